@@ -1,0 +1,1 @@
+"""campaign_ops: finds, explains and repairs stuck bulk-messaging campaigns."""

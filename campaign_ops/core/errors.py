@@ -1,0 +1,96 @@
+"""Every error a user can meet. Drivers' errors are mapped to these where they arise and never travel further.
+
+CampaignOpsError
+├── ConfigurationError          a file, key or variable is wrong; nothing was connected to
+├── ProfileMismatch             the profile does not fit the database; nothing was touched
+├── StateSchemaError            schema campaign_ops is missing or older than this program
+├── PermissionMissing           the database role may not do what a sweep needs
+├── Refused                     a person's request whose premise does not hold; nothing was changed
+│   └── NotFound                no such campaign, reservation or repair (or another tenant's)
+├── StatementRejected           the database refused one statement (trigger, constraint, bad value)
+└── Unavailable                 worth trying again
+    ├── SweepBusy               another sweep of this platform is under way
+    ├── DatabaseUnavailable     unreachable, restarting, out of connections
+    │   └── DatabaseTimeout     a statement or lock timeout ran out
+    │       └── Conflict        deadlock or serialization failure: the same work may succeed at once
+    └── QueueUnavailable        Redis unreachable, or the queue could not be read whole
+"""
+
+from __future__ import annotations
+
+
+class CampaignOpsError(Exception):
+    """Base of all errors that reach a user.
+
+    ``what`` is wrong, ``where`` it is, and the ``mend``: together one line. None of the three may hold a secret.
+    """
+
+    def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.mend = mend
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        """One line: ``where: what; mend``."""
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}; {self.mend}" if self.mend else text
+
+
+class ConfigurationError(CampaignOpsError):
+    """A file, key or variable is wrong. Raised before anything is connected to."""
+
+
+class ProfileMismatch(CampaignOpsError):
+    """The profile names something the database does not have. Raised before anything is touched.
+
+    ``problems`` holds one line for each missing table, column or word.
+    """
+
+    def __init__(self, problems: list[str], *, where: str = "", mend: str = "") -> None:
+        self.problems = problems
+        super().__init__(" | ".join(problems), where=where, mend=mend)
+
+
+class StateSchemaError(CampaignOpsError):
+    """Schema ``campaign_ops`` is missing or older than this program."""
+
+
+class PermissionMissing(CampaignOpsError):
+    """The database role lacks a privilege that a sweep needs."""
+
+
+class Refused(CampaignOpsError):
+    """A person asked for something whose premise does not hold. Nothing was changed."""
+
+
+class NotFound(Refused):
+    """No such campaign, reservation or repair, or it belongs to another tenant."""
+
+
+class StatementRejected(CampaignOpsError):
+    """The database refused one statement: a trigger, a constraint, a value out of range."""
+
+
+class Unavailable(CampaignOpsError):
+    """Something is away for now; the same call may succeed later."""
+
+
+class SweepBusy(Unavailable):
+    """Another sweep of this platform is under way, here or on another machine."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """PostgreSQL could not be reached, or the connection was lost."""
+
+
+class DatabaseTimeout(DatabaseUnavailable):
+    """A statement or a lock took longer than it may."""
+
+
+class Conflict(DatabaseTimeout):
+    """Deadlock or serialization failure."""
+
+
+class QueueUnavailable(Unavailable):
+    """The queue could not be read whole. Never to be taken for an empty one."""

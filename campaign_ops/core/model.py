@@ -1,0 +1,228 @@
+"""The words of the system as plain values. No behaviour beyond arithmetic on themselves.
+
+All ids are strings, whatever the platform's column type; all datetimes are aware and in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+
+def check_aware(moment: datetime | None) -> datetime | None:
+    """Return ``moment`` in UTC; refuse a naive one, whose hour nobody can know."""
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        msg = f"naive datetime {moment!r}: campaign_ops only takes aware ones"
+        raise ValueError(msg)
+    return moment.astimezone(UTC)
+
+
+class Verdict(StrEnum):
+    """Why a campaign is stuck. The order is the order of judgement: the first that fits wins."""
+
+    UNKNOWN_STATUS = "unknown_status"
+    EMPTY = "empty"
+    FINISHED = "finished"
+    PROGRESSING = "progressing"
+    QUEUE_UNREADABLE = "queue_unreadable"
+    QUEUE_PAUSED = "queue_paused"
+    NO_WORKERS = "no_workers"
+    BACKLOG = "backlog"
+    COOLDOWN = "cooldown"
+    QUARANTINED = "quarantined"
+    JOBS_FAILED = "jobs_failed"
+    JOBS_LOST = "jobs_lost"
+    AMBIGUOUS = "ambiguous"
+    STALLED = "stalled"
+
+
+class RepairKind(StrEnum):
+    """What we can change. Everything else is read only."""
+
+    COMPLETE = "complete"
+    REENQUEUE = "reenqueue"
+    RELEASE = "release"
+    RECOUNT = "recount"
+    UNDO = "undo"
+
+
+class Outcome(StrEnum):
+    """How many of a campaign's recipients ended well decides the word it ends with."""
+
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """One campaign row as read. ``counters`` is None on platforms that keep none."""
+
+    id: str
+    tenant: str
+    name: str
+    status: str
+    updated_at: datetime
+    started_at: datetime | None = None
+    counters: Counters | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """The campaign's own counts, which drift: recipients in all, sent and failed."""
+
+    total: int
+    succeeded: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many of a campaign's recipient rows stand in each state.
+
+    ``accepted`` rows still say pending but carry a provider message id: handed over, never to be sent again.
+    ``pending`` does not include them. ``unknown`` maps status words that the profile does not know to their counts.
+    """
+
+    pending: int = 0
+    accepted: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    last_activity: datetime | None = None
+
+    @property
+    def rows(self) -> int:
+        """All recipient rows."""
+        return self.pending + self.accepted + self.succeeded + self.failed + sum(self.unknown.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What the queue says of a campaign's pending recipients.
+
+    ``covered`` stand in a live job, ``marked`` in none but the provider may have them, ``missing`` in none:
+    pending = covered + marked + missing. ``doubled`` stand in two or more live jobs.
+    """
+
+    covered: int = 0
+    marked: int = 0
+    missing: int = 0
+    doubled: int = 0
+    live_jobs: int = 0
+    failed_jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """One reading of a queue. ``problem`` says why it must not be acted on; then the counts mean nothing.
+
+    ``workers`` is None where the server does not tell. ``server_id`` changes when Redis restarts or fails over.
+    """
+
+    name: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+    paused: bool = False
+    workers: int | None = None
+    version: str | None = None
+    server_id: str | None = None
+    exists: bool = True
+    orphans: int = 0
+    undecodable: int = 0
+    foreign_jobs: int = 0
+    problem: str | None = None
+
+    @property
+    def depth(self) -> int:
+        """Jobs waiting for a worker: wait + paused + prioritized."""
+        return sum(self.counts.get(state, 0) for state in ("wait", "paused", "prioritized"))
+
+    @property
+    def live(self) -> int:
+        """Jobs that may still be worked on."""
+        live_states = ("wait", "paused", "prioritized", "active", "delayed", "waiting-children")
+        return sum(self.counts.get(state, 0) for state in live_states)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How often a campaign was re-enqueued. ``without_progress`` starts again when its pending count has fallen."""
+
+    total: int = 0
+    without_progress: int = 0
+    last_at: datetime | None = None
+    pending_at_last: int | None = None
+    held_by: str | None = None
+    held_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known of one stuck campaign at one moment.
+
+    ``coverage`` is None where there is no queue to read. ``rows_when_sent``: a recipient has no row before it is
+    sent, so the total is the campaign's own counter.
+    """
+
+    campaign: Campaign
+    tally: Tally
+    rows_when_sent: bool = False
+    attempts: Attempts = field(default_factory=Attempts)
+    coverage: Coverage | None = None
+    pending_before: int | None = None
+    observed_before_at: datetime | None = None
+
+
+class Action(StrEnum):
+    """What a sweep does about a verdict."""
+
+    NONE = "none"
+    REPORT = "report"
+    COMPLETE = "complete"
+    REENQUEUE = "reenqueue"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict with its reason in words and what follows from it.
+
+    ``needs_person`` marks what no later sweep will mend by itself.
+    """
+
+    verdict: Verdict
+    reason: str
+    action: Action
+    outcome: Outcome | None = None
+    recount: Counters | None = None
+    needs_person: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Credits held for a campaign. ``campaign_status`` is None when the campaign row is gone or was never named."""
+
+    id: str
+    tenant: str
+    campaign_id: str | None
+    amount: str
+    created_at: datetime
+    expires_at: datetime | None
+    campaign_status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreditDecision:
+    """Whether a reservation is let go, and why."""
+
+    release: bool
+    reason: str
+    leaked: bool = False
+    needs_person: bool = False
+
+
+def age(since: datetime, now: datetime) -> timedelta:
+    """Time from ``since`` to ``now``, never below zero (clocks disagree by a little)."""
+    return max(now - since, timedelta(0))

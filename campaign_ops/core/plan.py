@@ -1,0 +1,221 @@
+"""What a sweep would do, to what, and why: the dry run. Pure, like the verdicts it is made from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from campaign_ops.core.model import (
+    Action,
+    CreditDecision,
+    Decision,
+    Evidence,
+    Outcome,
+    QueueState,
+    RepairKind,
+    Reservation,
+    Verdict,
+    age,
+)
+from campaign_ops.core.policy import Breaker, Policy, check_breaker
+from campaign_ops.core.verdicts import drift, total_recipients, unsent
+
+
+@dataclass(frozen=True, slots=True)
+class PlanItem:
+    """One line of the plan. ``kind`` is None where a sweep does nothing but report."""
+
+    kind: RepairKind | None
+    target: str
+    campaign_id: str | None
+    tenant: str
+    name: str
+    reason: str
+    verdict: Verdict | None = None
+    needs_person: bool = False
+    outcome: Outcome | None = None
+    missing: int | None = None
+    covered: int | None = None
+    marked: int | None = None
+    doubled: int | None = None
+    total: int | None = None
+    unsent: int | None = None
+    stuck_seconds: int | None = None
+    drained_per_hour: float | None = None
+    drift: str = ""
+    amount: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All lines, and the breakers that keep whole kinds of repair back until a person confirms."""
+
+    items: tuple[PlanItem, ...]
+    sending: int
+    breakers: Mapping[RepairKind, Breaker] = field(default_factory=dict)
+
+    def of(self, kind: RepairKind | None) -> list[PlanItem]:
+        """The lines of one kind."""
+        return [item for item in self.items if item.kind is kind]
+
+    def held_back(self, kind: RepairKind, *, confirmed: bool) -> Breaker | None:
+        """The breaker that forbids this kind of repair now, if one does."""
+        breaker = self.breakers.get(kind)
+        return breaker if breaker is not None and breaker.tripped and not confirmed else None
+
+
+_KINDS = {Action.COMPLETE: RepairKind.COMPLETE, Action.REENQUEUE: RepairKind.REENQUEUE}
+
+
+def make_plan(
+    judged: Iterable[tuple[Evidence, Decision]],
+    credits_judged: Iterable[tuple[Reservation, CreditDecision]],
+    *,
+    sending: int,
+    policy: Policy,
+    suspicions: Sequence[str] = (),
+    alarms: Sequence[str] = (),
+    now: datetime,
+) -> Plan:
+    """Turn decisions into the lines of a plan and check the breakers.
+
+    Args:
+        judged: Every stuck campaign with its verdict.
+        credits_judged: Every questionable reservation with its decision.
+        sending: All campaigns of the platform in ``sending``.
+        policy: Thresholds.
+        suspicions: What speaks against trusting the queue, in words.
+        alarms: What speaks loudly against it.
+        now: The database's clock at the look.
+    """
+    items: list[PlanItem] = []
+    for evidence, decision in judged:
+        items.append(campaign_item(evidence, decision, now))
+        if decision.recount and decision.action is not Action.COMPLETE:
+            items.append(_recount_item(evidence, decision))
+    items.extend(
+        PlanItem(
+            kind=RepairKind.RELEASE if decision.release else None,
+            target=held.id,
+            campaign_id=held.campaign_id,
+            tenant=held.tenant,
+            name=f"reservation {held.id}",
+            reason=decision.reason,
+            needs_person=decision.needs_person,
+            amount=held.amount,
+        )
+        for held, decision in credits_judged
+    )
+    counts = {kind: sum(item.kind is kind for item in items) for kind in _KINDS.values()}
+    breakers = {
+        RepairKind.COMPLETE: check_breaker(policy, "complete", count=counts[RepairKind.COMPLETE], sending=sending),
+        RepairKind.REENQUEUE: check_breaker(
+            policy,
+            "re-enqueue",
+            count=counts[RepairKind.REENQUEUE],
+            sending=sending,
+            suspicions=suspicions,
+            alarms=alarms,
+        ),
+    }
+    return Plan(tuple(items), sending, breakers)
+
+
+def campaign_item(evidence: Evidence, decision: Decision, now: datetime) -> PlanItem:
+    """The line of one stuck campaign."""
+    campaign, coverage = evidence.campaign, evidence.coverage
+    return PlanItem(
+        kind=_KINDS.get(decision.action),
+        target=campaign.id,
+        campaign_id=campaign.id,
+        tenant=campaign.tenant,
+        name=campaign.name,
+        reason=decision.reason,
+        verdict=decision.verdict,
+        needs_person=decision.needs_person,
+        outcome=decision.outcome,
+        missing=coverage.missing if coverage else None,
+        covered=coverage.covered if coverage else None,
+        marked=coverage.marked if coverage else None,
+        doubled=coverage.doubled if coverage else None,
+        total=total_recipients(evidence),
+        unsent=unsent(evidence),
+        stuck_seconds=int(age(campaign.updated_at, now).total_seconds()),
+        drained_per_hour=_drained_per_hour(evidence, now),
+        drift=drift(evidence),
+    )
+
+
+def _drained_per_hour(evidence: Evidence, now: datetime) -> float | None:
+    """Pending recipients that went away per hour since an earlier sweep looked; None without an earlier look."""
+    if evidence.pending_before is None or evidence.observed_before_at is None:
+        return None
+    hours = age(evidence.observed_before_at, now).total_seconds() / 3600
+    return max(evidence.pending_before - evidence.tally.pending, 0) / hours if hours > 0 else None
+
+
+def _recount_item(evidence: Evidence, decision: Decision) -> PlanItem:
+    campaign, raised = evidence.campaign, decision.recount
+    assert raised is not None
+    assert campaign.counters is not None
+    was = campaign.counters
+    return PlanItem(
+        kind=RepairKind.RECOUNT,
+        target=campaign.id,
+        campaign_id=campaign.id,
+        tenant=campaign.tenant,
+        name=campaign.name,
+        reason=(
+            f"counters behind the rows: sent {was.succeeded} -> {raised.succeeded},"
+            f" failed {was.failed} -> {raised.failed}"
+        ),
+        verdict=decision.verdict,
+    )
+
+
+def alarms_about(queue: QueueState | None) -> list[str]:
+    """What forbids taking "no job" for "lost" until a person says otherwise."""
+    if queue is None or queue.problem or queue.exists:
+        return []
+    return [f"queue {queue.name} does not exist under this prefix: emptied, or the wrong prefix"]
+
+
+def suspicions_about(queue: QueueState | None, trusted_server: str | None) -> list[str]:
+    """What makes a lot of "no job" suspect: another Redis process than the one that we last trusted."""
+    if queue is None or queue.problem or not trusted_server or not queue.server_id:
+        return []
+    if queue.server_id == trusted_server:
+        return []
+    return ["Redis was restarted or failed over since it was last trusted: it may have lost jobs or run on old data"]
+
+
+def share_out(wanted: Sequence[tuple[str, str, int]], budget: int) -> dict[str, int]:
+    """Share a budget of jobs between campaigns, a job at a time, round robin between tenants.
+
+    Args:
+        wanted: (campaign id, tenant, jobs wanted), in the order in which a tenant's campaigns are served.
+        budget: Jobs that may be added in all.
+
+    Returns:
+        Jobs granted to each campaign; campaigns that get none are absent.
+    """
+    queues: dict[str, list[list[int | str]]] = defaultdict(list)
+    for campaign_id, tenant, jobs in wanted:
+        if jobs > 0:
+            queues[tenant].append([campaign_id, jobs])
+    granted: dict[str, int] = defaultdict(int)
+    while budget > 0 and queues:
+        for tenant in list(queues):
+            if budget <= 0:
+                break
+            first = queues[tenant][0]
+            granted[str(first[0])] += 1
+            first[1] = int(first[1]) - 1
+            budget -= 1
+            if first[1] == 0:
+                queues[tenant].pop(0)
+                if not queues[tenant]:
+                    del queues[tenant]
+    return dict(granted)

@@ -1,0 +1,272 @@
+"""The health report: what an on-call person wants to know first, as values and as Markdown. Pure.
+
+Every figure names the campaigns behind it, at most ``SHOWN`` of them, with the count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from campaign_ops.core.model import QueueState, RepairKind, Verdict
+from campaign_ops.core.plan import Plan, PlanItem
+
+SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class CreditLine:
+    """One tenant's credits: held in all, held for nothing when the sweep looked, released by this sweep."""
+
+    tenant: str
+    held: Decimal
+    leaked: Decimal
+    released: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class RepairLine:
+    """What one kind of repair did in this sweep."""
+
+    kind: RepairKind
+    planned: int
+    done: int
+    targets: tuple[str, ...] = ()
+    detail: str = ""
+    held_back: str | None = None
+    failures: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """One platform after one sweep. ``before`` holds the same headline figures of the sweep before."""
+
+    platform: str
+    at: datetime
+    plan: Plan
+    recipients: Mapping[str, int] = field(default_factory=dict)
+    queue: QueueState | None = None
+    credits: Sequence[CreditLine] = ()
+    repairs: Sequence[RepairLine] = ()
+    repairs_of_the_day: Mapping[str, int] = field(default_factory=dict)
+    before: Mapping[str, int] = field(default_factory=dict)
+    dry_run: bool = False
+    alert_after_seconds: int = 1800
+
+    @property
+    def stuck(self) -> list[PlanItem]:
+        """Every stuck campaign as the sweep found it."""
+        return [item for item in self.plan.items if item.verdict is not None and item.kind is not RepairKind.RECOUNT]
+
+    @property
+    def repaired(self) -> set[str]:
+        """Campaigns that this sweep completed or re-enqueued."""
+        kinds = (RepairKind.COMPLETE, RepairKind.REENQUEUE)
+        return {target for line in self.repairs if line.kind in kinds for target in line.targets}
+
+    @property
+    def for_person(self) -> list[PlanItem]:
+        """What no later sweep will mend by itself."""
+        repaired = self.repaired
+        return [item for item in self.plan.items if item.needs_person and item.target not in repaired]
+
+    @property
+    def trouble(self) -> list[str]:
+        """What kept the sweep from doing its work, in words."""
+        lines = [f"{line.kind} held back: {line.held_back}" for line in self.repairs if line.held_back]
+        lines += [f"could not {line.kind} {target}: {why}" for line in self.repairs for target, why in line.failures]
+        if self.queue is not None and self.queue.problem:
+            lines.append(f"queue {self.queue.name}: {self.queue.problem}")
+        return lines
+
+    def figures(self) -> dict[str, int]:
+        """The headline numbers, for plots and for comparing sweeps."""
+        done = {line.kind: line.done for line in self.repairs}
+        return {
+            "stuck": len(self.stuck),
+            "stuck_over_alert": sum((item.stuck_seconds or 0) > self.alert_after_seconds for item in self.stuck),
+            "oldest_stuck_seconds": max((item.stuck_seconds or 0 for item in self.stuck), default=0),
+            "unsent": sum(item.unsent or 0 for item in self.stuck),
+            "needs_person": len(self.for_person),
+            "sending": self.plan.sending,
+            "completed": done.get(RepairKind.COMPLETE, 0),
+            "reenqueued": done.get(RepairKind.REENQUEUE, 0),
+            "released": done.get(RepairKind.RELEASE, 0),
+            "recounted": done.get(RepairKind.RECOUNT, 0),
+            "doubled": sum(item.doubled or 0 for item in self.stuck),
+        }
+
+
+def by_verdict(report: HealthReport) -> list[tuple[Verdict, list[PlanItem]]]:
+    """Stuck campaigns by verdict, in the order of judgement, the longest stuck first."""
+    groups = [(verdict, [item for item in report.stuck if item.verdict is verdict]) for verdict in Verdict]
+    return [(verdict, sorted(items, key=_oldest_first)) for verdict, items in groups if items]
+
+
+def _oldest_first(item: PlanItem) -> tuple[int, str]:
+    return (-(item.stuck_seconds or 0), item.target)
+
+
+def render(report: HealthReport) -> str:
+    """The report as Markdown."""
+    title = f"# {report.platform}: {headline(report)}"
+    looked = f"As of {report.at:%Y-%m-%d %H:%M:%S} UTC" + (" (dry run: nothing was changed)" if report.dry_run else "")
+    sections = [
+        title,
+        looked,
+        _person_section(report),
+        _stuck_section(report),
+        _repairs_section(report),
+        _recipients_section(report),
+        _queue_section(report.queue),
+        _credit_section(report),
+        _change_section(report),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def headline(report: HealthReport) -> str:
+    """The whole report in one line."""
+    figures = report.figures()
+    if report.trouble:
+        lead = report.trouble[0]
+    elif figures["needs_person"]:
+        lead = f"{figures['needs_person']} need a person"
+    else:
+        lead = "nothing needs a person"
+    return f"{figures['stuck']} stuck of {figures['sending']} sending, {lead}"
+
+
+def _person_section(report: HealthReport) -> str:
+    lines = [f"- {line}" for line in report.trouble]
+    items = report.for_person
+    lines += [f"- {_name(item)}: {item.verdict or 'credits'}: {item.reason}" for item in items[:SHOWN]]
+    if len(items) > SHOWN:
+        lines.append(f"- and {len(items) - SHOWN} more: {ids(item.target for item in items[SHOWN:])}")
+    return "## Needs a person\n\n" + ("\n".join(lines) if lines else "Nothing.")
+
+
+def _stuck_section(report: HealthReport) -> str:
+    if not report.stuck:
+        return "## Stuck campaigns\n\nNone."
+    rows = []
+    for verdict, items in by_verdict(report):
+        total, open_ = sum(item.total or 0 for item in items), sum(item.unsent or 0 for item in items)
+        progress = f"{(total - open_) / total:.0%} of {total:,}" if total else "no recipients"
+        rows.append(
+            [
+                verdict,
+                str(len(items)),
+                duration(max(item.stuck_seconds or 0 for item in items)),
+                progress,
+                drain_forecast(items),
+                ids(item.target for item in items),
+            ]
+        )
+    return "## Stuck campaigns\n\n" + table(["verdict", "count", "oldest", "done", "drains in", "campaigns"], rows)
+
+
+def _repairs_section(report: HealthReport) -> str:
+    heading = "## Repairs this sweep would make" if report.dry_run else "## Repairs"
+    rows = [
+        [
+            line.kind,
+            str(line.planned),
+            str(line.done),
+            str(report.repairs_of_the_day.get(line.kind, 0)),
+            line.detail,
+            ids(line.targets),
+        ]
+        for line in report.repairs
+    ]
+    return f"{heading}\n\n" + table(["repair", "planned", "done", "last 24 h", "", "what"], rows)
+
+
+def _recipients_section(report: HealthReport) -> str:
+    if not report.recipients:
+        return ""
+    rows = [[state, f"{count:,}"] for state, count in report.recipients.items()]
+    return "## Recipients of stuck campaigns\n\n" + table(["state", "recipients"], rows)
+
+
+def _queue_section(queue: QueueState | None) -> str:
+    if queue is None:
+        return "## Queue\n\nThis platform has none."
+    if queue.problem:
+        return f"## Queue {queue.name}\n\n{queue.problem}"
+    workers = "unknown" if queue.workers is None else str(queue.workers)
+    rows = [[state, f"{count:,}"] for state, count in queue.counts.items()]
+    paused = ", **paused**" if queue.paused else ""
+    odd = [(queue.orphans, "ids without a job"), (queue.foreign_jobs, "jobs of other names")]
+    extra = "".join(f", {count} {what}" for count, what in odd if count)
+    return (
+        f"## Queue {queue.name}\n\n{queue.depth:,} waiting, {workers} workers{paused}{extra}; {queue.version or 'no version'}"
+        f"\n\n{table(['state', 'jobs'], rows)}"
+    )
+
+
+def _credit_section(report: HealthReport) -> str:
+    if not report.credits:
+        return ""
+    rows = [
+        [line.tenant, f"{line.held:,}", f"{line.leaked:,}", f"{line.released:,}"] for line in report.credits[:SHOWN]
+    ]
+    more = len(report.credits) - SHOWN
+    tail = f"\n\nand {more} more tenants" if more > 0 else ""
+    return "## Credits\n\n" + table(["tenant", "held now", "found leaked", "released"], rows) + tail
+
+
+def _change_section(report: HealthReport) -> str:
+    if not report.before:
+        return ""
+    rows = [
+        [name, str(report.before[name]), str(now), f"{now - report.before[name]:+d}"]
+        for name, now in report.figures().items()
+        if name in report.before
+    ]
+    return "## Change against the sweep before\n\n" + table(["figure", "before", "now", "change"], rows)
+
+
+def drain_forecast(items: Sequence[PlanItem]) -> str:
+    """When the pending recipients will be gone at the pace since the sweep before; unknown without one."""
+    open_ = sum(item.unsent or 0 for item in items)
+    paces = [item.drained_per_hour for item in items if item.drained_per_hour is not None]
+    if not open_:
+        return "-"
+    if not paces:
+        return "unknown"
+    pace = sum(paces)
+    return duration(round(open_ / pace * 3600)) if pace > 0 else "never at this pace"
+
+
+def duration(seconds: int) -> str:
+    """Seconds as a person says them."""
+    if seconds < 120:
+        return f"{seconds} s"
+    if seconds < 7200:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3600} h" if seconds < 172_800 else f"{seconds // 86_400} d"
+
+
+def ids(targets: Iterable[str]) -> str:
+    """At most ``SHOWN`` ids, and how many more."""
+    listed = list(targets)
+    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    return ", ".join(listed[:SHOWN]) + more
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; cells cannot break out of it."""
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())  # names are other people's text
+
+
+def _name(item: PlanItem) -> str:
+    return _cell(f"{item.name} ({item.target})" if item.name != item.target else item.target)

@@ -1,0 +1,205 @@
+"""Why a campaign is stuck and what follows. Pure: takes evidence, thresholds and ``now``; reads and writes nothing.
+
+The checks stand in the order of judgement. The first that fits wins.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from campaign_ops.core.model import Action, Counters, Coverage, Decision, Evidence, Outcome, QueueState, Verdict, age
+from campaign_ops.core.policy import EmptyPolicy, Policy
+
+
+def decide(evidence: Evidence, queue: QueueState | None, policy: Policy, now: datetime) -> Decision:
+    """Judge one stuck campaign.
+
+    Args:
+        evidence: What the recipients, the counters, the queue and our own records say of it.
+        queue: The queue as read together with the evidence; None on a platform that has none.
+        policy: Thresholds.
+        now: The database's clock, aware.
+    """
+    decision = _judge_recipients(evidence, policy, now)
+    if decision is None:
+        decision = _judge_queue(evidence, queue, policy, now)
+    if evidence.attempts.held_by and decision.action in (Action.COMPLETE, Action.REENQUEUE):
+        why = f"{decision.reason}; held by {evidence.attempts.held_by}: {evidence.attempts.held_reason}"
+        return Decision(decision.verdict, why, Action.REPORT, needs_person=True)
+    return decision
+
+
+def total_recipients(evidence: Evidence) -> int:
+    """Recipients in all: the rows; where rows appear only when sent, the platform's own total if that is more."""
+    counters = evidence.campaign.counters
+    if counters is None or not evidence.rows_when_sent:
+        return evidence.tally.rows
+    return max(evidence.tally.rows, counters.total)
+
+
+def unsent(evidence: Evidence) -> int:
+    """Recipients not accounted for: pending rows, and those that have no row yet and that no counter counts."""
+    tally, counters = evidence.tally, evidence.campaign.counters
+    if counters is None or not evidence.rows_when_sent:
+        return tally.pending
+    by_rows = tally.accepted + tally.succeeded + tally.failed
+    by_counters = counters.succeeded + counters.failed
+    return max(tally.pending, counters.total - max(by_rows, by_counters), 0)
+
+
+def raised_counters(evidence: Evidence) -> Counters | None:
+    """The counters raised to what the rows say, never lowered (rows vanish with their contacts); None if they agree."""
+    counters, tally = evidence.campaign.counters, evidence.tally
+    if counters is None:
+        return None
+    raised = Counters(
+        total=counters.total,
+        succeeded=max(counters.succeeded, tally.succeeded + tally.accepted),
+        failed=max(counters.failed, tally.failed),
+    )
+    return None if raised == counters else raised
+
+
+def drift(evidence: Evidence) -> str:
+    """In words, how the counters differ from the rows; empty when they agree or there are none."""
+    counters, tally = evidence.campaign.counters, evidence.tally
+    if counters is None:
+        return ""
+    pairs = (("sent", counters.succeeded, tally.succeeded + tally.accepted), ("failed", counters.failed, tally.failed))
+    return ", ".join(f"{name} counter {counter}, rows {rows}" for name, counter, rows in pairs if counter != rows)
+
+
+def _judge_recipients(evidence: Evidence, policy: Policy, now: datetime) -> Decision | None:
+    tally = evidence.tally
+    if tally.unknown:
+        words = ", ".join(f"{word!r} ({count})" for word, count in sorted(tally.unknown.items()))
+        reason = f"recipients stand in a status that the profile does not know: {words}"
+        return Decision(Verdict.UNKNOWN_STATUS, reason, Action.REPORT, needs_person=True)
+    if total_recipients(evidence) == 0:
+        return _empty(policy)
+    if unsent(evidence) == 0:
+        return _finished(evidence)
+    recount = raised_counters(evidence)
+    moved = _moved_at(evidence)
+    if moved is not None and age(moved, now) < policy.stuck_after:
+        reason = f"a recipient moved {_ago(age(moved, now))} ago, {_share(evidence)}: slow, not stuck"
+        return Decision(Verdict.PROGRESSING, reason, Action.NONE, recount=recount)
+    return None
+
+
+def _empty(policy: Policy) -> Decision:
+    reason = "sending, but without a single recipient"
+    match policy.empty_campaigns:
+        case EmptyPolicy.COMPLETE:
+            return Decision(Verdict.EMPTY, f"{reason}; the policy says complete", Action.COMPLETE, Outcome.DONE)
+        case EmptyPolicy.FAIL:
+            return Decision(Verdict.EMPTY, f"{reason}; the policy says fail", Action.COMPLETE, Outcome.FAILED)
+        case EmptyPolicy.REPORT:
+            return Decision(Verdict.EMPTY, reason, Action.REPORT, needs_person=True)
+
+
+def _finished(evidence: Evidence) -> Decision:
+    tally, counters = evidence.tally, evidence.campaign.counters
+    succeeded = tally.succeeded + tally.accepted
+    failed = tally.failed
+    if counters is not None:
+        succeeded, failed = max(succeeded, counters.succeeded), max(failed, counters.failed)
+    outcome = Outcome.FAILED if succeeded == 0 else Outcome.DONE
+    reason = f"nothing pending: {succeeded} succeeded, {failed} failed of {total_recipients(evidence)}"
+    if tally.accepted:
+        reason += f" ({tally.accepted} accepted by the provider, still marked pending)"
+    if drift(evidence):
+        reason += f"; counters drift: {drift(evidence)}"
+    return Decision(Verdict.FINISHED, reason, Action.COMPLETE, outcome, recount=raised_counters(evidence))
+
+
+def _judge_queue(evidence: Evidence, queue: QueueState | None, policy: Policy, now: datetime) -> Decision:
+    pending = unsent(evidence)
+    recount = raised_counters(evidence)
+    if queue is None:
+        reason = f"{pending} pending and nothing moves; this platform has no queue to put them back into"
+        return Decision(Verdict.STALLED, reason, Action.REPORT, recount=recount, needs_person=True)
+    coverage = evidence.coverage
+    if queue.problem or coverage is None:
+        reason = f"{pending} pending; {queue.problem or 'the queue was not read'}"
+        return Decision(Verdict.QUEUE_UNREADABLE, reason, Action.REPORT, needs_person=True)
+    if queue.paused:
+        reason = f"{pending} pending; somebody paused queue {queue.name}"
+        return Decision(Verdict.QUEUE_PAUSED, reason, Action.REPORT, needs_person=True)
+    return _judge_coverage(evidence, queue, coverage, policy, now)
+
+
+def _judge_coverage(
+    evidence: Evidence, queue: QueueState, coverage: Coverage, policy: Policy, now: datetime
+) -> Decision:
+    attempts, pending = evidence.attempts, evidence.tally.pending
+    shares = f"{pending} pending: {coverage.covered} in {coverage.live_jobs} live jobs, {coverage.missing} in none"
+    if coverage.marked:
+        shares += f", {coverage.marked} marked as perhaps sent"
+    held_back = _held_back(evidence, policy, now)
+    if coverage.live_jobs and queue.workers == 0:
+        reason = f"{shares}; no worker is connected to queue {queue.name}"
+        act = Action.REENQUEUE if coverage.missing and not held_back else Action.REPORT
+        return Decision(Verdict.NO_WORKERS, reason, act, needs_person=True)
+    if coverage.covered == pending:
+        return Decision(Verdict.BACKLOG, f"{shares}; waiting its turn, {queue.depth} jobs deep", Action.NONE)
+    if held_back is not None:
+        return Decision(held_back, f"{shares}; {_held_back_reason(held_back, evidence, now)}", *_held_action(held_back))
+    if coverage.missing:
+        verdict = Verdict.JOBS_FAILED if coverage.failed_jobs else Verdict.JOBS_LOST
+        why = f"{coverage.failed_jobs} failed jobs" if coverage.failed_jobs else "their jobs are nowhere"
+        reason = f"{shares}; {why}; attempt {attempts.total + 1}"
+        return Decision(verdict, reason, Action.REENQUEUE, needs_person=coverage.marked > 0)
+    reason = f"{shares}; never sent again by itself, a person chooses"
+    return Decision(Verdict.AMBIGUOUS, reason, Action.REPORT, needs_person=True)
+
+
+def _held_back(evidence: Evidence, policy: Policy, now: datetime) -> Verdict | None:
+    attempts = evidence.attempts
+    if attempts.last_at is not None and age(attempts.last_at, now) < policy.cooldown:
+        return Verdict.COOLDOWN
+    if attempts_without_progress(evidence) >= policy.max_attempts:
+        return Verdict.QUARANTINED
+    return None
+
+
+def attempts_without_progress(evidence: Evidence) -> int:
+    """Re-enqueues since the pending count last fell."""
+    attempts = evidence.attempts
+    if attempts.pending_at_last is not None and evidence.tally.pending < attempts.pending_at_last:
+        return 0
+    return attempts.without_progress
+
+
+def _held_back_reason(verdict: Verdict, evidence: Evidence, now: datetime) -> str:
+    attempts = evidence.attempts
+    if verdict is Verdict.COOLDOWN and attempts.last_at is not None:
+        return f"re-enqueued {_ago(age(attempts.last_at, now))} ago, its jobs get time"
+    return f"re-enqueued {attempts.without_progress} times without progress; given up, a person must look"
+
+
+def _held_action(verdict: Verdict) -> tuple[Action, None, None, bool]:
+    if verdict is Verdict.COOLDOWN:
+        return Action.NONE, None, None, False
+    return Action.REPORT, None, None, True
+
+
+def _moved_at(evidence: Evidence) -> datetime | None:
+    """When a recipient last moved: by its own timestamps, or by the pending count having fallen since we looked."""
+    fell = evidence.pending_before is not None and evidence.tally.pending < evidence.pending_before
+    moments = [evidence.tally.last_activity, evidence.observed_before_at if fell else None]
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
+def _share(evidence: Evidence) -> str:
+    total = total_recipients(evidence)
+    return f"{total - unsent(evidence)} of {total} done"
+
+
+def _ago(span: timedelta) -> str:
+    seconds = int(span.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    if seconds < 7200:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3600} h"

@@ -1,0 +1,239 @@
+"""Does the profile fit the database? Reads the catalog only, in one query, and says what is there instead.
+
+The answer carries the real column types, so that the same profile serves text and enum statuses, integer and text
+ids, timestamps with and without time zone.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import ProfileMismatch
+from campaign_ops.platform.profile import Profile
+
+TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "citext", "name"})
+ID_TYPES = {"text": TEXT_TYPES, "uuid": {"uuid"}, "integer": {"int2", "int4"}, "bigint": {"int8"}}
+INTEGER_TYPES = frozenset({"int2", "int4", "int8"})
+NUMBER_TYPES = frozenset({*INTEGER_TYPES, "numeric", "float4", "float8"})
+MOMENT_TYPES = frozenset({"timestamp", "timestamptz"})
+
+_COLUMNS = sa.text(
+    """
+    SELECT c.relname AS table_name, a.attname AS column_name, t.typname AS type_name, tn.nspname AS type_schema,
+           t.typtype AS type_kind, format_type(a.atttypid, NULL) AS type_spec,
+           ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) AS words,
+           has_column_privilege(c.oid, a.attnum, 'SELECT') AS may_select,
+           has_column_privilege(c.oid, a.attnum, 'UPDATE') AS may_update
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_type t ON t.oid = a.atttypid
+    JOIN pg_namespace tn ON tn.oid = t.typnamespace
+    WHERE n.nspname = :schema AND c.relname = ANY(:tables) AND c.relkind IN ('r', 'p')
+    ORDER BY c.relname, a.attnum
+    """
+)
+_TABLES = sa.text(
+    """
+    SELECT n.nspname AS schema_name, c.relname AS table_name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+    ORDER BY n.nspname = :schema DESC, 1, 2 LIMIT 500
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column as the catalog has it. ``spec`` is its type, ready for a CAST."""
+
+    table: str
+    name: str
+    type_name: str
+    spec: str
+    words: tuple[str, ...]
+    may_select: bool
+    may_update: bool
+
+    @property
+    def is_enum(self) -> bool:
+        """Whether the type is an enum, so that its words are known."""
+        return bool(self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One column that the profile names: what it must be able to hold and whether a sweep writes it."""
+
+    role: str
+    table: str
+    column: str
+    kind: str
+    words: tuple[str, ...] = ()
+    written: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The columns of the platform's tables, as they really are."""
+
+    columns: dict[tuple[str, str], Column]
+
+    def column(self, table: str, name: str) -> Column:
+        """The column; it is known to be there once `read_catalog` has returned."""
+        return self.columns[table, name]
+
+    def numeric_ids(self, profile: Profile) -> bool:
+        """Whether recipient ids are numbers, in the database and so in a job's payload."""
+        return self.column(profile.recipient.table, profile.recipient.id).type_name in INTEGER_TYPES
+
+
+def needs(profile: Profile) -> Iterator[Need]:
+    """Every column that the profile names, with what is asked of it."""
+    table = profile.campaign.table
+    words = profile.campaign.words
+    yield Need("campaign.id", table, profile.campaign.id, "id")
+    yield Need("campaign.tenant", table, profile.campaign.tenant, "any")
+    yield Need("campaign.name", table, profile.campaign.name, "any")
+    yield Need("campaign.status", table, profile.campaign.status, "word", words.all_known, written=True)
+    yield Need("campaign.updated_at", table, profile.campaign.updated_at, "moment", written=True)
+    if profile.campaign.started_at:
+        yield Need("campaign.started_at", table, profile.campaign.started_at, "moment")
+    if profile.campaign.completed_at:
+        yield Need("campaign.completed_at", table, profile.campaign.completed_at, "moment", written=True)
+    if counters := profile.campaign.counters:
+        yield Need("campaign.counters.total", table, counters.total, "integer")
+        yield Need("campaign.counters.succeeded", table, counters.succeeded, "integer", written=True)
+        yield Need("campaign.counters.failed", table, counters.failed, "integer", written=True)
+    yield from _recipient_needs(profile)
+    yield from _reservation_needs(profile)
+
+
+def _recipient_needs(profile: Profile) -> Iterator[Need]:
+    recipient = profile.recipient
+    table = recipient.table
+    yield Need("recipient.id", table, recipient.id, "id")
+    yield Need("recipient.campaign_id", table, recipient.campaign_id, "id")
+    yield Need("recipient.status", table, recipient.status, "word", recipient.words.all_known)
+    if recipient.provider_id:
+        yield Need("recipient.provider_id", table, recipient.provider_id, "any")
+    for index, column in enumerate(recipient.activity):
+        yield Need(f"recipient.activity[{index}]", table, column, "moment")
+
+
+def _reservation_needs(profile: Profile) -> Iterator[Need]:
+    if (reservation := profile.reservation) is None:
+        return
+    table = reservation.table
+    words = (reservation.words.held, reservation.words.released)
+    yield Need("reservation.id", table, reservation.id, "id")
+    yield Need("reservation.tenant", table, reservation.tenant, "any")
+    yield Need("reservation.campaign_id", table, reservation.campaign_id, "id")
+    yield Need("reservation.amount", table, reservation.amount, "number")
+    yield Need("reservation.status", table, reservation.status, "word", words, written=True)
+    yield Need("reservation.created_at", table, reservation.created_at, "moment")
+    if reservation.expires_at:
+        yield Need("reservation.expires_at", table, reservation.expires_at, "moment")
+    if reservation.released_at:
+        yield Need("reservation.released_at", table, reservation.released_at, "moment", written=True)
+
+
+def read_catalog(connection: sa.Connection, profile: Profile, where: str) -> Catalog:
+    """Read the columns and check the profile against them.
+
+    Raises:
+        ProfileMismatch: One line for each table, column, type or enum word that is not as the profile says.
+    """
+    wanted = list(needs(profile))
+    tables = sorted({need.table for need in wanted})
+    found = {
+        (row.table_name, row.column_name): _column(row)
+        for row in connection.execute(_COLUMNS, {"schema": profile.db_schema, "tables": tables})
+    }
+    problems = list(_missing_tables(connection, profile, tables, {table for table, _ in found}))
+    for need in wanted:
+        if any(table == need.table for table, _ in found):
+            problems.extend(_problems(need, found, profile))
+    if problems:
+        raise ProfileMismatch(
+            problems, where=f"profile {profile.name} on {where}", mend="correct the profile; nothing was touched"
+        )
+    return Catalog(found)
+
+
+def _column(row: sa.Row[tuple[object, ...]]) -> Column:
+    spec = row.type_spec
+    if row.type_kind == "e":
+        spec = f"{_quoted(row.type_schema)}.{_quoted(row.type_name)}"
+    words = tuple(row.words)
+    return Column(row.table_name, row.column_name, row.type_name, spec, words, row.may_select, row.may_update)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _missing_tables(
+    connection: sa.Connection, profile: Profile, tables: Iterable[str], found: set[str]
+) -> Iterator[str]:
+    missing = [table for table in tables if table not in found]
+    if not missing:
+        return
+    there = list(connection.execute(_TABLES, {"schema": profile.db_schema}))
+    here = [row.table_name for row in there if row.schema_name == profile.db_schema]
+    for table in missing:
+        line = f'table "{table}" is not in schema "{profile.db_schema}"'
+        elsewhere = [row.schema_name for row in there if row.table_name == table]
+        if elsewhere:
+            yield f'{line}, but in schema "{elsewhere[0]}"'
+        else:
+            yield f"{line}; {_instead(table, here)}"
+
+
+def _problems(need: Need, found: dict[tuple[str, str], Column], profile: Profile) -> Iterator[str]:
+    column = found.get((need.table, need.column))
+    label = f'"{need.table}"."{need.column}" ({need.role})'
+    if column is None:
+        there = [name for table, name in found if table == need.table]
+        yield f"column {label} is missing; {_instead(need.column, there)}"
+        return
+    if not _holds(need, column, profile):
+        asked = profile.id_type if need.kind == "id" and profile.id_type != "auto" else need.kind
+        yield f"column {label} is of type {column.type_name}; {_ASKED.get(asked, asked)} is needed"
+    for word in need.words if column.is_enum else ():
+        if word not in column.words:
+            yield f"{word!r} is no word of enum {column.type_name}, {label}; {_instead(word, column.words)}"
+
+
+_ASKED = {"word": "text or an enum", "moment": "a timestamp", "id": "text, uuid or an integer", "number": "a number"}
+
+
+def _holds(need: Need, column: Column, profile: Profile) -> bool:
+    match need.kind:
+        case "word":
+            return column.is_enum or column.type_name in TEXT_TYPES
+        case "moment":
+            return column.type_name in MOMENT_TYPES
+        case "integer":
+            return column.type_name in INTEGER_TYPES
+        case "number":
+            return column.type_name in NUMBER_TYPES
+        case "id":
+            allowed = [ID_TYPES[profile.id_type]] if profile.id_type != "auto" else ID_TYPES.values()
+            return any(column.type_name in types for types in allowed)
+        case _:
+            return True
+
+
+def _instead(name: str, there: Iterable[str]) -> str:
+    there = list(there)
+    near = difflib.get_close_matches(name.lower(), [item.lower() for item in there], n=1, cutoff=0.5)
+    nearest = next((item for item in there if near and item.lower() == near[0]), None)
+    listed = ", ".join(there[:12]) + (f" and {len(there) - 12} more" if len(there) > 12 else "")
+    if nearest:
+        return f'did you mean "{nearest}"? there are: {listed}'
+    return f"there are: {listed}" if there else "there is none"

@@ -1,0 +1,270 @@
+"""Connections to one platform's PostgreSQL: timeouts, retries, error mapping and the sweep lock. No statement of ours.
+
+Works behind PgBouncer in transaction mode: no session state, no prepared statements, timeouts set per transaction.
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import psycopg
+import sqlalchemy as sa
+import tenacity
+from sqlalchemy.pool import NullPool
+
+from campaign_ops.core.errors import (
+    CampaignOpsError,
+    ConfigurationError,
+    Conflict,
+    DatabaseTimeout,
+    DatabaseUnavailable,
+    PermissionMissing,
+    ProfileMismatch,
+    StatementRejected,
+    StateSchemaError,
+    SweepBusy,
+)
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+STATE_SCHEMA = "campaign_ops"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long the server and the network may take, in seconds."""
+
+    connect_seconds: float = 5
+    statement_seconds: float = 60
+    lock_seconds: float = 2
+    queue_seconds: float = 10
+
+
+class Database:
+    """Hands out transactions on one platform's database. Connects to nothing before the first of them.
+
+    Args:
+        url: SQLAlchemy URL with the ``postgresql+psycopg`` driver.
+        timeouts: Bounds of connecting, of a statement and of waiting for a lock.
+    """
+
+    def __init__(self, url: str, timeouts: Timeouts = Timeouts()) -> None:
+        self.timeouts = timeouts
+        parsed = sa.make_url(url)
+        host = parsed.host or parsed.query.get("host") or "local"
+        self.where = f"{host}:{parsed.port or 5432}/{parsed.database}"
+        self.application_name = f"campaign_ops {getpass.getuser()}@{socket.gethostname()}:{os.getpid()}"[:63]
+        self._engine = sa.create_engine(
+            parsed,
+            poolclass=NullPool,
+            isolation_level="READ COMMITTED",
+            connect_args={
+                "connect_timeout": max(1, round(timeouts.connect_seconds)),
+                "prepare_threshold": None,  # PgBouncer in transaction mode loses prepared statements
+                "keepalives_idle": 30,
+                "keepalives_interval": 10,
+                "keepalives_count": 3,
+                "tcp_user_timeout": round(timeouts.statement_seconds * 1000) + 30_000,
+            },
+        )
+
+    @contextmanager
+    def transaction(self, *, read_only: bool = False) -> Iterator[sa.Connection]:
+        """One transaction: committed at the end, rolled back on any error.
+
+        Always READ COMMITTED, whatever the server's default: a statement must see what was committed before *it*
+        began, since the queue is read between two statements.
+
+        Raises:
+            DatabaseUnavailable, DatabaseTimeout, Conflict: try again later.
+            PermissionMissing, StateSchemaError, ProfileMismatch, StatementRejected, ConfigurationError: do not.
+        """
+        with mapped(self.where), self._engine.begin() as connection:
+            self._prepare(connection)
+            if read_only:
+                connection.execute(sa.text("SET TRANSACTION READ ONLY"))
+            yield connection
+
+    def _prepare(self, connection: sa.Connection) -> None:
+        timeouts = self.timeouts
+        settings = {
+            "application_name": self.application_name,
+            "timezone": "UTC",
+            "statement_timeout": str(round(timeouts.statement_seconds * 1000)),
+            "lock_timeout": str(round(timeouts.lock_seconds * 1000)),
+            "idle_in_transaction_session_timeout": str(round(timeouts.statement_seconds * 1000) * 5),
+            "tcp_keepalives_idle": "30",
+            "tcp_keepalives_interval": "10",
+            "tcp_keepalives_count": "3",
+        }
+        connection.execute(sa.select(*(sa.func.set_config(key, value, True) for key, value in settings.items())))
+
+    def run(self, work: Callable[[sa.Connection], T], *, read_only: bool = False) -> T:
+        """Run ``work`` in a transaction; retried like `retrying`."""
+
+        def _once() -> T:
+            with self.transaction(read_only=read_only) as connection:
+                return work(connection)
+
+        return self.retrying(_once)
+
+    def retrying(self, work: Callable[[], T]) -> T:
+        """Call ``work``; on a transient database error call it again, up to three times, with back-off.
+
+        ``work`` must be guarded by its own premises: when the connection is lost while committing, nobody knows
+        whether the first try took effect.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
+            stop=tenacity.stop_after_attempt(3),
+            wait=tenacity.wait_exponential_jitter(initial=0.2, max=2),
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        return retrying(work)
+
+    def close(self) -> None:
+        """Drop what is left of the engine."""
+        self._engine.dispose()
+
+
+def _log_retry(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("database trouble, trying again (%s of 3): %s", state.attempt_number + 1, error)
+
+
+class SweepLock:
+    """One sweep per platform at a time, on any number of machines.
+
+    A transaction-level advisory lock on a connection of its own: PgBouncer keeps a server connection for an open
+    transaction, and a holder that dies gives the lock back as soon as the server notices (at once for a killed
+    process, within about a minute for a vanished machine).
+    """
+
+    def __init__(self, database: Database, platform: str, *, wait_seconds: float = 0) -> None:
+        self._database = database
+        self._platform = platform
+        self._wait_seconds = wait_seconds
+        self._connection: sa.Connection | None = None
+
+    @contextmanager
+    def hold(self) -> Iterator[SweepLock]:
+        """Hold the lock for the length of the block.
+
+        Raises:
+            SweepBusy: Another sweep holds it and did not end within ``wait_seconds``.
+        """
+        with self._database.transaction() as connection:
+            self._acquire(connection)
+            self._connection = connection
+            try:
+                yield self
+            finally:
+                self._connection = None
+
+    def _acquire(self, connection: sa.Connection) -> None:
+        key = sa.func.hashtextextended(f"campaign_ops:{self._platform}", 0)
+        never = sa.func.set_config("idle_in_transaction_session_timeout", "0", True)
+        if connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(key)).add_columns(never)):
+            return
+        if self._wait_seconds > 0:
+            waits = str(round(self._wait_seconds * 1000))
+            try:
+                with connection.begin_nested():
+                    connection.execute(sa.select(sa.func.set_config("lock_timeout", waits, True)))
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+            except sa.exc.OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) != "55P03":
+                    raise
+            else:
+                return
+        raise SweepBusy(
+            f"another sweep of {self._platform} is under way{self._holder(connection)}",
+            where=self._platform,
+            mend="nothing was done; the next one sees the same",
+        )
+
+    def _holder(self, connection: sa.Connection) -> str:
+        holder = connection.execute(
+            sa.text(
+                "SELECT a.application_name, a.xact_start FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+                " WHERE l.locktype = 'advisory' AND l.granted AND l.pid <> pg_backend_pid()"
+                " AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended(:key, 0)"
+            ),
+            {"key": f"campaign_ops:{self._platform}"},
+        ).first()
+        if holder is None or holder.xact_start is None:
+            return ""
+        return f" ({holder.application_name}, since {holder.xact_start:%H:%M:%S} UTC)"
+
+    def check(self) -> None:
+        """Raise if the lock is no longer ours. To be called right before every effect outside the database."""
+        if self._connection is None:
+            raise SweepBusy("the sweep lock is not held", where=self._platform, mend="start the sweep again")
+        with mapped(self._database.where):
+            self._connection.execute(sa.text("SELECT 1"))
+
+
+@contextmanager
+def mapped(where: str) -> Iterator[None]:
+    """Turn the driver's errors into ours. The driver's error stays out of the chain: it may quote a row or a URL."""
+    try:
+        yield
+    except CampaignOpsError:
+        raise
+    except sa.exc.DBAPIError as error:
+        raise map_error(error.orig if error.orig is not None else error, where) from None
+    except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
+        raise map_error(error, where) from None
+
+
+_BY_STATE: dict[str, tuple[type[CampaignOpsError], str, str]] = {
+    "40001": (Conflict, "serialization failure", "it is tried again"),
+    "40P01": (Conflict, "deadlock", "it is tried again"),
+    "55P03": (DatabaseTimeout, "a lock was not to be had in time", "somebody holds it; it is tried again"),
+    "57014": (DatabaseTimeout, "a statement took too long", "see timeouts.statement_seconds and the doctor's indexes"),
+    "42501": (PermissionMissing, "", "run `campaign-ops doctor` for the exact GRANT"),
+    "25006": (ConfigurationError, "this server is a read-only standby", "point database_url at the primary"),
+    "28P01": (ConfigurationError, "the password was refused", "check user and password in database_url"),
+    "28000": (ConfigurationError, "the user was refused", "check user and password in database_url"),
+    "3D000": (ConfigurationError, "there is no such database", "check database_url"),
+    "42703": (ProfileMismatch, "", "run `campaign-ops doctor`"),
+}
+
+
+def map_error(error: BaseException, where: str) -> CampaignOpsError:
+    """The error of ours that stands for a driver's."""
+    state = getattr(error, "sqlstate", None) or ""
+    diag = getattr(error, "diag", None)
+    primary = (getattr(diag, "message_primary", None) or "").strip()
+    if state in ("42P01", "3F000") and (STATE_SCHEMA in primary or STATE_SCHEMA in str(error)):
+        return StateSchemaError(
+            f"schema {STATE_SCHEMA} is missing or incomplete", where=where, mend="run `campaign-ops migrate`"
+        )
+    if state in _BY_STATE:
+        kind, what, mend = _BY_STATE[state]
+        if kind is ProfileMismatch:
+            return ProfileMismatch([primary], where=where, mend=mend)
+        return kind(what or primary, where=where, mend=mend)
+    if state[:2] in ("08", "53", "57") or (not state and isinstance(error, psycopg.OperationalError)):
+        return DatabaseUnavailable(primary or _first_line(error), where=where, mend="is PostgreSQL up and reachable?")
+    if state:
+        constraint = getattr(diag, "constraint_name", None)
+        what = f"the database refused a statement: {primary} ({state})"
+        return StatementRejected(what + (f", constraint {constraint}" if constraint else ""), where=where)
+    if isinstance(error, psycopg.InterfaceError) or "closed" in str(error):
+        return DatabaseUnavailable("the connection was lost", where=where, mend="is PostgreSQL up and reachable?")
+    return StatementRejected(f"{type(error).__name__}: {_first_line(error)}", where=where)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

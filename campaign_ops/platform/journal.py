@@ -1,0 +1,350 @@
+"""Our record of every sweep and repair: before, after, why, who, which run. Speaks to our own tables only.
+
+Takes an open connection everywhere, so that a journal row commits with the repair that it records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, insert
+
+from campaign_ops.core.model import Attempts, RepairKind
+from campaign_ops.platform import state
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who acts: the sweep that a row belongs to, what started it, and for a manual fix the person."""
+
+    sweep_id: int
+    run_id: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One repair, about to be recorded. ``before`` and ``after`` hold only columns that were written."""
+
+    kind: RepairKind
+    target: str
+    campaign_id: str | None
+    tenant: str | None
+    reason: str
+    verdict: str | None = None
+    amount: str | None = None
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+    parent_id: int | None = None
+
+
+class Journal:
+    """The journal of one platform."""
+
+    def __init__(self, platform: str) -> None:
+        self.platform = platform
+
+    # -- sweeps ------------------------------------------------------------------------------------------------
+
+    def begin_sweep(self, connection: sa.Connection, run_id: str, trigger: str, actor: str) -> Author:
+        """The sweep of this run: begun now, or, for a later step of the same run, as it was begun."""
+        row = {"platform": self.platform, "run_id": run_id, "trigger": trigger, "actor": actor}
+        statement = insert(state.sweep).values(row)
+        statement = statement.on_conflict_do_update(
+            index_elements=["platform", "run_id"], set_={"run_id": statement.excluded.run_id}
+        )
+        found = connection.execute(statement.returning(state.sweep.c.id, state.sweep.c.actor)).one()
+        return Author(found.id, run_id, found.actor)
+
+    def add_figures(self, connection: sa.Connection, sweep_id: int, step: str, figures: Mapping[str, Any]) -> None:
+        """Merge one step's numbers into the sweep; from then on its latest view shows this sweep."""
+        merged = state.sweep.c.figures.op("||")(sa.bindparam(None, {step: dict(figures)}, type_=JSONB))
+        connection.execute(sa.update(state.sweep).where(state.sweep.c.id == sweep_id).values(figures=merged))
+
+    def finish_sweep(self, connection: sa.Connection, sweep_id: int) -> None:
+        """Note that the sweep came to its end."""
+        connection.execute(sa.update(state.sweep).where(state.sweep.c.id == sweep_id).values(finished_at=sa.func.now()))
+
+    def latest_step(
+        self,
+        connection: sa.Connection,
+        step: str,
+        *,
+        sweep_id: int | None = None,
+        before: int | None = None,
+        younger_than: timedelta | None = None,
+    ) -> tuple[int, Mapping[str, Any]] | None:
+        """The newest sweep that made this step, with the step's figures: (sweep id, figures).
+
+        Args:
+            connection: An open connection.
+            step: Name of the step.
+            sweep_id: Only this sweep.
+            before: Only sweeps before this one.
+            younger_than: Only sweeps begun within this time.
+        """
+        sweep = state.sweep.c
+        query = sa.select(sweep.id, sweep.figures[step].label("figures")).where(
+            sweep.platform == self.platform, sweep.figures.has_key(step)
+        )
+        if sweep_id is not None:
+            query = query.where(sweep.id == sweep_id)
+        if before is not None:
+            query = query.where(sweep.id < before)
+        if younger_than is not None:
+            query = query.where(sweep.started_at > sa.func.now() - younger_than)
+        row = connection.execute(query.order_by(sweep.id.desc()).limit(1)).first()
+        return (row.id, row.figures) if row is not None else None
+
+    def figures(self, connection: sa.Connection, sweep_id: int) -> Mapping[str, Any]:
+        """The numbers of every step of one sweep so far."""
+        found = connection.scalar(sa.select(state.sweep.c.figures).where(state.sweep.c.id == sweep_id))
+        return found or {}
+
+    # -- histories ---------------------------------------------------------------------------------------------
+
+    def add_history(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        author: Author,
+        at: datetime,
+        rows: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Replace this sweep's rows of one history table."""
+        connection.execute(sa.delete(table).where(table.c.sweep_id == author.sweep_id))
+        common = {"platform": self.platform, "sweep_id": author.sweep_id, "observed_at": at}
+        if rows:
+            connection.execute(sa.insert(table), [{**common, **row} for row in rows])
+
+    def history(self, connection: sa.Connection, table: sa.Table, sweep_id: int) -> list[Mapping[str, Any]]:
+        """One sweep's rows of one history table."""
+        return [dict(row) for row in connection.execute(sa.select(table).where(table.c.sweep_id == sweep_id)).mappings()]
+
+    def prune(self, connection: sa.Connection, days: int) -> None:
+        """Forget histories older than ``days``; the journal and the sweeps themselves stay."""
+        for table in state.HISTORIES:
+            old = table.c.observed_at < sa.func.now() - sa.func.make_interval(0, 0, 0, days)
+            connection.execute(sa.delete(table).where(table.c.platform == self.platform, old))
+
+    def pending_before(
+        self, connection: sa.Connection, campaign_ids: Collection[str], *, before: int | None
+    ) -> dict[str, tuple[int, datetime]]:
+        """What was unsent of each campaign when an earlier sweep looked last, and when that was."""
+        table = state.recipient_status
+        query = (
+            sa.select(table.c.campaign_id, table.c.pending, table.c.observed_at)
+            .distinct(table.c.campaign_id)
+            .where(table.c.platform == self.platform, table.c.campaign_id == sa.any_(_texts(campaign_ids)))
+            .order_by(table.c.campaign_id, table.c.sweep_id.desc())
+        )
+        if before is not None:
+            query = query.where(table.c.sweep_id < before)
+        return {row.campaign_id: (row.pending, row.observed_at) for row in connection.execute(query)}
+
+    # -- repairs -----------------------------------------------------------------------------------------------
+
+    def record(self, connection: sa.Connection, author: Author, entries: Sequence[Entry]) -> list[int]:
+        """Write repairs into the journal; their numbers, in the same order."""
+        if not entries:
+            return []
+        rows = [
+            {
+                "platform": self.platform,
+                "sweep_id": author.sweep_id,
+                "run_id": author.run_id,
+                "actor": author.actor,
+                "kind": entry.kind.value,
+                "target": entry.target,
+                "campaign_id": entry.campaign_id,
+                "tenant": entry.tenant,
+                "reason": entry.reason,
+                "verdict": entry.verdict,
+                "amount": entry.amount,
+                "before": dict(entry.before or {}),
+                "after": dict(entry.after or {}),
+                "parent_id": entry.parent_id,
+            }
+            for entry in entries
+        ]
+        statement = sa.insert(state.repair).returning(state.repair.c.id, sort_by_parameter_order=True)
+        return [row.id for row in connection.execute(statement, rows)]
+
+    def repairs(
+        self,
+        connection: sa.Connection,
+        *,
+        sweep_id: int | None = None,
+        campaign_id: str | None = None,
+        tenant: str | None = None,
+        kind: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[Mapping[str, Any]]:
+        """Repairs, the newest first, with how many jobs each put into the queue."""
+        repair, intent = state.repair, state.intent
+        jobs = sa.select(
+            intent.c.repair_id,
+            sa.func.count().label("jobs"),
+            sa.func.count(intent.c.added_at).label("jobs_added"),
+            sa.func.sum(intent.c.recipients).filter(intent.c.added_at.is_not(None)).label("recipients_added"),
+        ).group_by(intent.c.repair_id)
+        if sweep_id is not None:
+            mine = sa.select(repair.c.id).where(repair.c.sweep_id == sweep_id)
+            jobs = jobs.where(intent.c.repair_id.in_(mine))
+        counted = jobs.subquery()
+        query = (
+            sa.select(repair, counted.c.jobs, counted.c.jobs_added, counted.c.recipients_added)
+            .select_from(repair.outerjoin(counted, counted.c.repair_id == repair.c.id))
+            .where(repair.c.platform == self.platform)
+            .order_by(repair.c.id.desc())
+            .limit(limit)
+        )
+        wanted = {"sweep_id": sweep_id, "campaign_id": campaign_id, "tenant": tenant, "kind": kind}
+        for column, value in wanted.items():
+            if value is not None:
+                query = query.where(repair.c[column] == value)
+        if since is not None:
+            query = query.where(repair.c.at >= since)
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+    def targets(self, connection: sa.Connection, sweep_id: int) -> list[sa.Row[Any]]:
+        """What one sweep repaired: (kind, target, tenant, amount); a re-enqueue counts once a job was really added."""
+        repair = state.repair
+        query = sa.select(repair.c.kind, repair.c.target, repair.c.tenant, repair.c.amount)
+        return list(
+            connection.execute(query.where(repair.c.sweep_id == sweep_id, _took_effect()).order_by(repair.c.id))
+        )
+
+    def repair_counts(self, connection: sa.Connection, *, hours: int) -> dict[str, int]:
+        """How many repairs of each kind took effect within the last hours."""
+        repair = state.repair
+        recent = repair.c.at > sa.func.now() - sa.func.make_interval(0, 0, 0, 0, hours)
+        query = (
+            sa.select(repair.c.kind, sa.func.count().label("number"))
+            .where(repair.c.platform == self.platform, recent, _took_effect())
+            .group_by(repair.c.kind)
+        )
+        return {row.kind: row.number for row in connection.execute(query)}
+
+    def repair(self, connection: sa.Connection, repair_id: int, *, lock: bool = False) -> Mapping[str, Any] | None:
+        """One repair by its number; locked until the transaction ends if asked."""
+        query = sa.select(state.repair).where(state.repair.c.platform == self.platform, state.repair.c.id == repair_id)
+        row = connection.execute(query.with_for_update() if lock else query).mappings().first()
+        return dict(row) if row is not None else None
+
+    def children(self, connection: sa.Connection, repair_id: int) -> list[Mapping[str, Any]]:
+        """Repairs that were made together with this one."""
+        query = sa.select(state.repair).where(state.repair.c.parent_id == repair_id).order_by(state.repair.c.id)
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+    def mark_undone(self, connection: sa.Connection, repair_ids: Collection[int], by: int) -> None:
+        """Note which repair undid these."""
+        connection.execute(sa.update(state.repair).where(state.repair.c.id.in_(list(repair_ids))).values(undone_by=by))
+
+    # -- attempts and intents ----------------------------------------------------------------------------------
+
+    def attempts(self, connection: sa.Connection, campaign_ids: Collection[str]) -> dict[str, Attempts]:
+        """How often each campaign was re-enqueued and whether a person holds it."""
+        table = state.attempt
+        query = sa.select(table).where(
+            table.c.platform == self.platform, table.c.campaign_id == sa.any_(_texts(campaign_ids))
+        )
+        return {
+            row.campaign_id: Attempts(
+                row.total, row.without_progress, row.last_at, row.pending_at_last, row.held_by, row.held_reason
+            )
+            for row in connection.execute(query)
+        }
+
+    def begin_attempt(
+        self, connection: sa.Connection, campaign_id: str, *, expected: Attempts, pending: int, without_progress: int
+    ) -> int | None:
+        """Count one more attempt, if nobody else did meanwhile; its number, or None."""
+        table = state.attempt
+        statement = insert(table).values(
+            platform=self.platform,
+            campaign_id=campaign_id,
+            total=1,
+            without_progress=1,
+            last_at=sa.func.now(),
+            pending_at_last=pending,
+        )
+        statement = statement.on_conflict_do_update(
+            index_elements=["platform", "campaign_id"],
+            set_={
+                "total": table.c.total + 1,
+                "without_progress": without_progress + 1,
+                "last_at": sa.func.now(),
+                "pending_at_last": pending,
+            },
+            where=sa.and_(table.c.total == expected.total, table.c.held_by.is_(None)),
+        )
+        number: int | None = connection.scalar(statement.returning(table.c.total))
+        return number
+
+    def add_intents(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write down what is about to be added to the queue."""
+        connection.execute(sa.insert(state.intent), [{"platform": self.platform, **row} for row in rows])
+
+    def confirm_intents(self, connection: sa.Connection, job_ids: Collection[str]) -> int:
+        """Note that these jobs really are in the queue; how many were not noted before."""
+        intent = state.intent
+        statement = (
+            sa.update(intent)
+            .where(intent.c.job_id == sa.any_(_texts(job_ids)), intent.c.added_at.is_(None))
+            .values(added_at=sa.func.clock_timestamp())
+        )
+        return connection.execute(statement).rowcount
+
+    def open_intents(self, connection: sa.Connection, *, limit: int = 10_000) -> list[str]:
+        """Jobs that were intended and never confirmed, newest first."""
+        intent = state.intent
+        query = (
+            sa.select(intent.c.job_id)
+            .where(intent.c.platform == self.platform, intent.c.added_at.is_(None))
+            .order_by(intent.c.intended_at.desc())
+            .limit(limit)
+        )
+        return list(connection.scalars(query))
+
+    def job_ids(self, connection: sa.Connection, repair_id: int) -> list[str]:
+        """The jobs of one re-enqueue."""
+        query = sa.select(state.intent.c.job_id).where(state.intent.c.repair_id == repair_id)
+        return list(connection.scalars(query.order_by(state.intent.c.batch)))
+
+    def hold(self, connection: sa.Connection, campaign_id: str, by: str, reason: str) -> None:
+        """Keep sweeps from repairing this campaign until a person lets it go."""
+        statement = insert(state.attempt).values(
+            platform=self.platform, campaign_id=campaign_id, held_by=by, held_reason=reason
+        )
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["platform", "campaign_id"], set_={"held_by": by, "held_reason": reason}
+            )
+        )
+
+    def let_go(self, connection: sa.Connection, campaign_id: str) -> bool:
+        """Take a hold or a quarantine away; whether there was one."""
+        table = state.attempt
+        statement = (
+            sa.update(table)
+            .where(table.c.platform == self.platform, table.c.campaign_id == campaign_id)
+            .where(sa.or_(table.c.held_by.is_not(None), table.c.without_progress > 0))
+            .values(held_by=None, held_reason=None, without_progress=0, last_at=None)
+        )
+        return connection.execute(statement).rowcount > 0
+
+
+def _texts(values: Collection[str]) -> sa.ColumnElement[Any]:
+    return sa.bindparam(None, list(values), type_=sa.ARRAY(sa.Text))
+
+
+def _took_effect() -> sa.ColumnElement[bool]:
+    """A re-enqueue took effect once one of its jobs was confirmed; every other repair commits with its row."""
+    added = sa.exists().where(state.intent.c.repair_id == state.repair.c.id, state.intent.c.added_at.is_not(None))
+    return sa.or_(state.repair.c.kind != RepairKind.REENQUEUE.value, added)

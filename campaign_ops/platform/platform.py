@@ -1,0 +1,52 @@
+"""One watched application, ready to be read and repaired: its parts, connected to nothing until they are used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from campaign_ops.core.policy import Policy
+from campaign_ops.platform.catalog import read_catalog
+from campaign_ops.platform.database import Database
+from campaign_ops.platform.journal import Journal
+from campaign_ops.platform.profile import Profile
+from campaign_ops.platform.queue import Queue
+from campaign_ops.platform.tables import PlatformTables
+
+
+@dataclass
+class Platform:
+    """The parts of one platform. ``queue`` is None where the platform sends in process."""
+
+    name: str
+    profile: Profile
+    policy: Policy
+    database: Database
+    queue: Queue | None
+    contact: str | None = None
+    _tables: PlatformTables | None = field(default=None, repr=False)
+
+    @property
+    def journal(self) -> Journal:
+        """Our record of this platform."""
+        return Journal(self.name)
+
+    def tables(self, connection: sa.Connection) -> PlatformTables:
+        """The platform's tables, checked against the catalog the first time.
+
+        Raises:
+            ProfileMismatch: The profile does not fit the database.
+        """
+        if self._tables is None:
+            catalog = read_catalog(connection, self.profile, self.database.where)
+            self._tables = PlatformTables(self.profile, catalog)
+            if self.queue is not None:
+                self.queue.numeric_ids = catalog.numeric_ids(self.profile)
+        return self._tables
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self.database.close()
+        if self.queue is not None:
+            self.queue.close()

@@ -1,0 +1,266 @@
+"""How a platform names things. Data, not code: the built-in profiles are YAML files beside this module.
+
+A user's file may ``extends`` a built-in profile and override any part of it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(min_length=1, max_length=63)]
+Words = Annotated[tuple[str, ...], Field(min_length=1)]
+JsonScalar = str | int | float | bool | None
+
+
+class Part(BaseModel):
+    """Base of all parts: frozen, and a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CampaignWords(Part):
+    """What the words in the campaign's status column mean.
+
+    Attributes:
+        sending: The word of a campaign that is being sent.
+        done: What it becomes when at least one recipient succeeded.
+        failed: What it becomes when all recipients failed; null where the platform has no such word.
+        over: Every word after which nothing is sent any more (``done`` and ``failed`` are always among them).
+        idle: Words of a campaign that is not sending now but may later.
+    """
+
+    sending: str
+    done: str
+    failed: str | None = None
+    over: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
+
+    @property
+    def all_over(self) -> tuple[str, ...]:
+        """``over`` with ``done`` and ``failed`` included."""
+        return tuple(dict.fromkeys([self.done, *([self.failed] if self.failed else []), *self.over]))
+
+    @property
+    def all_known(self) -> tuple[str, ...]:
+        """Every word that the profile gives a meaning to."""
+        return tuple(dict.fromkeys([self.sending, *self.all_over, *self.idle]))
+
+    @model_validator(mode="after")
+    def _sending_is_not_over(self) -> CampaignWords:
+        clash = {self.sending} & {*self.all_over, *self.idle} or {*self.all_over} & {*self.idle}
+        if clash:
+            msg = f"{sorted(clash)[0]!r} stands in two lists; a campaign word has one meaning"
+            raise ValueError(msg)
+        return self
+
+
+class CounterColumns(Part):
+    """The campaign's own counts: column names.
+
+    Attributes:
+        total: Recipients in all.
+        succeeded: Recipients sent to.
+        failed: Recipients that failed.
+    """
+
+    total: Name
+    succeeded: Name
+    failed: Name
+
+
+class CampaignTable(Part):
+    """The campaign table and its columns.
+
+    Attributes:
+        table: Table name, as it is written in the catalog.
+        id: Primary key.
+        tenant: Owner of the campaign.
+        name: What people call it.
+        status: The status column, text or an enum type.
+        updated_at: Touched by the application whenever it touches the campaign.
+        started_at: When sending began; null where there is none.
+        completed_at: Set when the campaign completes; null where there is none.
+        counters: The campaign's own counts; null where there are none.
+        words: What the status words mean.
+    """
+
+    table: Name
+    id: Name
+    tenant: Name
+    name: Name
+    status: Name
+    updated_at: Name
+    started_at: Name | None = None
+    completed_at: Name | None = None
+    counters: CounterColumns | None = None
+    words: CampaignWords
+
+
+class RecipientWords(Part):
+    """What the words in the recipient's status column mean. A word in no list blocks its campaign.
+
+    Attributes:
+        pending: Not sent yet.
+        succeeded: Handed to the provider or better.
+        failed: Will not be sent any more.
+    """
+
+    pending: Words
+    succeeded: Words
+    failed: Words
+
+    @property
+    def all_known(self) -> tuple[str, ...]:
+        """Every word that the profile gives a meaning to."""
+        return (*self.pending, *self.succeeded, *self.failed)
+
+    @model_validator(mode="after")
+    def _one_meaning_each(self) -> RecipientWords:
+        words = self.all_known
+        twice = sorted({word for word in words if words.count(word) > 1})
+        if twice:
+            msg = f"{twice[0]!r} stands in two lists; a recipient word has one meaning"
+            raise ValueError(msg)
+        return self
+
+
+class RecipientTable(Part):
+    """The recipient table and its columns. Phone numbers and texts are not among them and are never read.
+
+    Attributes:
+        table: Table name.
+        id: Primary key.
+        campaign_id: The campaign that the row belongs to.
+        status: The status column, text or an enum type.
+        provider_id: Set when the provider has accepted the message; null where there is none.
+        activity: Timestamp columns that show that a recipient moved.
+        rows: ``all`` when every recipient has a row from the start; ``sent`` when rows appear only when sent, so
+            that the total is the campaign's own counter.
+        words: What the status words mean.
+    """
+
+    table: Name
+    id: Name
+    campaign_id: Name
+    status: Name
+    provider_id: Name | None = None
+    activity: tuple[Name, ...] = ()
+    rows: Literal["all", "sent"] = "all"
+    words: RecipientWords
+
+
+class ReservationWords(Part):
+    """What the words in the reservation's status column mean.
+
+    Attributes:
+        held: Credits are set aside.
+        released: Credits are free again.
+    """
+
+    held: str
+    released: str
+
+
+class ReservationTable(Part):
+    """The credit reservation table and its columns.
+
+    Attributes:
+        table: Table name.
+        id: Primary key.
+        tenant: Whose credits they are.
+        campaign_id: What they are held for.
+        amount: How many.
+        status: The status column, text or an enum type.
+        created_at: When the hold began.
+        expires_at: When it should end; null where there is none.
+        released_at: Set when it ends; null where there is none.
+        words: What the status words mean.
+    """
+
+    table: Name
+    id: Name
+    tenant: Name
+    campaign_id: Name
+    amount: Name
+    status: Name
+    created_at: Name
+    expires_at: Name | None = None
+    released_at: Name | None = None
+    words: ReservationWords
+
+
+class QueueProfile(Part):
+    """The BullMQ queue: what a job looks like.
+
+    Attributes:
+        name: Queue name.
+        job: Job name; jobs of other names are counted, never decoded.
+        payload: The job's data. ``{campaign_id}``, ``{tenant}`` and ``{recipient_ids}`` stand for the values.
+        batch_size: Recipients per job.
+        options: BullMQ job options, as its clients take them.
+        markers: Redis keys, with ``{recipient_id}``, whose existence says that the provider may have the message.
+    """
+
+    name: Name
+    job: Name
+    payload: dict[str, JsonScalar]
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = 500
+    options: dict[str, JsonScalar | dict[str, JsonScalar]] = {}
+    markers: tuple[str, ...] = ()
+
+    @property
+    def campaign_key(self) -> str:
+        """The payload key that carries the campaign's id."""
+        return next(key for key, value in self.payload.items() if value == "{campaign_id}")
+
+    @property
+    def recipients_key(self) -> str:
+        """The payload key that carries the recipients' ids."""
+        return next(key for key, value in self.payload.items() if value == "{recipient_ids}")
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> QueueProfile:
+        for wanted in ("{campaign_id}", "{recipient_ids}"):
+            if wanted not in self.payload.values():
+                msg = f"payload needs one key whose value is '{wanted}'; without it no job can be told apart"
+                raise ValueError(msg)
+        for marker in self.markers:
+            if "{recipient_id}" not in marker:
+                msg = f"marker {marker!r} does not name {{recipient_id}}"
+                raise ValueError(msg)
+        reserved = {"jobId", "repeat", "parent"} & set(self.options)
+        if reserved:
+            msg = f"option {sorted(reserved)[0]!r} is set by campaign_ops; take it out"
+            raise ValueError(msg)
+        return self
+
+
+class Profile(Part):
+    """How one kind of platform names its tables, columns, words and jobs.
+
+    Attributes:
+        name: What the profile is called.
+        db_schema: PostgreSQL schema of the platform's tables (key ``schema``).
+        id_type: Type of the ids; ``auto`` takes the column's own. Integer ids are numbers in a job's payload.
+        campaign: The campaign table.
+        recipient: The recipient table.
+        reservation: The credit reservations; null where there are none.
+        queue: The queue; null where the platform sends in process.
+    """
+
+    name: Name
+    db_schema: Name = Field(default="public", alias="schema")
+    id_type: Literal["auto", "text", "uuid", "integer", "bigint"] = "auto"
+    campaign: CampaignTable
+    recipient: RecipientTable
+    reservation: ReservationTable | None = None
+    queue: QueueProfile | None = None
+
+    @model_validator(mode="after")
+    def _total_is_known(self) -> Profile:
+        if self.recipient.rows == "sent" and self.campaign.counters is None:
+            msg = "recipient.rows is 'sent', so campaign.counters must say where the total stands"
+            raise ValueError(msg)
+        return self

@@ -1,0 +1,168 @@
+"""Adding jobs to a queue, and taking back what no worker has touched: the only code that writes to Redis.
+
+It goes through BullMQ's own client: a raw LPUSH would wake no worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import bullmq
+
+from campaign_ops.core.errors import Refused
+from campaign_ops.platform.profile import QueueProfile
+from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
+
+MAX_JSON_INTEGER = 2**53 - 1  # the largest that JavaScript reads back unchanged
+SLUG_LENGTH = 40
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """One batch to be sent."""
+
+    id: str
+    campaign_id: str
+    tenant: str
+    recipient_ids: tuple[str, ...]
+
+
+def job_id(campaign_id: str, attempt: int, batch: int, salt: str) -> str:
+    """Make an id that BullMQ takes: the same for the same arguments, no colon, never all digits, under 120 characters.
+
+    Args:
+        campaign_id: Any text; what is readable of it stands in the id, and a hash of it all tells it apart.
+        attempt: Which re-enqueue of the campaign this is.
+        batch: Which batch of the attempt.
+        salt: What tells one sweep's attempt from another's.
+    """
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", campaign_id)[:SLUG_LENGTH].strip("-")
+    digest = hashlib.sha256(json.dumps([campaign_id, attempt, batch, salt]).encode()).hexdigest()[:16]
+    return f"ops-{slug}-a{attempt}-b{batch}-{digest}"
+
+
+def fill_payload(job: NewJob, profile: QueueProfile, *, numeric_ids: bool) -> dict[str, Any]:
+    """Put a batch into the profile's payload.
+
+    With ``numeric_ids`` the ids of campaign and recipients are numbers, and so is the tenant's where it is one.
+
+    Raises:
+        Refused: An id is not a number, or one that JavaScript cannot hold.
+    """
+    as_id: Callable[[str], str | int] = _number if numeric_ids else str
+    values: dict[Any, Any] = {
+        "{campaign_id}": as_id(job.campaign_id),
+        "{tenant}": as_id(job.tenant) if job.tenant.isdecimal() else job.tenant,
+        "{recipient_ids}": [as_id(one) for one in job.recipient_ids],
+    }
+    return {key: values.get(value, value) for key, value in profile.payload.items()}
+
+
+def _number(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = None
+    if number is None or str(number) != text or abs(number) > MAX_JSON_INTEGER:
+        raise Refused(
+            f"id {text!r} cannot be written as a number into a job",
+            mend="set id_type in the profile to what the application's own jobs carry",
+        )
+    return number
+
+
+class QueueWriter:
+    """BullMQ's client for one queue, on an event loop in a thread of its own.
+
+    The caller's thread may have a running loop, and a connection outlives the call only on the loop that opened it.
+    The thread starts with the first call. Calls raise QueueUnavailable when Redis is away or refuses.
+    """
+
+    def __init__(self, address: QueueAddress, profile: QueueProfile, where: str) -> None:
+        self._address = address
+        self._profile = profile
+        self._where = where
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._queue: bullmq.Queue | None = None
+
+    def add(self, jobs: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+        """Add (id, payload) pairs under the profile's name and options; return the ids that the server says it has."""
+        entries = [
+            {"name": self._profile.job, "data": payload, "opts": {**self._profile.options, "jobId": one}}
+            for one, payload in jobs
+        ]
+
+        async def add(queue: bullmq.Queue) -> list[str]:
+            return [str(job.id) for job in await queue.addBulk(entries)]
+
+        return self._run(add)
+
+    def remove(self, job_id: str) -> bool:
+        """Take a job out of the queue; False when a worker holds it."""
+
+        async def remove(queue: bullmq.Queue) -> bool:
+            return bool(await queue.remove(job_id, {"removeChildren": False}) == 1)
+
+        return self._run(remove)
+
+    def close(self) -> None:
+        """Close the connection and end the thread. A later call would start anew."""
+        with self._lock:
+            loop, thread, queue = self._loop, self._thread, self._queue
+            self._loop = self._thread = self._queue = None
+        if loop is None or thread is None:
+            return
+        if queue is not None:
+            with driver_errors_mapped(self._where):
+                self._wait(loop, _close(queue))
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    def _run(self, work: Callable[[bullmq.Queue], Coroutine[Any, Any, T]]) -> T:
+        with driver_errors_mapped(self._where):
+            return self._wait(self._running_loop(), self._with_queue(work))
+
+    def _wait(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+        # Looking for the scripts, loading them, the work itself: three answers and a connection.
+        longest = self._address.connect_timeout_seconds + 3 * self._address.read_timeout_seconds
+        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, longest), loop).result()
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="bullmq", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    async def _with_queue(self, work: Callable[[bullmq.Queue], Coroutine[Any, Any, T]]) -> T:
+        if self._queue is None:
+            # The version check would ask INFO and warn about the eviction policy; `server()` tells a person of it.
+            self._queue = bullmq.Queue(
+                self._profile.name,
+                {
+                    "connection": self._address.writing_client(),
+                    "prefix": self._address.prefix,
+                    "skipVersionCheck": True,
+                },
+            )
+        return await work(self._queue)
+
+
+async def _close(queue: bullmq.Queue) -> None:
+    sentinels = getattr(getattr(queue.client.connection_pool, "sentinel_manager", None), "sentinels", [])
+    await queue.close()
+    for sentinel in sentinels:
+        await sentinel.aclose()

@@ -1,0 +1,222 @@
+"""Where a queue lives, the clients that reach it, and the seam where a driver's errors become ours.
+
+No queue logic here: key names and commands stand in `queue_read` and `queue_add`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+import redis
+import redis.asyncio
+import redis.asyncio.retry
+import redis.asyncio.sentinel
+import redis.sentinel
+from redis import exceptions as driver
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from campaign_ops.core.errors import ConfigurationError, QueueUnavailable
+
+SENTINEL_SCHEME = "redis+sentinel"
+SCHEMES = ("redis", "rediss", "unix", SENTINEL_SCHEME)
+SENTINEL_PORT = 26379
+READ_RETRIES = 1
+
+# What the driver raises, what that means, what mends it. The first that fits: several are subclasses of later ones.
+EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
+    ((driver.BusyLoadingError,), "Redis is still loading its data", "wait until it has started"),
+    (
+        (driver.AuthenticationError, driver.AuthorizationError),
+        "Redis does not let us in ({})",
+        "check user and password in the queue's URL",
+    ),
+    (
+        (driver.NoPermissionError,),
+        "the Redis user may not do this ({})",
+        "grant the command or the key pattern to the user",
+    ),
+    (
+        (driver.TimeoutError, TimeoutError),
+        "Redis did not answer in time ({})",
+        "look at its load and at the network; the next try may succeed",
+    ),
+    (
+        (driver.ReadOnlyError,),
+        "this Redis is a read-only replica",
+        "name the master, or the sentinels, in the queue's URL",
+    ),
+    (
+        (driver.OutOfMemoryError,),
+        "Redis is out of memory and takes no more jobs",
+        "free memory or raise maxmemory",
+    ),
+    (
+        (driver.MovedError, driver.ClusterError, driver.ClusterCrossSlotError),
+        "this is one node of a Redis Cluster ({})",
+        "name an address that serves all the queue's keys",
+    ),
+    (
+        (driver.ResponseError,),
+        "Redis refused a command ({})",
+        "check that queue name, prefix and database number are right",
+    ),
+)
+
+
+@dataclass(frozen=True, repr=False)
+class QueueAddress:
+    """Where a queue lives. Printing it never shows a password.
+
+    Attributes:
+        url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://host:26379,host2:26379/mymaster/0``, with
+            ``user:password@`` where the server asks for it. Sentinels that ask for one of their own take
+            ``?sentinel_username=…&sentinel_password=…``.
+        prefix: BullMQ's key prefix; a cluster hash tag such as ``{bull}`` is fine.
+        connect_timeout_seconds: Longest wait for a connection.
+        read_timeout_seconds: Longest wait for an answer.
+
+    Raises:
+        ConfigurationError: The URL is none of these forms.
+    """
+
+    url: str = field(repr=False)
+    prefix: str = "bull"
+    connect_timeout_seconds: float = 5.0
+    read_timeout_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        try:
+            _endpoint(urlsplit(self.url))
+            # Only a connection object, which stays unconnected, looks at the URL's query part.
+            self.reading_client().connection_pool.make_connection()
+        except (ValueError, TypeError):
+            # The driver's own text may quote the part of the URL that holds the password.
+            raise ConfigurationError(
+                "the queue's URL is not one that Redis clients know",
+                mend=f"write it as {', '.join(f'{scheme}://…' for scheme in SCHEMES)}, specials percent-encoded",
+            ) from None
+
+    @property
+    def endpoint(self) -> str:
+        """``host:port/db``, ``socket path/db`` or ``sentinels/master/db``; no credentials."""
+        return _endpoint(urlsplit(self.url))
+
+    def __repr__(self) -> str:
+        return f"QueueAddress({self.endpoint}, prefix={self.prefix!r})"
+
+    def reading_client(self) -> redis.Redis:
+        """Make a synchronous client that connects on first use and asks a second time when a connection breaks."""
+        options = self._options() | {"retry": Retry(NoBackoff(), READ_RETRIES)}
+        if not self._by_sentinel:
+            client: redis.Redis = redis.Redis.from_url(self.url, **options)
+            return client
+        hosts, name, own, of_sentinel = self._sentinel()
+        make_sentinel: Any = redis.sentinel.Sentinel  # untyped in the driver
+        sentinel = make_sentinel(hosts, sentinel_kwargs=of_sentinel, **options, **own)
+        master: redis.Redis = sentinel.master_for(name)
+        return master
+
+    def writing_client(self) -> redis.asyncio.Redis:
+        """Make an asynchronous client for BullMQ's own. It never repeats a command by itself.
+
+        A repeated add could find its job already sent and removed, and would send it again.
+        """
+        options = self._options() | {"retry": redis.asyncio.retry.Retry(NoBackoff(), 0)}
+        if not self._by_sentinel:
+            return redis.asyncio.Redis.from_url(self.url, **options)
+        hosts, name, own, of_sentinel = self._sentinel()
+        make_sentinel: Any = redis.asyncio.sentinel.Sentinel  # untyped in the driver
+        sentinel = make_sentinel(hosts, sentinel_kwargs=of_sentinel, **options, **own)
+        master: redis.asyncio.Redis = sentinel.master_for(name)
+        return master
+
+    @property
+    def _by_sentinel(self) -> bool:
+        return urlsplit(self.url).scheme == SENTINEL_SCHEME
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "socket_connect_timeout": self.connect_timeout_seconds,
+            "socket_timeout": self.read_timeout_seconds,
+            "decode_responses": True,
+            # A foreign job may hold bytes that are not UTF-8; they must travel there and back unchanged.
+            "encoding_errors": "surrogateescape",
+            # Proxies and old servers do not know HELLO.
+            "protocol": 2,
+        }
+
+    def _sentinel(self) -> tuple[list[tuple[str, int]], str, dict[str, Any], dict[str, Any]]:
+        """Return the sentinels, the master's name, and the options for the master's and the sentinels' clients."""
+        parts = urlsplit(self.url)
+        name, database = _master(parts)
+        own: dict[str, Any] = {"db": database}
+        credentials = parts.netloc.rpartition("@")[0]
+        if credentials:
+            user, _, password = credentials.partition(":")
+            own |= {"username": unquote(user) or None, "password": unquote(password) or None}
+        query = parse_qs(parts.query)
+        of_sentinel: dict[str, Any] = {
+            "socket_connect_timeout": self.connect_timeout_seconds,
+            "socket_timeout": self.connect_timeout_seconds,
+            "protocol": 2,
+            "username": query.get("sentinel_username", [None])[0],
+            "password": query.get("sentinel_password", [None])[0],
+        }
+        return _sentinels(parts), name, own, of_sentinel
+
+
+@contextmanager
+def driver_errors_mapped(where: str) -> Iterator[None]:
+    """Turn whatever the Redis driver or the network raises into `QueueUnavailable`."""
+    try:
+        yield
+    except (driver.RedisError, OSError) as error:
+        what, mend = _explain(error)
+        raise QueueUnavailable(what, where=where, mend=mend) from error
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    """Say in words what went wrong and what mends it."""
+    # In a pipeline the driver puts the command before the text, arguments and all; a payload is nobody's business.
+    text = str(error).rpartition("caused error: ")[2].strip() or type(error).__name__
+    for kinds, what, mend in EXPLANATIONS:
+        if isinstance(error, kinds):
+            return what.format(text), mend
+    return f"Redis cannot be reached ({text})", "check that it runs and that the queue's URL is right"
+
+
+def _endpoint(parts: SplitResult) -> str:
+    """Return the address without credentials; ValueError where there is none to be read."""
+    if parts.scheme not in SCHEMES:
+        raise ValueError
+    query = parse_qs(parts.query)
+    if parts.scheme == SENTINEL_SCHEME:
+        name, database = _master(parts)
+        return f"{','.join(f'{host}:{port}' for host, port in _sentinels(parts))}/{name}/{database}"
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise ValueError
+        return f"{unquote(parts.path)}/{int(query.get('db', ['0'])[0])}"
+    database = int(query.get("db", [parts.path.strip("/") or "0"])[0])
+    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}/{database}"
+
+
+def _sentinels(parts: SplitResult) -> list[tuple[str, int]]:
+    hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+    return [(_required(host.hostname), host.port or SENTINEL_PORT) for host in hosts]
+
+
+def _master(parts: SplitResult) -> tuple[str, int]:
+    name, _, database = parts.path.strip("/").partition("/")
+    return _required(unquote(name)), int(database or 0)
+
+
+def _required(value: str | None) -> str:
+    if not value:
+        raise ValueError
+    return value

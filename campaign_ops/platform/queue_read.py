@@ -1,0 +1,291 @@
+"""Reading a BullMQ queue: its state, atomic snapshots, the jobs in it. Nothing here writes a byte to Redis.
+
+The client's own getters would not do: `getCounts` pops the markers of BullMQ 4, `getJobCounts` leaves the `paused`
+list out, and none of them sees all states at one moment.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from redis import exceptions as driver
+
+from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.core.model import QueueState
+from campaign_ops.platform.profile import QueueProfile
+from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
+from campaign_ops.platform.queue_jobs import FailedJob, LiveJobs, Snapshot, decode
+
+LISTS = ("wait", "paused", "active")
+SORTED_SETS = ("prioritized", "delayed", "waiting-children")
+LIVE = LISTS + SORTED_SETS
+DEAD = ("failed", "completed")
+PRO_KEYS = ("groups", "groups:limit", "groups:max", "groups:paused", "groups:metas")
+KNOWN_MAJORS = (4, 5, 6)
+FAILED_LOOKED_AT = 5_000
+JOBS_PER_PAGE = 200
+KEYS_PER_PAGE = 500
+
+T = TypeVar("T")
+
+# BullMQ 4 wakes its workers by `0:1712345678` in `wait`. Ids of schedulers hold colons too, and they are jobs.
+_MARKER = re.compile(r"0:\d+")
+_VERSION = re.compile(r"([\w-]+):(\d+)\.")
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What a Redis server says of itself; None where it does not say. ``server_id`` changes when it restarts."""
+
+    redis_version: str | None
+    role: str | None
+    eviction_policy: str | None
+    server_id: str | None
+
+
+class QueueReader:
+    """Reads one queue. Connects on first use.
+
+    Raises:
+        QueueUnavailable: From every method, when Redis is away, refuses, or answers in part.
+    """
+
+    def __init__(self, address: QueueAddress, profile: QueueProfile) -> None:
+        self.address = address
+        self.profile = profile
+        self.where = f"Redis {address.endpoint}, queue {address.prefix}:{profile.name}"
+        self._client = address.reading_client()
+        self._may_ask_info = True
+
+    def key(self, part: str) -> str:
+        """Name the key of a state, or of the job with this id."""
+        return f"{self.address.prefix}:{self.profile.name}:{part}"
+
+    def state(self) -> QueueState:
+        """Count the queue's states at one moment. Cheap, however long the queue is."""
+
+        def fill(pipe: Any) -> None:
+            for state in LISTS:
+                pipe.llen(self.key(state))
+            for state in SORTED_SETS:
+                pipe.zcard(self.key(state))
+            pipe.lindex(self.key("wait"), -1)
+            pipe.lindex(self.key("paused"), -1)
+
+        (*numbers, wait_end, paused_end), about = self._multi(fill)
+        counts = dict(zip(LIVE, numbers, strict=True))
+        for state, end in (("wait", wait_end), ("paused", paused_end)):
+            counts[state] -= bool(end and _MARKER.fullmatch(end))
+        return self._describe(counts, about)
+
+    def snapshot(self) -> Snapshot:
+        """Read the ids of every live job, and of the newest failed ones, at one moment."""
+
+        def fill(pipe: Any) -> None:
+            self._ask_live_ids(pipe)
+            pipe.zrange(self.key("failed"), 0, FAILED_LOOKED_AT - 1, desc=True)
+
+        (*ids, failed), about = self._multi(fill)
+        live = self._by_id(ids)
+        counts = dict.fromkeys(LIVE, 0)
+        for state in live.values():
+            counts[state] += 1
+        return Snapshot(self._describe(counts, about), live, tuple(failed))
+
+    def live_ids(self) -> Mapping[str, str]:
+        """Read the ids of every live job and the state of each, at one moment."""
+        with driver_errors_mapped(self.where), self._client.pipeline(transaction=True) as pipe:
+            self._ask_live_ids(pipe)
+            return self._by_id(pipe.execute())
+
+    def live_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> LiveJobs:
+        """Read, page by page, the jobs of these campaigns that were live at the snapshot; then see ``.state``."""
+        return LiveJobs(self, snapshot, campaign_ids)
+
+    def failed_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> Iterator[FailedJob]:
+        """Read, page by page, the newest failed jobs of these campaigns. They cover nobody; they say why."""
+        wanted = frozenset(campaign_ids)
+        for job_id, (name, data) in self.fields(snapshot.failed, "name", "data"):
+            payload = decode(data, self.profile)
+            if name == self.profile.job and payload.campaign_id in wanted and payload.recipient_ids is not None:
+                yield FailedJob(job_id, payload.campaign_id, payload.recipient_ids)
+
+    def newcomers(
+        self, snapshot: Snapshot, campaign_ids: Collection[str], *, ours: Collection[str] = frozenset()
+    ) -> frozenset[str]:
+        """Name those of these campaigns that have a live job now which was not in the snapshot and is not ``ours``.
+
+        Raises:
+            QueueUnavailable: A new job came and went while it was looked at, or cannot be decoded: it may have
+                been anybody's.
+        """
+        wanted = frozenset(campaign_ids)
+        known = (snapshot.live.keys() - snapshot.finished) | frozenset(ours)
+        new = [job_id for job_id in self.live_ids() if job_id not in known]
+        found = set()
+        for job_id, (name, data) in self.fields(new, "name", "data"):
+            if name is not None and name != self.profile.job:
+                continue
+            payload = decode(data, self.profile)
+            if payload.campaign_id is None:
+                raise QueueUnavailable(
+                    f"job {job_id} appeared meanwhile and cannot be read, so it may cover anybody",
+                    where=self.where,
+                    mend="the next sweep looks again",
+                )
+            if payload.campaign_id in wanted:
+                found.add(payload.campaign_id)
+        return frozenset(found)
+
+    def marked(self, recipient_ids: Sequence[str]) -> frozenset[str]:
+        """Name the recipients for whom a marker key says that the provider may have their message."""
+        if not self.profile.markers:
+            return frozenset()
+        found: set[str] = set()
+        for page in pages(recipient_ids, max(1, KEYS_PER_PAGE // len(self.profile.markers))):
+            keys = [[marker.replace("{recipient_id}", one) for marker in self.profile.markers] for one in page]
+            # Nearly always 0: one question for the whole page, and one for each recipient only where it is not.
+            (total,) = self._each("exists", [[key for of_one in keys for key in of_one]])
+            if total:
+                found.update(one for one, number in zip(page, self._each("exists", keys), strict=True) if number)
+        return frozenset(found)
+
+    def present(self, job_ids: Iterable[str]) -> frozenset[str]:
+        """Name the ids under which a job exists now, in whatever state."""
+        return self._existing(job_ids, "")
+
+    def locked(self, job_ids: Iterable[str]) -> frozenset[str]:
+        """Name the ids that a worker holds the lock of now."""
+        return self._existing(job_ids, ":lock")
+
+    def server(self) -> ServerFacts:
+        """Ask the server about itself."""
+        _, (*_, info) = self._multi(lambda _pipe: None)
+        policy = info.get("maxmemory_policy")
+        if policy is None:
+            policy = self._unless_refused("CONFIG GET", "maxmemory-policy", default={}).get("maxmemory-policy")
+        return ServerFacts(info.get("redis_version"), info.get("role"), policy, info.get("run_id"))
+
+    def fields(self, job_ids: Sequence[str], *names: str) -> Iterator[tuple[str, list[str | None]]]:
+        """Read fields of many jobs, page by page: (id, values); all None where there is no such job."""
+        for page in pages(job_ids, JOBS_PER_PAGE):
+            rows = self._each("hmget", [[self.key(job_id), *names] for job_id in page])
+            yield from zip(page, rows, strict=True)
+
+    def _existing(self, job_ids: Iterable[str], suffix: str) -> frozenset[str]:
+        found: set[str] = set()
+        for page in pages(list(job_ids), KEYS_PER_PAGE):
+            numbers = self._each("exists", [[self.key(job_id) + suffix] for job_id in page])
+            found.update(job_id for job_id, number in zip(page, numbers, strict=True) if number)
+        return frozenset(found)
+
+    def _each(self, command: str, calls: Iterable[Sequence[str]]) -> list[Any]:
+        """Send one command many times in one round trip."""
+        with driver_errors_mapped(self.where), self._client.pipeline(transaction=False) as pipe:
+            for arguments in calls:
+                getattr(pipe, command)(*arguments)
+            return pipe.execute()
+
+    def _ask_live_ids(self, pipe: Any) -> None:
+        for state in LISTS:
+            pipe.lrange(self.key(state), 0, -1)
+        for state in SORTED_SETS:
+            pipe.zrange(self.key(state), 0, -1)
+
+    def _by_id(self, ids: Sequence[Sequence[str]]) -> dict[str, str]:
+        return {
+            job_id: state
+            for state, of_state in zip(LIVE, ids, strict=True)
+            for job_id in of_state
+            if not _MARKER.fullmatch(job_id)
+        }
+
+    def _multi(self, fill: Callable[[Any], None]) -> tuple[list[Any], tuple[Any, ...]]:
+        """Run what ``fill`` asks and what is asked about every queue in one MULTI/EXEC; return both answers."""
+        with driver_errors_mapped(self.where):
+            try:
+                return self._transact(fill, with_info=self._may_ask_info)
+            except driver.ResponseError as error:
+                # Some users may not run INFO; then nobody tells us the role and the run.
+                if not (self._may_ask_info and "info" in str(error).lower()):
+                    raise
+                answer = self._transact(fill, with_info=False)
+                self._may_ask_info = False
+                return answer
+
+    def _transact(self, fill: Callable[[Any], None], *, with_info: bool) -> tuple[list[Any], tuple[Any, ...]]:
+        with self._client.pipeline(transaction=True) as pipe:
+            fill(pipe)
+            asked = len(pipe)
+            for state in DEAD:
+                pipe.zcard(self.key(state))
+            pipe.exists(self.key("meta"))
+            pipe.hmget(self.key("meta"), "version", "paused")
+            pipe.exists(*map(self.key, PRO_KEYS))
+            if with_info:
+                pipe.info()
+            answers = pipe.execute()
+        return answers[:asked], (*answers[asked:], *([] if with_info else [{}]))
+
+    def _describe(self, counts: dict[str, int], about: tuple[Any, ...]) -> QueueState:
+        failed, completed, exists, (version, paused), pro_keys, info = about
+        return QueueState(
+            name=self.profile.name,
+            counts=counts | {"failed": failed, "completed": completed},
+            paused=paused is not None,
+            workers=self._workers(),
+            version=version,
+            server_id=info.get("run_id"),
+            exists=bool(exists),
+            problem=_problem(version, has_groups=bool(pro_keys), role=info.get("role")),
+        )
+
+    def _workers(self) -> int | None:
+        """Count the connected workers; None when the server does not tell."""
+        clients = self._unless_refused("CLIENT LIST", default=[])
+        if not clients:
+            return None  # we are connected, so an empty list is no answer
+        encoded = b64encode(self.profile.name.encode()).decode()
+        by_node = f"{self.address.prefix}:{encoded}"
+        by_python = f"{self.address.prefix}:{self.profile.name}"
+        node = [client for client in clients if _is_worker(client.get("name", ""), by_node)]
+        python = [client.get("cmd") for client in clients if _is_worker(client.get("name", ""), by_python)]
+        # Python's client names both of a worker's connections alike; the one that waits for jobs runs BZPOPMIN.
+        return len(node) + max(python.count("bzpopmin"), min(1, len(python)))
+
+    def _unless_refused(self, command: str, *arguments: str, default: Any) -> Any:
+        """Run a command that many hosts do not allow; ``default`` where they refuse."""
+        with driver_errors_mapped(self.where):
+            try:
+                execute: Any = self._client.execute_command  # untyped in the driver
+                return execute(command, *arguments)
+            except driver.ResponseError:
+                return default
+
+
+def pages(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Cut ``items`` into runs of at most ``size``."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _is_worker(client_name: str, queue: str) -> bool:
+    # `<queue>:qe` listens to events; it is no worker.
+    return client_name == queue or client_name.startswith(f"{queue}:w:")
+
+
+def _problem(version: str | None, *, has_groups: bool, role: str | None) -> str | None:
+    """Say why a queue may only be looked at, or None. Python's client writes no version, nor did BullMQ before 4."""
+    if role in {"slave", "replica"}:
+        return "this Redis is a replica: what it shows may be old"
+    if has_groups or (version or "").startswith("bullmq-pro"):
+        return "BullMQ Pro: jobs in groups stand in no list that can be read here"
+    known = _VERSION.match(version or "")
+    if version and (not known or known[1] != "bullmq" or int(known[2]) not in KNOWN_MAJORS):
+        majors = ", ".join(map(str, KNOWN_MAJORS))
+        return f"the queue belongs to {version}; only BullMQ {majors} is known well enough to be acted on"
+    return None

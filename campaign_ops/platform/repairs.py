@@ -1,0 +1,300 @@
+"""Every statement on the platform's own tables that writes. Each repeats the premise of its repair.
+
+They come in pairs: lock the rows (skipping what somebody else holds), then write, as a second statement, so that
+the premise is judged on what was committed before our lock was granted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.core.model import Outcome
+from campaign_ops.platform.statements import (
+    IDS,
+    Query,
+    is_expired,
+    is_held,
+    is_old,
+    is_sending,
+    is_settled,
+    to_send,
+    went_well,
+)
+from campaign_ops.platform.tables import PlatformTables, as_moment, as_text, aware, db_now, one_of, words
+
+UPDATED_ATS = sa.bindparam("updated_ats", type_=sa.ARRAY(sa.DateTime(timezone=True)))
+COUNTER_KEYS = ("succeeded", "failed")
+
+
+def _observed() -> sa.TableValuedAlias:
+    """The campaigns as observed: id and the ``updated_at`` that must not have moved. Binds: ids, updated_ats."""
+    return sa.func.unnest(IDS, UPDATED_ATS).table_valued("id", "updated_at").render_derived(name="observed")
+
+
+def _unmoved(tables: PlatformTables, observed: sa.TableValuedAlias) -> sa.ColumnElement[bool]:
+    campaign = tables.campaign.c
+    return sa.and_(
+        campaign.id == sa.cast(observed.c.id, campaign.id.type),
+        is_sending(tables),
+        campaign.updated_at == as_moment(campaign.updated_at, observed.c.updated_at),
+    )
+
+
+def campaign_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
+    """The campaign columns that a repair may write, as they are kept in the journal."""
+    campaign = tables.campaign.c
+    columns = [as_text(campaign.id).label("id"), as_text(campaign.tenant).label("tenant")]
+    columns += [as_text(campaign.status).label("status"), aware(campaign.updated_at).label("updated_at")]
+    if "completed_at" in campaign:
+        columns.append(aware(campaign.completed_at).label("completed_at"))
+    return columns + [campaign[key].label(key) for key in COUNTER_KEYS if key in campaign]
+
+
+def lock_observed(tables: PlatformTables) -> Query:
+    """Lock the campaigns that are as observed and that nobody else holds; the state before. Binds: ids, updated_ats.
+
+    FOR UPDATE also makes inserts of recipients that reference the campaign wait, or be seen.
+    """
+    observed = _observed()
+    return (
+        sa.select(*campaign_state(tables))
+        .select_from(tables.campaign.join(observed, _unmoved(tables, observed)))
+        .order_by(tables.campaign.c.id)
+        .with_for_update(skip_locked=True, of=tables.campaign)
+    )
+
+
+def _recipients(tables: PlatformTables, *conditions: sa.ColumnElement[bool]) -> Query:
+    recipient, campaign = tables.recipient, tables.campaign
+    return (
+        sa.select(sa.func.count())
+        .select_from(recipient)
+        .where(recipient.c.campaign_id == campaign.c.id, *conditions)
+        .correlate(campaign)
+    )
+
+
+def _any_recipient(tables: PlatformTables, *conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    recipient, campaign = tables.recipient, tables.campaign
+    belongs = recipient.c.campaign_id == campaign.c.id
+    return sa.exists().where(belongs, *conditions).select_from(recipient).correlate(campaign)
+
+
+def _raised(tables: PlatformTables) -> dict[str, sa.ColumnElement[Any]]:
+    """The counters at what the rows say, never lower than they are."""
+    campaign = tables.campaign.c
+    if "succeeded" not in campaign:
+        return {}
+    failed = words(tables.recipient.c.status, tables.profile.recipient.words.failed)
+    counted = {"succeeded": _recipients(tables, went_well(tables)), "failed": _recipients(tables, failed)}
+    return {
+        key: sa.func.greatest(sa.func.coalesce(campaign[key], 0), rows.scalar_subquery())
+        for key, rows in counted.items()
+    }
+
+
+def _finished(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """Every recipient is accounted for, and there is at least one."""
+    campaign = tables.campaign.c
+    nothing_open = sa.not_(_any_recipient(tables, sa.not_(is_settled(tables))))
+    if tables.profile.recipient.rows == "all":
+        return sa.and_(nothing_open, _any_recipient(tables))
+    rows = _recipients(tables, is_settled(tables)).scalar_subquery()
+    counted = sa.func.coalesce(campaign.succeeded, 0) + sa.func.coalesce(campaign.failed, 0)
+    total = sa.func.coalesce(campaign.total, 0)
+    return sa.and_(nothing_open, sa.func.greatest(total, rows) > 0, total <= sa.func.greatest(rows, counted))
+
+
+def _empty(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """Not one recipient, by rows and by the platform's own total where rows appear only when sent."""
+    nobody = sa.not_(_any_recipient(tables))
+    if tables.profile.recipient.rows == "all":
+        return nobody
+    return sa.and_(nobody, sa.func.coalesce(tables.campaign.c.total, 0) == 0)
+
+
+def complete(tables: PlatformTables, empty_outcome: Outcome | None = None) -> sa.Update:
+    """Complete campaigns in which nothing is pending; the word follows from the rows. Binds: ids, updated_ats.
+
+    With ``empty_outcome``, complete instead those that have no recipient at all, with the word the policy names.
+    """
+    campaign, known = tables.campaign.c, tables.profile.campaign.words
+    failed_word = known.failed or known.done
+    if empty_outcome is not None:
+        word: Any = sa.bindparam(
+            None, known.done if empty_outcome is Outcome.DONE else failed_word, type_=campaign.status.type
+        )
+    else:
+        well = _any_recipient(tables, went_well(tables))
+        if "succeeded" in campaign:
+            well = sa.or_(well, sa.func.coalesce(campaign.succeeded, 0) > 0)
+        word = sa.case(
+            (well, sa.bindparam(None, known.done, type_=campaign.status.type)),
+            else_=sa.bindparam(None, failed_word, type_=campaign.status.type),
+        )
+    observed = _observed()
+    values: dict[Any, Any] = {campaign.status: word, campaign.updated_at: db_now(campaign.updated_at)}
+    if "completed_at" in campaign:
+        values[campaign.completed_at] = sa.func.coalesce(campaign.completed_at, db_now(campaign.completed_at))
+    values |= {campaign[key]: value for key, value in _raised(tables).items()}
+    premise = _finished(tables) if empty_outcome is None else _empty(tables)
+    return (
+        sa.update(tables.campaign)
+        .values(values)
+        .where(_unmoved(tables, observed), premise)
+        .returning(*campaign_state(tables))
+    )
+
+
+def recount(tables: PlatformTables) -> sa.Update:
+    """Raise counters to what the rows say. Leaves ``updated_at`` alone: a recount is no progress.
+
+    Binds: ids, updated_ats.
+    """
+    campaign, observed = tables.campaign.c, _observed()
+    raised = _raised(tables)
+    behind = sa.or_(*(sa.func.coalesce(campaign[key], 0) < value for key, value in raised.items()))
+    return (
+        sa.update(tables.campaign)
+        .values({campaign[key]: value for key, value in raised.items()})
+        .where(_unmoved(tables, observed), behind)
+        .returning(*campaign_state(tables))
+    )
+
+
+def still_to_send(tables: PlatformTables) -> Query:
+    """Those of the observed campaigns that are as they were and still have somebody to send to.
+
+    Binds: ids, updated_ats.
+    """
+    observed = _observed()
+    return (
+        sa.select(as_text(tables.campaign.c.id))
+        .select_from(tables.campaign.join(observed, _unmoved(tables, observed)))
+        .where(_any_recipient(tables, to_send(tables)))
+        .with_for_update(skip_locked=True, of=tables.campaign, key_share=True)
+    )
+
+
+def reservation_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
+    """The reservation columns that a repair may write, as they are kept in the journal."""
+    reservation = tables.reservations.c
+    columns: list[sa.ColumnElement[Any]] = [
+        as_text(reservation[key]).label(key) for key in ("id", "tenant", "campaign_id", "amount", "status")
+    ]
+    if "released_at" in reservation:
+        columns.append(aware(reservation.released_at).label("released_at"))
+    return columns
+
+
+def lock_holds_of_campaigns(tables: PlatformTables) -> Query:
+    """Lock every held reservation of the given campaigns; the state before. Binds: ids."""
+    reservation = tables.reservations.c
+    return (
+        sa.select(*reservation_state(tables))
+        .where(is_held(tables), one_of(reservation.campaign_id, IDS))
+        .order_by(reservation.id)
+        .with_for_update()
+    )
+
+
+def lock_holds(tables: PlatformTables) -> Query:
+    """Lock those of the given reservations that are still held; the state before. Binds: ids."""
+    reservation = tables.reservations.c
+    return (
+        sa.select(*reservation_state(tables))
+        .where(is_held(tables), one_of(reservation.id, IDS))
+        .order_by(reservation.id)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def lock_campaigns_of_holds(tables: PlatformTables) -> Query:
+    """Keep the given reservations' campaigns from changing status while we look; which of them. Binds: ids."""
+    campaign, reservation = tables.campaign.c, tables.reservations.c
+    theirs = sa.select(reservation.campaign_id).where(one_of(reservation.id, IDS))
+    return (
+        sa.select(as_text(campaign.id))
+        .where(campaign.id.in_(theirs))
+        .order_by(campaign.id)
+        .with_for_update(read=True, skip_locked=True, of=tables.campaign)
+    )
+
+
+def _letting_go(tables: PlatformTables) -> dict[Any, Any]:
+    reservation, profile = tables.reservations.c, tables.profile.reservation
+    assert profile is not None
+    values: dict[Any, Any] = {
+        reservation.status: sa.bindparam(None, profile.words.released, type_=reservation.status.type)
+    }
+    if "released_at" in reservation:
+        values[reservation.released_at] = db_now(reservation.released_at)
+    return values
+
+
+def release_locked(tables: PlatformTables) -> sa.Update:
+    """Release reservations that this transaction has locked, along with the campaign it has completed. Binds: ids."""
+    reservation = tables.reservations.c
+    return (
+        sa.update(tables.reservations)
+        .values(_letting_go(tables))
+        .where(is_held(tables), one_of(reservation.id, IDS))
+        .returning(*reservation_state(tables))
+    )
+
+
+def release(tables: PlatformTables) -> sa.Update:
+    """Release reservations whose campaign is over, or that are late and whose campaign is not sending.
+
+    Binds: ids, locked (campaigns whose status cannot change now), max_age.
+    """
+    reservation, campaign = tables.reservations.c, tables.campaign.c
+    known = tables.profile.campaign.words
+
+    def _campaign(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+        belongs = campaign.id == reservation.campaign_id
+        return sa.exists().where(belongs, *conditions).select_from(tables.campaign).correlate(tables.reservations)
+
+    locked = sa.bindparam("locked", type_=sa.ARRAY(sa.Text))
+    is_over = _campaign(words(campaign.status, known.all_over))
+    is_idle = _campaign(words(campaign.status, known.idle)) if known.idle else sa.false()
+    gone = sa.not_(_campaign())
+    late = sa.or_(is_expired(tables), is_old(tables))
+    return (
+        sa.update(tables.reservations)
+        .values(_letting_go(tables))
+        .where(
+            is_held(tables),
+            one_of(reservation.id, IDS),
+            sa.or_(gone, one_of(reservation.campaign_id, locked)),
+            sa.or_(is_over, sa.and_(sa.or_(gone, is_idle), late)),
+        )
+        .returning(*reservation_state(tables))
+    )
+
+
+def restore(
+    table: sa.Table, row_id: str, *, before: Mapping[str, Any], after: Mapping[str, Any], keys: tuple[str, ...]
+) -> sa.Update:
+    """Put the columns ``keys`` of one row back to ``before``, if they still are what we made them (``after``)."""
+    columns = [table.c[key] for key in keys if key in before and key in after]
+    return (
+        sa.update(table)
+        .values({column: _value(column, before[column.key]) for column in columns})
+        .where(
+            table.c.id == sa.bindparam(None, row_id, type_=table.c.id.type),
+            *(column.is_not_distinct_from(_value(column, after[column.key])) for column in columns),
+        )
+        .returning(as_text(table.c.id))
+    )
+
+
+def _value(column: sa.Column[Any], value: Any) -> sa.ColumnElement[Any]:
+    if isinstance(column.type, sa.DateTime):
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return as_moment(column, sa.bindparam(None, moment, type_=sa.DateTime(timezone=True)))
+    return sa.bindparam(None, value, type_=column.type)

@@ -1,0 +1,126 @@
+"""The platform's tables as SQLAlchemy objects: real names and types outside, the profile's role names as keys.
+
+``tables.campaign.c.updated_at`` is the column that the profile calls ``updated_at``, whatever its name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import UserDefinedType
+
+from campaign_ops.platform.catalog import Catalog
+from campaign_ops.platform.profile import Profile
+
+
+class PgType(UserDefinedType[Any]):
+    """A type by its catalog name. Bound values are cast to it, so that text reaches an enum or a bigint column."""
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+
+    def get_col_spec(self, **_: object) -> str:
+        """The name, as it stands in a CAST."""
+        return self.spec
+
+
+class PlatformTables:
+    """Campaign, recipient and (where the platform has them) reservation, typed as the catalog says."""
+
+    def __init__(self, profile: Profile, catalog: Catalog) -> None:
+        self.profile = profile
+        self.catalog = catalog
+        self._metadata = sa.MetaData(schema=profile.db_schema)
+        campaign = profile.campaign
+        roles = {key: getattr(campaign, key) for key in ("id", "tenant", "name", "status", "updated_at")}
+        roles |= {key: getattr(campaign, key) for key in ("started_at", "completed_at") if getattr(campaign, key)}
+        if campaign.counters:
+            roles |= {
+                "total": campaign.counters.total,
+                "succeeded": campaign.counters.succeeded,
+                "failed": campaign.counters.failed,
+            }
+        self.campaign = self._table(campaign.table, roles)
+        recipient = profile.recipient
+        roles = {key: getattr(recipient, key) for key in ("id", "campaign_id", "status")}
+        if recipient.provider_id:
+            roles["provider_id"] = recipient.provider_id
+        named = set(roles.values())
+        roles |= {f"activity:{name}": name for name in recipient.activity if name not in named}
+        self.recipient = self._table(recipient.table, roles)
+        self.reservation: sa.Table | None = None
+        if reservation := profile.reservation:
+            keys = ("id", "tenant", "campaign_id", "amount", "status", "created_at", "expires_at", "released_at")
+            roles = {key: name for key in keys if (name := getattr(reservation, key))}
+            self.reservation = self._table(reservation.table, roles)
+
+    def _table(self, name: str, roles: dict[str, str]) -> sa.Table:
+        return sa.Table(name, self._metadata, *(self._column(name, real, key) for key, real in roles.items()))
+
+    def _column(self, table: str, name: str, key: str) -> sa.Column[Any]:
+        return sa.Column(name, self._type(table, name), key=key)
+
+    def _type(self, table: str, name: str) -> sa.types.TypeEngine[Any]:
+        column = self.catalog.column(table, name)
+        match column.type_name:
+            case "timestamp":
+                return sa.DateTime(timezone=False)
+            case "timestamptz":
+                return sa.DateTime(timezone=True)
+            case "numeric":
+                return sa.Numeric()
+            case _:
+                return PgType(column.spec)
+
+    @property
+    def reservations(self) -> sa.Table:
+        """The reservation table of a platform that has one."""
+        assert self.reservation is not None, f"profile {self.profile.name} has no reservations"
+        return self.reservation
+
+    @property
+    def activity_columns(self) -> list[sa.Column[Any]]:
+        """The recipient's timestamp columns that show that it moved."""
+        wanted = set(self.profile.recipient.activity)
+        return [column for column in self.recipient.columns if column.name in wanted]
+
+
+def db_now(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """The database's clock in the column's own terms: UTC without zone where the column has none."""
+    if isinstance(column.type, sa.DateTime) and not column.type.timezone:
+        return sa.func.timezone("utc", sa.func.now(), type_=sa.DateTime(timezone=False))
+    return sa.func.now(type_=sa.DateTime(timezone=True))
+
+
+def as_moment(column: sa.ColumnElement[Any], value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """An aware value in the column's own terms, for comparing with it."""
+    if isinstance(column.type, sa.DateTime) and not column.type.timezone:
+        return sa.func.timezone("utc", sa.cast(value, sa.DateTime(timezone=True)), type_=sa.DateTime(timezone=False))
+    return sa.cast(value, sa.DateTime(timezone=True))
+
+
+def aware(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """The column as an aware moment. Prisma writes UTC into columns without zone."""
+    if isinstance(column.type, sa.DateTime) and not column.type.timezone:
+        return sa.func.timezone("utc", column, type_=sa.DateTime(timezone=True))
+    return column
+
+
+def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """The column as text: ids and words travel as strings."""
+    return sa.cast(column, sa.Text)
+
+
+def one_of(column: sa.ColumnElement[Any], values: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """``column = ANY (values)`` with the values, a text array, cast to the column's type."""
+    return column == sa.any_(sa.cast(values, ARRAY(column.type)))
+
+
+def words(column: sa.ColumnElement[Any], values: tuple[str, ...]) -> sa.ColumnElement[bool]:
+    """``column IN (values)``, each cast to the column's type so that an index on it serves."""
+    return column.in_([sa.bindparam(None, value, type_=column.type) for value in values])

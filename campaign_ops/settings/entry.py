@@ -1,0 +1,169 @@
+"""What a platform's entry in the configuration file may say: keys, limits, defaults and meanings.
+
+The docs' table of settings is made from here. What the program gets from an entry is in ``model``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from croniter import croniter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from campaign_ops.core.policy import EmptyPolicy, Policy
+from campaign_ops.platform.database import Timeouts
+from campaign_ops.platform.profile import Profile
+from campaign_ops.settings.model import DEFAULT_QUEUE_PREFIX, DEFAULT_SCHEDULE, PlatformSettings
+from campaign_ops.settings.urls import checked_queue_url, normal_database_url
+
+_POLICY = Policy()
+_TIMEOUTS = Timeouts()
+_DAY = 86_400
+# Dagster refuses any other owner, and with it every definition of the platform.
+_OWNER = re.compile(r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}\b|team:.+")
+
+
+def _words(text: str) -> Any:
+    """What a value takes, as a person says it: for the docs and for messages."""
+    return Field(json_schema_extra={"words": text})
+
+
+def fit_name(name: str) -> bool:
+    """Whether a platform may be called so: the name begins Dagster's keys, metrics and locks."""
+    return re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) is not None
+
+
+def _check_name(name: str) -> str:
+    if not fit_name(name):
+        raise ValueError("takes 1 to 31 lower-case letters, digits and underscores, beginning with a letter")
+    return name
+
+
+def _check_contact(contact: str) -> str:
+    if not _OWNER.fullmatch(contact):
+        raise ValueError("takes a mail address or team:<name>")
+    return contact
+
+
+def _check_schedule(schedule: str) -> str:
+    # Six fields (seconds) are cron to croniter, not to Dagster; and the 30th of February never comes.
+    if croniter.is_valid(schedule):
+        minute_to_weekday = croniter.expand(schedule)[0]
+        never = len(minute_to_weekday) == 5 and minute_to_weekday[3] == [2] and minute_to_weekday[2] in ([30], [31])
+        if len(minute_to_weekday) == 5 and not never:
+            return schedule
+    raise ValueError(f'is not a cron expression of five fields; write for example "{DEFAULT_SCHEDULE}"')
+
+
+class Section(BaseModel):
+    """Base of the file's sections: a key it does not know is an error, a key without a value is as good as absent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, values: object) -> object:
+        # `thresholds:` with every line under it commented out.
+        return (
+            {key: value for key, value in values.items() if value is not None} if isinstance(values, dict) else values
+        )
+
+
+class Numbers(Section):
+    """A section of limits. A truth value is no number."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_a_truth_value(cls, value: object) -> object:
+        # `yes` would pass as 1.
+        return str(value) if isinstance(value, bool) else value
+
+
+class ThresholdsEntry(Numbers):
+    """When a campaign is looked at, and how much one sweep may do.
+
+    Attributes:
+        stuck_after_seconds: How long a sending campaign may stay untouched before it is looked at.
+        alert_after_seconds: How long a campaign may be stuck before a person should know.
+        cooldown_seconds: How long a re-enqueued campaign is left alone.
+        max_attempts: Re-enqueues without progress before a campaign is quarantined for a person.
+        reservation_max_age_seconds: How old a credit reservation may grow whose campaign is not sending.
+        empty_campaigns: What becomes of a stuck campaign without recipients.
+        breaker_share: A sweep that would repair more than this share of all sending campaigns waits for a person.
+        breaker_floor: The breaker stays closed up to this many campaigns, whatever their share.
+        backlog_limit: Waiting jobs above which the queue is reported as backlogged.
+        max_queue_depth: Waiting jobs up to which a sweep fills the queue; nothing is re-enqueued beyond.
+        max_jobs_per_sweep: Jobs that one sweep adds at most; the next sweep goes on.
+        history_days: How long observations and finished repairs are kept.
+    """
+
+    stuck_after_seconds: Annotated[int, Field(ge=1, le=30 * _DAY)] = _POLICY.stuck_after_seconds
+    alert_after_seconds: Annotated[int, Field(ge=1, le=30 * _DAY)] = _POLICY.alert_after_seconds
+    cooldown_seconds: Annotated[int, Field(ge=1, le=30 * _DAY)] = _POLICY.cooldown_seconds
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = _POLICY.max_attempts
+    reservation_max_age_seconds: Annotated[int, Field(ge=1, le=365 * _DAY)] = _POLICY.reservation_max_age_seconds
+    empty_campaigns: EmptyPolicy = _POLICY.empty_campaigns
+    breaker_share: Annotated[float, Field(gt=0, le=1)] = _POLICY.breaker_share
+    breaker_floor: Annotated[int, Field(ge=0, le=1_000_000)] = _POLICY.breaker_floor
+    backlog_limit: Annotated[int, Field(ge=1, le=100_000_000)] = _POLICY.backlog_limit
+    max_queue_depth: Annotated[int, Field(ge=1, le=100_000_000)] = _POLICY.max_queue_depth
+    max_jobs_per_sweep: Annotated[int, Field(ge=1, le=1_000_000)] = _POLICY.max_jobs_per_sweep
+    history_days: Annotated[int, Field(ge=1, le=3_650)] = _POLICY.history_days
+
+
+class TimeoutsEntry(Numbers):
+    """How long the servers and the network may take.
+
+    Attributes:
+        connect_seconds: Connecting to the database.
+        statement_seconds: One statement.
+        lock_seconds: Waiting for a row that somebody else holds.
+        queue_seconds: One answer of the queue's Redis.
+    """
+
+    connect_seconds: Annotated[float, Field(ge=1, le=300)] = _TIMEOUTS.connect_seconds
+    statement_seconds: Annotated[float, Field(ge=0.1, le=3_600)] = _TIMEOUTS.statement_seconds
+    lock_seconds: Annotated[float, Field(ge=0.1, le=600)] = _TIMEOUTS.lock_seconds
+    queue_seconds: Annotated[float, Field(ge=0.1, le=600)] = _TIMEOUTS.queue_seconds
+
+
+class PlatformEntry(Section):
+    """One entry of ``platforms``, with its profile already put in place of the name or path.
+
+    Attributes:
+        name: What the platform is called here; Dagster's keys, the metrics and the journal begin with it.
+        profile: How the platform names its tables, columns, words and jobs. A path is relative to the file it is in.
+        database_url: The platform's database, as its application writes it: of Prisma's parameters, ``schema`` counts
+            unless the profile names one, and the rest is left out.
+        queue_url: The Redis of its queue; needed when, and only when, the profile has a queue.
+        queue_prefix: BullMQ's key prefix.
+        contact: Whom to ask; shown as the owner in Dagster.
+        thresholds: When a campaign is looked at, and how much one sweep may do.
+        timeouts: How long the servers and the network may take.
+        schedule: When to sweep, in UTC.
+    """
+
+    name: Annotated[str, AfterValidator(_check_name), _words("1 to 31 lower-case letters, digits and underscores")]
+    profile: Annotated[Profile, _words("the name of a built-in profile, a path to a YAML file, or a mapping")]
+    database_url: Annotated[SecretStr, AfterValidator(normal_database_url), _words("a PostgreSQL URL")]
+    queue_url: Annotated[SecretStr, AfterValidator(checked_queue_url), _words("a Redis URL")] | None = None
+    queue_prefix: Annotated[str, Field(min_length=1, max_length=100)] = DEFAULT_QUEUE_PREFIX
+    contact: Annotated[str, AfterValidator(_check_contact), _words("a mail address, ``team:<name>``")] | None = None
+    thresholds: ThresholdsEntry = ThresholdsEntry()
+    timeouts: TimeoutsEntry = TimeoutsEntry()
+    schedule: Annotated[str, AfterValidator(_check_schedule), _words("a cron expression")] = DEFAULT_SCHEDULE
+
+    def settings(self) -> PlatformSettings:
+        """What the program gets from this entry."""
+        return PlatformSettings(
+            name=self.name,
+            profile=self.profile,
+            database_url=self.database_url,
+            queue_url=self.queue_url,
+            queue_prefix=self.queue_prefix,
+            contact=self.contact,
+            policy=Policy(**self.thresholds.model_dump()),
+            timeouts=Timeouts(**self.timeouts.model_dump()),
+            schedule=self.schedule,
+        )

@@ -1,0 +1,89 @@
+"""The environment: which file to read, and the variables that the file names. Read nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.platform.yaml_tree import KeyPath, Tree
+
+FILE_NAME = "campaign_ops.yaml"
+
+# `$${` is a plain `${`; what is left of `${` without a name is a slip.
+_VARIABLE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\})?")
+
+
+class Environment(BaseSettings):
+    """What is read from the environment besides the variables that the file itself names.
+
+    Attributes:
+        config: The configuration file; else `campaign_ops.yaml` in the current directory.
+        dagster_home: Dagster's directory, where `campaign_ops.yaml` is looked for last.
+    """
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    config: Path | None = Field(default=None, alias="CAMPAIGN_OPS_CONFIG")
+    dagster_home: Path | None = Field(default=None, alias="DAGSTER_HOME")
+
+
+def find_file() -> Path:
+    """The configuration file that the environment names, or the first that there is.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    environment = Environment()
+    if environment.config is not None:
+        if not environment.config.is_file():
+            what = f"no such file: {environment.config}"
+            raise ConfigurationError(
+                what, where="CAMPAIGN_OPS_CONFIG", mend="export the path of your campaign_ops.yaml"
+            )
+        return environment.config
+    homes = [Path(), *([environment.dagster_home] if environment.dagster_home else [])]
+    for home in homes:
+        if (home / FILE_NAME).is_file():
+            return home / FILE_NAME
+    raise ConfigurationError(
+        f"no configuration file: looked for {' and '.join(str(home / FILE_NAME) for home in homes)}",
+        mend="copy campaign_ops.example.yaml there, or export CAMPAIGN_OPS_CONFIG with the path of yours",
+    )
+
+
+def fill_in(tree: Tree) -> Tree:
+    """``tree`` with every ``${VARIABLE}`` and ``${VARIABLE:-default}`` filled in and marked as hidden.
+
+    A variable that is missing or empty takes its default; without one it is a problem of the tree.
+    """
+    marks, problems = dict(tree.marks), dict(tree.problems)
+
+    def fill(path: KeyPath, text: str) -> str:
+        def value_of(match: re.Match[str]) -> str:
+            name, default = match["name"], match["default"]
+            if match[0] == "$${":
+                return "${"
+            if name is None:
+                slip = tree.problem(path, "holds ${ without a variable's name", "write ${NAME}, or $${ for a plain ${")
+                problems.setdefault(path, slip)
+                return ""
+            marks[path] = replace(tree.mark(path), hidden=True)
+            value = os.environ.get(name)
+            if value:
+                return value
+            if default is None:
+                what = f"environment variable {name} is {'not set' if value is None else 'empty'}"
+                problems.setdefault(path, tree.problem(path, what, f"export it or write ${{{name}:-default}}"))
+                return ""
+            return default.removeprefix(":-")
+
+        return _VARIABLE.sub(value_of, text)
+
+    filled = tree.map_texts(fill)
+    return Tree(filled.value, marks, problems)

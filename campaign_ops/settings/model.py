@@ -1,0 +1,81 @@
+"""What the program gets from the configuration: frozen values, secrets wrapped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.core.policy import Policy
+from campaign_ops.platform.database import Timeouts
+from campaign_ops.platform.explain import nearest
+from campaign_ops.platform.profile import Profile
+
+DEFAULT_QUEUE_PREFIX = "bull"
+DEFAULT_SCHEDULE = "*/10 * * * *"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlatformSettings:
+    """All that is set for one platform.
+
+    ``database_url`` is a SQLAlchemy URL with the ``postgresql+psycopg`` driver; ``queue_url`` is None exactly where
+    the profile has no queue; ``schedule`` is a cron expression in UTC.
+    """
+
+    name: str
+    profile: Profile
+    database_url: SecretStr
+    queue_url: SecretStr | None = None
+    queue_prefix: str = DEFAULT_QUEUE_PREFIX
+    contact: str | None = None
+    policy: Policy = field(default_factory=Policy)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    schedule: str = DEFAULT_SCHEDULE
+
+
+@dataclass(frozen=True)
+class BrokenPlatform:
+    """A platform whose entry holds mistakes: all of them, one to a line, in ``error``.
+
+    ``name`` is fit to be a platform's: ``platforms_<index>`` where the written one is missing, not fit or taken.
+    """
+
+    name: str
+    error: ConfigurationError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The whole configuration file, read once. No two platforms, broken ones included, have the same name."""
+
+    path: Path
+    platforms: tuple[PlatformSettings, ...]
+    broken: tuple[BrokenPlatform, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all platforms, sound ones first."""
+        return (*(platform.name for platform in self.platforms), *(broken.name for broken in self.broken))
+
+    def platform(self, name: str | None = None) -> PlatformSettings:
+        """The platform called ``name``; None means the only one.
+
+        Raises:
+            ConfigurationError: No such platform, more than one to choose from, or its entry is broken.
+        """
+        if name is None:
+            if len(self.names) != 1:
+                raise ConfigurationError(
+                    "several platforms are configured", mend=f"name one of {', '.join(self.names)}"
+                )
+            name = self.names[0]
+        for platform in self.platforms:
+            if platform.name == name:
+                return platform
+        for broken in self.broken:
+            if broken.name == name:
+                raise broken.error.with_traceback(None)
+        raise ConfigurationError(f"no platform {name!r} is configured", mend=nearest(name, self.names))

@@ -1,0 +1,86 @@
+"""Connection URLs as people have them, made into those that our drivers take. Never shows a part of one."""
+
+from __future__ import annotations
+
+import difflib
+
+import psycopg
+import sqlalchemy as sa
+from pydantic import SecretStr
+from sqlalchemy.exc import ArgumentError
+
+from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.platform.queue_address import QueueAddress
+
+_FORM = "postgresql://user:password@host:5432/database"
+_SCHEMES = {"postgresql", "postgres", "postgresql+psycopg"}
+# Prisma's own: PostgreSQL's client library refuses what it does not know.
+_PRISMA_ONLY = {"schema", "connection_limit", "pool_timeout", "pgbouncer", "socket_timeout", "statement_cache_size"}
+
+
+def normal_database_url(secret: SecretStr) -> SecretStr:
+    """The URL with our driver in it and without what only Prisma understands.
+
+    Raises:
+        ValueError: With what is wrong and the mend, but no part of the URL.
+    """
+    url = _parse_database(secret.get_secret_value())
+    query = {key: value for key, value in url.query.items() if key not in _PRISMA_ONLY}
+    if query.pop("sslaccept", "accept_invalid_certs") != "accept_invalid_certs":
+        # Dropped, it would leave a connection unverified that its owner wanted verified.
+        raise ValueError("has sslaccept=strict, which only Prisma knows; write sslmode=verify-full and sslrootcert=...")
+    known = sorted(option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults())
+    for key in query:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            mend = f"did you mean {close[0]}?" if close else "take it out"
+            raise ValueError(f"has the parameter {key}, which PostgreSQL does not know; {mend}")
+    return SecretStr(url.set(drivername="postgresql+psycopg", query=query).render_as_string(hide_password=False))
+
+
+def prisma_schema(text: str) -> str | None:
+    """What ``?schema=`` says, as Prisma writes it; None where it does not, or where the URL cannot be read."""
+    try:
+        schema = _parse_database(text).query.get("schema")
+    except ValueError:
+        return None
+    return schema if isinstance(schema, str) else None
+
+
+def checked_queue_url(secret: SecretStr) -> SecretStr:
+    """The URL, checked: ``redis``, ``rediss``, ``unix`` or ``redis+sentinel``.
+
+    Raises:
+        ValueError: With what is wrong and the mend, but no part of the URL.
+    """
+    problem = ""
+    try:
+        QueueAddress(secret.get_secret_value())
+    except ConfigurationError as error:
+        problem = str(error)
+    if problem:
+        raise ValueError(problem)
+    return secret
+
+
+def _parse_database(text: str) -> sa.URL:
+    scheme = text.partition("://")[0]
+    if scheme not in _SCHEMES:
+        if scheme.startswith(("postgresql+", "postgres+")):
+            raise ValueError("names another driver; write postgresql://, psycopg 3 is always used")
+        if scheme.startswith("prisma"):
+            raise ValueError("is the address of a Prisma proxy; write the database's own, postgresql://...")
+        raise ValueError(f"is not a PostgreSQL URL; write {_FORM}")
+    try:
+        # A second @ belongs to a password, of which the rest would be taken for host and parameters.
+        url = sa.make_url(text) if text.count("@") < 2 else None
+    except (ArgumentError, ValueError):
+        url = None
+    if url is None:
+        raise ValueError(
+            f"cannot be read; write {_FORM} with special characters in user and password as %XX"
+            " (several hosts: ?host=a:5432&host=b:5432)"
+        )
+    if not url.database and "service" not in url.query:
+        raise ValueError(f"names no database; write {_FORM}")
+    return url

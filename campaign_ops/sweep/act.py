@@ -1,0 +1,254 @@
+"""Act: the repairs. Each is a guarded write that repeats its premise; what changed is what is counted and journaled.
+
+Works page by page; when one campaign makes a page fail, the page is done again one campaign at a time, so that it
+stops nobody but itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import StatementRejected, Unavailable
+from campaign_ops.core.model import Outcome, RepairKind
+from campaign_ops.core.plan import Plan, PlanItem
+from campaign_ops.platform import repairs, statements
+from campaign_ops.platform.database import SweepLock
+from campaign_ops.platform.journal import Author, Entry
+from campaign_ops.platform.platform import Platform
+from campaign_ops.sweep.observe import in_pages
+
+log = logging.getLogger(__name__)
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One target that could not be repaired, and why."""
+
+    target: str
+    error: str
+
+
+@dataclass
+class Done:
+    """What one kind of repair really changed. ``held_back`` says why nothing was tried."""
+
+    kind: RepairKind
+    planned: int = 0
+    entries: list[Entry] = field(default_factory=list)
+    repair_ids: list[int] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    held_back: str | None = None
+    jobs: int = 0
+    recipients: int = 0
+    deferred: int = 0
+
+    @property
+    def count(self) -> int:
+        """Repairs that took effect."""
+        return sum(entry.kind is self.kind for entry in self.entries)
+
+    @property
+    def left(self) -> int:
+        """Planned but not done, because the premise no longer held: somebody else was there first."""
+        return max(self.planned - self.count - len(self.failures) - self.deferred, 0) if not self.held_back else 0
+
+    def amount(self) -> Decimal:
+        """Credits released."""
+        return sum((Decimal(entry.amount) for entry in self.entries if entry.amount is not None), Decimal(0))
+
+
+def complete(platform: Platform, author: Author, plan: Plan, lock: SweepLock, *, confirmed: bool = False) -> Done:
+    """Complete what is finished: the word, its reservations and the journal rows, together or not at all."""
+    items = plan.of(RepairKind.COMPLETE)
+    done = Done(RepairKind.COMPLETE, planned=len(items))
+    if breaker := plan.held_back(RepairKind.COMPLETE, confirmed=confirmed):
+        done.held_back = str(breaker)
+        return done
+    for outcome in (None, Outcome.DONE, Outcome.FAILED):
+        chosen = [item for item in items if (item.outcome if item.verdict == "empty" else None) is outcome]
+        _by_pages(
+            platform,
+            lock,
+            done,
+            chosen,
+            lambda connection, page, outcome=outcome: complete_page(  # type: ignore[misc]
+                platform, connection, author, page, empty_outcome=outcome
+            ),
+        )
+    return done
+
+
+def recount(platform: Platform, author: Author, plan: Plan, lock: SweepLock) -> Done:
+    """Raise counters that are behind the rows, of campaigns that are not complete."""
+    items = plan.of(RepairKind.RECOUNT)
+    done = Done(RepairKind.RECOUNT, planned=len(items))
+    _by_pages(platform, lock, done, items, lambda connection, page: _recount_page(platform, connection, author, page))
+    return done
+
+
+def release(platform: Platform, author: Author, plan: Plan, lock: SweepLock) -> Done:
+    """Release credits that are held for nothing."""
+    items = plan.of(RepairKind.RELEASE)
+    done = Done(RepairKind.RELEASE, planned=len(items))
+    _by_pages(platform, lock, done, items, lambda connection, page: release_page(platform, connection, author, page))
+    return done
+
+
+Work = Callable[[sa.Connection, Sequence[PlanItem]], tuple[list[Entry], list[int]]]
+
+
+def _by_pages(platform: Platform, lock: SweepLock, done: Done, items: Sequence[PlanItem], work: Work) -> None:
+    for page in in_pages(items, PAGE):
+        lock.check()
+        try:
+            _note(done, platform.database.run(lambda connection, page=page: work(connection, page)))  # type: ignore[misc]
+        except (StatementRejected, Unavailable) as error:
+            log.warning(
+                "%s: %s of %s campaigns failed together, trying one by one: %s",
+                platform.name,
+                done.kind,
+                len(page),
+                error,
+            )
+            for item in page:
+                _one_by_one(platform, lock, done, item, work)
+
+
+def _one_by_one(platform: Platform, lock: SweepLock, done: Done, item: PlanItem, work: Work) -> None:
+    lock.check()
+    try:
+        _note(done, platform.database.run(lambda connection: work(connection, [item])))
+    except (StatementRejected, Unavailable) as error:
+        log.exception("%s: could not %s %s: %s; its state: %s", platform.name, done.kind, item.target, error, asdict(item))
+        done.failures.append(Failure(item.target, str(error)))
+
+
+def _note(done: Done, result: tuple[list[Entry], list[int]]) -> None:
+    entries, repair_ids = result
+    done.entries.extend(entries)
+    done.repair_ids.extend(repair_ids)
+
+
+def complete_page(
+    platform: Platform,
+    connection: sa.Connection,
+    author: Author,
+    page: Sequence[PlanItem],
+    *,
+    empty_outcome: Outcome | None = None,
+) -> tuple[list[Entry], list[int]]:
+    """Complete those of the page that are finished now, and release what was held for them."""
+    tables = platform.tables(connection)
+    observed = _observed(platform, connection, page)
+    before = {row.id: row for row in connection.execute(repairs.lock_observed(tables), observed)}
+    if not before:
+        return [], []
+    locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
+    after = list(connection.execute(repairs.complete(tables, empty_outcome), locked))
+    why = {item.target: item for item in page}
+    entries = [
+        Entry(
+            kind=RepairKind.COMPLETE,
+            target=row.id,
+            campaign_id=row.id,
+            tenant=row.tenant,
+            reason=why[row.id].reason,
+            verdict=why[row.id].verdict,
+            before=columns(before[row.id]),
+            after=columns(row),
+        )
+        for row in after
+    ]
+    repair_ids = platform.journal.record(connection, author, entries)
+    parents = dict(zip((row.id for row in after), repair_ids, strict=True))
+    released = list(_release_with(platform, connection, parents))
+    return entries + released, repair_ids + platform.journal.record(connection, author, released)
+
+
+def _release_with(platform: Platform, connection: sa.Connection, parents: dict[str, int]) -> Iterator[Entry]:
+    """Release every hold of campaigns that this transaction has just completed."""
+    tables = platform.tables(connection)
+    if tables.reservation is None or not parents:
+        return
+    ids = {"ids": list(parents)}
+    before = {row.id: row for row in connection.execute(repairs.lock_holds_of_campaigns(tables), ids)}
+    if not before:
+        return
+    for row in connection.execute(repairs.release_locked(tables), {"ids": list(before)}):
+        yield release_entry(before[row.id], row, "its campaign is over: completed with it", parents[row.campaign_id])
+
+
+def release_entry(before: sa.Row[Any], after: sa.Row[Any], reason: str, parent_id: int | None = None) -> Entry:
+    """The journal entry of one released reservation."""
+    return Entry(
+        kind=RepairKind.RELEASE,
+        target=after.id,
+        campaign_id=after.campaign_id,
+        tenant=after.tenant,
+        reason=reason,
+        amount=after.amount,
+        before=columns(before),
+        after=columns(after),
+        parent_id=parent_id,
+    )
+
+
+def _recount_page(
+    platform: Platform, connection: sa.Connection, author: Author, page: Sequence[PlanItem]
+) -> tuple[list[Entry], list[int]]:
+    tables = platform.tables(connection)
+    observed = _observed(platform, connection, page)
+    before = {row.id: row for row in connection.execute(repairs.lock_observed(tables), observed)}
+    locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
+    why = {item.target: item for item in page}
+    entries = [
+        Entry(
+            kind=RepairKind.RECOUNT,
+            target=row.id,
+            campaign_id=row.id,
+            tenant=row.tenant,
+            reason=why[row.id].reason,
+            verdict=why[row.id].verdict,
+            before=columns(before[row.id]),
+            after=columns(row),
+        )
+        for row in connection.execute(repairs.recount(tables), locked)
+    ]
+    return entries, platform.journal.record(connection, author, entries)
+
+
+def release_page(
+    platform: Platform, connection: sa.Connection, author: Author, page: Sequence[PlanItem]
+) -> tuple[list[Entry], list[int]]:
+    """Release those of the page that nothing holds any more."""
+    tables = platform.tables(connection)
+    ids = {"ids": [item.target for item in page]}
+    campaigns = list(connection.scalars(repairs.lock_campaigns_of_holds(tables), ids))
+    before = {row.id: row for row in connection.execute(repairs.lock_holds(tables), ids)}
+    binds = {"ids": list(before), "locked": campaigns, "max_age": platform.policy.reservation_max_age_seconds}
+    why = {item.target: item.reason for item in page}
+    released = connection.execute(repairs.release(tables), binds)
+    entries = [release_entry(before[row.id], row, why[row.id]) for row in released]
+    return entries, platform.journal.record(connection, author, entries)
+
+
+def _observed(platform: Platform, connection: sa.Connection, page: Sequence[PlanItem]) -> dict[str, Any]:
+    """What must not have changed when we write: read now, of those of the page that are stuck still."""
+    tables = platform.tables(connection)
+    binds = {"ids": [item.target for item in page], "stuck_after": platform.policy.stuck_after_seconds}
+    rows = list(connection.execute(statements.stuck_among(tables), binds))
+    return {"ids": [row.id for row in rows], "updated_ats": [row.updated_at for row in rows]}
+
+
+def columns(row: sa.Row[Any]) -> dict[str, Any]:
+    """The written columns of a row, as JSON takes them."""
+    kept = {key: value for key, value in row._mapping.items() if key not in ("id", "tenant", "campaign_id", "amount")}  # noqa: SLF001 - the documented accessor
+    return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in kept.items()}

@@ -1,0 +1,73 @@
+"""Look at held credits: which reservations are held for nothing, and how much every tenant holds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from decimal import Decimal
+
+import sqlalchemy as sa
+
+from campaign_ops.core.credits import judge_reservation
+from campaign_ops.core.model import CreditDecision, RepairKind, Reservation
+from campaign_ops.core.plan import Plan
+from campaign_ops.core.report import CreditLine
+from campaign_ops.platform import statements
+from campaign_ops.platform.platform import Platform
+from campaign_ops.sweep.observe import questionable_reservations
+
+TENANTS = 50
+
+
+def judge_credits(platform: Platform) -> list[tuple[Reservation, CreditDecision]]:
+    """Every held reservation that a decision is needed about, with the decision."""
+    words = platform.profile.campaign.words
+
+    def _judge(connection: sa.Connection) -> list[tuple[Reservation, CreditDecision]]:
+        now = connection.scalar(statements.clock())
+        assert now is not None
+        return [
+            (
+                held,
+                judge_reservation(
+                    held,
+                    sending=words.sending,
+                    over=words.all_over,
+                    known=words.all_known,
+                    policy=platform.policy,
+                    now=now,
+                ),
+            )
+            for held in questionable_reservations(platform, connection)
+        ]
+
+    if platform.profile.reservation is None:
+        return []
+    return platform.database.run(_judge, read_only=True)
+
+
+def credit_lines(platform: Platform, plan: Plan, released: Iterable[tuple[str, str | None]]) -> list[CreditLine]:
+    """Credits per tenant: held now, found leaked by the plan, released since.
+
+    Args:
+        platform: What to look at; without reservations there are no lines.
+        plan: What the sweep found.
+        released: (tenant, amount) of each reservation that the sweep released.
+    """
+    if platform.profile.reservation is None:
+        return []
+    leaked: dict[str, Decimal] = defaultdict(Decimal)
+    freed: dict[str, Decimal] = defaultdict(Decimal)
+    for item in plan.of(RepairKind.RELEASE):
+        leaked[item.tenant] += Decimal(item.amount or 0)
+    for tenant, amount in released:
+        freed[tenant] += Decimal(amount or 0)
+
+    def _held(connection: sa.Connection) -> dict[str, Decimal]:
+        tables = platform.tables(connection)
+        rows = connection.execute(statements.held_totals(tables), {"limit": TENANTS})
+        return {row.tenant or "": Decimal(row.held) for row in rows}
+
+    held = platform.database.run(_held, read_only=True)
+    tenants = list(dict.fromkeys([*leaked, *freed, *held]))
+    return [CreditLine(one, held.get(one, Decimal(0)), leaked[one], freed[one]) for one in tenants]

@@ -1,0 +1,135 @@
+"""Bring a sweep's findings and repairs together: the plan, the dry run, and the health report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.core.model import QueueState, RepairKind
+from campaign_ops.core.plan import Plan, alarms_about, make_plan, suspicions_about
+from campaign_ops.core.report import HealthReport, RepairLine
+from campaign_ops.core.verdicts import decide
+from campaign_ops.platform import state
+from campaign_ops.platform.journal import Author
+from campaign_ops.platform.migrations import current
+from campaign_ops.platform.platform import Platform
+from campaign_ops.sweep.credits import credit_lines, judge_credits
+from campaign_ops.sweep.observe import Observation, observe
+from campaign_ops.sweep.rows import RECIPIENT_STATES, queue_of, recipients, status_row
+
+STEP_OF = {
+    RepairKind.COMPLETE: "completed_campaigns",
+    RepairKind.REENQUEUE: "reenqueued_batches",
+    RepairKind.RELEASE: "released_credits",
+    RepairKind.RECOUNT: "recounted",
+}
+"""The step of a sweep that makes each kind of repair, as its figures are filed."""
+
+
+def plan_of(platform: Platform, seen: Observation, trusted_server: str | None) -> Plan:
+    """Judge every campaign of the observation and every questionable reservation."""
+    judged = [(one, decide(one, seen.queue, platform.policy, seen.at)) for one in seen.evidence]
+    return make_plan(
+        judged,
+        judge_credits(platform),
+        sending=seen.sending,
+        policy=platform.policy,
+        suspicions=suspicions_about(seen.queue, trusted_server),
+        alarms=alarms_about(seen.queue),
+        now=seen.at,
+    )
+
+
+def trusted_server(platform: Platform, connection: sa.Connection, before: int | None) -> str | None:
+    """The Redis process that an earlier sweep trusted last; None when we have not looked yet."""
+    if current(connection) is None:
+        return None
+    found = platform.journal.latest_step(connection, "repair_plan", before=before)
+    return found[1].get("trusted_server_id") if found else None
+
+
+def read_queue_state(platform: Platform) -> QueueState | None:
+    """The queue's counts; a failed read is a state with a problem, never an empty queue."""
+    if platform.queue is None:
+        return None
+    try:
+        return platform.queue.state()
+    except QueueUnavailable as error:
+        return QueueState(platform.queue.profile.name, problem=str(error))
+
+
+def dry_run(platform: Platform) -> HealthReport:
+    """What a sweep would do now. Writes nothing, and works before ``campaign-ops migrate``."""
+    seen = observe(platform)
+    trusted = platform.database.run(lambda connection: trusted_server(platform, connection, None), read_only=True)
+    plan = plan_of(platform, seen, trusted)
+    lines = []
+    for kind in STEP_OF:
+        items = plan.of(kind)
+        breaker = plan.held_back(kind, confirmed=False)
+        targets = tuple(item.target for item in items)
+        lines.append(RepairLine(kind, len(items), 0, targets, held_back=str(breaker) if breaker else None))
+    return HealthReport(
+        platform=platform.name,
+        at=seen.at,
+        plan=plan,
+        recipients=recipients(status_row(evidence) for evidence in seen.evidence),
+        queue=seen.queue,
+        credits=credit_lines(platform, plan, []),
+        repairs=lines,
+        dry_run=True,
+        alert_after_seconds=platform.policy.alert_after_seconds,
+    )
+
+
+def report_of(platform: Platform, connection: sa.Connection, author: Author, plan: Plan) -> HealthReport:
+    """The report of one sweep, from its figures and from what the journal says was really done."""
+    journal = platform.journal
+    figures = journal.figures(connection, author.sweep_id)
+    at = connection.scalar(sa.select(sa.func.now()))
+    assert at is not None
+    targets = journal.targets(connection, author.sweep_id)
+    released = [(one.tenant or "", one.amount) for one in targets if one.kind == RepairKind.RELEASE]
+    before = journal.latest_step(connection, "campaign_health", before=author.sweep_id)
+    queue_rows = journal.history(connection, state.queue_state, author.sweep_id)
+    status = figures.get("recipient_status", {})
+    return HealthReport(
+        platform=platform.name,
+        at=at,
+        plan=plan,
+        recipients={name: count for name, count in status.items() if name in RECIPIENT_STATES},
+        queue=queue_of(queue_rows[0]) if queue_rows else None,
+        credits=credit_lines(platform, plan, released),
+        repairs=[
+            _repair_line(kind, figures.get(step, {}), [one.target for one in targets if one.kind == kind])
+            for kind, step in STEP_OF.items()
+        ],
+        repairs_of_the_day=journal.repair_counts(connection, hours=24),
+        before=before[1] if before else {},
+        alert_after_seconds=platform.policy.alert_after_seconds,
+    )
+
+
+def _repair_line(kind: RepairKind, figures: Mapping[str, Any], targets: list[str]) -> RepairLine:
+    planned, left = figures.get("planned", 0), figures.get("left", 0)
+    details = []
+    if figures.get("jobs"):
+        details.append(f"{figures['jobs']} jobs, {figures['recipients']} recipients")
+    if left:
+        details.append(f"{left} no longer needed it")
+    if figures.get("deferred"):
+        details.append(f"{figures['deferred']} next time")
+    if kind is RepairKind.RELEASE and len(targets) > planned:
+        details.append(f"{len(targets) - planned} with their campaign")
+    return RepairLine(
+        kind,
+        planned=planned,
+        done=len(targets),
+        targets=tuple(targets),
+        detail=", ".join(details),
+        held_back=figures.get("held_back"),
+        failures=tuple((target, why) for target, why in figures.get("failures", ())),
+    )

@@ -1,0 +1,261 @@
+"""Re-enqueue what nobody will send. Looks again before it acts; never trusts the snapshot of an earlier step.
+
+Order of one page: look (queue, then rows) -> check that nobody enqueued meanwhile -> journal the intent and commit ->
+check that we still hold the lock -> add -> confirm what is really there. A crash between any two leaves a fresh
+intent, and a campaign with one is in cooldown: the next sweep leaves it alone until its jobs had their time.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from math import ceil
+from operator import itemgetter
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import QueueUnavailable, Refused, StatementRejected, Unavailable
+from campaign_ops.core.model import Action, Decision, Evidence, RepairKind
+from campaign_ops.core.plan import Plan, share_out
+from campaign_ops.core.verdicts import attempts_without_progress, decide
+from campaign_ops.platform import repairs
+from campaign_ops.platform.database import SweepLock
+from campaign_ops.platform.journal import Author, Entry
+from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.queue import NewJob, Queue, job_id
+from campaign_ops.sweep.act import Done, Failure
+from campaign_ops.sweep.observe import Look, in_pages, looking
+
+log = logging.getLogger(__name__)
+JOBS_PER_PAGE = 20
+MAX_SECONDS_TO_ADD = 60  # an intent counts as coverage for the cooldown; a process that slept through it must not add
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Recipients of one campaign for one job."""
+
+    campaign_id: str
+    recipient_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One campaign's attempt, as journaled: what its jobs are named after."""
+
+    repair_id: int
+    number: int
+    entry: Entry
+    batches: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Intent:
+    """What one committed transaction says is about to be added."""
+
+    jobs: list[NewJob] = field(default_factory=list)
+    attempts: Mapping[str, _Attempt] = field(default_factory=dict)
+    moved: frozenset[str] = frozenset()
+
+
+@dataclass
+class _Work:
+    """One re-enqueueing under way. ``dropped`` campaigns moved meanwhile and are left to the next sweep."""
+
+    platform: Platform
+    queue: Queue
+    author: Author
+    lock: SweepLock
+    look: Look
+    chosen: Mapping[str, tuple[Evidence, Decision]]
+    done: Done
+    attempts: dict[str, _Attempt] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
+    job_ids: set[str] = field(default_factory=set)
+
+
+def reenqueue(platform: Platform, author: Author, plan: Plan, lock: SweepLock, *, confirmed: bool = False) -> Done:
+    """Put back the missing recipients of the planned campaigns that are still missing now.
+
+    Args:
+        platform: What to repair.
+        author: Who does it, for the journal.
+        plan: Which campaigns; their evidence is read anew.
+        lock: The sweep lock, held.
+        confirmed: A person has confirmed that the breaker may be passed.
+    """
+    items = plan.of(RepairKind.REENQUEUE)
+    done = Done(RepairKind.REENQUEUE, planned=len(items))
+    if platform.queue is None:
+        return done
+    try:
+        settle_intents(platform, platform.queue)
+    except QueueUnavailable as error:
+        done.held_back = str(error) if items else None
+        return done
+    if breaker := plan.held_back(RepairKind.REENQUEUE, confirmed=confirmed):
+        done.held_back = str(breaker)
+        return done
+    if not items:
+        return done
+    with looking(platform, only=[item.target for item in items]) as look:
+        problem = look.observation.queue.problem if look.observation.queue else "there is no queue"
+        if problem or look.snapshot is None:
+            done.held_back = problem
+            return done
+        _act(platform, platform.queue, author, lock, look, done)
+    return done
+
+
+def settle_intents(platform: Platform, queue: Queue) -> int:
+    """Confirm intents of an earlier sweep that died before it could: those whose jobs are in the queue. How many."""
+    open_jobs = platform.database.run(platform.journal.open_intents)
+    if not open_jobs:
+        return 0
+    present = queue.present(open_jobs)
+    if not present:
+        return 0
+    return platform.database.run(lambda connection: platform.journal.confirm_intents(connection, present))
+
+
+def _act(platform: Platform, queue: Queue, author: Author, lock: SweepLock, look: Look, done: Done) -> None:
+    observation, policy = look.observation, platform.policy
+    judged = {
+        evidence.campaign.id: (evidence, decide(evidence, observation.queue, policy, observation.at))
+        for evidence in observation.evidence
+    }
+    chosen = {key: pair for key, pair in judged.items() if pair[1].action is Action.REENQUEUE}
+    assert platform.profile.queue is not None
+    size = platform.profile.queue.batch_size
+    depth = observation.queue.depth if observation.queue else 0
+    budget = min(policy.max_jobs_per_sweep, max(policy.max_queue_depth - depth, 0))
+    wanted = [
+        (key, evidence.campaign.tenant, ceil((evidence.coverage.missing if evidence.coverage else 0) / size))
+        for key, (evidence, _) in chosen.items()
+    ]
+    granted = share_out(wanted, budget)
+    done.deferred = len(chosen) - len(granted)
+    limits = [(key, granted[key] * size) for key in chosen if key in granted]
+    work = _Work(platform, queue, author, lock, look, chosen, done)
+    for page in in_pages(_batches(look, limits, size), JOBS_PER_PAGE):
+        if not _add_page(work, page):
+            return
+
+
+def _batches(look: Look, limits: Sequence[tuple[str, int]], size: int) -> Iterator[_Batch]:
+    for campaign_id, rows in groupby(look.missing(limits), key=itemgetter(0)):
+        for recipients in in_pages((recipient_id for _, recipient_id in rows), size):
+            yield _Batch(campaign_id, tuple(recipients))
+
+
+def _add_page(work: _Work, page: Sequence[_Batch]) -> bool:
+    """Add one page of batches; False when nothing more is to be tried in this sweep."""
+    campaigns = {batch.campaign_id for batch in page} - work.dropped
+    assert work.look.snapshot is not None
+    try:
+        work.dropped |= work.queue.newcomers(work.look.snapshot, campaigns, ours=work.job_ids)
+        intended_at = time.monotonic()
+        intent = _intend(work, [batch for batch in page if batch.campaign_id not in work.dropped])
+        if not intent.jobs:
+            return True
+        work.lock.check()
+        if time.monotonic() - intended_at > MAX_SECONDS_TO_ADD:
+            work.done.held_back = "stopped half way: this process slept for too long to be sure of what it saw"
+            return False
+        added = work.queue.add(intent.jobs)
+    except StatementRejected as error:
+        work.done.failures.extend(Failure(one, str(error)) for one in sorted(campaigns))
+        work.dropped |= campaigns
+        return True
+    except (Unavailable, Refused) as error:
+        work.done.held_back = f"stopped half way: {error}"
+        return False
+    work.platform.database.run(lambda connection: work.platform.journal.confirm_intents(connection, added))
+    _count(work, intent, added)
+    return True
+
+
+def _count(work: _Work, intent: _Intent, added: frozenset[str]) -> None:
+    """Count what really is in the queue; a campaign counts once its first job is."""
+    for job in intent.jobs:
+        if job.id not in added:
+            continue
+        work.done.jobs += 1
+        work.done.recipients += len(job.recipient_ids)
+        attempt = work.attempts[job.campaign_id]
+        if attempt.repair_id not in work.done.repair_ids:
+            work.done.repair_ids.append(attempt.repair_id)
+            work.done.entries.append(attempt.entry)
+
+
+def _intend(work: _Work, batches: Sequence[_Batch]) -> _Intent:
+    """Journal what is about to be added, and commit."""
+    if not batches:
+        return _Intent()
+    intent = work.platform.database.run(lambda connection: _write_intent(work, connection, batches))
+    work.attempts.update(intent.attempts)
+    work.dropped |= intent.moved
+    work.job_ids.update(job.id for job in intent.jobs)
+    return intent
+
+
+def _write_intent(work: _Work, connection: sa.Connection, batches: Sequence[_Batch]) -> _Intent:
+    """The intent of one page, for the campaigns that are as they were observed and that nobody else began."""
+    wanted = sorted({batch.campaign_id for batch in batches})
+    observed = {"ids": wanted, "updated_ats": [work.chosen[one][0].campaign.updated_at for one in wanted]}
+    unmoved = set(connection.scalars(repairs.still_to_send(work.platform.tables(connection)), observed))
+    attempts: dict[str, _Attempt] = {}
+    for campaign_id in sorted(unmoved):
+        attempt = work.attempts.get(campaign_id) or _begin(work, connection, campaign_id)
+        if attempt is not None:
+            attempts[campaign_id] = attempt
+    jobs: list[NewJob] = []
+    rows: list[dict[str, object]] = []
+    for batch in batches:
+        attempt = attempts.get(batch.campaign_id)
+        if attempt is None:
+            continue
+        name = job_id(batch.campaign_id, attempt.number, attempt.batches, salt=str(attempt.repair_id))
+        tenant = work.chosen[batch.campaign_id][0].campaign.tenant
+        jobs.append(NewJob(name, batch.campaign_id, tenant, batch.recipient_ids))
+        rows.append(
+            {
+                "job_id": name,
+                "repair_id": attempt.repair_id,
+                "campaign_id": batch.campaign_id,
+                "attempt": attempt.number,
+                "batch": attempt.batches,
+                "recipients": len(batch.recipient_ids),
+            }
+        )
+        attempts[batch.campaign_id] = replace(attempt, batches=attempt.batches + 1)
+    if rows:
+        work.platform.journal.add_intents(connection, rows)
+    return _Intent(jobs, attempts, frozenset(wanted) - attempts.keys())
+
+
+def _begin(work: _Work, connection: sa.Connection, campaign_id: str) -> _Attempt | None:
+    """Count and journal a new attempt; None when somebody else began one meanwhile."""
+    evidence, decision = work.chosen[campaign_id]
+    number = work.platform.journal.begin_attempt(
+        connection,
+        campaign_id,
+        expected=evidence.attempts,
+        pending=evidence.tally.pending,
+        without_progress=attempts_without_progress(evidence),
+    )
+    if number is None:
+        return None
+    entry = Entry(
+        kind=RepairKind.REENQUEUE,
+        target=campaign_id,
+        campaign_id=campaign_id,
+        tenant=evidence.campaign.tenant,
+        reason=decision.reason,
+        verdict=decision.verdict,
+        after={"attempt": number, "missing": evidence.coverage.missing if evidence.coverage else None},
+    )
+    return _Attempt(work.platform.journal.record(connection, work.author, [entry])[0], number, entry)

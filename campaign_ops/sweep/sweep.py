@@ -1,0 +1,281 @@
+"""One sweep over one platform, step by step. Every face and every Dagster asset calls these steps and nothing below.
+
+A step reads what it needs now, does its part, and writes its figures and its history rows in one transaction. Steps
+of one run may be calls of one process or of several, so what one hands to the next goes through the database.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import Refused
+from campaign_ops.core.model import QueueState, RepairKind
+from campaign_ops.core.plan import Plan
+from campaign_ops.core.policy import Breaker
+from campaign_ops.core.report import HealthReport, render
+from campaign_ops.platform import state
+from campaign_ops.platform.database import SweepLock
+from campaign_ops.platform.journal import Author
+from campaign_ops.platform.migrations import check_current
+from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.statements import clock
+from campaign_ops.sweep import act
+from campaign_ops.sweep.act import Done
+from campaign_ops.sweep.health import STEP_OF, plan_of, read_queue_state, report_of, trusted_server
+from campaign_ops.sweep.observe import Observation, observe
+from campaign_ops.sweep.reenqueue import reenqueue
+from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_item, plan_row, queue_row, status_row, stuck_row
+
+log = logging.getLogger(__name__)
+
+PLAN_MAX_AGE = timedelta(minutes=15)
+"""A plan of another run is acted on for this long; its campaigns are looked at again anyway."""
+
+
+class Sweep:
+    """One sweep. Construct it anew for each step or keep it for all of them: the journal knows it by ``run_id``.
+
+    Args:
+        platform: What to sweep.
+        run_id: Names the sweep; steps with the same one belong together.
+        trigger: What started it: ``schedule``, ``sensor``, ``cli`` …
+        actor: Who or what acts, for the journal.
+        confirm_breaker: A person has confirmed that the breaker may be passed.
+        lock_wait_seconds: How long a repair waits for another sweep to end before it gives up.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        *,
+        run_id: str,
+        trigger: str,
+        actor: str,
+        confirm_breaker: bool = False,
+        lock_wait_seconds: float = 30,
+    ) -> None:
+        self.platform = platform
+        self.run_id = run_id
+        self.trigger = trigger
+        self.actor = actor
+        self.confirm_breaker = confirm_breaker
+        self.lock_wait_seconds = lock_wait_seconds
+        self._lock: SweepLock | None = None
+
+    # -- observe -----------------------------------------------------------------------------------------------
+
+    def find_stuck(self, seen: Observation | None = None) -> list[dict[str, Any]]:
+        """Stuck campaigns, the longest untouched first: the rows of ``stuck_campaigns``."""
+        seen = seen or observe(self.platform, coverage=False)
+        rows = [stuck_row(evidence, seen.at) for evidence in seen.evidence]
+        figures = {
+            "stuck": len(rows),
+            "sending": seen.sending,
+            "oldest_stuck_seconds": max((row["stuck_seconds"] for row in rows), default=0),
+        }
+        self._record(state.stuck_campaigns, "stuck_campaigns", seen.at, rows, figures)
+        return rows
+
+    def tally(self, seen: Observation | None = None) -> list[dict[str, Any]]:
+        """Recipients of every stuck campaign by state: the rows of ``recipient_status``."""
+        seen = seen or observe(self.platform, coverage=False)
+        rows = [status_row(evidence) for evidence in seen.evidence]
+        figures = {name: sum(row[name] for row in rows) for name in ("total", "unsent", *RECIPIENT_STATES)}
+        figures["drifting"] = sum(bool(row["drift"]) for row in rows)
+        self._record(state.recipient_status, "recipient_status", seen.at, rows, figures)
+        return rows
+
+    def read_queue(self, seen: Observation | None = None) -> QueueState | None:
+        """The queue by state: the row of ``queue_state``. An unreadable queue is a result, not an error."""
+        at, queue = (seen.at, seen.queue) if seen else (self._now(), read_queue_state(self.platform))
+        rows = [queue_row(queue)] if queue else []
+        self._record(state.queue_state, "queue_state", at, rows, rows[0] if rows else {})
+        return queue
+
+    # -- decide ------------------------------------------------------------------------------------------------
+
+    def make_plan(self, seen: Observation | None = None) -> Plan:
+        """What would be done, to what, and why: the rows of ``repair_plan``."""
+        author = self.platform.database.run(self._author)
+        seen = seen or observe(self.platform, before=author.sweep_id)
+        trusted = self.platform.database.run(
+            lambda connection: trusted_server(self.platform, connection, author.sweep_id)
+        )
+        plan = plan_of(self.platform, seen, trusted)
+        if not plan.held_back(RepairKind.REENQUEUE, confirmed=self.confirm_breaker) and seen.queue:
+            trusted = seen.queue.server_id or trusted
+        figures = {
+            **{kind.value: len(plan.of(kind)) for kind in STEP_OF},
+            "nothing": len(plan.of(None)),
+            "needs_person": sum(item.needs_person for item in plan.items),
+            "sending": plan.sending,
+            "breakers": {kind.value: list(one.reasons) for kind, one in plan.breakers.items() if one.tripped},
+            "trusted_server_id": trusted,
+            "queue_problem": seen.queue.problem if seen.queue else None,
+        }
+        self._record(state.repair_plan, "repair_plan", seen.at, [plan_row(item) for item in plan.items], figures)
+        return plan
+
+    # -- act ---------------------------------------------------------------------------------------------------
+
+    def complete(self, plan: Plan | None = None) -> tuple[Done, Done]:
+        """Complete finished campaigns and raise counters that are behind: (completed, recounted)."""
+        plan = plan or self.load_plan()
+        author = self.platform.database.run(self._author)
+        with self._locked() as lock:
+            recounted = act.recount(self.platform, author, plan, lock)
+            completed = act.complete(self.platform, author, plan, lock, confirmed=self.confirm_breaker)
+        self._record_done(recounted)
+        self._record_done(completed)
+        return completed, recounted
+
+    def reenqueue(self, plan: Plan | None = None) -> Done:
+        """Put lost batches back into the queue."""
+        plan = plan or self.load_plan()
+        author = self.platform.database.run(self._author)
+        with self._locked() as lock:
+            done = reenqueue(self.platform, author, plan, lock, confirmed=self.confirm_breaker)
+        self._record_done(done)
+        return done
+
+    def release(self, plan: Plan | None = None) -> Done:
+        """Release credits that are held for nothing."""
+        plan = plan or self.load_plan()
+        author = self.platform.database.run(self._author)
+        with self._locked() as lock:
+            done = act.release(self.platform, author, plan, lock)
+        self._record_done(done)
+        return done
+
+    # -- report ------------------------------------------------------------------------------------------------
+
+    def report(self, plan: Plan | None = None) -> HealthReport:
+        """The health report of this sweep, from what the journal says it did; ends the sweep."""
+        plan = plan or self.load_plan()
+
+        def _gather(connection: sa.Connection) -> HealthReport:
+            author = self._author(connection)
+            return report_of(self.platform, connection, author, plan)
+
+        report = self.platform.database.run(_gather)
+        figures = report.figures()
+        rows = [{"report": {"figures": figures, "trouble": report.trouble}, "markdown": render(report)}]
+
+        def _write(connection: sa.Connection) -> None:
+            author = self._author(connection)
+            journal = self.platform.journal
+            journal.add_history(connection, state.campaign_health, author, report.at, rows)
+            journal.add_figures(connection, author.sweep_id, "campaign_health", figures)
+            journal.prune(connection, self.platform.policy.history_days)
+            journal.finish_sweep(connection, author.sweep_id)
+
+        self.platform.database.run(_write)
+        return report
+
+    def run(self) -> HealthReport:
+        """All steps, under one lock, from one look.
+
+        Raises:
+            SweepBusy: Another sweep of this platform is under way; nothing was done.
+        """
+        with self._locked():
+            author = self.platform.database.run(self._author)
+            seen = observe(self.platform, before=author.sweep_id)
+            self.find_stuck(seen)
+            self.tally(seen)
+            self.read_queue(seen)
+            plan = self.make_plan(seen)
+            self.complete(plan)
+            self.reenqueue(plan)
+            self.release(plan)
+            return self.report(plan)
+
+    # -- parts -------------------------------------------------------------------------------------------------
+
+    def load_plan(self) -> Plan:
+        """The plan of this run, or the newest of another run that is young enough.
+
+        Raises:
+            Refused: There is none.
+        """
+
+        def _load(connection: sa.Connection) -> Plan | None:
+            author = self._author(connection)
+            journal = self.platform.journal
+            found = journal.latest_step(connection, "repair_plan", sweep_id=author.sweep_id) or journal.latest_step(
+                connection, "repair_plan", younger_than=PLAN_MAX_AGE
+            )
+            if found is None:
+                return None
+            sweep_id, figures = found
+            rows = journal.history(connection, state.repair_plan, sweep_id)
+            breakers = {
+                RepairKind(kind): Breaker(True, tuple(reasons)) for kind, reasons in figures["breakers"].items()
+            }
+            return Plan(tuple(map(plan_item, rows)), figures["sending"], breakers)
+
+        plan = self.platform.database.run(_load)
+        if plan is None:
+            minutes = PLAN_MAX_AGE // timedelta(minutes=1)
+            raise Refused(
+                f"there is no plan of this run and none younger than {minutes} minutes",
+                where=self.platform.name,
+                mend="make repair_plan first, or run the whole reconcile job",
+            )
+        return plan
+
+    @contextmanager
+    def _locked(self) -> Iterator[SweepLock]:
+        if self._lock is not None:
+            yield self._lock
+            return
+        lock = SweepLock(self.platform.database, self.platform.name, wait_seconds=self.lock_wait_seconds)
+        with lock.hold():
+            self._lock = lock
+            try:
+                yield lock
+            finally:
+                self._lock = None
+
+    def _author(self, connection: sa.Connection) -> Author:
+        check_current(connection, self.platform.database.where)
+        return self.platform.journal.begin_sweep(connection, self.run_id, self.trigger, self.actor)
+
+    def _now(self) -> datetime:
+        now: datetime | None = self.platform.database.run(lambda connection: connection.scalar(clock()))
+        assert now is not None
+        return now
+
+    def _record(
+        self, table: sa.Table, step: str, at: datetime, rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]
+    ) -> None:
+        def _write(connection: sa.Connection) -> None:
+            author = self._author(connection)
+            self.platform.journal.add_history(connection, table, author, at, rows)
+            self.platform.journal.add_figures(connection, author.sweep_id, step, figures)
+
+        self.platform.database.run(_write)
+
+    def _record_done(self, done: Done) -> None:
+        figures = {
+            "planned": done.planned,
+            "done": done.count,
+            "left": done.left,
+            "deferred": done.deferred,
+            "jobs": done.jobs,
+            "recipients": done.recipients,
+            "held_back": done.held_back,
+            "failures": [[one.target, one.error] for one in done.failures],
+        }
+
+        def _write(connection: sa.Connection) -> None:
+            author = self._author(connection)
+            self.platform.journal.add_figures(connection, author.sweep_id, STEP_OF[done.kind], figures)
+
+        self.platform.database.run(_write)

@@ -1,0 +1,153 @@
+"""Real servers for every test: one PostgreSQL and one Redis per test process, an empty database and prefix per test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from campaign_ops.core.policy import Policy
+from campaign_ops.core.report import HealthReport
+from campaign_ops.demo.jobs import DemoQueue
+from campaign_ops.demo.schema import PRISMA, PlatformShape, builtin_profile
+from campaign_ops.demo.servers import EmbeddedServers
+from campaign_ops.demo.tables import PlatformWriter
+from campaign_ops.platform.database import Database, Timeouts
+from campaign_ops.platform.migrations import migrate
+from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.profile import Profile
+from campaign_ops.platform.queue import Queue, QueueAddress
+from campaign_ops.sweep import Sweep
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@dataclass
+class World:
+    """One platform in a database of its own: what the application sees (``app``, ``jobs``) and what we see."""
+
+    platform: Platform
+    app: PlatformWriter
+    jobs: DemoQueue | None
+    url: str
+    queue_url: str | None
+    created: list[Platform] = field(default_factory=list)
+
+    @property
+    def queue(self) -> DemoQueue:
+        assert self.jobs is not None
+        return self.jobs
+
+    def sweep(self, **options: Any) -> HealthReport:
+        """A whole sweep, as the command line makes it."""
+        return self.begin(**options).run()
+
+    def begin(self, **options: Any) -> Sweep:
+        defaults: dict[str, Any] = {"run_id": uuid4().hex, "trigger": "test", "actor": "tests", "lock_wait_seconds": 5}
+        return Sweep(self.platform, **{**defaults, **options})
+
+    def again(self, **policy: Any) -> Platform:
+        """The same platform from another process's point of view, with other thresholds if given."""
+        old = self.platform
+        queue = None
+        if self.queue_url is not None and old.profile.queue is not None:
+            queue = Queue(QueueAddress(self.queue_url, self.queue.prefix), old.profile.queue)
+        fresh = Platform(old.name, old.profile, Policy(**policy), Database(self.url), queue)
+        self.created.append(fresh)
+        return fresh
+
+    def rows(self, query: str, **binds: Any) -> list[dict[str, Any]]:
+        """Rows of our own tables."""
+        import sqlalchemy as sa
+
+        with self.platform.database.transaction() as connection:
+            return [dict(row) for row in connection.execute(sa.text(query), binds).mappings()]
+
+
+@dataclass
+class Worlds:
+    """Makes platforms; everything they opened is closed after the test."""
+
+    servers: EmbeddedServers
+    made: list[World] = field(default_factory=list)
+
+    def make(
+        self,
+        profile: str | Profile = "sms",
+        *,
+        shape: PlatformShape = PRISMA,
+        policy: dict[str, Any] | None = None,
+        timezone: str | None = None,
+        queue_url: str | None = None,
+        migrated: bool = True,
+    ) -> World:
+        number = next(_numbers)
+        chosen = builtin_profile(profile) if isinstance(profile, str) else profile
+        name = f"world_{number}"
+        url = self.servers.postgres.create_database(name)
+        if timezone is not None:
+            _set_timezone(url, name, timezone)
+        app = PlatformWriter.connect(url, chosen, shape, create=True)
+        database = Database(url, Timeouts(statement_seconds=30, lock_seconds=1))
+        if migrated:
+            migrate(database)
+        queue, jobs, where = None, None, None
+        if chosen.queue is not None:
+            where = queue_url or self.servers.redis.url()
+            prefix = f"bull{number}"
+            queue = Queue(QueueAddress(where, prefix), chosen.queue)
+            jobs = DemoQueue(self.servers.redis.url(), prefix, chosen.queue, numeric_ids=shape.numeric_ids)
+        platform = Platform("sms" if chosen.queue else "messenger", chosen, Policy(**(policy or {})), database, queue)
+        world = World(platform, app, jobs, url, where)
+        self.made.append(world)
+        return world
+
+    def close(self) -> None:
+        for world in self.made:
+            for platform in (world.platform, *world.created):
+                platform.close()
+            world.app.close()
+            if world.jobs is not None:
+                world.jobs.close()
+
+
+def _set_timezone(url: str, database: str, timezone: str) -> None:
+    import sqlalchemy as sa
+
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"ALTER DATABASE {database} SET timezone = '{timezone}'"))
+    engine.dispose()
+
+
+@pytest.fixture
+def worlds(servers: EmbeddedServers) -> Iterator[Worlds]:
+    made = Worlds(servers)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sms(worlds: Worlds) -> World:
+    return worlds.make("sms")
+
+
+@pytest.fixture
+def messenger(worlds: Worlds) -> World:
+    return worlds.make("messenger")
+
+
+@pytest.fixture
+def work_dir(tmp_path: Path) -> Path:
+    return tmp_path

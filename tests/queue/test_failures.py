@@ -1,0 +1,161 @@
+"""A read that failed is never an empty one."""
+
+from __future__ import annotations
+
+IMPORTS
+
+
+def ask_everything(queue: Queue) -> list[Callable[[], object]]:
+    snapshot = Queue.snapshot
+    return [
+        queue.state,
+        lambda: snapshot(queue),
+        lambda: queue.marked(["r1"]),
+        lambda: queue.present(["1"]),
+        lambda: queue.remove_waiting(["1"]),
+        lambda: queue.add([a_job("ops-1")]),
+        queue.server,
+        queue.live_ids,
+    ]
+
+
+def test_a_redis_that_is_away_is_unavailable_and_never_empty(own_server: EmbeddedRedis) -> None:
+    own_server.stop()
+    with Queue(QueueAddress(own_server.url()), PROFILE) as queue:
+        for ask in ask_everything(queue):
+            with pytest.raises(QueueUnavailable) as caught:
+                ask()
+            assert caught.value.where == f"Redis 127.0.0.1:{own_server.port}/0, queue bull:sms-send"
+            assert caught.value.mend
+
+
+def test_a_redis_that_hangs_is_unavailable_soon(own_server: EmbeddedRedis) -> None:
+    with connect(own_server) as client:
+        put(client, "wait", "1", payload("c1", "r1"))
+        with Queue(QueueAddress(own_server.url(), read_timeout_seconds=0.2), PROFILE) as queue:
+            snapshot = queue.snapshot()
+            own_server.process.send_signal(19)
+            began = time.monotonic()
+            with pytest.raises(QueueUnavailable, match="in time"):
+                list(queue.live_jobs(snapshot, ["c1"]))
+            with pytest.raises(QueueUnavailable, match="in time"):
+                queue._writer.add([("ops-1", {})])
+            assert time.monotonic() - began < 3
+            own_server.process.send_signal(18)
+            until(lambda: [job.id for job in queue.live_jobs(snapshot, ["c1"])] == ["1"])
+
+
+def test_a_redis_that_dies_between_snapshot_and_pages_leaves_no_half_answer(own_server: EmbeddedRedis) -> None:
+    with connect(own_server) as client:
+        for number in range(500):
+            put(client, "wait", str(number), payload("c1", "r1"))
+    with Queue(QueueAddress(own_server.url()), PROFILE) as queue:
+        snapshot = queue.snapshot()
+        reading = queue.live_jobs(snapshot, ["c1"])
+        next(reading)
+        own_server.stop()
+        with pytest.raises(QueueUnavailable):
+            list(reading)
+        with pytest.raises(RuntimeError):
+            _ = reading.state
+        with pytest.raises(QueueUnavailable):
+            list(queue.failed_jobs(queue.snapshot(), ["c1"]))
+        with pytest.raises(QueueUnavailable):
+            queue.newcomers(snapshot, ["c1"])
+
+
+def test_an_add_that_dies_half_way_counts_nothing(own_server: EmbeddedRedis) -> None:
+    with Queue(QueueAddress(own_server.url()), PROFILE) as queue:
+        queue.add([a_job("ops-0")])
+        add = queue._writer.add
+
+        def dies_on_the_second_page(jobs: Any) -> list[str]:
+            if queue.present(["ops-1"]):
+                own_server.stop()
+            return add(jobs)
+
+        queue._writer.add = dies_on_the_second_page  # type: ignore[method-assign]
+        with pytest.raises(QueueUnavailable):
+            queue.add([a_job(f"ops-{number}") for number in range(1, 250)])
+
+
+def test_jobs_that_vanished_with_a_restart_are_not_taken_for_finished(own_server: EmbeddedRedis) -> None:
+    with Queue(QueueAddress(own_server.url()), PROFILE) as queue:
+        before = queue.state().server_id
+        queue.add([a_job("ops-1")])
+        own_server.stop()
+        own_server.start()
+        with pytest.raises(QueueUnavailable, match="restarted"):
+            queue._confirmed(["ops-1"], before)
+
+
+def test_a_refused_password_is_unavailable_and_stays_secret(own_server: EmbeddedRedis) -> None:
+    with connect(own_server) as client:
+        client.config_set("requirepass", "right-secret")
+    for url in (own_server.url(), own_server.url().replace("//", "//:wrong-secret@")):
+        with Queue(QueueAddress(url), PROFILE) as queue, pytest.raises(QueueUnavailable) as caught:
+            queue.state()
+        assert "secret" not in str(caught.value)
+        assert "password" in caught.value.mend
+    with Queue(QueueAddress(own_server.url().replace("//", "//:right-secret@")), PROFILE) as queue:
+        assert queue.add([a_job("ops-1")]) == {"ops-1"}
+
+
+def test_a_key_of_another_type_is_unavailable_and_not_empty(queue: Queue, raw: Any) -> None:
+    raw.set(key("delayed"), "surprise")
+    for ask in (queue.state, queue.snapshot):
+        with pytest.raises(QueueUnavailable, match="WRONGTYPE"):
+            ask()
+    raw.delete(key("delayed"))
+    raw.lpush(key("wait"), "1")
+    raw.set(key("1"), "surprise")
+    with pytest.raises(QueueUnavailable):
+        list(queue.live_jobs(queue.snapshot(), ["c1"]))
+
+
+def test_a_redis_without_memory_takes_no_jobs_and_still_can_be_read(own_server: EmbeddedRedis) -> None:
+    with Queue(QueueAddress(own_server.url()), PROFILE) as queue:
+        queue.add([a_job("ops-1")])
+        with connect(own_server) as client:
+            client.config_set("maxmemory", "1")
+        with pytest.raises(QueueUnavailable) as caught:
+            queue.add([a_job("ops-2")])
+        assert "r1" not in str(caught.value), "an error quotes no payload"
+        assert queue.snapshot().live == {"ops-1": "wait"}
+
+
+def test_a_user_with_the_least_rights_can_do_all_but_name_the_workers(own_server: EmbeddedRedis) -> None:
+    with connect(own_server) as client:
+        client.execute_command(
+            *("ACL", "SETUSER", "ops", "on", ">pw", "~bull:sms-send:*", "~sms:*", "+@all", "-@dangerous", "-@admin")
+        )
+        client.hset(key("meta"), "version", "bullmq:5.81.5")
+        put(client, "wait", "1", payload("c1", "r1"))
+    with Queue(QueueAddress(own_server.url().replace("//", "//ops:pw@")), PROFILE) as queue:
+        for state in (queue.state(), queue.snapshot().state):
+            assert state.workers is None
+            assert state.server_id is None
+            assert state.live == 1
+        assert queue.server().eviction_policy is None
+        assert queue.marked(["r1"]) == frozenset()
+        assert queue.add([a_job("ops-1")]) == {"ops-1"}
+
+
+def test_a_user_that_may_not_read_the_queue_is_told_so(own_server: EmbeddedRedis) -> None:
+    with connect(own_server) as client:
+        client.execute_command("ACL", "SETUSER", "ops", "on", ">pw", "~other:*", "+@all")
+    with (
+        Queue(QueueAddress(own_server.url().replace("//", "//ops:pw@")), PROFILE) as queue,
+        pytest.raises(QueueUnavailable, match="may not"),
+    ):
+        queue.snapshot()
+
+
+def test_markers_that_may_not_be_read_are_not_absent(own_server: EmbeddedRedis) -> None:
+    with connect(own_server) as client:
+        client.execute_command("ACL", "SETUSER", "ops", "on", ">pw", "~bull:*", "+@all")
+    with (
+        Queue(QueueAddress(own_server.url().replace("//", "//ops:pw@")), PROFILE) as queue,
+        pytest.raises(QueueUnavailable, match="may not"),
+    ):
+        queue.marked(["r1"])
