@@ -32,6 +32,8 @@ def judge_reservation(
                 release=False, reason=f"{late}, held: its campaign is still sending", needs_person=True
             )
         return CreditDecision(release=False, reason="its campaign is sending")
+    if held.release_undone:
+        return CreditDecision(release=False, reason="a person undid its release", needs_person=True)
     if held.campaign_status is not None and held.campaign_status not in known:
         reason = f"campaign status {held.campaign_status!r} is not in the profile"
         return CreditDecision(release=False, reason=reason, needs_person=True)

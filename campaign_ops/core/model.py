@@ -41,13 +41,14 @@ class Verdict(StrEnum):
 
 
 class RepairKind(StrEnum):
-    """What we can change. Everything else is read only."""
+    """What the journal records: the four repairs, and a person's undoing one or lifting a hold."""
 
     COMPLETE = "complete"
     REENQUEUE = "reenqueue"
     RELEASE = "release"
     RECOUNT = "recount"
     UNDO = "undo"
+    LIFT = "lift"
 
 
 class Outcome(StrEnum):
@@ -211,6 +212,7 @@ class Reservation:
     created_at: datetime
     expires_at: datetime | None
     campaign_status: str | None
+    release_undone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,10 +201,8 @@ def _queue_section(queue: QueueState | None) -> str:
     paused = ", **paused**" if queue.paused else ""
     odd = [(queue.orphans, "ids without a job"), (queue.foreign_jobs, "jobs of other names")]
     extra = "".join(f", {count} {what}" for count, what in odd if count)
-    return (
-        f"## Queue {queue.name}\n\n{queue.depth:,} waiting, {workers} workers{paused}{extra}; {queue.version or 'no version'}"
-        f"\n\n{table(['state', 'jobs'], rows)}"
-    )
+    line = f"{queue.depth:,} waiting, {workers} workers{paused}{extra}; {queue.version or 'no version'}"
+    return f"## Queue {queue.name}\n\n{line}\n\n{table(['state', 'jobs'], rows)}"
 
 
 def _credit_section(report: HealthReport) -> str:

@@ -23,7 +23,7 @@ def decide(evidence: Evidence, queue: QueueState | None, policy: Policy, now: da
     decision = _judge_recipients(evidence, policy, now)
     if decision is None:
         decision = _judge_queue(evidence, queue, policy, now)
-    if evidence.attempts.held_by and decision.action in (Action.COMPLETE, Action.REENQUEUE):
+    if evidence.attempts.held_by:
         why = f"{decision.reason}; held by {evidence.attempts.held_by}: {evidence.attempts.held_reason}"
         return Decision(decision.verdict, why, Action.REPORT, needs_person=True)
     return decision
@@ -38,13 +38,14 @@ def total_recipients(evidence: Evidence) -> int:
 
 
 def unsent(evidence: Evidence) -> int:
-    """Recipients not accounted for: pending rows, and those that have no row yet and that no counter counts."""
+    """Recipients not accounted for: pending or unknown rows, and those without a row that no counter counts."""
     tally, counters = evidence.tally, evidence.campaign.counters
+    open_rows = tally.pending + sum(tally.unknown.values())
     if counters is None or not evidence.rows_when_sent:
-        return tally.pending
+        return open_rows
     by_rows = tally.accepted + tally.succeeded + tally.failed
     by_counters = counters.succeeded + counters.failed
-    return max(tally.pending, counters.total - max(by_rows, by_counters), 0)
+    return max(open_rows, counters.total - max(by_rows, by_counters), 0)
 
 
 def raised_counters(evidence: Evidence) -> Counters | None:

@@ -12,7 +12,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import redis
+import redis.asyncio
 from bullmq import Job, Queue, Worker
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from campaign_ops.platform.profile import QueueProfile
 
@@ -123,12 +126,7 @@ class DemoQueue:
         """Remove jobs that no worker holds. Returns how many are gone."""
 
         async def remove(queue: Queue) -> int:
-            removed = 0
-            for job_id in job_ids:
-                job = await Job.fromId(queue, job_id)
-                if job is not None:
-                    removed += bool(await queue.backend.remove(job_id, True))
-            return removed
+            return sum([int(await queue.remove(job_id, {"removeChildren": True}) == 1) for job_id in job_ids])
 
         return self._run(remove)
 
@@ -201,7 +199,11 @@ class DemoQueue:
 
     def _run(self, work: Callable[[Queue], Awaitable[T]]) -> T:
         async def connected() -> T:
-            queue = Queue(self.profile.name, {"connection": self.url, "prefix": self.prefix})
+            # Its own connections try for minutes before they give up; the demo would rather hear at once.
+            connection = redis.asyncio.Redis.from_url(
+                self.url, decode_responses=True, single_connection_client=True, retry=Retry(NoBackoff(), 0)
+            )
+            queue = Queue(self.profile.name, {"connection": connection, "prefix": self.prefix})
             try:
                 return await work(queue)
             finally:

@@ -12,11 +12,10 @@ import yaml
 from campaign_ops.demo.jobs import DemoQueue
 from campaign_ops.demo.provider import Provider
 from campaign_ops.demo.servers import EmbeddedServers
-from campaign_ops.demo.tables import PlatformWriter
+from campaign_ops.demo.tables import PlatformWriter, builtin_profile
 from campaign_ops.demo.worker import WorkerOptions
 from campaign_ops.demo.worker_process import WorkerProcess
 from campaign_ops.platform.profile import Profile
-from campaign_ops.platform.profile_file import load_profile
 
 # Port 1 is reserved and nothing listens there: a Redis that is away, the same on every machine.
 UNREACHABLE_QUEUE_URL = "redis://127.0.0.1:1/0"
@@ -56,7 +55,8 @@ class DemoPlatform:
 
     def queue(self) -> DemoQueue:
         """Its queue; the caller closes it."""
-        assert self.queue_url is not None and self.profile.queue is not None, f"platform {self.name} has no queue"
+        assert self.queue_url is not None, f"platform {self.name} has no queue"
+        assert self.profile.queue is not None
         return DemoQueue(self.queue_url, self.queue_prefix, self.profile.queue)
 
     def worker(self, log_dir: Path, options: WorkerOptions) -> WorkerProcess:
@@ -101,7 +101,7 @@ def create_platform(
         queue_prefix: BullMQ's key prefix; what is under it is deleted.
         without_queue: Take the profile's queue away: the platform sends in process.
     """
-    profile: Profile = load_profile(profile_name)
+    profile = builtin_profile(profile_name)
     reference: str | dict[str, Any] = profile_name
     if without_queue:
         profile = profile.model_copy(update={"queue": None})

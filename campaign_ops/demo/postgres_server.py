@@ -42,7 +42,7 @@ class EmbeddedPostgres:
         work_dir: Holds its log, and its data where the server's user can reach it.
         port: Also listen on this port of 127.0.0.1; 0 for any free one, None for the unix socket alone.
         settings: Server settings on top of ours, such as ``{"timezone": "Asia/Kolkata"}``.
-        keep: Leave the data for the next start; False removes it on ``stop``.
+        keep: Leave the data for the next start; otherwise ``stop`` removes it. ``restart`` never does.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class EmbeddedPostgres:
         *,
         port: int | None = None,
         settings: Mapping[str, str] | None = None,
-        keep: bool = True,
+        keep: bool = False,
     ) -> None:
         self.work_dir = work_dir.resolve()
         self._wanted_port = port

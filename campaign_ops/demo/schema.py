@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from campaign_ops.platform.profile import Profile
+from campaign_ops.platform.profile_file import load_profile
 
 Columns = list[sa.Column[Any]]
 
@@ -159,6 +160,11 @@ class DemoTables:
     def _index(self, table: sa.Table, *keys: str) -> None:
         columns = [table.c[key] for key in keys]
         sa.Index("_".join([table.name, *(column.name for column in columns), "idx"])[:63], *columns)
+
+
+def builtin_profile(name: str) -> Profile:
+    """A profile that ships with campaign_ops: ``sms`` or ``messenger``."""
+    return load_profile(name)
 
 
 def create_tables(

@@ -21,7 +21,7 @@ class EmbeddedServers:
         work_dir: Where they live.
         postgres_port: See ``EmbeddedPostgres``.
         settings: PostgreSQL settings on top of ours.
-        keep: Keep PostgreSQL's data for the next start.
+        keep: Leave PostgreSQL's data for the next start; otherwise ``stop`` removes it.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class EmbeddedServers:
         *,
         postgres_port: int | None = None,
         settings: Mapping[str, str] | None = None,
-        keep: bool = True,
+        keep: bool = False,
     ) -> None:
         self.work_dir = work_dir.resolve()
         self.postgres = EmbeddedPostgres(work_dir, port=postgres_port, settings=settings, keep=keep)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from campaign_ops.core.model import Counters
 from campaign_ops.demo.fingerprint import redis_fingerprint
 from campaign_ops.demo.reader import PlatformReader, Row
-from campaign_ops.demo.schema import PRISMA, DemoTables, PlatformShape, create_tables
+from campaign_ops.demo.schema import PRISMA, DemoTables, PlatformShape, builtin_profile, create_tables
 from campaign_ops.platform.profile import Profile
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "PlatformShape",
     "PlatformWriter",
     "RecipientCounts",
+    "builtin_profile",
     "create_tables",
     "hours",
     "minutes",
@@ -174,8 +175,8 @@ class PlatformWriter(PlatformReader):
         with self.engine.begin() as connection:
             return connection.execute(statement).rowcount
 
-    def remove_campaigns(self, untouched_for: timedelta) -> int:
-        """Delete campaigns that are over and were not touched for so long, with all that belongs to them."""
+    def remove_campaigns(self, untouched_for: timedelta) -> list[str]:
+        """Delete campaigns that are over and were not touched for so long, with all that is theirs. Returns ids."""
         campaign = self.tables.campaign
         over = sa.select(campaign.c.id).where(
             campaign.c.status.in_(self.profile.campaign.words.all_over),
@@ -187,7 +188,7 @@ class PlatformWriter(PlatformReader):
                 if table is not None:
                     connection.execute(table.delete().where(table.c.campaign_id.in_(doomed)))
             connection.execute(campaign.delete().where(campaign.c.id.in_(doomed)))
-        return len(doomed)
+        return [str(campaign_id) for campaign_id in doomed]
 
     def _set(self, table: sa.Table, label: str, values: Row) -> None:
         changed = {key: self._ago(value) if isinstance(value, timedelta) else value for key, value in values.items()}

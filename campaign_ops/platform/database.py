@@ -125,7 +125,7 @@ class Database:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
             stop=tenacity.stop_after_attempt(3),
-            wait=tenacity.wait_exponential_jitter(initial=0.2, max=2),
+            wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=2),
             before_sleep=_log_retry,
             reraise=True,
         )

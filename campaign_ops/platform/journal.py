@@ -19,11 +19,12 @@ from campaign_ops.platform import state
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who acts: the sweep that a row belongs to, what started it, and for a manual fix the person."""
+    """Who acts: the sweep that a row belongs to and its actor; for a manual fix the person and their ``reason``."""
 
     sweep_id: int
     run_id: str
     actor: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,9 @@ class Journal:
 
     def history(self, connection: sa.Connection, table: sa.Table, sweep_id: int) -> list[Mapping[str, Any]]:
         """One sweep's rows of one history table."""
-        return [dict(row) for row in connection.execute(sa.select(table).where(table.c.sweep_id == sweep_id)).mappings()]
+        return [
+            dict(row) for row in connection.execute(sa.select(table).where(table.c.sweep_id == sweep_id)).mappings()
+        ]
 
     def prune(self, connection: sa.Connection, days: int) -> None:
         """Forget histories older than ``days``; the journal and the sweeps themselves stay."""
@@ -162,7 +165,7 @@ class Journal:
                 "target": entry.target,
                 "campaign_id": entry.campaign_id,
                 "tenant": entry.tenant,
-                "reason": entry.reason,
+                "reason": f"{author.reason} ({entry.reason})" if author.reason else entry.reason,
                 "verdict": entry.verdict,
                 "amount": entry.amount,
                 "before": dict(entry.before or {}),
@@ -241,6 +244,21 @@ class Journal:
         """Repairs that were made together with this one."""
         query = sa.select(state.repair).where(state.repair.c.parent_id == repair_id).order_by(state.repair.c.id)
         return [dict(row) for row in connection.execute(query).mappings()]
+
+    def undone_releases(self, connection: sa.Connection, reservation_ids: Collection[str]) -> set[str]:
+        """Reservations whose release a person has undone: sweeps leave them alone."""
+        repair = state.repair.c
+        query = sa.select(repair.target).where(
+            repair.platform == self.platform,
+            repair.kind == RepairKind.RELEASE.value,
+            repair.target == sa.any_(_texts(reservation_ids)),
+            repair.undone_by.is_not(None),
+        )
+        return set(connection.scalars(query))
+
+    def set_after(self, connection: sa.Connection, repair_id: int, after: Mapping[str, Any]) -> None:
+        """Complete the record of a repair whose effect outside the database is known only now."""
+        connection.execute(sa.update(state.repair).where(state.repair.c.id == repair_id).values(after=dict(after)))
 
     def mark_undone(self, connection: sa.Connection, repair_ids: Collection[int], by: int) -> None:
         """Note which repair undid these."""

@@ -52,7 +52,7 @@ EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     ),
     (
         (driver.OutOfMemoryError,),
-        "Redis is out of memory and takes no more jobs",
+        "Redis is out of memory: it takes no jobs and answers no transaction",
         "free memory or raise maxmemory",
     ),
     (

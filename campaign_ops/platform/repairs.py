@@ -277,20 +277,20 @@ def release(tables: PlatformTables) -> sa.Update:
     )
 
 
-def restore(
-    table: sa.Table, row_id: str, *, before: Mapping[str, Any], after: Mapping[str, Any], keys: tuple[str, ...]
-) -> sa.Update:
-    """Put the columns ``keys`` of one row back to ``before``, if they still are what we made them (``after``)."""
-    columns = [table.c[key] for key in keys if key in before and key in after]
-    return (
-        sa.update(table)
-        .values({column: _value(column, before[column.key]) for column in columns})
-        .where(
-            table.c.id == sa.bindparam(None, row_id, type_=table.c.id.type),
-            *(column.is_not_distinct_from(_value(column, after[column.key])) for column in columns),
-        )
-        .returning(as_text(table.c.id))
-    )
+def restore(table: sa.Table, row_id: str, *, before: Mapping[str, Any], after: Mapping[str, Any]) -> sa.Update:
+    """Put one row back to ``before``, if every column that we keep still is as we left it (``after``)."""
+    values = {table.c[key]: _value(table.c[key], before[key]) for key in after}
+    return sa.update(table).values(values).where(*_as_left(table, row_id, after)).returning(as_text(table.c.id))
+
+
+def as_left(table: sa.Table, row_id: str, *, after: Mapping[str, Any]) -> Query:
+    """One row, if every column that we keep still is as we left it."""
+    return sa.select(as_text(table.c.id)).where(*_as_left(table, row_id, after))
+
+
+def _as_left(table: sa.Table, row_id: str, after: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    same = [table.c[key].is_not_distinct_from(_value(table.c[key], value)) for key, value in after.items()]
+    return [table.c.id == sa.bindparam(None, row_id, type_=table.c.id.type), *same]
 
 
 def _value(column: sa.Column[Any], value: Any) -> sa.ColumnElement[Any]:

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import UserDefinedType
 
-from campaign_ops.platform.catalog import Catalog
+from campaign_ops.platform.catalog import INTEGER_TYPES, Catalog
 from campaign_ops.platform.profile import Profile
 
 
@@ -76,6 +77,18 @@ class PlatformTables:
                 return sa.Numeric()
             case _:
                 return PgType(column.spec)
+
+    def may_be_id(self, table: sa.Table, text: str) -> bool:
+        """Whether a person's text can be an id of this table at all; a server would refuse to compare it otherwise."""
+        type_name = self.catalog.column(table.name, table.c.id.name).type_name
+        if type_name in INTEGER_TYPES:
+            return text.isascii() and text.removeprefix("-").isdigit() and -(2**63) <= int(text) < 2**63
+        if type_name == "uuid":
+            try:
+                UUID(text)
+            except ValueError:
+                return False
+        return "\0" not in text
 
     @property
     def reservations(self) -> sa.Table:

@@ -53,12 +53,17 @@ def read_text(text: str, file: str, *, built_in: bool = False) -> Tree:
 
 def _syntax_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
     """PyYAML's own text quotes the line, password and all: take only the reason and the line."""
-    mend = "text that begins with * & ! @ % { [ or holds ': ' or ' #' needs quotes"
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
         return Problem(Mark(file, line), "not YAML: a character that YAML does not allow")
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    reason = getattr(error, "problem", None) or "cannot be parsed"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return Problem(Mark(file, 1), "not YAML")
+    mark = error.problem_mark or error.context_mark
+    reason, mend = str(error.problem), "text that begins with * & ! @ % { [ or holds ': ' or ' #' needs quotes"
+    if isinstance(error, yaml.composer.ComposerError):
+        reason, mend = f"{error.context or ''} {reason}".strip(), ""
+    elif repr("\t") in reason:
+        mend = "indent with spaces"
     return Problem(Mark(file, mark.line + 1 if mark else 1), f"not YAML: {reason}", mend)
 
 

@@ -65,9 +65,9 @@ class Section(BaseModel):
     @classmethod
     def _drop_empty(cls, values: object) -> object:
         # `thresholds:` with every line under it commented out.
-        return (
-            {key: value for key, value in values.items() if value is not None} if isinstance(values, dict) else values
-        )
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if value is not None}
 
 
 class Numbers(Section):
@@ -149,7 +149,7 @@ class PlatformEntry(Section):
     database_url: Annotated[SecretStr, AfterValidator(normal_database_url), _words("a PostgreSQL URL")]
     queue_url: Annotated[SecretStr, AfterValidator(checked_queue_url), _words("a Redis URL")] | None = None
     queue_prefix: Annotated[str, Field(min_length=1, max_length=100)] = DEFAULT_QUEUE_PREFIX
-    contact: Annotated[str, AfterValidator(_check_contact), _words("a mail address, ``team:<name>``")] | None = None
+    contact: Annotated[str, AfterValidator(_check_contact), _words("a mail address, `team:<name>`")] | None = None
     thresholds: ThresholdsEntry = ThresholdsEntry()
     timeouts: TimeoutsEntry = TimeoutsEntry()
     schedule: Annotated[str, AfterValidator(_check_schedule), _words("a cron expression")] = DEFAULT_SCHEDULE

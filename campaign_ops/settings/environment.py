@@ -42,10 +42,8 @@ def find_file() -> Path:
     environment = Environment()
     if environment.config is not None:
         if not environment.config.is_file():
-            what = f"no such file: {environment.config}"
-            raise ConfigurationError(
-                what, where="CAMPAIGN_OPS_CONFIG", mend="export the path of your campaign_ops.yaml"
-            )
+            what, mend = f"no such file: {environment.config}", "export the path of your campaign_ops.yaml"
+            raise ConfigurationError(what, where="CAMPAIGN_OPS_CONFIG", mend=mend)
         return environment.config
     homes = [Path(), *([environment.dagster_home] if environment.dagster_home else [])]
     for home in homes:

@@ -24,7 +24,7 @@ def normal_database_url(secret: SecretStr) -> SecretStr:
     Raises:
         ValueError: With what is wrong and the mend, but no part of the URL.
     """
-    url = _parse_database(secret.get_secret_value())
+    url = _parse_database(secret.get_secret_value().strip())
     query = {key: value for key, value in url.query.items() if key not in _PRISMA_ONLY}
     if query.pop("sslaccept", "accept_invalid_certs") != "accept_invalid_certs":
         # Dropped, it would leave a connection unverified that its owner wanted verified.
@@ -41,7 +41,7 @@ def normal_database_url(secret: SecretStr) -> SecretStr:
 def prisma_schema(text: str) -> str | None:
     """What ``?schema=`` says, as Prisma writes it; None where it does not, or where the URL cannot be read."""
     try:
-        schema = _parse_database(text).query.get("schema")
+        schema = _parse_database(text.strip()).query.get("schema")
     except ValueError:
         return None
     return schema if isinstance(schema, str) else None
@@ -53,14 +53,14 @@ def checked_queue_url(secret: SecretStr) -> SecretStr:
     Raises:
         ValueError: With what is wrong and the mend, but no part of the URL.
     """
-    problem = ""
+    problem, url = "", secret.get_secret_value().strip()
     try:
-        QueueAddress(secret.get_secret_value())
+        QueueAddress(url)
     except ConfigurationError as error:
         problem = str(error)
     if problem:
         raise ValueError(problem)
-    return secret
+    return SecretStr(url)
 
 
 def _parse_database(text: str) -> sa.URL:

@@ -127,7 +127,7 @@ def _one_by_one(platform: Platform, lock: SweepLock, done: Done, item: PlanItem,
     try:
         _note(done, platform.database.run(lambda connection: work(connection, [item])))
     except (StatementRejected, Unavailable) as error:
-        log.exception("%s: could not %s %s: %s; its state: %s", platform.name, done.kind, item.target, error, asdict(item))
+        log.error("%s: could not %s %s: %s; its state: %s", platform.name, done.kind, item.target, error, asdict(item))
         done.failures.append(Failure(item.target, str(error)))
 
 
@@ -144,10 +144,11 @@ def complete_page(
     page: Sequence[PlanItem],
     *,
     empty_outcome: Outcome | None = None,
+    stuck_after: float | None = None,
 ) -> tuple[list[Entry], list[int]]:
     """Complete those of the page that are finished now, and release what was held for them."""
     tables = platform.tables(connection)
-    observed = _observed(platform, connection, page)
+    observed = observed_now(platform, connection, page, stuck_after)
     before = {row.id: row for row in connection.execute(repairs.lock_observed(tables), observed)}
     if not before:
         return [], []
@@ -205,7 +206,7 @@ def _recount_page(
     platform: Platform, connection: sa.Connection, author: Author, page: Sequence[PlanItem]
 ) -> tuple[list[Entry], list[int]]:
     tables = platform.tables(connection)
-    observed = _observed(platform, connection, page)
+    observed = observed_now(platform, connection, page)
     before = {row.id: row for row in connection.execute(repairs.lock_observed(tables), observed)}
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
     why = {item.target: item for item in page}
@@ -240,11 +241,13 @@ def release_page(
     return entries, platform.journal.record(connection, author, entries)
 
 
-def _observed(platform: Platform, connection: sa.Connection, page: Sequence[PlanItem]) -> dict[str, Any]:
+def observed_now(
+    platform: Platform, connection: sa.Connection, page: Sequence[PlanItem], stuck_after: float | None = None
+) -> dict[str, Any]:
     """What must not have changed when we write: read now, of those of the page that are stuck still."""
-    tables = platform.tables(connection)
-    binds = {"ids": [item.target for item in page], "stuck_after": platform.policy.stuck_after_seconds}
-    rows = list(connection.execute(statements.stuck_among(tables), binds))
+    age = platform.policy.stuck_after_seconds if stuck_after is None else stuck_after
+    binds = {"ids": [item.target for item in page], "stuck_after": age}
+    rows = list(connection.execute(statements.stuck_among(platform.tables(connection)), binds))
     return {"ids": [row.id for row in rows], "updated_ats": [row.updated_at for row in rows]}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
 
 import sqlalchemy as sa
@@ -21,29 +22,29 @@ TENANTS = 50
 
 def judge_credits(platform: Platform) -> list[tuple[Reservation, CreditDecision]]:
     """Every held reservation that a decision is needed about, with the decision."""
-    words = platform.profile.campaign.words
 
     def _judge(connection: sa.Connection) -> list[tuple[Reservation, CreditDecision]]:
         now = connection.scalar(statements.clock())
         assert now is not None
-        return [
-            (
-                held,
-                judge_reservation(
-                    held,
-                    sending=words.sending,
-                    over=words.all_over,
-                    known=words.all_known,
-                    policy=platform.policy,
-                    now=now,
-                ),
-            )
-            for held in questionable_reservations(platform, connection)
-        ]
+        return [(held, _judged(platform, held, now)) for held in questionable_reservations(platform, connection)]
 
     if platform.profile.reservation is None:
         return []
     return platform.database.run(_judge, read_only=True)
+
+
+def judge_one(platform: Platform, held: Reservation) -> CreditDecision:
+    """Decide about one held reservation, by the database's clock."""
+    now: datetime | None = platform.database.run(lambda connection: connection.scalar(statements.clock()))
+    assert now is not None
+    return _judged(platform, held, now)
+
+
+def _judged(platform: Platform, held: Reservation, now: datetime) -> CreditDecision:
+    words = platform.profile.campaign.words
+    return judge_reservation(
+        held, sending=words.sending, over=words.all_over, known=words.all_known, policy=platform.policy, now=now
+    )
 
 
 def credit_lines(platform: Platform, plan: Plan, released: Iterable[tuple[str, str | None]]) -> list[CreditLine]:

@@ -100,7 +100,7 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
         platform=platform.name,
         at=at,
         plan=plan,
-        recipients={name: count for name, count in status.items() if name in RECIPIENT_STATES},
+        recipients={name: status[name] for name in RECIPIENT_STATES if name in status},
         queue=queue_of(queue_rows[0]) if queue_rows else None,
         credits=credit_lines(platform, plan, released),
         repairs=[

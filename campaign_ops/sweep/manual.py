@@ -1,4 +1,4 @@
-"""The runbook's manual fixes: one campaign, one reservation or one repair, on a person's word.
+"""The runbook's manual fixes: one campaign or one reservation, on a person's word. (`sweep.undo` takes one back.)
 
 Each repeats the premise that a sweep would, and when it does not hold refuses with the numbers; nothing is half done.
 The person's name and reason go into the journal.
@@ -6,7 +6,28 @@ The person's name and reason go into the journal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import ceil
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import NotFound, Refused
+from campaign_ops.core.model import Action, Campaign, Decision, Evidence, Outcome, RepairKind, Reservation, Verdict
+from campaign_ops.core.plan import PlanItem, campaign_item
+from campaign_ops.core.verdicts import decide, total_recipients, unsent
+from campaign_ops.platform import statements
+from campaign_ops.platform.database import SweepLock
+from campaign_ops.platform.journal import Author, Entry
+from campaign_ops.platform.migrations import check_current
+from campaign_ops.platform.platform import Platform
+from campaign_ops.sweep.act import Done, complete_page, release_page
+from campaign_ops.sweep.credits import judge_one
+from campaign_ops.sweep.observe import ANY_AGE, Look, campaign_of, looking, observe, reservation_of
+from campaign_ops.sweep.reenqueue import reenqueue_seen
+
+LOCK_WAIT_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +48,229 @@ class Fix:
     changed: bool
     message: str
     repair_ids: tuple[int, ...] = ()
+
+
+def mark_complete(
+    platform: Platform, campaign_id: str, person: Person, *, tenant: str | None = None, dry_run: bool = False
+) -> Fix:
+    """Complete one campaign in which nothing is pending, whatever its age, and release what is held for it.
+
+    Raises:
+        NotFound: No such campaign, or another tenant's.
+        Refused: It is not sending, or recipients are still open.
+    """
+    find_campaign(platform, campaign_id, tenant)
+    seen = observe(platform, only=[campaign_id], coverage=False, stuck_after=ANY_AGE)
+    evidence = _only(platform, campaign_id, seen.evidence)
+    decision = decide(evidence, None, platform.policy, seen.at)
+    open_ = unsent(evidence)
+    if open_ or evidence.tally.unknown:
+        raise Refused(
+            f"{open_} of {total_recipients(evidence)} recipients still pending", where=f"campaign {campaign_id}"
+        )
+    empty = Outcome.DONE if decision.verdict is Verdict.EMPTY else None
+    if dry_run:
+        return Fix(campaign_id, False, f"would complete campaign {campaign_id}: {decision.reason}")
+    item = campaign_item(evidence, decision, seen.at)
+    with locked(platform):
+
+        def _write(connection: sa.Connection) -> tuple[list[Entry], list[int]]:
+            author = author_of(platform, connection, person)
+            return complete_page(platform, connection, author, [item], empty_outcome=empty, stuck_after=ANY_AGE)
+
+        entries, repair_ids = platform.database.run(_write)
+    if not entries:
+        raise Refused(
+            "it changed while we looked; nothing was done", where=f"campaign {campaign_id}", mend="look again"
+        )
+    return Fix(campaign_id, True, _completed(campaign_id, entries), tuple(repair_ids))
+
+
+def _completed(campaign_id: str, entries: list[Entry]) -> str:
+    word = (entries[0].after or {}).get("status")
+    released = sum(entry.kind is RepairKind.RELEASE for entry in entries)
+    return f"campaign {campaign_id} is {word} now" + (f", {released} reservations released" if released else "")
+
+
+def reenqueue_one(
+    platform: Platform, campaign_id: str, person: Person, *, tenant: str | None = None, dry_run: bool = False
+) -> Fix:
+    """Put one campaign's missing recipients back into the queue, whatever its age.
+
+    Raises:
+        NotFound: No such campaign, or another tenant's.
+        Refused: It is not sending, nothing is missing, or a sweep would not re-enqueue it either; says which.
+    """
+    campaign = find_campaign(platform, campaign_id, tenant)
+    where = f"campaign {campaign_id}"
+    queue = platform.queue
+    if queue is None or platform.profile.queue is None:
+        raise Refused("this platform has no queue", where=where)
+    done = Done(RepairKind.REENQUEUE, planned=1)
+    with locked(platform) as lock, looking(platform, only=[campaign_id], stuck_after=ANY_AGE) as look:
+        evidence, decision = _judged(platform, look, campaign)
+        if decision.action is not Action.REENQUEUE:
+            raise Refused(f"{decision.verdict}: {decision.reason}", where=where, mend=_MENDS.get(decision.verdict, ""))
+        missing = evidence.coverage.missing if evidence.coverage else 0
+        if dry_run:
+            jobs = ceil(missing / platform.profile.queue.batch_size)
+            return Fix(campaign_id, False, f"would re-enqueue {missing} recipients in {jobs} jobs: {decision.reason}")
+        author = platform.database.run(lambda connection: author_of(platform, connection, person))
+        reenqueue_seen(platform, queue, author, lock, look, done)
+    if done.held_back or done.failures or not done.jobs:
+        why = done.held_back or next((one.error for one in done.failures), "it changed while we looked")
+        raise Refused(f"{why}; {done.jobs} jobs were added", where=where, mend="look again")
+    message = f"re-enqueued {done.recipients} recipients of campaign {campaign_id} in {done.jobs} jobs"
+    return Fix(campaign_id, True, message, tuple(done.repair_ids))
+
+
+_MENDS = {
+    Verdict.QUARANTINED: "lift it with `campaign-ops retry-quarantined`",
+    Verdict.QUEUE_PAUSED: "resume the queue first",
+    Verdict.COOLDOWN: "wait until the cooldown is over",
+    Verdict.FINISHED: "use `campaign-ops mark-complete`",
+}
+
+
+def release_one(
+    platform: Platform, reservation_id: str, person: Person, *, tenant: str | None = None, dry_run: bool = False
+) -> Fix:
+    """Release one reservation that is held for nothing.
+
+    Raises:
+        NotFound: No such reservation, or another tenant's.
+        Refused: It is not held, or its campaign may still need it.
+    """
+    held = find_reservation(platform, reservation_id, tenant)
+    where = f"reservation {reservation_id}"
+    decision = judge_one(platform, held)
+    if not decision.release:
+        raise Refused(f"{held.amount} credits stay held: {decision.reason}", where=where)
+    if dry_run:
+        return Fix(reservation_id, False, f"would release {held.amount} credits: {decision.reason}")
+    item = PlanItem(
+        RepairKind.RELEASE, reservation_id, held.campaign_id, held.tenant, where, decision.reason, amount=held.amount
+    )
+    with locked(platform):
+
+        def _write(connection: sa.Connection) -> tuple[list[Entry], list[int]]:
+            return release_page(platform, connection, author_of(platform, connection, person), [item])
+
+        entries, repair_ids = platform.database.run(_write)
+    if not entries:
+        raise Refused("it changed while we looked; nothing was done", where=where, mend="look again")
+    return Fix(reservation_id, True, f"released {entries[0].amount} credits of {where}", tuple(repair_ids))
+
+
+def retry_quarantined(
+    platform: Platform, campaign_id: str, person: Person, *, tenant: str | None = None, dry_run: bool = False
+) -> Fix:
+    """Let sweeps repair a campaign again that was given up or that a person holds.
+
+    Raises:
+        NotFound: No such campaign, or another tenant's.
+        Refused: Nothing holds it.
+    """
+    campaign = find_campaign(platform, campaign_id, tenant)
+    where = f"campaign {campaign_id}"
+
+    def _attempts(connection: sa.Connection) -> str | None:
+        check_current(connection, platform.database.where)
+        found = platform.journal.attempts(connection, [campaign_id]).get(campaign_id)
+        if found is None or not (found.held_by or found.without_progress):
+            return None
+        if found.held_by:
+            return f"held by {found.held_by}: {found.held_reason}"
+        return f"{found.without_progress} re-enqueues without progress"
+
+    why = platform.database.run(_attempts)
+    if why is None:
+        raise Refused("it is neither quarantined nor held", where=where)
+    if dry_run:
+        return Fix(campaign_id, False, f"would let sweeps repair campaign {campaign_id} again ({why})")
+
+    def _write(connection: sa.Connection) -> list[int]:
+        author = author_of(platform, connection, person)
+        if not platform.journal.let_go(connection, campaign_id):
+            return []
+        entry = Entry(RepairKind.LIFT, campaign_id, campaign_id, campaign.tenant, why)
+        return platform.journal.record(connection, author, [entry])
+
+    repair_ids = platform.database.run(_write)
+    if not repair_ids:
+        raise Refused("somebody was there first", where=where)
+    return Fix(campaign_id, True, f"sweeps will repair campaign {campaign_id} again ({why})", tuple(repair_ids))
+
+
+def find_campaign(platform: Platform, campaign_id: str, tenant: str | None) -> Campaign:
+    """The campaign, if it is there, the tenant's, and sending; NotFound or Refused otherwise."""
+
+    def _read(connection: sa.Connection) -> Campaign | None:
+        tables = platform.tables(connection)
+        if not tables.may_be_id(tables.campaign, campaign_id):
+            return None
+        query = statements.campaigns(tables)
+        row = connection.execute(query, {"ids": [campaign_id]}).first()
+        return campaign_of(row) if row is not None else None
+
+    where = f"campaign {campaign_id}"
+    campaign = platform.database.run(_read, read_only=True)
+    if campaign is None or (tenant is not None and campaign.tenant != tenant):
+        whose = f" of tenant {tenant}" if tenant is not None else ""
+        raise NotFound(f"there is no such campaign{whose}", where=where, mend="`campaign-ops status` lists them")
+    sending = platform.profile.campaign.words.sending
+    if campaign.status != sending:
+        raise Refused(f"its status is {campaign.status!r}, not {sending!r}", where=where)
+    return campaign
+
+
+def find_reservation(platform: Platform, reservation_id: str, tenant: str | None) -> Reservation:
+    """The reservation, if it is there, the tenant's, and held; NotFound or Refused otherwise."""
+    where = f"reservation {reservation_id}"
+    if platform.profile.reservation is None:
+        raise Refused("this platform has no reservations", where=where)
+    words = platform.profile.reservation.words
+
+    def _read(connection: sa.Connection) -> tuple[Reservation, str] | None:
+        tables = platform.tables(connection)
+        if not tables.may_be_id(tables.reservations, reservation_id):
+            return None
+        query = statements.reservations(tables)
+        row = connection.execute(query, {"ids": [reservation_id]}).first()
+        return (reservation_of(row), row.status) if row is not None else None
+
+    found = platform.database.run(_read, read_only=True)
+    if found is None or (tenant is not None and found[0].tenant != tenant):
+        whose = f" of tenant {tenant}" if tenant is not None else ""
+        raise NotFound(f"there is no such reservation{whose}", where=where)
+    held, status = found
+    if status != words.held:
+        raise Refused(f"its status is {status!r}, not {words.held!r}", where=where)
+    return held
+
+
+@contextmanager
+def locked(platform: Platform) -> Iterator[SweepLock]:
+    """The sweep lock: a person's fix and a sweep take turns."""
+    with SweepLock(platform.database, platform.name, wait_seconds=LOCK_WAIT_SECONDS).hold() as lock:
+        yield lock
+
+
+def author_of(platform: Platform, connection: sa.Connection, person: Person) -> Author:
+    """The journal's author for a person."""
+    check_current(connection, platform.database.where)
+    author = platform.journal.begin_sweep(connection, person.run_id, person.trigger, person.name)
+    return replace(author, reason=person.reason)
+
+
+def _judged(platform: Platform, look: Look, campaign: Campaign) -> tuple[Evidence, Decision]:
+    observation = look.observation
+    evidence = _only(platform, campaign.id, observation.evidence)
+    return evidence, decide(evidence, observation.queue, platform.policy, observation.at)
+
+
+def _only(platform: Platform, campaign_id: str, evidence: tuple[Evidence, ...]) -> Evidence:
+    if not evidence:
+        sending = platform.profile.campaign.words.sending
+        raise Refused(f"its status is no longer {sending!r}", where=f"campaign {campaign_id}", mend="look again")
+    return evidence[0]

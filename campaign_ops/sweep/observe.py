@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 PAGE = 1000  # campaigns or reservations per statement
 ID_PAGE = 2000  # recipient ids per round trip
+ANY_AGE = -3.2e9  # seconds: also campaigns touched this moment, or in the future by a clock that is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,12 @@ def in_pages(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 @contextmanager
 def looking(
-    platform: Platform, *, only: Collection[str] | None = None, before: int | None = None, coverage: bool = True
+    platform: Platform,
+    *,
+    only: Collection[str] | None = None,
+    before: int | None = None,
+    coverage: bool = True,
+    stuck_after: float | None = None,
 ) -> Iterator[Look]:
     """Look at all stuck campaigns, or at those of ``only`` that are stuck still.
 
@@ -93,12 +99,17 @@ def looking(
         only: Campaign ids; None for all that are stuck.
         before: Compare with the sweeps before this one; None for all.
         coverage: Whether to read the queue. Without, the evidence serves no decision about it.
+        stuck_after: Seconds untouched that make a campaign stuck; None for the policy's, `ANY_AGE` for all sending.
     """
     queue = platform.queue if coverage else None
     with platform.database.transaction() as connection:
         tables = platform.tables(connection)
         cover.create(connection, tables)
-        campaigns = list(_stuck(connection, tables, platform, only))
+        campaigns = list(
+            _stuck(
+                connection, tables, only, platform.policy.stuck_after_seconds if stuck_after is None else stuck_after
+            )
+        )
         ids = [campaign.id for campaign in campaigns]
         queue_state, snapshot, jobs = _read_queue(queue, connection, ids)
         at = connection.scalar(statements.clock())
@@ -117,21 +128,26 @@ def looking(
 
 
 def observe(
-    platform: Platform, *, only: Collection[str] | None = None, before: int | None = None, coverage: bool = True
+    platform: Platform,
+    *,
+    only: Collection[str] | None = None,
+    before: int | None = None,
+    coverage: bool = True,
+    stuck_after: float | None = None,
 ) -> Observation:
-    """One look, for reading only; transient database errors are retried."""
+    """One look as `looking` makes it, for reading only; transient database errors are retried."""
 
     def _look() -> Observation:
-        with looking(platform, only=only, before=before, coverage=coverage) as look:
+        with looking(platform, only=only, before=before, coverage=coverage, stuck_after=stuck_after) as look:
             return look.observation
 
     return platform.database.retrying(_look)
 
 
 def _stuck(
-    connection: sa.Connection, tables: PlatformTables, platform: Platform, only: Collection[str] | None
+    connection: sa.Connection, tables: PlatformTables, only: Collection[str] | None, stuck_after: float
 ) -> Iterator[Campaign]:
-    binds: dict[str, object] = {"stuck_after": platform.policy.stuck_after_seconds}
+    binds: dict[str, object] = {"stuck_after": stuck_after}
     if only is not None:
         for page in in_pages(sorted(only), PAGE):
             for row in connection.execute(statements.stuck_among(tables), {**binds, "ids": page}):
@@ -288,19 +304,28 @@ def questionable_reservations(platform: Platform, connection: sa.Connection) -> 
     tables = platform.tables(connection)
     if tables.reservation is None:
         return
+    known_to_us = current(connection) is not None
     binds: dict[str, object] = {"max_age": platform.policy.reservation_max_age_seconds, "limit": PAGE}
     after: dict[str, object] = {}
     while True:
         query = statements.questionable_reservations(tables, first=not after)
         rows = list(connection.execute(query, {**binds, **after}))
-        yield from map(reservation_of, rows)
+        undone = platform.journal.undone_releases(connection, [row.id for row in rows]) if known_to_us else set()
+        yield from (reservation_of(row, release_undone=row.id in undone) for row in rows)
         if len(rows) < PAGE:
             return
         after = {"after_id": rows[-1].id}
 
 
-def reservation_of(row: sa.Row[tuple[object, ...]]) -> Reservation:
+def reservation_of(row: sa.Row[tuple[object, ...]], *, release_undone: bool = False) -> Reservation:
     """A reservation from a row of `statements.reservation_columns`."""
     return Reservation(
-        row.id, row.tenant or "", row.campaign_id, row.amount, row.created_at, row.expires_at, row.campaign_status
+        id=row.id,
+        tenant=row.tenant or "",
+        campaign_id=row.campaign_id,
+        amount=row.amount,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        campaign_status=row.campaign_status,
+        release_undone=release_undone,
     )

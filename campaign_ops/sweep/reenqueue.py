@@ -106,7 +106,7 @@ def reenqueue(platform: Platform, author: Author, plan: Plan, lock: SweepLock, *
         if problem or look.snapshot is None:
             done.held_back = problem
             return done
-        _act(platform, platform.queue, author, lock, look, done)
+        reenqueue_seen(platform, platform.queue, author, lock, look, done)
     return done
 
 
@@ -121,7 +121,8 @@ def settle_intents(platform: Platform, queue: Queue) -> int:
     return platform.database.run(lambda connection: platform.journal.confirm_intents(connection, present))
 
 
-def _act(platform: Platform, queue: Queue, author: Author, lock: SweepLock, look: Look, done: Done) -> None:
+def reenqueue_seen(platform: Platform, queue: Queue, author: Author, lock: SweepLock, look: Look, done: Done) -> None:
+    """Put back what the look shows to be missing, within the limits; ``done`` tells what became of it."""
     observation, policy = look.observation, platform.policy
     judged = {
         evidence.campaign.id: (evidence, decide(evidence, observation.queue, policy, observation.at))

@@ -97,6 +97,9 @@ def workers(server: EmbeddedRedis, count: int, process: Callable[[Any], None], *
         await stop.wait()
         for worker in team:
             await worker.close()
+        # Python's worker forgets jobs that it was about to fail; left alone they complain when the loop is gone.
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
     thread.start()

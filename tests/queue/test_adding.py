@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-IMPORTS
+import asyncio
+import json
+import warnings
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from campaign_ops.core.errors import Refused
+from campaign_ops.demo.servers import EmbeddedRedis
+from campaign_ops.platform.queue import NewJob, Queue, QueueAddress, job_id
+from tests.queue.bench import PROFILE, a_job, connect, key, payload, put, until, workers
 
 
 def test_an_added_job_carries_the_payload_and_the_options_of_the_profile(queue: Queue, raw: Any) -> None:
@@ -122,10 +134,6 @@ def test_bullmq_warns_nobody_about_the_eviction_policy(own_server: EmbeddedRedis
         warnings.simplefilter("error")
         assert queue.add([a_job("ops-1")]) == {"ops-1"}
         assert queue.remove_waiting(["ops-1"]) == {"ops-1"}
-
-
-
-
 
 
 def test_only_jobs_that_no_worker_ever_took_are_removed(queue: Queue, raw: Any) -> None:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-IMPORTS
+from pathlib import Path
+
+import pytest
+import redis
+
+from campaign_ops.core.errors import ConfigurationError, QueueUnavailable
+from campaign_ops.demo.postgres_server import free_port
+from campaign_ops.demo.servers import EmbeddedRedis
+from campaign_ops.platform.queue import Queue, QueueAddress
+from tests.queue.bench import PROFILE, a_job, redis_process, until
 
 
 @pytest.mark.parametrize(
@@ -46,28 +55,32 @@ def test_a_url_that_is_none_is_refused_before_anything_is_connected_to(url: str)
 
 def test_the_queue_is_found_through_sentinels(own_server: EmbeddedRedis, tmp_path: Path) -> None:
     file = tmp_path / "sentinel.conf"
-    file.write_text(f"sentinel monitor mymaster 127.0.0.1 {own_server.port} 1\n")
-    sentinel = RedisServer(tmp_path, str(file), "--sentinel")
-    try:
-        address = QueueAddress(f"redis+sentinel://127.0.0.1:{sentinel.port}/mymaster/2", connect_timeout_seconds=2)
-        with Queue(address, PROFILE) as queue:
-            assert queue.add([a_job("ops-1")]) == {"ops-1"}
-            assert queue.snapshot().live == {"ops-1": "wait"}
-        own_server.stop()
-        with Queue(address, PROFILE) as queue, pytest.raises(QueueUnavailable, match="cannot be reached"):
+    port = free_port()
+    file.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {own_server.port} 1\n")
+    address = QueueAddress(f"redis+sentinel://127.0.0.1:{port}/mymaster/2", connect_timeout_seconds=2)
+    with redis_process(tmp_path, str(file), "--sentinel"), Queue(address, PROFILE) as queue:
+        until(lambda: answers(queue))
+        assert queue.add([a_job("ops-1")]) == {"ops-1"}
+        assert queue.snapshot().live == {"ops-1": "wait"}
+        own_server.kill()
+        with pytest.raises(QueueUnavailable, match="cannot be reached"):
             queue.state()
-    finally:
-        sentinel.stop()
 
 
 def test_the_queue_is_found_on_a_unix_socket_and_under_a_hash_tag(tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
-    server = RedisServer(tmp_path, "--unixsocket", str(path))
-    try:
-        with Queue(QueueAddress(f"unix://{path}?db=1", prefix="{bull}"), PROFILE) as queue:
+    address = QueueAddress(f"unix://{path}?db=1", prefix="{bull}")
+    with redis_process(tmp_path, "--port", "0", "--unixsocket", str(path), "--save", ""):
+        with Queue(address, PROFILE) as queue:
+            until(lambda: answers(queue))
             assert queue.add([a_job("ops-1")]) == {"ops-1"}
             assert queue.present(["ops-1"]) == {"ops-1"}
-        with redis.Redis(port=server.port, db=1, decode_responses=True) as client:
+        with redis.Redis(unix_socket_path=str(path), db=1, decode_responses=True) as client:
             assert client.lrange("{bull}:sms-send:wait", 0, -1) == ["ops-1"]
-    finally:
-        server.stop()
+
+
+def answers(queue: Queue) -> bool:
+    try:
+        return bool(queue.state())
+    except QueueUnavailable:
+        return False

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-IMPORTS
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.demo.postgres_server import free_port
+from campaign_ops.demo.servers import EmbeddedRedis
+from campaign_ops.platform.queue import Queue, QueueAddress
+from tests.queue.bench import PROFILE, a_job, connect, key, payload, put, redis_process, until
 
 
 def ask_everything(queue: Queue) -> list[Callable[[], object]]:
@@ -20,7 +33,7 @@ def ask_everything(queue: Queue) -> list[Callable[[], object]]:
 
 
 def test_a_redis_that_is_away_is_unavailable_and_never_empty(own_server: EmbeddedRedis) -> None:
-    own_server.stop()
+    own_server.kill()
     with Queue(QueueAddress(own_server.url()), PROFILE) as queue:
         for ask in ask_everything(queue):
             with pytest.raises(QueueUnavailable) as caught:
@@ -34,14 +47,15 @@ def test_a_redis_that_hangs_is_unavailable_soon(own_server: EmbeddedRedis) -> No
         put(client, "wait", "1", payload("c1", "r1"))
         with Queue(QueueAddress(own_server.url(), read_timeout_seconds=0.2), PROFILE) as queue:
             snapshot = queue.snapshot()
-            own_server.process.send_signal(19)
+            pid = own_server.pid or 0
+            os.kill(pid, signal.SIGSTOP)
             began = time.monotonic()
             with pytest.raises(QueueUnavailable, match="in time"):
                 list(queue.live_jobs(snapshot, ["c1"]))
             with pytest.raises(QueueUnavailable, match="in time"):
                 queue._writer.add([("ops-1", {})])
             assert time.monotonic() - began < 3
-            own_server.process.send_signal(18)
+            os.kill(pid, signal.SIGCONT)
             until(lambda: [job.id for job in queue.live_jobs(snapshot, ["c1"])] == ["1"])
 
 
@@ -53,7 +67,7 @@ def test_a_redis_that_dies_between_snapshot_and_pages_leaves_no_half_answer(own_
         snapshot = queue.snapshot()
         reading = queue.live_jobs(snapshot, ["c1"])
         next(reading)
-        own_server.stop()
+        own_server.kill()
         with pytest.raises(QueueUnavailable):
             list(reading)
         with pytest.raises(RuntimeError):
@@ -71,7 +85,7 @@ def test_an_add_that_dies_half_way_counts_nothing(own_server: EmbeddedRedis) -> 
 
         def dies_on_the_second_page(jobs: Any) -> list[str]:
             if queue.present(["ops-1"]):
-                own_server.stop()
+                own_server.kill()
             return add(jobs)
 
         queue._writer.add = dies_on_the_second_page  # type: ignore[method-assign]
@@ -83,8 +97,7 @@ def test_jobs_that_vanished_with_a_restart_are_not_taken_for_finished(own_server
     with Queue(QueueAddress(own_server.url()), PROFILE) as queue:
         before = queue.state().server_id
         queue.add([a_job("ops-1")])
-        own_server.stop()
-        own_server.start()
+        own_server.restart()
         with pytest.raises(QueueUnavailable, match="restarted"):
             queue._confirmed(["ops-1"], before)
 
@@ -113,15 +126,17 @@ def test_a_key_of_another_type_is_unavailable_and_not_empty(queue: Queue, raw: A
         list(queue.live_jobs(queue.snapshot(), ["c1"]))
 
 
-def test_a_redis_without_memory_takes_no_jobs_and_still_can_be_read(own_server: EmbeddedRedis) -> None:
+def test_a_redis_without_memory_takes_no_jobs_and_is_not_empty(own_server: EmbeddedRedis) -> None:
+    """A full Redis refuses every transaction, even one that only reads."""
     with Queue(QueueAddress(own_server.url()), PROFILE) as queue:
         queue.add([a_job("ops-1")])
         with connect(own_server) as client:
             client.config_set("maxmemory", "1")
-        with pytest.raises(QueueUnavailable) as caught:
-            queue.add([a_job("ops-2")])
-        assert "r1" not in str(caught.value), "an error quotes no payload"
-        assert queue.snapshot().live == {"ops-1": "wait"}
+        with pytest.raises(QueueUnavailable, match="out of memory"):
+            queue.snapshot()
+        with pytest.raises(QueueUnavailable, match="out of memory") as caught:
+            queue._writer.add([("ops-2", {"recipientIds": ["r1"]})])
+        assert "recipientIds" not in str(caught.value)
 
 
 def test_a_user_with_the_least_rights_can_do_all_but_name_the_workers(own_server: EmbeddedRedis) -> None:
@@ -159,3 +174,39 @@ def test_markers_that_may_not_be_read_are_not_absent(own_server: EmbeddedRedis) 
         pytest.raises(QueueUnavailable, match="may not"),
     ):
         queue.marked(["r1"])
+
+
+def test_a_redis_that_is_still_loading_is_not_empty(own_server: EmbeddedRedis, tmp_path: Path) -> None:
+    with connect(own_server) as client:
+        for number in range(200):
+            put(client, "wait", str(number), payload("c1", "r1"))
+        client.save()
+        (home,) = client.config_get("dir").values()
+    port = free_port()
+    slowly = ("--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
+    with (
+        redis_process(tmp_path, "--port", str(port), "--dir", home, "--save", "", *slowly),
+        Queue(QueueAddress(f"redis://127.0.0.1:{port}/0"), PROFILE) as queue,
+    ):
+        seen: set[str] = set()
+        until(lambda: what_it_says(queue, seen) == "200 jobs")
+    assert "Redis is still loading its data" in seen
+
+
+def what_it_says(queue: Queue, seen: set[str]) -> str:
+    try:
+        says = f"{len(queue.snapshot().live)} jobs"
+    except QueueUnavailable as error:
+        says = error.what
+    seen.add(says)
+    return says
+
+
+def test_one_node_of_a_cluster_is_named_as_such(tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        redis_process(tmp_path, "--port", str(port), "--dir", str(tmp_path), "--cluster-enabled", "yes"),
+        Queue(QueueAddress(f"redis://127.0.0.1:{port}/0"), PROFILE) as queue,
+    ):
+        seen: set[str] = set()
+        until(lambda: what_it_says(queue, seen).startswith("this is one node of a Redis Cluster"))

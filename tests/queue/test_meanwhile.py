@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-IMPORTS
+from typing import Any
+
+import pytest
+
+from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.platform.queue import Queue, QueueAddress
+from tests.queue.bench import PROFILE, key, payload, put
 
 
 def test_newcomers_are_the_campaigns_that_got_a_job_since_the_snapshot(queue: Queue, raw: Any) -> None:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-IMPORTS
+import warnings
+from typing import Any
+
+import pytest
+
+from campaign_ops.core.errors import Refused
+from campaign_ops.demo.servers import EmbeddedRedis
+from campaign_ops.platform.queue import LiveJob, Queue
+from tests.queue.bench import PROFILE, a_job, add_by_bullmq, contents, key, payload, put, until, workers
 
 
 def test_reading_leaves_redis_byte_for_byte_as_it_was(queue: Queue, server: EmbeddedRedis, raw: Any) -> None:
@@ -166,7 +174,7 @@ def test_reading_thousands_of_jobs_sees_each_once_while_workers_move_them(
         }
         for number in range(2_000)
     ]
-    by_bullmq(server, lambda it: it.addBulk(jobs))
+    add_by_bullmq(server, jobs)
     taken = 0
 
     def refuse(_job: Any) -> None:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-IMPORTS
+from base64 import b64encode
+from typing import Any
+
+import pytest
+import redis
+
+from campaign_ops.core.errors import Refused
+from campaign_ops.demo.servers import EmbeddedRedis
+from campaign_ops.platform.queue import Queue, QueueAddress
+from tests.queue.bench import PROFILE, a_job, connect, key, payload, put, until, workers
 
 
 def test_a_queue_nobody_ever_used_does_not_exist(queue: Queue) -> None:
@@ -16,11 +25,11 @@ def test_depth_counts_what_waits_under_any_name(queue: Queue, raw: Any) -> None:
     for state, number in {"wait": 1, "paused": 2, "prioritized": 3, "active": 4, "delayed": 5, "failed": 6}.items():
         for one in range(number):
             put(raw, state, f"{state}-{one}", payload("c1", "r1"))
-    for state in (queue.state(), queue.snapshot().state):
-        assert state.depth == 6
-        assert state.live == 15
-        assert state.counts["failed"] == 6
-        assert state.server_id
+    for seen in (queue.state(), queue.snapshot().state):
+        assert seen.depth == 6
+        assert seen.live == 15
+        assert seen.counts["failed"] == 6
+        assert seen.server_id
 
 
 def test_markers_of_bullmq_4_are_no_jobs_but_scheduled_ids_with_colons_are(queue: Queue, raw: Any) -> None:
@@ -115,6 +124,5 @@ def test_the_server_says_what_it_is(own_server: EmbeddedRedis) -> None:
 def test_a_new_run_of_the_server_has_a_new_id(own_server: EmbeddedRedis) -> None:
     with Queue(QueueAddress(own_server.url()), PROFILE) as queue:
         before = queue.state().server_id
-        own_server.stop()
-        own_server.start()
+        own_server.restart()
         assert queue.state().server_id != before

@@ -142,7 +142,12 @@ def test_no_file_at_all_says_where_it_was_looked_for(monkeypatch: pytest.MonkeyP
         ),
         ("platforms:\n  - a: 'b\n", "campaign_ops.yaml:3: not YAML: found unexpected end of stream; .* needs quotes"),
         ("platforms:\n  - schedule: */10 * * * *\n", "campaign_ops.yaml:2: not YAML: .* needs quotes"),
-        ("platforms: 1\n---\nplatforms: 2\n", "campaign_ops.yaml:2: not YAML: but found another document.*"),
+        ("platforms:\n\t- name: x\n", r"campaign_ops.yaml:2: not YAML: found character '\\t' .*; indent with spaces"),
+        ("platforms: *all\n", "campaign_ops.yaml:1: not YAML: found undefined alias 'all'"),
+        (
+            "platforms: 1\n---\nplatforms: 2\n",
+            "campaign_ops.yaml:2: not YAML: expected a single document in the stream but found another document",
+        ),
         ("platforms: \x07\n", "campaign_ops.yaml:1: not YAML: a character that YAML does not allow"),
     ],
 )

@@ -11,6 +11,7 @@ from tests.settings.files import only, problems, sms
     ("written", "taken"),
     [
         ("postgres://a:b@h/db", "postgresql+psycopg://a:b@h/db"),
+        (" postgres://a:b@h/db ", "postgresql+psycopg://a:b@h/db"),
         ("postgresql+psycopg://a:b@h/db", "postgresql+psycopg://a:b@h/db"),
         (
             "postgresql://a:p%40%2F@h/db?connection_limit=5&pool_timeout=1&pgbouncer=true&connect_timeout=3",
