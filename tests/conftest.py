@@ -14,13 +14,14 @@ import pytest
 from campaign_ops.core.policy import Policy
 from campaign_ops.core.report import HealthReport
 from campaign_ops.demo.jobs import DemoQueue
-from campaign_ops.demo.schema import PRISMA, PlatformShape, builtin_profile
+from campaign_ops.demo.schema import PRISMA, PlatformShape
 from campaign_ops.demo.servers import EmbeddedServers
 from campaign_ops.demo.tables import PlatformWriter
 from campaign_ops.platform.database import Database, Timeouts
 from campaign_ops.platform.migrations import migrate
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.profile import Profile
+from campaign_ops.platform.profile_file import load_profile
 from campaign_ops.platform.queue import Queue, QueueAddress
 from campaign_ops.sweep import Sweep
 
@@ -93,7 +94,7 @@ class Worlds:
         migrated: bool = True,
     ) -> World:
         number = next(_numbers)
-        chosen = builtin_profile(profile) if isinstance(profile, str) else profile
+        chosen = load_profile(profile) if isinstance(profile, str) else profile
         name = f"world_{number}"
         url = self.servers.postgres.create_database(name)
         if timezone is not None:
@@ -108,6 +109,7 @@ class Worlds:
             prefix = f"bull{number}"
             queue = Queue(QueueAddress(where, prefix), chosen.queue)
             jobs = DemoQueue(self.servers.redis.url(), prefix, chosen.queue, numeric_ids=shape.numeric_ids)
+            jobs.open()
         platform = Platform("sms" if chosen.queue else "messenger", chosen, Policy(**(policy or {})), database, queue)
         world = World(platform, app, jobs, url, where)
         self.made.append(world)

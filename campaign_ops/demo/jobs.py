@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -54,6 +53,10 @@ class DemoQueue:
 
     # -- as the application --------------------------------------------------------------------------------------------
 
+    def open(self) -> None:
+        """Say that the queue exists, as the application does when it starts."""
+        self._redis.hsetnx(self.key("meta"), "version", _OWNER)
+
     def add(
         self,
         campaign: str,
@@ -87,7 +90,7 @@ class DemoQueue:
             }
             for i, batch in enumerate(batches)
         ]
-        self._redis.hsetnx(self.key("meta"), "version", _OWNER)
+        self.open()
 
         async def add(queue: Queue) -> list[str]:
             # One by one: addBulk of this client returns no ids.
@@ -126,12 +129,17 @@ class DemoQueue:
         """Remove jobs that no worker holds. Returns how many are gone."""
 
         async def remove(queue: Queue) -> int:
-            return sum([int(await queue.remove(job_id, {"removeChildren": True}) == 1) for job_id in job_ids])
+            # BullMQ says 1 of a job that never was, too.
+            there = [job_id for job_id in job_ids if await queue.client.exists(self.key(job_id))]
+            return sum([int(await queue.remove(job_id, {"removeChildren": True}) == 1) for job_id in there])
 
         return self._run(remove)
 
     def fail_waiting(self, reason: str, timeout_seconds: float = 20) -> None:
-        """Let every waiting job run out of attempts, at the hands of a real worker that raises ``reason``."""
+        """Let every live job run out of attempts, at the hands of a real worker that raises ``reason``.
+
+        The back-off between attempts is waited for: add such jobs with few attempts and ``backoff=None``.
+        """
 
         async def fail(_queue: Queue) -> None:
             async def raise_reason(_job: Job, _token: str) -> None:
@@ -140,14 +148,13 @@ class DemoQueue:
             options = {"connection": self.url, "prefix": self.prefix, "autorun": False, "name": "crashing"}
             worker = Worker(self.profile.name, raise_reason, options)
             running = asyncio.create_task(worker.run())
-            deadline = time.monotonic() + timeout_seconds
-            while self.live_job_ids():
-                if time.monotonic() > deadline:
-                    msg = f"jobs {self.live_job_ids()} did not fail within {timeout_seconds} s"
-                    raise TimeoutError(msg)
-                await asyncio.sleep(0.02)
-            await worker.close()
-            await running
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    while self.live_job_ids():
+                        await asyncio.sleep(0.02)
+            finally:
+                await worker.close()
+                await running
 
         self._run(fail)
 

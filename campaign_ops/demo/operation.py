@@ -157,7 +157,7 @@ class ShopOperation(_Operation):
         """Start a campaign large enough that most of its jobs must wait. Returns its id, its name and its jobs."""
         label, name, _ = self._new_campaign()
         busy = self.options.workers * self.options.worker.concurrency
-        return label, name, self.launch(label, name, self.options.batch_size * (busy + 6))
+        return label, name, self.launch(label, name, self.options.batch_size * 2 * (busy + 3))
 
     def close(self) -> None:
         """Stop the workers, let go of connections."""

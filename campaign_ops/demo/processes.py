@@ -11,6 +11,7 @@ import fcntl
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -112,10 +113,10 @@ class ChildProcess:
         leftover = self._leftover()
         if leftover is not None:
             leftover.send_signal(self._stop_signal)
-            try:
-                leftover.wait(10)
-            except psutil.TimeoutExpired:
-                _kill_tree(leftover)
+            deadline = time.monotonic() + 10
+            while _alive(leftover) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            _kill_tree(leftover)
         if self._pid_file is not None:
             self._pid_file.unlink(missing_ok=True)
 
@@ -196,10 +197,20 @@ class DirectoryLock:
 
 def _kill_tree(process: psutil.Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
-        family = [process, *process.children(recursive=True)]
+        family = process.children(recursive=True)
         process.kill()
         # PostgreSQL's backends leave by themselves once their parent is gone, and must, before it can start again.
-        _, alive = psutil.wait_procs(family[1:], timeout=3)
-        for member in alive:
+        deadline = time.monotonic() + 3
+        while any(map(_alive, family)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for member in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
+
+
+def _alive(process: psutil.Process) -> bool:
+    # Orphans fall to process 1, which may be slow to reap them.
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

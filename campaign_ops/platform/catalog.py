@@ -87,6 +87,15 @@ class Catalog:
         """The column; it is known to be there once `read_catalog` has returned."""
         return self.columns[table, name]
 
+    def not_writable(self, profile: Profile) -> list[str]:
+        """Columns that a sweep writes and this role may not, as ``"table"."column"``."""
+        written = [need for need in needs(profile) if need.written]
+        return [
+            f'"{need.table}"."{need.column}"'
+            for need in written
+            if not self.column(need.table, need.column).may_update
+        ]
+
     def numeric_ids(self, profile: Profile) -> bool:
         """Whether recipient ids are numbers, in the database and so in a job's payload."""
         return self.column(profile.recipient.table, profile.recipient.id).type_name in INTEGER_TYPES

@@ -5,7 +5,6 @@ Works behind PgBouncer in transaction mode: no session state, no prepared statem
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
 import socket
@@ -61,7 +60,7 @@ class Database:
         parsed = sa.make_url(url)
         host = parsed.host or parsed.query.get("host") or "local"
         self.where = f"{host}:{parsed.port or 5432}/{parsed.database}"
-        self.application_name = f"campaign_ops {getpass.getuser()}@{socket.gethostname()}:{os.getpid()}"[:63]
+        self.application_name = f"campaign_ops {socket.gethostname()}:{os.getpid()}"[:63]
         self._engine = sa.create_engine(
             parsed,
             poolclass=NullPool,

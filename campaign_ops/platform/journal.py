@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import JSONB, distinct_on, insert
 
 from campaign_ops.core.model import Attempts, RepairKind
 from campaign_ops.platform import state
@@ -69,6 +69,17 @@ class Journal:
     def finish_sweep(self, connection: sa.Connection, sweep_id: int) -> None:
         """Note that the sweep came to its end."""
         connection.execute(sa.update(state.sweep).where(state.sweep.c.id == sweep_id).values(finished_at=sa.func.now()))
+
+    def last_finished(self, connection: sa.Connection) -> datetime | None:
+        """When the latest sweep came to its end; None when none has yet."""
+        sweep = state.sweep.c
+        moment: datetime | None = connection.scalar(
+            sa.select(sweep.finished_at)
+            .where(sweep.platform == self.platform, sweep.finished_at.is_not(None))
+            .order_by(sweep.started_at.desc())
+            .limit(1)
+        )
+        return moment
 
     def latest_step(
         self,
@@ -128,6 +139,15 @@ class Journal:
             dict(row) for row in connection.execute(sa.select(table).where(table.c.sweep_id == sweep_id)).mappings()
         ]
 
+    def row_count(self, connection: sa.Connection, step: str) -> int:
+        """How many rows the latest view of a step shows of this platform."""
+        found = self.latest_step(connection, step)
+        if found is None:
+            return 0
+        rows = sa.table(f"{step}_history", sa.column("sweep_id"), schema=state.metadata.schema)
+        counted = sa.select(sa.func.count()).select_from(rows).where(rows.c.sweep_id == found[0])
+        return connection.scalar(counted) or 0
+
     def prune(self, connection: sa.Connection, days: int) -> None:
         """Forget histories older than ``days``; the journal and the sweeps themselves stay."""
         for table in state.HISTORIES:
@@ -141,7 +161,7 @@ class Journal:
         table = state.recipient_status
         query = (
             sa.select(table.c.campaign_id, table.c.pending, table.c.observed_at)
-            .distinct(table.c.campaign_id)
+            .ext(distinct_on(table.c.campaign_id))
             .where(table.c.platform == self.platform, table.c.campaign_id == sa.any_(_texts(campaign_ids)))
             .order_by(table.c.campaign_id, table.c.sweep_id.desc())
         )

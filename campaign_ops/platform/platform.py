@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from campaign_ops.core.errors import PermissionMissing
 from campaign_ops.core.policy import Policy
 from campaign_ops.platform.catalog import read_catalog
 from campaign_ops.platform.database import Database
@@ -44,6 +45,16 @@ class Platform:
             if self.queue is not None:
                 self.queue.numeric_ids = catalog.numeric_ids(self.profile)
         return self._tables
+
+    def check_writable(self, connection: sa.Connection) -> None:
+        """Raise PermissionMissing unless the role may update every column that a repair writes."""
+        missing = self.tables(connection).catalog.not_writable(self.profile)
+        if missing:
+            raise PermissionMissing(
+                f"this role may not update {', '.join(missing)}; nothing was changed",
+                where=self.database.where,
+                mend="run `campaign-ops doctor` for the exact GRANT",
+            )
 
     def close(self) -> None:
         """Let go of connections."""

@@ -5,6 +5,7 @@ connected to.
 """
 
 from campaign_ops.platform.database import Timeouts
+from campaign_ops.settings.connect import connect
 from campaign_ops.settings.describe import describe_profile, describe_settings, markdown_table
 from campaign_ops.settings.load import load_settings
 from campaign_ops.settings.model import BrokenPlatform, PlatformSettings, Settings
@@ -14,6 +15,7 @@ __all__ = [
     "PlatformSettings",
     "Settings",
     "Timeouts",
+    "connect",
     "describe_profile",
     "describe_settings",
     "load_settings",

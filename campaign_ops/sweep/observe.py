@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 PAGE = 1000  # campaigns or reservations per statement
 ID_PAGE = 2000  # recipient ids per round trip
+STREAMED = {"stream_results": True, "yield_per": ID_PAGE}  # per statement: set on a connection it would stay
 ANY_AGE = -3.2e9  # seconds: also campaigns touched this moment, or in the future by a clock that is wrong
 
 
@@ -71,8 +72,8 @@ class Look:
         if not limits:
             return
         binds = {"ids": [campaign_id for campaign_id, _ in limits], "limits": [limit for _, limit in limits]}
-        streaming = self.connection.execution_options(stream_results=True, yield_per=ID_PAGE)
-        for row in streaming.execute(statements.missing(self.tables), binds):
+        query = statements.missing(self.tables)
+        for row in self.connection.execute(query, binds, execution_options=STREAMED):
             yield row.campaign_id, row.recipient_id
 
 
@@ -289,10 +290,9 @@ def _coverage(
 
 def _load_markers(queue: Queue, connection: sa.Connection, tables: PlatformTables, ids: Sequence[str]) -> None:
     """Recipients whose marker says that the provider may have them, into the transaction's own table."""
-    streaming = connection.execution_options(stream_results=True, yield_per=ID_PAGE)
     found: list[str] = []
     for page in in_pages(ids, PAGE):
-        rows = streaming.execute(statements.uncovered(tables), {"ids": page})
+        rows = connection.execute(statements.uncovered(tables), {"ids": page}, execution_options=STREAMED)
         for recipient_ids in in_pages(rows.scalars(), ID_PAGE):
             found.extend(queue.marked(recipient_ids))
     if found:

@@ -127,7 +127,7 @@ class Sweep:
     def complete(self, plan: Plan | None = None) -> tuple[Done, Done]:
         """Complete finished campaigns and raise counters that are behind: (completed, recounted)."""
         plan = plan or self.load_plan()
-        author = self.platform.database.run(self._author)
+        author = self.platform.database.run(self._writing_author)
         with self._locked() as lock:
             recounted = act.recount(self.platform, author, plan, lock)
             completed = act.complete(self.platform, author, plan, lock, confirmed=self.confirm_breaker)
@@ -138,7 +138,7 @@ class Sweep:
     def reenqueue(self, plan: Plan | None = None) -> Done:
         """Put lost batches back into the queue."""
         plan = plan or self.load_plan()
-        author = self.platform.database.run(self._author)
+        author = self.platform.database.run(self._writing_author)
         with self._locked() as lock:
             done = reenqueue(self.platform, author, plan, lock, confirmed=self.confirm_breaker)
         self._record_done(done)
@@ -147,7 +147,7 @@ class Sweep:
     def release(self, plan: Plan | None = None) -> Done:
         """Release credits that are held for nothing."""
         plan = plan or self.load_plan()
-        author = self.platform.database.run(self._author)
+        author = self.platform.database.run(self._writing_author)
         with self._locked() as lock:
             done = act.release(self.platform, author, plan, lock)
         self._record_done(done)
@@ -185,7 +185,7 @@ class Sweep:
             SweepBusy: Another sweep of this platform is under way; nothing was done.
         """
         with self._locked():
-            author = self.platform.database.run(self._author)
+            author = self.platform.database.run(self._writing_author)
             seen = observe(self.platform, before=author.sweep_id)
             self.find_stuck(seen)
             self.tally(seen)
@@ -246,6 +246,10 @@ class Sweep:
     def _author(self, connection: sa.Connection) -> Author:
         check_current(connection, self.platform.database.where)
         return self.platform.journal.begin_sweep(connection, self.run_id, self.trigger, self.actor)
+
+    def _writing_author(self, connection: sa.Connection) -> Author:
+        self.platform.check_writable(connection)
+        return self._author(connection)
 
     def _now(self) -> datetime:
         now: datetime | None = self.platform.database.run(lambda connection: connection.scalar(clock()))

@@ -91,15 +91,20 @@ def workers(server: EmbeddedRedis, count: int, process: Callable[[Any], None], *
         process(job)
 
     async def run() -> None:
-        connection = {"host": "127.0.0.1", "port": server.port}
-        team = [bullmq.Worker("sms-send", work, {"connection": connection, **options}) for _ in range(count)]
+        where = {"host": "127.0.0.1", "port": server.port}
+        team = [bullmq.Worker("sms-send", work, {"connection": where, **options}) for _ in range(count)]
         up.set()
         await stop.wait()
         for worker in team:
             await worker.close()
-        # Python's worker forgets jobs that it was about to fail; left alone they complain when the loop is gone.
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        # A worker's tasks may outlive its close, and open its connections again.
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
             task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        for worker in team:
+            for connection in (worker.backend.connection, worker.backend.blocking_connection):
+                await connection.conn.connection_pool.disconnect()
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
     thread.start()

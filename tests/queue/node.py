@@ -38,7 +38,7 @@ class Node:
     def run(self, command: str, **arguments: Any) -> Any:
         """Run a command to its end and return what it said."""
         done = subprocess.run(self._line(command, arguments), capture_output=True, timeout=60, check=False, text=True)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, f"left with {done.returncode}: {done.stderr or done.stdout}"
         return json.loads(done.stdout)
 
     @contextmanager
@@ -49,7 +49,7 @@ class Node:
         )
         try:
             staying = Staying(process)
-            assert staying.hear() == "ready"
+            staying.wait_until_ready()
             yield staying
         finally:
             # Closing its input asks it to leave; a worker that waits for jobs may take seconds to hear of it.
@@ -74,11 +74,17 @@ class Staying:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self._heard: queue.Queue[Any] = queue.Queue()
+        self._early: list[Any] = []
         threading.Thread(target=self._listen, daemon=True).start()
 
     def hear(self, seconds: float = 20) -> Any:
         """Return the next thing that it says."""
-        return self._heard.get(timeout=seconds)
+        return self._early.pop(0) if self._early else self._heard.get(timeout=seconds)
+
+    def wait_until_ready(self) -> None:
+        # A worker may take a job before all its connections are up.
+        while (said := self._heard.get(timeout=20)) != "ready":
+            self._early.append(said)
 
     def crash(self) -> None:
         """Die without a word, locks and all."""

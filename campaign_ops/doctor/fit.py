@@ -1,0 +1,95 @@
+"""The profile against the database: tables, columns and words, and what lies about the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from campaign_ops.core.errors import ProfileMismatch
+from campaign_ops.doctor.finding import Finding, Level
+from campaign_ops.doctor.grants import qualified, quoted
+from campaign_ops.platform.catalog import Catalog
+from campaign_ops.platform.inspection import Server, Table
+from campaign_ops.platform.profile import Profile
+
+
+def misfits(error: ProfileMismatch) -> Iterator[Finding]:
+    """One finding for each table, column or word that is not as the profile says."""
+    for problem in error.problems:
+        what, _, instead = problem.partition("; ")
+        yield Finding("profile", Level.ERROR, what, f"correct the profile: {instead}" if instead else "correct the profile")
+
+
+def fits(profile: Profile) -> Finding:
+    """All that the profile names is there."""
+    return Finding("profile", Level.OK, f"every table, column and word of profile {profile.name} is there")
+
+
+def status_columns(profile: Profile) -> list[tuple[str, str, str]]:
+    """The status columns: (role, table, column), the roles being those of the profile."""
+    campaign, recipient, reservation = profile.campaign, profile.recipient, profile.reservation
+    columns = [("campaign", campaign.table, campaign.status), ("recipient", recipient.table, recipient.status)]
+    return columns + ([("reservation", reservation.table, reservation.status)] if reservation else [])
+
+
+def enum_words(catalog: Catalog, table: str, column: str) -> tuple[str, ...] | None:
+    """The words that a status column can hold; None where it is text and could hold anything."""
+    found = catalog.column(table, column)
+    return found.words if found.is_enum else None
+
+
+def strange_words(profile: Profile, role: str, words: Collection[str], *, sampled: bool) -> Finding:
+    """Words of one status column that the profile gives no meaning to."""
+    match role:
+        case "campaign":
+            known: Collection[str] = profile.campaign.words.all_known
+            effect, lists = "such campaigns are neither sending nor over, so their credits are reported", "over or idle"
+        case "recipient":
+            known = profile.recipient.words.all_known
+            effect = "a campaign with such recipients is reported, not repaired"
+            lists = "pending, succeeded or failed"
+        case _:
+            known = words  # anything but held holds nothing
+            effect = lists = ""
+    table, column = next((table, column) for one, table, column in status_columns(profile) if one == role)
+    label = f"{quoted(table)}.{quoted(column)}"
+    strange = sorted(set(words) - set(known))
+    if not strange:
+        where = "in a sample of rows" if sampled else "that it can hold"
+        return Finding("words", Level.OK, f"{label}: every word {where} has a meaning")
+    shown = ", ".join(strange[:12]) + (f" and {len(strange) - 12} more" if len(strange) > 12 else "")
+    what = f"{label}: the profile gives no meaning to {shown}; {effect}"
+    return Finding("words", Level.WARNING, what, f"put the words into {role}.words.{lists} of the profile")
+
+
+def row_security(server: Server, tables: dict[str, Table]) -> Iterator[Finding]:
+    """Whether policies may hide rows: a hidden pending recipient makes a campaign look finished."""
+    hidden = [quoted(table.name) for table in tables.values() if table.row_security]
+    if not hidden:
+        yield Finding("row_security", Level.OK, "no policy hides rows from this role")
+    for name in hidden:
+        what = f"row level security is on for {name}: rows may be hidden, and a campaign look finished that is not"
+        yield Finding("row_security", Level.WARNING, what, f"ALTER ROLE {quoted(server.role)} BYPASSRLS")
+
+
+def triggers(profile: Profile, tables: dict[str, Table]) -> Iterator[Finding]:
+    """Triggers that fire on our repairs too."""
+    written = [profile.campaign.table, *([profile.reservation.table] if profile.reservation else [])]
+    for name in written:
+        if names := ", ".join(map(quoted, tables[name].triggers)):
+            yield Finding("triggers", Level.NOTE, f"repairs of {quoted(name)} fire its triggers too: {names}")
+
+
+def foreign_key(profile: Profile, *, there: bool) -> Finding:
+    """Whether inserting recipients and completing their campaign are kept in order by the database."""
+    child, parent = profile.recipient.table, profile.campaign.table
+    if there:
+        return Finding("foreign_key", Level.OK, f"{quoted(child)} references {quoted(parent)}")
+    what = (
+        f"{quoted(child)} does not reference {quoted(parent)}: recipients inserted at the very moment at which their"
+        " campaign is completed are not noticed"
+    )
+    mend = (
+        f"ALTER TABLE {qualified(profile, child)} ADD FOREIGN KEY ({quoted(profile.recipient.campaign_id)})"
+        f" REFERENCES {qualified(profile, parent)} ({quoted(profile.campaign.id)}) NOT VALID"
+    )
+    return Finding("foreign_key", Level.NOTE, what, mend)

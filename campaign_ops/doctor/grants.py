@@ -1,0 +1,108 @@
+"""The SQL of rights: what a role needs for a sweep, to the column, and how to give it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from campaign_ops.platform import state
+from campaign_ops.platform.catalog import needs
+from campaign_ops.platform.database import STATE_SCHEMA
+from campaign_ops.platform.profile import Profile
+
+VERSION_TABLE = "alembic_version"
+JOURNAL = tuple(table.name for table in (state.sweep, state.repair, state.intent, state.attempt))
+HISTORIES = tuple(table.name for table in state.HISTORIES)
+OWN_RIGHTS: dict[str, tuple[str, ...]] = {
+    VERSION_TABLE: ("SELECT",),
+    **dict.fromkeys(JOURNAL, ("SELECT", "INSERT", "UPDATE")),
+    **dict.fromkeys(HISTORIES, ("SELECT", "INSERT", "DELETE")),
+}
+"""What a sweep does with each table of schema ``campaign_ops``; its views are only read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """The columns of one table that a sweep reads, and those of them that it writes."""
+
+    table: str
+    read: tuple[str, ...]
+    written: tuple[str, ...]
+
+
+def needed(profile: Profile) -> list[Needed]:
+    """What a sweep needs of each of the platform's tables."""
+    wanted = list(needs(profile))
+    return [
+        Needed(
+            table,
+            tuple(dict.fromkeys(need.column for need in wanted if need.table == table)),
+            tuple(dict.fromkeys(need.column for need in wanted if need.table == table and need.written)),
+        )
+        for table in dict.fromkeys(need.table for need in wanted)
+    ]
+
+
+def grants(profile: Profile, role: str) -> list[str]:
+    """Statements that make a role with exactly the rights that a sweep needs, one by one.
+
+    To be run in the platform's database, after ``campaign-ops migrate``, by the owner of the tables. They may be run
+    again, and have to be after an upgrade that adds tables. A role that is not there yet is made, without a password.
+    """
+    name = quoted(role)
+    missing = f"IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal(role)})"
+    here = f"EXECUTE 'GRANT CONNECT, TEMPORARY ON DATABASE ' || quote_ident(current_database()) || {literal(f' TO {name}')}"
+    return [
+        f"DO {literal(f'BEGIN {missing} THEN CREATE ROLE {name} LOGIN; END IF; END')}",
+        f"DO {literal(f'BEGIN {here}; END')}",
+        *platform_grants(profile, role),
+        *own_grants(role),
+    ]
+
+
+def platform_grants(profile: Profile, role: str) -> list[str]:
+    """What a sweep does with the platform's tables."""
+    statements = [f"GRANT USAGE ON SCHEMA {quoted(profile.db_schema)} TO {quoted(role)}"]
+    for need in needed(profile):
+        rights = f"SELECT ({listed(need.read)})"
+        if need.written:
+            rights += f", UPDATE ({listed(need.written)})"
+        statements.append(f"GRANT {rights} ON {qualified(profile, need.table)} TO {quoted(role)}")
+    return statements
+
+
+def own_grants(role: str) -> list[str]:
+    """What a sweep does with our own tables."""
+    name = quoted(role)
+    return [
+        f"GRANT USAGE ON SCHEMA {STATE_SCHEMA} TO {name}",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA {STATE_SCHEMA} TO {name}",
+        f"GRANT INSERT, UPDATE ON {own_tables(JOURNAL)} TO {name}",
+        f"GRANT INSERT, DELETE ON {own_tables(HISTORIES)} TO {name}",
+    ]
+
+
+def own_tables(names: Iterable[str]) -> str:
+    """Tables of schema ``campaign_ops``, as a statement lists them."""
+    return ", ".join(f"{STATE_SCHEMA}.{quoted(name)}" for name in names)
+
+
+def qualified(profile: Profile, name: str) -> str:
+    """A table or index of the platform with its schema."""
+    return f"{quoted(profile.db_schema)}.{quoted(name)}"
+
+
+def listed(columns: Iterable[str]) -> str:
+    """Columns, as a statement lists them."""
+    return ", ".join(map(quoted, columns))
+
+
+def quoted(name: str) -> str:
+    """A name as SQL takes it, whatever it is made of."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as SQL takes it, whatever ``standard_conforming_strings`` says."""
+    escape = "E" if "\\" in text else ""
+    return f"{escape}'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -1,0 +1,141 @@
+"""Rights: enough for a sweep, and not more. Every mend is the exact GRANT or REVOKE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from campaign_ops.doctor.finding import Finding, Level
+from campaign_ops.doctor.grants import (
+    HISTORIES,
+    JOURNAL,
+    OWN_RIGHTS,
+    Needed,
+    listed,
+    needed,
+    own_grants,
+    own_tables,
+    platform_grants,
+    qualified,
+    quoted,
+)
+from campaign_ops.platform.catalog import Catalog
+from campaign_ops.platform.database import STATE_SCHEMA
+from campaign_ops.platform.inspection import Grant, Server, Table
+from campaign_ops.platform.profile import Profile
+
+OWN_ROLE_MEND = "`campaign-ops migrate --grants campaign_ops` makes a role with just the rights needed: put it into database_url"
+
+
+def role(server: Server) -> Finding:
+    """Whether the role is an ordinary one."""
+    name = quoted(server.role)
+    if server.superuser:
+        return Finding("role", Level.WARNING, f"role {name} is a superuser: it may do anything", OWN_ROLE_MEND)
+    powers = [
+        power
+        for power, has in (
+            ("CREATEROLE", server.createrole),
+            ("CREATEDB", server.createdb),
+            ("REPLICATION", server.replication),
+        )
+        if has
+    ]
+    if powers:
+        mend = f"ALTER ROLE {name} {' '.join(f'NO{power}' for power in powers)}"
+        return Finding("role", Level.WARNING, f"role {name} has {', '.join(powers)}, which no sweep needs", mend)
+    return Finding("role", Level.OK, f"role {name} is an ordinary one")
+
+
+def missing(profile: Profile, catalog: Catalog, server: Server, closed_schemas: Sequence[str]) -> Iterator[Finding]:
+    """What a sweep needs and the role may not do."""
+    name = quoted(server.role)
+    if not server.may_make_temporary:
+        what = f"role {name} may not make temporary tables, in which a sweep keeps what the queue covers"
+        mend = f"GRANT TEMPORARY ON DATABASE {quoted(server.database)} TO {name}"
+        yield Finding("rights", Level.ERROR, what, mend)
+    for schema in closed_schemas:
+        what = f"role {name} may not use schema {quoted(schema)}"
+        yield Finding("rights", Level.ERROR, what, f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {name}")
+    for need in needed(profile):
+        table = qualified(profile, need.table)
+        unread = [one for one in need.read if not catalog.column(need.table, one).may_select]
+        if unread:
+            what = f"role {name} may not read {listed(unread)} of {table}"
+            yield Finding("rights", Level.ERROR, what, f"GRANT SELECT ({listed(unread)}) ON {table} TO {name}")
+        unwritten = [one for one in need.written if not catalog.column(need.table, one).may_update]
+        if unwritten:
+            what = f"role {name} may not update {listed(unwritten)} of {table}, so no repair can be written"
+            yield Finding("rights", Level.ERROR, what, f"GRANT UPDATE ({listed(unwritten)}) ON {table} TO {name}")
+
+
+def excess(
+    profile: Profile, server: Server, tables: dict[str, Table], given: Sequence[Grant], powers: Sequence[str]
+) -> Iterator[Finding]:
+    """What the role may do with the platform's tables and a sweep never does. Of a superuser, nothing more is said."""
+    if server.superuser:
+        return
+    name = quoted(server.role)
+    for power in powers:
+        verb = "write" if "write" in power else "read"
+        level = Level.WARNING if verb == "write" else Level.NOTE
+        keep = [*platform_grants(profile, server.role), *own_grants(server.role)]
+        mend = "; ".join([*keep, f"REVOKE {power} FROM {name}"])
+        yield Finding("excess", level, f"role {name} may {verb} every table there is ({power})", mend)
+    for need in needed(profile):
+        table = tables[need.table]
+        if table.owned:
+            owner = "is its owner" if table.owner == server.role else f"is a member of its owner, {quoted(table.owner)}"
+            what = f"role {name} may do anything with {quoted(table.name)}: it {owner}"
+            yield Finding("excess", Level.WARNING, what, OWN_ROLE_MEND)
+        of_table = [one for one in given if one.table == need.table]
+        for grantee, theirs in groupby(of_table, key=lambda one: one.grantee):
+            yield from _excess_of(profile, server, need, grantee, list(theirs))
+
+
+def _excess_of(
+    profile: Profile, server: Server, need: Needed, grantee: str | None, given: Sequence[Grant]
+) -> Iterator[Finding]:
+    """What one grantee's rights on one table give to our role beyond what it needs."""
+    table, name = qualified(profile, need.table), quoted(server.role)
+    source = "PUBLIC" if grantee is None else quoted(grantee)
+    through = "" if grantee == server.role else f" through {source}"
+    whole = list(dict.fromkeys(one.privilege for one in given if one.column is None))
+    harmful = [privilege for privilege in whole if privilege != "SELECT"]
+    phrases = list(harmful)
+    for privilege in dict.fromkeys(one.privilege for one in given if one.column is not None):
+        wanted = {"SELECT": need.read, "UPDATE": need.written}.get(privilege, ())
+        columns = [one.column for one in given if one.privilege == privilege and one.column not in (None, *wanted)]
+        if columns and privilege != "SELECT" and privilege not in whole:
+            phrases.append(f"{privilege} ({listed(filter(None, columns))})")
+    if phrases:
+        mend = f"REVOKE {', '.join(phrases)} ON {table} FROM {source}"
+        if "UPDATE" in harmful and need.written:
+            # Taking the table's privilege away takes those of its columns along.
+            mend += f"; GRANT UPDATE ({listed(need.written)}) ON {table} TO {name}"
+        what = f"role {name} may {', '.join(phrases)} on {table}{through}, which no sweep does"
+        yield Finding("excess", Level.WARNING, what, mend)
+    if "SELECT" in whole:
+        what = f"role {name} may read all of {table}{through}, phone numbers and texts included; no sweep does"
+        mend = f"REVOKE SELECT ON {table} FROM {source}; GRANT SELECT ({listed(need.read)}) ON {table} TO {name}"
+        yield Finding("excess", Level.NOTE, what, mend)
+
+
+def missing_own(server: Server, rights: dict[str, frozenset[str]]) -> Iterator[Finding]:
+    """What a sweep does with our own tables and the role may not."""
+    name = quoted(server.role)
+    lacking = {
+        table: tuple(right for right in OWN_RIGHTS.get(table, ("SELECT",)) if right not in has)
+        for table, has in rights.items()
+    }
+    by_right = sorted((right, table) for table, missing_rights in lacking.items() for right in missing_rights)
+    for right, pairs in groupby(by_right, key=lambda pair: pair[0]):
+        tables = [table for _, table in pairs]
+        shown = tables[0] if len(tables) == 1 else f"{tables[0]} and {len(tables) - 1} more"
+        what = f"role {name} may not {right} {STATE_SCHEMA}.{shown}"
+        yield Finding("journal", Level.ERROR, what, f"GRANT {right} ON {own_tables(tables)} TO {name}")
+
+
+def lost_tables(rights: dict[str, frozenset[str]]) -> list[str]:
+    """Our own tables that somebody has dropped."""
+    return [table for table in (*JOURNAL, *HISTORIES) if table not in rights]

@@ -1,0 +1,101 @@
+"""Why a server could not be reached, in plain words. The only place that looks at the drivers' texts.
+
+PostgreSQL's driver gives no error code for a connection that never came about, so the words are all there is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from campaign_ops.core.errors import (
+    CampaignOpsError,
+    ConfigurationError,
+    DatabaseTimeout,
+    PermissionMissing,
+    QueueUnavailable,
+    Unavailable,
+)
+from campaign_ops.doctor.finding import Finding, Level
+
+
+class _Cause(NamedTuple):
+    """What a driver says, what that means, and the mend."""
+
+    pattern: str
+    what: str
+    mend: str
+
+
+_NETWORK = (
+    _Cause(r"connection refused", "nothing listens there", "start the server, or correct host and port in {url}"),
+    _Cause(r"no such file", "there is no such socket", "start the server, or correct the path in {url}"),
+    _Cause(r"resolve|name or service|getaddrinfo|nodename", "the host name is not known", "correct the host in {url}"),
+    _Cause(r"tim(e|ed)[ -]?out|in time", "it does not answer", "look at the network and firewall between here and there"),
+    _Cause(r"unreachable|no route", "there is no way to that host", "look at the network between here and there"),
+    _Cause(r"certificate|\bssl\b|\btls\b", "no encrypted connection came about", "correct the TLS settings in {url}"),
+)
+_POSTGRES = (
+    _Cause(
+        r"password authentication failed|no such user",
+        "the password was refused, or there is no such user",
+        "correct user and password in {url}",
+    ),
+    _Cause(r"no password supplied", "it wants a password, and none is given", "put user and password into {url}"),
+    _Cause(
+        r"pg_hba\.conf",
+        "its rules (pg_hba.conf) do not let this user in from here",
+        "let the server's administrator add a line for this user, database and address, or ask for TLS in {url}",
+    ),
+    _Cause(r'role ".*" does not exist', "there is no such user", "correct the user in {url}"),
+    _Cause(r"not permitted to log in", "this user may not log in", "ALTER ROLE <user> LOGIN"),
+    _Cause(
+        r'database ".*" does not exist|no such database', "there is no such database", "correct the database in {url}"
+    ),
+    _Cause(
+        r"permission denied for database", "this user may not connect to it", "GRANT CONNECT ON DATABASE <name> TO <user>"
+    ),
+    _Cause(r"too many (connections|clients)|connection slots", "it has no connection left", "free some, or raise its limit"),
+    _Cause(r"starting up|shutting down|recovery", "it is starting or stopping", "wait until it is up"),
+)
+
+
+def database_finding(error: CampaignOpsError, *, connected: bool) -> Finding:
+    """Why the database could not be examined, or not to the end."""
+    if connected:
+        what = f"PostgreSQL at {error.where}: the connection was lost in the middle"
+        return Finding("database", Level.ERROR, what, "is it restarting? run the doctor again")
+    found = _cause(error.what, (*_POSTGRES, *_NETWORK), "database_url")
+    if found is None and isinstance(error, ConfigurationError):
+        found = error.what, error.mend  # ours, in plain words
+    what, mend = found or ("it could not be connected to", "is PostgreSQL up and reachable from this machine?")
+    return Finding("database", Level.ERROR, f"PostgreSQL at {error.where}: {what}", mend)
+
+
+def queue_finding(check: str, error: QueueUnavailable) -> Finding:
+    """Why the queue could not be examined."""
+    # What stands in brackets is the driver's.
+    words, _, detail = error.what.rstrip(")").partition(" (")
+    found = _cause(detail, _NETWORK, "queue_url") if words.endswith("cannot be reached") else None
+    what, mend = found or (words, error.mend)
+    return Finding(check, Level.ERROR, f"{error.where}: {what}", mend)
+
+
+def unexamined(check: str, error: CampaignOpsError) -> Finding:
+    """One check that could not be made, while others could."""
+    if isinstance(error, DatabaseTimeout):
+        what, mend = "took too long or met a lock", "run the doctor again when the server has less to do"
+    elif isinstance(error, PermissionMissing):
+        what, mend = "this role may not look at it", "see the findings on rights"
+    elif isinstance(error, Unavailable):
+        what, mend = "the connection was lost", "run the doctor again"
+    else:
+        what, mend = "the server refused the question", "see its log"
+    return Finding(check, Level.WARNING, f"not examined: {what}", mend)
+
+
+def _cause(text: str, causes: tuple[_Cause, ...], url: str) -> tuple[str, str] | None:
+    for cause in causes:
+        if re.search(cause.pattern, text, re.IGNORECASE):
+            return cause.what, cause.mend.format(url=url)
+    return None

@@ -1,0 +1,210 @@
+"""``status``, ``report`` and ``history``: looks at what is, and at what was done. Changes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+import typer
+from rich.console import RenderableType
+
+from campaign_ops.core.errors import NotFound
+from campaign_ops.core.model import RepairKind, check_aware
+from campaign_ops.core.report import duration
+from campaign_ops.faces.cli import shapes
+from campaign_ops.faces.cli.app import command
+from campaign_ops.faces.cli.runner import Answer, Call
+from campaign_ops.faces.cli.screen import bar, clean_lines, line, table
+from campaign_ops.platform import state
+from campaign_ops.platform.migrations import check_current
+from campaign_ops.platform.statements import clock
+from campaign_ops.sweep.status import StatusLine, campaign_status
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_UNDOABLE = {RepairKind.COMPLETE, RepairKind.REENQUEUE, RepairKind.RELEASE, RepairKind.RECOUNT}
+
+
+@command(several=True, shape=shapes.StatusResult, examples=["status", "status --platform sms --json"])
+def status(call: Call) -> Answer:
+    """Show every campaign in sending: totals, progress, time, verdict and why."""
+    lines = campaign_status(call.platform)
+    stuck = [one for one in lines if one.stuck]
+    verdicts = dict(Counter(one.verdict for one in stuck))
+    result: shapes.StatusResult = {
+        "sending": len(lines),
+        "stuck": len(stuck),
+        "verdicts": verdicts,
+        "campaigns": [_campaign(one) for one in lines],
+    }
+    text: list[RenderableType] = []
+    for one in lines:
+        text += [*_block(one, plain=call.plain), line("")]
+    kinds = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+    summary = f"{call.name}: {len(lines)} in sending, {len(stuck)} stuck" + (f" ({kinds})" if kinds else "")
+    return Answer(result, [*text, line(summary, style="bold")])
+
+
+def _campaign(one: StatusLine) -> shapes.StatusCampaign:
+    return {
+        "id": one.id,
+        "tenant": one.tenant,
+        "name": one.name,
+        "total": one.total,
+        "succeeded": one.succeeded,
+        "failed": one.failed,
+        "pending": one.pending,
+        "unsent": one.unsent,
+        "percent": _percent(one),
+        "sending_seconds": one.sending_seconds,
+        "untouched_seconds": one.untouched_seconds,
+        "stuck": one.stuck,
+        "verdict": one.verdict,
+        "reason": one.reason,
+    }
+
+
+def _percent(one: StatusLine) -> int | None:
+    """Rounded down: 100 means that nothing is left."""
+    return (one.total - one.unsent) * 100 // one.total if one.total else None
+
+
+def _block(one: StatusLine, *, plain: bool) -> list[RenderableType]:
+    """One campaign, as the runbook's own script showed it."""
+    processed = one.total - one.unsent
+    progress = f"{bar(processed, one.total, plain=plain)} {processed:,}/{one.total:,} ({_percent(one)}%)"
+    rows = [
+        ["Tenant", one.tenant],
+        ["Recipients", f"{one.total:,}: {one.succeeded:,} sent, {one.failed:,} failed, {one.unsent:,} to go"],
+        ["Processed", progress if one.total else "no recipients"],
+        ["In sending", f"{duration(one.sending_seconds)}, untouched for {duration(one.untouched_seconds)}"],
+        ["Status", f"{'STUCK, ' if one.stuck else ''}{one.verdict}: {one.reason}"],
+    ]
+    title = f"{one.name} ({one.id})" if one.name and one.name != one.id else one.id
+    return [line(title, style="bold red" if one.stuck else "bold"), table(["", ""], rows, indent=3)]
+
+
+@command(shape=shapes.ReportResult, examples=["report --platform sms", "report --platform sms > health.md"])
+def report(call: Call) -> Answer:
+    """Print the health report of the latest sweep as Markdown, without a new look at the platform."""
+
+    def _read(connection: sa.Connection) -> tuple[Mapping[str, Any], ...] | None:
+        check_current(connection, call.platform.database.where)
+        journal = call.platform.journal
+        found = journal.latest_step(connection, "campaign_health")
+        return None if found is None else tuple(journal.history(connection, state.campaign_health, found[0]))
+
+    rows = call.platform.database.run(_read, read_only=True)
+    if not rows:
+        raise NotFound("no sweep has stored a report yet", where=call.name, mend="run `campaign-ops reconcile`")
+    stored = rows[0]
+    result: shapes.ReportResult = {
+        "at": stored["observed_at"].isoformat(),
+        "figures": stored["report"]["figures"],
+        "trouble": stored["report"]["trouble"],
+        "markdown": stored["markdown"],
+    }
+    return Answer(result, [clean_lines(stored["markdown"]).rstrip("\n")])
+
+
+@command(
+    shape=shapes.HistoryResult,
+    examples=["history --since 24h", "history --campaign cmp_1 --json", "history --kind release --tenant shop_1"],
+)
+def history(
+    call: Call,
+    *,
+    campaign: Annotated[str | None, typer.Option("--campaign", metavar="ID", help="Only this campaign.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", metavar="ID", help="Only this owner's.")] = None,
+    kind: Annotated[RepairKind | None, typer.Option("--kind", help="Only this kind of repair.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="How far back: 90s, 30m, 24h, 7d, 2w, or 2026-01-31T08:00Z."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="At most so many.")] = 50,
+) -> Answer:
+    """Show the journal, the newest first: what was done, why, by whom, and how to undo it."""
+    back = None if since is None else parse_since(since)
+
+    def _read(connection: sa.Connection) -> list[Mapping[str, Any]]:
+        check_current(connection, call.platform.database.where)
+        now = connection.scalar(clock())
+        assert now is not None
+        return call.platform.journal.repairs(
+            connection,
+            campaign_id=campaign,
+            tenant=tenant,
+            kind=None if kind is None else kind.value,
+            since=now - back if isinstance(back, timedelta) else back,
+            limit=limit + 1,
+        )
+
+    rows = call.platform.database.run(_read, read_only=True)
+    repairs = [_repair(call, row) for row in rows[:limit]]
+    more = len(rows) > limit
+    result: shapes.HistoryResult = {"repairs": repairs, "more": more}
+    head = ["repair", "at (UTC)", "what", "target", "by", "why", "undo"]
+    text: list[RenderableType] = [table(head, [_history_row(one) for one in repairs], indent=0)] if repairs else []
+    text.append(line(f"{call.name}: {len(repairs)} repairs" + (", and more: raise --limit" if more else "")))
+    if any(one["undo"] for one in repairs):
+        text.append(line(f"Undo one with: {_undo_line(call, 'REPAIR')}"))
+    return Answer(result, text)
+
+
+def parse_since(text: str) -> timedelta | datetime:
+    """A span such as ``24h``, or an aware moment."""
+    span = re.fullmatch(r"(\d{1,6}) ?([smhdw])", text.strip())
+    if span is not None:
+        return timedelta(**{_UNITS[span[2]]: int(span[1])})
+    try:
+        moment = check_aware(datetime.fromisoformat(text.strip()))
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise typer.BadParameter("takes 90s, 30m, 24h, 7d, 2w, or a moment with its zone: 2026-01-31T08:00Z", param_hint="--since")
+    return moment
+
+
+def _repair(call: Call, row: Mapping[str, Any]) -> shapes.Repair:
+    reenqueue = row["kind"] == RepairKind.REENQUEUE
+    undoable = row["kind"] in _UNDOABLE and row["undone_by"] is None
+    return {
+        "id": row["id"],
+        "at": row["at"].isoformat(),
+        "kind": row["kind"],
+        "target": row["target"],
+        "campaign_id": row["campaign_id"],
+        "tenant": row["tenant"],
+        "verdict": row["verdict"],
+        "reason": row["reason"],
+        "actor": row["actor"],
+        "run_id": row["run_id"],
+        "amount": None if row["amount"] is None else str(row["amount"]),
+        "before": row["before"],
+        "after": row["after"],
+        "jobs_added": int(row["jobs_added"] or 0) if reenqueue else None,
+        "recipients_added": int(row["recipients_added"] or 0) if reenqueue else None,
+        "parent_id": row["parent_id"],
+        "undone_by": row["undone_by"],
+        "undo": _undo_line(call, row["id"]) if undoable else None,
+    }
+
+
+def _undo_line(call: Call, repair_id: int | str) -> str:
+    return call.command_line("undo", repair_id, "--reason", "WHY")
+
+
+def _history_row(one: shapes.Repair) -> list[object]:
+    what = one["kind"]
+    if one["jobs_added"] is not None:
+        what += f" ({one['jobs_added']} jobs, {one['recipients_added']} recipients)"
+    if one["amount"] is not None:
+        what += f" ({one['amount']} credits)"
+    if one["undone_by"] is not None:
+        undo = f"undone by {one['undone_by']}"
+    else:
+        undo = f"undo {one['id']}" if one["undo"] else ""
+    return [one["id"], one["at"][:19].replace("T", " "), what, one["target"], one["actor"], one["reason"], undo]

@@ -1,0 +1,203 @@
+"""Runs one command on the platforms that it concerns: settings, connections, errors, JSON, exit code. No command here."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import shlex
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+from rich.console import RenderableType
+
+from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
+from campaign_ops.faces.cli import shapes
+from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of, gravest
+from campaign_ops.faces.cli.screen import Screen, logging_to_stderr, without_credentials
+from campaign_ops.platform.platform import Platform
+from campaign_ops.settings import PlatformSettings, Settings, connect, load_settings
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options of every command."""
+
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="PATH",
+            help="Configuration file; else CAMPAIGN_OPS_CONFIG, else campaign_ops.yaml here or in DAGSTER_HOME.",
+        ),
+    ] = None
+    platform: Annotated[
+        str | None, typer.Option("--platform", metavar="NAME", help="One platform of the configuration.")
+    ] = None
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on stdout instead of text; its shape is in docs/cli.md.")
+    ] = False
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say on stderr what is done.")] = False
+    debug: Annotated[bool, typer.Option("--debug", help="Say everything on stderr, with tracebacks.")] = False
+
+
+@dataclass
+class Call:
+    """One command on one platform.
+
+    Attributes:
+        settings: The platform's.
+        config: The configuration file that was named on the command line.
+        alone: Whether the platform is the only one of this call: named, or the only one there is.
+        plain: Whether stdout takes ASCII only.
+    """
+
+    settings: PlatformSettings
+    config: Path | None
+    alone: bool
+    plain: bool
+
+    @property
+    def name(self) -> str:
+        """The platform's name."""
+        return self.settings.name
+
+    @cached_property
+    def platform(self) -> Platform:
+        """The platform itself; connects to nothing before it is used."""
+        return connect(self.settings)
+
+    @cached_property
+    def run_id(self) -> str:
+        """Names this call in the journal."""
+        return f"cli-{uuid4().hex}"
+
+    def command_line(self, *words: object) -> str:
+        """A command to try next, on the same platform and file, ready for a shell."""
+        config = ["--config", self.config] if self.config is not None else []
+        return shlex.join(map(str, ["campaign-ops", *words, "--platform", self.name, *config]))
+
+    def close(self) -> None:
+        """Let go of connections, if there are any."""
+        if "platform" in self.__dict__:
+            self.platform.close()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found or did on one platform: ``result`` as data, ``text`` for a person."""
+
+    result: Mapping[str, Any]
+    text: Sequence[RenderableType]
+    code: ExitCode = ExitCode.DONE
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: ``function`` is called once per platform; ``several`` allows more than one; ``shape`` is its result."""
+
+    name: str
+    function: Callable[..., Answer]
+    several: bool
+    shape: type
+    examples: Sequence[str]
+
+
+@dataclass
+class Run:
+    """One call of the program."""
+
+    command: Command
+    common: Common
+    screen: Screen = field(default_factory=Screen)
+
+    def execute(self, values: Mapping[str, Any]) -> ExitCode:
+        """Run the command on its platforms, print what came of it, and say how to exit."""
+        with logging_to_stderr(verbose=self.common.verbose, debug=self.common.debug):
+            try:
+                settings = load_settings(self.common.config)
+                names = self._names(settings)
+            except Exception as error:  # noqa: BLE001 - a person gets a line instead of a traceback, whatever it was
+                self._complain(error)
+                return self._finish(exit_code_of(error), failure_of(error), [])
+            outcomes = [self._outcome(settings, name, values, alone=len(names) == 1) for name in names]
+            return self._finish(gravest(ExitCode(one["exit_code"]) for one in outcomes), None, outcomes)
+
+    def _names(self, settings: Settings) -> tuple[str, ...]:
+        if self.common.platform is None and (self.command.several or len(settings.names) == 1):
+            return settings.names
+        if self.common.platform in settings.names:
+            return (self.common.platform,)
+        try:
+            settings.platform(self.common.platform)
+        except ConfigurationError as error:
+            raise ConfigurationError(error.what, where="--platform", mend=error.mend) from None
+        raise AssertionError(self.common.platform)
+
+    def _outcome(
+        self, settings: Settings, name: str, values: Mapping[str, Any], *, alone: bool
+    ) -> shapes.PlatformOutcome:
+        """One platform, whatever happens: a platform that is down or broken does not stop the others."""
+        failure, result = None, None
+        try:
+            answer = self._answer(settings, name, values, alone=alone)
+            code, result = answer.code, answer.result
+        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a person gets a line instead of a traceback, whatever it was
+            self._complain(error, "" if alone else name)
+            failure, code = failure_of(error), exit_code_of(error)
+        return {"platform": name, "exit_code": code.value, "error": failure, "result": result}
+
+    def _answer(self, settings: Settings, name: str, values: Mapping[str, Any], *, alone: bool) -> Answer:
+        call = Call(settings.platform(name), self.common.config, alone, self.screen.plain)
+        with closing(call), self.screen.working(f"{name}: {self.command.name}"):
+            answer = self.command.function(call, **values)
+        if not self.common.json:
+            self.screen.show(answer.text)
+        return answer
+
+    def _complain(self, error: Exception, platform: str = "") -> None:
+        failure = failure_of(error)
+        where = [one for one in (platform, failure["where"]) if one]
+        text = ": ".join(dict.fromkeys([*where, failure["what"]]))
+        self.screen.error(f"{text}; {failure['mend']}" if failure["mend"] else text)
+        if self.common.debug:
+            self.screen.traceback("".join(traceback.format_exception(error)))
+
+    def _finish(
+        self, code: ExitCode, failure: shapes.Failure | None, outcomes: list[shapes.PlatformOutcome]
+    ) -> ExitCode:
+        if self.common.json:
+            document: shapes.Document = {
+                "command": self.command.name,
+                "exit_code": code.value,
+                "error": failure,
+                "platforms": outcomes,
+            }
+            # Escaped to ASCII: nothing in it is obeyed by a terminal, and every encoding can print it.
+            self.screen.write(json.dumps(document, indent=2) + "\n")
+        return code
+
+
+def failure_of(error: Exception) -> shapes.Failure:
+    """An error as data. One that is not ours says how to get its traceback, and no credentials."""
+    if isinstance(error, CampaignOpsError):
+        return {"kind": type(error).__name__, "where": error.where, "what": error.what, "mend": error.mend}
+    what = without_credentials(" ".join(f"{type(error).__name__}: {error}".split()))
+    return {"kind": "Unexpected", "where": "unexpected", "what": what, "mend": "--debug shows the traceback"}
+
+
+def operator() -> str:
+    """The person at the keyboard, as the operating system knows them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"  # a container's user without a name

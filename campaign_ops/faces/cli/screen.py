@@ -1,0 +1,147 @@
+"""Writes for a person: stdout for what was asked for, stderr for errors, logs and progress. Decides nothing.
+
+Names and texts come from other people's data: everything is printed without markup, and control characters are shown,
+not obeyed.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from copy import copy
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+# What a terminal obeys: C0, DEL and C1, the line ends and turns of Unicode, and bytes that are no text.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CREDENTIALS = re.compile(r"://[^\s/@]*@")
+
+# Not a terminal: nothing is wrapped, so that grep and awk find whole lines.
+_UNWRAPPED = 10_000
+BAR_CELLS = 20
+
+
+def clean(value: object) -> str:
+    """Text that a terminal only shows: control and direction characters as escapes such as ``\\x1b``."""
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), str(value))
+
+
+def clean_lines(text: str) -> str:
+    """Text of several lines, each as `clean` makes it."""
+    return "\n".join(map(clean, text.split("\n")))
+
+
+def without_credentials(text: str) -> str:
+    """Text without the user and password of any URL in it."""
+    return _CREDENTIALS.sub("://***@", text)
+
+
+def line(*parts: object, style: str = "") -> Text:
+    """One line of foreign or own text."""
+    return Text(clean(" ".join(map(str, parts))), style=style)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, indent: int = 2) -> Table:
+    """Columns without lines between them; what does not fit is wrapped, never cut."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(head))
+    for index, title in enumerate(head):
+        grid.add_column(" " * indent + title if index == 0 else title, overflow="fold")
+    for row in rows:
+        first, *rest = map(clean, row)
+        grid.add_row(Text(" " * indent + first), *map(Text, rest))
+    return grid
+
+
+def bar(done: int, total: int, *, plain: bool = False) -> str:
+    """A progress bar of fixed width; full only when all is done, empty only when nothing is."""
+    full, empty = ("#", ".") if plain else ("█", "░")
+    cells = BAR_CELLS * done // total if total else 0
+    cells = 1 if 0 < done and cells == 0 else cells
+    return full * cells + empty * (BAR_CELLS - cells)
+
+
+class Screen:
+    """The two streams as they are when it is made."""
+
+    def __init__(self) -> None:
+        self._out = sys.stdout
+        width = shutil.get_terminal_size((_UNWRAPPED, 24)).columns
+        self._console = Console(file=self._out, width=width, markup=False, highlight=False, emoji=False)
+        self._errors = Console(file=sys.stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    @property
+    def plain(self) -> bool:
+        """Whether stdout takes no other characters than ASCII."""
+        return not self._console.encoding.startswith("utf")
+
+    def show(self, renderables: Sequence[RenderableType]) -> None:
+        """Print to stdout."""
+        with self._console.capture() as captured:
+            for renderable in renderables:
+                self._console.print(renderable)
+        text = captured.get()
+        if not self._console.is_terminal:
+            text = "\n".join(one.rstrip() for one in text.split("\n"))
+        self.write(text)
+
+    def write(self, text: str) -> None:
+        """Print to stdout as it is."""
+        encoding = getattr(self._out, "encoding", None) or "utf-8"
+        self._out.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        self._out.flush()
+
+    def error(self, message: str) -> None:
+        """Print to stderr, a line for each line of the message."""
+        for one in message.split("\n"):
+            self._errors.print(Text.assemble(("error: ", "bold red"), clean(one)))
+
+    def traceback(self, text: str) -> None:
+        """Print a traceback to stderr."""
+        self._errors.print(Text(clean_lines(without_credentials(text))))
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Say on stderr what takes its time, if that is a terminal; whatever a library prints goes to stderr too."""
+        with redirect_stdout(sys.stderr):
+            if self._errors.is_terminal:
+                with self._errors.status(line(what)):
+                    yield
+            else:
+                yield
+
+
+class _LogFormatter(logging.Formatter):
+    """One safe line per record; tracebacks only when asked for."""
+
+    def __init__(self, *, tracebacks: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._tracebacks = tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        kept = copy(record)
+        if not self._tracebacks:
+            kept.exc_info = kept.exc_text = kept.stack_info = None
+        text = without_credentials(super().format(kept))
+        return clean_lines(text) if self._tracebacks else clean(text)
+
+
+@contextmanager
+def logging_to_stderr(*, verbose: bool, debug: bool) -> Iterator[None]:
+    """Send log records to stderr: warnings always, what is done with ``verbose``, everything with ``debug``."""
+    ours = logging.getLogger("campaign_ops")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LogFormatter(tracebacks=debug))
+    level_before = ours.level
+    ours.setLevel(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        ours.setLevel(level_before)

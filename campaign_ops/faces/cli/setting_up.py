@@ -1,0 +1,114 @@
+"""``doctor``, ``migrate`` and ``config``: whether everything is in place, and putting our own schema there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from pydantic import SecretStr
+from rich.console import RenderableType
+
+from campaign_ops.doctor import Level, examine
+from campaign_ops.faces.cli import shapes
+from campaign_ops.faces.cli.app import command
+from campaign_ops.faces.cli.exit_codes import ExitCode
+from campaign_ops.faces.cli.runner import Answer, Call
+from campaign_ops.faces.cli.screen import line, table
+from campaign_ops.platform.migrations import migrate as migrate_schema
+from campaign_ops.platform.queue import QueueAddress
+from campaign_ops.settings import PlatformSettings
+
+MASK = "***"
+_EXITS = {Level.WARNING: ExitCode.PERSON, Level.ERROR: ExitCode.FAILED}
+_STYLES = {Level.WARNING: "yellow", Level.ERROR: "bold red"}
+
+
+@command(several=True, shape=shapes.DoctorResult, examples=["doctor", "doctor --platform sms --json"])
+def doctor(call: Call) -> Answer:
+    """Examine a platform before anything touches it: database, rights, profile, indexes, schema, queue.
+
+    Reads only. Exits with 1 when a sweep would fail, with 5 when it would work but something should be seen to.
+    """
+    findings = examine(call.platform)
+    grave = max((one.level for one in findings), key=list(Level).index, default=Level.OK)
+    result: shapes.DoctorResult = {
+        "level": grave.value,
+        "findings": [
+            {"check": one.check, "level": one.level.value, "what": one.what, "mend": one.mend} for one in findings
+        ],
+    }
+    levels = Counter(one.level for one in findings)
+    count = ", ".join(f"{levels[level]} {level}" for level in Level if levels[level])
+    rows: list[list[object]] = []
+    for one in findings:
+        rows.append([one.level, one.check, one.what])
+        if one.mend:
+            rows.append(["", "", f"mend: {one.mend}"])
+    title = line(f"{call.name}: {count}", style=_STYLES.get(grave, "bold"))
+    return Answer(result, [title, table(["", "", ""], rows)], _EXITS.get(grave, ExitCode.DONE))
+
+
+@command(several=True, shape=shapes.MigrateResult, examples=["migrate", "migrate --platform sms"])
+def migrate(call: Call) -> Answer:
+    """Make schema campaign_ops in the platform's database, or bring it up to date.
+
+    Safe to repeat, and to run on several machines at once. The platform's own tables are not touched.
+    """
+    before, after = migrate_schema(call.platform.database)
+    result: shapes.MigrateResult = {"before": before, "after": after, "changed": before != after}
+    if before is None:
+        what = f"schema campaign_ops made, at revision {after}"
+    elif before == after:
+        what = f"schema campaign_ops is at revision {after} already"
+    else:
+        what = f"schema campaign_ops upgraded from revision {before} to {after}"
+    return Answer(result, [line(f"{call.name}: {what}")])
+
+
+@command(several=True, shape=shapes.ConfigResult, examples=["config", "config --config /etc/campaign_ops.yaml --json"])
+def config(call: Call) -> Answer:
+    """Check the configuration file and show it with its defaults filled in and its secrets masked.
+
+    Connects to nothing. Every mistake is answered with its line and the nearest right key.
+    """
+    settings = call.settings
+    queue = settings.profile.queue
+    result: shapes.ConfigResult = {
+        "profile": settings.profile.name,
+        "database_url": masked_database_url(settings.database_url),
+        "queue_url": None if settings.queue_url is None else masked_queue_url(settings.queue_url, settings.queue_prefix),
+        "queue_name": None if queue is None else queue.name,
+        "queue_prefix": None if queue is None else settings.queue_prefix,
+        "contact": settings.contact,
+        "schedule": settings.schedule,
+        "thresholds": {key: getattr(value, "value", value) for key, value in asdict(settings.policy).items()},
+        "timeouts": asdict(settings.timeouts),
+    }
+    return Answer(result, _config_text(settings, result))
+
+
+def _config_text(settings: PlatformSettings, result: shapes.ConfigResult) -> list[RenderableType]:
+    rows: list[tuple[str, object]] = [
+        (key, value) for key, value in result.items() if value is not None and not isinstance(value, dict)
+    ]
+    for section in (result["thresholds"], result["timeouts"]):
+        rows += section.items()
+    return [line(f"{settings.name}: sound", style="bold"), table(["", ""], rows)]
+
+
+def masked_database_url(secret: SecretStr) -> str:
+    """The URL, with every password in it masked."""
+    url = sa.make_url(secret.get_secret_value())
+    query = {key: MASK if "password" in key else value for key, value in url.query.items()}
+    return url.set(drivername="postgresql", query=query).render_as_string(hide_password=True)
+
+
+def masked_queue_url(secret: SecretStr, prefix: str) -> str:
+    """Scheme and endpoint of the URL; credentials masked."""
+    parts = urlsplit(secret.get_secret_value())
+    who = f"{MASK}@" if "@" in parts.netloc else ""
+    return f"{parts.scheme}://{who}{QueueAddress(secret.get_secret_value(), prefix).endpoint}"
+
+

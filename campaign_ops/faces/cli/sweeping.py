@@ -1,0 +1,217 @@
+"""``reconcile`` and ``plan``: a whole sweep, or what it would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+
+from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.core.model import RepairKind
+from campaign_ops.core.report import HealthReport, duration, headline, render
+from campaign_ops.faces.cli import shapes
+from campaign_ops.faces.cli.account import Became, Told, held_back, tell
+from campaign_ops.faces.cli.app import command
+from campaign_ops.faces.cli.exit_codes import ExitCode
+from campaign_ops.faces.cli.runner import Answer, Call, operator
+from campaign_ops.faces.cli.screen import clean_lines, line, table
+from campaign_ops.sweep import Sweep, dry_run
+
+_DONE = {
+    RepairKind.COMPLETE: "completed",
+    RepairKind.REENQUEUE: "re-enqueued",
+    RepairKind.RELEASE: "released",
+    RepairKind.RECOUNT: "recounted",
+}
+_TO_DO = {
+    RepairKind.COMPLETE: "complete",
+    RepairKind.REENQUEUE: "re-enqueue",
+    RepairKind.RELEASE: "release",
+    RepairKind.RECOUNT: "recount",
+}
+
+
+@command(
+    several=True,
+    shape=shapes.SweepResult,
+    examples=[
+        "reconcile --dry-run",
+        "reconcile --platform sms",
+        "reconcile --platform sms --confirm-breaker",
+        "reconcile --wait 0 || [ $? -ge 4 ]   # cron: busy, and work for a person, are no failures",
+    ],
+)
+def reconcile(
+    call: Call,
+    *,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    confirm_breaker: Annotated[
+        bool, typer.Option("--confirm-breaker", help="Make the repairs that a breaker held back: you have looked.")
+    ] = False,
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for another sweep to end.")
+    ] = 30,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="PATH", help="Also write the health report to this file.")
+    ] = None,
+) -> Answer:
+    """Find stuck campaigns, repair what is safe to repair, and say why.
+
+    Completes what is finished, puts lost batches back into the queue, releases credits that are held for nothing and
+    raises counters that are behind. Everything it does stands in the journal and can be undone.
+    """
+    if confirm_breaker and dry:
+        raise typer.BadParameter("does nothing together with --dry-run", param_hint="--confirm-breaker")
+    if not call.alone and (confirm_breaker or markdown):
+        hint = "--confirm-breaker" if confirm_breaker else "--markdown"
+        raise typer.BadParameter("is for one platform: name it with --platform", param_hint=hint)
+    if dry:
+        report = dry_run(call.platform)
+    else:
+        report = Sweep(
+            call.platform,
+            run_id=call.run_id,
+            trigger="cli",
+            actor=operator(),
+            confirm_breaker=confirm_breaker,
+            lock_wait_seconds=wait,
+        ).run()
+    if markdown is not None:
+        _write(markdown, clean_lines(render(report)))
+    told = tell(report)
+    return Answer(_result(call, report, told), _account(call, report, told), _code(report, told))
+
+
+@command(several=True, shape=shapes.SweepResult, examples=["plan", "plan --platform sms --json"])
+def plan(call: Call) -> Answer:
+    """Show every line of the plan: what a sweep would do now, to what, and why. Changes nothing."""
+    report = dry_run(call.platform)
+    told = tell(report)
+    rows = [
+        [
+            "held back" if one.became is Became.HELD_BACK else _TO_DO.get(one.item.kind, "-") if one.item.kind else "-",
+            one.item.target,
+            one.item.verdict or "credits",
+            "yes" if one.needs_person else "",
+            one.item.reason,
+        ]
+        for one in told
+    ]
+    text = [*_head(call, report), table(["repair", "target", "verdict", "person", "reason"], rows)]
+    return Answer(_result(call, report, told), text if rows else _head(call, report), _code(report, told))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"the report could not be written: {error.strerror}",
+            where=str(path),
+            mend="the sweep itself is done; `campaign-ops report` prints its report",
+        ) from None
+
+
+def _code(report: HealthReport, told: list[Told]) -> ExitCode:
+    return ExitCode.PERSON if report.trouble or any(one.needs_person for one in told) else ExitCode.DONE
+
+
+def _head(call: Call, report: HealthReport) -> list[RenderableType]:
+    """The headline, and loudly what was held back."""
+    looked = f"as of {report.at:%Y-%m-%d %H:%M:%S} UTC" + (", dry run: nothing was changed" if report.dry_run else "")
+    text: list[RenderableType] = [line(f"{report.platform}: {headline(report)}", style="bold"), line(looked)]
+    for one in held_back(report):
+        items = len(report.plan.of(one.kind))
+        what = f"!! HELD BACK: {_TO_DO[one.kind]}, {items} {'campaign' if items == 1 else 'campaigns'}: {one.reason}"
+        text.append(line(what, style="bold red"))
+        if one.by_breaker:
+            text.append(line("!! Look at the queue first. If it is right all the same, confirm it with:", style="red"))
+            text.append(line(f"!!   {_confirm(call)}", style="red"))
+    if report.queue is not None and report.queue.problem:
+        text.append(line(f"!! queue {report.queue.name}: {report.queue.problem}", style="bold red"))
+    return text
+
+
+def _confirm(call: Call) -> str:
+    return call.command_line("reconcile", "--confirm-breaker")
+
+
+def _account(call: Call, report: HealthReport, told: list[Told]) -> list[RenderableType]:
+    """What was done, what was left alone, what needs a person: a section each, the person's last."""
+    text = _head(call, report)
+    done = [one for one in told if one.became is Became.DONE]
+    planned = [one for one in told if one.became is Became.PLANNED]
+    left = [one for one in told if one.became is Became.LEFT and not one.needs_person]
+    failed = [one for one in told if one.became is Became.FAILED]
+    waiting = [one for one in told if one.became is Became.HELD_BACK]
+    person = [one for one in told if one.needs_person and one.became is Became.LEFT]
+    for title, some in (
+        ("Done", done),
+        ("Would be done", planned),
+        ("Left alone", left),
+        ("Held back", waiting),
+        ("Failed", failed),
+        ("Needs a person", person),
+    ):
+        if some:
+            text += [line(""), line(f"{title} ({len(some)})", style="bold"), table([""] * 5, [_row(one) for one in some])]
+    return [*text, line(""), line(_summary(report))]
+
+
+def _row(one: Told) -> list[str]:
+    item = one.item
+    what = "-"
+    if one.became is Became.DONE:
+        what = _DONE[item.kind or RepairKind.RELEASE]
+    elif item.kind is not None:
+        what = _TO_DO[item.kind]
+    name = item.name if item.name != item.target else ""
+    since = duration(item.stuck_seconds) if item.stuck_seconds is not None else ""
+    why = "; ".join(filter(None, [item.reason, one.note if one.became is not Became.HELD_BACK else ""]))
+    return [what, item.target, since, f"{item.verdict or 'credits'}: {why}", name]
+
+
+def _summary(report: HealthReport) -> str:
+    """How much of each kind, in one line."""
+    if report.dry_run:
+        return "Would: " + ", ".join(f"{_TO_DO[one.kind]} {0 if one.held_back else one.planned}" for one in report.repairs)
+    return "Did: " + ", ".join(
+        f"{_DONE[one.kind]} {one.done}" + (f" ({one.detail})" if one.detail else "") for one in report.repairs
+    )
+
+
+def _result(call: Call, report: HealthReport, told: list[Told]) -> shapes.SweepResult:
+    return {
+        "at": report.at.isoformat(),
+        "dry_run": report.dry_run,
+        "headline": headline(report),
+        "figures": report.figures(),
+        "trouble": report.trouble,
+        "held_back": [
+            {"kind": one.kind.value, "reason": one.reason, "confirm": _confirm(call) if one.by_breaker else None}
+            for one in held_back(report)
+        ],
+        "lines": [_line(one) for one in told],
+    }
+
+
+def _line(one: Told) -> shapes.Line:
+    item = one.item
+    return {
+        "target": item.target,
+        "kind": item.kind.value if item.kind else None,
+        "became": one.became.value,
+        "note": one.note,
+        "needs_person": one.needs_person,
+        "campaign_id": item.campaign_id,
+        "tenant": item.tenant,
+        "name": item.name,
+        "verdict": item.verdict.value if item.verdict else None,
+        "reason": item.reason,
+        "unsent": item.unsent,
+        "missing": item.missing,
+        "stuck_seconds": item.stuck_seconds,
+        "amount": item.amount,
+    }

@@ -1,0 +1,178 @@
+"""The steps of a sweep as assets. Each makes the platform, calls one step of `campaign_ops.sweep`, and says what it did.
+
+What one step hands to the next goes through the database, so nothing is returned, pickled or kept on a local disk,
+and steps may run on different machines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+
+from campaign_ops.orchestration import metadata
+from campaign_ops.orchestration.columns import column_schema
+from campaign_ops.orchestration.metadata import Metadata
+from campaign_ops.orchestration.names import asset_key, pool, resource_key
+from campaign_ops.orchestration.owners import owners
+from campaign_ops.orchestration.resources import resource_of
+from campaign_ops.orchestration.sources import database_name, sources
+from campaign_ops.platform.database import STATE_SCHEMA
+from campaign_ops.platform.profile import Profile
+from campaign_ops.settings import PlatformSettings
+from campaign_ops.sweep import Sweep
+
+
+@dataclass(frozen=True)
+class Step:
+    """One asset: the step of a sweep that makes it, and what it reads.
+
+    ``part`` is what a platform must have for the step to make sense; None when every platform has it.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    work: Callable[[Sweep], Metadata]
+    description: str
+    kinds: frozenset[str] = frozenset({"python", "postgres"})
+    part: str | None = None
+
+
+def _stuck(sweep: Sweep) -> Metadata:
+    return metadata.of_stuck(sweep.find_stuck(), sweep.platform.policy.alert_after_seconds)
+
+
+def _complete(sweep: Sweep) -> Metadata:
+    plan = sweep.load_plan()
+    return metadata.of_completed(*sweep.complete(plan), plan)
+
+
+def _reenqueue(sweep: Sweep) -> Metadata:
+    plan = sweep.load_plan()
+    return metadata.of_reenqueued(sweep.reenqueue(plan), plan)
+
+
+def _release(sweep: Sweep) -> Metadata:
+    plan = sweep.load_plan()
+    return metadata.of_released(sweep.release(plan), plan)
+
+
+_OBSERVED = (
+    Step(
+        "stuck_campaigns",
+        ("campaign",),
+        _stuck,
+        "Campaigns that say they are being sent and that nobody has touched for `stuck_after_seconds`.",
+    ),
+    Step(
+        "recipient_status",
+        ("stuck_campaigns", "recipient"),
+        lambda sweep: metadata.of_recipients(sweep.tally()),
+        "Recipients of every stuck campaign by state, and how the campaign's own counters differ from them.",
+    ),
+    Step(
+        "queue_state",
+        ("queue",),
+        lambda sweep: metadata.of_queue(sweep.read_queue()),
+        "The queue by state, its workers, and whether it could be read whole. A failed read is never an empty queue.",
+        frozenset({"python", "redis", "postgres"}),
+        part="queue",
+    ),
+)
+_DECIDED = (
+    Step(
+        "repair_plan",
+        ("recipient_status", "queue_state", "reservation"),
+        lambda sweep: metadata.of_plan(sweep.make_plan()),
+        "The dry run: what would be done, to what, and why. The repairs read which campaigns here, and look at each"
+        " of them again before they write.",
+    ),
+)
+_ACTED = (
+    Step(
+        "completed_campaigns",
+        ("repair_plan",),
+        _complete,
+        "Campaigns that were finished but did not say so; their reservations went with them. Each write repeats its"
+        " premise, so what changed is what is counted.",
+    ),
+    Step(
+        "reenqueued_batches",
+        ("repair_plan",),
+        _reenqueue,
+        "Batches of recipients whom no job covered, put back into the queue under ids never used before.",
+        frozenset({"python", "redis", "postgres"}),
+        part="queue",
+    ),
+    Step(
+        "released_credits",
+        ("repair_plan",),
+        _release,
+        "Credits that were held for nothing, given back, each reservation once.",
+        part="reservation",
+    ),
+    Step(
+        "campaign_health",
+        ("completed_campaigns", "reenqueued_batches", "released_credits"),
+        lambda sweep: metadata.of_health(sweep.report()),
+        "The health report: what is stuck, why, what was done about it, and what needs a person.",
+    ),
+)
+
+
+def steps(profile: Profile) -> Iterator[Step]:
+    """The steps of a sweep over a platform of this kind, in order."""
+    there = sources(profile)
+    return (step for step in (*_OBSERVED, *_DECIDED, *_ACTED) if step.part is None or step.part in there)
+
+
+def planning(profile: Profile) -> set[str]:
+    """The steps that only look: up to the plan."""
+    return {step.name for step in steps(profile)} & {step.name for step in (*_OBSERVED, *_DECIDED)}
+
+
+def sweep_assets(platform: PlatformSettings, stale_after: timedelta) -> list[dg.AssetsDefinition]:
+    """The assets of one platform.
+
+    Args:
+        platform: Which one.
+        stale_after: How old the health report may grow before Dagster shows it as stale.
+    """
+    fresh = dg.FreshnessPolicy.time_window(fail_window=stale_after)
+    return [
+        _asset(platform, step, fresh if step.name == "campaign_health" else None) for step in steps(platform.profile)
+    ]
+
+
+def _asset(platform: PlatformSettings, step: Step, fresh: dg.FreshnessPolicy | None) -> dg.AssetsDefinition:
+    there = {*sources(platform.profile), *(one.name for one in steps(platform.profile))}
+    view = f"{STATE_SCHEMA}.{step.name}"
+
+    @dg.asset(
+        key=asset_key(platform.name, step.name),
+        deps=[asset_key(platform.name, one) for one in step.reads if one in there],
+        group_name=platform.name,
+        kinds=set(step.kinds),
+        owners=owners(platform.contact),
+        description=f"{step.description}\n\nThe latest sweep's is view `{view}`, all of them `{view}_history`.",
+        metadata={
+            "dagster/table_name": f"{database_name(platform)}.{view}",
+            "dagster/column_schema": column_schema(step.name),
+        },
+        freshness_policy=fresh,
+        required_resource_keys={resource_key(platform.name)},
+        pool=pool(platform.name),
+    )
+    def compute(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        with resource_of(context, platform.name).sweep(context.run) as sweep:
+            facts = step.work(sweep)
+            journal = sweep.platform.journal
+            rows = sweep.platform.database.run(
+                lambda connection: journal.row_count(connection, step.name), read_only=True
+            )
+        return dg.MaterializeResult(metadata={**facts, "dagster/row_count": rows})
+
+    return compute

@@ -1,0 +1,196 @@
+"""What a person should know about the latest sweep, as asset checks.
+
+They read our own state tables and never the platform anew; safety lives in the sweep, so none of them blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+
+from campaign_ops.core.model import RepairKind
+from campaign_ops.core.report import duration, ids
+from campaign_ops.orchestration.clock import ticks_since
+from campaign_ops.orchestration.names import asset_key, job_name, pool, resource_key
+from campaign_ops.orchestration.resources import resource_of
+from campaign_ops.platform import state
+from campaign_ops.platform.journal import Journal
+from campaign_ops.platform.statements import clock
+from campaign_ops.settings import PlatformSettings
+
+MISSED_TICKS = 3
+"""So many ticks of the schedule without a finished sweep, and somebody should look why."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found. ``problem`` is empty when all is well; ``count`` is what a person would plot."""
+
+    count: int
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the checks look at: one transaction on our own tables."""
+
+    platform: PlatformSettings
+    journal: Journal
+    connection: sa.Connection
+
+    def rows(self, table: sa.Table, step: str) -> list[Mapping[str, Any]]:
+        """The latest sweep's rows of a step."""
+        found = self.journal.latest_step(self.connection, step)
+        return self.journal.history(self.connection, table, found[0]) if found else []
+
+    def repaired(self, kind: RepairKind, *steps: str) -> set[str]:
+        """What was repaired in this way by the latest sweep of any of these steps."""
+        sweeps = {found[0] for step in steps if (found := self.journal.latest_step(self.connection, step))}
+        rows = [row for one in sorted(sweeps) for row in self.journal.targets(self.connection, one)]
+        return {row.target for row in rows if row.kind == kind}
+
+
+def _nothing_stuck_for_long(seen: _Seen) -> Finding:
+    limit = seen.platform.policy.alert_after_seconds
+    completed = seen.repaired(RepairKind.COMPLETE, "stuck_campaigns", "completed_campaigns")
+    rows = seen.rows(state.stuck_campaigns, "stuck_campaigns")
+    still = [row for row in rows if row["stuck_seconds"] > limit and row["campaign_id"] not in completed]
+    return _finding([row["campaign_id"] for row in still], f"stuck for more than {duration(limit)}")
+
+
+def _counters_agree(seen: _Seen) -> Finding:
+    raised = seen.repaired(RepairKind.RECOUNT, "recipient_status", "completed_campaigns")
+    rows = seen.rows(state.recipient_status, "recipient_status")
+    drifting = [row for row in rows if row["drift"] and row["campaign_id"] not in raised]
+    return _finding([f"{row['campaign_id']} ({row['drift']})" for row in drifting], "with counters unlike their rows")
+
+
+def _nobody_in_two_jobs(seen: _Seen) -> Finding:
+    rows = [row for row in seen.rows(state.repair_plan, "repair_plan") if row["doubled"]]
+    finding = _finding([row["target"] for row in rows], "with recipients in two live jobs")
+    return Finding(sum(row["doubled"] for row in rows), finding.problem)
+
+
+def _no_leaked_reservation(seen: _Seen) -> Finding:
+    released = seen.repaired(RepairKind.RELEASE, "repair_plan", "released_credits")
+    rows = seen.rows(state.repair_plan, "repair_plan")
+    left = [row["target"] for row in rows if row["kind"] == RepairKind.RELEASE and row["target"] not in released]
+    return _finding(left, "reservations still held for nothing")
+
+
+def _sweep_is_fresh(seen: _Seen) -> Finding:
+    finished = seen.journal.last_finished(seen.connection)
+    now: datetime | None = seen.connection.scalar(clock())
+    assert now is not None
+    if finished is None:
+        return Finding(0, "no sweep has come to its end yet")
+    age = int((now - finished).total_seconds())
+    missed = ticks_since(seen.platform.schedule, finished, now, at_most=MISSED_TICKS)
+    stale = f"the last sweep ended {duration(age)} ago, {missed} ticks of the schedule have passed since"
+    return Finding(age, stale if missed >= MISSED_TICKS else "")
+
+
+def _finding(what: Sequence[str], words: str) -> Finding:
+    return Finding(len(what), f"{len(what)} {words}: {ids(what)}" if what else "")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check, the asset that it is about, and the name of the number that it counts."""
+
+    name: str
+    asset: str
+    counts: str
+    find: Callable[[_Seen], Finding]
+    description: str
+
+
+_CHECKS = (
+    Check(
+        "nothing_stuck_for_long",
+        "stuck_campaigns",
+        "stuck_over_alert",
+        _nothing_stuck_for_long,
+        "No campaign was stuck for longer than `alert_after_seconds`, apart from those that the sweep completed.",
+    ),
+    Check(
+        "counters_agree",
+        "recipient_status",
+        "drifting",
+        _counters_agree,
+        "The counters of every stuck campaign say what its recipients say.",
+    ),
+    Check(
+        "nobody_in_two_jobs",
+        "repair_plan",
+        "doubled",
+        _nobody_in_two_jobs,
+        "No waiting recipient of a stuck campaign stands in two live jobs: they would be sent to twice.",
+    ),
+    Check(
+        "no_leaked_reservation",
+        "released_credits",
+        "leaked",
+        _no_leaked_reservation,
+        "No credits that the sweep found held for nothing are held still.",
+    ),
+    Check(
+        "sweep_is_fresh",
+        "campaign_health",
+        "seconds_since_last_sweep",
+        _sweep_is_fresh,
+        f"A sweep has come to its end within the last {MISSED_TICKS} ticks of the schedule.",
+    ),
+)
+
+
+def checks(platform: PlatformSettings) -> Iterator[Check]:
+    """The checks that make sense for this platform."""
+    profile = platform.profile
+    missing = {
+        "counters_agree": profile.campaign.counters is None,
+        "nobody_in_two_jobs": profile.queue is None,
+        "no_leaked_reservation": profile.reservation is None,
+    }
+    return (check for check in _CHECKS if not missing.get(check.name, False))
+
+
+def sweep_checks(platform: PlatformSettings) -> dg.AssetChecksDefinition:
+    """The checks of one platform, in one step: they share a transaction."""
+    mine = {dg.AssetCheckKey(asset_key(platform.name, check.asset), check.name): check for check in checks(platform)}
+
+    @dg.multi_asset_check(
+        name=job_name(platform.name, "checks"),
+        specs=[
+            dg.AssetCheckSpec(key.name, asset=key.asset_key, description=check.description)
+            for key, check in mine.items()
+        ],
+        can_subset=True,
+        required_resource_keys={resource_key(platform.name)},
+        pool=pool(platform.name),
+    )
+    def run_checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        wanted = {key: check for key, check in mine.items() if key in context.selected_asset_check_keys}
+        with resource_of(context, platform.name).platform() as watched:
+
+            def _look(connection: sa.Connection) -> dict[dg.AssetCheckKey, Finding]:
+                seen = _Seen(platform, watched.journal, connection)
+                return {key: check.find(seen) for key, check in wanted.items()}
+
+            found = watched.database.run(_look, read_only=True)
+        for key, finding in found.items():
+            yield dg.AssetCheckResult(
+                asset_key=key.asset_key,
+                check_name=key.name,
+                passed=not finding.problem,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=finding.problem or "All is well.",
+                metadata={wanted[key].counts: finding.count},
+            )
+
+    return run_checks

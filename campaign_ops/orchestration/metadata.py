@@ -1,0 +1,190 @@
+"""What each step of a sweep tells a person in Dagster: numbers that plot, tables that read, and the rest in words.
+
+Numbers are always there, zeros too: a plot with gaps says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from campaign_ops.core.model import QueueState, RepairKind
+from campaign_ops.core.plan import Plan, PlanItem
+from campaign_ops.core.report import HealthReport, ids, render
+from campaign_ops.core.report import table as markdown_table
+from campaign_ops.orchestration.frames import SHOWN, counted, table
+from campaign_ops.sweep.act import Done
+from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_row, queue_row
+
+Metadata = dict[str, Any]
+
+
+def of_stuck(rows: Sequence[Mapping[str, Any]], alert_after_seconds: int) -> Metadata:
+    """Metadata of ``stuck_campaigns``: the longest untouched come first."""
+    return {
+        "stuck": len(rows),
+        "stuck_over_alert": sum(row["stuck_seconds"] > alert_after_seconds for row in rows),
+        "oldest_stuck_seconds": max((int(row["stuck_seconds"]) for row in rows), default=0),
+        "campaigns": table(rows, ("campaign_id", "tenant", "name", "updated_at", "stuck_seconds")),
+    }
+
+
+def of_recipients(rows: Sequence[Mapping[str, Any]]) -> Metadata:
+    """Metadata of ``recipient_status``."""
+    sums = {name: sum(int(row[name]) for row in rows) for name in ("total", "unsent", *RECIPIENT_STATES)}
+    drifting = [f"{row['campaign_id']}: {row['drift']}" for row in rows if row["drift"]]
+    columns = ("campaign_id", "total", *RECIPIENT_STATES, "last_activity", "drift")
+    return {
+        **sums,
+        "drifting": len(drifting),
+        "in_words": _words(drifting, "Counters and rows agree."),
+        "campaigns": table(rows, columns),
+    }
+
+
+def of_queue(queue: QueueState | None) -> Metadata:
+    """Metadata of ``queue_state``. A number that could not be read is not there: unknown is not zero."""
+    if queue is None:
+        return {"in_words": "This platform has no queue."}
+    row = queue_row(queue)
+    numbers = {key: value for key, value in row.items() if isinstance(value, int) and not isinstance(value, bool)}
+    odd = [(queue.orphans, "ids without a job"), (queue.foreign_jobs, "jobs of other names")]
+    lines = [
+        *([f"It could not be relied on: {queue.problem}"] if queue.problem else []),
+        *(["It is paused: nothing is sent and nothing is added."] if queue.paused else []),
+        *(["No worker is connected."] if queue.workers == 0 else []),
+        *(["The server does not tell who is connected."] if queue.workers is None and not queue.problem else []),
+        *(f"{count} {what}" for count, what in odd if count),
+    ]
+    return {
+        **numbers,
+        "paused": queue.paused,
+        "queue": queue.name,
+        "version": queue.version or "unknown",
+        "in_words": _words(lines, "It was read whole; workers are connected."),
+    }
+
+
+def of_plan(plan: Plan) -> Metadata:
+    """Metadata of ``repair_plan``: the dry run."""
+    rows = [plan_row(item) for item in plan.items]
+    columns = ("kind", "target", "tenant", "verdict", "reason", "needs_person", "missing", "stuck_seconds", "amount")
+    return {
+        **{f"would_{kind.value}": len(plan.of(kind)) for kind in _PLANNED},
+        "would_leave_alone": len(plan.of(None)),
+        "needs_person": sum(item.needs_person for item in plan.items),
+        "sending": plan.sending,
+        "held_back": sum(breaker.tripped for breaker in plan.breakers.values()),
+        "report": dg.MetadataValue.md(plan_report(plan, rows)),
+        "lines": table(rows, columns),
+    }
+
+
+_PLANNED = {
+    RepairKind.COMPLETE: "Would complete",
+    RepairKind.REENQUEUE: "Would re-enqueue",
+    RepairKind.RELEASE: "Would release",
+    RepairKind.RECOUNT: "Would recount",
+}
+
+
+def plan_report(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The plan as Markdown: what would be done, to what, and why; then what is left alone."""
+    held_back = [f"- {kind}: {breaker}" for kind, breaker in plan.breakers.items() if breaker.tripped]
+    sections = [f"# {len(plan.items) - len(plan.of(None))} repairs planned, {plan.sending} campaigns sending"]
+    if held_back:
+        how = "A person can confirm them: launch the reconcile job with `confirm_breaker: true`."
+        sections.append("## Held back\n\n" + "\n".join(held_back) + f"\n\n{how}")
+    sections += [_items(heading, plan.of(kind)) for kind, heading in _PLANNED.items()]
+    sections.append(_items("Needs a person", [item for item in plan.items if item.needs_person]))
+    sections.append(_items("Left alone", [item for item in plan.of(None) if not item.needs_person]))
+    judged = [row for row in rows if row["verdict"] is not None and row["kind"] != RepairKind.RECOUNT]
+    verdicts = counted(judged, "verdict", unsent="unsent", missing="missing")
+    if verdicts:
+        head = ["verdict", "campaigns", "recipients not sent to", "in no job"]
+        body = [[one["verdict"], str(one["count"]), f"{one['unsent']:,}", f"{one['missing']:,}"] for one in verdicts]
+        sections.append("## Stuck campaigns by verdict\n\n" + markdown_table(head, body))
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _items(heading: str, items: Sequence[PlanItem]) -> str:
+    if not items:
+        return ""
+    body = [[item.target, item.tenant, item.name, item.verdict or "", item.reason] for item in items[:SHOWN]]
+    more = f"\n\nand {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return f"## {heading}: {len(items)}\n\n" + markdown_table(["what", "tenant", "name", "verdict", "why"], body) + more
+
+
+def of_done(done: Done, plan: Plan) -> Metadata:
+    """Metadata of a repair: what was planned, what really changed, and what was not done and why."""
+    made = [entry for entry in done.entries if entry.kind is done.kind]
+    rows = [
+        {"target": entry.target, "tenant": entry.tenant, "verdict": entry.verdict, "reason": entry.reason}
+        for entry in made
+    ]
+    return {
+        "planned": done.planned,
+        "done": done.count,
+        "failed": len(done.failures),
+        "left_alone": done.left,
+        "deferred": done.deferred,
+        "held_back": int(done.held_back is not None),
+        "in_words": _words(_said(done, plan), f"All {done.planned} planned were done." if done.planned else "None planned."),
+        "repairs": table(rows, ("target", "tenant", "verdict", "reason")),
+    }
+
+
+def of_completed(completed: Done, recounted: Done, plan: Plan) -> Metadata:
+    """Metadata of ``completed_campaigns``, with the counters that were raised on the way."""
+    released = [entry for entry in completed.entries if entry.kind is RepairKind.RELEASE]
+    also = [f"Counters of {one.target}: {one.reason}" for one in recounted.entries] + _said(recounted, plan)
+    return {
+        **of_done(completed, plan),
+        "released_with_them": len(released),
+        "recounted": recounted.count,
+        "recounted_in_words": _words(also, "No counter was behind."),
+    }
+
+
+def of_reenqueued(done: Done, plan: Plan) -> Metadata:
+    """Metadata of ``reenqueued_batches``."""
+    return {**of_done(done, plan), "jobs": done.jobs, "recipients": done.recipients}
+
+
+def of_released(done: Done, plan: Plan) -> Metadata:
+    """Metadata of ``released_credits``; those released with their campaign are counted there."""
+    return {**of_done(done, plan), "credits": float(done.amount())}
+
+
+def of_health(report: HealthReport) -> Metadata:
+    """Metadata of ``campaign_health``: the headline figures and the whole report."""
+    return {
+        **{name: int(value) for name, value in report.figures().items()},
+        "in_words": _words(report.trouble, "Nothing kept the sweep from its work."),
+        "report": dg.MetadataValue.md(render(report)),
+    }
+
+
+def _said(done: Done, plan: Plan) -> list[str]:
+    """What was not done, and why, one line each."""
+    lines = [f"Could not {done.kind} {one.target}: {one.error}" for one in done.failures]
+    if done.held_back:
+        lines.insert(0, f"Held back: {done.held_back}")
+    if done.left:
+        lines.append(f"{done.left} no longer needed it when it was looked at again")
+    if done.deferred:
+        lines.append(f"{done.deferred} wait for the next sweep: the queue or this sweep has its fill")
+    tried = {entry.target for entry in done.entries} | {one.target for one in done.failures}
+    untouched = [item.target for item in plan.of(done.kind) if item.target not in tried]
+    if lines and untouched:
+        lines.append(f"Not touched: {ids(untouched)}")
+    return lines
+
+
+def _words(lines: Sequence[str], otherwise: str) -> dg.MarkdownMetadataValue:
+    shown = [f"- {line}" for line in lines[:SHOWN]]
+    if len(lines) > SHOWN:
+        shown.append(f"- and {len(lines) - SHOWN} more")
+    return dg.MetadataValue.md("\n".join(shown) or otherwise)

@@ -1,0 +1,102 @@
+"""The one resource of a platform: hands out plain objects that never heard of Dagster, and closes them again.
+
+Holds no secret in its configuration, since Dagster shows that to everybody who may look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from campaign_ops.core.errors import CampaignOpsError, Unavailable
+from campaign_ops.orchestration.names import SCHEDULE_TAG, SENSOR_TAG, resource_key
+from campaign_ops.platform.database import Timeouts
+from campaign_ops.platform.platform import Platform
+from campaign_ops.settings import PlatformSettings
+from campaign_ops.sweep import Sweep
+
+Connect = Callable[[PlatformSettings], Platform]
+
+# A sensor that takes a minute is cut off by Dagster, and its next evaluation comes in half of that.
+IN_A_HURRY = Timeouts(connect_seconds=3, statement_seconds=10, lock_seconds=2, queue_seconds=5)
+
+
+@dataclass(frozen=True)
+class PlatformSource:
+    """How a platform is made. Connects to nothing."""
+
+    settings: PlatformSettings
+    connect: Connect
+
+    def make(self, *, in_a_hurry: bool = False) -> Platform:
+        """The platform; with timeouts of a few seconds if asked."""
+        if not in_a_hurry:
+            return self.connect(self.settings)
+        own = self.settings.timeouts
+        shorter = Timeouts(
+            connect_seconds=min(own.connect_seconds, IN_A_HURRY.connect_seconds),
+            statement_seconds=min(own.statement_seconds, IN_A_HURRY.statement_seconds),
+            lock_seconds=min(own.lock_seconds, IN_A_HURRY.lock_seconds),
+            queue_seconds=min(own.queue_seconds, IN_A_HURRY.queue_seconds),
+        )
+        return self.connect(replace(self.settings, timeouts=shorter))
+
+
+class PlatformResource(dg.ConfigurableResource[Any]):
+    """A platform's database and, where it has one, its queue. Nothing is connected before a step needs it."""
+
+    confirm_breaker: bool = Field(
+        default=False,
+        description=(
+            "A person has looked at the plan and confirms that this run may repair more campaigns than the breaker"
+            " allows. For one run; never set it in a schedule."
+        ),
+    )
+    source: dg.ResourceDependency[PlatformSource]
+
+    @contextmanager
+    def platform(self) -> Iterator[Platform]:
+        """The platform, closed after the block. Our errors end the step with their one line.
+
+        Raises:
+            Failure: From any error of `campaign_ops.core.errors`, in its words.
+        """
+        try:
+            platform = self.source.make()
+            try:
+                yield platform
+            finally:
+                platform.close()
+        except CampaignOpsError as error:
+            raise dg.Failure(description=str(error), allow_retries=isinstance(error, Unavailable)) from None
+
+    @contextmanager
+    def sweep(self, run: dg.DagsterRun) -> Iterator[Sweep]:
+        """The sweep that a run is: all steps of one run belong together, a retried run is a sweep of its own."""
+        trigger = trigger_of(run)
+        with self.platform() as platform:
+            yield Sweep(
+                platform,
+                run_id=run.run_id,
+                trigger=trigger,
+                actor=run.tags.get("user", trigger),
+                confirm_breaker=self.confirm_breaker,
+            )
+
+
+def trigger_of(run: dg.DagsterRun) -> str:
+    """What started a run: ``schedule``, ``sensor`` or ``manual``."""
+    if SCHEDULE_TAG in run.tags:
+        return "schedule"
+    return "sensor" if SENSOR_TAG in run.tags else "manual"
+
+
+def resource_of(context: Any, platform: str) -> PlatformResource:
+    """A platform's resource, from the context of whatever declared that it needs it."""
+    found: PlatformResource = getattr(context.resources, resource_key(platform))
+    return found

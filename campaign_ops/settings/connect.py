@@ -1,0 +1,23 @@
+"""From settings to a platform: the parts are made here, in one place, and connect to nothing yet."""
+
+from __future__ import annotations
+
+from campaign_ops.platform.database import Database
+from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.queue import Queue, QueueAddress
+from campaign_ops.settings.model import PlatformSettings
+
+
+def connect(settings: PlatformSettings) -> Platform:
+    """The platform that the settings describe. Close it after use."""
+    queue = None
+    if settings.profile.queue is not None and settings.queue_url is not None:
+        address = QueueAddress(
+            settings.queue_url.get_secret_value(),
+            settings.queue_prefix,
+            connect_timeout_seconds=settings.timeouts.connect_seconds,
+            read_timeout_seconds=settings.timeouts.queue_seconds,
+        )
+        queue = Queue(address, settings.profile.queue)
+    database = Database(settings.database_url.get_secret_value(), settings.timeouts)
+    return Platform(settings.name, settings.profile, settings.policy, database, queue, settings.contact)

@@ -1,0 +1,475 @@
+"""Sweeps under accidents: people, other sweeps, lost servers, kill -9. The state of the world must be right after each."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import DatabaseUnavailable, PermissionMissing, SweepBusy
+from campaign_ops.core.model import Verdict
+from campaign_ops.demo.fingerprint import database_fingerprint
+from campaign_ops.demo.schema import DemoTables
+from campaign_ops.demo.tables import minutes, redis_fingerprint
+from campaign_ops.platform.database import Database, SweepLock
+from campaign_ops.platform.queue import Queue
+from campaign_ops.sweep import Sweep, dry_run
+from tests.conftest import World, Worlds
+
+
+def covered(world: World) -> Counter[str]:
+    """In how many live jobs each recipient stands."""
+    jobs = world.queue.live_job_ids()
+    return Counter(str(one) for job in jobs for one in world.queue.job_data(job)["recipientIds"])
+
+
+def state_fingerprint(world: World) -> object:
+    with world.app.engine.connect() as connection:
+        return database_fingerprint(connection, "campaign_ops")
+
+
+class Meddler(Queue):
+    """The real queue, but somebody does something right after (or before) one of our calls."""
+
+    def __init__(self, queue: Queue, *, after: str = "", before: str = "", what: Callable[[], object]) -> None:
+        self._after, self._before, self._what = after, before, what
+        super().__init__(queue.address, queue.profile)
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if name.startswith("_") or name not in (self._after, self._before):
+            return value
+
+        def meddled(*arguments: Any, **options: Any) -> Any:
+            if name == self._before:
+                self._what()
+            result = value(*arguments, **options)
+            if name == self._after:
+                self._what()
+            return result
+
+        return meddled
+
+
+@contextmanager
+def meddling(world: World, **options: Any) -> Iterator[None]:
+    queue = world.platform.queue
+    assert queue is not None
+    world.platform.queue = Meddler(queue, **options)
+    try:
+        yield
+    finally:
+        world.platform.queue.close()
+        world.platform.queue = queue
+
+
+# -- people ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["cancelled", "paused", "sent"])
+def test_what_a_person_changed_after_the_plan_stays_as_they_left_it(sms: World, status: str) -> None:
+    sms.app.add_campaign("done", succeeded=3)
+    sms.app.add_campaign("lost", pending=3)
+    sweep = sms.begin()
+    sweep.make_plan()
+    for label in ("done", "lost"):
+        sms.app.set_campaign(label, status=status)
+    rows = sms.app.fingerprint()
+    completed, _ = sweep.complete()
+    assert (completed.count, completed.left) == (0, 1)
+    assert sweep.reenqueue().count == 0
+    assert sms.app.fingerprint() == rows
+    assert sms.queue.live_job_ids() == []
+
+
+def test_a_campaign_that_somebody_is_changing_right_now_is_skipped_not_waited_for(sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=3)
+    sms.app.add_campaign("other", succeeded=3)
+    tables = DemoTables(sms.app.profile, sms.app.tables.shape)
+    with sms.app.engine.connect() as person:
+        person.execute(sa.update(tables.campaign).where(tables.campaign.c.id == "done").values(status="cancelled"))
+        sms.sweep()
+        person.commit()
+    assert sms.app.campaign("done")["status"] == "cancelled"
+    assert sms.app.campaign("other")["status"] == "sent"
+    sms.sweep()
+    assert sms.app.campaign("done")["status"] == "cancelled"
+
+
+def test_recipients_added_while_we_complete_keep_the_campaign_open(sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=3)
+    sweep = sms.begin()
+    sweep.make_plan()
+    sms.app.add_recipients("done", pending=1)
+    completed, _ = sweep.complete()
+    assert completed.count == 0
+    assert sms.app.campaign("done")["status"] == "sending"
+
+
+def test_a_campaign_cancelled_between_the_snapshot_and_the_intent_gets_no_job(sms: World) -> None:
+    sms.app.add_campaign("lost", pending=3)
+    sweep = sms.begin()
+    sweep.make_plan()
+    with meddling(sms, after="newcomers", what=lambda: sms.app.set_campaign("lost", status="cancelled")):
+        done = sweep.reenqueue()
+    assert done.count == done.jobs == 0
+    assert sms.queue.live_job_ids() == []
+    assert sms.rows("SELECT * FROM campaign_ops.intent") == []
+
+
+def test_what_the_application_enqueued_after_our_snapshot_is_not_enqueued_again(sms: World) -> None:
+    sms.app.add_campaign("lost", pending=3)
+    sweep = sms.begin()
+    sweep.make_plan()
+    add = lambda: sms.queue.add("lost", "shop_north", sms.app.pending_ids("lost"))  # noqa: E731
+    with meddling(sms, after="snapshot", what=add):
+        done = sweep.reenqueue()
+    assert done.jobs == 0
+    assert set(covered(sms).values()) == {1}
+
+
+def test_recipients_sent_between_the_snapshot_and_the_read_are_not_sent_again(sms: World) -> None:
+    sms.app.add_campaign("lost", pending=10)
+    sweep = sms.begin()
+    sweep.make_plan()
+    done_by_worker = sms.app.pending_ids("lost")[:4]
+    move = lambda: sms.app.move_recipients(done_by_worker, "succeeded")  # noqa: E731
+    with meddling(sms, after="live_jobs", what=move):
+        sweep.reenqueue()
+    assert not set(done_by_worker) & set(covered(sms))
+
+
+# -- several at once ---------------------------------------------------------------------------------------------------
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Run in a forked process; its pid."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - the child must not return into pytest
+            os._exit(1)
+    return pid
+
+
+def ended(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_sweeps_at_once_do_nothing_twice(sms: World) -> None:
+    for number in range(5):
+        sms.app.add_campaign(f"done_{number}", succeeded=3)
+        sms.app.add_reservation(f"hold_{number}", campaign=f"done_{number}", amount=10)
+        sms.app.add_campaign(f"lost_{number}", pending=700)
+    children = []
+    for number in range(3):
+        platform = sms.again()
+        run = Sweep(platform, run_id=f"at-once-{number}", trigger="test", actor="tests", lock_wait_seconds=30)
+        children.append(in_child(run.run))
+    assert [ended(pid) for pid in children] == [0, 0, 0]
+    assert set(covered(sms).values()) == {1}
+    assert len(covered(sms)) == 3500
+    kinds = Counter(row["kind"] for row in sms.rows("SELECT kind FROM campaign_ops.repair"))
+    assert kinds == {"complete": 5, "release": 5, "reenqueue": 5}
+    (intents,) = sms.rows("SELECT count(*) AS jobs, count(added_at) AS added FROM campaign_ops.intent")
+    assert intents["jobs"] == intents["added"] == len(sms.queue.live_job_ids()) == 10
+
+
+def test_a_second_sweep_says_that_one_is_under_way_and_does_nothing(sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=3)
+    with SweepLock(Database(sms.url), "sms").hold(), pytest.raises(SweepBusy, match="under way"):
+        sms.sweep(lock_wait_seconds=0)
+    assert sms.app.campaign("done")["status"] == "sending"
+
+
+# -- kill -9 -----------------------------------------------------------------------------------------------------------
+
+
+class Killed:
+    """Kills its process at the n-th moment that matters: around every commit and every add to the queue."""
+
+    def __init__(self, at: int, world: World) -> None:
+        self.left = at
+        platform = world.platform
+        platform.queue = Meddler(platform.queue, before="add", after="add", what=self.moment)  # type: ignore[arg-type]
+        sa.event.listen(sa.Engine, "commit", lambda _: self.moment())
+        sa.event.listen(sa.Engine, "before_cursor_execute", lambda *_: self.statement())
+        self.fresh = False
+
+    def moment(self) -> None:
+        self.fresh = True
+        self.count()
+
+    def statement(self) -> None:
+        """The first statement after a commit stands for the moment right after it."""
+        if self.fresh:
+            self.fresh = False
+            self.count()
+
+    def count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_sweep_killed_at_any_step_leaves_a_state_from_which_the_next_is_right(worlds: Worlds) -> None:
+    at = 0
+    while True:
+        at += 1
+        world = worlds.make("sms")
+        world.app.add_campaign("done", succeeded=3)
+        world.app.add_reservation("hold", campaign="done", amount=10)
+        world.app.add_campaign("cancelled", status="cancelled")
+        world.app.add_reservation("leak", campaign="cancelled", amount=5)
+        world.app.add_campaign("lost", pending=1200)
+
+        def _sweep_until_killed(world: World = world, at: int = at) -> None:
+            Killed(at, world)
+            world.sweep()
+
+        code = ended(in_child(_sweep_until_killed))
+        assert code in (0, -signal.SIGKILL)
+        patient = world.again()
+        Sweep(patient, run_id="patient", trigger="test", actor="tests").run()
+        assert set(covered(world).values()) <= {1}, f"double cover after kill {at}"
+        eager = world.again(cooldown_seconds=0)
+        Sweep(eager, run_id="eager", trigger="test", actor="tests").run()
+        check_world(world, at)
+        if code == 0:
+            break
+    assert at > 15
+
+
+def check_world(world: World, at: int) -> None:
+    note = f"killed at moment {at}"
+    assert world.app.campaign("done")["status"] == "sent", note
+    assert world.app.reservation("hold")["status"] == "released", note
+    assert world.app.reservation("leak")["status"] == "released", note
+    assert covered(world) == Counter(world.app.pending_ids("lost")), note
+    kinds = Counter(row["kind"] for row in world.rows("SELECT kind FROM campaign_ops.repair"))
+    assert (kinds["complete"], kinds["release"]) == (1, 2), note
+    (freed,) = world.rows("SELECT sum(amount) AS freed FROM campaign_ops.repair WHERE kind = 'release'")
+    assert freed["freed"] == 15, note
+    confirmed = world.rows("SELECT job_id FROM campaign_ops.intent WHERE added_at IS NOT NULL")
+    assert {row["job_id"] for row in confirmed} == set(world.queue.live_job_ids()), note
+
+
+# -- servers -----------------------------------------------------------------------------------------------------------
+
+
+def test_with_redis_away_nothing_is_re_enqueued_and_the_rest_is_done(worlds: Worlds) -> None:
+    world = worlds.make("sms", queue_url="redis://127.0.0.1:1")
+    world.app.add_campaign("done", succeeded=3)
+    world.app.add_reservation("hold", campaign="done")
+    world.app.add_campaign("lost", pending=3)
+    report = world.sweep()
+    assert world.app.campaign("done")["status"] == "sent"
+    assert world.app.reservation("hold")["status"] == "released"
+    (item,) = [one for one in report.stuck if one.target == "lost"]
+    assert item.verdict is Verdict.QUEUE_UNREADABLE
+    assert any("sms-send" in line for line in report.trouble)
+    assert world.rows("SELECT * FROM campaign_ops.intent") == []
+
+
+def test_redis_going_away_between_plan_and_act_adds_nothing(worlds: Worlds) -> None:
+    world = worlds.make("sms")
+    world.app.add_campaign("lost", pending=3)
+    sweep = world.begin()
+    plan = sweep.make_plan()
+    assert world.platform.queue is not None
+    away = Queue(type(world.platform.queue.address)("redis://127.0.0.1:1"), world.platform.queue.profile)
+    world.platform.queue = away
+    done = sweep.reenqueue(plan)
+    assert done.held_back
+    assert done.count == 0
+
+
+def test_connections_cut_while_looking_are_made_again(sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=3)
+    sms.app.add_campaign("lost", pending=3)
+    cuts = iter([True])
+
+    def cut_once() -> None:
+        if next(cuts, False):
+            terminate(sms)
+
+    with meddling(sms, before="snapshot", what=cut_once):
+        sweep = sms.begin()
+        sweep.make_plan()
+        sweep.complete()
+        sweep.reenqueue()
+    assert sms.app.campaign("done")["status"] == "sent"
+    assert set(covered(sms).values()) == {1}
+
+
+def test_a_sweep_that_lost_its_lock_stops_before_it_adds_anything(sms: World) -> None:
+    sms.app.add_campaign("lost", pending=3)
+    with meddling(sms, after="newcomers", what=lambda: terminate(sms)):
+        with pytest.raises(DatabaseUnavailable):
+            sms.sweep()
+    assert sms.queue.live_job_ids() == []
+
+
+def terminate(world: World) -> None:
+    """Cut every connection to the world's database, as a restart does."""
+    with world.app.engine.connect() as connection:
+        connection.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+
+
+def test_a_role_that_lacks_a_privilege_is_told_which_and_changes_nothing(sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=3)
+    name = "reader_" + sms.queue.prefix
+    with sms.app.engine.begin() as connection:
+        for statement in (
+            f"CREATE ROLE {name} LOGIN",
+            f"GRANT USAGE ON SCHEMA public, campaign_ops TO {name}",
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}",
+            f'GRANT UPDATE (status) ON "Campaign" TO {name}',
+            f"GRANT ALL ON ALL TABLES IN SCHEMA campaign_ops TO {name}",
+        ):
+            connection.execute(sa.text(statement))
+    sms.platform.database = Database(sms.url.replace("postgres@", f"{name}@"))
+    before = sms.app.fingerprint()
+    with pytest.raises(PermissionMissing, match='"Campaign"."updatedAt"'):
+        sms.sweep()
+    assert sms.app.fingerprint() == before
+
+
+# -- dry run -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_leaves_not_one_byte_changed(sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=3)
+    sms.app.add_reservation("hold", campaign="done")
+    sms.app.add_campaign("lost", pending=3)
+    sms.app.add_campaign("waiting", pending=3)
+    sms.queue.add("waiting", "shop_north", sms.app.pending_ids("waiting"))
+    sms.app.add_campaign("marked", pending=2)
+    sms.queue.mark(sms.app.pending_ids("marked"))
+    before = (sms.app.fingerprint(), state_fingerprint(sms), redis_fingerprint(sms.queue.url))
+    report = dry_run(sms.platform)
+    assert (sms.app.fingerprint(), state_fingerprint(sms), redis_fingerprint(sms.queue.url)) == before
+    planned = {line.kind.value: line.planned for line in report.repairs}
+    assert planned["complete"] == planned["reenqueue"] == 1
+
+
+def test_a_dry_run_works_before_our_schema_exists(worlds: Worlds) -> None:
+    world = worlds.make("sms", migrated=False)
+    world.app.add_campaign("done", succeeded=3)
+    assert dry_run(world.platform).figures()["stuck"] == 1
+
+
+# -- evidence of the queue ---------------------------------------------------------------------------------------------
+
+
+def test_one_live_batch_does_not_hide_the_lost_ones(sms: World) -> None:
+    sms.app.add_campaign("half", pending=1500)
+    sms.queue.add("half", "shop_north", sms.app.pending_ids("half")[:500])
+    sms.sweep()
+    assert covered(sms) == Counter(sms.app.pending_ids("half"))
+
+
+def test_a_prioritized_job_covers_its_recipients(sms: World) -> None:
+    sms.app.add_campaign("urgent", pending=10)
+    sms.queue.add("urgent", "shop_north", sms.app.pending_ids("urgent"), priority=3)
+    sms.sweep()
+    assert set(covered(sms).values()) == {1}
+
+
+def test_a_paused_queue_is_left_alone(sms: World) -> None:
+    sms.app.add_campaign("lost", pending=10)
+    sms.queue.pause()
+    report = sms.sweep()
+    assert report.stuck[0].verdict is Verdict.QUEUE_PAUSED
+    assert sms.queue.live_job_ids() == []
+    sms.queue.resume()
+    sms.sweep()
+    assert set(covered(sms).values()) == {1}
+
+
+def test_marked_recipients_are_never_sent_again_by_themselves(sms: World) -> None:
+    sms.app.add_campaign("ambiguous", pending=5)
+    sms.app.add_campaign("mixed", pending=5)
+    sms.queue.mark(sms.app.pending_ids("ambiguous"))
+    marked = sms.app.pending_ids("mixed")[:2]
+    sms.queue.mark(marked)
+    report = sms.sweep()
+    verdicts = {item.target: item.verdict for item in report.stuck}
+    assert verdicts == {"ambiguous": Verdict.AMBIGUOUS, "mixed": Verdict.JOBS_LOST}
+    assert covered(sms) == Counter(set(sms.app.pending_ids("mixed")) - set(marked))
+
+
+def test_failed_jobs_are_put_back_under_fresh_ids(sms: World) -> None:
+    sms.app.add_campaign("failing", pending=5)
+    (job,) = sms.queue.add("failing", "shop_north", sms.app.pending_ids("failing"), attempts=1)
+    sms.queue.fail_waiting("provider down")
+    report = sms.sweep()
+    assert report.stuck[0].verdict is Verdict.JOBS_FAILED
+    assert set(covered(sms).values()) == {1}
+    assert job not in sms.queue.live_job_ids()
+
+
+def test_after_max_attempts_without_progress_a_campaign_waits_for_a_person(worlds: Worlds) -> None:
+    world = worlds.make("sms", policy={"cooldown_seconds": 0, "max_attempts": 2})
+    world.app.add_campaign("hopeless", pending=5)
+    for _ in range(2):
+        world.sweep()
+        world.queue.remove(world.queue.live_job_ids())
+    report = world.sweep()
+    assert report.stuck[0].verdict is Verdict.QUARANTINED
+    assert world.queue.live_job_ids() == []
+
+
+def test_a_campaign_just_re_enqueued_gets_time(sms: World) -> None:
+    sms.app.add_campaign("lost", pending=5)
+    sms.sweep()
+    sms.queue.remove(sms.queue.live_job_ids())
+    report = sms.sweep()
+    assert report.stuck[0].verdict is Verdict.COOLDOWN
+    assert sms.queue.live_job_ids() == []
+
+
+def test_an_emptied_redis_trips_the_breaker_until_a_person_confirms(sms: World) -> None:
+    for number in range(3):
+        sms.app.add_campaign(f"waiting_{number}", pending=10)
+        sms.queue.add(f"waiting_{number}", "shop_north", sms.app.pending_ids(f"waiting_{number}"))
+    sms.sweep()
+    sms.queue.clear()
+    report = sms.sweep()
+    assert sms.queue.live_job_ids() == []
+    assert any("does not exist" in line for line in report.trouble)
+    sms.sweep(confirm_breaker=True)
+    assert set(covered(sms).values()) == {1}
+    assert len(covered(sms)) == 30
+
+
+def test_a_lot_to_re_enqueue_trips_the_breaker(sms: World) -> None:
+    for number in range(12):
+        sms.app.add_campaign(f"lost_{number}", pending=2)
+    report = sms.sweep()
+    assert sms.queue.live_job_ids() == []
+    assert any("12 of 12" in line for line in report.trouble)
+    sms.sweep(confirm_breaker=True)
+    assert len(covered(sms)) == 24
+
+
+def test_the_jobs_of_one_sweep_are_shared_between_tenants(worlds: Worlds) -> None:
+    world = worlds.make("sms", policy={"max_jobs_per_sweep": 4})
+    world.app.add_campaign("big", tenant="big", pending=5000, updated_ago=minutes(90))
+    world.app.add_campaign("small", tenant="small", pending=600, updated_ago=minutes(20))
+    world.sweep()
+    tenants = Counter(world.queue.job_data(job)["shopId"] for job in world.queue.live_job_ids())
+    assert tenants == {"big": 2, "small": 2}

@@ -1,0 +1,297 @@
+"""What a sweep changes, and what it leaves alone: rows reloaded after real sweeps."""
+
+from __future__ import annotations
+
+import pytest
+
+from campaign_ops.core.model import Counters, RepairKind, Verdict
+from campaign_ops.core.report import HealthReport
+from campaign_ops.demo.schema import PlatformShape
+from campaign_ops.demo.tables import hours, minutes
+from campaign_ops.platform.profile_file import load_profile
+from tests.conftest import World, Worlds
+
+
+def verdict(report: HealthReport, campaign: str) -> str:
+    return next(item.verdict.value for item in report.stuck if item.target == campaign and item.verdict)
+
+
+def test_a_campaign_in_which_nothing_is_pending_is_completed_with_all_its_reservations(sms: World) -> None:
+    campaign = sms.app.add_campaign("done", succeeded=40, failed=2)
+    sms.app.add_reservation("first", campaign=campaign, amount=30)
+    sms.app.add_reservation("second", campaign=campaign, amount=12)
+    report = sms.sweep()
+    assert sms.app.campaign("done")["status"] == "sent"
+    assert [row["status"] for row in sms.app.reservations("done")] == ["released", "released"]
+    assert all(row["released_at"] is not None for row in sms.app.reservations("done"))
+    assert report.figures()["completed"] == 1
+    journal = sms.rows("SELECT kind, target, amount, parent_id FROM campaign_ops.repair ORDER BY id")
+    assert [(row["kind"], row["target"]) for row in journal] == [
+        ("complete", "done"),
+        ("release", "first"),
+        ("release", "second"),
+    ]
+    assert sum(row["amount"] or 0 for row in journal) == 42
+
+
+def test_a_campaign_in_which_all_failed_becomes_failed(sms: World) -> None:
+    sms.app.add_campaign("hopeless", failed=5)
+    sms.sweep()
+    assert sms.app.campaign("hopeless")["status"] == "failed"
+
+
+def test_on_a_platform_without_a_failed_word_all_failed_is_done(messenger: World) -> None:
+    messenger.app.add_campaign("hopeless", failed=5)
+    messenger.sweep()
+    row = messenger.app.campaign("hopeless")
+    assert (row["status"], row["failed"]) == ("COMPLETED", 5)
+    assert row["completed_at"] is not None
+
+
+def test_one_pending_recipient_keeps_a_campaign_open(sms: World) -> None:
+    sms.app.add_campaign("almost", succeeded=199, pending=1)
+    report = sms.sweep()
+    assert sms.app.campaign("almost")["status"] == "sending"
+    assert verdict(report, "almost") == Verdict.JOBS_LOST
+
+
+def test_accepted_recipients_do_not_block_completion_and_are_never_sent_again(sms: World) -> None:
+    sms.app.add_campaign("accepted", accepted=3, succeeded=2)
+    sms.app.add_campaign("mixed", accepted=3, pending=2)
+    sms.sweep()
+    assert sms.app.campaign("accepted")["status"] == "sent"
+    (job,) = sms.queue.live_job_ids()
+    assert sorted(sms.queue.job_data(job)["recipientIds"]) == sms.app.pending_ids("mixed")
+
+
+def test_a_campaign_without_recipients_is_reported_and_never_failed_by_arithmetic(sms: World) -> None:
+    sms.app.add_campaign("empty")
+    report = sms.sweep()
+    assert sms.app.campaign("empty")["status"] == "sending"
+    assert verdict(report, "empty") == Verdict.EMPTY
+    assert "empty" in {item.target for item in report.for_person}
+
+
+@pytest.mark.parametrize(("policy", "word"), [("complete", "sent"), ("fail", "failed")])
+def test_the_policy_may_end_empty_campaigns(worlds: Worlds, policy: str, word: str) -> None:
+    world = worlds.make("sms", policy={"empty_campaigns": policy})
+    world.app.add_campaign("empty")
+    world.sweep()
+    assert world.app.campaign("empty")["status"] == word
+
+
+def test_an_unknown_recipient_status_blocks_its_campaign_only(sms: World) -> None:
+    sms.app.add_campaign("strange", succeeded=5, words={"bounced": 1})
+    sms.app.add_campaign("plain", succeeded=5)
+    report = sms.sweep()
+    assert sms.app.campaign("strange")["status"] == "sending"
+    assert sms.app.campaign("plain")["status"] == "sent"
+    assert verdict(report, "strange") == Verdict.UNKNOWN_STATUS
+
+
+def test_a_campaign_touched_lately_is_not_looked_at(sms: World) -> None:
+    sms.app.add_campaign("young", succeeded=5, updated_ago=minutes(14))
+    sms.app.add_campaign("old", succeeded=5, updated_ago=minutes(16))
+    sms.sweep()
+    assert sms.app.campaign("young")["status"] == "sending"
+    assert sms.app.campaign("old")["status"] == "sent"
+
+
+def test_a_slow_campaign_is_not_stuck(sms: World) -> None:
+    sms.app.add_campaign("slow", succeeded=10, pending=90, moved_ago=minutes(3))
+    report = sms.sweep()
+    assert verdict(report, "slow") == Verdict.PROGRESSING
+    assert sms.queue.live_job_ids() == []
+
+
+@pytest.mark.parametrize("status", ["cancelled", "paused", "draft", "sent", "failed"])
+def test_only_sending_campaigns_are_touched(sms: World, status: str) -> None:
+    sms.app.add_campaign("other", succeeded=5, status=status)
+    before = sms.app.campaign("other")
+    sms.sweep()
+    assert sms.app.campaign("other") == before
+
+
+@pytest.mark.parametrize("timezone", ["Asia/Manila", "America/New_York"])
+def test_ages_are_right_whatever_the_servers_time_zone(worlds: Worlds, timezone: str) -> None:
+    world = worlds.make("sms", timezone=timezone)
+    world.app.add_campaign("young", succeeded=1, updated_ago=minutes(14))
+    world.app.add_campaign("old", succeeded=1, updated_ago=minutes(16))
+    world.app.add_campaign("paused", status="paused", pending=1)
+    world.app.add_reservation("valid", campaign="paused", expires_in=minutes(30))
+    world.app.add_reservation("expired", campaign="paused", expires_in=minutes(-1))
+    world.sweep()
+    assert world.app.campaign("young")["status"] == "sending"
+    row = world.app.campaign("old")
+    assert row["status"] == "sent"
+    (now,) = world.rows("SELECT now() AS now")
+    assert abs((now["now"] - row["updated_at"]).total_seconds()) < 60
+    assert world.app.reservation("valid")["status"] == "active"
+    assert world.app.reservation("expired")["status"] == "released"
+
+
+@pytest.mark.parametrize("statuses", ["text", "enum"])
+@pytest.mark.parametrize("ids", ["text", "integer", "bigint", "uuid"])
+@pytest.mark.parametrize("timestamps", ["naive", "aware"])
+def test_every_shape_of_platform_is_repaired(worlds: Worlds, statuses: str, ids: str, timestamps: str) -> None:
+    shape = PlatformShape(ids=ids, statuses=statuses, timestamps=timestamps)  # type: ignore[arg-type]
+    world = worlds.make("sms", shape=shape)
+    world.app.add_campaign("done", succeeded=3)
+    world.app.add_reservation("hold", campaign="done")
+    world.app.add_campaign("lost", pending=7)
+    world.sweep()
+    assert world.app.campaign("done")["status"] == "sent"
+    assert world.app.reservation("hold")["status"] == "released"
+    (job,) = world.queue.live_job_ids()
+    data = world.queue.job_data(job)
+    assert [str(one) for one in data["recipientIds"]] == world.app.pending_ids("lost")
+    assert isinstance(data["recipientIds"][0], int if shape.numeric_ids else str)
+    assert isinstance(data["campaignId"], int if shape.numeric_ids else str)
+
+
+def test_names_that_need_quoting_and_hostile_values_stay_values(worlds: Worlds) -> None:
+    world = worlds.make("sms")
+    evil = "'; DROP TABLE \"Campaign\"; --"
+    world.app.add_campaign("evil", name=f"{evil} %s %(x)s | <b>", tenant=evil, succeeded=2)
+    world.app.add_reservation("hold", campaign="evil", tenant=evil)
+    world.app.add_campaign("evil_lost", tenant=evil, pending=2)
+    world.sweep()
+    assert world.app.campaign("evil")["status"] == "sent"
+    assert world.app.reservation("hold")["tenant"] == evil
+    (job,) = world.queue.live_job_ids()
+    assert world.queue.job_data(job)["shopId"] == evil
+
+
+def test_snake_case_tables_in_another_schema_with_reserved_names(worlds: Worlds) -> None:
+    base = load_profile("sms").model_dump(by_alias=True)
+    base["schema"] = "app data"
+    base["campaign"] |= {"table": "order", "status": "select", "updated_at": 'od"d %s col', "tenant": "user"}
+    base["recipient"] |= {"table": "campaign_recipients", "campaign_id": "campaign_id", "provider_id": "provider id"}
+    base["reservation"] |= {"table": "credit:holds", "released_at": "released_at"}
+    world = worlds.make(type(load_profile("sms")).model_validate(base), shape=PlatformShape(statuses="enum"))
+    world.app.add_campaign("done", succeeded=3)
+    world.app.add_reservation("hold", campaign="done")
+    world.app.add_campaign("lost", pending=3)
+    world.sweep()
+    assert world.app.campaign("done")["status"] == "sent"
+    assert world.app.reservation("hold")["status"] == "released"
+    assert len(world.queue.live_job_ids()) == 1
+
+
+def test_counters_behind_the_rows_are_raised_and_those_ahead_are_kept(messenger: World) -> None:
+    app = messenger.app
+    app.add_campaign("behind", succeeded=48, failed=2, counters=Counters(50, 30, 0))
+    app.add_campaign("ahead", succeeded=40, counters=Counters(50, 45, 5))
+    app.add_campaign("stalled", succeeded=10, counters=Counters(50, 4, 0))
+    report = messenger.sweep()
+    behind, ahead, stalled = (app.campaign(one) for one in ("behind", "ahead", "stalled"))
+    assert (behind["status"], behind["succeeded"], behind["failed"]) == ("COMPLETED", 48, 2)
+    assert (ahead["status"], ahead["succeeded"], ahead["failed"]) == ("COMPLETED", 45, 5)
+    assert (stalled["status"], stalled["succeeded"]) == ("SENDING", 10)
+    assert verdict(report, "stalled") == Verdict.STALLED
+    kinds = messenger.rows("SELECT kind, target FROM campaign_ops.repair WHERE kind = 'recount'")
+    assert [row["target"] for row in kinds] == ["stalled"]
+
+
+def test_a_recount_does_not_make_a_campaign_look_touched(messenger: World) -> None:
+    messenger.app.add_campaign("stalled", succeeded=10, counters=Counters(50, 4, 0))
+    before = messenger.app.campaign("stalled")["updated_at"]
+    messenger.sweep()
+    assert messenger.app.campaign("stalled")["updated_at"] == before
+    assert messenger.sweep().figures()["recounted"] == 0
+
+
+def test_messages_still_without_a_row_keep_a_campaign_open(messenger: World) -> None:
+    messenger.app.add_campaign("half", succeeded=25, counters=Counters(50, 25, 0))
+    messenger.app.add_campaign("empty", counters=Counters(0, 0, 0))
+    report = messenger.sweep()
+    assert messenger.app.campaign("half")["status"] == "SENDING"
+    assert verdict(report, "empty") == Verdict.EMPTY
+
+
+def test_a_second_sweep_finds_nothing_to_do(sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=3)
+    sms.app.add_reservation("hold", campaign="done")
+    sms.app.add_campaign("lost", pending=600)
+    sms.sweep()
+    rows, jobs = sms.app.fingerprint(), sms.queue.live_job_ids()
+    second = sms.sweep()
+    assert sms.app.fingerprint() == rows
+    assert sms.queue.live_job_ids() == jobs
+    assert {line.done for line in second.repairs} == {0}
+
+
+def test_credits_are_released_held_and_reported_by_the_rule(sms: World) -> None:
+    app = sms.app
+    app.add_campaign("over", status="cancelled")
+    app.add_campaign("paused", status="paused")
+    app.add_campaign("sending", pending=1, updated_ago=minutes(1))
+    app.add_reservation("of_over", campaign="over")
+    app.add_reservation("of_paused", campaign="paused")
+    app.add_reservation("expired_of_paused", campaign="paused", expires_in=minutes(-5))
+    app.add_reservation("old_of_paused", campaign="paused", created_ago=hours(49))
+    app.add_reservation("of_sending", campaign="sending", expires_in=hours(1))
+    app.add_reservation("expired_of_sending", campaign="sending", expires_in=minutes(-5))
+    app.add_reservation("old_of_sending", campaign="sending", created_ago=hours(49))
+    report = sms.sweep()
+    held = {row["id"] for row in sms.rows('SELECT id FROM "CreditReservation" WHERE status = \'active\'')}
+    assert held == {"of_paused", "of_sending", "expired_of_sending", "old_of_sending"}
+    assert {"expired_of_sending", "old_of_sending"} <= {item.target for item in report.for_person}
+    (totals,) = sms.rows("SELECT sum(amount) AS freed FROM campaign_ops.repair WHERE kind = 'release'")
+    assert totals["freed"] == 300
+
+
+def test_a_reservation_of_a_campaign_in_an_unknown_status_is_left_to_a_person(sms: World) -> None:
+    sms.app.add_campaign("odd", status="archived")
+    sms.app.add_reservation("hold", campaign="odd", created_ago=hours(100))
+    report = sms.sweep()
+    assert sms.app.reservation("hold")["status"] == "active"
+    assert "hold" in {item.target for item in report.for_person}
+
+
+def test_a_trigger_that_refuses_one_campaign_does_not_stop_the_others(sms: World, caplog: pytest.LogCaptureFixture) -> None:
+    import sqlalchemy as sa
+
+    for label in ("good_1", "bad", "good_2"):
+        sms.app.add_campaign(label, succeeded=2)
+        sms.app.add_reservation(f"hold_{label}", campaign=label)
+    with sms.app.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                " IF NEW.id = 'bad' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$"
+            )
+        )
+        connection.execute(
+            sa.text('CREATE TRIGGER refuse BEFORE UPDATE ON "Campaign" FOR EACH ROW EXECUTE FUNCTION refuse()')
+        )
+    report = sms.sweep()
+    assert [sms.app.campaign(one)["status"] for one in ("good_1", "bad", "good_2")] == ["sent", "sending", "sent"]
+    assert sms.app.reservation("hold_bad")["status"] == "active"
+    assert any("bad" in line and "not this one" in line for line in report.trouble)
+    assert report.figures()["completed"] == 2
+    assert "bad" in caplog.text
+
+
+def test_the_breaker_holds_completions_back_until_a_person_confirms(sms: World) -> None:
+    for number in range(12):
+        sms.app.add_campaign(f"done_{number}", succeeded=1)
+    report = sms.sweep()
+    assert len(sms.app.campaigns("sending")) == 12
+    assert any("held back" in line and "12 of 12" in line for line in report.trouble)
+    sms.sweep()
+    assert len(sms.app.campaigns("sending")) == 12
+    sms.sweep(confirm_breaker=True)
+    assert len(sms.app.campaigns("sent")) == 12
+
+
+def test_a_campaign_with_200_000_recipients_is_tallied_and_put_back_in_batches(worlds: Worlds) -> None:
+    world = worlds.make("sms")
+    world.app.add_campaign("huge", succeeded=50_000, pending=150_000)
+    report = world.sweep()
+    jobs = world.queue.live_job_ids()
+    assert len(jobs) == 300
+    recipients = [one for job in jobs for one in world.queue.job_data(job)["recipientIds"]]
+    assert len(recipients) == len(set(recipients)) == 150_000
+    (line,) = [one for one in report.repairs if one.kind is RepairKind.REENQUEUE]
+    assert "300 jobs, 150000 recipients" in line.detail

@@ -1,0 +1,412 @@
+"""Why a campaign is stuck and what follows: a sentence for each rule, each boundary and the order of precedence."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import pairwise
+
+import pytest
+
+from campaign_ops.core.model import Action, Counters, Outcome, Tally, Verdict
+from campaign_ops.core.policy import EmptyPolicy
+from campaign_ops.core.verdicts import decide
+from tests.evidence import NOW, POLICY, SECOND, Look, ago, covered_by, messenger, sms
+
+A_MINUTE_AGO = ago(minutes=1)
+STUCK_AFTER = POLICY.stuck_after
+
+
+# -- unknown_status -------------------------------------------------------------------------------------------------
+
+
+def test_a_status_that_the_profile_does_not_know_blocks_its_campaign_and_names_the_word() -> None:
+    decision = sms(3, succeeded=5, unknown={"bounced": 2}).decide()
+    assert (decision.verdict, decision.action) == (Verdict.UNKNOWN_STATUS, Action.REPORT)
+    assert decision.needs_person
+    assert "'bounced' (2)" in decision.reason
+
+
+def test_one_unknown_recipient_keeps_an_otherwise_finished_campaign_open() -> None:
+    assert sms(succeeded=999, unknown={"bounced": 1}).decide().action is Action.REPORT
+
+
+def test_an_unknown_word_keeps_a_campaign_open_whose_counters_account_for_everyone() -> None:
+    look = messenger(10, sent=10, rows=Tally(succeeded=9, unknown={"ARCHIVED": 1}))
+    assert look.decide().verdict is Verdict.UNKNOWN_STATUS
+
+
+# -- empty ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "action", "outcome", "person"),
+    [
+        (EmptyPolicy.REPORT, Action.REPORT, None, True),
+        (EmptyPolicy.COMPLETE, Action.COMPLETE, Outcome.DONE, False),
+        (EmptyPolicy.FAIL, Action.COMPLETE, Outcome.FAILED, False),
+    ],
+)
+@pytest.mark.parametrize("look", [sms(), messenger(0)], ids=["sms", "messenger"])
+def test_an_empty_campaign_ends_as_the_policy_says(
+    look: Look, policy: EmptyPolicy, action: Action, outcome: Outcome | None, person: bool
+) -> None:
+    decision = look.with_policy(empty_campaigns=policy).decide()
+    assert decision.verdict is Verdict.EMPTY
+    assert (decision.action, decision.outcome, decision.needs_person) == (action, outcome, person)
+
+
+def test_an_empty_campaign_is_reported_unless_a_person_chose_otherwise() -> None:
+    """The application's own job made zero recipients ``failed``: none succeeded, so all failed."""
+    decision = sms().decide()
+    assert (decision.action, decision.outcome) == (Action.REPORT, None)
+
+
+def test_a_campaign_that_has_not_sent_its_first_message_is_not_empty() -> None:
+    """Rows appear when sent: no row yet says nothing about how many recipients there are."""
+    assert messenger(50).decide().verdict is Verdict.STALLED
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="where every recipient has a row, counters are not asked, so vanished rows make a sent campaign empty",
+)
+def test_a_campaign_whose_rows_vanished_with_their_contacts_is_not_empty() -> None:
+    decision = sms(counters=Counters(5, 5, 0)).with_policy(empty_campaigns=EmptyPolicy.FAIL).decide()
+    assert (decision.verdict, decision.outcome) == (Verdict.FINISHED, Outcome.DONE)
+
+
+# -- finished -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("look", "outcome"),
+    [
+        (sms(succeeded=10), Outcome.DONE),
+        (sms(succeeded=1, failed=9), Outcome.DONE),
+        (sms(failed=10), Outcome.FAILED),
+        (sms(accepted=1, failed=9), Outcome.DONE),
+        (sms(accepted=10), Outcome.DONE),
+        (messenger(10, sent=10), Outcome.DONE),
+        (messenger(10, sent=1, failed=9), Outcome.DONE),
+        (messenger(10, failed=10), Outcome.FAILED),
+        (messenger(10, rows=Tally(succeeded=10)), Outcome.DONE),
+        (messenger(10, rows=Tally(failed=10)), Outcome.FAILED),
+        (messenger(10, sent=2, failed=8, rows=Tally(failed=8)), Outcome.DONE),
+    ],
+)
+def test_a_campaign_is_finished_when_nothing_is_pending_and_failed_only_when_all_failed(
+    look: Look, outcome: Outcome
+) -> None:
+    decision = look.decide()
+    assert (decision.verdict, decision.action) == (Verdict.FINISHED, Action.COMPLETE)
+    assert decision.outcome is outcome
+
+
+def test_what_the_provider_has_accepted_does_not_block_completion_and_is_said() -> None:
+    decision = sms(accepted=3, succeeded=7).decide()
+    assert decision.action is Action.COMPLETE
+    assert "3 accepted" in decision.reason
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        sms(1, succeeded=999_999),
+        messenger(10, sent=9),
+        messenger(10, sent=5, failed=4),
+        messenger(10, rows=Tally(succeeded=9)),
+        messenger(10, sent=9, rows=Tally(succeeded=9)),
+        messenger(10, sent=10, rows=Tally(pending=1, succeeded=9)),
+        messenger(10, rows=Tally(pending=1, succeeded=9)),
+    ],
+)
+def test_a_campaign_with_one_recipient_open_is_not_finished(look: Look) -> None:
+    assert look.decide().action is not Action.COMPLETE
+
+
+def test_counters_behind_the_rows_are_raised_on_completion_and_the_drift_is_said() -> None:
+    decision = messenger(10, sent=6, failed=1, rows=Tally(succeeded=7, accepted=1, failed=2)).decide()
+    assert decision.verdict is Verdict.FINISHED
+    assert decision.recount == Counters(10, succeeded=8, failed=2)
+    assert "sent counter 6, rows 8" in decision.reason
+    assert "failed counter 1, rows 2" in decision.reason
+
+
+def test_counters_ahead_of_the_rows_are_never_lowered_and_the_drift_is_said() -> None:
+    decision = messenger(10, sent=9, failed=1, rows=Tally(succeeded=4)).decide()
+    assert decision.verdict is Verdict.FINISHED
+    assert decision.recount is None
+    assert "sent counter 9, rows 4" in decision.reason
+
+
+def test_one_counter_ahead_and_one_behind_are_judged_apart() -> None:
+    decision = messenger(10, sent=9, failed=0, rows=Tally(succeeded=4, failed=1)).decide()
+    assert decision.recount == Counters(10, succeeded=9, failed=1)
+
+
+def test_more_rows_than_the_total_promised_still_end() -> None:
+    assert messenger(5, sent=5, rows=Tally(succeeded=8)).decide().verdict is Verdict.FINISHED
+
+
+# -- progressing ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("moved", "verdict"),
+    [
+        (NOW, Verdict.PROGRESSING),
+        (NOW - STUCK_AFTER + SECOND, Verdict.PROGRESSING),
+        (NOW - STUCK_AFTER, Verdict.PROGRESSING),
+        (NOW - STUCK_AFTER - SECOND, Verdict.JOBS_LOST),
+        (None, Verdict.JOBS_LOST),
+        (NOW + SECOND, Verdict.PROGRESSING),
+    ],
+)
+def test_a_campaign_progresses_when_a_recipient_moved_within_stuck_after(
+    moved: datetime | None, verdict: Verdict
+) -> None:
+    """Stuck is untouched for *longer* than ``stuck_after``, so exactly that long ago is still within."""
+    assert sms(5, succeeded=5, moved=moved).decide().verdict is verdict
+
+
+def test_nothing_at_all_is_done_about_a_campaign_that_progresses() -> None:
+    """A counter raised under a sender's hands is counted twice when the sender adds its own share."""
+    look = messenger(10, sent=2, rows=Tally(succeeded=5, last_activity=A_MINUTE_AGO))
+    decision = look.decide()
+    assert (decision.verdict, decision.action) == (Verdict.PROGRESSING, Action.NONE)
+    assert decision.recount is None
+    assert not decision.needs_person
+
+
+def test_fewer_pending_than_at_the_sweep_before_is_progress_without_any_timestamp() -> None:
+    look = sms(5, succeeded=5).with_(pending_before=6, observed_before_at=ago(minutes=10))
+    assert look.decide().verdict is Verdict.PROGRESSING
+
+
+@pytest.mark.parametrize("pending_before", [5, 4])
+def test_as_many_or_more_pending_than_before_is_no_progress(pending_before: int) -> None:
+    look = sms(5, succeeded=5).with_(pending_before=pending_before, observed_before_at=ago(minutes=10))
+    assert look.decide().verdict is Verdict.JOBS_LOST
+
+
+def test_fewer_unsent_than_at_the_sweep_before_is_progress_where_rows_appear_when_sent() -> None:
+    look = messenger(10, sent=6).with_(pending_before=7, observed_before_at=ago(minutes=10))
+    assert look.decide().verdict is Verdict.PROGRESSING
+
+
+# -- the queue ------------------------------------------------------------------------------------------------------
+
+
+def test_a_queue_that_could_not_be_read_whole_is_never_an_empty_one() -> None:
+    decision = sms(5).with_queue(problem="Redis is loading").decide()
+    assert (decision.verdict, decision.action) == (Verdict.QUEUE_UNREADABLE, Action.REPORT)
+    assert "Redis is loading" in decision.reason
+
+
+def test_a_queue_that_was_not_asked_about_this_campaign_is_not_an_empty_one() -> None:
+    decision = sms(5).with_(coverage=None).decide()
+    assert (decision.verdict, decision.action) == (Verdict.QUEUE_UNREADABLE, Action.REPORT)
+
+
+def test_a_paused_queue_holds_everything_back() -> None:
+    decision = sms(5).with_queue(paused=True).decide()
+    assert (decision.verdict, decision.action) == (Verdict.QUEUE_PAUSED, Action.REPORT)
+
+
+def test_live_jobs_and_nobody_to_take_them_is_reported() -> None:
+    decision = sms(5, coverage=covered_by(5, in_jobs=5)).with_queue(workers=0).decide()
+    assert (decision.verdict, decision.action) == (Verdict.NO_WORKERS, Action.REPORT)
+    assert decision.needs_person
+
+
+def test_missing_batches_are_re_enqueued_even_without_workers() -> None:
+    decision = sms(5, coverage=covered_by(5, in_jobs=2)).with_queue(workers=0).decide()
+    assert (decision.verdict, decision.action) == (Verdict.NO_WORKERS, Action.REENQUEUE)
+    assert decision.needs_person
+
+
+@pytest.mark.parametrize(
+    "attempts",
+    [{"total": 1, "without_progress": 1, "last_at": A_MINUTE_AGO}, {"total": 3, "without_progress": 3}],
+    ids=["cooldown", "quarantined"],
+)
+def test_without_workers_cooldown_and_quarantine_still_hold_missing_batches_back(attempts: dict[str, object]) -> None:
+    look = sms(5, coverage=covered_by(5, in_jobs=2)).with_queue(workers=0).with_attempts(**attempts)
+    decision = look.decide()
+    assert (decision.verdict, decision.action) == (Verdict.NO_WORKERS, Action.REPORT)
+
+
+def test_a_server_that_does_not_tell_its_workers_is_not_one_without_workers() -> None:
+    look = sms(5, coverage=covered_by(5, in_jobs=5)).with_queue(workers=None)
+    assert look.decide().verdict is Verdict.BACKLOG
+
+
+def test_without_live_jobs_nobody_waits_for_workers() -> None:
+    assert sms(5).with_queue(workers=0).decide().verdict is Verdict.JOBS_LOST
+
+
+def test_a_campaign_whose_every_pending_recipient_is_covered_waits_its_turn() -> None:
+    decision = sms(5, succeeded=5, coverage=covered_by(5, in_jobs=5)).decide()
+    assert (decision.verdict, decision.action, decision.needs_person) == (Verdict.BACKLOG, Action.NONE, False)
+
+
+def test_one_live_batch_does_not_hide_nine_lost_ones() -> None:
+    decision = sms(100, coverage=covered_by(100, in_jobs=10)).decide()
+    assert (decision.verdict, decision.action) == (Verdict.JOBS_LOST, Action.REENQUEUE)
+    assert "90 in none" in decision.reason
+
+
+def test_a_recipient_sent_between_two_readings_does_not_make_a_backlog_ambiguous() -> None:
+    """Recipients are counted first and compared with the queue a moment later: then one is pending no more."""
+    look = sms(10, coverage=covered_by(9, in_jobs=9))
+    assert look.decide().verdict is Verdict.BACKLOG
+
+
+@pytest.mark.xfail(
+    strict=True, reason="recipients without a row stand in no tally of the queue, and 0 of 0 covered counts as backlog"
+)
+def test_recipients_without_a_row_and_without_a_job_are_not_called_a_backlog() -> None:
+    look = sms(counters=Counters(10, 4, 0), succeeded=4).with_(rows_when_sent=True)
+    decision = look.decide()
+    assert decision.verdict is not Verdict.BACKLOG
+    assert decision.needs_person
+
+
+# -- attempts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("last_at", "verdict"),
+    [
+        (NOW, Verdict.COOLDOWN),
+        (NOW - POLICY.cooldown + SECOND, Verdict.COOLDOWN),
+        (NOW - POLICY.cooldown, Verdict.JOBS_LOST),
+    ],
+)
+def test_a_campaign_cools_down_for_less_than_the_cooldown(last_at: datetime, verdict: Verdict) -> None:
+    decision = sms(5).with_attempts(total=1, without_progress=1, last_at=last_at).decide()
+    assert decision.verdict is verdict
+    assert decision.action is (Action.NONE if verdict is Verdict.COOLDOWN else Action.REENQUEUE)
+
+
+@pytest.mark.parametrize(("without_progress", "verdict"), [(2, Verdict.JOBS_LOST), (3, Verdict.QUARANTINED)])
+def test_a_campaign_is_given_up_after_max_attempts_without_progress(without_progress: int, verdict: Verdict) -> None:
+    look = sms(5).with_attempts(
+        total=7, without_progress=without_progress, last_at=ago(hours=1), pending_at_last=5
+    )
+    decision = look.decide()
+    assert decision.verdict is verdict
+    assert decision.needs_person is (verdict is Verdict.QUARANTINED)
+
+
+@pytest.mark.parametrize(
+    ("pending_at_last", "verdict"), [(6, Verdict.JOBS_LOST), (5, Verdict.QUARANTINED), (4, Verdict.QUARANTINED)]
+)
+def test_progress_since_the_last_attempt_lifts_the_quarantine(pending_at_last: int, verdict: Verdict) -> None:
+    look = sms(5).with_attempts(
+        total=3, without_progress=3, last_at=ago(hours=1), pending_at_last=pending_at_last
+    )
+    assert look.decide().verdict is verdict
+
+
+# -- jobs_failed, jobs_lost, ambiguous, stalled ---------------------------------------------------------------------
+
+
+def test_missing_recipients_whose_jobs_ran_out_of_attempts_are_re_enqueued() -> None:
+    decision = sms(5, coverage=covered_by(5, failed_jobs=2)).decide()
+    assert (decision.verdict, decision.action) == (Verdict.JOBS_FAILED, Action.REENQUEUE)
+
+
+def test_missing_recipients_without_a_job_anywhere_are_re_enqueued() -> None:
+    decision = sms(5).decide()
+    assert (decision.verdict, decision.action) == (Verdict.JOBS_LOST, Action.REENQUEUE)
+    assert not decision.needs_person
+
+
+@pytest.mark.parametrize("in_jobs", [0, 3])
+def test_what_the_provider_may_already_have_is_never_sent_again_by_itself(in_jobs: int) -> None:
+    decision = sms(5, coverage=covered_by(5, in_jobs=in_jobs, marked=5 - in_jobs)).decide()
+    assert (decision.verdict, decision.action) == (Verdict.AMBIGUOUS, Action.REPORT)
+    assert decision.needs_person
+
+
+def test_marked_recipients_do_not_keep_the_missing_from_being_re_enqueued() -> None:
+    decision = sms(5, coverage=covered_by(5, marked=2)).decide()
+    assert (decision.verdict, decision.action) == (Verdict.JOBS_LOST, Action.REENQUEUE)
+    assert decision.needs_person, "a person still chooses about the marked ones"
+
+
+def test_a_platform_without_a_queue_has_nothing_to_put_its_pending_into() -> None:
+    decision = messenger(50, sent=20, rows=Tally(succeeded=20)).decide()
+    assert (decision.verdict, decision.action) == (Verdict.STALLED, Action.REPORT)
+    assert decision.needs_person
+
+
+# -- precedence and holds -------------------------------------------------------------------------------------------
+
+UNDER_SUSPICION = {"total": 3, "without_progress": 3, "last_at": A_MINUTE_AGO}
+IN_ORDER: list[tuple[Verdict, Look]] = [
+    (
+        Verdict.UNKNOWN_STATUS,
+        sms(unknown={"odd": 1}, moved=NOW).with_queue(problem="away", paused=True).with_attempts(**UNDER_SUSPICION),
+    ),
+    (Verdict.EMPTY, sms(moved=NOW).with_queue(problem="away", paused=True)),
+    (
+        Verdict.FINISHED,
+        sms(succeeded=1, moved=NOW).with_queue(problem="away", paused=True).with_attempts(**UNDER_SUSPICION),
+    ),
+    (
+        Verdict.PROGRESSING,
+        sms(5, moved=NOW).with_queue(problem="away", paused=True).with_attempts(**UNDER_SUSPICION),
+    ),
+    (Verdict.QUEUE_UNREADABLE, sms(5).with_queue(problem="away", paused=True, workers=0)),
+    (Verdict.QUEUE_PAUSED, sms(5, coverage=covered_by(5, in_jobs=5)).with_queue(paused=True, workers=0)),
+    (
+        Verdict.NO_WORKERS,
+        sms(5, coverage=covered_by(5, in_jobs=5)).with_queue(workers=0).with_attempts(**UNDER_SUSPICION),
+    ),
+    (Verdict.BACKLOG, sms(5, coverage=covered_by(5, in_jobs=5, failed_jobs=1)).with_attempts(**UNDER_SUSPICION)),
+    (Verdict.COOLDOWN, sms(5, coverage=covered_by(5, marked=1, failed_jobs=1)).with_attempts(**UNDER_SUSPICION)),
+    (
+        Verdict.QUARANTINED,
+        sms(5, coverage=covered_by(5, marked=1, failed_jobs=1)).with_attempts(total=3, without_progress=3),
+    ),
+    (Verdict.JOBS_FAILED, sms(5, coverage=covered_by(5, marked=1, failed_jobs=1))),
+    (Verdict.JOBS_LOST, sms(5, coverage=covered_by(5, marked=1))),
+    (Verdict.AMBIGUOUS, sms(5, coverage=covered_by(5, marked=5, failed_jobs=1))),
+]
+
+
+@pytest.mark.parametrize(("verdict", "look"), IN_ORDER, ids=[verdict.value for verdict, _ in IN_ORDER])
+def test_the_first_verdict_that_fits_wins_over_all_that_would_fit_later(verdict: Verdict, look: Look) -> None:
+    assert look.decide().verdict is verdict
+
+
+def test_the_cases_above_stand_in_the_order_of_judgement() -> None:
+    order = list(Verdict)
+    assert all(order.index(one) < order.index(next_) for (one, _), (next_, _) in pairwise(IN_ORDER))
+
+
+HELD = {"held_by": "dana", "held_reason": "undid repair 7"}
+
+
+@pytest.mark.parametrize(
+    "look",
+    [sms(succeeded=3), sms(5), sms(5, coverage=covered_by(5, failed_jobs=1)), messenger(10, sent=10), messenger(10)],
+)
+def test_a_campaign_that_a_person_holds_is_only_reported_and_says_who_holds_it(look: Look) -> None:
+    decision = look.with_attempts(**HELD).decide()
+    assert (decision.action, decision.recount, decision.needs_person) == (Action.REPORT, None, True)
+    assert "held by dana: undid repair 7" in decision.reason
+    assert decision.verdict is look.decide().verdict
+
+
+def test_a_hold_wins_over_a_policy_that_completes_empty_campaigns() -> None:
+    look = sms().with_attempts(**HELD).with_policy(empty_campaigns=EmptyPolicy.COMPLETE)
+    assert look.decide().action is Action.REPORT
+
+
+def test_the_same_evidence_gives_the_same_verdict_every_time() -> None:
+    look = sms(5, coverage=covered_by(5, in_jobs=2))
+    first = decide(look.evidence, look.queue, look.policy, NOW)
+    assert all(decide(look.evidence, look.queue, look.policy, NOW) == first for _ in range(3))
