@@ -140,8 +140,17 @@ def test_counters_ahead_of_the_rows_are_never_lowered_and_the_drift_is_said() ->
 
 
 def test_one_counter_ahead_and_one_behind_are_judged_apart() -> None:
-    decision = messenger(10, sent=9, failed=0, rows=Tally(succeeded=4, failed=1)).decide()
-    assert decision.recount == Counters(10, succeeded=9, failed=1)
+    decision = messenger(10, sent=9, failed=1, rows=Tally(succeeded=4, failed=2)).decide()
+    assert decision.recount == Counters(10, succeeded=9, failed=2)
+
+
+def test_rows_and_counters_are_not_added_up_to_call_a_campaign_finished() -> None:
+    """Four failed at first and were counted; six were sent since, some of them on another try. Three are open."""
+    look = messenger(10, sent=3, failed=4, rows=Tally(succeeded=6, failed=1))
+    decision = look.decide()
+    assert decision.verdict is Verdict.STALLED
+    assert "3 pending" in decision.reason
+    assert decision.recount is None, "raised to 6 sent and 4 failed, the next sweep would call it finished"
 
 
 def test_more_rows_than_the_total_promised_still_end() -> None:

@@ -149,11 +149,11 @@ def campaign_item(evidence: Evidence, decision: Decision, now: datetime) -> Plan
 
 
 def _drained_per_hour(evidence: Evidence, now: datetime) -> float | None:
-    """Pending recipients that went away per hour since an earlier sweep looked; None without an earlier look."""
+    """Unsent recipients that went away per hour since an earlier sweep looked; None without an earlier look."""
     if evidence.pending_before is None or evidence.observed_before_at is None:
         return None
     hours = age(evidence.observed_before_at, now).total_seconds() / 3600
-    return max(evidence.pending_before - evidence.tally.pending, 0) / hours if hours > 0 else None
+    return max(evidence.pending_before - unsent(evidence), 0) / hours if hours > 0 else None
 
 
 def _recount_item(evidence: Evidence, decision: Decision) -> PlanItem:

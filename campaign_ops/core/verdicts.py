@@ -5,6 +5,7 @@ The checks stand in the order of judgement. The first that fits wins.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from campaign_ops.core.model import Action, Counters, Coverage, Decision, Evidence, Outcome, QueueState, Verdict, age
@@ -61,6 +62,19 @@ def raised_counters(evidence: Evidence) -> Counters | None:
     return None if raised == counters else raised
 
 
+def _recount_of_open(evidence: Evidence) -> Counters | None:
+    """The counters raised while recipients are unsent; None if that made them claim more than rows or counters do.
+
+    One counter ahead and one behind may count the same recipient twice (it failed, and was sent on another try): raised,
+    they would call the campaign finished at the next sweep.
+    """
+    raised = raised_counters(evidence)
+    if raised is None:
+        return None
+    claimed = replace(evidence, campaign=replace(evidence.campaign, counters=raised))
+    return raised if unsent(claimed) == unsent(evidence) else None
+
+
 def drift(evidence: Evidence) -> str:
     """In words, how the counters differ from the rows; empty when they agree or there are none."""
     counters, tally = evidence.campaign.counters, evidence.tally
@@ -80,11 +94,11 @@ def _judge_recipients(evidence: Evidence, policy: Policy, now: datetime) -> Deci
         return _empty(policy)
     if unsent(evidence) == 0:
         return _finished(evidence)
-    recount = raised_counters(evidence)
     moved = _moved_at(evidence)
-    if moved is not None and age(moved, now) < policy.stuck_after:
+    if moved is not None and age(moved, now) <= policy.stuck_after:
+        # No recount either: a counter raised under a sender's hands is counted twice when it adds its own share.
         reason = f"a recipient moved {_ago(age(moved, now))} ago, {_share(evidence)}: slow, not stuck"
-        return Decision(Verdict.PROGRESSING, reason, Action.NONE, recount=recount)
+        return Decision(Verdict.PROGRESSING, reason, Action.NONE)
     return None
 
 
@@ -116,8 +130,8 @@ def _finished(evidence: Evidence) -> Decision:
 
 def _judge_queue(evidence: Evidence, queue: QueueState | None, policy: Policy, now: datetime) -> Decision:
     pending = unsent(evidence)
-    recount = raised_counters(evidence)
     if queue is None:
+        recount = _recount_of_open(evidence)
         reason = f"{pending} pending and nothing moves; this platform has no queue to put them back into"
         return Decision(Verdict.STALLED, reason, Action.REPORT, recount=recount, needs_person=True)
     coverage = evidence.coverage
@@ -142,7 +156,7 @@ def _judge_coverage(
         reason = f"{shares}; no worker is connected to queue {queue.name}"
         act = Action.REENQUEUE if coverage.missing and not held_back else Action.REPORT
         return Decision(Verdict.NO_WORKERS, reason, act, needs_person=True)
-    if coverage.covered == pending:
+    if not coverage.missing and not coverage.marked:  # not by number: one may have been sent between the two readings
         return Decision(Verdict.BACKLOG, f"{shares}; waiting its turn, {queue.depth} jobs deep", Action.NONE)
     if held_back is not None:
         return Decision(held_back, f"{shares}; {_held_back_reason(held_back, evidence, now)}", *_held_action(held_back))
@@ -186,8 +200,8 @@ def _held_action(verdict: Verdict) -> tuple[Action, None, None, bool]:
 
 
 def _moved_at(evidence: Evidence) -> datetime | None:
-    """When a recipient last moved: by its own timestamps, or by the pending count having fallen since we looked."""
-    fell = evidence.pending_before is not None and evidence.tally.pending < evidence.pending_before
+    """When a recipient last moved: by its own timestamps, or by fewer being unsent than when we looked before."""
+    fell = evidence.pending_before is not None and unsent(evidence) < evidence.pending_before
     moments = [evidence.tally.last_activity, evidence.observed_before_at if fell else None]
     return max((moment for moment in moments if moment is not None), default=None)
 

@@ -111,11 +111,12 @@ class ShopOperation(_Operation):
         self.queue = platform.queue()
         self.staff: list[WorkerProcess] = []
         self._log_dir = log_dir
-        self._hired = itertools.count(1)
+        self._hired = itertools.count(len(platform.workers) + 1)
 
     def hire_missing(self) -> str | None:
         """Start workers in the place of those that died."""
-        self.staff = [worker for worker in self.staff if worker.pid is not None]
+        for workers in (self.staff, self.platform.workers):
+            workers[:] = [worker for worker in workers if worker.pid is not None]
         hired = []
         while len(self.staff) < self.options.workers:
             options = replace(self.options.worker, name=f"worker-{next(self._hired)}")

@@ -115,9 +115,10 @@ class EmbeddedPostgres:
         Returns:
             Its URL for psycopg 3.
         """
-        statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
-        if template is not None:
-            statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        # Without fsync the checkpoints of FILE_COPY are free, and it takes half the time of writing all to the log.
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
+            sql.Identifier(name), sql.Identifier(template or "template1")
+        )
         self._administer(statement, f"database {name!r} could not be created")
         return self.url(name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -16,6 +17,8 @@ from campaign_ops.demo.processes import ChildProcess
 from campaign_ops.demo.schema import PRISMA, PlatformShape
 from campaign_ops.demo.worker import WorkerOptions
 from campaign_ops.platform.profile import Profile
+
+_SOURCES = str(Path(__file__).resolve().parents[2])
 
 
 class WorkerProcess:
@@ -56,7 +59,8 @@ class WorkerProcess:
             f"worker {options.name}",
             command,
             log_path=log_dir / f"{options.name}.log",
-            environment={"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+            # It runs in another directory, and must find this very package.
+            environment={"PYTHONPATH": os.pathsep.join(filter(None, [_SOURCES, os.environ.get("PYTHONPATH")]))},
         )
 
     @property
@@ -77,16 +81,19 @@ class WorkerProcess:
         """
         self._child.start()
         deadline = time.monotonic() + wait_seconds
-        while wait_seconds > 0 and not self._connected():
-            if time.monotonic() > deadline or self.pid is None:
-                words = self._child.last_words()
-                self._child.stop()
-                raise QueueUnavailable(
-                    f"worker {self.name} did not start: {words}",
-                    where=str(self._child.log_path),
-                    mend="see the log there",
-                )
-            time.sleep(0.05)
+        try:
+            while wait_seconds > 0 and not self._connected():
+                if time.monotonic() > deadline or self.pid is None:
+                    words = self._child.last_words()
+                    self._child.stop()
+                    raise QueueUnavailable(
+                        f"worker {self.name} did not start: {words}",
+                        where=str(self._child.log_path),
+                        mend="see the log there",
+                    )
+                time.sleep(0.05)
+        finally:
+            self._queue.close()
 
     def stop(self) -> None:
         """End it after the recipient in hand."""

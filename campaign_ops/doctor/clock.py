@@ -12,7 +12,9 @@ from campaign_ops.platform.inspection import Server
 
 SKEW_NOTED = timedelta(seconds=5)
 SKEW_BAD = timedelta(seconds=60)
-UTC_NAMES = frozenset({"utc", "etc/utc", "uct", "etc/uct", "gmt", "etc/gmt", "zulu", "etc/zulu", "universal", "etc/universal"})
+UTC_NAMES = frozenset(
+    {"utc", "etc/utc", "uct", "etc/uct", "gmt", "etc/gmt", "zulu", "etc/zulu", "universal", "etc/universal"}
+)
 
 ZONE_STEP = timedelta(minutes=15)
 FARTHEST_ZONE = timedelta(hours=14)
@@ -52,8 +54,8 @@ def application_clock(newest: datetime | None, now: datetime, server: Server, co
     west = -server.utc_offset
     if naive and west > timedelta(0) and west <= -ahead <= west + JUST_WRITTEN:
         what = (
-            f"the newest {column} is {duration(-ahead)} old, just what {server.time_zone} is behind UTC: if it holds local"
-            " time, campaigns look stuck as soon as they are touched"
+            f"the newest {column} is {duration(-ahead)} old, just what {server.time_zone} is behind UTC:"
+            " if it holds local time, campaigns look stuck as soon as they are touched"
         )
         return Finding("application_clock", Level.WARNING, what, LOCAL_TIME_MEND)
     return Finding("application_clock", Level.OK, f"the newest {column} is not in the future")
@@ -72,7 +74,11 @@ def _from_the_future(ahead: timedelta, column: str, *, naive: bool) -> Finding:
 def duration(length: timedelta) -> str:
     """A length of time as a person says it: two units at most."""
     seconds = round(length.total_seconds())
-    for size, unit, smaller_size, smaller_unit in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+    for size, unit, smaller_size, smaller_unit in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
         if seconds >= size:
             smaller = seconds % size // smaller_size
             return f"{seconds // size} {unit}" + (f" {smaller} {smaller_unit}" if smaller else "")

@@ -16,7 +16,9 @@ def misfits(error: ProfileMismatch) -> Iterator[Finding]:
     """One finding for each table, column or word that is not as the profile says."""
     for problem in error.problems:
         what, _, instead = problem.partition("; ")
-        yield Finding("profile", Level.ERROR, what, f"correct the profile: {instead}" if instead else "correct the profile")
+        yield Finding(
+            "profile", Level.ERROR, what, f"correct the profile: {instead}" if instead else "correct the profile"
+        )
 
 
 def fits(profile: Profile) -> Finding:
@@ -25,10 +27,12 @@ def fits(profile: Profile) -> Finding:
 
 
 def status_columns(profile: Profile) -> list[tuple[str, str, str]]:
-    """The status columns: (role, table, column), the roles being those of the profile."""
-    campaign, recipient, reservation = profile.campaign, profile.recipient, profile.reservation
-    columns = [("campaign", campaign.table, campaign.status), ("recipient", recipient.table, recipient.status)]
-    return columns + ([("reservation", reservation.table, reservation.status)] if reservation else [])
+    """Status columns whose unknown words block: (role, table, column), the roles being those of the profile.
+
+    A reservation's is not among them: whatever is not the word for held holds nothing.
+    """
+    campaign, recipient = profile.campaign, profile.recipient
+    return [("campaign", campaign.table, campaign.status), ("recipient", recipient.table, recipient.status)]
 
 
 def enum_words(catalog: Catalog, table: str, column: str) -> tuple[str, ...] | None:
@@ -39,26 +43,22 @@ def enum_words(catalog: Catalog, table: str, column: str) -> tuple[str, ...] | N
 
 def strange_words(profile: Profile, role: str, words: Collection[str], *, sampled: bool) -> Finding:
     """Words of one status column that the profile gives no meaning to."""
-    match role:
-        case "campaign":
-            known: Collection[str] = profile.campaign.words.all_known
-            effect, lists = "such campaigns are neither sending nor over, so their credits are reported", "over or idle"
-        case "recipient":
-            known = profile.recipient.words.all_known
-            effect = "a campaign with such recipients is reported, not repaired"
-            lists = "pending, succeeded or failed"
-        case _:
-            known = words  # anything but held holds nothing
-            effect = lists = ""
     table, column = next((table, column) for one, table, column in status_columns(profile) if one == role)
     label = f"{quoted(table)}.{quoted(column)}"
+    known: Collection[str]
+    if role == "campaign":
+        known, lists = profile.campaign.words.all_known, "over or idle"
+        effect = "such campaigns are taken neither for sending nor for over, and their credits are only reported"
+    else:
+        known, lists = profile.recipient.words.all_known, "pending, succeeded or failed"
+        effect = "a campaign with such recipients is reported, not repaired"
     strange = sorted(set(words) - set(known))
     if not strange:
-        where = "in a sample of rows" if sampled else "that it can hold"
+        where = "in a sample of rows" if sampled else "of its enum type"
         return Finding("words", Level.OK, f"{label}: every word {where} has a meaning")
     shown = ", ".join(strange[:12]) + (f" and {len(strange) - 12} more" if len(strange) > 12 else "")
     what = f"{label}: the profile gives no meaning to {shown}; {effect}"
-    return Finding("words", Level.WARNING, what, f"put the words into {role}.words.{lists} of the profile")
+    return Finding("words", Level.WARNING, what, f"put them into {role}.words.{lists} of the profile")
 
 
 def row_security(server: Server, tables: dict[str, Table]) -> Iterator[Finding]:

@@ -51,7 +51,8 @@ def grants(profile: Profile, role: str) -> list[str]:
     """
     name = quoted(role)
     missing = f"IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal(role)})"
-    here = f"EXECUTE 'GRANT CONNECT, TEMPORARY ON DATABASE ' || quote_ident(current_database()) || {literal(f' TO {name}')}"
+    database, to_role = "quote_ident(current_database())", literal(f" TO {name}")
+    here = f"EXECUTE 'GRANT CONNECT, TEMPORARY ON DATABASE ' || {database} || {to_role}"
     return [
         f"DO {literal(f'BEGIN {missing} THEN CREATE ROLE {name} LOGIN; END IF; END')}",
         f"DO {literal(f'BEGIN {here}; END')}",

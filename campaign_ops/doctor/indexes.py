@@ -97,7 +97,7 @@ def _fit(index: Index, wanted: _Wanted) -> _Fit:
         return _Fit.NOT
     if index.predicate is not None:
         # A column that the predicate pins down need not be a key.
-        pinned = {column for column in wanted.columns if _names(index.predicate, column)}
+        pinned = {column for column in wanted.columns if _pins(index.predicate, column)}
         rest = tuple(column for column in wanted.columns if column not in pinned)
         return _Fit.FEW_ROWS if keys[: len(rest)] == rest else _Fit.NOT
     if wanted.unique:
@@ -109,8 +109,9 @@ def _fit(index: Index, wanted: _Wanted) -> _Fit:
     return _Fit.LESS_WELL if leads else _Fit.NOT
 
 
-def _names(predicate: str, column: str) -> bool:
-    return re.search(rf'(?<![\w"]){re.escape(column)}(?![\w"])|{re.escape(quoted(column))}', predicate) is not None
+def _pins(predicate: str, column: str) -> bool:
+    name = rf'(?:(?<![\w"]){re.escape(column)}(?![\w"])|{re.escape(quoted(column))})'
+    return re.search(f"{name}(?! IS NOT NULL)", predicate) is not None
 
 
 def _keys(index: Index) -> str:
@@ -127,7 +128,7 @@ def _broken(profile: Profile, index: Index) -> Finding:
     name = quoted(index.name)
     if index.being_built:
         return Finding("index", Level.NOTE, f"index {name} on {quoted(index.table)} is being built just now")
-    what = f"index {name} on {quoted(index.table)} is invalid: it costs every write and serves nobody"
+    what = f"index {name} on {quoted(index.table)} is invalid, unless it is being built just now: it serves nobody"
     # What REINDEX CONCURRENTLY leaves behind when it fails stands beside the index that it was to replace.
     verb = "DROP" if re.search(r"_cc(new|old)\d*$", index.name) else "REINDEX"
     return Finding("index", Level.WARNING, what, f"{verb} INDEX CONCURRENTLY {qualified(profile, index.name)}")

@@ -24,7 +24,9 @@ from campaign_ops.platform.database import STATE_SCHEMA
 from campaign_ops.platform.inspection import Grant, Server, Table
 from campaign_ops.platform.profile import Profile
 
-OWN_ROLE_MEND = "`campaign-ops migrate --grants campaign_ops` makes a role with just the rights needed: put it into database_url"
+OWN_ROLE_MEND = (
+    "`campaign-ops migrate --grants campaign_ops` makes a role with just the rights needed: put it into database_url"
+)
 
 
 def role(server: Server) -> Finding:
@@ -109,7 +111,7 @@ def _excess_of(
         if columns and privilege != "SELECT" and privilege not in whole:
             phrases.append(f"{privilege} ({listed(filter(None, columns))})")
     if phrases:
-        mend = f"REVOKE {', '.join(phrases)} ON {table} FROM {source}"
+        mend = _revoke(", ".join(phrases), table, source)
         if "UPDATE" in harmful and need.written:
             # Taking the table's privilege away takes those of its columns along.
             mend += f"; GRANT UPDATE ({listed(need.written)}) ON {table} TO {name}"
@@ -117,8 +119,12 @@ def _excess_of(
         yield Finding("excess", Level.WARNING, what, mend)
     if "SELECT" in whole:
         what = f"role {name} may read all of {table}{through}, phone numbers and texts included; no sweep does"
-        mend = f"REVOKE SELECT ON {table} FROM {source}; GRANT SELECT ({listed(need.read)}) ON {table} TO {name}"
+        mend = f"{_revoke('SELECT', table, source)}; GRANT SELECT ({listed(need.read)}) ON {table} TO {name}"
         yield Finding("excess", Level.NOTE, what, mend)
+
+
+def _revoke(what: str, table: str, source: str) -> str:
+    return f"REVOKE {what} ON {table} FROM {source}"
 
 
 def missing_own(server: Server, rights: dict[str, frozenset[str]]) -> Iterator[Finding]:

@@ -48,8 +48,12 @@ def timeouts(ours: Timeouts) -> Finding:
     """Whether our own timeouts make sense together."""
     statement, lock = ours.statement_seconds, ours.lock_seconds
     if lock >= statement:
-        what = f"a lock may be waited for {lock:g} s, a statement may take {statement:g} s: the wait is never told apart"
-        return Finding("timeouts", Level.WARNING, what, "set timeouts.lock_seconds well below timeouts.statement_seconds")
+        what = (
+            f"a lock may be waited for {lock:g} s, a statement may take {statement:g} s: the wait is never told apart"
+        )
+        return Finding(
+            "timeouts", Level.WARNING, what, "set timeouts.lock_seconds well below timeouts.statement_seconds"
+        )
     if statement < SHORT_STATEMENT_SECONDS:
         what = f"a statement may take {statement:g} s: counting the recipients of large campaigns will not end in time"
         return Finding("timeouts", Level.WARNING, what, "set timeouts.statement_seconds to 60")

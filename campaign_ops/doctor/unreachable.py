@@ -14,7 +14,6 @@ from campaign_ops.core.errors import (
     DatabaseTimeout,
     PermissionMissing,
     QueueUnavailable,
-    Unavailable,
 )
 from campaign_ops.doctor.finding import Finding, Level
 
@@ -31,7 +30,9 @@ _NETWORK = (
     _Cause(r"connection refused", "nothing listens there", "start the server, or correct host and port in {url}"),
     _Cause(r"no such file", "there is no such socket", "start the server, or correct the path in {url}"),
     _Cause(r"resolve|name or service|getaddrinfo|nodename", "the host name is not known", "correct the host in {url}"),
-    _Cause(r"tim(e|ed)[ -]?out|in time", "it does not answer", "look at the network and firewall between here and there"),
+    _Cause(
+        r"tim(e|ed)[ -]?out|in time", "it does not answer", "look at the network and firewall between here and there"
+    ),
     _Cause(r"unreachable|no route", "there is no way to that host", "look at the network between here and there"),
     _Cause(r"certificate|\bssl\b|\btls\b", "no encrypted connection came about", "correct the TLS settings in {url}"),
 )
@@ -53,9 +54,13 @@ _POSTGRES = (
         r'database ".*" does not exist|no such database', "there is no such database", "correct the database in {url}"
     ),
     _Cause(
-        r"permission denied for database", "this user may not connect to it", "GRANT CONNECT ON DATABASE <name> TO <user>"
+        r"permission denied for database",
+        "this user may not connect to it",
+        "GRANT CONNECT ON DATABASE <name> TO <user>",
     ),
-    _Cause(r"too many (connections|clients)|connection slots", "it has no connection left", "free some, or raise its limit"),
+    _Cause(
+        r"too many (connections|clients)|connection slots", "it has no connection left", "free some, or raise its limit"
+    ),
     _Cause(r"starting up|shutting down|recovery", "it is starting or stopping", "wait until it is up"),
 )
 
@@ -87,8 +92,6 @@ def unexamined(check: str, error: CampaignOpsError) -> Finding:
         what, mend = "took too long or met a lock", "run the doctor again when the server has less to do"
     elif isinstance(error, PermissionMissing):
         what, mend = "this role may not look at it", "see the findings on rights"
-    elif isinstance(error, Unavailable):
-        what, mend = "the connection was lost", "run the doctor again"
     else:
         what, mend = "the server refused the question", "see its log"
     return Finding(check, Level.WARNING, f"not examined: {what}", mend)

@@ -1,10 +1,8 @@
-"""The steps of a sweep as assets. Each makes the platform, calls one step of `campaign_ops.sweep`, and says what it did.
+"""The steps of a sweep as assets. Each makes the platform, calls one step of `Sweep`, and says what it did.
 
 What one step hands to the next goes through the database, so nothing is returned, pickled or kept on a local disk,
 and steps may run on different machines.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

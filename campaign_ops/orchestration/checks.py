@@ -3,11 +3,9 @@
 They read our own state tables and never the platform anew; safety lives in the sweep, so none of them blocks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import dagster as dg

@@ -32,7 +32,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.Table
 def counted(rows: Sequence[Mapping[str, Any]], by: str, **sums: str) -> list[dict[str, Any]]:
     """How many rows there are of each ``by``, most first, with the sums of other columns; gaps count as nothing."""
     whole = frame(rows, [by, *sums.values()])
-    groups = whole.assign(count=1).fillna({name: 0 for name in sums.values()}).groupby(by, dropna=False, sort=True)
+    groups = whole.assign(count=1).fillna(dict.fromkeys(sums.values(), 0)).groupby(by, dropna=False, sort=True)
     found = groups.agg(count=("count", "sum"), **{name: (column, "sum") for name, column in sums.items()})
     ordered = found.sort_values("count", ascending=False, kind="stable").reset_index()
     return [

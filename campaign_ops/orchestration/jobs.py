@@ -10,7 +10,6 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from campaign_ops.orchestration.assets import planning, steps
 from campaign_ops.orchestration.names import PLAN, RECONCILE, asset_key, job_name, run_tags
-from campaign_ops.orchestration.owners import owners
 from campaign_ops.settings import PlatformSettings
 
 AssetJob: TypeAlias = UnresolvedAssetJobDefinition
@@ -38,13 +37,10 @@ def plan_job(platform: PlatformSettings, max_runtime: timedelta) -> AssetJob:
     )
 
 
-def _job(
-    platform: PlatformSettings, work: str, names: set[str], description: str, max_runtime: timedelta
-) -> AssetJob:
+def _job(platform: PlatformSettings, work: str, names: set[str], description: str, max_runtime: timedelta) -> AssetJob:
     return dg.define_asset_job(
         job_name(platform.name, work),
         selection=dg.AssetSelection.assets(*(asset_key(platform.name, name) for name in sorted(names))),
         description=description,
         tags=run_tags(platform.name, work, max_runtime),
-        owners=owners(platform.contact),
     )

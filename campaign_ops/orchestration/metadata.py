@@ -131,7 +131,9 @@ def of_done(done: Done, plan: Plan) -> Metadata:
         "left_alone": done.left,
         "deferred": done.deferred,
         "held_back": int(done.held_back is not None),
-        "in_words": _words(_said(done, plan), f"All {done.planned} planned were done." if done.planned else "None planned."),
+        "in_words": _words(
+            _said(done, plan), f"All {done.planned} planned were done." if done.planned else "None planned."
+        ),
         "repairs": table(rows, ("target", "tenant", "verdict", "reason")),
     }
 

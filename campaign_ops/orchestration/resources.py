@@ -3,8 +3,6 @@
 Holds no secret in its configuration, since Dagster shows that to everybody who may look.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

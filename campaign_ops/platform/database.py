@@ -16,7 +16,6 @@ from typing import TypeVar
 import psycopg
 import sqlalchemy as sa
 import tenacity
-from sqlalchemy.pool import NullPool
 
 from campaign_ops.core.errors import (
     CampaignOpsError,
@@ -63,7 +62,8 @@ class Database:
         self.application_name = f"campaign_ops {socket.gethostname()}:{os.getpid()}"[:63]
         self._engine = sa.create_engine(
             parsed,
-            poolclass=NullPool,
+            pool_size=3,  # the lock, the look and the write of one sweep
+            pool_pre_ping=True,
             isolation_level="READ COMMITTED",
             connect_args={
                 "connect_timeout": max(1, round(timeouts.connect_seconds)),

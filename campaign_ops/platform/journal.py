@@ -160,14 +160,14 @@ class Journal:
         """What was unsent of each campaign when an earlier sweep looked last, and when that was."""
         table = state.recipient_status
         query = (
-            sa.select(table.c.campaign_id, table.c.pending, table.c.observed_at)
+            sa.select(table.c.campaign_id, table.c.unsent, table.c.observed_at)
             .ext(distinct_on(table.c.campaign_id))
             .where(table.c.platform == self.platform, table.c.campaign_id == sa.any_(_texts(campaign_ids)))
             .order_by(table.c.campaign_id, table.c.sweep_id.desc())
         )
         if before is not None:
             query = query.where(table.c.sweep_id < before)
-        return {row.campaign_id: (row.pending, row.observed_at) for row in connection.execute(query)}
+        return {row.campaign_id: (row.unsent, row.observed_at) for row in connection.execute(query)}
 
     # -- repairs -----------------------------------------------------------------------------------------------
 

@@ -67,6 +67,7 @@ class Sweep:
         self.confirm_breaker = confirm_breaker
         self.lock_wait_seconds = lock_wait_seconds
         self._lock: SweepLock | None = None
+        self._begun: Author | None = None
 
     # -- observe -----------------------------------------------------------------------------------------------
 
@@ -102,7 +103,7 @@ class Sweep:
 
     def make_plan(self, seen: Observation | None = None) -> Plan:
         """What would be done, to what, and why: the rows of ``repair_plan``."""
-        author = self.platform.database.run(self._author)
+        author = self._author()
         seen = seen or observe(self.platform, before=author.sweep_id)
         trusted = self.platform.database.run(
             lambda connection: trusted_server(self.platform, connection, author.sweep_id)
@@ -127,7 +128,7 @@ class Sweep:
     def complete(self, plan: Plan | None = None) -> tuple[Done, Done]:
         """Complete finished campaigns and raise counters that are behind: (completed, recounted)."""
         plan = plan or self.load_plan()
-        author = self.platform.database.run(self._writing_author)
+        author = self._writing_author()
         with self._locked() as lock:
             recounted = act.recount(self.platform, author, plan, lock)
             completed = act.complete(self.platform, author, plan, lock, confirmed=self.confirm_breaker)
@@ -138,7 +139,7 @@ class Sweep:
     def reenqueue(self, plan: Plan | None = None) -> Done:
         """Put lost batches back into the queue."""
         plan = plan or self.load_plan()
-        author = self.platform.database.run(self._writing_author)
+        author = self._writing_author()
         with self._locked() as lock:
             done = reenqueue(self.platform, author, plan, lock, confirmed=self.confirm_breaker)
         self._record_done(done)
@@ -147,7 +148,7 @@ class Sweep:
     def release(self, plan: Plan | None = None) -> Done:
         """Release credits that are held for nothing."""
         plan = plan or self.load_plan()
-        author = self.platform.database.run(self._writing_author)
+        author = self._writing_author()
         with self._locked() as lock:
             done = act.release(self.platform, author, plan, lock)
         self._record_done(done)
@@ -158,9 +159,9 @@ class Sweep:
     def report(self, plan: Plan | None = None) -> HealthReport:
         """The health report of this sweep, from what the journal says it did; ends the sweep."""
         plan = plan or self.load_plan()
+        author = self._author()
 
         def _gather(connection: sa.Connection) -> HealthReport:
-            author = self._author(connection)
             return report_of(self.platform, connection, author, plan)
 
         report = self.platform.database.run(_gather)
@@ -168,7 +169,6 @@ class Sweep:
         rows = [{"report": {"figures": figures, "trouble": report.trouble}, "markdown": render(report)}]
 
         def _write(connection: sa.Connection) -> None:
-            author = self._author(connection)
             journal = self.platform.journal
             journal.add_history(connection, state.campaign_health, author, report.at, rows)
             journal.add_figures(connection, author.sweep_id, "campaign_health", figures)
@@ -185,7 +185,7 @@ class Sweep:
             SweepBusy: Another sweep of this platform is under way; nothing was done.
         """
         with self._locked():
-            author = self.platform.database.run(self._writing_author)
+            author = self._writing_author()
             seen = observe(self.platform, before=author.sweep_id)
             self.find_stuck(seen)
             self.tally(seen)
@@ -205,8 +205,9 @@ class Sweep:
             Refused: There is none.
         """
 
+        author = self._author()
+
         def _load(connection: sa.Connection) -> Plan | None:
-            author = self._author(connection)
             journal = self.platform.journal
             found = journal.latest_step(connection, "repair_plan", sweep_id=author.sweep_id) or journal.latest_step(
                 connection, "repair_plan", younger_than=PLAN_MAX_AGE
@@ -243,13 +244,21 @@ class Sweep:
             finally:
                 self._lock = None
 
-    def _author(self, connection: sa.Connection) -> Author:
-        check_current(connection, self.platform.database.where)
-        return self.platform.journal.begin_sweep(connection, self.run_id, self.trigger, self.actor)
+    def _author(self) -> Author:
+        """The journal's author of this sweep; begins it the first time."""
 
-    def _writing_author(self, connection: sa.Connection) -> Author:
-        self.platform.check_writable(connection)
-        return self._author(connection)
+        def _begin(connection: sa.Connection) -> Author:
+            check_current(connection, self.platform.database.where)
+            return self.platform.journal.begin_sweep(connection, self.run_id, self.trigger, self.actor)
+
+        if self._begun is None:
+            self._begun = self.platform.database.run(_begin)
+        return self._begun
+
+    def _writing_author(self) -> Author:
+        """The same, once it is sure that this role may write what a repair writes."""
+        self.platform.database.run(self.platform.check_writable)
+        return self._author()
 
     def _now(self) -> datetime:
         now: datetime | None = self.platform.database.run(lambda connection: connection.scalar(clock()))
@@ -259,8 +268,9 @@ class Sweep:
     def _record(
         self, table: sa.Table, step: str, at: datetime, rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]
     ) -> None:
+        author = self._author()
+
         def _write(connection: sa.Connection) -> None:
-            author = self._author(connection)
             self.platform.journal.add_history(connection, table, author, at, rows)
             self.platform.journal.add_figures(connection, author.sweep_id, step, figures)
 
@@ -278,8 +288,9 @@ class Sweep:
             "failures": [[one.target, one.error] for one in done.failures],
         }
 
+        author = self._author()
+
         def _write(connection: sa.Connection) -> None:
-            author = self._author(connection)
             self.platform.journal.add_figures(connection, author.sweep_id, STEP_OF[done.kind], figures)
 
         self.platform.database.run(_write)

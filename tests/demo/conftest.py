@@ -13,7 +13,7 @@ from campaign_ops.demo.tables import PlatformWriter
 
 
 @pytest.fixture
-def shop(servers: EmbeddedServers, request: pytest.FixtureRequest) -> Iterator[DemoPlatform]:
+def shop(servers: EmbeddedServers) -> Iterator[DemoPlatform]:
     platform = create_platform(servers, "demo_shop", "sms", queue_prefix="demo-shop")
     yield platform
     for worker in platform.workers:

@@ -23,7 +23,7 @@ LIVELY = LifeOptions(
     recipients=(10, 30),
     batch_size=10,
     workers=1,
-    worker=WorkerOptions(delay_ms=5, lock_ms=500, stalled_ms=300, claims=True),
+    worker=WorkerOptions(delay_ms=15, lock_ms=500, stalled_ms=300, claims=True),
 )
 
 

@@ -44,7 +44,7 @@ def parent(work_dir: Path, deed: str) -> tuple[subprocess.Popen[str], list[int]]
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert process.stdout is not None
     return process, [int(pid) for pid in process.stdout.readline().split()]

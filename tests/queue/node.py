@@ -52,7 +52,7 @@ class Node:
             staying.wait_until_ready()
             yield staying
         finally:
-            # Closing its input asks it to leave; a worker that waits for jobs may take seconds to hear of it.
+            # Closing its input would do, but a worker that waits for jobs may take seconds to leave.
             process.kill()
             process.wait()
 

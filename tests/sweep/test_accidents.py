@@ -18,6 +18,7 @@ from campaign_ops.demo.fingerprint import database_fingerprint
 from campaign_ops.demo.schema import DemoTables
 from campaign_ops.demo.tables import minutes, redis_fingerprint
 from campaign_ops.platform.database import Database, SweepLock
+from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import Queue
 from campaign_ops.sweep import Sweep, dry_run
 from tests.conftest import World, Worlds
@@ -139,7 +140,7 @@ def test_recipients_sent_between_the_snapshot_and_the_read_are_not_sent_again(sm
     sweep = sms.begin()
     sweep.make_plan()
     done_by_worker = sms.app.pending_ids("lost")[:4]
-    move = lambda: sms.app.move_recipients(done_by_worker, "succeeded")  # noqa: E731
+    move = lambda: sms.app.move_recipients("lost", "succeeded", 4)  # noqa: E731
     with meddling(sms, after="live_jobs", what=move):
         sweep.reenqueue()
     assert not set(done_by_worker) & set(covered(sms))
@@ -196,9 +197,8 @@ def test_a_second_sweep_says_that_one_is_under_way_and_does_nothing(sms: World) 
 class Killed:
     """Kills its process at the n-th moment that matters: around every commit and every add to the queue."""
 
-    def __init__(self, at: int, world: World) -> None:
+    def __init__(self, at: int, platform: Platform) -> None:
         self.left = at
-        platform = world.platform
         platform.queue = Meddler(platform.queue, before="add", after="add", what=self.moment)  # type: ignore[arg-type]
         sa.event.listen(sa.Engine, "commit", lambda _: self.moment())
         sa.event.listen(sa.Engine, "before_cursor_execute", lambda *_: self.statement())
@@ -232,8 +232,9 @@ def test_a_sweep_killed_at_any_step_leaves_a_state_from_which_the_next_is_right(
         world.app.add_campaign("lost", pending=1200)
 
         def _sweep_until_killed(world: World = world, at: int = at) -> None:
-            Killed(at, world)
-            world.sweep()
+            platform = world.again()
+            Killed(at, platform)
+            Sweep(platform, run_id="killed", trigger="test", actor="tests").run()
 
         code = ended(in_child(_sweep_until_killed))
         assert code in (0, -signal.SIGKILL)
@@ -243,6 +244,7 @@ def test_a_sweep_killed_at_any_step_leaves_a_state_from_which_the_next_is_right(
         eager = world.again(cooldown_seconds=0)
         Sweep(eager, run_id="eager", trigger="test", actor="tests").run()
         check_world(world, at)
+        world.close()
         if code == 0:
             break
     assert at > 15

@@ -1,7 +1,6 @@
-"""The command line: `campaign-ops`. Works while Dagster is down; every command calls the sweep's own functions."""
+"""The command line: ``campaign-ops``. Works while Dagster is down; its commands call what every other face calls."""
 
-from campaign_ops.faces.cli import sweeping  # isort: skip - the order of the help
-from campaign_ops.faces.cli import looking, fixes, setting_up  # isort: skip
+from campaign_ops.faces.cli import sweeping, looking, fixes, setting_up  # noqa: F401, I001 - registers, in the help's order
 from campaign_ops.faces.cli.app import app, main
 
 __all__ = ["app", "main"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -33,22 +33,34 @@ app = typer.Typer(
     epilog=verbatim("Exit codes (of several platforms, the lowest that is not 0)", _EXITS),
     rich_markup_mode=None,
     add_completion=False,
+    context_settings={"max_content_width": 110},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
 
 def _show_version(*, wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"campaign-ops {version('campaign_ops')}")
-        raise typer.Exit
+    if not wanted:
+        return
+    try:
+        number = version("campaign_ops")
+    except PackageNotFoundError:
+        number = "(not installed as a package)"
+    typer.echo(f"campaign-ops {number}")
+    raise typer.Exit
 
 
 @app.callback()
 def _program(
     *,
     show_version: Annotated[
-        bool, typer.Option("--version", callback=lambda wanted: _show_version(wanted=wanted), is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=lambda wanted: _show_version(wanted=wanted),
+            is_eager=True,
+            help="Show the version and exit.",
+        ),
     ] = False,
 ) -> None:
     """Find, explain and repair campaigns that are stuck in sending."""

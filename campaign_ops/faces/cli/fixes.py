@@ -33,20 +33,33 @@ Maker: TypeAlias = Callable[..., Fix]
 
 @command(shape=shapes.FixResult, examples=["mark-complete cmp_1 --dry-run", 'mark-complete cmp_1 --reason "TICKET-12"'])
 def mark_complete(
-    call: Call, campaign: CampaignId, *, tenant: Tenant = None, dry_run: DryRun = False, reason: Reason = "", by: By = ""
+    call: Call,
+    campaign: CampaignId,
+    *,
+    tenant: Tenant = None,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    by: By = "",
 ) -> Answer:
-    """Complete one campaign in which nothing is pending, and release the credits held for it.
+    """Complete a campaign in which nothing is pending.
 
-    Refused, with the numbers, while recipients are open or when the campaign is not sending.
+    Releases the credits held for it too. Refused, with the numbers, while recipients are open or when the campaign is
+    not sending.
     """
     return _fix(call, manual.mark_complete, campaign, tenant, reason, by, dry_run=dry_run)
 
 
 @command(shape=shapes.FixResult, examples=["reenqueue cmp_1 --dry-run", 'reenqueue cmp_1 --reason "jobs were lost"'])
 def reenqueue(
-    call: Call, campaign: CampaignId, *, tenant: Tenant = None, dry_run: DryRun = False, reason: Reason = "", by: By = ""
+    call: Call,
+    campaign: CampaignId,
+    *,
+    tenant: Tenant = None,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    by: By = "",
 ) -> Answer:
-    """Put the missing recipients of one campaign back into the queue.
+    """Put a campaign's missing recipients back in the queue.
 
     Refused when nothing is missing, and wherever a sweep would not send either: nobody gets a message twice.
     """
@@ -63,7 +76,10 @@ def release(
     reason: Reason = "",
     by: By = "",
 ) -> Answer:
-    """Release the credits of one reservation that is held for nothing. Refused while its campaign may need them."""
+    """Release a reservation that is held for nothing.
+
+    Refused while its campaign may need the credits.
+    """
     return _fix(call, manual.release_one, reservation, tenant, reason, by, dry_run=dry_run)
 
 
@@ -77,24 +93,32 @@ def undo(
     reason: Reason = "",
     by: By = "",
 ) -> Answer:
-    """Take one repair back: the row as it was, or the jobs that no worker has taken yet.
+    """Take one repair back.
 
-    Refused when the row was changed since. Sweeps leave alone what was undone, until `retry-quarantined`.
+    Puts the row back as it was, or removes the jobs that no worker has taken yet. Refused when the row was changed
+    since. Sweeps leave alone what was undone, until `retry-quarantined`.
     """
     return _fix(call, undo_repair, repair, tenant, reason, by, dry_run=dry_run)
 
 
 @command(shape=shapes.FixResult, examples=['retry-quarantined cmp_1 --reason "the provider is back"'])
 def retry_quarantined(
-    call: Call, campaign: CampaignId, *, tenant: Tenant = None, dry_run: DryRun = False, reason: Reason = "", by: By = ""
+    call: Call,
+    campaign: CampaignId,
+    *,
+    tenant: Tenant = None,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    by: By = "",
 ) -> Answer:
-    """Let sweeps repair a campaign again that was given up, or that somebody holds after an undo."""
+    """Let sweeps repair a given-up or held campaign again.
+
+    A campaign is given up after too many attempts without progress, and held after an undo.
+    """
     return _fix(call, manual.retry_quarantined, campaign, tenant, reason, by, dry_run=dry_run)
 
 
-def _fix(
-    call: Call, make: Maker, target: Any, tenant: str | None, reason: str, by: str, *, dry_run: bool
-) -> Answer:
+def _fix(call: Call, make: Maker, target: Any, tenant: str | None, reason: str, by: str, *, dry_run: bool) -> Answer:
     """Make one fix and say what it did."""
     if not dry_run and not reason.strip():
         raise typer.BadParameter("say why, for the journal (or try it with --dry-run)", param_hint="--reason")
@@ -111,7 +135,9 @@ def _fix(
         "repair_ids": list(fix.repair_ids),
         "undo": undo_line,
     }
-    text: list[RenderableType] = [line(f"{call.name}: {fix.message}" + (" (dry run: nothing was changed)" if dry_run else ""))]
+    text: list[RenderableType] = [
+        line(f"{call.name}: {fix.message}" + (" (dry run: nothing was changed)" if dry_run else ""))
+    ]
     if undo_line is not None:
         text.append(line(f"undo it with: {undo_line}"))
     return Answer(result, text)

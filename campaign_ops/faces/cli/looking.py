@@ -30,7 +30,10 @@ _UNDOABLE = {RepairKind.COMPLETE, RepairKind.REENQUEUE, RepairKind.RELEASE, Repa
 
 @command(several=True, shape=shapes.StatusResult, examples=["status", "status --platform sms --json"])
 def status(call: Call) -> Answer:
-    """Show every campaign in sending: totals, progress, time, verdict and why."""
+    """Show every campaign in sending: progress, verdict, why.
+
+    Campaigns that were touched lately are among them; those that are stuck say so. Changes nothing.
+    """
     lines = campaign_status(call.platform)
     stuck = [one for one in lines if one.stuck]
     verdicts = dict(Counter(one.verdict for one in stuck))
@@ -89,7 +92,10 @@ def _block(one: StatusLine, *, plain: bool) -> list[RenderableType]:
 
 @command(shape=shapes.ReportResult, examples=["report --platform sms", "report --platform sms > health.md"])
 def report(call: Call) -> Answer:
-    """Print the health report of the latest sweep as Markdown, without a new look at the platform."""
+    """Print the latest sweep's health report as Markdown.
+
+    It is the one that the sweep stored, whoever made it; the platform is not looked at anew.
+    """
 
     def _read(connection: sa.Connection) -> tuple[Mapping[str, Any], ...] | None:
         check_current(connection, call.platform.database.where)
@@ -119,14 +125,19 @@ def history(
     *,
     campaign: Annotated[str | None, typer.Option("--campaign", metavar="ID", help="Only this campaign.")] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", metavar="ID", help="Only this owner's.")] = None,
-    kind: Annotated[RepairKind | None, typer.Option("--kind", help="Only this kind of repair.")] = None,
+    kind: Annotated[
+        RepairKind | None, typer.Option("--kind", metavar="KIND", help=f"Only this kind: {', '.join(RepairKind)}.")
+    ] = None,
     since: Annotated[
         str | None,
         typer.Option("--since", metavar="TIME", help="How far back: 90s, 30m, 24h, 7d, 2w, or 2026-01-31T08:00Z."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="At most so many.")] = 50,
 ) -> Answer:
-    """Show the journal, the newest first: what was done, why, by whom, and how to undo it."""
+    """Show what was done, why, by whom, and how to undo it.
+
+    The journal of sweeps and manual fixes, the newest first.
+    """
     back = None if since is None else parse_since(since)
 
     def _read(connection: sa.Connection) -> list[Mapping[str, Any]]:
@@ -164,7 +175,9 @@ def parse_since(text: str) -> timedelta | datetime:
     except ValueError:
         moment = None
     if moment is None:
-        raise typer.BadParameter("takes 90s, 30m, 24h, 7d, 2w, or a moment with its zone: 2026-01-31T08:00Z", param_hint="--since")
+        raise typer.BadParameter(
+            "takes 90s, 30m, 24h, 7d, 2w, or a moment with its zone: 2026-01-31T08:00Z", param_hint="--since"
+        )
     return moment
 
 

@@ -1,4 +1,7 @@
-"""Runs one command on the platforms that it concerns: settings, connections, errors, JSON, exit code. No command here."""
+"""Runs one command on the platforms that it concerns: settings, connections, errors, JSON, exit code.
+
+What the commands do stands elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,12 @@ class Common:
         ),
     ] = None
     platform: Annotated[
-        str | None, typer.Option("--platform", metavar="NAME", help="One platform of the configuration.")
+        str | None,
+        typer.Option(
+            "--platform",
+            metavar="NAME",
+            help="Which platform; needed when several are configured, unless the command takes them all.",
+        ),
     ] = None
     json: Annotated[
         bool, typer.Option("--json", help="One JSON document on stdout instead of text; its shape is in docs/cli.md.")
@@ -101,7 +109,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Command:
-    """A command: ``function`` is called once per platform; ``several`` allows more than one; ``shape`` is its result."""
+    """One command.
+
+    Attributes:
+        name: As it is typed.
+        function: Called once per platform, with a `Call` and the command's own options.
+        several: Whether it takes all platforms when none is named.
+        shape: The typed dictionary of its result.
+        examples: Command lines, for the help.
+    """
 
     name: str
     function: Callable[..., Answer]

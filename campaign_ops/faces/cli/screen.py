@@ -62,7 +62,7 @@ def bar(done: int, total: int, *, plain: bool = False) -> str:
     """A progress bar of fixed width; full only when all is done, empty only when nothing is."""
     full, empty = ("#", ".") if plain else ("█", "░")
     cells = BAR_CELLS * done // total if total else 0
-    cells = 1 if 0 < done and cells == 0 else cells
+    cells = 1 if done > 0 and cells == 0 else cells
     return full * cells + empty * (BAR_CELLS - cells)
 
 

@@ -27,9 +27,10 @@ _STYLES = {Level.WARNING: "yellow", Level.ERROR: "bold red"}
 
 @command(several=True, shape=shapes.DoctorResult, examples=["doctor", "doctor --platform sms --json"])
 def doctor(call: Call) -> Answer:
-    """Examine a platform before anything touches it: database, rights, profile, indexes, schema, queue.
+    """Examine a platform before anything touches it.
 
-    Reads only. Exits with 1 when a sweep would fail, with 5 when it would work but something should be seen to.
+    Looks at database, rights, profile, indexes, schema and queue, and says what mends them. Reads only. Exits with 1
+    when a sweep would fail, with 5 when it would work but something should be seen to.
     """
     findings = examine(call.platform)
     grave = max((one.level for one in findings), key=list(Level).index, default=Level.OK)
@@ -52,9 +53,10 @@ def doctor(call: Call) -> Answer:
 
 @command(several=True, shape=shapes.MigrateResult, examples=["migrate", "migrate --platform sms"])
 def migrate(call: Call) -> Answer:
-    """Make schema campaign_ops in the platform's database, or bring it up to date.
+    """Make schema campaign_ops, or bring it up to date.
 
-    Safe to repeat, and to run on several machines at once. The platform's own tables are not touched.
+    It stands in the platform's own database. Safe to repeat, and to run on several machines at once. The platform's own
+    tables are not touched.
     """
     before, after = migrate_schema(call.platform.database)
     result: shapes.MigrateResult = {"before": before, "after": after, "changed": before != after}
@@ -69,16 +71,19 @@ def migrate(call: Call) -> Answer:
 
 @command(several=True, shape=shapes.ConfigResult, examples=["config", "config --config /etc/campaign_ops.yaml --json"])
 def config(call: Call) -> Answer:
-    """Check the configuration file and show it with its defaults filled in and its secrets masked.
+    """Check the configuration file and show it.
 
-    Connects to nothing. Every mistake is answered with its line and the nearest right key.
+    Defaults are filled in and secrets masked. Connects to nothing. Every mistake is answered with its line and the
+    nearest right key.
     """
     settings = call.settings
     queue = settings.profile.queue
     result: shapes.ConfigResult = {
         "profile": settings.profile.name,
         "database_url": masked_database_url(settings.database_url),
-        "queue_url": None if settings.queue_url is None else masked_queue_url(settings.queue_url, settings.queue_prefix),
+        "queue_url": None
+        if settings.queue_url is None
+        else masked_queue_url(settings.queue_url, settings.queue_prefix),
         "queue_name": None if queue is None else queue.name,
         "queue_prefix": None if queue is None else settings.queue_prefix,
         "contact": settings.contact,
@@ -110,5 +115,3 @@ def masked_queue_url(secret: SecretStr, prefix: str) -> str:
     parts = urlsplit(secret.get_secret_value())
     who = f"{MASK}@" if "@" in parts.netloc else ""
     return f"{parts.scheme}://{who}{QueueAddress(secret.get_secret_value(), prefix).endpoint}"
-
-

@@ -32,7 +32,9 @@ class Document(TypedDict):
 
     command: Annotated[str, "the command's name"]
     exit_code: Annotated[int, "what the program exits with"]
-    error: Annotated[Failure | None, "what kept the whole call from starting, such as a configuration file with mistakes"]
+    error: Annotated[
+        Failure | None, "what kept the whole call from starting, such as a configuration file with mistakes"
+    ]
     platforms: Annotated[list[PlatformOutcome], "one entry for each platform of the call"]
 
 

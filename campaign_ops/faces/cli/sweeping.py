@@ -57,10 +57,11 @@ def reconcile(
         Path | None, typer.Option("--markdown", metavar="PATH", help="Also write the health report to this file.")
     ] = None,
 ) -> Answer:
-    """Find stuck campaigns, repair what is safe to repair, and say why.
+    """Find stuck campaigns and repair what is safe to repair.
 
     Completes what is finished, puts lost batches back into the queue, releases credits that are held for nothing and
-    raises counters that are behind. Everything it does stands in the journal and can be undone.
+    raises counters that are behind; says what it did, what it left alone and why, and what needs a person. All it does
+    stands in the journal (`history`) and can be undone (`undo`).
     """
     if confirm_breaker and dry:
         raise typer.BadParameter("does nothing together with --dry-run", param_hint="--confirm-breaker")
@@ -86,7 +87,10 @@ def reconcile(
 
 @command(several=True, shape=shapes.SweepResult, examples=["plan", "plan --platform sms --json"])
 def plan(call: Call) -> Answer:
-    """Show every line of the plan: what a sweep would do now, to what, and why. Changes nothing."""
+    """Show what a sweep would do now, line by line, and why.
+
+    Changes nothing, and works before `migrate`. Exits as a sweep would.
+    """
     report = dry_run(call.platform)
     told = tell(report)
     rows = [
@@ -156,7 +160,11 @@ def _account(call: Call, report: HealthReport, told: list[Told]) -> list[Rendera
         ("Needs a person", person),
     ):
         if some:
-            text += [line(""), line(f"{title} ({len(some)})", style="bold"), table([""] * 5, [_row(one) for one in some])]
+            text += [
+                line(""),
+                line(f"{title} ({len(some)})", style="bold"),
+                table([""] * 5, [_row(one) for one in some]),
+            ]
     return [*text, line(""), line(_summary(report))]
 
 
@@ -176,7 +184,9 @@ def _row(one: Told) -> list[str]:
 def _summary(report: HealthReport) -> str:
     """How much of each kind, in one line."""
     if report.dry_run:
-        return "Would: " + ", ".join(f"{_TO_DO[one.kind]} {0 if one.held_back else one.planned}" for one in report.repairs)
+        return "Would: " + ", ".join(
+            f"{_TO_DO[one.kind]} {0 if one.held_back else one.planned}" for one in report.repairs
+        )
     return "Did: " + ", ".join(
         f"{_DONE[one.kind]} {one.done}" + (f" ({one.detail})" if one.detail else "") for one in report.repairs
     )

@@ -1,0 +1,147 @@
+"""The queue: reachable, a Redis to rely on, the right one, and in a state in which jobs get sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.core.model import QueueState
+from campaign_ops.core.policy import Policy
+from campaign_ops.doctor.finding import Finding, Level
+from campaign_ops.doctor.prefixes import prefixes_of
+from campaign_ops.doctor.unreachable import queue_finding
+from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.queue import Queue, ServerFacts
+
+OLDEST_REDIS = (6, 2)
+REPLICA_ROLES = frozenset({"slave", "replica"})
+
+
+def queue(platform: Platform) -> Iterator[Finding]:
+    """Everything about the queue; of a platform without one, only that."""
+    if platform.queue is None:
+        yield Finding("queue", Level.OK, "the platform sends in process: there is no queue")
+        return
+    try:
+        state, server = platform.queue.state(), platform.queue.server()
+    except QueueUnavailable as error:
+        yield queue_finding("queue", error)
+        return
+    yield Finding("queue", Level.OK, f"{platform.queue.where} answers")
+    yield redis_version(server)
+    yield from _role(server)
+    yield _eviction(server)
+    yield _exists(platform.queue, state)
+    if server.role not in REPLICA_ROLES:
+        yield _library(state)
+    yield from _markers(platform.queue)
+    yield _paused(state)
+    yield _workers(state)
+    yield depth(state, platform.policy)
+
+
+def redis_version(server: ServerFacts) -> Finding:
+    """Whether the server is new enough for BullMQ."""
+    found = re.match(r"(\d+)\.(\d+)", server.redis_version or "")
+    if found is None:
+        return Finding("queue_server", Level.NOTE, "the server does not tell its version, nor whether it is the master")
+    if (int(found[1]), int(found[2])) < OLDEST_REDIS:
+        wanted = ".".join(map(str, OLDEST_REDIS))
+        what = f"Redis {server.redis_version} is older than {wanted}, which BullMQ asks for"
+        return Finding("queue_server", Level.WARNING, what, f"upgrade it to {wanted} or newer")
+    return Finding("queue_server", Level.OK, f"Redis {server.redis_version}")
+
+
+def depth(state: QueueState, policy: Policy) -> Finding:
+    """Waiting jobs against the limits that are set."""
+    if state.depth >= policy.max_queue_depth:
+        what = f"{state.depth} jobs wait; from {policy.max_queue_depth} on nothing is re-enqueued"
+        return Finding("queue_depth", Level.WARNING, what, "start more workers, or raise thresholds.max_queue_depth")
+    if state.depth > policy.backlog_limit:
+        what = f"{state.depth} jobs wait, more than {policy.backlog_limit}"
+        return Finding("queue_depth", Level.WARNING, what, "start more workers, or raise thresholds.backlog_limit")
+    return Finding("queue_depth", Level.OK, f"{state.depth} jobs wait, {state.live} are live in all")
+
+
+def _role(server: ServerFacts) -> Iterator[Finding]:
+    if server.role in REPLICA_ROLES:
+        what = "this Redis is a replica: what it shows may be old, and no job can be added"
+        yield Finding("queue_role", Level.ERROR, what, "name the master, or the sentinels, in queue_url")
+    elif server.role is not None:
+        yield Finding("queue_role", Level.OK, "this Redis is the master")
+
+
+def _eviction(server: ServerFacts) -> Finding:
+    policy = server.eviction_policy
+    if policy is None:
+        what = "the server does not tell its eviction policy; BullMQ loses jobs under any but noeviction"
+        return Finding("queue_eviction", Level.NOTE, what, "see in the host's settings that it is noeviction")
+    if policy != "noeviction":
+        what = f"the eviction policy is {policy}: when memory runs out, Redis throws jobs away"
+        mend = "redis-cli CONFIG SET maxmemory-policy noeviction, and in its configuration file or the host's settings"
+        return Finding("queue_eviction", Level.WARNING, what, mend)
+    return Finding("queue_eviction", Level.OK, "the eviction policy is noeviction")
+
+
+def _exists(queue: Queue, state: QueueState) -> Finding:
+    if state.exists or state.live:
+        return Finding("queue_name", Level.OK, f"queue {state.name} exists under prefix {queue.address.prefix}")
+    what = f"queue {state.name} was never used under prefix {queue.address.prefix}"
+    try:
+        others = prefixes_of(queue.address, state.name)
+    except QueueUnavailable:
+        others = []
+    if not others:
+        mend = (
+            "if the application has sent already, correct queue.name, queue_prefix or the database number in queue_url"
+        )
+        return Finding("queue_name", Level.WARNING, what, mend)
+    what += f", but under {', '.join(others)}: every job there would be taken for lost"
+    return Finding("queue_name", Level.ERROR, what, f'set queue_prefix: "{others[0]}"')
+
+
+def _library(state: QueueState) -> Finding:
+    if state.problem:
+        what = f"the queue is only looked at, nothing is added: {state.problem}"
+        return Finding(
+            "queue_library", Level.WARNING, what, "re-enqueue by the application's own means, or update this program"
+        )
+    if state.version is None:
+        return Finding("queue_library", Level.OK, "the queue's library does not tell its version, as Python's does not")
+    return Finding("queue_library", Level.OK, f"the queue belongs to {state.version}")
+
+
+def _markers(queue: Queue) -> Iterator[Finding]:
+    if not queue.profile.markers:
+        return
+    try:
+        queue.marked(["campaign-ops-doctor"])
+    except QueueUnavailable:
+        patterns = " ".join(f"~{marker.replace('{recipient_id}', '*')}" for marker in queue.profile.markers)
+        what = "the keys that mark what the provider already has may not be read, so nothing can be re-enqueued"
+        yield Finding("queue_markers", Level.ERROR, what, f"redis-cli ACL SETUSER <user in queue_url> {patterns}")
+    else:
+        yield Finding("queue_markers", Level.OK, "the marker keys may be read")
+
+
+def _paused(state: QueueState) -> Finding:
+    if state.paused:
+        what = "the queue is paused: nothing is sent, and nothing is re-enqueued"
+        return Finding(
+            "queue_paused", Level.WARNING, what, "ask who paused it; resume it in the application (queue.resume())"
+        )
+    return Finding("queue_paused", Level.OK, "the queue is not paused")
+
+
+def _workers(state: QueueState) -> Finding:
+    if state.workers is None:
+        return Finding(
+            "queue_workers", Level.NOTE, "the server does not tell who is connected: workers cannot be counted"
+        )
+    if state.workers:
+        return Finding("queue_workers", Level.OK, f"{state.workers} workers are connected")
+    if state.live:
+        what = f"no worker is connected, and {state.live} jobs are live: nobody sends them"
+        return Finding("queue_workers", Level.WARNING, what, "start the application's workers")
+    return Finding("queue_workers", Level.NOTE, "no worker is connected, and there is nothing to send")

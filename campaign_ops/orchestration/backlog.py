@@ -1,0 +1,58 @@
+"""What a queue's depth says from one look to the next: it has backed up, or it has run dry too early. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from campaign_ops.core.model import QueueState
+
+# A depth that sways about the limit is one backlog, not one at every look.
+REARMED_BELOW = 0.9
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What the sensor remembers of a queue. ``drained`` is None until it was seen once."""
+
+    backed_up: bool = False
+    drained: bool | None = None
+
+    @classmethod
+    def load(cls, cursor: str | None) -> Watched:
+        """From a cursor; one that cannot be read is as good as none."""
+        try:
+            return cls(**json.loads(cursor)) if cursor else cls()
+        except (TypeError, ValueError):
+            return cls()
+
+    def dump(self) -> str:
+        """As a cursor."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """What to remember of a look, and in words why to sweep now; None when nothing has happened."""
+
+    watched: Watched
+    why: str | None = None
+
+
+def notice(before: Watched, queue: QueueState, sending: int, backlog_limit: int) -> Noticed:
+    """Compare a look at the queue with the one before.
+
+    Args:
+        before: The look before.
+        queue: The queue now, read whole.
+        sending: Campaigns in sending; asked for only when the queue is empty.
+        backlog_limit: Waiting jobs above which the queue is backed up.
+    """
+    backed_up = queue.depth > (backlog_limit * REARMED_BELOW if before.backed_up else backlog_limit)
+    drained = queue.live == 0
+    now = Watched(backed_up, drained)
+    if backed_up and not before.backed_up:
+        return Noticed(now, f"{queue.depth} jobs wait in queue {queue.name}, more than {backlog_limit}")
+    if drained and before.drained is False and sending:
+        return Noticed(now, f"queue {queue.name} has run dry while {sending} campaigns are sending")
+    return Noticed(now)

@@ -1,0 +1,35 @@
+"""When a platform is swept: by the clock, and never while a sweep of it is under way."""
+
+from datetime import timedelta
+
+import dagster as dg
+
+from campaign_ops.orchestration.jobs import AssetJob
+from campaign_ops.orchestration.names import RECONCILE, job_name
+from campaign_ops.orchestration.under_way import run_under_way
+from campaign_ops.settings import PlatformSettings
+
+
+def schedule_name(platform: str) -> str:
+    """The schedule of a platform, whether its configuration is sound or not."""
+    return job_name(platform, f"{RECONCILE}_schedule")
+
+
+def reconcile_schedule(platform: PlatformSettings, job: AssetJob, max_runtime: timedelta) -> dg.ScheduleDefinition:
+    """The schedule of one platform, on by default."""
+
+    @dg.schedule(
+        name=schedule_name(platform.name),
+        job=job,
+        cron_schedule=platform.schedule,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Sweeps by the clock; skips while a run of this platform is under way.",
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        now = context.scheduled_execution_time
+        if busy := run_under_way(context.instance, platform.name, max_runtime, now):
+            return dg.SkipReason(f"{busy}; the next tick sees the same")
+        return dg.RunRequest()
+
+    return tick

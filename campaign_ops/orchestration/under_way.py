@@ -1,0 +1,32 @@
+"""Whether a run of a platform is under way. Asked before another is started, since tag limits and pools only queue."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import dagster as dg
+
+from campaign_ops.orchestration.names import PLATFORM_TAG
+
+_UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_LOOKED_AT = 20
+
+
+def run_under_way(instance: dg.DagsterInstance, platform: str, max_runtime: timedelta, now: datetime) -> str | None:
+    """In words, the run of this platform that a new one would have to wait for; None if there is none.
+
+    A run older than ``max_runtime`` is not trusted: its host may have died, and then its status stays for ever.
+    """
+    filters = dg.RunsFilter(tags={PLATFORM_TAG: platform}, statuses=_UNDER_WAY)
+    for record in instance.get_run_records(filters, limit=_LOOKED_AT):
+        began = record.start_time if record.start_time is not None else record.create_timestamp.timestamp()
+        if now.timestamp() - began < max_runtime.total_seconds():
+            run = record.dagster_run
+            return f"run {run.run_id} of {run.job_name} is {run.status.value.lower()}"
+    return None

@@ -1,0 +1,105 @@
+"""A platform as it should be, under a role that has just the rights needed, in every shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from campaign_ops.core.model import Counters
+from campaign_ops.demo.tables import PlatformShape, hours
+from campaign_ops.doctor import Finding, Level, examine, grants, worst
+from campaign_ops.platform.profile_file import load_profile
+from campaign_ops.sweep import Sweep
+from campaign_ops.sweep.manual import Person
+from campaign_ops.sweep.undo import undo
+from tests.conftest import World, Worlds
+from tests.doctor.bench import complaints, least, run, the
+
+ENUMS = PlatformShape(ids="integer", statuses="enum", timestamps="aware", amounts="numeric")
+ELSEWHERE = {"db_schema": 'Shop "one"'}
+
+SHAPES: list[Any] = [
+    pytest.param({}, PlatformShape(), id="text"),
+    pytest.param({}, ENUMS, id="enum"),
+    pytest.param(ELSEWHERE, PlatformShape(ids="uuid", statuses="enum"), id="another-schema"),
+]
+
+
+def busy_sms(world: World) -> None:
+    """One campaign for each kind of repair."""
+    world.app.add_campaign("finished", succeeded=3)
+    world.app.add_reservation(campaign="finished")
+    world.app.add_campaign("lost", pending=4, succeeded=1)
+    world.app.add_campaign("over", status=world.app.profile.campaign.words.done, succeeded=1)
+    world.app.add_reservation("leaked", campaign="over", created_ago=hours(5))
+
+
+@pytest.mark.parametrize(("where", "shape"), SHAPES)
+def test_a_sweep_needs_no_other_rights_than_those_that_are_granted(
+    worlds: Worlds, where: dict[str, str], shape: PlatformShape
+) -> None:
+    world = worlds.make(load_profile("sms").model_copy(update=where), shape=shape)
+    role = least(world)
+    busy_sms(world)
+    assert complaints(examine(world.platform)) == []
+    figures = world.sweep().figures()
+    assert (figures["completed"], figures["reenqueued"], figures["released"]) == (1, 1, 1)
+    assert world.app.campaign("finished")["status"] == "sent"
+    assert world.app.reservation("leaked")["status"] == "released"
+    assert len(world.queue.live_job_ids()) == 1
+    assert the(examine(world.platform), "role").what.endswith("an ordinary one")
+    (repair,) = world.rows("SELECT id FROM campaign_ops.repair WHERE kind = 'complete'")
+    undo(world.platform, repair["id"], Person(role, "it was not", "r1"))
+    assert world.app.campaign("finished")["status"] == "sending"
+
+
+@pytest.mark.parametrize("shape", [PlatformShape(), ENUMS], ids=["text", "enum"])
+def test_a_platform_with_counters_and_no_queue_needs_no_other_rights_either(
+    worlds: Worlds, shape: PlatformShape
+) -> None:
+    world = worlds.make("messenger", shape=shape)
+    least(world)
+    world.app.add_campaign("finished", succeeded=3, counters=Counters(3, 1, 0))
+    world.app.add_campaign("behind", succeeded=2, counters=Counters(5, 0, 0))
+    assert complaints(examine(world.platform)) == []
+    figures = world.sweep().figures()
+    assert (figures["completed"], figures["recounted"]) == (1, 1)
+    assert world.app.campaign("behind")["succeeded"] == 2
+    assert the(examine(world.platform), "queue").level is Level.OK
+
+
+def test_a_dry_run_needs_no_schema_of_ours_but_a_sweep_does(worlds: Worlds) -> None:
+    world = worlds.make("sms", migrated=False)
+    (missing,) = complaints([one for one in examine(world.platform) if one.check != "role"])
+    assert missing.check == "journal"
+    assert "campaign-ops migrate" in missing.mend
+
+
+def test_the_grants_may_be_run_again(sms: World) -> None:
+    role = least(sms)
+    run(sms, *grants(sms.platform.profile, role))
+    assert complaints(examine(sms.platform)) == []
+
+
+def test_examining_changes_nothing(sms: World) -> None:
+    busy_sms(sms)
+    before = sms.app.fingerprint()
+    examine(sms.platform)
+    assert sms.app.fingerprint() == before
+    assert sms.queue.live_job_ids() == []
+    assert sms.rows("SELECT * FROM campaign_ops.sweep") == []
+
+
+def test_the_exit_code_is_that_of_the_worst_finding() -> None:
+    at = {level: Finding("index", level, "what") for level in Level}
+    assert worst([]) == worst([at[Level.OK], at[Level.NOTE]]) == 0
+    assert worst([at[Level.WARNING], at[Level.OK]]) == 1
+    assert worst([at[Level.WARNING], at[Level.ERROR], at[Level.NOTE]]) == 2
+
+
+def test_a_superuser_is_warned_of_and_may_sweep(sms: World) -> None:
+    (warning,) = complaints(examine(sms.platform))
+    assert (warning.check, warning.level) == ("role", Level.WARNING)
+    assert isinstance(sms.begin(), Sweep)
+    assert worst(examine(sms.platform)) == 1

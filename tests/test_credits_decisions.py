@@ -1,0 +1,141 @@
+"""Whether held credits are let go: one sentence for each way out, each boundary, and what keeps them held."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from campaign_ops.core.credits import judge_reservation
+from campaign_ops.core.model import CreditDecision, Reservation
+from campaign_ops.core.policy import Policy
+from tests.evidence import NOW, POLICY, SECOND, ago
+
+SENDING, OVER, IDLE = "sending", ("sent", "failed", "cancelled"), ("draft", "paused")
+KNOWN = (SENDING, *OVER, *IDLE)
+MAX_AGE = POLICY.reservation_max_age
+
+
+def judge(
+    campaign: str | None,
+    *,
+    created: datetime = ago(hours=1),
+    expires: datetime | None = None,
+    undone: bool = False,
+    policy: Policy = POLICY,
+) -> CreditDecision:
+    held = Reservation("res_1", "shop_1", "cmp_1", "100", created, expires, campaign, release_undone=undone)
+    return judge_reservation(held, sending=SENDING, over=OVER, known=KNOWN, policy=policy, now=NOW)
+
+
+LONG_EXPIRED = ago(days=30)
+VERY_OLD = ago(days=365)
+
+
+@pytest.mark.parametrize("status", OVER)
+def test_a_reservation_is_released_when_its_campaign_is_over_whatever_the_word(status: str) -> None:
+    decision = judge(status)
+    assert decision.release
+    assert decision.leaked
+    assert status in decision.reason
+
+
+@pytest.mark.parametrize("status", [*IDLE, None])
+@pytest.mark.parametrize(
+    ("expires", "release"),
+    [(NOW - SECOND, True), (NOW, True), (NOW + SECOND, False), (None, False)],
+)
+def test_an_expired_reservation_is_released_when_its_campaign_is_not_sending(
+    status: str | None, expires: datetime | None, release: bool
+) -> None:
+    decision = judge(status, expires=expires)
+    assert (decision.release, decision.leaked) == (release, release)
+
+
+@pytest.mark.parametrize("status", [*IDLE, None])
+@pytest.mark.parametrize(
+    ("created", "release"), [(NOW - MAX_AGE - SECOND, True), (NOW - MAX_AGE, False), (NOW - MAX_AGE + SECOND, False)]
+)
+def test_a_reservation_older_than_the_maximum_is_released_when_its_campaign_is_not_sending(
+    status: str | None, created: datetime, release: bool
+) -> None:
+    assert judge(status, created=created).release is release
+
+
+def test_the_maximum_age_is_the_policy_s_and_48_hours_by_default() -> None:
+    assert timedelta(hours=48) == MAX_AGE
+    assert judge("paused", created=ago(hours=2), policy=Policy(reservation_max_age_seconds=3600)).release
+    assert "older than 48 h" in judge("paused", created=ago(hours=49)).reason
+
+
+def test_credits_of_a_sending_campaign_are_held_and_nothing_is_said_while_they_are_in_time() -> None:
+    decision = judge(SENDING, expires=NOW + SECOND)
+    assert not decision.release
+    assert not decision.needs_person
+
+
+@pytest.mark.parametrize(
+    ("created", "expires", "why"),
+    [
+        (ago(hours=1), LONG_EXPIRED, "expired"),
+        (VERY_OLD, None, "older than 48 h"),
+        (VERY_OLD, LONG_EXPIRED, "expired"),
+    ],
+)
+def test_late_credits_of_a_sending_campaign_stay_held_and_are_reported_as_held(
+    created: datetime, expires: datetime | None, why: str
+) -> None:
+    """The campaign may still send with them; releasing them would sell the same credits twice."""
+    decision = judge(SENDING, created=created, expires=expires)
+    assert not decision.release
+    assert not decision.leaked
+    assert decision.needs_person
+    assert why in decision.reason
+    assert "held" in decision.reason
+
+
+def test_a_campaign_status_that_the_profile_does_not_know_is_never_guessed_to_be_over() -> None:
+    decision = judge("archived", created=VERY_OLD, expires=LONG_EXPIRED)
+    assert not decision.release
+    assert decision.needs_person
+    assert "'archived'" in decision.reason
+
+
+@pytest.mark.parametrize("status", ["sent", "paused", None])
+def test_a_release_that_a_person_undid_is_not_done_again(status: str | None) -> None:
+    decision = judge(status, created=VERY_OLD, expires=LONG_EXPIRED, undone=True)
+    assert not decision.release
+    assert decision.needs_person
+    assert "undid" in decision.reason
+
+
+def test_an_idle_campaign_keeps_its_credits_while_they_are_young_and_not_expired() -> None:
+    decision = judge("paused", expires=NOW + timedelta(hours=1))
+    assert (decision.release, decision.needs_person) == (False, False)
+    assert "paused" in decision.reason
+
+
+def test_a_reservation_from_the_future_is_not_an_old_one() -> None:
+    """Clocks of two machines disagree; an age below zero is none."""
+    assert not judge("paused", created=NOW + timedelta(hours=1)).release
+
+
+moments = st.integers(-100_000, 400_000).map(lambda seconds: NOW - timedelta(seconds=seconds))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from([*KNOWN, "archived", None]), moments, st.none() | moments, st.booleans())
+def test_credits_are_let_go_only_for_a_reason_that_the_rules_name(
+    status: str | None, created: datetime, expires: datetime | None, undone: bool
+) -> None:
+    decision = judge(status, created=created, expires=expires, undone=undone)
+    late = (expires is not None and expires <= NOW) or NOW - created > MAX_AGE
+    may_go = status in OVER or (late and (status is None or status in IDLE))
+    assert decision.release is (may_go and not undone)
+    assert decision.leaked is decision.release
+    assert decision.reason
+    if status == SENDING:
+        assert not decision.release
+        assert decision.needs_person is late

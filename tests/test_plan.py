@@ -1,0 +1,311 @@
+"""The plan: its lines, its breakers, what makes "everything is lost" suspect, and how a budget of jobs is shared."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from campaign_ops.core.model import (
+    Action,
+    Attempts,
+    Counters,
+    CreditDecision,
+    Decision,
+    Outcome,
+    QueueState,
+    RepairKind,
+    Reservation,
+    Tally,
+    Verdict,
+)
+from campaign_ops.core.plan import Plan, alarms_about, make_plan, share_out, suspicions_about
+from campaign_ops.core.policy import Policy, check_breaker
+from tests.evidence import NOW, POLICY, QUEUE, Look, ago, covered_by, messenger, sms
+
+LOST = sms(5, succeeded=5)
+FINISHED = sms(succeeded=5)
+
+
+def plan_of(*looks: Look, sending: int | None = None, policy: Policy = POLICY, **more: object) -> Plan:
+    judged = [(look.evidence, look.decide()) for look in looks]
+    count = len(looks) if sending is None else sending
+    return make_plan(judged, [], sending=count, policy=policy, now=NOW, **more)  # type: ignore[arg-type]
+
+
+# -- lines ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("look", "kind"),
+    [
+        (FINISHED, RepairKind.COMPLETE),
+        (LOST, RepairKind.REENQUEUE),
+        (sms(5, coverage=covered_by(5, in_jobs=5)), None),
+        (sms(5, unknown={"odd": 1}), None),
+        (sms(), None),
+        (LOST.with_queue(paused=True), None),
+    ],
+)
+def test_every_stuck_campaign_has_one_line_that_says_what_would_be_done(look: Look, kind: RepairKind | None) -> None:
+    (item,) = plan_of(look).items
+    decision = look.decide()
+    assert item.kind is kind
+    assert (item.target, item.campaign_id, item.tenant, item.name) == ("cmp_1", "cmp_1", "shop_1", "Spring sale")
+    assert (item.verdict, item.reason, item.outcome) == (decision.verdict, decision.reason, decision.outcome)
+    assert item.needs_person is decision.needs_person
+
+
+def test_a_line_carries_the_numbers_behind_its_verdict() -> None:
+    coverage = covered_by(10, in_jobs=4, marked=1, doubled=2)
+    (item,) = plan_of(sms(10, succeeded=90, coverage=coverage)).items
+    assert (item.covered, item.marked, item.missing, item.doubled) == (4, 1, 5, 2)
+    assert (item.total, item.unsent, item.stuck_seconds) == (100, 10, 3600)
+
+
+def test_what_is_not_known_is_not_written_as_zero() -> None:
+    (item,) = plan_of(messenger(10, sent=4)).items
+    assert (item.covered, item.marked, item.missing, item.doubled) == (None, None, None, None)
+    assert item.drained_per_hour is None, "no earlier look, so no pace"
+
+
+def test_the_pace_is_what_went_away_since_the_look_before() -> None:
+    look = sms(40, succeeded=60).with_(pending_before=50, observed_before_at=ago(minutes=30))
+    assert plan_of(look).items[0].drained_per_hour == 20.0
+
+
+def test_the_pace_counts_those_without_a_row_too() -> None:
+    """Where rows appear when sent nobody is ever pending, and a draining campaign looked as if it stood still."""
+    look = messenger(100, sent=60).with_(pending_before=50, observed_before_at=ago(minutes=30))
+    assert plan_of(look).items[0].drained_per_hour == 20.0
+
+
+def test_a_campaign_that_grew_has_no_pace_below_zero() -> None:
+    look = sms(60).with_(pending_before=50, observed_before_at=ago(minutes=30))
+    assert plan_of(look).items[0].drained_per_hour == 0.0
+
+
+def test_a_recount_is_a_line_of_its_own_and_says_from_what_to_what() -> None:
+    look = messenger(10, sent=2, rows=Tally(succeeded=5, failed=1))
+    report, recount = plan_of(look).items
+    assert (report.kind, report.verdict) == (None, Verdict.STALLED)
+    assert (recount.kind, recount.target) == (RepairKind.RECOUNT, "cmp_1")
+    assert "sent 2 -> 5" in recount.reason
+    assert "failed 0 -> 1" in recount.reason
+
+
+def test_a_completion_raises_its_counters_itself() -> None:
+    (item,) = plan_of(messenger(5, sent=2, rows=Tally(succeeded=5))).items
+    assert item.kind is RepairKind.COMPLETE
+
+
+def test_reservations_have_lines_whether_they_are_let_go_or_held() -> None:
+    held = Reservation("res_1", "shop_1", "cmp_9", "250", ago(hours=1), None, "sent")
+    decisions = [
+        CreditDecision(release=True, reason="its campaign is over (sent)", leaked=True),
+        CreditDecision(release=False, reason="expired, held: its campaign is still sending", needs_person=True),
+    ]
+    plan = make_plan([], [(held, one) for one in decisions], sending=3, policy=POLICY, now=NOW)
+    let_go, kept = plan.items
+    assert (let_go.kind, let_go.target, let_go.campaign_id, let_go.amount) == (
+        RepairKind.RELEASE,
+        "res_1",
+        "cmp_9",
+        "250",
+    )
+    assert (kept.kind, kept.needs_person, kept.verdict) == (None, True, None)
+
+
+def test_lines_can_be_asked_for_by_kind() -> None:
+    plan = plan_of(FINISHED, LOST, LOST, sms())
+    assert [len(plan.of(kind)) for kind in (RepairKind.COMPLETE, RepairKind.REENQUEUE, None)] == [1, 2, 1]
+
+
+# -- breaker --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "sending", "tripped"),
+    [
+        (10, 10, False),  # exactly the floor, though it is all of them
+        (11, 11, True),
+        (11, 22, False),  # exactly the share
+        (11, 21, True),
+        (12, 23, True),
+        (500, 1000, False),
+        (501, 1000, True),
+        (0, 0, False),
+    ],
+)
+def test_the_breaker_trips_when_both_the_share_and_the_floor_are_exceeded(
+    count: int, sending: int, tripped: bool
+) -> None:
+    assert check_breaker(POLICY, "complete", count=count, sending=sending).tripped is tripped
+
+
+@pytest.mark.parametrize(("look", "kind"), [(FINISHED, RepairKind.COMPLETE), (LOST, RepairKind.REENQUEUE)])
+def test_both_kinds_of_repair_have_a_breaker_of_their_own(look: Look, kind: RepairKind) -> None:
+    plan = plan_of(*[look] * 11)
+    other = ({RepairKind.COMPLETE, RepairKind.REENQUEUE} - {kind}).pop()
+    breaker = plan.held_back(kind, confirmed=False)
+    assert breaker is not None
+    assert "11 of 11" in str(breaker)
+    assert plan.held_back(other, confirmed=False) is None
+
+
+def test_a_person_s_confirmation_passes_the_breaker() -> None:
+    assert plan_of(*[LOST] * 11).held_back(RepairKind.REENQUEUE, confirmed=True) is None
+
+
+def test_the_share_is_of_all_sending_campaigns_not_of_the_stuck_ones() -> None:
+    assert plan_of(*[LOST] * 11, sending=100).held_back(RepairKind.REENQUEUE, confirmed=False) is None
+
+
+def test_releases_and_recounts_are_not_the_breaker_s_business() -> None:
+    plan = plan_of(*[messenger(10, sent=2, rows=Tally(succeeded=5))] * 20)
+    assert len(plan.of(RepairKind.RECOUNT)) == 20
+    assert all(plan.held_back(kind, confirmed=False) is None for kind in RepairKind)
+
+
+def test_a_suspicion_takes_the_floor_away_but_not_the_share() -> None:
+    suspicions = suspicions_about(QUEUE, "another server")
+    assert plan_of(LOST, LOST, sending=3, suspicions=suspicions).held_back(RepairKind.REENQUEUE, confirmed=False)
+    assert not plan_of(LOST, sending=3, suspicions=suspicions).held_back(RepairKind.REENQUEUE, confirmed=False)
+
+
+def test_an_alarm_trips_for_one_campaign_and_says_why() -> None:
+    alarms = alarms_about(QueueState("sms-send", exists=False))
+    breaker = plan_of(LOST, sending=1000, alarms=alarms).held_back(RepairKind.REENQUEUE, confirmed=False)
+    assert "wrong prefix" in str(breaker)
+
+
+def test_suspicions_about_the_queue_do_not_keep_finished_campaigns_from_completing() -> None:
+    """Completion rests on the recipients' rows alone."""
+    suspicions, alarms = ["Redis was restarted"], ["the queue does not exist"]
+    plan = plan_of(FINISHED, FINISHED, LOST, suspicions=suspicions, alarms=alarms)
+    assert plan.held_back(RepairKind.COMPLETE, confirmed=False) is None
+    assert plan.held_back(RepairKind.REENQUEUE, confirmed=False) is not None
+
+
+def test_where_nothing_would_be_done_nothing_is_held_back() -> None:
+    plan = plan_of(sms(), suspicions=["Redis was restarted"], alarms=["the queue does not exist"])
+    assert not any(breaker.tripped for breaker in plan.breakers.values())
+
+
+def test_missing_batches_of_a_queue_without_workers_count_for_the_breaker() -> None:
+    waiting = sms(5, coverage=covered_by(5, in_jobs=2)).with_queue(workers=0)
+    assert plan_of(*[waiting] * 11).held_back(RepairKind.REENQUEUE, confirmed=False)
+
+
+# -- suspicions -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("queue", "trusted", "suspect"),
+    [
+        (QUEUE, "r1", False),
+        (QUEUE, "r0", True),
+        (QUEUE, None, False),
+        (QueueState("q", server_id=None), "r0", False),
+        (QueueState("q", server_id="r1", problem="away"), "r0", False),
+        (None, "r0", False),
+    ],
+)
+def test_another_redis_process_than_the_one_last_trusted_is_suspect(
+    queue: QueueState | None, trusted: str | None, suspect: bool
+) -> None:
+    assert bool(suspicions_about(queue, trusted)) is suspect
+
+
+@pytest.mark.parametrize(
+    ("queue", "alarm"),
+    [
+        (QUEUE, False),
+        (QueueState("sms-send", exists=False), True),
+        (QueueState("sms-send", exists=False, problem="away"), False),
+        (None, False),
+    ],
+)
+def test_a_queue_that_does_not_exist_is_an_alarm_unless_it_could_not_be_read(
+    queue: QueueState | None, alarm: bool
+) -> None:
+    assert bool(alarms_about(queue)) is alarm
+
+
+# -- share_out ------------------------------------------------------------------------------------------------------
+
+
+def test_a_small_tenant_is_served_beside_a_large_one() -> None:
+    assert share_out([("big", "a", 1000), ("small", "b", 2)], 10) == {"big": 8, "small": 2}
+
+
+def test_a_tenant_s_own_campaigns_are_served_in_the_order_given() -> None:
+    assert share_out([("first", "a", 3), ("second", "a", 3)], 4) == {"first": 3, "second": 1}
+
+
+def test_nothing_is_granted_without_a_budget_or_a_wish() -> None:
+    assert share_out([("one", "a", 5)], 0) == {}
+    assert share_out([("one", "a", 5)], -5) == {}
+    assert share_out([("one", "a", 0)], 5) == {}
+    assert share_out([], 5) == {}
+
+
+wishes = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 12)), max_size=10).map(
+    lambda pairs: [(f"c{number}", tenant, jobs) for number, (tenant, jobs) in enumerate(pairs)]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(wishes, st.integers(-3, 60))
+def test_a_budget_is_spent_fairly_wholly_and_never_exceeded(wanted: list[tuple[str, str, int]], budget: int) -> None:
+    granted = share_out(wanted, budget)
+    wish = {campaign: jobs for campaign, _, jobs in wanted}
+    assert all(0 < jobs <= wish[campaign] for campaign, jobs in granted.items())
+    assert sum(granted.values()) == max(min(budget, sum(wish.values())), 0)
+    got: dict[str, int] = defaultdict(int)
+    asked: dict[str, int] = defaultdict(int)
+    for campaign, tenant, jobs in wanted:
+        got[tenant] += granted.get(campaign, 0)
+        asked[tenant] += jobs
+    hungry = [got[tenant] for tenant in asked if got[tenant] < asked[tenant]]
+    if hungry:
+        assert max(got.values()) - min(hungry) <= 1, "nobody is more than a job ahead of one that still wants"
+
+
+@settings(max_examples=100, deadline=None)
+@given(wishes, st.integers(0, 60))
+def test_within_a_tenant_no_campaign_is_begun_before_the_one_ahead_is_served(
+    wanted: list[tuple[str, str, int]], budget: int
+) -> None:
+    granted = share_out(wanted, budget)
+    for tenant in "abcd":
+        mine = [(granted.get(campaign, 0), jobs) for campaign, owner, jobs in wanted if owner == tenant and jobs]
+        begun = [jobs for jobs, _ in mine if jobs]
+        assert [jobs for jobs, _ in mine[: len(begun)]] == begun
+        assert all(jobs == wish for jobs, wish in mine[: len(begun) - 1])
+
+
+# -- every verdict --------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(Verdict),
+    st.sampled_from(Action),
+    st.sampled_from([None, *Outcome]),
+    st.sampled_from([None, Counters(5, 5, 0)]),
+    st.booleans(),
+)
+def test_whatever_the_decision_its_lines_do_what_it_says(
+    verdict: Verdict, action: Action, outcome: Outcome | None, recount: Counters | None, person: bool
+) -> None:
+    decision = Decision(verdict, "because", action, outcome, recount, person)
+    look = sms(1, counters=Counters(5, 1, 0)).with_(attempts=Attempts())
+    lines = make_plan([(look.evidence, decision)], [], sending=1, policy=POLICY, now=NOW).items
+    kinds = [line.kind for line in lines]
+    assert kinds.count(RepairKind.COMPLETE) == (action is Action.COMPLETE)
+    assert kinds.count(RepairKind.REENQUEUE) == (action is Action.REENQUEUE)
+    assert kinds.count(RepairKind.RECOUNT) == (recount is not None and action is not Action.COMPLETE)
+    assert lines[0].needs_person is person
