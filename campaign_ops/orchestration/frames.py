@@ -11,7 +11,7 @@ import dagster as dg
 import pandas as pd
 
 SHOWN = 50
-_PLAIN = (str, int, float, bool, type(None))
+_PLAIN = {str, int, float, bool, type(None)}
 
 
 def frame(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def _plain(value: Any) -> str | int | float | bool | None:
         return f"{value:%Y-%m-%d %H:%M:%S} UTC"
     if isinstance(value, Decimal):
         return float(value)
-    return value if isinstance(value, _PLAIN) else str(value)
+    return value if type(value) in _PLAIN else str(value)  # Dagster takes no subclass: words are enums of ours
 
 
 def _type(values: pd.Series[Any]) -> str:

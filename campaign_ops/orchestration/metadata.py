@@ -132,7 +132,7 @@ def of_done(done: Done, plan: Plan) -> Metadata:
         "deferred": done.deferred,
         "held_back": int(done.held_back is not None),
         "in_words": _words(
-            _said(done, plan), f"All {done.planned} planned were done." if done.planned else "None planned."
+            _said(done, plan), "All that was planned was done." if done.planned else "Nothing was planned."
         ),
         "repairs": table(rows, ("target", "tenant", "verdict", "reason")),
     }

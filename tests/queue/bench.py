@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -127,3 +129,32 @@ def redis_process(directory: Path, *options: str) -> Iterator[None]:
         yield
     finally:
         child.stop()
+
+
+@contextmanager
+def answers_lost(server: EmbeddedRedis, word: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """A way to the server on which every connection breaks once it has carried ``word``, before the answer.
+
+    Yields the port, and the requests that broke it.
+    """
+    broken: list[bytes] = []
+
+    class Way(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(("127.0.0.1", server.port)) as beyond:
+                while request := self.request.recv(1 << 20):
+                    beyond.sendall(request)
+                    answer = beyond.recv(1 << 20)
+                    if word in request:
+                        broken.append(request)
+                        return
+                    self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Way) as way:
+        thread = threading.Thread(target=way.serve_forever)
+        thread.start()
+        try:
+            yield way.server_address[1], broken
+        finally:
+            way.shutdown()
+            thread.join()

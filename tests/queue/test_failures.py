@@ -15,7 +15,7 @@ from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.demo.postgres_server import free_port
 from campaign_ops.demo.servers import EmbeddedRedis
 from campaign_ops.platform.queue import Queue, QueueAddress
-from tests.queue.bench import PROFILE, a_job, connect, key, payload, put, redis_process, until
+from tests.queue.bench import PROFILE, a_job, answers_lost, connect, key, payload, put, redis_process, until
 
 
 def ask_everything(queue: Queue) -> list[Callable[[], object]]:
@@ -91,6 +91,16 @@ def test_an_add_that_dies_half_way_counts_nothing(own_server: EmbeddedRedis) -> 
         queue._writer.add = dies_on_the_second_page  # type: ignore[method-assign]
         with pytest.raises(QueueUnavailable):
             queue.add([a_job(f"ops-{number}") for number in range(1, 250)])
+
+
+def test_an_add_whose_answer_was_lost_is_not_repeated(server: EmbeddedRedis, queue: Queue) -> None:
+    """A fast worker may have sent and removed the job meanwhile: the same add again would send it again."""
+    with answers_lost(server, b"EVALSHA") as (port, broken):
+        with Queue(QueueAddress(f"redis://127.0.0.1:{port}/0"), PROFILE) as far, pytest.raises(QueueUnavailable):
+            far.add([a_job("ops-1")])
+        assert len(broken) == 1
+    assert queue.present(["ops-1"]) == {"ops-1"}
+    assert queue.add([a_job("ops-1"), a_job("ops-2")]) == {"ops-2"}
 
 
 def test_jobs_that_vanished_with_a_restart_are_not_taken_for_finished(own_server: EmbeddedRedis) -> None:

@@ -141,6 +141,24 @@ def test_a_job_that_finished_since_the_snapshot_is_no_orphan(queue: Queue, raw: 
     assert reading.state.problem is None
 
 
+def test_a_job_that_finished_and_came_back_under_its_id_while_it_was_read_is_seen(
+    queue: Queue, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(raw, "wait", "c1-batch-1", payload("c1", "r1"))
+    snapshot = queue.snapshot()
+    raw.delete(key("c1-batch-1"), key("wait"))
+    look_again = queue.live_ids
+
+    def after_somebody_added_it_anew() -> Any:
+        put(raw, "delayed", "c1-batch-1", payload("c1", "r2"))
+        return look_again()
+
+    monkeypatch.setattr(queue, "live_ids", after_somebody_added_it_anew)
+    reading = queue.live_jobs(snapshot, ["c1"])
+    assert list(reading) == [LiveJob("c1-batch-1", "delayed", "c1", ("r2",), doomed=False)]
+    assert reading.state.orphans == 0
+
+
 def test_an_id_that_is_listed_without_a_job_is_an_orphan_and_covers_nobody(queue: Queue, raw: Any) -> None:
     raw.lpush(key("wait"), "lost")
     raw.lpush(key("active"), "lost-too")

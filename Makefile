@@ -1,0 +1,58 @@
+# `make demo` and `make test` need Python 3.11+ and make, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PROFILE ?= sms
+
+.PHONY: help env demo up test test-fast check format lint types contracts docs lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+env: $(VENV)/.ready ## the virtual environment, from the lock
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked packages (once, about a minute) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: env ## stuck campaigns found, explained and repaired by Dagster, on embedded servers (PROFILE=sms|messenger)
+	@$(BIN)/python -m campaign_ops.demo run --profile $(PROFILE)
+
+up: env ## the same platform living, with Dagster's web page, schedule and sensors; Ctrl-C stops all of it
+	@$(BIN)/python -m campaign_ops.demo up --profile $(PROFILE)
+
+test: env ## all tests, on embedded servers
+	@$(BIN)/python -m pytest -n 2
+
+test-fast: env ## the tests that take no more than a few seconds each
+	@$(BIN)/python -m pytest -n 2 -m 'not slow and not node and not browser'
+
+check: env format lint types contracts ## format, lint, types, import contracts, tests
+	@$(BIN)/python -m pytest -n 2
+
+format: env
+	@$(BIN)/ruff format --check .
+
+lint: env
+	@$(BIN)/ruff check .
+
+types: env
+	@$(BIN)/mypy
+
+contracts: env
+	@$(BIN)/lint-imports
+
+docs: env ## write the generated pages of docs/ anew
+	@$(BIN)/python -m campaign_ops.faces.docs docs
+
+lock: env ## resolve the dependencies anew: names, versions and hashes, no address
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
+
+clean: ## remove what the targets above made
+	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
