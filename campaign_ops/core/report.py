@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from campaign_ops.core.model import QueueState, RepairKind, Verdict
@@ -61,16 +61,9 @@ class HealthReport:
         return [item for item in self.plan.items if item.verdict is not None and item.kind is not RepairKind.RECOUNT]
 
     @property
-    def repaired(self) -> set[str]:
-        """Campaigns that this sweep completed or re-enqueued."""
-        kinds = (RepairKind.COMPLETE, RepairKind.REENQUEUE)
-        return {target for line in self.repairs if line.kind in kinds for target in line.targets}
-
-    @property
     def for_person(self) -> list[PlanItem]:
-        """What no later sweep will mend by itself."""
-        repaired = self.repaired
-        return [item for item in self.plan.items if item.needs_person and item.target not in repaired]
+        """What no later sweep will mend by itself. A re-enqueue connects no worker and clears no marker."""
+        return [item for item in self.plan.items if item.needs_person]
 
     @property
     def trouble(self) -> list[str]:
@@ -111,8 +104,9 @@ def _oldest_first(item: PlanItem) -> tuple[int, str]:
 
 def render(report: HealthReport) -> str:
     """The report as Markdown."""
-    title = f"# {report.platform}: {headline(report)}"
-    looked = f"As of {report.at:%Y-%m-%d %H:%M:%S} UTC" + (" (dry run: nothing was changed)" if report.dry_run else "")
+    title = "# " + _plain(f"{report.platform}: {headline(report)}")
+    at = report.at.astimezone(UTC)
+    looked = f"As of {at:%Y-%m-%d %H:%M:%S} UTC" + (" (dry run: nothing was changed)" if report.dry_run else "")
     sections = [
         title,
         looked,
@@ -136,16 +130,15 @@ def headline(report: HealthReport) -> str:
         lead = f"{figures['needs_person']} need a person"
     else:
         lead = "nothing needs a person"
-    return f"{figures['stuck']} stuck of {figures['sending']} sending, {lead}"
+    return " ".join(f"{figures['stuck']} stuck of {figures['sending']} sending, {lead}".split())
 
 
 def _person_section(report: HealthReport) -> str:
-    lines = [f"- {line}" for line in report.trouble]
     items = report.for_person
-    lines += [f"- {_name(item)}: {item.verdict or 'credits'}: {item.reason}" for item in items[:SHOWN]]
+    lines = [*report.trouble, *(f"{_name(item)}: {item.verdict or 'credits'}: {item.reason}" for item in items[:SHOWN])]
     if len(items) > SHOWN:
-        lines.append(f"- and {len(items) - SHOWN} more: {ids(item.target for item in items[SHOWN:])}")
-    return "## Needs a person\n\n" + ("\n".join(lines) if lines else "Nothing.")
+        lines.append(f"and {len(items) - SHOWN} more: {ids(item.target for item in items[SHOWN:])}")
+    return "## Needs a person\n\n" + ("\n".join(map(_bullet, lines)) if lines else "Nothing.")
 
 
 def _stuck_section(report: HealthReport) -> str:
@@ -154,7 +147,8 @@ def _stuck_section(report: HealthReport) -> str:
     rows = []
     for verdict, items in by_verdict(report):
         total, open_ = sum(item.total or 0 for item in items), sum(item.unsent or 0 for item in items)
-        progress = f"{(total - open_) / total:.0%} of {total:,}" if total else "no recipients"
+        # Rounded down: 99.9 % is not done.
+        progress = f"{100 * (total - open_) // total}% of {total:,}" if total else "no recipients"
         rows.append(
             [
                 verdict,
@@ -195,14 +189,14 @@ def _queue_section(queue: QueueState | None) -> str:
     if queue is None:
         return "## Queue\n\nThis platform has none."
     if queue.problem:
-        return f"## Queue {queue.name}\n\n{queue.problem}"
+        return f"## Queue {_plain(queue.name)}\n\n{_plain(queue.problem)}"
     workers = "unknown" if queue.workers is None else str(queue.workers)
     rows = [[state, f"{count:,}"] for state, count in queue.counts.items()]
     paused = ", **paused**" if queue.paused else ""
     odd = [(queue.orphans, "ids without a job"), (queue.foreign_jobs, "jobs of other names")]
     extra = "".join(f", {count} {what}" for count, what in odd if count)
-    line = f"{queue.depth:,} waiting, {workers} workers{paused}{extra}; {queue.version or 'no version'}"
-    return f"## Queue {queue.name}\n\n{line}\n\n{table(['state', 'jobs'], rows)}"
+    line = f"{queue.depth:,} waiting, {workers} workers{paused}{extra}; {_plain(queue.version or 'no version')}"
+    return f"## Queue {_plain(queue.name)}\n\n{line}\n\n{table(['state', 'jobs'], rows)}"
 
 
 def _credit_section(report: HealthReport) -> str:
@@ -258,13 +252,25 @@ def ids(targets: Iterable[str]) -> str:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; cells cannot break out of it."""
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(map(_plain, row)) + " |" for row in rows]
     return "\n".join(lines)
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())  # names are other people's text
+_MARKUP = str.maketrans({"\\": "\\\\", "|": "\\|", "`": "\\`", "[": "\\[", "<": "&lt;"})
+_JOINER = "\u200d"  # holds emoji together; all other invisible characters are for a terminal to obey
+
+
+def _plain(text: str) -> str:
+    """Other people's text (names, reasons, errors) as one line without markup or control characters."""
+    seen = "".join(char if char.isprintable() or char == _JOINER else " " for char in text)
+    return " ".join(seen.split()).translate(_MARKUP)
+
+
+def _bullet(text: str) -> str:
+    """A list item that holds nothing but a line of text."""
+    line = _plain(text)
+    return f"- \\{line}" if line[:1] in set("-+*#>~=") else f"- {line}"
 
 
 def _name(item: PlanItem) -> str:
-    return _cell(f"{item.name} ({item.target})" if item.name != item.target else item.target)
+    return f"{item.name} ({item.target})" if item.name != item.target else item.target

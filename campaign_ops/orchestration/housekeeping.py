@@ -36,6 +36,7 @@ def forget_old_runs(context: dg.OpExecutionContext, config: HousekeepingConfig) 
             break
         for run_id in page:
             context.instance.delete_run(run_id)
+            context.instance.compute_log_manager.delete_logs(prefix=[run_id])  # what it printed is not in the database
         deleted += len(page)
     left = context.instance.get_runs_count(filters)
     context.log.info("%s runs deleted that were older than %s days, %s left", deleted, config.days, left)

@@ -16,6 +16,7 @@ import psycopg
 import sqlalchemy as sa
 
 from campaign_ops.doctor import Finding, Level, examine, grants
+from campaign_ops.doctor.grants import quoted
 from campaign_ops.platform.database import Database, Timeouts
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import Queue, QueueAddress
@@ -60,8 +61,8 @@ def least(world: World) -> str:
     """Go on as a new role that has the rights of `grants` and no others, not even those of PUBLIC. Its name."""
     role = f'Ops "{next(_roles)}"'
     database = sa.make_url(world.url).database
-    schema = world.platform.profile.db_schema
-    run(world, f"REVOKE ALL ON DATABASE {database} FROM PUBLIC", f'REVOKE ALL ON SCHEMA "{schema}", public FROM PUBLIC')
+    schema = quoted(world.platform.profile.db_schema)
+    run(world, f"REVOKE ALL ON DATABASE {database} FROM PUBLIC", f"REVOKE ALL ON SCHEMA {schema}, public FROM PUBLIC")
     run(world, *grants(world.platform.profile, role))
     world.created.append(world.platform)
     world.platform = connect_as(world, role)

@@ -22,6 +22,13 @@ def test_newcomers_are_the_campaigns_that_got_a_job_since_the_snapshot(queue: Qu
     assert queue.newcomers(snapshot, ["c1", "c2"]) == {"c2"}
 
 
+def test_our_own_jobs_are_no_newcomers_whatever_became_of_them(queue: Queue, raw: Any) -> None:
+    snapshot = queue.snapshot()
+    put(raw, "wait", "ops-1", payload("c1", "r1"))
+    raw.lpush(key("wait"), "ops-2")
+    assert queue.newcomers(snapshot, ["c1"], ours=["ops-1", "ops-2"]) == frozenset()
+
+
 def test_a_newcomer_that_cannot_be_read_blocks(queue: Queue, raw: Any) -> None:
     snapshot = queue.snapshot()
     put(raw, "wait", "new", "{")

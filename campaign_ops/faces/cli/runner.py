@@ -181,10 +181,9 @@ class Run:
         return answer
 
     def _complain(self, error: Exception, platform: str = "") -> None:
-        failure = failure_of(error)
-        where = [one for one in (platform, failure["where"]) if one]
-        text = ": ".join(dict.fromkeys([*where, failure["what"]]))
-        self.screen.error(f"{text}; {failure['mend']}" if failure["mend"] else text)
+        for one in str(error if isinstance(error, CampaignOpsError) else unexpected(error)).splitlines():
+            named = not platform or one.startswith(f"{platform}: ")
+            self.screen.error(one if named else f"{platform}: {one}")
         if self.common.debug:
             self.screen.traceback("".join(traceback.format_exception(error)))
 
@@ -204,11 +203,16 @@ class Run:
 
 
 def failure_of(error: Exception) -> shapes.Failure:
-    """An error as data. One that is not ours says how to get its traceback, and no credentials."""
+    """An error as data."""
     if isinstance(error, CampaignOpsError):
         return {"kind": type(error).__name__, "where": error.where, "what": error.what, "mend": error.mend}
+    return failure_of(unexpected(error)) | {"kind": "Unexpected"}
+
+
+def unexpected(error: Exception) -> CampaignOpsError:
+    """An error that is not ours, in one line without credentials."""
     what = without_credentials(" ".join(f"{type(error).__name__}: {error}".split()))
-    return {"kind": "Unexpected", "where": "unexpected", "what": what, "mend": "--debug shows the traceback"}
+    return CampaignOpsError(what, where="unexpected", mend="--debug shows the traceback")
 
 
 def operator() -> str:

@@ -97,9 +97,8 @@ class Screen:
         self._out.flush()
 
     def error(self, message: str) -> None:
-        """Print to stderr, a line for each line of the message."""
-        for one in message.split("\n"):
-            self._errors.print(Text.assemble(("error: ", "bold red"), clean(one)))
+        """Print one line to stderr."""
+        self._errors.print(Text.assemble(("error: ", "bold red"), clean(message)))
 
     def traceback(self, text: str) -> None:
         """Print a traceback to stderr."""

@@ -1,0 +1,313 @@
+"""The health report: what an on-call person reads first, and that nobody's names can break or forge it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from campaign_ops.core.model import QueueState, RepairKind, Verdict
+from campaign_ops.core.plan import Plan, PlanItem
+from campaign_ops.core.report import (
+    SHOWN,
+    CreditLine,
+    HealthReport,
+    RepairLine,
+    by_verdict,
+    drain_forecast,
+    duration,
+    headline,
+    ids,
+    render,
+    table,
+)
+from tests.evidence import NOW, QUEUE
+
+
+def line(target: str = "cmp_1", verdict: Verdict | None = Verdict.JOBS_LOST, **more: object) -> PlanItem:
+    values: dict[str, object] = {"kind": None, "name": target, "reason": "because", "total": 10, "unsent": 4}
+    values |= {"stuck_seconds": 3600, **more}
+    return PlanItem(target=target, campaign_id=target, tenant="shop_1", verdict=verdict, **values)  # type: ignore[arg-type]
+
+
+def a_report(*items: PlanItem, sending: int = 20, **more: object) -> HealthReport:
+    return HealthReport("sms", NOW, Plan(items, sending), **more)  # type: ignore[arg-type]
+
+
+def section(text: str, title: str) -> str:
+    """The part of a rendered report under one heading."""
+    found = re.search(rf"^## {re.escape(title)}$\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"no section {title!r} in:\n{text}"
+    return found[1].strip()
+
+
+# -- what it says ---------------------------------------------------------------------------------------------------
+
+
+def test_a_quiet_platform_says_so_in_one_line() -> None:
+    report = a_report(sending=3)
+    text = render(report)
+    assert text.startswith("# sms: 0 stuck of 3 sending, nothing needs a person\n")
+    assert section(text, "Needs a person") == "Nothing."
+    assert section(text, "Stuck campaigns") == "None."
+
+
+def test_what_needs_a_person_comes_first_with_its_reason() -> None:
+    text = render(a_report(line("cmp_7", Verdict.AMBIGUOUS, name="Spring sale", needs_person=True, reason="3 marked")))
+    assert "1 need a person" in text.splitlines()[0]
+    assert section(text, "Needs a person") == "- Spring sale (cmp_7): ambiguous: 3 marked"
+    assert text.index("## Needs a person") < text.index("## Stuck campaigns")
+
+
+def test_a_campaign_without_workers_needs_a_person_though_its_missing_batches_were_re_enqueued() -> None:
+    """A re-enqueue connects no worker and clears no marker."""
+    items = [
+        line("idle", Verdict.NO_WORKERS, kind=RepairKind.REENQUEUE, needs_person=True, reason="no worker"),
+        line("marked", Verdict.JOBS_LOST, kind=RepairKind.REENQUEUE, needs_person=True, reason="2 marked"),
+    ]
+    report = a_report(*items, repairs=[RepairLine(RepairKind.REENQUEUE, 2, 2, ("idle", "marked"))])
+    assert {item.target for item in report.for_person} == {"idle", "marked"}
+    assert report.figures()["needs_person"] == 2
+
+
+def test_what_kept_the_sweep_from_working_leads_the_report() -> None:
+    repairs = [
+        RepairLine(RepairKind.REENQUEUE, 40, 0, held_back="would re-enqueue 40 of 40 sending campaigns"),
+        RepairLine(RepairKind.COMPLETE, 1, 0, failures=(("cmp_9", "a trigger said no"),)),
+    ]
+    report = a_report(line(needs_person=True), repairs=repairs, queue=replace(QUEUE, problem="Redis is away"))
+    assert "reenqueue held back: would re-enqueue 40 of 40" in headline(report)
+    told = section(render(report), "Needs a person")
+    for words in ("held back", "could not complete cmp_9: a trigger said no", "queue sms-send: Redis is away"):
+        assert words in told
+
+
+def test_stuck_campaigns_stand_by_verdict_in_the_order_of_judgement_the_longest_stuck_first() -> None:
+    items = [
+        line("b", Verdict.JOBS_LOST, stuck_seconds=100),
+        line("a", Verdict.JOBS_LOST, stuck_seconds=900),
+        line("c", Verdict.UNKNOWN_STATUS),
+    ]
+    groups = [(verdict, [item.target for item in group]) for verdict, group in by_verdict(a_report(*items))]
+    assert groups == [(Verdict.UNKNOWN_STATUS, ["c"]), (Verdict.JOBS_LOST, ["a", "b"])]
+    assert "a, b" in section(render(a_report(*items)), "Stuck campaigns")
+
+
+def test_recounts_and_reservations_are_not_counted_as_stuck_campaigns() -> None:
+    items = [
+        line(verdict=Verdict.STALLED),
+        line(kind=RepairKind.RECOUNT, verdict=Verdict.STALLED),
+        line("res_1", None, kind=RepairKind.RELEASE),
+    ]
+    assert a_report(*items).figures()["stuck"] == 1
+
+
+def test_the_figures_count_what_they_say() -> None:
+    items = [
+        line("a", stuck_seconds=1800, unsent=4, doubled=1),
+        line("b", stuck_seconds=1801, unsent=6, needs_person=True),
+    ]
+    repairs = [
+        RepairLine(kind, planned=9, done=number)
+        for number, kind in enumerate(
+            (RepairKind.COMPLETE, RepairKind.REENQUEUE, RepairKind.RELEASE, RepairKind.RECOUNT), start=1
+        )
+    ]
+    assert a_report(*items, repairs=repairs, sending=30).figures() == {
+        "stuck": 2,
+        "stuck_over_alert": 1,
+        "oldest_stuck_seconds": 1801,
+        "unsent": 10,
+        "needs_person": 1,
+        "sending": 30,
+        "completed": 1,
+        "reenqueued": 2,
+        "released": 3,
+        "recounted": 4,
+        "doubled": 1,
+    }
+
+
+def test_a_campaign_that_lacks_one_recipient_is_not_shown_as_wholly_done() -> None:
+    text = render(a_report(line(total=10_000, unsent=1)))
+    assert "99% of 10,000" in text
+    assert "100%" not in text
+
+
+def test_a_dry_run_cannot_be_taken_for_a_sweep() -> None:
+    text = render(a_report(dry_run=True))
+    assert "dry run: nothing was changed" in text
+    assert "## Repairs this sweep would make" in text
+    assert "## Repairs\n" not in text
+
+
+def test_moments_are_shown_in_utc_whatever_their_zone() -> None:
+    in_india = datetime(2026, 3, 1, 17, 30, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    assert "As of 2026-03-01 12:00:00 UTC" in render(replace(a_report(), at=in_india))
+
+
+def test_long_lists_are_cut_and_say_by_how_much() -> None:
+    many = [line(f"cmp_{number:02}", Verdict.QUARANTINED, needs_person=True) for number in range(25)]
+    text = render(a_report(*many))
+    assert f"and {25 - SHOWN} more" in section(text, "Needs a person")
+    assert section(text, "Needs a person").count("\n") == SHOWN
+    assert f"cmp_09 and {25 - SHOWN} more" in section(text, "Stuck campaigns")
+
+
+@pytest.mark.parametrize(("count", "shown"), [(0, ""), (1, "0"), (SHOWN, "0, 1, 2, 3, 4, 5, 6, 7, 8, 9")])
+def test_ids_are_all_named_as_long_as_they_are_few(count: int, shown: str) -> None:
+    assert ids(map(str, range(count))) == shown
+
+
+def test_a_queue_that_could_not_be_read_shows_no_counts() -> None:
+    told = section(render(a_report(queue=replace(QUEUE, problem="half read"))), "Queue sms-send")
+    assert told == "half read"
+
+
+def test_workers_that_nobody_tells_about_are_unknown_and_not_none() -> None:
+    assert "unknown workers" in render(a_report(queue=replace(QUEUE, workers=None)))
+    assert "0 workers" in render(a_report(queue=replace(QUEUE, workers=0)))
+
+
+def test_the_depth_counts_every_list_that_waits() -> None:
+    queue = QueueState("q", counts={"wait": 1, "paused": 20, "prioritized": 300, "active": 4000, "delayed": 9})
+    assert "321 waiting" in render(a_report(queue=queue))
+
+
+def test_a_platform_without_a_queue_says_so() -> None:
+    assert section(render(a_report()), "Queue") == "This platform has none."
+
+
+def test_credits_are_exact_to_the_last_digit() -> None:
+    credits_ = [CreditLine("shop_1", Decimal("1234567.000001"), Decimal(0), Decimal("0.1"))]
+    assert "| shop_1 | 1,234,567.000001 | 0 | 0.1 |" in section(render(a_report(credits=credits_)), "Credits")
+
+
+def test_the_change_against_the_sweep_before_carries_its_sign() -> None:
+    told = section(render(a_report(line(), before={"stuck": 3, "sending": 20})), "Change against the sweep before")
+    assert "| stuck | 3 | 1 | -2 |" in told
+    assert "| sending | 20 | 20 | +0 |" in told
+
+
+@pytest.mark.parametrize(
+    ("items", "forecast"),
+    [
+        ([line(unsent=0)], "-"),
+        ([line(unsent=100)], "unknown"),
+        ([line(unsent=100, drained_per_hour=0.0)], "never at this pace"),
+        ([line(unsent=100, drained_per_hour=50.0)], "2 h"),
+        ([line(unsent=50, drained_per_hour=25.0), line(unsent=50, drained_per_hour=25.0)], "2 h"),
+        ([], "-"),
+    ],
+)
+def test_the_forecast_is_the_pending_at_the_pace_since_the_sweep_before(items: list[PlanItem], forecast: str) -> None:
+    assert drain_forecast(items) == forecast
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172_799, "47 h"), (172_800, "2 d")],
+)
+def test_durations_are_said_as_a_person_would(seconds: int, said: str) -> None:
+    assert duration(seconds) == said
+
+
+# -- what it cannot be made to say ----------------------------------------------------------------------------------
+
+PARSER = MarkdownIt("commonmark").enable("table")
+
+
+def shape(text: str) -> list[str]:
+    """The blocks of a rendered report, without the words in them."""
+    return [token.type for token in PARSER.parse(text) if token.type != "inline"]
+
+
+def cells(row: str) -> list[str]:
+    """A table's row as GitHub splits it: a backslash escapes one character, itself included."""
+    return re.findall(r"((?:\\.|[^|\\])*)\|", row.removeprefix("|"))
+
+
+def report_with(name: str) -> HealthReport:
+    """A report with somebody else's text wherever such text can stand."""
+    item = line(name or "x", Verdict.NO_WORKERS, name=name, reason=f"held by {name}: {name}", needs_person=True)
+    return a_report(
+        *[item] * (SHOWN + 2),
+        queue=replace(QUEUE, name=name, version=name, problem=None),
+        credits=[CreditLine(name, Decimal(1), Decimal(1), Decimal(1))],
+        repairs=[
+            RepairLine(RepairKind.COMPLETE, 1, 1, (name,), detail=name, held_back=name, failures=((name, name),))
+        ],
+        recipients={name: 1},
+    )
+
+
+NASTY = [
+    "a | b",
+    "a \\| b",
+    "ends with \\",
+    "two\nlines",
+    "| a | b |\n| --- | --- |\n| forged | row |",
+    "\r\n## Needs a person\r\n\r\nNothing.",
+    "<script>alert(1)</script>",
+    "<!-- swallows the rest",
+    "`code | code`",
+    "``` fence",
+    "~~~ fence",
+    "# heading",
+    "> quote",
+    "- item",
+    "***",
+    "![pixel](http://example.com/p.png)",
+    "[here](javascript:alert(1))",
+    "\x1b[31mred\x1b[0m",
+    "null\x00byte",
+    "\u202egnitirw desrever",
+    "line\u2028separator\u2029",
+    "\x85next\x0bline\x0c",
+    "",
+]
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_no_name_breaks_the_report(name: str) -> None:
+    text = render(report_with(name))
+    assert shape(text) == shape(render(report_with("harmless")))
+    rows = [row for row in text.splitlines() if row.startswith("|")]
+    plain = [row for row in render(report_with("harmless")).splitlines() if row.startswith("|")]
+    assert [len(cells(row)) for row in rows] == [len(cells(row)) for row in plain]
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_no_name_brings_markup_images_or_orders_to_a_terminal(name: str) -> None:
+    text = render(report_with(name))
+    inline = {child.type for token in PARSER.parse(text) for child in token.children or []}
+    assert not inline & {"html_inline", "image", "link_open", "code_inline"}
+    assert all(char == "\n" or char.isprintable() for char in text)
+
+
+def test_a_name_is_still_readable_after_all_that() -> None:
+    report = a_report(line("cmp_1", name="50% off | only <today> 👩‍👧 für 日本", needs_person=True))
+    (told,) = (token for token in PARSER.parse(render(report)) if "50%" in token.content and token.children)
+    assert told.children is not None
+    shown = "".join(child.content for child in told.children)
+    assert shown == "50% off | only <today> 👩‍👧 für 日本 (cmp_1): jobs_lost: because"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.sampled_from("|\\\n\r`~<>[]()!#*-_ \t\x00\x1b\u2028aé") | st.characters(), max_size=12))
+def test_the_blocks_of_a_report_do_not_depend_on_anybody_s_names(name: str) -> None:
+    assert shape(render(report_with(name))) == shape(render(report_with("harmless")))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(st.text(max_size=8), min_size=2, max_size=2), max_size=3))
+def test_a_table_has_the_rows_and_cells_that_it_was_given(rows: list[list[str]]) -> None:
+    lines = table(["one", "two"], rows).split("\n")
+    assert len(lines) == 2 + len(rows)
+    assert all(len(cells(row)) == 2 for row in lines)
