@@ -256,20 +256,20 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-_MARKUP = str.maketrans({"\\": "\\\\", "|": "\\|", "`": "\\`", "[": "\\[", "<": "&lt;"})
+_MARKUP = str.maketrans({"\\": "\\\\", "|": "\\|", "<": "&lt;"})
 _JOINER = "\u200d"  # holds emoji together; all other invisible characters are for a terminal to obey
 
 
 def _plain(text: str) -> str:
-    """Other people's text (names, reasons, errors) as one line without markup or control characters."""
+    """Other people's text (names, reasons, errors) as one line: no HTML, no image, nothing that ends a cell."""
     seen = "".join(char if char.isprintable() or char == _JOINER else " " for char in text)
-    return " ".join(seen.split()).translate(_MARKUP)
+    return " ".join(seen.split()).translate(_MARKUP).replace("![", "!\\[")
 
 
 def _bullet(text: str) -> str:
     """A list item that holds nothing but a line of text."""
     line = _plain(text)
-    return f"- \\{line}" if line[:1] in set("-+*#>~=") else f"- {line}"
+    return f"- \\{line}" if line[:1] in set("-+*#>~=`") else f"- {line}"
 
 
 def _name(item: PlanItem) -> str:

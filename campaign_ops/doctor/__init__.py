@@ -1,6 +1,6 @@
 """Checks a platform before anything touches it. Reads only, for a few seconds at most, and goes on after a failure."""
 
-from campaign_ops.doctor.examine import examine
+from campaign_ops.doctor.examination import examine
 from campaign_ops.doctor.finding import Finding, Level, worst
 from campaign_ops.doctor.grants import grants
 

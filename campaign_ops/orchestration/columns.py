@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 from campaign_ops.platform import state
 
 _repair, _intent = state.repair.c, state.intent.c
-_TEXT = sa.Column("", sa.Text)
+_TEXT: sa.Column[object] = sa.Column("", sa.Text)
 
 # The repairs are views over the journal; the migrations say which.
 _VIEWS: Mapping[str, Mapping[str, sa.Column[object]]] = {

@@ -1,58 +1,71 @@
-"""Tables that people read in Dagster, made with pandas. Bounded: the whole of them is in the database."""
+"""Tables that people read in Dagster. Bounded: the whole of them is in the database."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = 50
 _PLAIN = {str, int, float, bool, type(None)}
 
-
-def frame(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """The rows as a frame of Python's own values: a count beside a gap must not become a float."""
-    return pd.DataFrame([{name: row[name] for name in columns} for row in rows], columns=list(columns), dtype=object)
+Rows = Sequence[Mapping[str, Any]]
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dg.TableMetadataValue:
+def table(rows: Rows, columns: Sequence[str]) -> dg.TableMetadataValue:
     """The first ``SHOWN`` rows as a table in metadata."""
-    shown = frame(rows[:SHOWN], columns)
-    records = [
-        dg.TableRecord({str(name): _plain(value) for name, value in row.items()}) for row in shown.to_dict("records")
-    ]
-    schema = dg.TableSchema(columns=[dg.TableColumn(name, _type(shown[name])) for name in columns])
-    return dg.MetadataValue.table(records, schema)
+    shown = [{name: _plain(row[name]) for name in columns} for row in rows[:SHOWN]]
+    schema = dg.TableSchema(columns=[dg.TableColumn(name, _type([row[name] for row in shown])) for name in columns])
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in shown], schema)
 
 
-def counted(rows: Sequence[Mapping[str, Any]], by: str, **sums: str) -> list[dict[str, Any]]:
-    """How many rows there are of each ``by``, most first, with the sums of other columns; gaps count as nothing."""
-    whole = frame(rows, [by, *sums.values()])
-    groups = whole.assign(count=1).fillna(dict.fromkeys(sums.values(), 0)).groupby(by, dropna=False, sort=True)
-    found = groups.agg(count=("count", "sum"), **{name: (column, "sum") for name, column in sums.items()})
+def counted(rows: Rows, by: str, **sums: str) -> list[dict[str, Any]]:
+    """How many rows there are of each ``by``, most first, with the sums of other columns; gaps count as nothing.
+
+    Args:
+        rows: What to count.
+        by: The column whose values are told apart.
+        sums: Name of the sum to the column that is summed.
+    """
+    if not rows:
+        return []
+    groups = _frame(rows, [by, *sums.values()]).fillna(dict.fromkeys(sums.values(), 0)).groupby(by)
+    found = groups.agg(count=(by, "size"), **{name: (column, "sum") for name, column in sums.items()})
     ordered = found.sort_values("count", ascending=False, kind="stable").reset_index()
+    # numpy's numbers are not Dagster's: they are taken, and then the run fails.
     return [
         {str(name): value if name == by else int(value) for name, value in row.items()}
         for row in ordered.to_dict("records")
     ]
 
 
+def _frame(rows: Rows, columns: Sequence[str]) -> pd.DataFrame:
+    # Here and not above: it takes longer to import than a sweep takes, and a healthy platform needs none.
+    import pandas as pd  # noqa: PLC0415
+
+    # As objects: a count beside a gap must not become a float.
+    return pd.DataFrame([{name: row[name] for name in columns} for row in rows], columns=list(columns), dtype=object)
+
+
 def _plain(value: Any) -> str | int | float | bool | None:
+    """A value as a table takes it; no subclass passes, and our words are enums."""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S} UTC"
     if isinstance(value, Decimal):
         return float(value)
-    return value if type(value) in _PLAIN else str(value)  # Dagster takes no subclass: words are enums of ours
+    return value if type(value) in _PLAIN else str(value)
 
 
-def _type(values: pd.Series[Any]) -> str:
+def _type(values: Sequence[Any]) -> str:
     kinds = {type(value) for value in values if value is not None}
     if kinds == {bool}:
         return "bool"
     if kinds == {int}:
         return "int"
-    return "float" if kinds and kinds <= {int, float, Decimal} else "string"
+    return "float" if kinds and kinds <= {int, float} else "string"

@@ -5,7 +5,7 @@ Numbers are always there, zeros too: a plot with gaps says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -14,14 +14,14 @@ from campaign_ops.core.model import QueueState, RepairKind
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.report import HealthReport, ids, render
 from campaign_ops.core.report import table as markdown_table
-from campaign_ops.orchestration.frames import SHOWN, counted, table
+from campaign_ops.orchestration.frames import SHOWN, Rows, counted, table
 from campaign_ops.sweep.act import Done
 from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_row, queue_row
 
 Metadata = dict[str, Any]
 
 
-def of_stuck(rows: Sequence[Mapping[str, Any]], alert_after_seconds: int) -> Metadata:
+def of_stuck(rows: Rows, alert_after_seconds: int) -> Metadata:
     """Metadata of ``stuck_campaigns``: the longest untouched come first."""
     return {
         "stuck": len(rows),
@@ -31,7 +31,7 @@ def of_stuck(rows: Sequence[Mapping[str, Any]], alert_after_seconds: int) -> Met
     }
 
 
-def of_recipients(rows: Sequence[Mapping[str, Any]]) -> Metadata:
+def of_recipients(rows: Rows) -> Metadata:
     """Metadata of ``recipient_status``."""
     sums = {name: sum(int(row[name]) for row in rows) for name in ("total", "unsent", *RECIPIENT_STATES)}
     drifting = [f"{row['campaign_id']}: {row['drift']}" for row in rows if row["drift"]]
@@ -90,7 +90,7 @@ _PLANNED = {
 }
 
 
-def plan_report(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> str:
+def plan_report(plan: Plan, rows: Rows) -> str:
     """The plan as Markdown: what would be done, to what, and why; then what is left alone."""
     held_back = [f"- {kind}: {breaker}" for kind, breaker in plan.breakers.items() if breaker.tripped]
     sections = [f"# {len(plan.items) - len(plan.of(None))} repairs planned, {plan.sending} campaigns sending"]
@@ -101,12 +101,17 @@ def plan_report(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> str:
     sections.append(_items("Needs a person", [item for item in plan.items if item.needs_person]))
     sections.append(_items("Left alone", [item for item in plan.of(None) if not item.needs_person]))
     judged = [row for row in rows if row["verdict"] is not None and row["kind"] != RepairKind.RECOUNT]
-    verdicts = counted(judged, "verdict", unsent="unsent", missing="missing")
-    if verdicts:
-        head = ["verdict", "campaigns", "recipients not sent to", "in no job"]
-        body = [[one["verdict"], str(one["count"]), f"{one['unsent']:,}", f"{one['missing']:,}"] for one in verdicts]
-        sections.append("## Stuck campaigns by verdict\n\n" + markdown_table(head, body))
+    sections += [_summary(judged, by) for by in ("verdict", "tenant")]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _summary(judged: Rows, by: str) -> str:
+    groups = counted(judged, by, unsent="unsent", missing="missing")
+    if not groups:
+        return ""
+    body = [[str(one[by]), str(one["count"]), f"{one['unsent']:,}", f"{one['missing']:,}"] for one in groups]
+    head = [by, "campaigns", "recipients not sent to", "of them in no job"]
+    return f"## Stuck campaigns by {by}\n\n" + markdown_table(head, body[:SHOWN])
 
 
 def _items(heading: str, items: Sequence[PlanItem]) -> str:

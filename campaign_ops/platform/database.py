@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,13 +59,15 @@ class Database:
         self.timeouts = timeouts
         parsed = sa.make_url(url)
         host = parsed.host or parsed.query.get("host") or "local"
-        self.where = f"{host}:{parsed.port or 5432}/{parsed.database}"
+        several = "" if isinstance(host, str) else ",".join(host)  # each with its port
+        self.where = f"{several or f'{host}:{parsed.port or 5432}'}/{parsed.database}"
         self.application_name = f"campaign_ops {socket.gethostname()}:{os.getpid()}"[:63]
         self._engine = sa.create_engine(
             parsed,
             pool_size=3,  # the lock, the look and the write of one sweep
             pool_pre_ping=True,
             isolation_level="READ COMMITTED",
+            hide_parameters=True,
             connect_args={
                 "connect_timeout": max(1, round(timeouts.connect_seconds)),
                 "prepare_threshold": None,  # PgBouncer in transaction mode loses prepared statements
@@ -175,10 +178,16 @@ class SweepLock:
         if connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(key)).add_columns(never)):
             return
         if self._wait_seconds > 0:
-            waits = str(round(self._wait_seconds * 1000))
+            # The wait may be longer than any other statement may take.
+            statement_seconds = self._wait_seconds + self._database.timeouts.statement_seconds
+            bounds = {"lock_timeout": self._wait_seconds, "statement_timeout": statement_seconds}
             try:
                 with connection.begin_nested():
-                    connection.execute(sa.select(sa.func.set_config("lock_timeout", waits, True)))
+                    connection.execute(
+                        sa.select(
+                            *(sa.func.set_config(key, str(round(most * 1000)), True) for key, most in bounds.items())
+                        )
+                    )
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
             except sa.exc.OperationalError as error:
                 if getattr(error.orig, "sqlstate", None) != "55P03":
@@ -217,12 +226,13 @@ def mapped(where: str) -> Iterator[None]:
     """Turn the driver's errors into ours. The driver's error stays out of the chain: it may quote a row or a URL."""
     try:
         yield
-    except CampaignOpsError:
-        raise
-    except sa.exc.DBAPIError as error:
-        raise map_error(error.orig if error.orig is not None else error, where) from None
     except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
-        raise map_error(error, where) from None
+        driver = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
+        ours = map_error(driver, where)
+        try:
+            raise ours from None
+        finally:
+            ours.__context__ = None  # `from None` only hides it from those who follow the rules
 
 
 _BY_STATE: dict[str, tuple[type[CampaignOpsError], str, str]] = {
@@ -236,15 +246,32 @@ _BY_STATE: dict[str, tuple[type[CampaignOpsError], str, str]] = {
     "28000": (ConfigurationError, "the user was refused", "check user and password in database_url"),
     "3D000": (ConfigurationError, "there is no such database", "check database_url"),
     "42703": (ProfileMismatch, "", "run `campaign-ops doctor`"),
+    "42P01": (ProfileMismatch, "", "run `campaign-ops doctor`"),
+    "25P03": (DatabaseTimeout, "a transaction stood idle for too long", "it is tried again"),
+    "25P04": (DatabaseTimeout, "a transaction took too long", "it is tried again; see the server's transaction_timeout"),
+}
+_LOST = (psycopg.InterfaceError, sa.exc.PendingRollbackError, sa.exc.ResourceClosedError)
+# The client library gives no SQLSTATE for a connection that was refused, only the server's (or PgBouncer's) words.
+_BY_WORDS = {
+    "password authentication failed": "28P01",
+    "no password supplied": "28P01",
+    "no pg_hba.conf entry": "28000",
+    "is not permitted to log in": "28000",
+    "role \"[^\"]*\" does not exist": "28000",
+    "no such user": "28000",
+    "database \"[^\"]*\" does not exist": "3D000",
+    "no such database": "3D000",
 }
 
 
 def map_error(error: BaseException, where: str) -> CampaignOpsError:
     """The error of ours that stands for a driver's."""
     state = getattr(error, "sqlstate", None) or ""
+    if not state and isinstance(error, psycopg.OperationalError):
+        state = next((state for words, state in _BY_WORDS.items() if re.search(words, str(error))), "")
     diag = getattr(error, "diag", None)
-    primary = (getattr(diag, "message_primary", None) or "").strip()
-    if state in ("42P01", "3F000") and (STATE_SCHEMA in primary or STATE_SCHEMA in str(error)):
+    primary = " ".join((getattr(diag, "message_primary", None) or "").split())
+    if state in ("42P01", "3F000") and (f"{STATE_SCHEMA}." in primary or f'"{STATE_SCHEMA}"' in primary):
         return StateSchemaError(
             f"schema {STATE_SCHEMA} is missing or incomplete", where=where, mend="run `campaign-ops migrate`"
         )
@@ -259,7 +286,7 @@ def map_error(error: BaseException, where: str) -> CampaignOpsError:
         constraint = getattr(diag, "constraint_name", None)
         what = f"the database refused a statement: {primary} ({state})"
         return StatementRejected(what + (f", constraint {constraint}" if constraint else ""), where=where)
-    if isinstance(error, psycopg.InterfaceError) or "closed" in str(error):
+    if isinstance(error, _LOST) or "closed" in str(error):
         return DatabaseUnavailable("the connection was lost", where=where, mend="is PostgreSQL up and reachable?")
     return StatementRejected(f"{type(error).__name__}: {_first_line(error)}", where=where)
 

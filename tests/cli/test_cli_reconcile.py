@@ -190,9 +190,7 @@ def test_a_confirmation_without_effect_is_refused(program: Program) -> None:
     assert "--dry-run" in result.stderr
 
 
-def test_while_another_sweep_is_under_way_nothing_is_done_and_its_holder_is_named(
-    program: Program, sms: World
-) -> None:
+def test_while_another_sweep_is_under_way_nothing_is_done_and_its_holder_is_named(program: Program, sms: World) -> None:
     sms.app.add_campaign("finished", succeeded=1)
     holder = sms.again().database
     with SweepLock(holder, "sms").hold():

@@ -14,7 +14,7 @@ from campaign_ops.doctor import Level, examine
 from campaign_ops.doctor.clock import duration, skew
 from campaign_ops.platform.profile_file import load_profile
 from tests.conftest import World, Worlds
-from tests.doctor.bench import complaints, connect_as, fresh, least, mend, of, owner, run, the
+from tests.doctor.bench import complaints, least, mend, of, owner, run, the
 
 ENUMS = PlatformShape(statuses="enum")
 MANY = 12_000
@@ -131,7 +131,6 @@ def test_a_missing_index_does_not_matter_on_a_small_table(sms: World) -> None:
     ],
 )
 def test_an_index_that_serves_as_well_is_as_good(large: World, index: str, level: Level | None, words: str) -> None:
-    table, _, rest = index.partition("USING")
     run(large, f'DROP INDEX "{INDEX}"', f"CREATE INDEX ON {RECIPIENTS} {index}")
     found = about_recipients(large)
     assert [one.level for one in found] == ([level] if level else [])
@@ -199,7 +198,7 @@ def test_a_partitioned_table_is_examined_as_a_whole(sms: World) -> None:
     assert complaints(examine(sms.platform)) == []
 
 
-# -- foreign key, triggers ---------------------------------------------------------------------------------------------
+# -- foreign key, triggers -----------------------------------------------------------------------------------------
 
 
 def test_a_missing_foreign_key_is_noted_and_added(messenger: World) -> None:
@@ -224,12 +223,17 @@ def test_triggers_that_our_repairs_fire_are_named(sms: World) -> None:
     assert note.what.endswith('triggers too: "touch"')
 
 
-# -- clocks --------------------------------------------------------------------------------------------------------------
+# -- clocks --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("off_seconds", "level", "words"),
-    [(0, Level.OK, "agree"), (4, Level.OK, "agree"), (-20, Level.NOTE, "20 s behind"), (7200, Level.WARNING, "2 h ahead")],
+    [
+        (0, Level.OK, "agree"),
+        (4, Level.OK, "agree"),
+        (-20, Level.NOTE, "20 s behind"),
+        (7200, Level.WARNING, "2 h ahead"),
+    ],
 )
 def test_clocks_that_disagree_are_reported(off_seconds: int, level: Level, words: str) -> None:
     before = datetime.now(UTC)
