@@ -41,28 +41,28 @@ class Program:
 
     config: Path
 
-    def __call__(self, *words: object) -> Result:
-        """Run it in this process. An exception that got through is raised here."""
-        return run(*words, "--config", self.config)
+    def __call__(self, command: str, *words: object) -> Result:
+        """Run a command in this process. An exception that got through is raised here."""
+        return run(command, "--config", self.config, *words)
 
-    def json(self, *words: object) -> dict[str, Any]:
-        """Run it with ``--json``; the document, after a look at its exit code and its shape."""
-        result = self(*words, "--json")
+    def json(self, command: str, *words: object) -> dict[str, Any]:
+        """Run a command with ``--json``; the document, after a look at its exit code and its shape."""
+        result = self(command, "--json", *words)
         document = json.loads(result.stdout)
         assert document["exit_code"] == result.exit_code
         check_shape(document)
         return dict(document)
 
-    def only(self, *words: object) -> dict[str, Any]:
+    def only(self, command: str, *words: object) -> dict[str, Any]:
         """The result of the only platform."""
-        (outcome,) = self.json(*words)["platforms"]
+        (outcome,) = self.json(command, *words)["platforms"]
         assert outcome["error"] is None, outcome["error"]
         return dict(outcome["result"])
 
-    def process(self, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run it as a process of its own."""
+    def process(self, command: str, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as a process of its own."""
         return subprocess.run(
-            self.command(*words),
+            self.started(command, *words),
             env=environ(environment),
             capture_output=True,
             text=True,
@@ -71,9 +71,9 @@ class Program:
             check=False,
         )
 
-    def command(self, *words: object) -> list[str]:
+    def started(self, command: str, *words: object) -> list[str]:
         """What to start for a process of its own."""
-        return [*_PROGRAM, *map(str, words), "--config", str(self.config)]
+        return [*_PROGRAM, command, "--config", str(self.config), *map(str, words)]
 
 
 def run(*words: object) -> Result:

@@ -36,7 +36,7 @@ def platforms(stage: tuple[EmbeddedServers, list[DemoPlatform]]) -> list[DemoPla
 def portrait(platform: DemoPlatform) -> list[Any]:
     """All that a reader of the demo's report could see, but the clock."""
     writer = platform.writer()
-    rows = [(row["id"], row["name"], row["status"], writer.tally(row["id"])) for row in writer.campaigns()]
+    rows = sorted((row["id"], row["name"], row["status"], writer.tally(row["id"])) for row in writer.campaigns())
     writer.close()
     return [platform.name, rows, platform.roles, platform.credits]
 
