@@ -23,6 +23,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 POLICY = Policy()
 QUEUE = QueueState("sms-send", counts={"wait": 3, "active": 1}, workers=2, version="bullmq:5.0.0", server_id="r1")
 SECOND = timedelta(seconds=1)
+NO_ROWS = Tally()
 
 
 def ago(**span: float) -> datetime:
@@ -30,7 +31,9 @@ def ago(**span: float) -> datetime:
     return NOW - timedelta(**span)
 
 
-def covered_by(pending: int, *, in_jobs: int = 0, marked: int = 0, live_jobs: int | None = None, **more: int) -> Coverage:
+def covered_by(
+    pending: int, *, in_jobs: int = 0, marked: int = 0, live_jobs: int | None = None, **more: int
+) -> Coverage:
     """What the queue says of so many pending recipients; those in no job and not marked are missing."""
     jobs = int(in_jobs > 0) if live_jobs is None else live_jobs
     missing = pending - in_jobs - marked
@@ -78,13 +81,13 @@ def sms(
     coverage: Coverage | None = None,
     counters: Counters | None = None,
 ) -> Look:
-    """A campaign of an SMS platform, stuck for an hour; its pending recipients are in no job unless ``coverage`` says."""
+    """A campaign of an SMS platform, stuck for an hour; ``coverage`` says in which jobs its pending are (in none)."""
     tally = Tally(pending, accepted, succeeded, failed, unknown or {}, moved)
     campaign = Campaign("cmp_1", "shop_1", "Spring sale", "sending", ago(hours=1), counters=counters)
     return Look(Evidence(campaign, tally, coverage=coverage or covered_by(pending)))
 
 
-def messenger(total: int, sent: int = 0, failed: int = 0, *, rows: Tally = Tally()) -> Look:
+def messenger(total: int, sent: int = 0, failed: int = 0, *, rows: Tally = NO_ROWS) -> Look:
     """A campaign of a messenger platform: counters, rows only for what was sent, no queue."""
     campaign = Campaign("cmp_1", "org_1", "test 6", "SENDING", ago(hours=1), counters=Counters(total, sent, failed))
     return Look(Evidence(campaign, rows, rows_when_sent=True), queue=None)

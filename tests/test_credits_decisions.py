@@ -16,12 +16,13 @@ from tests.evidence import NOW, POLICY, SECOND, ago
 SENDING, OVER, IDLE = "sending", ("sent", "failed", "cancelled"), ("draft", "paused")
 KNOWN = (SENDING, *OVER, *IDLE)
 MAX_AGE = POLICY.reservation_max_age
+AN_HOUR_AGO = ago(hours=1)
 
 
 def judge(
     campaign: str | None,
     *,
-    created: datetime = ago(hours=1),
+    created: datetime = AN_HOUR_AGO,
     expires: datetime | None = None,
     undone: bool = False,
     policy: Policy = POLICY,

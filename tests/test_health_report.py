@@ -241,7 +241,9 @@ def report_with(name: str) -> HealthReport:
         queue=replace(QUEUE, name=name, version=name, problem=None),
         credits=[CreditLine(name, Decimal(1), Decimal(1), Decimal(1))],
         repairs=[
-            RepairLine(RepairKind.COMPLETE, 1, 1, (name,), detail=name, held_back=f"by {name}", failures=((name, name),))
+            RepairLine(
+                RepairKind.COMPLETE, 1, 1, (name,), detail=name, held_back=f"by {name}", failures=((name, name),)
+            )
         ],
         recipients={name: 1},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +31,7 @@ from campaign_ops.core.verdicts import (
 )
 from tests.evidence import NOW, Look
 
+
 def a_look(noise: bytes) -> Look:
     """Any evidence at all, also such as two readings at different moments make.
 
@@ -45,7 +46,10 @@ def a_look(noise: bytes) -> Look:
         return next(left) % 5
 
     def moment() -> datetime | None:
-        return pick(None, *(NOW - timedelta(seconds=past) for past in (-5, 60, 899, 900, 901, 1800, 5000, 90_000)))
+        return cast(
+            "datetime | None",
+            pick(None, *(NOW - timedelta(seconds=past) for past in (-5, 60, 899, 900, 901, 1800, 5000, 90_000))),
+        )
 
     counters = pick(None, Counters(pick(0, 3, 8), few(), few()))
     campaign = Campaign("cmp_1", "shop_1", "Spring sale", "sending", NOW - timedelta(hours=1), counters=counters)

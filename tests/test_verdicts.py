@@ -300,9 +300,7 @@ def test_a_campaign_cools_down_for_less_than_the_cooldown(last_at: datetime, ver
 
 @pytest.mark.parametrize(("without_progress", "verdict"), [(2, Verdict.JOBS_LOST), (3, Verdict.QUARANTINED)])
 def test_a_campaign_is_given_up_after_max_attempts_without_progress(without_progress: int, verdict: Verdict) -> None:
-    look = sms(5).with_attempts(
-        total=7, without_progress=without_progress, last_at=ago(hours=1), pending_at_last=5
-    )
+    look = sms(5).with_attempts(total=7, without_progress=without_progress, last_at=ago(hours=1), pending_at_last=5)
     decision = look.decide()
     assert decision.verdict is verdict
     assert decision.needs_person is (verdict is Verdict.QUARANTINED)
@@ -312,9 +310,7 @@ def test_a_campaign_is_given_up_after_max_attempts_without_progress(without_prog
     ("pending_at_last", "verdict"), [(6, Verdict.JOBS_LOST), (5, Verdict.QUARANTINED), (4, Verdict.QUARANTINED)]
 )
 def test_progress_since_the_last_attempt_lifts_the_quarantine(pending_at_last: int, verdict: Verdict) -> None:
-    look = sms(5).with_attempts(
-        total=3, without_progress=3, last_at=ago(hours=1), pending_at_last=pending_at_last
-    )
+    look = sms(5).with_attempts(total=3, without_progress=3, last_at=ago(hours=1), pending_at_last=pending_at_last)
     assert look.decide().verdict is verdict
 
 

@@ -65,8 +65,8 @@ def raised_counters(evidence: Evidence) -> Counters | None:
 def _recount_of_open(evidence: Evidence) -> Counters | None:
     """The counters raised while recipients are unsent; None if that made them claim more than rows or counters do.
 
-    One counter ahead and one behind may count the same recipient twice (it failed, and was sent on another try): raised,
-    they would call the campaign finished at the next sweep.
+    One counter ahead and one behind may count the same recipient twice (it failed, and was sent on another try):
+    raised, they would call the campaign finished at the next sweep.
     """
     raised = raised_counters(evidence)
     if raised is None:

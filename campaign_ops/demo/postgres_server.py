@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
 import os
@@ -62,6 +63,7 @@ class EmbeddedPostgres:
         self._home: Path | None = None
         self._port = _SOCKET_PORT
         self._child: ChildProcess | None = None
+        self._parent = 0
 
     def start(self) -> Self:
         """Start it and wait until it answers; the first time, make its data directory.
@@ -74,15 +76,18 @@ class EmbeddedPostgres:
             return self
         self.work_dir.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
+        self._parent = os.getpid()
+        atexit.register(self._at_exit)
         try:
             self._start()
         except BaseException:
-            self._lock.release()
+            self.stop()
             raise
         return self
 
     def stop(self) -> None:
         """Stop it in order: open transactions are rolled back, clients are told."""
+        atexit.unregister(self._at_exit)
         if self._child is not None:
             self._child.stop()
         if not self._keep and self._home is not None:
@@ -139,6 +144,10 @@ class EmbeddedPostgres:
     def pid(self) -> int | None:
         """Process id of the server; None when it does not run."""
         return self._child.pid if self._child is not None else None
+
+    def _at_exit(self) -> None:
+        if os.getpid() == self._parent:  # not in a forked child
+            self.stop()
 
     def _start(self) -> None:
         user = server_user()

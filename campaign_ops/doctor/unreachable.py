@@ -1,4 +1,4 @@
-"""Why a server could not be reached, in plain words. The only place that looks at the drivers' texts.
+"""Why a server could not be reached, in plain words. What the seams could not map is known by the drivers' texts.
 
 PostgreSQL's driver gives no error code for a connection that never came about, so the words are all there is.
 """
@@ -38,20 +38,9 @@ _NETWORK = (
 )
 _POSTGRES = (
     _Cause(
-        r"password authentication failed|no such user",
-        "the password was refused, or there is no such user",
-        "correct user and password in {url}",
-    ),
-    _Cause(r"no password supplied", "it wants a password, and none is given", "put user and password into {url}"),
-    _Cause(
         r"pg_hba\.conf",
         "its rules (pg_hba.conf) do not let this user in from here",
         "let the server's administrator add a line for this user, database and address, or ask for TLS in {url}",
-    ),
-    _Cause(r'role ".*" does not exist', "there is no such user", "correct the user in {url}"),
-    _Cause(r"not permitted to log in", "this user may not log in", "ALTER ROLE <user> LOGIN"),
-    _Cause(
-        r'database ".*" does not exist|no such database', "there is no such database", "correct the database in {url}"
     ),
     _Cause(
         r"permission denied for database",
@@ -59,7 +48,9 @@ _POSTGRES = (
         "GRANT CONNECT ON DATABASE <name> TO <user>",
     ),
     _Cause(
-        r"too many (connections|clients)|connection slots", "it has no connection left", "free some, or raise its limit"
+        r"too many (connections|clients)|connection slots",
+        "it has no connection left",
+        "free some, or raise its limit",
     ),
     _Cause(r"starting up|shutting down|recovery", "it is starting or stopping", "wait until it is up"),
 )
@@ -70,10 +61,11 @@ def database_finding(error: CampaignOpsError, *, connected: bool) -> Finding:
     if connected:
         what = f"PostgreSQL at {error.where}: the connection was lost in the middle"
         return Finding("database", Level.ERROR, what, "is it restarting? run the doctor again")
-    found = _cause(error.what, (*_POSTGRES, *_NETWORK), "database_url")
-    if found is None and isinstance(error, ConfigurationError):
-        found = error.what, error.mend  # ours, in plain words
-    what, mend = found or ("it could not be connected to", "is PostgreSQL up and reachable from this machine?")
+    if isinstance(error, ConfigurationError):  # the user or the database was refused: said in our own words already
+        what, mend = error.what, error.mend
+    else:
+        away = "it could not be connected to", "is PostgreSQL up and reachable from this machine?"
+        what, mend = _cause(error.what, (*_POSTGRES, *_NETWORK), "database_url") or away
     return Finding("database", Level.ERROR, f"PostgreSQL at {error.where}: {what}", mend)
 
 

@@ -1,4 +1,4 @@
-"""The one resource of a platform: hands out plain objects that never heard of Dagster, and closes them again.
+"""The one resource of a platform: hands out plain objects that never heard of Dagster, and closes them in the end.
 
 Holds no secret in its configuration, since Dagster shows that to everybody who may look.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from campaign_ops.core.errors import CampaignOpsError, Unavailable
 from campaign_ops.orchestration.names import SCHEDULE_TAG, SENSOR_TAG, resource_key
@@ -57,34 +57,43 @@ class PlatformResource(dg.ConfigurableResource[Any]):
     )
     source: dg.ResourceDependency[PlatformSource]
 
+    _made: Platform | None = PrivateAttr(default=None)
+    _sweep: Sweep | None = PrivateAttr(default=None)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
+        """Let go of connections: after the run where one process makes all of it, else after the step."""
+        if self._made is not None:
+            self._made.close()
+        self._made = self._sweep = None
+
     @contextmanager
     def platform(self) -> Iterator[Platform]:
-        """The platform, closed after the block. Our errors end the step with their one line.
+        """The platform. Our errors end the step with their one line.
 
         Raises:
             Failure: From any error of `campaign_ops.core.errors`, in its words.
         """
         try:
-            platform = self.source.make()
-            try:
-                yield platform
-            finally:
-                platform.close()
+            if self._made is None:
+                self._made = self.source.make()
+            yield self._made
         except CampaignOpsError as error:
             raise dg.Failure(description=str(error), allow_retries=isinstance(error, Unavailable)) from None
 
     @contextmanager
     def sweep(self, run: dg.DagsterRun) -> Iterator[Sweep]:
         """The sweep that a run is: all steps of one run belong together, a retried run is a sweep of its own."""
-        trigger = trigger_of(run)
         with self.platform() as platform:
-            yield Sweep(
-                platform,
-                run_id=run.run_id,
-                trigger=trigger,
-                actor=run.tags.get("user", trigger),
-                confirm_breaker=self.confirm_breaker,
-            )
+            if self._sweep is None:
+                trigger = trigger_of(run)
+                self._sweep = Sweep(
+                    platform,
+                    run_id=run.run_id,
+                    trigger=trigger,
+                    actor=run.tags.get("user", trigger),
+                    confirm_breaker=self.confirm_breaker,
+                )
+            yield self._sweep
 
 
 def trigger_of(run: dg.DagsterRun) -> str:

@@ -91,9 +91,7 @@ class Catalog:
         """Columns that a sweep writes and this role may not, as ``"table"."column"``."""
         written = [need for need in needs(profile) if need.written]
         return [
-            f'"{need.table}"."{need.column}"'
-            for need in written
-            if not self.column(need.table, need.column).may_update
+            f'"{need.table}"."{need.column}"' for need in written if not self.column(need.table, need.column).may_update
         ]
 
     def numeric_ids(self, profile: Profile) -> bool:

@@ -149,11 +149,18 @@ class SweepLock:
     A transaction-level advisory lock on a connection of its own: PgBouncer keeps a server connection for an open
     transaction, and a holder that dies gives the lock back as soon as the server notices (at once for a killed
     process, within about a minute for a vanished machine).
+
+    Args:
+        database: Where the lock lives.
+        platform: Who is swept, for messages.
+        key: What is locked; the platform's name unless given.
+        wait_seconds: How long to wait for another holder to end.
     """
 
-    def __init__(self, database: Database, platform: str, *, wait_seconds: float = 0) -> None:
+    def __init__(self, database: Database, platform: str, *, key: str | None = None, wait_seconds: float = 0) -> None:
         self._database = database
         self._platform = platform
+        self._key = f"campaign_ops:{key or platform}"
         self._wait_seconds = wait_seconds
         self._connection: sa.Connection | None = None
 
@@ -173,7 +180,7 @@ class SweepLock:
                 self._connection = None
 
     def _acquire(self, connection: sa.Connection) -> None:
-        key = sa.func.hashtextextended(f"campaign_ops:{self._platform}", 0)
+        key = sa.func.hashtextextended(self._key, 0)
         never = sa.func.set_config("idle_in_transaction_session_timeout", "0", True)
         if connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(key)).add_columns(never)):
             return
@@ -207,7 +214,7 @@ class SweepLock:
                 " WHERE l.locktype = 'advisory' AND l.granted AND l.pid <> pg_backend_pid()"
                 " AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended(:key, 0)"
             ),
-            {"key": f"campaign_ops:{self._platform}"},
+            {"key": self._key},
         ).first()
         if holder is None or holder.xact_start is None:
             return ""
@@ -248,18 +255,22 @@ _BY_STATE: dict[str, tuple[type[CampaignOpsError], str, str]] = {
     "42703": (ProfileMismatch, "", "run `campaign-ops doctor`"),
     "42P01": (ProfileMismatch, "", "run `campaign-ops doctor`"),
     "25P03": (DatabaseTimeout, "a transaction stood idle for too long", "it is tried again"),
-    "25P04": (DatabaseTimeout, "a transaction took too long", "it is tried again; see the server's transaction_timeout"),
+    "25P04": (
+        DatabaseTimeout,
+        "a transaction took too long",
+        "it is tried again; see the server's transaction_timeout",
+    ),
 }
 _LOST = (psycopg.InterfaceError, sa.exc.PendingRollbackError, sa.exc.ResourceClosedError)
 # The client library gives no SQLSTATE for a connection that was refused, only the server's (or PgBouncer's) words.
 _BY_WORDS = {
     "password authentication failed": "28P01",
     "no password supplied": "28P01",
-    "no pg_hba.conf entry": "28000",
+    "pg_hba.conf": "28000",
     "is not permitted to log in": "28000",
-    "role \"[^\"]*\" does not exist": "28000",
+    'role "[^"]*" does not exist': "28000",
     "no such user": "28000",
-    "database \"[^\"]*\" does not exist": "3D000",
+    'database "[^"]*" does not exist': "3D000",
     "no such database": "3D000",
 }
 

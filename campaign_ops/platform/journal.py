@@ -149,10 +149,13 @@ class Journal:
         return connection.scalar(counted) or 0
 
     def prune(self, connection: sa.Connection, days: int) -> None:
-        """Forget histories older than ``days``; the journal and the sweeps themselves stay."""
+        """Forget histories older than ``days``; the journal and the sweeps with their figures stay."""
+        sweep = state.sweep.c
+        old = sa.func.now() - sa.func.make_interval(0, 0, 0, days)
+        last = sa.select(sa.func.max(sweep.id)).where(sweep.platform == self.platform, sweep.started_at < old)
         for table in state.HISTORIES:
-            old = table.c.observed_at < sa.func.now() - sa.func.make_interval(0, 0, 0, days)
-            connection.execute(sa.delete(table).where(table.c.platform == self.platform, old))
+            before = table.c.sweep_id <= last.scalar_subquery()
+            connection.execute(sa.delete(table).where(before, table.c.platform == self.platform))
 
     def pending_before(
         self, connection: sa.Connection, campaign_ids: Collection[str], *, before: int | None
@@ -340,11 +343,12 @@ class Journal:
         return connection.execute(statement).rowcount
 
     def open_intents(self, connection: sa.Connection, *, limit: int = 10_000) -> list[str]:
-        """Jobs that were intended and never confirmed, newest first."""
+        """Jobs of the last day that were intended and never confirmed, newest first."""
         intent = state.intent
+        recent = intent.c.intended_at > sa.func.now() - sa.func.make_interval(0, 0, 0, 1)
         query = (
             sa.select(intent.c.job_id)
-            .where(intent.c.platform == self.platform, intent.c.added_at.is_(None))
+            .where(intent.c.platform == self.platform, intent.c.added_at.is_(None), recent)
             .order_by(intent.c.intended_at.desc())
             .limit(limit)
         )

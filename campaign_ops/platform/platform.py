@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import PermissionMissing
 from campaign_ops.core.policy import Policy
 from campaign_ops.platform.catalog import read_catalog
-from campaign_ops.platform.database import Database
+from campaign_ops.platform.database import Database, SweepLock
 from campaign_ops.platform.journal import Journal
 from campaign_ops.platform.profile import Profile
 from campaign_ops.platform.queue import Queue
@@ -45,6 +45,11 @@ class Platform:
             if self.queue is not None:
                 self.queue.numeric_ids = catalog.numeric_ids(self.profile)
         return self._tables
+
+    def lock(self, *, wait_seconds: float) -> SweepLock:
+        """The sweep lock of these tables, whatever name a deployment gives the platform."""
+        key = f"{self.profile.db_schema}.{self.profile.campaign.table}"
+        return SweepLock(self.database, self.name, key=key, wait_seconds=wait_seconds)
 
     def check_writable(self, connection: sa.Connection) -> None:
         """Raise PermissionMissing unless the role may update every column that a repair writes."""

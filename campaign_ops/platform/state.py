@@ -70,6 +70,7 @@ intent = sa.Table(
     sa.Column("intended_at", MOMENT, nullable=False, server_default=sa.func.clock_timestamp()),
     sa.Column("added_at", MOMENT),
     sa.Index("intent_by_repair", "repair_id"),
+    sa.Index("intent_open", "platform", "intended_at", postgresql_where=sa.text("added_at IS NULL")),
 )
 
 attempt = sa.Table(

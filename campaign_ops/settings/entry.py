@@ -95,7 +95,7 @@ class ThresholdsEntry(Numbers):
         backlog_limit: Waiting jobs above which the queue is reported as backlogged.
         max_queue_depth: Waiting jobs up to which a sweep fills the queue; nothing is re-enqueued beyond.
         max_jobs_per_sweep: Jobs that one sweep adds at most; the next sweep goes on.
-        history_days: How long observations and finished repairs are kept.
+        history_days: How long the rows of each sweep are kept; its figures and the journal stay for good.
     """
 
     stuck_after_seconds: Annotated[int, Field(ge=1, le=30 * _DAY)] = _POLICY.stuck_after_seconds

@@ -252,7 +252,7 @@ def find_reservation(platform: Platform, reservation_id: str, tenant: str | None
 @contextmanager
 def locked(platform: Platform) -> Iterator[SweepLock]:
     """The sweep lock: a person's fix and a sweep take turns."""
-    with SweepLock(platform.database, platform.name, wait_seconds=LOCK_WAIT_SECONDS).hold() as lock:
+    with platform.lock(wait_seconds=LOCK_WAIT_SECONDS).hold() as lock:
         yield lock
 
 

@@ -236,7 +236,7 @@ class Sweep:
         if self._lock is not None:
             yield self._lock
             return
-        lock = SweepLock(self.platform.database, self.platform.name, wait_seconds=self.lock_wait_seconds)
+        lock = self.platform.lock(wait_seconds=self.lock_wait_seconds)
         with lock.hold():
             self._lock = lock
             try:

@@ -24,7 +24,7 @@ from pathlib import Path
 import psycopg, redis
 from campaign_ops.demo.servers import EmbeddedServers
 
-servers = EmbeddedServers(Path(sys.argv[1]), keep=True).start()
+servers = EmbeddedServers(Path(sys.argv[1])).start()
 servers.postgres.drop_database("kept")
 servers.postgres.create_database("kept")
 try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from campaign_ops.doctor import Level, examine
@@ -141,9 +139,6 @@ def test_rows_that_a_policy_may_hide_are_warned_of(sms: World) -> None:
     mend(sms, found)
     assert complaints(examine(sms.platform)) == []
     assert the(examine(sms.platform), "row_security").level is Level.OK
-
-
-Defaults = Callable[[str], str]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from campaign_ops.core.policy import Policy
 from campaign_ops.demo.servers import EmbeddedPostgres
 from campaign_ops.demo.tables import PlatformWriter
-from campaign_ops.doctor import Finding, Level, examination, examine
+from campaign_ops.doctor import Finding, Level, examine
+from campaign_ops.doctor.own_schema import own_schema
 from campaign_ops.doctor.server import timeouts, version
 from campaign_ops.platform.database import Database, Timeouts
 from campaign_ops.platform.inspection import Server
@@ -73,8 +74,8 @@ def unreachable(url: sa.URL) -> Finding:
         ({"port": 1}, "nothing listens there"),
         ({"host": "no.such.host.invalid"}, "host name is not known"),
         ({"database": "nowhere"}, "no such database"),
-        ({"username": "nobody"}, "no such user"),
-        ({"username": "group_only"}, "may not log in"),
+        ({"username": "nobody"}, "the user was refused"),
+        ({"username": "group_only"}, "the user was refused"),
         ({"username": "crowded"}, "no connection left"),
         ({"username": "ops", "database": "closed"}, "may not connect to it"),
         ({"query": {"sslmode": "require"}}, "no encrypted connection"),
@@ -90,7 +91,7 @@ def test_each_way_of_not_being_reachable_is_told_apart(
     ("changes", "words"),
     [
         ({"username": "ops", "password": "wrong-secret"}, "password was refused"),
-        ({"username": "ops"}, "wants a password"),
+        ({"username": "ops"}, "password was refused"),
         ({"username": "shut_out"}, "pg_hba.conf"),
         ({"query": {"host": "/nowhere"}}, "no such socket"),
     ],
@@ -146,17 +147,15 @@ def test_a_database_that_is_away_does_not_keep_the_queue_from_being_examined(sms
 def test_a_connection_that_is_lost_in_the_middle_leaves_what_was_found_before(
     sms: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    examining = examination.own_schema
-
     def cut_off(*arguments: Any) -> Any:
         with owner(sms) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'idle in transaction'"
             )
-        return examining(*arguments)
+        return own_schema(*arguments)
 
-    monkeypatch.setattr(examination, "own_schema", cut_off)
+    monkeypatch.setattr("campaign_ops.doctor.examination.own_schema", cut_off)
     findings = examine(sms.platform)
     assert the(findings, "clock").level is Level.OK
     lost = [one for one in findings if one.check == "database" and one.level is Level.ERROR]

@@ -186,7 +186,7 @@ def test_sweeps_at_once_do_nothing_twice(sms: World) -> None:
 
 def test_a_second_sweep_says_that_one_is_under_way_and_does_nothing(sms: World) -> None:
     sms.app.add_campaign("done", succeeded=3)
-    with SweepLock(Database(sms.url), "sms").hold(), pytest.raises(SweepBusy, match="under way"):
+    with sms.again().lock(wait_seconds=0).hold(), pytest.raises(SweepBusy, match="under way"):
         sms.sweep(lock_wait_seconds=0)
     assert sms.app.campaign("done")["status"] == "sending"
 

@@ -18,7 +18,7 @@ from campaign_ops.core.report import duration
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.runner import Answer, Call
-from campaign_ops.faces.cli.screen import bar, clean_lines, line, table
+from campaign_ops.faces.cli.screen import Rows, bar, clean_lines, line
 from campaign_ops.platform import state
 from campaign_ops.platform.migrations import check_current
 from campaign_ops.platform.statements import clock
@@ -87,7 +87,7 @@ def _block(one: StatusLine, *, plain: bool) -> list[RenderableType]:
         ["Status", f"{'STUCK, ' if one.stuck else ''}{one.verdict}: {one.reason}"],
     ]
     title = f"{one.name} ({one.id})" if one.name and one.name != one.id else one.id
-    return [line(title, style="bold red" if one.stuck else "bold"), table(["", ""], rows, indent=3)]
+    return [line(title, style="bold red" if one.stuck else "bold"), Rows(["", ""], rows, indent=3)]
 
 
 @command(shape=shapes.ReportResult, examples=["report --platform sms", "report --platform sms > health.md"])
@@ -157,8 +157,8 @@ def history(
     repairs = [_repair(call, row) for row in rows[:limit]]
     more = len(rows) > limit
     result: shapes.HistoryResult = {"repairs": repairs, "more": more}
-    head = ["repair", "at (UTC)", "what", "target", "by", "why", "undo"]
-    text: list[RenderableType] = [table(head, [_history_row(one) for one in repairs], indent=0)] if repairs else []
+    head = ["repair", "at (UTC)", "what", "target", "by", "undo", "why"]
+    text: list[RenderableType] = [Rows(head, [_history_row(one) for one in repairs], indent=0)] if repairs else []
     text.append(line(f"{call.name}: {len(repairs)} repairs" + (", and more: raise --limit" if more else "")))
     if any(one["undo"] for one in repairs):
         text.append(line(f"Undo one with: {_undo_line(call, 'REPAIR')}"))
@@ -220,4 +220,4 @@ def _history_row(one: shapes.Repair) -> list[object]:
         undo = f"undone by {one['undone_by']}"
     else:
         undo = f"undo {one['id']}" if one["undo"] else ""
-    return [one["id"], one["at"][:19].replace("T", " "), what, one["target"], one["actor"], one["reason"], undo]
+    return [one["id"], one["at"][:19].replace("T", " "), what, one["target"], one["actor"], undo, one["reason"]]

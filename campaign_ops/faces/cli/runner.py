@@ -181,7 +181,9 @@ class Run:
         return answer
 
     def _complain(self, error: Exception, platform: str = "") -> None:
-        for one in str(error if isinstance(error, CampaignOpsError) else unexpected(error)).splitlines():
+        text = str(error if isinstance(error, CampaignOpsError) else unexpected(error))
+        # Only a configuration file has several mistakes, a line each; elsewhere a line end is other people's text.
+        for one in text.split("\n") if isinstance(error, ConfigurationError) else [text]:
             named = not platform or one.startswith(f"{platform}: ")
             self.screen.error(one if named else f"{platform}: {one}")
         if self.common.debug:

@@ -13,8 +13,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from copy import copy
+from dataclasses import dataclass
 
-from rich.console import Console, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +28,8 @@ _CREDENTIALS = re.compile(r"://[^\s/@]*@")
 # Not a terminal: nothing is wrapped, so that grep and awk find whole lines.
 _UNWRAPPED = 10_000
 BAR_CELLS = 20
+GAP = 2  # cells between two columns
+NARROWEST = 40  # cells that a column of prose needs
 
 
 def clean(value: object) -> str:
@@ -47,15 +52,37 @@ def line(*parts: object, style: str = "") -> Text:
     return Text(clean(" ".join(map(str, parts))), style=style)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, indent: int = 2) -> Table:
-    """Columns without lines between them; what does not fit is wrapped, never cut."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(head))
-    for index, title in enumerate(head):
-        grid.add_column(" " * indent + title if index == 0 else title, overflow="fold")
-    for row in rows:
-        first, *rest = map(clean, row)
-        grid.add_row(Text(" " * indent + first), *map(Text, rest))
-    return grid
+@dataclass(frozen=True)
+class Rows:
+    """Rows of cells, the last of them the long one: in columns where that fits, else below the others.
+
+    Never cut, and nothing but the last cell is wrapped, so that ids can be copied.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    indent: int = 2
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Print as columns or stacked, by the width there is."""
+        rows = [[clean(cell) for cell in row] for row in self.rows]
+        *widths, last = [max(map(cell_len, column)) for column in zip(self.head, *rows, strict=True)]
+        left = options.max_width - self.indent - sum(widths) - GAP * len(widths)
+        yield from self._columns(rows, widths) if left >= min(last, NARROWEST) else self._stacked(rows)
+
+    def _columns(self, rows: list[list[str]], widths: list[int]) -> Iterator[RenderableType]:
+        grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold", show_header=any(self.head))
+        for title, width in zip(self.head, [*widths, None], strict=True):
+            grid.add_column(title, width=width, overflow="fold")
+        for row in rows:
+            grid.add_row(*map(Text, row))
+        yield Padding(grid, (0, 0, 0, self.indent))
+
+    def _stacked(self, rows: list[list[str]]) -> Iterator[RenderableType]:
+        for *cells, last in rows:
+            for indent, text in ((self.indent, "  ".join(filter(None, cells))), (self.indent + 4, last)):
+                if text:
+                    yield Padding(Text(text, overflow="fold"), (0, 0, 0, indent))
 
 
 def bar(done: int, total: int, *, plain: bool = False) -> str:

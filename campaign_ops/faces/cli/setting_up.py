@@ -15,7 +15,7 @@ from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call
-from campaign_ops.faces.cli.screen import line, table
+from campaign_ops.faces.cli.screen import Rows, line
 from campaign_ops.platform.migrations import migrate as migrate_schema
 from campaign_ops.platform.queue import QueueAddress
 from campaign_ops.settings import PlatformSettings
@@ -48,7 +48,7 @@ def doctor(call: Call) -> Answer:
         if one.mend:
             rows.append(["", "", f"mend: {one.mend}"])
     title = line(f"{call.name}: {count}", style=_STYLES.get(grave, "bold"))
-    return Answer(result, [title, table(["", "", ""], rows)], _EXITS.get(grave, ExitCode.DONE))
+    return Answer(result, [title, Rows(["", "", ""], rows)], _EXITS.get(grave, ExitCode.DONE))
 
 
 @command(several=True, shape=shapes.MigrateResult, examples=["migrate", "migrate --platform sms"])
@@ -100,7 +100,7 @@ def _config_text(settings: PlatformSettings, result: shapes.ConfigResult) -> lis
     ]
     for section in (result["thresholds"], result["timeouts"]):
         rows += section.items()
-    return [line(f"{settings.name}: sound", style="bold"), table(["", ""], rows)]
+    return [line(f"{settings.name}: sound", style="bold"), Rows(["", ""], rows)]
 
 
 def masked_database_url(secret: SecretStr) -> str:

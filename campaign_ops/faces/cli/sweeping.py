@@ -16,7 +16,7 @@ from campaign_ops.faces.cli.account import Became, Told, held_back, tell
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call, operator
-from campaign_ops.faces.cli.screen import clean_lines, line, table
+from campaign_ops.faces.cli.screen import Rows, clean_lines, line
 from campaign_ops.sweep import Sweep, dry_run
 
 _DONE = {
@@ -93,18 +93,28 @@ def plan(call: Call) -> Answer:
     """
     report = dry_run(call.platform)
     told = tell(report)
-    rows = [
-        [
-            "held back" if one.became is Became.HELD_BACK else _TO_DO.get(one.item.kind, "-") if one.item.kind else "-",
-            one.item.target,
-            one.item.verdict or "credits",
-            "yes" if one.needs_person else "",
-            one.item.reason,
-        ]
-        for one in told
-    ]
-    text = [*_head(call, report), table(["repair", "target", "verdict", "person", "reason"], rows)]
-    return Answer(_result(call, report, told), text if rows else _head(call, report), _code(report, told))
+    rows = [[_to_do(one), _target(one), _why(one), "yes" if one.needs_person else "", one.item.reason] for one in told]
+    text = _head(call, report)
+    if rows:
+        text.append(Rows(["repair", "target", "verdict", "person", "reason"], rows))
+    return Answer(_result(call, report, told), text, _code(report, told))
+
+
+def _to_do(one: Told) -> str:
+    if one.became is Became.HELD_BACK:
+        return "held back"
+    return _TO_DO[one.item.kind] if one.item.kind is not None else "-"
+
+
+def _target(one: Told) -> str:
+    """The id, and what people call it."""
+    item = one.item
+    named = item.verdict is not None and item.name not in ("", item.target)
+    return f"{item.target} ({item.name})" if named else item.target
+
+
+def _why(one: Told) -> str:
+    return one.item.verdict.value if one.item.verdict is not None else "credits"
 
 
 def _write(path: Path, text: str) -> None:
@@ -163,22 +173,17 @@ def _account(call: Call, report: HealthReport, told: list[Told]) -> list[Rendera
             text += [
                 line(""),
                 line(f"{title} ({len(some)})", style="bold"),
-                table([""] * 5, [_row(one) for one in some]),
+                Rows([""] * 4, [_row(one) for one in some]),
             ]
     return [*text, line(""), line(_summary(report))]
 
 
 def _row(one: Told) -> list[str]:
     item = one.item
-    what = "-"
-    if one.became is Became.DONE:
-        what = _DONE[item.kind or RepairKind.RELEASE]
-    elif item.kind is not None:
-        what = _TO_DO[item.kind]
-    name = item.name if item.name != item.target else ""
+    done = _DONE[item.kind or RepairKind.RELEASE] if one.became is Became.DONE else _to_do(one)
     since = duration(item.stuck_seconds) if item.stuck_seconds is not None else ""
-    why = "; ".join(filter(None, [item.reason, one.note if one.became is not Became.HELD_BACK else ""]))
-    return [what, item.target, since, f"{item.verdict or 'credits'}: {why}", name]
+    note = one.note if one.became is not Became.HELD_BACK else ""
+    return [done, _target(one), since, f"{_why(one)}: {'; '.join(filter(None, [item.reason, note]))}"]
 
 
 def _summary(report: HealthReport) -> str:

@@ -178,6 +178,8 @@ CREATE TABLE campaign_ops.intent (
 );
 
 CREATE INDEX intent_by_repair ON campaign_ops.intent (repair_id);
+
+CREATE INDEX intent_open ON campaign_ops.intent (platform, intended_at) WHERE added_at IS NULL;
 """
 
 # What the repairs did is in the journal already; these show it as the tables of the pipeline's last steps.
