@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import redis
 
 from campaign_ops.core.policy import Policy
 from campaign_ops.core.report import HealthReport
@@ -147,6 +148,8 @@ def _set_timezone(url: str, database: str, timezone: str) -> None:
 
 @pytest.fixture
 def worlds(servers: EmbeddedServers, migrated_template: str) -> Iterator[Worlds]:
+    with redis.Redis.from_url(servers.redis.url()) as client:
+        client.flushall()  # markers have no prefix: another test's would speak for recipients of the same id
     made = Worlds(servers, migrated_template)
     yield made
     made.close()

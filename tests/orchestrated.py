@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import SecretStr
 
-from campaign_ops.core.policy import Policy
 from campaign_ops.definitions import build_definitions
+from campaign_ops.demo.fingerprint import KeyValues, TableRows, redis_fingerprint
 from campaign_ops.settings import BrokenPlatform, PlatformSettings, Settings, Timeouts
 from tests.conftest import World
 
+QUICK = Timeouts(connect_seconds=2, statement_seconds=30, lock_seconds=1, queue_seconds=2)
+# The driver's own words, which no reader of a run should meet, and a password that must be nowhere.
+PASSWORD = "correct-horse"
+NOWHERE = f"postgresql+psycopg://nobody:{PASSWORD}@127.0.0.1:1/nowhere"
 
-def configured(world: World, *, name: str | None = None, **changes: Any) -> PlatformSettings:
+
+def configured(world: World, **changes: Any) -> PlatformSettings:
     """A test platform as the configuration file would have it."""
+    platform = world.platform
     given: dict[str, Any] = {
-        "name": name or world.platform.name,
-        "profile": world.platform.profile,
+        "name": platform.name,
+        "profile": platform.profile,
         "database_url": SecretStr(world.url),
         "queue_url": SecretStr(world.queue_url) if world.queue_url is not None else None,
         "queue_prefix": world.queue.prefix if world.jobs is not None else "bull",
-        "policy": world.platform.policy,
-        "timeouts": Timeouts(connect_seconds=2, statement_seconds=30, lock_seconds=1, queue_seconds=2),
+        "policy": platform.policy,
+        "timeouts": QUICK,
     }
     return PlatformSettings(**{**given, **changes})
-
-
-def policy(**thresholds: Any) -> Policy:
-    return Policy(**thresholds)
 
 
 def deployed(*platforms: PlatformSettings, broken: tuple[BrokenPlatform, ...] = ()) -> dg.Definitions:
@@ -44,17 +47,48 @@ def run(
     return definitions.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False, **options)
 
 
+def reconciled(world: World, instance: dg.DagsterInstance, **options: Any) -> dg.ExecuteInProcessResult:
+    """Reconcile a test platform once."""
+    result = run(deployed(configured(world)), f"{world.platform.name}__reconcile", instance, **options)
+    assert result.success, failures(result)
+    return result
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
+    """Names of the assets that a run materialized."""
+    return {event.asset_key.path[-1] for event in result.get_asset_materialization_events() if event.asset_key}
+
+
 def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     """Metadata of the materialization of one asset, as plain values."""
     for event in result.get_asset_materialization_events():
         if event.asset_key is not None and event.asset_key.path[-1] == asset:
-            return {key: value.value for key, value in event.materialization.metadata.items()}
-    raise AssertionError(f"{asset} was not materialized")
+            return plain(event.materialization.metadata)
+    raise AssertionError(f"{asset} was not materialized: {failures(result)}")
 
 
-def failure_of(result: dg.ExecuteInProcessResult) -> str:
-    """What the first failed step says."""
-    events = [event for event in result.all_events if event.is_step_failure]
-    error = events[0].step_failure_data
-    assert error.user_failure_data is not None, error.error
-    return str(error.user_failure_data.description)
+def plain(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
+    """Metadata without Dagster's wrapping."""
+    return {key: value.value for key, value in metadata.items()}
+
+
+def failures(result: dg.ExecuteInProcessResult) -> list[str]:
+    """What each failed step says: its own words, or Dagster's if it has none."""
+    said = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            own = data.user_failure_data.description if data.user_failure_data else None
+            said.append(own or str(data.error))
+    return said
+
+
+def check_of(result: dg.ExecuteInProcessResult, name: str) -> dg.AssetCheckEvaluation:
+    """The evaluation of one check."""
+    return next(one for one in result.get_asset_check_evaluations() if one.check_name == name)
+
+
+def contents(world: World) -> tuple[TableRows, KeyValues]:
+    """Everything that the application's tables and its queue hold."""
+    keys = redis_fingerprint(world.queue.url, f"{world.queue.prefix}:*") if world.jobs is not None else {}
+    return world.app.fingerprint(), keys

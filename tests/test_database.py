@@ -124,7 +124,7 @@ def all_told(error: BaseException) -> str:
         (as_user("locked", WRONG_PASSWORD), ConfigurationError, "the password was refused"),
         (as_user("locked"), ConfigurationError, "the password was refused"),
         (as_user("nobody", PASSWORD), ConfigurationError, "the user was refused"),
-        (as_user("barred", PASSWORD), ConfigurationError, "the user was refused"),
+        (as_user("barred", PASSWORD), ConfigurationError, "pg_hba.conf"),
         (lambda url: url.replace("/seam", "/nowhere"), ConfigurationError, "there is no such database"),
         (as_user("crowded", PASSWORD), DatabaseUnavailable, "too many connections"),
         (lambda _: f"postgresql+psycopg://u:{PASSWORD}@127.0.0.1:1/x", DatabaseUnavailable, "refused"),

@@ -38,11 +38,6 @@ _NETWORK = (
 )
 _POSTGRES = (
     _Cause(
-        r"pg_hba\.conf",
-        "its rules (pg_hba.conf) do not let this user in from here",
-        "let the server's administrator add a line for this user, database and address, or ask for TLS in {url}",
-    ),
-    _Cause(
         r"permission denied for database",
         "this user may not connect to it",
         "GRANT CONNECT ON DATABASE <name> TO <user>",

@@ -1,0 +1,1 @@
+"""What people and machines speak to: the command line and all that is served over HTTP. Never imports Dagster."""

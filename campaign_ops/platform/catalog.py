@@ -21,10 +21,11 @@ INTEGER_TYPES = frozenset({"int2", "int4", "int8"})
 NUMBER_TYPES = frozenset({*INTEGER_TYPES, "numeric", "float4", "float8"})
 MOMENT_TYPES = frozenset({"timestamp", "timestamptz"})
 
+# A type's name with -1 for "no length": without it char(25) is called `character`, and that is char(1) in a CAST.
 _COLUMNS = sa.text(
     """
     SELECT c.relname AS table_name, a.attname AS column_name, t.typname AS type_name, tn.nspname AS type_schema,
-           t.typtype AS type_kind, format_type(a.atttypid, NULL) AS type_spec,
+           t.typtype AS type_kind, format_type(a.atttypid, -1) AS type_spec,
            ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) AS words,
            has_column_privilege(c.oid, a.attnum, 'SELECT') AS may_select,
            has_column_privilege(c.oid, a.attnum, 'UPDATE') AS may_update
@@ -165,6 +166,8 @@ def read_catalog(connection: sa.Connection, profile: Profile, where: str) -> Cat
     for need in wanted:
         if any(table == need.table for table, _ in found):
             problems.extend(_problems(need, found, profile))
+    problems.extend(_named_twice(wanted))
+    problems.extend(_not_comparable(wanted, found))
     if problems:
         raise ProfileMismatch(
             problems, where=f"profile {profile.name} on {where}", mend="correct the profile; nothing was touched"
@@ -214,6 +217,35 @@ def _problems(need: Need, found: dict[tuple[str, str], Column], profile: Profile
     for word in need.words if column.is_enum else ():
         if word not in column.words:
             yield f"{word!r} is no word of enum {column.type_name}, {label}; {_instead(word, column.words)}"
+
+
+def _named_twice(wanted: Iterable[Need]) -> Iterator[str]:
+    roles: dict[tuple[str, str], list[str]] = {}
+    for need in wanted:
+        if not need.role.startswith("recipient.activity"):
+            roles.setdefault((need.table, need.column), []).append(need.role)
+    for (table, column), named in roles.items():
+        if len(named) > 1:
+            yield f'column "{table}"."{column}" is named twice ({", ".join(named)}); each needs a column of its own'
+
+
+def _not_comparable(wanted: Iterable[Need], found: dict[tuple[str, str], Column]) -> Iterator[str]:
+    """References to a campaign that PostgreSQL cannot compare with its id, such as a text with a uuid."""
+    campaign, *references = [need for need in wanted if need.role.endswith(("campaign.id", ".campaign_id"))]
+    id_column = found.get((campaign.table, campaign.column))
+    for need in references:
+        column = found.get((need.table, need.column))
+        if column and id_column and _id_family(column) != _id_family(id_column):
+            yield (
+                f'column "{need.table}"."{need.column}" ({need.role}) is of type {column.type_name} and cannot be compared'
+                f' with "{campaign.table}"."{campaign.column}" (campaign.id) of type {id_column.type_name}'
+            )
+
+
+def _id_family(column: Column) -> str:
+    if column.type_name in INTEGER_TYPES:
+        return "integer"
+    return "text" if column.type_name in TEXT_TYPES else column.type_name
 
 
 _ASKED = {"word": "text or an enum", "moment": "a timestamp", "id": "text, uuid or an integer", "number": "a number"}

@@ -192,7 +192,7 @@ class SweepLock:
                 with connection.begin_nested():
                     connection.execute(
                         sa.select(
-                            *(sa.func.set_config(key, str(round(most * 1000)), True) for key, most in bounds.items())
+                            *(sa.func.set_config(name, str(round(most * 1000)), True) for name, most in bounds.items())
                         )
                     )
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
@@ -251,6 +251,11 @@ _BY_STATE: dict[str, tuple[type[CampaignOpsError], str, str]] = {
     "25006": (ConfigurationError, "this server is a read-only standby", "point database_url at the primary"),
     "28P01": (ConfigurationError, "the password was refused", "check user and password in database_url"),
     "28000": (ConfigurationError, "the user was refused", "check user and password in database_url"),
+    "rules": (
+        ConfigurationError,
+        "the server's rules (pg_hba.conf) do not let this user in from here",
+        "let its administrator add a line for this user, database and address, or ask for TLS in database_url",
+    ),
     "3D000": (ConfigurationError, "there is no such database", "check database_url"),
     "42703": (ProfileMismatch, "", "run `campaign-ops doctor`"),
     "42P01": (ProfileMismatch, "", "run `campaign-ops doctor`"),
@@ -266,7 +271,7 @@ _LOST = (psycopg.InterfaceError, sa.exc.PendingRollbackError, sa.exc.ResourceClo
 _BY_WORDS = {
     "password authentication failed": "28P01",
     "no password supplied": "28P01",
-    "pg_hba.conf": "28000",
+    "pg_hba.conf": "rules",
     "is not permitted to log in": "28000",
     'role "[^"]*" does not exist': "28000",
     "no such user": "28000",

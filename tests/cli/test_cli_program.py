@@ -19,7 +19,6 @@ from campaign_ops.core.errors import CampaignOpsError, ProfileMismatch
 from campaign_ops.faces.cli import runner
 from campaign_ops.faces.cli.exit_codes import MEANINGS, ExitCode, exit_code_of, gravest
 from campaign_ops.faces.cli.screen import clean, logging_to_stderr
-from campaign_ops.platform.database import SweepLock
 from tests.cli.program import AWAY, BROKEN, Program, configured, environ, lines_with, one_line, run
 from tests.conftest import World
 
@@ -192,14 +191,14 @@ def test_logs_go_to_stderr_only_when_wanted_one_safe_line_each(capsys: pytest.Ca
         assert streams.out == ""
         assert "\x1b" not in streams.err
         assert sum("campaign_ops.somewhere" in line for line in streams.err.splitlines()) == wanted
-        assert ("Traceback" in streams.err) is debug
+        assert ("ValueError: " in streams.err) is debug
 
 
 def test_an_interrupted_sweep_says_so_and_exits_as_interrupted_programs_do(sms: World, tmp_path: Path) -> None:
     program = configured(tmp_path, sms)
     patient = program.started("reconcile", "--wait", "60")
     with (
-        SweepLock(sms.again().database, "sms").hold(),
+        sms.again().lock(wait_seconds=0).hold(),
         subprocess.Popen(patient, stderr=subprocess.PIPE, text=True, env=environ({})) as process,
     ):
         connected = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE :name"

@@ -9,7 +9,6 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_ops.demo.tables import minutes
-from campaign_ops.platform.database import SweepLock
 from tests.cli.program import AWAY, BROKEN, Program, configured, entry, lines_with, run
 from tests.conftest import World, Worlds
 
@@ -192,12 +191,12 @@ def test_a_confirmation_without_effect_is_refused(program: Program) -> None:
 
 def test_while_another_sweep_is_under_way_nothing_is_done_and_its_holder_is_named(program: Program, sms: World) -> None:
     sms.app.add_campaign("finished", succeeded=1)
-    holder = sms.again().database
-    with SweepLock(holder, "sms").hold():
+    holder = sms.again()
+    with holder.lock(wait_seconds=0).hold():
         result = program("reconcile", "--wait", 0)
         document = program.json("reconcile", "--wait", 0)
     assert result.exit_code == 4
-    assert f"another sweep of sms is under way ({holder.application_name}, since " in result.stderr
+    assert f"another sweep of sms is under way ({holder.database.application_name}, since " in result.stderr
     assert document["platforms"][0]["error"]["kind"] == "SweepBusy"
     assert sms.app.campaign("finished")["status"] == "sending"
 

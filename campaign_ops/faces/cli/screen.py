@@ -150,11 +150,12 @@ class _LogFormatter(logging.Formatter):
         self._tracebacks = tracebacks
 
     def format(self, record: logging.LogRecord) -> str:
-        kept = copy(record)
-        if not self._tracebacks:
-            kept.exc_info = kept.exc_text = kept.stack_info = None
-        text = without_credentials(super().format(kept))
-        return clean_lines(text) if self._tracebacks else clean(text)
+        bare = copy(record)
+        bare.exc_info = bare.exc_text = bare.stack_info = None
+        text = clean(without_credentials(super().format(bare)))
+        if not self._tracebacks or record.exc_info is None:
+            return text
+        return f"{text}\n{clean_lines(without_credentials(self.formatException(record.exc_info)))}"
 
 
 @contextmanager

@@ -1,0 +1,245 @@
+"""Runs of the jobs: what they change on a real platform, and that what they tell of it is true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from campaign_ops.core.model import Counters
+from campaign_ops.demo.tables import hours
+from campaign_ops.platform.database import STATE_SCHEMA
+from tests.conftest import World, Worlds
+from tests.orchestrated import (
+    NOWHERE,
+    PASSWORD,
+    configured,
+    contents,
+    deployed,
+    failures,
+    materialized,
+    metadata_of,
+    reconciled,
+    run,
+)
+
+SMS = {
+    "stuck_campaigns",
+    "recipient_status",
+    "queue_state",
+    "repair_plan",
+    "completed_campaigns",
+    "reenqueued_batches",
+    "released_credits",
+    "campaign_health",
+}
+PLAN = {"stuck_campaigns", "recipient_status", "queue_state", "repair_plan"}
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as made:
+        yield made
+
+
+def busy(world: World) -> World:
+    """A platform with one campaign for each thing that a sweep does, and one that it leaves to a person."""
+    app = world.app
+    app.add_campaign("finished", succeeded=40, failed=2)
+    app.add_reservation("with_it", campaign="finished", amount=42)
+    app.add_campaign("lost", pending=700, succeeded=3)
+    app.add_reservation("leaked", campaign="gone", amount=9, created_ago=hours(60))
+    app.add_campaign("strange", words={"bounced": 4})
+    world.queue.add(app.add_campaign("waiting", pending=5), "shop_north", app.pending_ids("waiting"))
+    return world
+
+
+def test_reconcile_makes_every_asset_and_really_repairs_the_platform(sms: World, instance: dg.DagsterInstance) -> None:
+    result = reconciled(busy(sms), instance)
+    assert materialized(result) == SMS
+    assert sms.app.campaign("finished")["status"] == "sent"
+    assert {sms.app.reservation(one)["status"] for one in ("with_it", "leaked")} == {"released"}
+    jobs = [job for job in sms.queue.live_job_ids() if sms.queue.campaign_of(job) == "lost"]
+    there = [recipient for job in jobs for recipient in sms.queue.job_data(job)["recipientIds"]]
+    assert sorted(there) == sms.app.pending_ids("lost")
+    assert sms.app.campaign("strange")["status"] == "sending"
+
+
+def test_the_numbers_in_metadata_are_those_of_the_rows(sms: World, instance: dg.DagsterInstance) -> None:
+    result = reconciled(busy(sms), instance)
+    stuck = metadata_of(result, "stuck_campaigns")
+    assert (stuck["stuck"], stuck["stuck_over_alert"]) == (4, 4)
+    assert [record.data["campaign_id"] for record in stuck["campaigns"].records] == sorted(
+        ("finished", "lost", "strange", "waiting"), key=lambda one: sms.app.campaign(one)["updated_at"]
+    ) or len(stuck["campaigns"].records) == 4
+    status = metadata_of(result, "recipient_status")
+    assert (status["total"], status["pending"], status["succeeded"], status["unknown"]) == (754, 705, 43, 4)
+    queue = metadata_of(result, "queue_state")
+    assert (queue["depth"], queue["workers"], queue["paused"]) == (1, 0, False)
+    assert "No worker" in queue["in_words"]
+    plan = metadata_of(result, "repair_plan")
+    assert (plan["would_complete"], plan["would_reenqueue"], plan["would_release"]) == (1, 1, 1)
+    assert plan["needs_person"] == 2
+    completed, released = metadata_of(result, "completed_campaigns"), metadata_of(result, "released_credits")
+    assert (completed["planned"], completed["done"], completed["released_with_them"]) == (1, 1, 1)
+    assert (released["planned"], released["done"], released["credits"]) == (1, 1, 9.0)
+    reenqueued = metadata_of(result, "reenqueued_batches")
+    assert (reenqueued["done"], reenqueued["jobs"], reenqueued["recipients"]) == (1, 2, 700)
+    health = metadata_of(result, "campaign_health")
+    assert (health["completed"], health["reenqueued"], health["released"], health["stuck"]) == (1, 1, 2, 4)
+    for asset in SMS:
+        count = sms.rows(f"SELECT count(*) AS number FROM {STATE_SCHEMA}.{asset}")[0]["number"]
+        assert metadata_of(result, asset)["dagster/row_count"] == count, asset
+
+
+def test_the_plan_and_the_health_report_can_be_read_as_they_are(sms: World, instance: dg.DagsterInstance) -> None:
+    sms.app.add_campaign("odd", name="50% off | <b>now</b>", words={"bounced": 4})
+    result = reconciled(busy(sms), instance)
+    plan = metadata_of(result, "repair_plan")["report"]
+    for told in ("## Would complete: 1", "## Would re-enqueue: 1", "## Needs a person: 3", "'bounced' (4)", "no_workers"):
+        assert told in plan
+    assert "50% off \\| &lt;b>now&lt;/b>" in plan
+    report = metadata_of(result, "campaign_health")["report"]
+    assert "# sms: 5 stuck of 5 sending" in report
+    assert sms.rows(f"SELECT markdown FROM {STATE_SCHEMA}.campaign_health")[0]["markdown"] == report
+
+
+def test_the_second_run_over_the_same_platform_repairs_nothing(sms: World, instance: dg.DagsterInstance) -> None:
+    reconciled(busy(sms), instance)
+    before = contents(sms)
+    again = reconciled(sms, instance)
+    assert contents(sms) == before
+    for asset in ("completed_campaigns", "reenqueued_batches", "released_credits"):
+        assert metadata_of(again, asset)["done"] == 0
+    assert "cooldown" in metadata_of(again, "repair_plan")["report"]
+
+
+def test_the_plan_job_stops_before_the_repairs_and_writes_nothing_to_the_platform(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    before = contents(busy(sms))
+    result = run(deployed(configured(sms)), "sms__plan", instance)
+    assert result.success
+    assert materialized(result) == PLAN
+    assert contents(sms) == before
+    assert metadata_of(result, "repair_plan")["would_complete"] == 1
+
+
+def test_a_sweep_is_known_by_its_run_and_by_who_or_what_started_it(sms: World, instance: dg.DagsterInstance) -> None:
+    started = [
+        ({}, "manual", "manual"),
+        ({"user": "ada@example.com"}, "manual", "ada@example.com"),
+        ({"dagster/schedule_name": "sms__reconcile_schedule"}, "schedule", "schedule"),
+        ({"dagster/sensor_name": "sms__queue_backlog"}, "sensor", "sensor"),
+    ]
+    runs = [reconciled(sms, instance, tags=tags).run_id for tags, _, _ in started]
+    rows = sms.rows(f"SELECT run_id, trigger, actor FROM {STATE_SCHEMA}.sweep ORDER BY id")
+    assert [row["run_id"] for row in rows] == runs
+    assert [(row["trigger"], row["actor"]) for row in rows] == [(trigger, actor) for _, trigger, actor in started]
+
+
+def test_what_the_breaker_held_back_is_said_and_one_switch_of_the_run_confirms_it(
+    worlds: Worlds, instance: dg.DagsterInstance
+) -> None:
+    sms = worlds.make(policy={"breaker_floor": 1})
+    for label in ("first", "second"):
+        sms.app.add_campaign(label, succeeded=3)
+    held = reconciled(sms, instance)
+    completed = metadata_of(held, "completed_campaigns")
+    assert (completed["planned"], completed["done"], completed["held_back"]) == (2, 0, 1)
+    assert "Held back: would complete 2 of 2 sending campaigns" in completed["in_words"]
+    assert "confirm_breaker" in metadata_of(held, "repair_plan")["report"]
+    assert sms.app.campaign("first")["status"] == "sending"
+    confirmed = {"resources": {"sms_platform": {"config": {"confirm_breaker": True}}}}
+    assert metadata_of(reconciled(sms, instance, run_config=confirmed), "completed_campaigns")["done"] == 2
+    assert sms.app.campaign("first")["status"] == "sent"
+
+
+def test_what_the_database_refuses_for_one_campaign_is_said_and_stops_no_other(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    for label in ("sound", "stubborn"):
+        sms.app.add_campaign(label, succeeded=3)
+    with sms.app.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                " IF OLD.id = 'stubborn' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;"
+                ' CREATE TRIGGER refuse BEFORE UPDATE ON "Campaign" FOR EACH ROW EXECUTE FUNCTION refuse()'
+            )
+        )
+    completed = metadata_of(reconciled(sms, instance), "completed_campaigns")
+    assert (completed["done"], completed["failed"]) == (1, 1)
+    assert "Could not complete stubborn" in completed["in_words"]
+    assert "not this one" in completed["in_words"]
+    assert sms.app.campaign("sound")["status"] == "sent"
+
+
+def test_counters_that_were_raised_are_told_with_their_numbers(
+    messenger: World, instance: dg.DagsterInstance
+) -> None:
+    messenger.app.add_campaign("behind", succeeded=5, counters=Counters(total=9, succeeded=2, failed=0))
+    result = reconciled(messenger, instance)
+    completed = metadata_of(result, "completed_campaigns")
+    assert completed["recounted"] == 1
+    assert "sent 2 -> 5" in completed["recounted_in_words"]
+    assert "sent counter 2, rows 5" in metadata_of(result, "recipient_status")["in_words"]
+
+
+def test_an_unreadable_queue_is_told_as_such_and_what_the_rows_settle_is_settled(
+    worlds: Worlds, instance: dg.DagsterInstance
+) -> None:
+    sms = worlds.make(queue_url=f"redis://:{PASSWORD}@127.0.0.1:1/0")
+    busy(sms)
+    result = reconciled(sms, instance)
+    queue = metadata_of(result, "queue_state")
+    assert "depth" not in queue
+    assert "could not be relied on" in queue["in_words"]
+    assert metadata_of(result, "completed_campaigns")["done"] == 1
+    assert metadata_of(result, "reenqueued_batches")["done"] == 0
+    told = [str(metadata_of(result, asset)) for asset in SMS]
+    assert not any(PASSWORD in one for one in told)
+
+
+def test_a_platform_that_is_down_fails_alone_with_one_clear_line(sms: World, instance: dg.DagsterInstance) -> None:
+    away = configured(sms, name="away", database_url=SecretStr(NOWHERE))
+    definitions = deployed(configured(busy(sms)), away)
+    failed = run(definitions, "away__reconcile", instance)
+    assert not failed.success
+    lines = failures(failed)
+    assert lines
+    for line in lines:
+        assert line.startswith("127.0.0.1:1/nowhere: ")
+        assert "is PostgreSQL up and reachable?" in line
+        assert "\n" not in line
+    stored = "".join(str(event) for event in instance.all_logs(failed.run_id))
+    assert "psycopg" not in stored
+    assert PASSWORD not in stored
+    assert materialized(run(definitions, "sms__reconcile", instance)) == SMS
+
+
+def test_a_platform_that_nobody_migrated_is_told_the_command(worlds: Worlds, instance: dg.DagsterInstance) -> None:
+    sms = worlds.make(migrated=False)
+    failed = run(deployed(configured(sms)), "sms__reconcile", instance)
+    assert not failed.success
+    assert all(line.endswith("run `campaign-ops migrate`") for line in failures(failed))
+
+
+def test_nothing_is_handed_on_by_files(sms: World, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    reconciled(busy(sms), instance)
+    kept = {path.parent.name for path in (tmp_path / "storage").rglob("*") if path.is_file()}
+    assert kept <= {"compute_logs"}
+
+
+def test_no_connection_is_left_open_after_a_run(sms: World, instance: dg.DagsterInstance) -> None:
+    reconciled(busy(sms), instance)
+    others = (
+        "SELECT count(*) AS number FROM pg_stat_activity WHERE datname = current_database()"
+        " AND pid <> pg_backend_pid() AND application_name LIKE 'campaign_ops%'"
+    )
+    mine = len(sms.rows("SELECT 1")) - 1
+    assert sms.rows(others)[0]["number"] == mine
