@@ -23,7 +23,7 @@ demo: env ## stuck campaigns found, explained and repaired by Dagster, on embedd
 	@$(BIN)/python -m campaign_ops.demo run --profile $(PROFILE)
 
 up: env ## the same platform living, with Dagster's web page, schedule and sensors; Ctrl-C stops all of it
-	@$(BIN)/python -m campaign_ops.demo up --profile $(PROFILE)
+	@$(BIN)/python -m campaign_ops.demo up
 
 test: env ## all tests, on embedded servers
 	@$(BIN)/python -m pytest -n 2

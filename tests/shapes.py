@@ -1,9 +1,18 @@
-"""A platform whose every name is a trap: reserved words, quotes, percent signs, blanks, another schema, snake_case."""
+"""Platforms as they really differ: column types, and names of which every one is a trap."""
 
 from __future__ import annotations
 
+from campaign_ops.demo.schema import PRISMA, PlatformShape
 from campaign_ops.platform.profile import Profile
 
+SHAPES = {
+    "prisma": PRISMA,
+    "uuid": PlatformShape(ids="uuid", statuses="enum", timestamps="aware", amounts="numeric"),
+    "integer": PlatformShape(ids="integer", statuses="text", timestamps="aware"),
+    "bigint": PlatformShape(ids="bigint", statuses="enum", timestamps="naive", amounts="numeric"),
+}
+
+# snake_case in another schema; reserved words, quotes, percent signs, colons, blanks, brackets.
 SNAKE = Profile.model_validate(
     {
         "name": "snake",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,9 +74,8 @@ def test_the_numbers_in_metadata_are_those_of_the_rows(sms: World, instance: dg.
     result = reconciled(busy(sms), instance)
     stuck = metadata_of(result, "stuck_campaigns")
     assert (stuck["stuck"], stuck["stuck_over_alert"]) == (4, 4)
-    assert [record.data["campaign_id"] for record in stuck["campaigns"].records] == sorted(
-        ("finished", "lost", "strange", "waiting"), key=lambda one: sms.app.campaign(one)["updated_at"]
-    ) or len(stuck["campaigns"].records) == 4
+    told = {record.data["campaign_id"] for record in stuck["campaigns"].records}
+    assert told == {"finished", "lost", "strange", "waiting"}
     status = metadata_of(result, "recipient_status")
     assert (status["total"], status["pending"], status["succeeded"], status["unknown"]) == (754, 705, 43, 4)
     queue = metadata_of(result, "queue_state")
@@ -100,7 +100,13 @@ def test_the_plan_and_the_health_report_can_be_read_as_they_are(sms: World, inst
     sms.app.add_campaign("odd", name="50% off | <b>now</b>", words={"bounced": 4})
     result = reconciled(busy(sms), instance)
     plan = metadata_of(result, "repair_plan")["report"]
-    for told in ("## Would complete: 1", "## Would re-enqueue: 1", "## Needs a person: 3", "'bounced' (4)", "no_workers"):
+    for told in (
+        "## Would complete: 1",
+        "## Would re-enqueue: 1",
+        "## Needs a person: 3",
+        "'bounced' (4)",
+        "no_workers",
+    ):
         assert told in plan
     assert "50% off \\| &lt;b>now&lt;/b>" in plan
     report = metadata_of(result, "campaign_health")["report"]
@@ -115,7 +121,7 @@ def test_the_second_run_over_the_same_platform_repairs_nothing(sms: World, insta
     assert contents(sms) == before
     for asset in ("completed_campaigns", "reenqueued_batches", "released_credits"):
         assert metadata_of(again, asset)["done"] == 0
-    assert "cooldown" in metadata_of(again, "repair_plan")["report"]
+    assert metadata_of(again, "completed_campaigns")["in_words"] == "Nothing was planned."
 
 
 def test_the_plan_job_stops_before_the_repairs_and_writes_nothing_to_the_platform(
@@ -179,9 +185,7 @@ def test_what_the_database_refuses_for_one_campaign_is_said_and_stops_no_other(
     assert sms.app.campaign("sound")["status"] == "sent"
 
 
-def test_counters_that_were_raised_are_told_with_their_numbers(
-    messenger: World, instance: dg.DagsterInstance
-) -> None:
+def test_counters_that_were_raised_are_told_with_their_numbers(messenger: World, instance: dg.DagsterInstance) -> None:
     messenger.app.add_campaign("behind", succeeded=5, counters=Counters(total=9, succeeded=2, failed=0))
     result = reconciled(messenger, instance)
     completed = metadata_of(result, "completed_campaigns")
@@ -237,9 +241,9 @@ def test_nothing_is_handed_on_by_files(sms: World, instance: dg.DagsterInstance,
 
 def test_no_connection_is_left_open_after_a_run(sms: World, instance: dg.DagsterInstance) -> None:
     reconciled(busy(sms), instance)
-    others = (
-        "SELECT count(*) AS number FROM pg_stat_activity WHERE datname = current_database()"
-        " AND pid <> pg_backend_pid() AND application_name LIKE 'campaign_ops%'"
-    )
-    mine = len(sms.rows("SELECT 1")) - 1
-    assert sms.rows(others)[0]["number"] == mine
+    sms.app.close()
+    open_ones = "SELECT count(*) AS number FROM pg_stat_activity WHERE datname = current_database()"
+    deadline = time.monotonic() + 5
+    while (number := sms.rows(open_ones)[0]["number"]) > 1 and time.monotonic() < deadline:
+        time.sleep(0.05)  # a server process needs a moment to end
+    assert number == 1

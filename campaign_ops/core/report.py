@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from campaign_ops.core.model import QueueState, RepairKind, Verdict
 from campaign_ops.core.plan import Plan, PlanItem
+from campaign_ops.core.wording import duration
 
 SHOWN = 10
 
@@ -71,7 +72,7 @@ class HealthReport:
         lines = [f"{line.kind} held back: {line.held_back}" for line in self.repairs if line.held_back]
         lines += [f"could not {line.kind} {target}: {why}" for line in self.repairs for target, why in line.failures]
         if self.queue is not None and self.queue.problem:
-            lines.append(f"queue {self.queue.name}: {self.queue.problem}")
+            lines.append(self.queue.problem)
         return lines
 
     def figures(self) -> dict[str, int]:
@@ -231,15 +232,6 @@ def drain_forecast(items: Sequence[PlanItem]) -> str:
         return "unknown"
     pace = sum(paces)
     return duration(round(open_ / pace * 3600)) if pace > 0 else "never at this pace"
-
-
-def duration(seconds: int) -> str:
-    """Seconds as a person says them."""
-    if seconds < 120:
-        return f"{seconds} s"
-    if seconds < 7200:
-        return f"{seconds // 60} min"
-    return f"{seconds // 3600} h" if seconds < 172_800 else f"{seconds // 86_400} d"
 
 
 def ids(targets: Iterable[str]) -> str:

@@ -5,11 +5,22 @@ The checks stand in the order of judgement. The first that fits wins.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from campaign_ops.core.model import Action, Counters, Coverage, Decision, Evidence, Outcome, QueueState, Verdict, age
+from campaign_ops.core.model import (
+    Action,
+    Counters,
+    Coverage,
+    Decision,
+    Evidence,
+    Outcome,
+    QueueState,
+    Tally,
+    Verdict,
+    age,
+)
 from campaign_ops.core.policy import EmptyPolicy, Policy
+from campaign_ops.core.wording import duration, plural
 
 
 def decide(evidence: Evidence, queue: QueueState | None, policy: Policy, now: datetime) -> Decision:
@@ -44,9 +55,11 @@ def unsent(evidence: Evidence) -> int:
     open_rows = tally.pending + sum(tally.unknown.values())
     if counters is None or not evidence.rows_when_sent:
         return open_rows
-    by_rows = tally.accepted + tally.succeeded + tally.failed
-    by_counters = counters.succeeded + counters.failed
-    return max(open_rows, counters.total - max(by_rows, by_counters), 0)
+    return max(open_rows, counters.total - _accounted_for(tally, counters), 0)
+
+
+def _accounted_for(tally: Tally, counters: Counters) -> int:
+    return max(tally.accepted + tally.succeeded + tally.failed, counters.succeeded + counters.failed)
 
 
 def raised_counters(evidence: Evidence) -> Counters | None:
@@ -63,16 +76,15 @@ def raised_counters(evidence: Evidence) -> Counters | None:
 
 
 def _recount_of_open(evidence: Evidence) -> Counters | None:
-    """The counters raised while recipients are unsent; None if that made them claim more than rows or counters do.
+    """The counters raised while recipients are unsent; None where they would claim more than they or the rows do now.
 
     One counter ahead and one behind may count the same recipient twice (it failed, and was sent on another try):
     raised, they would call the campaign finished at the next sweep.
     """
-    raised = raised_counters(evidence)
-    if raised is None:
-        return None
-    claimed = replace(evidence, campaign=replace(evidence.campaign, counters=raised))
-    return raised if unsent(claimed) == unsent(evidence) else None
+    raised, counters = raised_counters(evidence), evidence.campaign.counters
+    if raised is None or counters is None or not evidence.rows_when_sent:
+        return raised
+    return raised if raised.succeeded + raised.failed <= _accounted_for(evidence.tally, counters) else None
 
 
 def drift(evidence: Evidence) -> str:
@@ -97,7 +109,7 @@ def _judge_recipients(evidence: Evidence, policy: Policy, now: datetime) -> Deci
     moved = _moved_at(evidence)
     if moved is not None and age(moved, now) <= policy.stuck_after:
         # No recount either: a counter raised under a sender's hands is counted twice when it adds its own share.
-        reason = f"a recipient moved {_ago(age(moved, now))} ago, {_share(evidence)}: slow, not stuck"
+        reason = f"a recipient moved {_ago(moved, now)}, {_share(evidence)}: slow, not stuck"
         return Decision(Verdict.PROGRESSING, reason, Action.NONE)
     return None
 
@@ -148,7 +160,9 @@ def _judge_coverage(
     evidence: Evidence, queue: QueueState, coverage: Coverage, policy: Policy, now: datetime
 ) -> Decision:
     attempts, pending = evidence.attempts, evidence.tally.pending
-    shares = f"{pending} pending: {coverage.covered} in {coverage.live_jobs} live jobs, {coverage.missing} in none"
+    shares = (
+        f"{pending} pending: {coverage.covered} in {plural(coverage.live_jobs, 'live job')}, {coverage.missing} in none"
+    )
     if coverage.marked:
         shares += f", {coverage.marked} marked as perhaps sent"
     held_back = _held_back(evidence, policy, now)
@@ -157,12 +171,12 @@ def _judge_coverage(
         act = Action.REENQUEUE if coverage.missing and not held_back else Action.REPORT
         return Decision(Verdict.NO_WORKERS, reason, act, needs_person=True)
     if not coverage.missing and not coverage.marked:  # not by number: one may have been sent between the two readings
-        return Decision(Verdict.BACKLOG, f"{shares}; waiting its turn, {queue.depth} jobs deep", Action.NONE)
+        return Decision(Verdict.BACKLOG, f"{shares}; waiting its turn, {plural(queue.depth, 'job')} deep", Action.NONE)
     if held_back is not None:
         return Decision(held_back, f"{shares}; {_held_back_reason(held_back, evidence, now)}", *_held_action(held_back))
     if coverage.missing:
         verdict = Verdict.JOBS_FAILED if coverage.failed_jobs else Verdict.JOBS_LOST
-        why = f"{coverage.failed_jobs} failed jobs" if coverage.failed_jobs else "their jobs are nowhere"
+        why = plural(coverage.failed_jobs, "failed job") if coverage.failed_jobs else "their jobs are nowhere"
         reason = f"{shares}; {why}; attempt {attempts.total + 1}"
         return Decision(verdict, reason, Action.REENQUEUE, needs_person=coverage.marked > 0)
     reason = f"{shares}; never sent again by itself, a person chooses"
@@ -189,8 +203,8 @@ def attempts_without_progress(evidence: Evidence) -> int:
 def _held_back_reason(verdict: Verdict, evidence: Evidence, now: datetime) -> str:
     attempts = evidence.attempts
     if verdict is Verdict.COOLDOWN and attempts.last_at is not None:
-        return f"re-enqueued {_ago(age(attempts.last_at, now))} ago, its jobs get time"
-    return f"re-enqueued {attempts.without_progress} times without progress; given up, a person must look"
+        return f"re-enqueued {_ago(attempts.last_at, now)}, its jobs get time"
+    return f"re-enqueued {plural(attempts.without_progress, 'time')} without progress; given up, a person must look"
 
 
 def _held_action(verdict: Verdict) -> tuple[Action, None, None, bool]:
@@ -211,10 +225,5 @@ def _share(evidence: Evidence) -> str:
     return f"{total - unsent(evidence)} of {total} done"
 
 
-def _ago(span: timedelta) -> str:
-    seconds = int(span.total_seconds())
-    if seconds < 120:
-        return f"{seconds} s"
-    if seconds < 7200:
-        return f"{seconds // 60} min"
-    return f"{seconds // 3600} h"
+def _ago(moment: datetime, now: datetime) -> str:
+    return f"{duration(round(age(moment, now).total_seconds()))} ago"

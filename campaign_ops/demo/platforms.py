@@ -33,6 +33,7 @@ class DemoPlatform:
         queue_prefix: BullMQ's key prefix.
         reference: The profile as the configuration says it: a name, or a mapping with ``extends``.
         thresholds: The configuration's thresholds.
+        schedule: When Dagster sweeps it; None for the default.
         roles: What a campaign is there for (``jobs_lost``, ``backlog``, …) to its id.
         credits: What a reservation is there for (``over``, ``held_while_sending``, …) to its id.
         workers: Its running workers.
@@ -45,6 +46,7 @@ class DemoPlatform:
     queue_prefix: str
     reference: str | Mapping[str, Any]
     thresholds: dict[str, Any] = field(default_factory=dict)
+    schedule: str | None = None
     roles: dict[str, str] = field(default_factory=dict)
     credits: dict[str, str] = field(default_factory=dict)
     workers: list[WorkerProcess] = field(default_factory=list)
@@ -79,6 +81,8 @@ class DemoPlatform:
         }
         if self.queue_url is not None:
             entry |= {"queue_url": self.queue_url, "queue_prefix": self.queue_prefix}
+        if self.schedule is not None:
+            entry["schedule"] = self.schedule
         return entry | ({"thresholds": dict(self.thresholds)} if self.thresholds else {})
 
 

@@ -103,28 +103,32 @@ def _excess_of(
     source = "PUBLIC" if grantee is None else quoted(grantee)
     through = "" if grantee == server.role else f" through {source}"
     whole = list(dict.fromkeys(one.privilege for one in given if one.column is None))
+    wanted = {"SELECT": need.read, "UPDATE": need.written}
+    by_column: dict[str, list[str]] = {}
+    for one in given:
+        if one.column and one.privilege not in whole and one.column not in wanted.get(one.privilege, ()):
+            by_column.setdefault(one.privilege, []).append(one.column)
+    readable = by_column.pop("SELECT", [])
     harmful = [privilege for privilege in whole if privilege != "SELECT"]
-    phrases = list(harmful)
-    for privilege in dict.fromkeys(one.privilege for one in given if one.column is not None):
-        wanted = {"SELECT": need.read, "UPDATE": need.written}.get(privilege, ())
-        columns = [one.column for one in given if one.privilege == privilege and one.column not in (None, *wanted)]
-        if columns and privilege != "SELECT" and privilege not in whole:
-            phrases.append(f"{privilege} ({listed(filter(None, columns))})")
+    phrases = ", ".join(harmful + [f"{privilege} ({listed(columns)})" for privilege, columns in by_column.items()])
     if phrases:
-        mend = _revoke(", ".join(phrases), table, source)
+        mend = f"REVOKE {phrases} ON {table} FROM {source}"
         if "UPDATE" in harmful and need.written:
             # Taking the table's privilege away takes those of its columns along.
             mend += f"; GRANT UPDATE ({listed(need.written)}) ON {table} TO {name}"
-        what = f"role {name} may {', '.join(phrases)} on {table}{through}, which no sweep does"
+        what = f"role {name} may {phrases} on {table}{through}, which no sweep does"
         yield Finding("excess", Level.WARNING, what, mend)
     if "SELECT" in whole:
         what = f"role {name} may read all of {table}{through}, phone numbers and texts included; no sweep does"
-        mend = f"{_revoke('SELECT', table, source)}; GRANT SELECT ({listed(need.read)}) ON {table} TO {name}"
+        mend = f"{_no_reading(table, source)}; GRANT SELECT ({listed(need.read)}) ON {table} TO {name}"
         yield Finding("excess", Level.NOTE, what, mend)
+    elif readable:
+        what = f"role {name} may read {listed(readable)} of {table}{through}, which no sweep does"
+        yield Finding("excess", Level.NOTE, what, _no_reading(table, source, f" ({listed(readable)})"))
 
 
-def _revoke(what: str, table: str, source: str) -> str:
-    return f"REVOKE {what} ON {table} FROM {source}"
+def _no_reading(table: str, source: str, columns: str = "") -> str:
+    return f"REVOKE SELECT{columns} ON {table} FROM {source}"
 
 
 def missing_own(server: Server, rights: dict[str, frozenset[str]]) -> Iterator[Finding]:

@@ -236,10 +236,9 @@ def _not_comparable(wanted: Iterable[Need], found: dict[tuple[str, str], Column]
     for need in references:
         column = found.get((need.table, need.column))
         if column and id_column and _id_family(column) != _id_family(id_column):
-            yield (
-                f'column "{need.table}"."{need.column}" ({need.role}) is of type {column.type_name} and cannot be compared'
-                f' with "{campaign.table}"."{campaign.column}" (campaign.id) of type {id_column.type_name}'
-            )
+            label, other = f'"{need.table}"."{need.column}" ({need.role})', f'"{campaign.table}"."{campaign.column}"'
+            types = f"is of type {column.type_name} and cannot be compared with {other} (campaign.id)"
+            yield f"column {label} {types} of type {id_column.type_name}"
 
 
 def _id_family(column: Column) -> str:

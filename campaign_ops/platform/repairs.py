@@ -27,6 +27,7 @@ from campaign_ops.platform.statements import (
 from campaign_ops.platform.tables import PlatformTables, as_moment, as_text, aware, db_now, one_of, words
 
 UPDATED_ATS = sa.bindparam("updated_ats", type_=sa.ARRAY(sa.DateTime(timezone=True)))
+ONE = sa.literal_column("1")  # EXISTS (SELECT *) would ask for the right to read every column, phone numbers too
 COUNTER_KEYS = ("succeeded", "failed")
 
 
@@ -81,7 +82,7 @@ def _recipients(tables: PlatformTables, *conditions: sa.ColumnElement[bool]) -> 
 def _any_recipient(tables: PlatformTables, *conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     recipient, campaign = tables.recipient, tables.campaign
     belongs = recipient.c.campaign_id == campaign.c.id
-    return sa.exists().where(belongs, *conditions).select_from(recipient).correlate(campaign)
+    return sa.exists(ONE).where(belongs, *conditions).select_from(recipient).correlate(campaign)
 
 
 def _raised(tables: PlatformTables) -> dict[str, sa.ColumnElement[Any]]:
@@ -100,13 +101,19 @@ def _raised(tables: PlatformTables) -> dict[str, sa.ColumnElement[Any]]:
 def _finished(tables: PlatformTables) -> sa.ColumnElement[bool]:
     """Every recipient is accounted for, and there is at least one."""
     campaign = tables.campaign.c
-    nothing_open = sa.not_(_any_recipient(tables, sa.not_(is_settled(tables))))
+    # IS NOT TRUE: a status of NULL is a word that nobody knows, and NOT (NULL IN ...) would hide it.
+    nothing_open = sa.not_(_any_recipient(tables, is_settled(tables).is_not(sa.true())))
     if tables.profile.recipient.rows == "all":
         return sa.and_(nothing_open, _any_recipient(tables))
     rows = _recipients(tables, is_settled(tables)).scalar_subquery()
-    counted = sa.func.coalesce(campaign.succeeded, 0) + sa.func.coalesce(campaign.failed, 0)
     total = sa.func.coalesce(campaign.total, 0)
-    return sa.and_(nothing_open, sa.func.greatest(total, rows) > 0, total <= sa.func.greatest(rows, counted))
+    return sa.and_(nothing_open, sa.func.greatest(total, rows) > 0, total <= sa.func.greatest(rows, _counted(tables)))
+
+
+def _counted(tables: PlatformTables) -> sa.ColumnElement[Any]:
+    """Recipients that the campaign's own counters account for."""
+    campaign = tables.campaign.c
+    return sa.func.coalesce(campaign.succeeded, 0) + sa.func.coalesce(campaign.failed, 0)
 
 
 def _empty(tables: PlatformTables) -> sa.ColumnElement[bool]:
@@ -153,15 +160,20 @@ def complete(tables: PlatformTables, empty_outcome: Outcome | None = None) -> sa
 def recount(tables: PlatformTables) -> sa.Update:
     """Raise counters to what the rows say. Leaves ``updated_at`` alone: a recount is no progress.
 
-    Binds: ids, updated_ats.
+    Not where counters account for recipients and would then claim more than they or the rows do: one ahead and one
+    behind may count the same recipient twice, and would call the campaign finished. Binds: ids, updated_ats.
     """
     campaign, observed = tables.campaign.c, _observed()
     raised = _raised(tables)
     behind = sa.or_(*(sa.func.coalesce(campaign[key], 0) < value for key, value in raised.items()))
+    premises = [_unmoved(tables, observed), behind]
+    if tables.profile.recipient.rows == "sent":
+        rows = _recipients(tables, is_settled(tables)).scalar_subquery()
+        premises.append(raised["succeeded"] + raised["failed"] <= sa.func.greatest(rows, _counted(tables)))
     return (
         sa.update(tables.campaign)
         .values({campaign[key]: value for key, value in raised.items()})
-        .where(_unmoved(tables, observed), behind)
+        .where(*premises)
         .returning(*campaign_state(tables))
     )
 
@@ -257,7 +269,7 @@ def release(tables: PlatformTables) -> sa.Update:
 
     def _campaign(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
         belongs = campaign.id == reservation.campaign_id
-        return sa.exists().where(belongs, *conditions).select_from(tables.campaign).correlate(tables.reservations)
+        return sa.exists(ONE).where(belongs, *conditions).select_from(tables.campaign).correlate(tables.reservations)
 
     locked = sa.bindparam("locked", type_=sa.ARRAY(sa.Text))
     is_over = _campaign(words(campaign.status, known.all_over))

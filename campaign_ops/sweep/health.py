@@ -12,6 +12,7 @@ from campaign_ops.core.model import QueueState, RepairKind
 from campaign_ops.core.plan import Plan, alarms_about, make_plan, suspicions_about
 from campaign_ops.core.report import HealthReport, RepairLine
 from campaign_ops.core.verdicts import decide
+from campaign_ops.core.wording import plural
 from campaign_ops.platform import state
 from campaign_ops.platform.journal import Author
 from campaign_ops.platform.migrations import current
@@ -117,7 +118,7 @@ def _repair_line(kind: RepairKind, figures: Mapping[str, Any], targets: list[str
     planned, left = figures.get("planned", 0), figures.get("left", 0)
     details = []
     if figures.get("jobs"):
-        details.append(f"{figures['jobs']} jobs, {figures['recipients']} recipients")
+        details.append(f"{plural(figures['jobs'], 'job')}, {plural(figures['recipients'], 'recipient')}")
     if left:
         details.append(f"{left} no longer needed it")
     if figures.get("deferred"):

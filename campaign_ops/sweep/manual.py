@@ -17,6 +17,7 @@ from campaign_ops.core.errors import NotFound, Refused
 from campaign_ops.core.model import Action, Campaign, Decision, Evidence, Outcome, RepairKind, Reservation, Verdict
 from campaign_ops.core.plan import PlanItem, campaign_item
 from campaign_ops.core.verdicts import decide, total_recipients, unsent
+from campaign_ops.core.wording import plural
 from campaign_ops.platform import statements
 from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
@@ -89,7 +90,9 @@ def mark_complete(
 def _completed(campaign_id: str, entries: list[Entry]) -> str:
     word = (entries[0].after or {}).get("status")
     released = sum(entry.kind is RepairKind.RELEASE for entry in entries)
-    return f"campaign {campaign_id} is {word} now" + (f", {released} reservations released" if released else "")
+    return f"campaign {campaign_id} is {word} now" + (
+        f", {plural(released, 'reservation')} released" if released else ""
+    )
 
 
 def reenqueue_one(
@@ -114,14 +117,18 @@ def reenqueue_one(
         missing = evidence.coverage.missing if evidence.coverage else 0
         if dry_run:
             jobs = ceil(missing / platform.profile.queue.batch_size)
-            return Fix(campaign_id, False, f"would re-enqueue {missing} recipients in {jobs} jobs: {decision.reason}")
+            return Fix(campaign_id, False, f"would re-enqueue {_batches(missing, jobs)}: {decision.reason}")
         author = platform.database.run(lambda connection: author_of(platform, connection, person))
         reenqueue_seen(platform, queue, author, lock, look, done)
     if done.held_back or done.failures or not done.jobs:
         why = done.held_back or next((one.error for one in done.failures), "it changed while we looked")
-        raise Refused(f"{why}; {done.jobs} jobs were added", where=where, mend="look again")
-    message = f"re-enqueued {done.recipients} recipients of campaign {campaign_id} in {done.jobs} jobs"
+        raise Refused(f"{why}; {plural(done.jobs, 'job')} added", where=where, mend="look again")
+    message = f"re-enqueued {_batches(done.recipients, done.jobs)} of campaign {campaign_id}"
     return Fix(campaign_id, True, message, tuple(done.repair_ids))
+
+
+def _batches(recipients: int, jobs: int) -> str:
+    return f"{plural(recipients, 'recipient')} in {plural(jobs, 'job')}"
 
 
 _MENDS = {

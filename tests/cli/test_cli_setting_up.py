@@ -24,10 +24,15 @@ def revision(world: World) -> str | None:
     return world.platform.database.run(current)
 
 
+def as_role(world: World, role: str) -> str:
+    """The world's database, as this role sees it."""
+    return sa.make_url(world.url).set(username=role).render_as_string(hide_password=False)
+
+
 def test_migrate_makes_the_schema_and_says_from_where_to_where(worlds: Worlds, tmp_path: Path) -> None:
     world = worlds.make("sms", migrated=False)
     program = configured(tmp_path, world)
-    assert program.only("migrate") == {"before": None, "after": head(), "changed": True}
+    assert program.only("migrate") == {"before": None, "after": head(), "changed": True, "grants": None}
     assert revision(world) == head()
     again = program("migrate")
     assert again.exit_code == 0
@@ -44,14 +49,40 @@ def test_a_role_that_may_not_make_a_schema_is_told_so(worlds: Worlds, tmp_path: 
     with world.app.engine.begin() as connection:
         connection.execute(sa.text("CREATE ROLE cli_reader LOGIN"))
     try:
-        url = sa.make_url(world.url).set(username="cli_reader").render_as_string(hide_password=False)
-        result = configured(tmp_path, entry(world, database_url=url))("migrate")
+        result = configured(tmp_path, entry(world, database_url=as_role(world, "cli_reader")))("migrate")
         assert result.exit_code == 2
         assert "permission denied" in one_line(result.stderr)
         assert revision(world) is None
     finally:
         with world.app.engine.begin() as connection:
             connection.execute(sa.text("DROP ROLE cli_reader"))
+
+
+def test_the_sql_of_grants_makes_a_role_that_can_sweep(worlds: Worlds, tmp_path: Path) -> None:
+    """What is printed is SQL and nothing else, as it goes into psql."""
+    world = worlds.make("sms", migrated=False)
+    world.app.add_campaign("finished", succeeded=1)
+    printed = configured(tmp_path, world)("migrate", "--grants", "cli_sweeper")
+    assert printed.exit_code == 0
+    try:
+        with world.app.engine.connect() as connection:
+            connection.connection.cursor().execute(printed.stdout)
+            connection.commit()
+        sweeping = configured(tmp_path, entry(world, database_url=as_role(world, "cli_sweeper")))("reconcile")
+        assert sweeping.exit_code == 0, sweeping.output
+        assert world.app.campaign("finished")["status"] == "sent"
+    finally:
+        with world.app.engine.begin() as connection:
+            connection.execute(sa.text("DROP OWNED BY cli_sweeper"))
+            connection.execute(sa.text("DROP ROLE cli_sweeper"))
+
+
+def test_grants_are_for_one_platform(worlds: Worlds, tmp_path: Path) -> None:
+    world = worlds.make("sms", migrated=False)
+    result = configured(tmp_path, entry(world, "first"), entry(world, "second"))("migrate", "--grants", "anybody")
+    assert result.exit_code == 2
+    assert "--grants" in result.stderr
+    assert revision(world) is None
 
 
 def test_the_doctor_finds_nothing_wrong_with_a_sound_platform_or_says_what(program: Program) -> None:

@@ -35,6 +35,13 @@ def test_a_campaign_that_was_touched_lately_is_listed_and_not_called_stuck(progr
     assert result.stdout.splitlines()[-1] == "sms: 2 in sending, 1 stuck (1 jobs_lost)"
 
 
+def test_a_campaign_whose_recipients_move_is_not_called_stuck(program: Program, sms: World) -> None:
+    sms.app.add_campaign("slow", pending=5, succeeded=5, moved_ago=minutes(2))
+    result = program("status")
+    assert "STUCK" not in result.stdout
+    assert lines_with(result.stdout, "Status", "progressing: ", "slow, not stuck")
+
+
 def test_the_longest_untouched_comes_first(program: Program, sms: World) -> None:
     sms.app.add_campaign("young", pending=1, updated_ago=minutes(20))
     sms.app.add_campaign("old", pending=1, updated_ago=hours(30))

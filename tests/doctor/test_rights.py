@@ -83,7 +83,13 @@ def editors(sms: World) -> str:
 
 
 @pytest.mark.parametrize(
-    "given", ['GRANT SELECT ON "CampaignRecipient" TO {}', "GRANT pg_read_all_data TO {}"], ids=["table", "all data"]
+    "given",
+    [
+        'GRANT SELECT ON "CampaignRecipient" TO {}',
+        'GRANT SELECT (phone, id) ON "CampaignRecipient" TO PUBLIC',
+        "GRANT pg_read_all_data TO {}",
+    ],
+    ids=["table", "column", "all data"],
 )
 def test_being_able_to_read_phone_numbers_is_noted(sms: World, given: str) -> None:
     role = least(sms)

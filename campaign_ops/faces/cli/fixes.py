@@ -139,5 +139,5 @@ def _fix(call: Call, make: Maker, target: Any, tenant: str | None, reason: str, 
         line(f"{call.name}: {fix.message}" + (" (dry run: nothing was changed)" if dry_run else ""))
     ]
     if undo_line is not None:
-        text.append(line(f"undo it with: {undo_line}"))
+        text.append(f"undo it with: {undo_line}")
     return Answer(result, text)

@@ -13,8 +13,8 @@ import typer
 from rich.console import RenderableType
 
 from campaign_ops.core.errors import NotFound
-from campaign_ops.core.model import RepairKind, check_aware
-from campaign_ops.core.report import duration
+from campaign_ops.core.model import RepairKind, Verdict, check_aware
+from campaign_ops.core.wording import duration
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.runner import Answer, Call
@@ -75,6 +75,11 @@ def _percent(one: StatusLine) -> int | None:
     return (one.total - one.unsent) * 100 // one.total if one.total else None
 
 
+def _is_stuck(one: StatusLine) -> bool:
+    """Whether to call it stuck: age is suspicion only, and of one that moves there is no proof."""
+    return one.stuck and one.verdict != Verdict.PROGRESSING
+
+
 def _block(one: StatusLine, *, plain: bool) -> list[RenderableType]:
     """One campaign, as the runbook's own script showed it."""
     processed = one.total - one.unsent
@@ -84,10 +89,10 @@ def _block(one: StatusLine, *, plain: bool) -> list[RenderableType]:
         ["Recipients", f"{one.total:,}: {one.succeeded:,} sent, {one.failed:,} failed, {one.unsent:,} to go"],
         ["Processed", progress if one.total else "no recipients"],
         ["In sending", f"{duration(one.sending_seconds)}, untouched for {duration(one.untouched_seconds)}"],
-        ["Status", f"{'STUCK, ' if one.stuck else ''}{one.verdict}: {one.reason}"],
+        ["Status", f"{'STUCK, ' if _is_stuck(one) else ''}{one.verdict}: {one.reason}"],
     ]
     title = f"{one.name} ({one.id})" if one.name and one.name != one.id else one.id
-    return [line(title, style="bold red" if one.stuck else "bold"), Rows(["", ""], rows, indent=3)]
+    return [line(title, style="bold red" if _is_stuck(one) else "bold"), Rows(["", ""], rows, indent=3)]
 
 
 @command(shape=shapes.ReportResult, examples=["report --platform sms", "report --platform sms > health.md"])
@@ -161,7 +166,7 @@ def history(
     text: list[RenderableType] = [Rows(head, [_history_row(one) for one in repairs], indent=0)] if repairs else []
     text.append(line(f"{call.name}: {len(repairs)} repairs" + (", and more: raise --limit" if more else "")))
     if any(one["undo"] for one in repairs):
-        text.append(line(f"Undo one with: {_undo_line(call, 'REPAIR')}"))
+        text.append(f"Undo one with: {_undo_line(call, 'REPAIR')}")
     return Answer(result, text)
 
 

@@ -76,13 +76,13 @@ class Rows:
             grid.add_column(title, width=width, overflow="fold")
         for row in rows:
             grid.add_row(*map(Text, row))
-        yield Padding(grid, (0, 0, 0, self.indent))
+        yield Padding(grid, (0, 0, 0, self.indent), expand=False)
 
     def _stacked(self, rows: list[list[str]]) -> Iterator[RenderableType]:
         for *cells, last in rows:
             for indent, text in ((self.indent, "  ".join(filter(None, cells))), (self.indent + 4, last)):
                 if text:
-                    yield Padding(Text(text, overflow="fold"), (0, 0, 0, indent))
+                    yield Padding(Text(text, overflow="fold"), (0, 0, 0, indent), expand=False)
 
 
 def bar(done: int, total: int, *, plain: bool = False) -> str:
@@ -108,10 +108,10 @@ class Screen:
         return not self._console.encoding.startswith("utf")
 
     def show(self, renderables: Sequence[RenderableType]) -> None:
-        """Print to stdout."""
+        """Print to stdout. A plain string is printed as it is and left to the terminal to wrap: it is there to copy."""
         with self._console.capture() as captured:
             for renderable in renderables:
-                self._console.print(renderable)
+                self._console.print(renderable, soft_wrap=isinstance(renderable, str))
         text = captured.get()
         if not self._console.is_terminal:
             text = "\n".join(one.rstrip() for one in text.split("\n"))

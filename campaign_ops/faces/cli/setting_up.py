@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
+import typer
 from pydantic import SecretStr
 from rich.console import RenderableType
 
 from campaign_ops.doctor import Level, examine
+from campaign_ops.doctor import grants as grants_of
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call
-from campaign_ops.faces.cli.screen import Rows, line
+from campaign_ops.faces.cli.screen import Rows, clean, line
 from campaign_ops.platform.migrations import migrate as migrate_schema
 from campaign_ops.platform.queue import QueueAddress
 from campaign_ops.settings import PlatformSettings
@@ -41,7 +44,7 @@ def doctor(call: Call) -> Answer:
         ],
     }
     levels = Counter(one.level for one in findings)
-    count = ", ".join(f"{levels[level]} {level}" for level in Level if levels[level])
+    count = ", ".join(f"{levels[level]} {level}" for level in Level if levels[level]) or "nothing to examine"
     rows: list[list[object]] = []
     for one in findings:
         rows.append([one.level, one.check, one.what])
@@ -51,22 +54,48 @@ def doctor(call: Call) -> Answer:
     return Answer(result, [title, Rows(["", "", ""], rows)], _EXITS.get(grave, ExitCode.DONE))
 
 
-@command(several=True, shape=shapes.MigrateResult, examples=["migrate", "migrate --platform sms"])
-def migrate(call: Call) -> Answer:
+@command(
+    several=True,
+    shape=shapes.MigrateResult,
+    examples=["migrate", "migrate --platform sms --grants campaign_ops | psql shop"],
+)
+def migrate(
+    call: Call,
+    *,
+    grants: Annotated[
+        str | None,
+        typer.Option(
+            "--grants",
+            metavar="ROLE",
+            help="Then print the SQL that makes this role, with just the rights that a sweep needs.",
+        ),
+    ] = None,
+) -> Answer:
     """Make schema campaign_ops, or bring it up to date.
 
     It stands in the platform's own database. Safe to repeat, and to run on several machines at once. The platform's own
-    tables are not touched.
+    tables are not touched: the SQL of `--grants` is for their owner to run.
     """
+    if grants is not None and not call.alone:
+        raise typer.BadParameter("is for one platform: name it with --platform", param_hint="--grants")
     before, after = migrate_schema(call.platform.database)
-    result: shapes.MigrateResult = {"before": before, "after": after, "changed": before != after}
+    statements = None if grants is None else grants_of(call.settings.profile, grants)
+    result: shapes.MigrateResult = {
+        "before": before,
+        "after": after,
+        "changed": before != after,
+        "grants": statements,
+    }
     if before is None:
         what = f"schema campaign_ops made, at revision {after}"
     elif before == after:
         what = f"schema campaign_ops is at revision {after} already"
     else:
         what = f"schema campaign_ops upgraded from revision {before} to {after}"
-    return Answer(result, [line(f"{call.name}: {what}")])
+    text = f"{call.name}: {what}"
+    if statements is None:
+        return Answer(result, [line(text)])
+    return Answer(result, [f"-- {text}", *(f"{clean(statement)};" for statement in statements)])
 
 
 @command(several=True, shape=shapes.ConfigResult, examples=["config", "config --config /etc/campaign_ops.yaml --json"])

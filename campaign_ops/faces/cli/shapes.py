@@ -177,6 +177,7 @@ class MigrateResult(TypedDict):
     before: Annotated[str | None, "the revision before; null where the schema did not exist"]
     after: Annotated[str, "the revision now"]
     changed: Annotated[bool, "whether there was anything to do"]
+    grants: Annotated[list[str] | None, "with `--grants`, the statements that give the role its rights; else null"]
 
 
 class ConfigResult(TypedDict):

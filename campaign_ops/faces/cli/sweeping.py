@@ -10,7 +10,8 @@ from rich.console import RenderableType
 
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.model import RepairKind
-from campaign_ops.core.report import HealthReport, duration, headline, render
+from campaign_ops.core.report import HealthReport, headline, render
+from campaign_ops.core.wording import duration
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.account import Became, Told, held_back, tell
 from campaign_ops.faces.cli.app import command
@@ -93,14 +94,16 @@ def plan(call: Call) -> Answer:
     """
     report = dry_run(call.platform)
     told = tell(report)
-    rows = [[_to_do(one), _target(one), _why(one), "yes" if one.needs_person else "", one.item.reason] for one in told]
+    rows = [
+        [_planned(one), _target(one), _why(one), "yes" if one.needs_person else "", one.item.reason] for one in told
+    ]
     text = _head(call, report)
     if rows:
         text.append(Rows(["repair", "target", "verdict", "person", "reason"], rows))
     return Answer(_result(call, report, told), text, _code(report, told))
 
 
-def _to_do(one: Told) -> str:
+def _planned(one: Told) -> str:
     if one.became is Became.HELD_BACK:
         return "held back"
     return _TO_DO[one.item.kind] if one.item.kind is not None else "-"
@@ -142,7 +145,7 @@ def _head(call: Call, report: HealthReport) -> list[RenderableType]:
         text.append(line(what, style="bold red"))
         if one.by_breaker:
             text.append(line("!! Look at the queue first. If it is right all the same, confirm it with:", style="red"))
-            text.append(line(f"!!   {_confirm(call)}", style="red"))
+            text.append(f"!!   {_confirm(call)}")
     if report.queue is not None and report.queue.problem:
         text.append(line(f"!! queue {report.queue.name}: {report.queue.problem}", style="bold red"))
     return text
@@ -180,10 +183,12 @@ def _account(call: Call, report: HealthReport, told: list[Told]) -> list[Rendera
 
 def _row(one: Told) -> list[str]:
     item = one.item
-    done = _DONE[item.kind or RepairKind.RELEASE] if one.became is Became.DONE else _to_do(one)
+    what = "-" if item.kind is None else _TO_DO[item.kind]
+    if one.became is Became.DONE:
+        what = _DONE[item.kind or RepairKind.RELEASE]
     since = duration(item.stuck_seconds) if item.stuck_seconds is not None else ""
     note = one.note if one.became is not Became.HELD_BACK else ""
-    return [done, _target(one), since, f"{_why(one)}: {'; '.join(filter(None, [item.reason, note]))}"]
+    return [what, _target(one), since, f"{_why(one)}: {'; '.join(filter(None, [item.reason, note]))}"]
 
 
 def _summary(report: HealthReport) -> str:
