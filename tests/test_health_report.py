@@ -21,12 +21,12 @@ from campaign_ops.core.report import (
     RepairLine,
     by_verdict,
     drain_forecast,
-    duration,
     headline,
     ids,
     render,
     table,
 )
+from campaign_ops.core.wording import duration
 from tests.evidence import NOW, QUEUE
 
 
@@ -84,7 +84,7 @@ def test_what_kept_the_sweep_from_working_leads_the_report() -> None:
     report = a_report(line(needs_person=True), repairs=repairs, queue=replace(QUEUE, problem="Redis is away"))
     assert "reenqueue held back: would re-enqueue 40 of 40" in headline(report)
     told = section(render(report), "Needs a person")
-    for words in ("held back", "could not complete cmp_9: a trigger said no", "queue sms-send: Redis is away"):
+    for words in ("held back", "could not complete cmp_9: a trigger said no", "Redis is away"):
         assert words in told
 
 

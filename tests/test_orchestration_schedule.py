@@ -38,7 +38,10 @@ def begun(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, platform: s
     job = f"{platform}__reconcile"
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("campaign_ops"), "__repository__")
     origin = RemoteJobOrigin(repository, job)
-    return create_run_for_test(instance, job, status=status, tags={PLATFORM_TAG: platform}, remote_job_origin=origin)
+    made: dg.DagsterRun = create_run_for_test(
+        instance, job, status=status, tags={PLATFORM_TAG: platform}, remote_job_origin=origin
+    )
+    return made
 
 
 def tick(world: World, instance: dg.DagsterInstance, after: timedelta = timedelta()) -> tuple[int, str | None]:

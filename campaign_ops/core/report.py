@@ -72,7 +72,7 @@ class HealthReport:
         lines = [f"{line.kind} held back: {line.held_back}" for line in self.repairs if line.held_back]
         lines += [f"could not {line.kind} {target}: {why}" for line in self.repairs for target, why in line.failures]
         if self.queue is not None and self.queue.problem:
-            lines.append(self.queue.problem)
+            lines.append(f"queue {self.queue.name}: {self.queue.problem}")
         return lines
 
     def figures(self) -> dict[str, int]:

@@ -12,6 +12,7 @@ import dagster as dg
 from rich.console import Console
 
 from campaign_ops.core.report import HealthReport, headline
+from campaign_ops.core.wording import plural
 from campaign_ops.definitions import build_definitions
 from campaign_ops.demo import dagster_home, story
 from campaign_ops.demo.history import make_history
@@ -37,12 +38,12 @@ def run(profile: str, work_dir: Path, console: Console) -> int:
     with EmbeddedServers(work_dir / "servers") as servers:
         story.progress(console, began, "PostgreSQL and Redis are up, on loopback")
         try:
-            platforms += build_sms(servers) if profile == "sms" else build_messenger(servers)
+            platforms += build_sms(servers) if profile == "sms" else [build_messenger(servers)]
             config = write_config(work_dir / "campaign_ops.yaml", platforms)
             dagster_home.prepare(servers, work_dir / "dagster_home", config)
             settings = load_settings(config)
             _migrate(platforms, settings)
-            story.progress(console, began, f"{story.count_rows(platforms)} built, in {len(platforms)} databases")
+            story.progress(console, began, f"{story.count_rows(platforms)} built, in {plural(len(platforms), 'database')}")
             failed = _reconcile_all(platforms, settings, work_dir, console, began)
         finally:
             for platform in platforms:

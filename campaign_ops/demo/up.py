@@ -12,9 +12,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import sqlalchemy as sa
 from rich.console import Console
 from rich.markup import escape
 
@@ -96,7 +96,7 @@ def _dagster(work_dir: Path, environment: Mapping[str, str], port: int | None, s
     scripts, home = Path(sys.executable).parent, Path(environment["DAGSTER_HOME"])
     workspace = ["-w", str(home / "workspace.yaml")]
     port = port or free_port()
-    commands = {
+    commands: dict[str, list[str | Path]] = {
         "dagster-webserver": [scripts / "dagster-webserver", "-h", "127.0.0.1", "-p", str(port), *workspace],
         "dagster-daemon": [scripts / "dagster-daemon", "run", *workspace],
     }
@@ -135,25 +135,31 @@ def _await_web(url: str, children: Sequence[ChildProcess], stop: threading.Event
 
 def _watch_journal(settings: Settings, began: float, console: Console, stop: threading.Event) -> None:
     """Print every repair as the journal gets it."""
-    platforms = [connect(one) for one in settings.platforms]
-    seen = dict.fromkeys((platform.name for platform in platforms), 0)
+    watched = [_Watched(connect(one)) for one in settings.platforms]
     while not stop.wait(1):
-        for platform in platforms:
+        for one in watched:
             try:
-                rows = platform.database.run(
-                    lambda connection, one=platform: _new(connection, one, seen), read_only=True
-                )  # type: ignore[misc]
+                lines = one.news()
             except CampaignOpsError as error:
-                progress(console, began, f"{platform.name}: {error}")
-                continue
-            for row in rows:
-                seen[platform.name] = row["id"]
-                line = escape(f"{platform.name}: {row['kind']} {row['target']}: {row['reason']}")
-                console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  [green]{line}[/green]")
-    for platform in platforms:
-        platform.close()
+                lines = [str(error)]
+            for line in lines:
+                told = escape(f"{one.platform.name}: {line}")
+                console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  [green]{told}[/green]", soft_wrap=True)
+    for one in watched:
+        one.platform.close()
 
 
-def _new(connection: sa.Connection, platform: Platform, seen: Mapping[str, int]) -> list[Mapping[str, object]]:
-    rows = platform.journal.repairs(connection, limit=50)
-    return [row for row in reversed(rows) if row["id"] > seen[platform.name]]
+@dataclass
+class _Watched:
+    """One platform's journal, and how far it was told."""
+
+    platform: Platform
+    told: int = 0
+
+    def news(self) -> list[str]:
+        """Repairs since the last time, a line each."""
+        journal = self.platform.journal
+        rows = self.platform.database.run(lambda connection: journal.repairs(connection, limit=50), read_only=True)
+        new = [row for row in reversed(rows) if int(row["id"]) > self.told]
+        self.told = max((int(row["id"]) for row in new), default=self.told)
+        return [f"{row['kind']} {row['target']}: {row['reason']}" for row in new]

@@ -31,10 +31,12 @@ def forget_old_runs(context: dg.OpExecutionContext, config: HousekeepingConfig) 
     filters = dg.RunsFilter(tags={WORK_TAG: list(WORKS)}, statuses=_FINISHED, created_before=before)
     deleted = 0
     while deleted < config.at_most and time.monotonic() < stop_at:
-        page = context.instance.get_run_ids(filters, limit=min(_PAGE, config.at_most - deleted))
+        page = context.instance.get_run_records(
+            filters, limit=min(_PAGE, config.at_most - deleted), order_by="create_timestamp", ascending=True
+        )
         if not page:
             break
-        for run_id in page:
+        for run_id in (record.dagster_run.run_id for record in page):
             context.instance.delete_run(run_id)
             context.instance.compute_log_manager.delete_logs(prefix=[run_id])  # what it printed is not in the database
         deleted += len(page)

@@ -21,7 +21,7 @@ def test_mark_complete_completes_the_campaign_and_tells_how_to_undo_it(program: 
     assert sms.app.campaign("done")["status"] == "sent"
     assert sms.app.reservation("hold")["status"] == "released"
     done, undo = result.stdout.splitlines()
-    assert done == "sms: campaign done is sent now, 1 reservations released"
+    assert done == "sms: campaign done is sent now, 1 reservation released"
     printed = shlex.split(undo.removeprefix("undo it with: "))
     assert run(*printed[1:]).exit_code == 0
     assert sms.app.campaign("done")["status"] == "sending"
@@ -61,7 +61,7 @@ def test_reenqueue_puts_the_missing_recipients_back(program: Program, sms: World
     assert result.exit_code == 0, result.output
     (job,) = sms.queue.live_job_ids()
     assert sorted(sms.queue.job_data(job)["recipientIds"]) == sms.app.pending_ids("lost")
-    assert "re-enqueued 3 recipients of campaign lost in 1 jobs" in result.stdout
+    assert "re-enqueued 3 recipients in 1 job of campaign lost" in result.stdout
 
 
 def test_reenqueue_where_every_recipient_is_in_a_job_is_refused(program: Program, sms: World) -> None:
@@ -70,7 +70,7 @@ def test_reenqueue_where_every_recipient_is_in_a_job_is_refused(program: Program
     sms.queue.add("waiting", "shop_north", sms.app.pending_ids("waiting"))
     result = program("reenqueue", "waiting", "--reason", "hurry")
     assert result.exit_code == 3
-    assert "3 pending: 3 in 1 live jobs" in one_line(result.stderr)
+    assert "3 pending: 3 in 1 live job" in one_line(result.stderr)
     assert len(sms.queue.live_job_ids()) == 1
 
 
@@ -95,7 +95,7 @@ def test_release_of_credits_that_a_sending_campaign_needs_is_refused(program: Pr
     ("words", "would"),
     [
         (("mark-complete", "done"), "would complete campaign done"),
-        (("reenqueue", "lost"), "would re-enqueue 3 recipients in 1 jobs"),
+        (("reenqueue", "lost"), "would re-enqueue 3 recipients in 1 job"),
         (("release", "leak"), "would release 12 credits"),
     ],
 )

@@ -65,9 +65,10 @@ def test_the_sql_of_grants_makes_a_role_that_can_sweep(worlds: Worlds, tmp_path:
     printed = configured(tmp_path, world)("migrate", "--grants", "cli_sweeper")
     assert printed.exit_code == 0
     try:
-        with world.app.engine.connect() as connection:
-            connection.connection.cursor().execute(printed.stdout)
-            connection.commit()
+        psql = world.app.engine.raw_connection()
+        psql.cursor().execute(printed.stdout)
+        psql.commit()
+        psql.close()
         sweeping = configured(tmp_path, entry(world, database_url=as_role(world, "cli_sweeper")))("reconcile")
         assert sweeping.exit_code == 0, sweeping.output
         assert world.app.campaign("finished")["status"] == "sent"

@@ -15,6 +15,7 @@ from rich.console import RenderableType
 from campaign_ops.core.errors import NotFound
 from campaign_ops.core.model import RepairKind, Verdict, check_aware
 from campaign_ops.core.wording import duration
+from campaign_ops.core.wording import plural
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.runner import Answer, Call
@@ -164,7 +165,7 @@ def history(
     result: shapes.HistoryResult = {"repairs": repairs, "more": more}
     head = ["repair", "at (UTC)", "what", "target", "by", "undo", "why"]
     text: list[RenderableType] = [Rows(head, [_history_row(one) for one in repairs], indent=0)] if repairs else []
-    text.append(line(f"{call.name}: {len(repairs)} repairs" + (", and more: raise --limit" if more else "")))
+    text.append(line(f"{call.name}: {plural(len(repairs), 'repair')}" + (", and more: raise --limit" if more else "")))
     if any(one["undo"] for one in repairs):
         text.append(f"Undo one with: {_undo_line(call, 'REPAIR')}")
     return Answer(result, text)
@@ -218,9 +219,9 @@ def _undo_line(call: Call, repair_id: int | str) -> str:
 def _history_row(one: shapes.Repair) -> list[object]:
     what = one["kind"]
     if one["jobs_added"] is not None:
-        what += f" ({one['jobs_added']} jobs, {one['recipients_added']} recipients)"
+        what += f" ({plural(one['jobs_added'], 'job')}, {plural(one['recipients_added'], 'recipient')})"
     if one["amount"] is not None:
-        what += f" ({one['amount']} credits)"
+        what += f" ({plural(one['amount'], 'credit')})"
     if one["undone_by"] is not None:
         undo = f"undone by {one['undone_by']}"
     else:

@@ -12,6 +12,7 @@ from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.report import HealthReport, headline, render
 from campaign_ops.core.wording import duration
+from campaign_ops.core.wording import plural
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.account import Became, Told, held_back, tell
 from campaign_ops.faces.cli.app import command
@@ -141,7 +142,7 @@ def _head(call: Call, report: HealthReport) -> list[RenderableType]:
     text: list[RenderableType] = [line(f"{report.platform}: {headline(report)}", style="bold"), line(looked)]
     for one in held_back(report):
         items = len(report.plan.of(one.kind))
-        what = f"!! HELD BACK: {_TO_DO[one.kind]}, {items} {'campaign' if items == 1 else 'campaigns'}: {one.reason}"
+        what = f"!! HELD BACK: {_TO_DO[one.kind]}, {plural(items, 'campaign')}: {one.reason}"
         text.append(line(what, style="bold red"))
         if one.by_breaker:
             text.append(line("!! Look at the queue first. If it is right all the same, confirm it with:", style="red"))

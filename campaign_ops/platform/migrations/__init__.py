@@ -57,8 +57,9 @@ def migrate(database: Database) -> tuple[str | None, str]:
             sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("campaign_ops:migrate", 0)))
         )
         before = current(connection)
-        if before is None:
-            connection.execute(sa.schema.CreateSchema(STATE_SCHEMA, if_not_exists=True))
+        # Asked, not left to IF NOT EXISTS: that wants the right to create schemas even where there is one already.
+        if connection.scalar(sa.select(sa.func.to_regnamespace(STATE_SCHEMA))) is None:
+            connection.execute(sa.schema.CreateSchema(STATE_SCHEMA))
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -1,0 +1,213 @@
+"""What is read of a platform: names to quote, ids and moments of every type, clocks far from UTC."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from types import ModuleType
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import psycopg as dialect
+
+from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.core.model import Counters
+from campaign_ops.demo.tables import hours, minutes
+from campaign_ops.platform import cover, repairs, statements
+from tests.statements.ground import MAX_AGE, Ground, seconds_since
+
+
+def test_stuck_is_what_is_sending_and_untouched_for_longer_whatever_the_server_s_time_zone(ground: Ground) -> None:
+    ground.app.add_campaign("stuck", updated_ago=minutes(16))
+    ground.app.add_campaign("lately", updated_ago=minutes(14))
+    ground.app.add_campaign("ahead", updated_ago=-hours(3))
+    for status in (*ground.platform.profile.campaign.words.all_over, *ground.platform.profile.campaign.words.idle):
+        ground.app.add_campaign(f"is {status}", status=status, updated_ago=hours(9))
+    (row,) = ground.do(statements.stuck_campaigns(ground.tables, first=True), stuck_after=900, limit=10)
+    assert row["id"] == ground.app.id("stuck")
+    assert row["status"] == ground.platform.profile.campaign.words.sending
+    assert 959 < seconds_since(row["updated_at"]) < 1020
+    assert ground.ids(statements.sending_count(ground.tables)) == ["3"]
+
+
+def test_pages_of_stuck_campaigns_follow_each_other_also_across_equal_moments(ground: Ground) -> None:
+    labels = [f"c{number}" for number in range(7)]
+    for label in labels:
+        ground.app.add_campaign(label)
+    same = ground.app.tables.campaign.update().values(updated_at=datetime(2026, 1, 1))  # noqa: DTZ001 - the same in both
+    with ground.app.engine.begin() as connection:
+        connection.execute(same.where(ground.app.tables.campaign.c.name.in_(labels[:5])))
+    found: list[dict[str, Any]] = []
+    after: dict[str, Any] = {}
+    while page := ground.do(
+        statements.stuck_campaigns(ground.tables, first=not after), stuck_after=900, limit=2, **after
+    ):
+        found += page
+        after = {"after_at": page[-1]["updated_at"], "after_id": page[-1]["id"]}
+    assert sorted(row["name"] for row in found) == labels
+    assert [row["updated_at"] for row in found] == sorted(row["updated_at"] for row in found)
+
+
+def test_only_those_of_the_asked_for_that_are_stuck_are_given_back(ground: Ground) -> None:
+    wanted = [ground.app.add_campaign("stuck"), ground.app.add_campaign("lately", updated_ago=minutes(1))]
+    ground.app.add_campaign("not asked for")
+    assert ground.ids(statements.stuck_among(ground.tables), ids=wanted, stuck_after=900) == wanted[:1]
+    assert ground.ids(statements.stuck_among(ground.tables), ids=[], stuck_after=900) == []
+
+
+def test_a_campaign_is_read_whole_and_in_utc(counting: Ground) -> None:
+    counting.app.add_campaign("one", name='O\'Brien "50 %"', started_ago=hours(2), counters=Counters(9, 4, 1))
+    (row,) = counting.do(statements.campaigns(counting.tables), ids=[counting.app.id("one")])
+    mine = counting.app.campaign("one")
+    assert (row["name"], row["tenant"], row["status"]) == (mine["name"], mine["tenant"], mine["status"])
+    assert (row["total"], row["succeeded"], row["failed"]) == (9, 4, 1)
+    assert (row["updated_at"], row["started_at"]) == (mine["updated_at"], mine["started_at"])
+    assert seconds_since(row["started_at"]) == pytest.approx(7200, abs=60)
+
+
+def test_recipients_are_counted_by_word_and_by_what_the_provider_has(ground: Ground) -> None:
+    ground.app.add_campaign("one", pending=3, accepted=2, succeeded=4, failed=1, moved_ago=minutes(7))
+    ground.app.add_campaign("other", pending=5)
+    words = ground.platform.profile.recipient.words
+    rows = ground.do(statements.tallies(ground.tables), ids=[ground.app.id("one")])
+    assert {(row["status"], row["accepted"]): row["number"] for row in rows} == {
+        (words.pending[0], False): 3,
+        (words.pending[0], True): 2,
+        (words.succeeded[0], True): 4,
+        (words.failed[0], False): 1,
+    }
+    assert max(seconds_since(row["last_activity"]) for row in rows if row["last_activity"]) < 7 * 60 + 60
+    assert min(seconds_since(row["last_activity"]) for row in rows if row["last_activity"]) > 7 * 60 - 60
+
+
+def test_covered_marked_and_missing_are_told_apart_recipient_by_recipient(ground: Ground) -> None:
+    ground.app.add_campaign("one", pending=6, accepted=1, succeeded=2)
+    ground.app.add_campaign("other", pending=2)
+    ids, others = ground.app.pending_ids("one"), ground.app.pending_ids("other")
+    accepted = set(ground.app.recipient_ids("one")) - set(ids)
+    asked = [ground.app.id("one"), ground.app.id("other")]
+    with ground.begin() as connection:
+        cover.create(connection, ground.tables)
+        cover.load(connection, [ids[0], ids[1], ids[0], *accepted], cover.JOB)
+        cover.load(connection, [ids[1], ids[2]], cover.MARKER)
+        left = set(connection.scalars(statements.uncovered(ground.tables), {"ids": asked}))
+        assert left == {*ids[3:], *others}
+        rows = {row.campaign_id: row for row in connection.execute(statements.coverage(ground.tables), {"ids": asked})}
+        one, other = (rows[one] for one in asked)
+        assert (one.covered, one.marked, one.missing, one.doubled) == (2, 1, 3, 1)
+        assert (other.covered, other.marked, other.missing, other.doubled) == (0, 0, 2, 0)
+        limits = {"ids": [asked[1], asked[0]], "limits": [5, 2]}
+        missing = [tuple(row) for row in connection.execute(statements.missing(ground.tables), limits)]
+        assert missing[:2] == [(asked[1], one) for one in others]
+        assert [row[0] for row in missing[2:]] == [asked[0]] * 2
+        assert {row[1] for row in missing[2:]} < set(ids[3:])
+
+
+def test_covering_leaves_no_table_behind_and_cannot_write_another(ground: Ground) -> None:
+    campaign = ground.app.add_campaign("one")
+    for _ in range(2):
+        with ground.begin() as connection:
+            cover.create(connection, ground.tables)
+            binds = {"ids": [campaign], "updated_ats": [datetime.now(UTC)]}
+            with pytest.raises(sa.exc.DBAPIError), connection.begin_nested():
+                connection.execute(repairs.complete(ground.tables), binds)
+
+
+def test_a_job_whose_ids_are_of_another_kind_makes_the_queue_unreadable(typed: Ground) -> None:
+    """Nobody knows whom it covers; taken for nobody, all of them were sent again."""
+    with typed.begin() as connection:
+        cover.create(connection, typed.tables)
+        with pytest.raises(QueueUnavailable):
+            cover.load(connection, ["12x"], cover.JOB)
+
+
+def test_credits_are_summed_by_tenant_and_by_whether_they_are_being_used(ground: Ground) -> None:
+    ground.app.add_campaign("sending", tenant="a")
+    ground.app.add_campaign("over", tenant="a", status=ground.platform.profile.campaign.words.done)
+    ground.app.add_reservation(campaign="sending", amount=30)
+    ground.app.add_reservation(campaign="over", amount=12)
+    ground.app.add_reservation(campaign="nowhere", amount=5, tenant="b")
+    released = ground.tables.profile.reservation
+    assert released is not None
+    ground.app.add_reservation(campaign="over", amount=999, status=released.words.released)
+    rows = ground.do(statements.held_totals(ground.tables), limit=10)
+    assert [(row["tenant"], row["reservations"], row["held"], row["held_sending"]) for row in rows] == [
+        ("a", 2, 42, 30),
+        ("b", 1, 5, 0),
+    ]
+    assert len(ground.do(statements.held_totals(ground.tables), limit=1)) == 1
+
+
+def test_reservations_to_look_at_are_those_that_are_late_or_whose_campaign_is_not_sending(ground: Ground) -> None:
+    words = ground.platform.profile.campaign.words
+    ground.app.add_campaign("sending")
+    ground.app.add_campaign("over", status=words.done)
+    ground.app.add_campaign("idle", status=words.idle[0])
+    ground.app.add_reservation("fine", campaign="sending", expires_in=hours(1))
+    wanted = {
+        ground.app.add_reservation("expired", campaign="sending", expires_in=-minutes(1)),
+        ground.app.add_reservation("old", campaign="sending", created_ago=hours(49)),
+        ground.app.add_reservation("over", campaign="over"),
+        ground.app.add_reservation("idle", campaign="idle"),
+        ground.app.add_reservation("gone", campaign="nowhere"),
+        ground.app.add_reservation("nobody's", campaign=None),
+    }
+    found: list[dict[str, Any]] = []
+    after: dict[str, Any] = {}
+    while page := ground.do(
+        statements.questionable_reservations(ground.tables, first=not after), max_age=MAX_AGE, limit=2, **after
+    ):
+        found += page
+        after = {"after_id": page[-1]["id"]}
+    assert len(found) == len(wanted)
+    assert {row["id"] for row in found} == wanted
+    expired = next(row for row in found if row["id"] == ground.app.id("expired"))
+    assert 30 < seconds_since(expired["expires_at"]) < 120
+
+
+@pytest.mark.parametrize("text", ["", "x", "1.5", "nul\0byte", "'; DROP TABLE", "9" * 30, "-1", "٣", "0x10", "ü"])
+def test_a_person_s_text_is_an_id_or_is_not_but_never_an_error(ground: Ground, text: str) -> None:
+    ground.app.add_campaign("one")
+    table = ground.tables.campaign
+    if ground.tables.may_be_id(table, text):
+        assert ground.do(statements.campaigns(ground.tables), ids=[text]) == []
+
+
+def test_an_id_may_be_an_id(ground: Ground) -> None:
+    assert ground.tables.may_be_id(ground.tables.campaign, ground.app.add_campaign("one"))
+
+
+def every_statement(module: ModuleType, ground: Ground) -> Iterator[sa.ClauseElement]:
+    for name, function in inspect.getmembers(module, inspect.isfunction):
+        if function.__module__ != module.__name__ or name.startswith("_"):
+            continue
+        wanted = inspect.signature(function).parameters
+        if next(iter(wanted), "") != "tables" or (name == "recount" and "succeeded" not in ground.tables.campaign.c):
+            continue
+        for first in (True, False) if "first" in wanted else (None,):
+            made = function(ground.tables) if first is None else function(ground.tables, first=first)
+            yield from made if isinstance(made, list) else [made]
+
+
+def test_no_statement_reads_or_writes_a_phone_number_or_a_text(ground: Ground) -> None:
+    made = [one for module in (statements, repairs) for one in every_statement(module, ground)]
+    assert len(made) > 30
+    for one in made:
+        text = str(one.compile(dialect=dialect.dialect()))  # type: ignore[no-untyped-call]
+        assert "phone" not in text
+        assert "message" not in text.replace("MessageId", "").replace('"Message"', "")
+        assert "*" not in re.sub(r"count\(\*\)|SELECT \* \s*FROM campaign_ops_cover", "", text)
+
+
+def test_every_moment_comes_out_aware(ground: Ground) -> None:
+    ground.app.add_campaign("one", succeeded=1)
+    ground.app.add_reservation(campaign="one", expires_in=timedelta(hours=1))
+    rows = ground.do(statements.campaigns(ground.tables), ids=[ground.app.id("one")])
+    rows += ground.do(repairs.lock_observed(ground.tables), **ground.observed("one"))
+    rows += ground.do(repairs.lock_holds_of_campaigns(ground.tables), ids=[ground.app.id("one")])
+    moments = [value for row in rows for value in row.values() if isinstance(value, datetime)]
+    assert len(moments) >= 2
+    assert all(moment.tzinfo is not None and moment.utcoffset() == timedelta(0) for moment in moments)

@@ -1,0 +1,256 @@
+"""Schema campaign_ops: what the migrations make is what the program believes, and the views show the latest sweep."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from campaign_ops.core.errors import PermissionMissing, StateSchemaError
+from campaign_ops.core.model import RepairKind
+from campaign_ops.demo.servers import EmbeddedServers
+from campaign_ops.platform import state
+from campaign_ops.platform.database import STATE_SCHEMA, Database
+from campaign_ops.platform.journal import Author, Entry, Journal
+from campaign_ops.platform.migrations import check_current, current, head, migrate
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def empty(servers: EmbeddedServers) -> Iterator[Database]:
+    """A database without anything of ours."""
+    database = Database(servers.postgres.create_database(f"migrating_{next(_numbers)}"))
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def migrated(servers: EmbeddedServers) -> Iterator[sa.Engine]:
+    url = servers.postgres.create_database("migrated")
+    database = Database(url)
+    migrate(database)
+    database.close()
+    engine = sa.create_engine(url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def connection(migrated: sa.Engine) -> Iterator[sa.Connection]:
+    """To a migrated database; what is written is rolled back."""
+    with migrated.connect() as connection:
+        yield connection
+
+
+def relations(connection: sa.Connection) -> dict[tuple[str, str], str]:
+    query = sa.text(
+        "SELECT nspname, relname, relkind FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'"
+    )
+    return {(row.nspname, row.relname): row.relkind for row in connection.execute(query)}
+
+
+# -- migrating ------------------------------------------------------------------------------------------------------
+
+
+def test_a_migrated_database_is_what_the_program_believes_it_to_be(connection: sa.Connection) -> None:
+    context = MigrationContext.configure(
+        connection,
+        opts={
+            "include_schemas": True,
+            "include_name": lambda name, kind, _parents: kind != "schema" or name == STATE_SCHEMA,
+            "version_table_schema": STATE_SCHEMA,
+            "compare_type": True,
+            "compare_server_default": True,
+        },
+    )
+    assert compare_metadata(context, state.metadata) == []
+
+
+def test_migrating_says_from_where_to_where(empty: Database) -> None:
+    assert migrate(empty) == (None, head())
+
+
+def test_migrating_twice_changes_nothing_the_second_time(empty: Database) -> None:
+    migrate(empty)
+    with empty.transaction() as connection:
+        Journal("sms").begin_sweep(connection, "run", "test", "tests")
+        before = relations(connection)
+    assert migrate(empty) == (head(), head())
+    with empty.transaction() as connection:
+        assert relations(connection) == before
+        assert connection.scalar(sa.select(sa.func.count()).select_from(state.sweep)) == 1
+
+
+def test_two_that_migrate_at_once_do_it_once(empty: Database) -> None:
+    found: list[tuple[str | None, str]] = []
+    together = threading.Barrier(2)
+
+    def work() -> None:
+        together.wait(10)
+        found.append(migrate(empty))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found, key=str) == [(head(), head()), (None, head())]
+
+
+def test_everything_of_ours_stands_in_our_own_schema(connection: sa.Connection) -> None:
+    assert {schema for schema, _ in relations(connection)} == {STATE_SCHEMA}
+
+
+def test_a_migration_that_fails_leaves_nothing(empty: Database) -> None:
+    with empty.transaction() as connection:
+        connection.exec_driver_sql("CREATE SCHEMA campaign_ops; CREATE TABLE campaign_ops.sweep (somebody text)")
+    with pytest.raises(Exception, match="sweep"):
+        migrate(empty)
+    with empty.transaction() as connection:
+        assert set(relations(connection)) == {(STATE_SCHEMA, "sweep")}
+
+
+@pytest.fixture
+def modest(empty: Database) -> Iterator[Database]:
+    """The empty database as a role that may create nothing in it."""
+    with empty.transaction() as connection:
+        create = "CREATE ROLE modest LOGIN; EXCEPTION WHEN duplicate_object THEN NULL"
+        connection.exec_driver_sql(f"DO $$ BEGIN {create}; END $$")
+    made = Database(empty._engine.url.set(username="modest").render_as_string(hide_password=False))
+    yield made
+    made.close()
+
+
+def test_a_role_that_may_not_create_a_schema_is_told_so(modest: Database) -> None:
+    with pytest.raises(PermissionMissing):
+        migrate(modest)
+
+
+def test_a_schema_that_an_administrator_made_for_us_is_enough(empty: Database, modest: Database) -> None:
+    """Least privilege: its own schema, and nothing in the database around it."""
+    with empty.transaction() as connection:
+        connection.exec_driver_sql("CREATE SCHEMA campaign_ops AUTHORIZATION modest")
+    assert migrate(modest) == (None, head())
+    assert migrate(modest) == (head(), head())
+
+
+def test_a_missing_schema_and_an_older_one_ask_for_migrating(empty: Database) -> None:
+    with empty.transaction() as connection:
+        assert current(connection) is None
+        with pytest.raises(StateSchemaError, match="does not exist") as missing:
+            check_current(connection, "here")
+    assert "migrate" in missing.value.mend
+    migrate(empty)
+    with empty.transaction() as connection:
+        check_current(connection, "here")
+        connection.exec_driver_sql("UPDATE campaign_ops.alembic_version SET version_num = '0000'")
+        with pytest.raises(StateSchemaError, match="is at 0000") as older:
+            check_current(connection, "here")
+    assert "migrate" in older.value.mend
+
+
+# -- what the views show --------------------------------------------------------------------------------------------
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CAMPAIGN = {"campaign_id": "c1"}
+ROWS: dict[str, dict[str, Any]] = {
+    "stuck_campaigns": {**CAMPAIGN, "status": "sending", "updated_at": NOW, "stuck_seconds": 3600},
+    "recipient_status": {
+        **CAMPAIGN,
+        **dict.fromkeys(("total", "unsent", "pending", "accepted", "succeeded", "failed", "unknown"), 1),
+        "drift": "",
+    },
+    "queue_state": {"queue": "sms-send"},
+    "repair_plan": {"kind": "none", "target": "c1", "reason": "because", "needs_person": False},
+    "campaign_health": {"report": {}, "markdown": "# fine"},
+}
+REPAIRS = {
+    "completed_campaigns": RepairKind.COMPLETE,
+    "reenqueued_batches": RepairKind.REENQUEUE,
+    "released_credits": RepairKind.RELEASE,
+}
+VIEWS = [*ROWS, *REPAIRS]
+
+
+def sweep(connection: sa.Connection, view: str, run: str, found: int, *, platform: str = "sms") -> Author:
+    """A sweep that makes one step and finds so much."""
+    journal = Journal(platform)
+    author = journal.begin_sweep(connection, run, "test", "tests")
+    if view in ROWS:
+        table = next(table for table in state.HISTORIES if table.name == f"{view}_history")
+        journal.add_history(connection, table, author, NOW, [ROWS[view]] * found)
+    else:
+        entries = [Entry(REPAIRS[view], f"t{n}", f"{run} {n}", "shop", "because") for n in range(found)]
+        repair_ids = journal.record(connection, author, entries)
+        if view == "reenqueued_batches" and repair_ids:
+            batch = {"campaign_id": "c1", "attempt": 1, "batch": 0, "recipients": 5}
+            intents = [{**batch, "job_id": f"{platform}-{run}-{one}", "repair_id": one} for one in repair_ids]
+            journal.add_intents(connection, intents)
+    journal.add_figures(connection, author.sweep_id, view, {"found": found})
+    return author
+
+
+def shown(connection: sa.Connection, view: str) -> list[tuple[str, int]]:
+    """(platform, sweep) of every row that a view shows."""
+    rows = connection.exec_driver_sql(f"SELECT platform, sweep_id FROM campaign_ops.{view} ORDER BY 1, 2")
+    return [(row.platform, row.sweep_id) for row in rows]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_shows_the_latest_sweep_only_also_when_it_found_nothing(connection: sa.Connection, view: str) -> None:
+    first = sweep(connection, view, "first", 2)
+    assert shown(connection, view) == [("sms", first.sweep_id)] * 2
+    second = sweep(connection, view, "second", 1)
+    assert shown(connection, view) == [("sms", second.sweep_id)]
+    sweep(connection, view, "third", 0)
+    assert shown(connection, view) == []
+    history = connection.exec_driver_sql(f"SELECT count(*) FROM campaign_ops.{view}_history").scalar_one()
+    assert history == 3
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_sweep_that_has_not_come_to_a_step_leaves_its_view_as_it_was(connection: sa.Connection, view: str) -> None:
+    """Steps of one run may be minutes apart; an empty table in between would look like good news."""
+    first = sweep(connection, view, "first", 1)
+    other = next(name for name in VIEWS if name != view)
+    sweep(connection, other, "second", 1)
+    assert shown(connection, view) == [("sms", first.sweep_id)]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_two_platforms_in_one_database_do_not_hide_each_other(connection: sa.Connection, view: str) -> None:
+    sms = sweep(connection, view, "first", 1)
+    other = sweep(connection, view, "first", 1, platform="another")
+    assert shown(connection, view) == [("another", other.sweep_id), ("sms", sms.sweep_id)]
+    sweep(connection, view, "second", 0, platform="another")
+    assert shown(connection, view) == [("sms", sms.sweep_id)]
+
+
+def test_a_step_that_is_made_again_replaces_what_it_found_before(connection: sa.Connection) -> None:
+    sweep(connection, "stuck_campaigns", "run", 3)
+    author = sweep(connection, "stuck_campaigns", "run", 1)
+    assert shown(connection, "stuck_campaigns") == [("sms", author.sweep_id)]
+
+
+def test_every_asset_of_the_pipeline_has_its_view(connection: sa.Connection) -> None:
+    views = {name for (_, name), kind in relations(connection).items() if kind == "v"}
+    assert set(VIEWS) | {f"{name}_history" for name in REPAIRS} == views
+
+
+def test_each_repair_is_shown_by_the_view_of_its_kind_alone(connection: sa.Connection) -> None:
+    journal = Journal("sms")
+    author = journal.begin_sweep(connection, "run", "test", "tests")
+    journal.record(connection, author, [Entry(kind, "t", "c1", "shop", "because") for kind in RepairKind])
+    for view in REPAIRS:
+        journal.add_figures(connection, author.sweep_id, view, {})
+    counts = {view: len(shown(connection, view)) for view in REPAIRS}
+    assert counts == {"completed_campaigns": 1, "reenqueued_batches": 0, "released_credits": 1}
