@@ -47,7 +47,7 @@ contracts: env
 	@$(BIN)/lint-imports
 
 docs: env ## write the generated pages of docs/ anew
-	@$(BIN)/python -m campaign_ops.faces.docs docs
+	@$(BIN)/python docs/build.py
 
 lock: env ## resolve the dependencies anew: names, versions and hashes, no address
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -14,8 +14,7 @@ from rich.console import RenderableType
 
 from campaign_ops.core.errors import NotFound
 from campaign_ops.core.model import RepairKind, Verdict, check_aware
-from campaign_ops.core.wording import duration
-from campaign_ops.core.wording import plural
+from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.runner import Answer, Call

@@ -12,6 +12,7 @@ import typer
 from pydantic import SecretStr
 from rich.console import RenderableType
 
+from campaign_ops.core.wording import plural
 from campaign_ops.doctor import Level, examine
 from campaign_ops.doctor import grants as grants_of
 from campaign_ops.faces.cli import shapes
@@ -25,6 +26,7 @@ from campaign_ops.settings import PlatformSettings
 
 MASK = "***"
 _EXITS = {Level.WARNING: ExitCode.PERSON, Level.ERROR: ExitCode.FAILED}
+_WORTH_SAYING = (Level.NOTE, Level.WARNING, Level.ERROR)
 _STYLES = {Level.WARNING: "yellow", Level.ERROR: "bold red"}
 
 
@@ -44,13 +46,13 @@ def doctor(call: Call) -> Answer:
         ],
     }
     levels = Counter(one.level for one in findings)
-    count = ", ".join(f"{levels[level]} {level}" for level in Level if levels[level]) or "nothing to examine"
+    counts = [f"{levels[Level.OK]} ok", *(plural(levels[one], one) for one in _WORTH_SAYING if levels[one])]
     rows: list[list[object]] = []
     for one in findings:
         rows.append([one.level, one.check, one.what])
         if one.mend:
             rows.append(["", "", f"mend: {one.mend}"])
-    title = line(f"{call.name}: {count}", style=_STYLES.get(grave, "bold"))
+    title = line(f"{call.name}: {', '.join(counts)}", style=_STYLES.get(grave, "bold"))
     return Answer(result, [title, Rows(["", "", ""], rows)], _EXITS.get(grave, ExitCode.DONE))
 
 

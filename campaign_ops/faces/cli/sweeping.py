@@ -11,8 +11,7 @@ from rich.console import RenderableType
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.report import HealthReport, headline, render
-from campaign_ops.core.wording import duration
-from campaign_ops.core.wording import plural
+from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.account import Became, Told, held_back, tell
 from campaign_ops.faces.cli.app import command

@@ -1,0 +1,91 @@
+"""Writes the pages of docs/ that are made from the code: `make docs`. A test compares them."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from campaign_ops.core import errors
+from campaign_ops.faces.cli.describe import describe_cli
+from campaign_ops.platform.profile_file import built_in_profiles
+from campaign_ops.settings import describe_profile, describe_settings, markdown_table
+
+HERE = Path(__file__).parent
+
+CONFIGURATION = """\
+# Configuration
+
+One YAML file, `campaign_ops.yaml` in the current directory unless `CAMPAIGN_OPS_CONFIG` names another. `${{NAME}}` and
+`${{NAME:-default}}` stand for environment variables anywhere in a value; `$${{` is a literal `${{`. Every mistake is answered with
+file, line, key and the nearest right one, and one platform's mistakes do not stop the others. `campaign-ops config` shows what
+was understood, secrets masked. `campaign_ops.example.yaml` is a commented example.
+
+{table}
+Database URLs are those of PostgreSQL and of Prisma (`postgresql://…?schema=app` names the schema; parameters that only Prisma
+knows are dropped). Queue URLs are `redis://`, `rediss://`, `unix://` and `redis+sentinel://host:26379,host2:26379/master/0`.
+"""
+
+PROFILES = """\
+# Profiles
+
+A profile says how one kind of platform names things. Data, not code: a new platform is a new file. Built in: {built_in}.
+
+```yaml
+# my-shop.yaml, named in the configuration as `profile: my-shop.yaml`
+extends: sms
+schema: app
+campaign:
+  table: campaigns
+  updated_at: updated_at
+  words: {{sending: SENDING, done: COMPLETED, failed: null, over: [CANCELLED], idle: [DRAFT, PAUSED]}}
+reservation: null          # this shop has no credits
+queue:
+  job: sendBatch
+  batch_size: 200
+```
+
+Mappings are merged key by key, lists and values replace, null takes a part away. Column types need not be said: text and enum
+statuses, text, uuid and integer ids, timestamps with and without time zone (UTC then, as Prisma writes them) are read from the
+database. A profile that does not fit the database is refused before anything is touched.
+
+{table}"""
+
+ERRORS = """\
+# Error messages
+
+Every error is one line: where it is, what is wrong, and the mend. None holds a password or a row's contents. In the tree,
+those under `Unavailable` are worth trying again; a sweep tries by itself, three times, and the next sweep is the next try.
+
+```
+{tree}
+```
+
+{classes}"""
+
+
+def pages() -> dict[str, str]:
+    """Name of each page and its text."""
+    built_in = ", ".join(f"`{name}`" for name in built_in_profiles())
+    return {
+        "cli.md": describe_cli(),
+        "configuration.md": CONFIGURATION.format(table=markdown_table(describe_settings())),
+        "profiles.md": PROFILES.format(built_in=built_in, table=markdown_table(describe_profile())),
+        "errors.md": _errors(),
+    }
+
+
+def _errors() -> str:
+    head, _, tree = (inspect.getdoc(errors) or "").partition("\n\n")
+    kinds = [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, errors.CampaignOpsError)]
+    lines = [f"- **{one.__name__}**: {_first_paragraph(one)}" for one in kinds if one is not errors.CampaignOpsError]
+    del head
+    return ERRORS.format(tree=inspect.cleandoc(tree), classes="\n".join(lines) + "\n")
+
+
+def _first_paragraph(kind: type) -> str:
+    return " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split())
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (HERE / name).write_text(text, encoding="utf-8")
