@@ -68,5 +68,6 @@ def _column(name: str, column: sa.Column[object]) -> dg.TableColumn:
     return dg.TableColumn(
         name=name,
         type=column.type.compile(dialect=_DIALECT).lower(),
+        description=state.MEANINGS[name],
         constraints=dg.TableColumnConstraints(nullable=bool(column.nullable)),
     )

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_ops.demo.tables import minutes
-from tests.cli.program import AWAY, BROKEN, Program, configured, entry, lines_with, run
+from tests.cli.program import AWAY, BROKEN, Program, configured, entry, lines_with, one_line, run
 from tests.conftest import World, Worlds
 
 
@@ -265,9 +265,11 @@ def test_the_report_is_also_written_to_a_file(program: Program, sms: World, tmp_
     assert path.read_text().startswith("# sms: 1 stuck of 1 sending")
 
 
-def test_a_report_that_cannot_be_written_does_not_hide_that_the_sweep_is_done(program: Program, sms: World) -> None:
+def test_a_report_that_cannot_be_written_is_refused_before_the_sweep(program: Program, sms: World) -> None:
     sms.app.add_campaign("finished", succeeded=1)
     result = program("reconcile", "--markdown", "/nowhere/health.md")
     assert result.exit_code == 2
-    assert lines_with(result.stderr, "/nowhere/health.md", "No such file", "the sweep itself is done")
-    assert sms.app.campaign("finished")["status"] == "sent"
+    assert one_line(result.stderr) == (
+        "error: /nowhere/health.md: cannot be written: No such file or directory; name another file; nothing was done"
+    )
+    assert sms.app.campaign("finished")["status"] == "sending"

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -220,7 +221,7 @@ def _history_row(one: shapes.Repair) -> list[object]:
     if one["jobs_added"] is not None:
         what += f" ({plural(one['jobs_added'], 'job')}, {plural(one['recipients_added'], 'recipient')})"
     if one["amount"] is not None:
-        what += f" ({plural(one['amount'], 'credit')})"
+        what += f" ({plural(Decimal(one['amount']), 'credit')})"
     if one["undone_by"] is not None:
         undo = f"undone by {one['undone_by']}"
     else:

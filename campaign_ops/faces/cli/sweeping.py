@@ -69,6 +69,8 @@ def reconcile(
     if not call.alone and (confirm_breaker or markdown):
         hint = "--confirm-breaker" if confirm_breaker else "--markdown"
         raise typer.BadParameter("is for one platform: name it with --platform", param_hint=hint)
+    if markdown is not None:
+        _check_writable(markdown)
     if dry:
         report = dry_run(call.platform)
     else:
@@ -81,7 +83,7 @@ def reconcile(
             lock_wait_seconds=wait,
         ).run()
     if markdown is not None:
-        _write(markdown, clean_lines(render(report)))
+        markdown.write_text(clean_lines(render(report)), encoding="utf-8")
     told = tell(report)
     return Answer(_result(call, report, told), _account(call, report, told), _code(report, told))
 
@@ -120,14 +122,13 @@ def _why(one: Told) -> str:
     return one.item.verdict.value if one.item.verdict is not None else "credits"
 
 
-def _write(path: Path, text: str) -> None:
+def _check_writable(path: Path) -> None:
+    """Refuse before the sweep what could not be written after it."""
     try:
-        path.write_text(text, encoding="utf-8")
+        path.open("a").close()
     except OSError as error:
         raise ConfigurationError(
-            f"the report could not be written: {error.strerror}",
-            where=str(path),
-            mend="the sweep itself is done; `campaign-ops report` prints its report",
+            f"cannot be written: {error.strerror}", where=str(path), mend="name another file; nothing was done"
         ) from None
 
 
