@@ -161,6 +161,8 @@ def test_what_the_breaker_held_back_is_said_and_one_switch_of_the_run_confirms_i
     assert "confirm_breaker" in metadata_of(held, "repair_plan")["report"]
     assert sms.app.campaign("first")["status"] == "sending"
     confirmed = {"resources": {"sms_platform": {"config": {"confirm_breaker": True}}}}
+    only_planned = run(deployed(configured(sms)), "sms__plan", instance, run_config=confirmed)
+    assert metadata_of(only_planned, "repair_plan")["held_back"] == 1
     assert metadata_of(reconciled(sms, instance, run_config=confirmed), "completed_campaigns")["done"] == 2
     assert sms.app.campaign("first")["status"] == "sent"
 

@@ -84,7 +84,7 @@ _DECIDED = (
     Step(
         "repair_plan",
         ("recipient_status", "queue_state", "reservation"),
-        lambda sweep: metadata.of_plan(sweep.make_plan()),
+        lambda sweep: metadata.of_plan(sweep.make_plan(), confirmed=sweep.confirm_breaker),
         "The dry run: what would be done, to what, and why. The repairs read which campaigns here, and look at each"
         " of them again before they write.",
     ),

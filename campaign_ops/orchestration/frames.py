@@ -12,7 +12,7 @@ import dagster as dg
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = 50
+SHOWN = 25  # of every table, in every run of ten minutes: Dagster keeps them all
 _PLAIN = {str, int, float, bool, type(None)}
 
 Rows = Sequence[Mapping[str, Any]]

@@ -5,7 +5,7 @@ Numbers are always there, zeros too: a plot with gaps says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -67,17 +67,18 @@ def of_queue(queue: QueueState | None) -> Metadata:
     }
 
 
-def of_plan(plan: Plan) -> Metadata:
+def of_plan(plan: Plan, *, confirmed: bool) -> Metadata:
     """Metadata of ``repair_plan``: the dry run."""
     rows = [plan_row(item) for item in plan.items]
+    held_back = {kind: str(found) for kind in plan.breakers if (found := plan.held_back(kind, confirmed=confirmed))}
     columns = ("kind", "target", "tenant", "verdict", "reason", "needs_person", "missing", "stuck_seconds", "amount")
     return {
         **{f"would_{kind.value}": len(plan.of(kind)) for kind in _PLANNED},
         "would_leave_alone": len(plan.of(None)),
         "needs_person": sum(item.needs_person for item in plan.items),
         "sending": plan.sending,
-        "held_back": sum(breaker.tripped for breaker in plan.breakers.values()),
-        "report": dg.MetadataValue.md(plan_report(plan, rows)),
+        "held_back": len(held_back),
+        "report": dg.MetadataValue.md(plan_report(plan, rows, held_back)),
         "lines": table(rows, columns),
     }
 
@@ -90,13 +91,13 @@ _PLANNED = {
 }
 
 
-def plan_report(plan: Plan, rows: Rows) -> str:
+def plan_report(plan: Plan, rows: Rows, held_back: Mapping[RepairKind, str]) -> str:
     """The plan as Markdown: what would be done, to what, and why; then what is left alone."""
-    held_back = [f"- {kind}: {breaker}" for kind, breaker in plan.breakers.items() if breaker.tripped]
     sections = [f"# {len(plan.items) - len(plan.of(None))} repairs planned, {plan.sending} campaigns sending"]
     if held_back:
         how = "A person can confirm them: launch the reconcile job with `confirm_breaker: true`."
-        sections.append("## Held back\n\n" + "\n".join(held_back) + f"\n\n{how}")
+        lines = [f"- {kind}: {reason}" for kind, reason in held_back.items()]
+        sections.append("\n".join(["## Held back", "", *lines, "", how]))
     sections += [_items(heading, plan.of(kind)) for kind, heading in _PLANNED.items()]
     sections.append(_items("Needs a person", [item for item in plan.items if item.needs_person]))
     sections.append(_items("Left alone", [item for item in plan.of(None) if not item.needs_person]))

@@ -12,7 +12,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from campaign_ops.core.errors import CampaignOpsError, Unavailable
-from campaign_ops.orchestration.names import SCHEDULE_TAG, SENSOR_TAG, resource_key
+from campaign_ops.orchestration.names import PLAN, SCHEDULE_TAG, SENSOR_TAG, WORK_TAG, resource_key
 from campaign_ops.platform.database import Timeouts
 from campaign_ops.platform.platform import Platform
 from campaign_ops.settings import PlatformSettings
@@ -91,7 +91,8 @@ class PlatformResource(dg.ConfigurableResource[Any]):
                     run_id=run.run_id,
                     trigger=trigger,
                     actor=run.tags.get("user", trigger),
-                    confirm_breaker=self.confirm_breaker,
+                    # A plan made with it would count as trust in a Redis that nobody has acted on.
+                    confirm_breaker=self.confirm_breaker and run.tags.get(WORK_TAG) != PLAN,
                 )
             yield self._sweep
 

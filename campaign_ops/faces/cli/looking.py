@@ -173,7 +173,7 @@ def history(
 
 def parse_since(text: str) -> timedelta | datetime:
     """A span such as ``24h``, or an aware moment."""
-    span = re.fullmatch(r"(\d{1,6}) ?([smhdw])", text.strip())
+    span = re.fullmatch(r"(\d{1,5}) ?([smhdw])", text.strip())
     if span is not None:
         return timedelta(**{_UNITS[span[2]]: int(span[1])})
     try:

@@ -25,6 +25,7 @@ from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of, gravest
 from campaign_ops.faces.cli.screen import Screen, logging_to_stderr, without_credentials
+from campaign_ops.platform.explain import nearest
 from campaign_ops.platform.platform import Platform
 from campaign_ops.settings import PlatformSettings, Settings, connect, load_settings
 
@@ -147,15 +148,17 @@ class Run:
             return self._finish(gravest(ExitCode(one["exit_code"]) for one in outcomes), None, outcomes)
 
     def _names(self, settings: Settings) -> tuple[str, ...]:
-        if self.common.platform is None and (self.command.several or len(settings.names) == 1):
-            return settings.names
-        if self.common.platform in settings.names:
-            return (self.common.platform,)
-        try:
-            settings.platform(self.common.platform)
-        except ConfigurationError as error:
-            raise ConfigurationError(error.what, where="--platform", mend=error.mend) from None
-        raise AssertionError(self.common.platform)
+        """The platforms of this call."""
+        wanted, names = self.common.platform, settings.names
+        if wanted is None:
+            if self.command.several or len(names) == 1:
+                return names
+            mend = f"name one of {', '.join(names)}"
+            raise ConfigurationError("several platforms are configured", where="--platform", mend=mend)
+        if wanted not in names:
+            what = f"no platform {wanted!r} is configured"
+            raise ConfigurationError(what, where="--platform", mend=nearest(wanted, names))
+        return (wanted,)
 
     def _outcome(
         self, settings: Settings, name: str, values: Mapping[str, Any], *, alone: bool

@@ -23,7 +23,7 @@ from rich.text import Text
 
 # What a terminal obeys: C0, DEL and C1, the line ends and turns of Unicode, and bytes that are no text.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_CREDENTIALS = re.compile(r"://[^\s/@]*@")
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*(?=@)|(?<=password=)[^\s&]+")
 
 # Not a terminal: nothing is wrapped, so that grep and awk find whole lines.
 _UNWRAPPED = 10_000
@@ -43,8 +43,8 @@ def clean_lines(text: str) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """Text without the user and password of any URL in it."""
-    return _CREDENTIALS.sub("://***@", text)
+    """Text without the user and password of any URL or connection string in it."""
+    return _CREDENTIALS.sub("***", text)
 
 
 def line(*parts: object, style: str = "") -> Text:
