@@ -43,7 +43,9 @@ def run(profile: str, work_dir: Path, console: Console) -> int:
             dagster_home.prepare(servers, work_dir / "dagster_home", config)
             settings = load_settings(config)
             _migrate(platforms, settings)
-            story.progress(console, began, f"{story.count_rows(platforms)} built, in {plural(len(platforms), 'database')}")
+            story.progress(
+                console, began, f"{story.count_rows(platforms)} built, in {plural(len(platforms), 'database')}"
+            )
             failed = _reconcile_all(platforms, settings, work_dir, console, began)
         finally:
             for platform in platforms:

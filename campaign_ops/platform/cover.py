@@ -40,4 +40,8 @@ def load(connection: sa.Connection, recipient_ids: Iterable[str], kind: str) -> 
                 "a job lists a recipient id that is not of the platform's id type, so nobody knows whom it covers",
                 mend="look at the newest jobs' payload, or correct id_type in the profile",
             ) from None
+
+
+def analyze(connection: sa.Connection) -> None:
+    """Tell the planner how large the table has become."""
     connection.execute(statements.ANALYZE_COVER)

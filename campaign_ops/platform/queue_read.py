@@ -119,27 +119,31 @@ class QueueReader:
     ) -> frozenset[str]:
         """Name those of these campaigns that have a live job now which was not in the snapshot and is not ``ours``.
 
+        A new job that came and went is nobody's: whatever it did stands in the rows, which must be read after this.
+
         Raises:
-            QueueUnavailable: A new job came and went while it was looked at, or cannot be decoded: it may have
-                been anybody's.
+            QueueUnavailable: A new job cannot be decoded, or is listed without its data: it may be anybody's.
         """
         wanted = frozenset(campaign_ids)
         known = (snapshot.live.keys() - snapshot.finished) | frozenset(ours)
         new = [job_id for job_id in self.live_ids() if job_id not in known]
-        found = set()
+        found, gone = set(), set()
         for job_id, (name, data) in self.fields(new, "name", "data"):
-            if name is not None and name != self.profile.job:
-                continue
-            payload = decode(data, self.profile)
-            if payload.campaign_id is None:
-                raise QueueUnavailable(
-                    f"job {job_id} appeared meanwhile and cannot be read, so it may cover anybody",
-                    where=self.where,
-                    mend="the next sweep looks again",
-                )
-            if payload.campaign_id in wanted:
-                found.add(payload.campaign_id)
+            if name is None and data is None:
+                gone.add(job_id)
+            elif name == self.profile.job:
+                payload = decode(data, self.profile)
+                if payload.campaign_id is None:
+                    raise self._unclear(job_id)
+                if payload.campaign_id in wanted:
+                    found.add(payload.campaign_id)
+        if still_listed := gone and gone & self.live_ids().keys():
+            raise self._unclear(min(still_listed))
         return frozenset(found)
+
+    def _unclear(self, job_id: str) -> QueueUnavailable:
+        what = f"job {job_id} appeared meanwhile and cannot be read, so it may cover anybody"
+        return QueueUnavailable(what, where=self.where, mend="the next sweep looks again")
 
     def marked(self, recipient_ids: Sequence[str]) -> frozenset[str]:
         """Name the recipients for whom a marker key says that the provider may have their message."""

@@ -194,6 +194,12 @@ def still_to_send(tables: PlatformTables) -> Query:
     )
 
 
+def still_waiting(tables: PlatformTables) -> Query:
+    """Those of the given recipients that still wait to be sent to. Binds: ids."""
+    recipient = tables.recipient.c
+    return sa.select(as_text(recipient.id)).where(one_of(recipient.id, IDS), to_send(tables))
+
+
 def reservation_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
     """The reservation columns that a repair may write, as they are kept in the journal."""
     reservation = tables.reservations.c

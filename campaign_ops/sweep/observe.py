@@ -269,6 +269,7 @@ def _load_cover(
                 yield from job.recipient_ids
 
     cover.load(connection, _recipients(), cover.JOB)
+    cover.analyze(connection)
     counts.failed.update(job.campaign_id for job in queue.failed_jobs(snapshot, wanted))
     return jobs.state
 
@@ -290,13 +291,13 @@ def _coverage(
 
 def _load_markers(queue: Queue, connection: sa.Connection, tables: PlatformTables, ids: Sequence[str]) -> None:
     """Recipients whose marker says that the provider may have them, into the transaction's own table."""
-    found: list[str] = []
     for page in in_pages(ids, PAGE):
         rows = connection.execute(statements.uncovered(tables), {"ids": page}, execution_options=STREAMED)
         for recipient_ids in in_pages(rows.scalars(), ID_PAGE):
-            found.extend(queue.marked(recipient_ids))
-    if found:
-        cover.load(connection, found, cover.MARKER)
+            marked = queue.marked(recipient_ids)
+            if marked:
+                cover.load(connection, marked, cover.MARKER)
+    cover.analyze(connection)
 
 
 def questionable_reservations(platform: Platform, connection: sa.Connection) -> Iterator[Reservation]:

@@ -1,7 +1,8 @@
 """Re-enqueue what nobody will send. Looks again before it acts; never trusts the snapshot of an earlier step.
 
-Order of one page: look (queue, then rows) -> check that nobody enqueued meanwhile -> journal the intent and commit ->
-check that we still hold the lock -> add -> confirm what is really there. A crash between any two leaves a fresh
+Order of one page: look (queue, then rows) -> look at the queue again, whether anybody enqueued meanwhile -> read the
+page's rows again, journal the intent and commit -> check that we still hold the lock -> add -> confirm what is really
+there. A crash between any two leaves a fresh
 intent, and a campaign with one is in cooldown: the next sweep leaves it alone until its jobs had their time.
 """
 
@@ -30,7 +31,7 @@ from campaign_ops.sweep.act import Done, Failure
 from campaign_ops.sweep.observe import Look, in_pages, looking
 
 log = logging.getLogger(__name__)
-JOBS_PER_PAGE = 20
+JOBS_PER_PAGE = 50
 MAX_SECONDS_TO_ADD = 60  # an intent counts as coverage for the cooldown; a process that slept through it must not add
 
 
@@ -204,7 +205,12 @@ def _intend(work: _Work, batches: Sequence[_Batch]) -> _Intent:
 
 
 def _write_intent(work: _Work, connection: sa.Connection, batches: Sequence[_Batch]) -> _Intent:
-    """The intent of one page, for the campaigns that are as they were observed and that nobody else began."""
+    """The intent of one page, for campaigns that are as observed and recipients that are waiting still.
+
+    The rows are read again here, after the second look at the queue: a job that came and went in between has
+    written what it did.
+    """
+    batches = _still_waiting(work, connection, batches)
     wanted = sorted({batch.campaign_id for batch in batches})
     observed = {"ids": wanted, "updated_ats": [work.chosen[one][0].campaign.updated_at for one in wanted]}
     unmoved = set(connection.scalars(repairs.still_to_send(work.platform.tables(connection)), observed))
@@ -236,6 +242,16 @@ def _write_intent(work: _Work, connection: sa.Connection, batches: Sequence[_Bat
     if rows:
         work.platform.journal.add_intents(connection, rows)
     return _Intent(jobs, attempts, frozenset(wanted) - attempts.keys())
+
+
+def _still_waiting(work: _Work, connection: sa.Connection, batches: Sequence[_Batch]) -> list[_Batch]:
+    ids = [one for batch in batches for one in batch.recipient_ids]
+    query = repairs.still_waiting(work.platform.tables(connection))
+    waiting = set(connection.scalars(query, {"ids": ids}))
+    kept = [
+        replace(batch, recipient_ids=tuple(one for one in batch.recipient_ids if one in waiting)) for batch in batches
+    ]
+    return [batch for batch in kept if batch.recipient_ids]
 
 
 def _begin(work: _Work, connection: sa.Connection, campaign_id: str) -> _Attempt | None:

@@ -1,4 +1,4 @@
-"""Sweeps under accidents: people, other sweeps, lost servers, kill -9. The state of the world must be right after each."""
+"""Sweeps under accidents: people, other sweeps, lost servers, kill -9. The world must be right after each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from campaign_ops.core.model import Verdict
 from campaign_ops.demo.fingerprint import database_fingerprint
 from campaign_ops.demo.schema import DemoTables
 from campaign_ops.demo.tables import minutes, redis_fingerprint
-from campaign_ops.platform.database import Database, SweepLock
+from campaign_ops.platform.database import Database
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import Queue
 from campaign_ops.sweep import Sweep, dry_run
@@ -144,6 +144,21 @@ def test_recipients_sent_between_the_snapshot_and_the_read_are_not_sent_again(sm
     with meddling(sms, after="live_jobs", what=move):
         sweep.reenqueue()
     assert not set(done_by_worker) & set(covered(sms))
+
+
+def test_recipients_of_a_job_that_came_and_went_unseen_are_not_sent_again(sms: World) -> None:
+    """The application enqueued and a worker finished between our read of the rows and our second look at the queue."""
+    sms.app.add_campaign("lost", pending=10)
+    sweep = sms.begin()
+    sweep.make_plan()
+    done_by_worker = sms.app.pending_ids("lost")[:4]
+    move = lambda: sms.app.move_recipients("lost", "succeeded", 4)  # noqa: E731
+    with meddling(sms, before="newcomers", what=move):
+        done = sweep.reenqueue()
+    assert not set(done_by_worker) & set(covered(sms))
+    assert done.recipients == 6
+    (intent,) = sms.rows("SELECT recipients FROM campaign_ops.intent")
+    assert intent["recipients"] == 6
 
 
 # -- several at once ---------------------------------------------------------------------------------------------------
@@ -314,9 +329,8 @@ def test_connections_cut_while_looking_are_made_again(sms: World) -> None:
 
 def test_a_sweep_that_lost_its_lock_stops_before_it_adds_anything(sms: World) -> None:
     sms.app.add_campaign("lost", pending=3)
-    with meddling(sms, after="newcomers", what=lambda: terminate(sms)):
-        with pytest.raises(DatabaseUnavailable):
-            sms.sweep()
+    with meddling(sms, after="newcomers", what=lambda: terminate(sms)), pytest.raises(DatabaseUnavailable):
+        sms.sweep()
     assert sms.queue.live_job_ids() == []
 
 

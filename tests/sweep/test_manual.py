@@ -1,4 +1,4 @@
-"""A person's fixes: they do what they say, refuse with the numbers, and every one of them can be read in the journal."""
+"""A person's fixes: they do what they say, refuse with the numbers, and can be read in the journal."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def bouncer(sms: World, tmp_path: Path) -> Iterator[Database]:
     if program is None:
         pytest.skip("pgbouncer is not installed; `.ci/run` installs it")
     url = sa.make_url(sms.url)
-    port, home = free_port(), Path(f"/tmp/campaign-ops-bouncer-{os.getpid()}")  # noqa: S108 - another user must reach it
+    port, home = free_port(), Path(f"/tmp/campaign-ops-bouncer-{os.getpid()}")
     home.mkdir(mode=0o755, exist_ok=True)
     config = home / "pgbouncer.ini"
     config.write_text(

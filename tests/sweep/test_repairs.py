@@ -151,7 +151,7 @@ def test_every_shape_of_platform_is_repaired(worlds: Worlds, statuses: str, ids:
 
 def test_names_that_need_quoting_and_hostile_values_stay_values(worlds: Worlds) -> None:
     world = worlds.make("sms")
-    evil = "'; DROP TABLE \"Campaign\"; --"
+    evil = '\'; DROP TABLE "Campaign"; --'
     world.app.add_campaign("evil", name=f"{evil} %s %(x)s | <b>", tenant=evil, succeeded=2)
     world.app.add_reservation("hold", campaign="evil", tenant=evil)
     world.app.add_campaign("evil_lost", tenant=evil, pending=2)
@@ -234,7 +234,7 @@ def test_credits_are_released_held_and_reported_by_the_rule(sms: World) -> None:
     app.add_reservation("expired_of_sending", campaign="sending", expires_in=minutes(-5))
     app.add_reservation("old_of_sending", campaign="sending", created_ago=hours(49))
     report = sms.sweep()
-    held = {row["id"] for row in sms.rows('SELECT id FROM "CreditReservation" WHERE status = \'active\'')}
+    held = {row["id"] for row in sms.rows("SELECT id FROM \"CreditReservation\" WHERE status = 'active'")}
     assert held == {"of_paused", "of_sending", "expired_of_sending", "old_of_sending"}
     assert {"expired_of_sending", "old_of_sending"} <= {item.target for item in report.for_person}
     (totals,) = sms.rows("SELECT sum(amount) AS freed FROM campaign_ops.repair WHERE kind = 'release'")
@@ -249,7 +249,9 @@ def test_a_reservation_of_a_campaign_in_an_unknown_status_is_left_to_a_person(sm
     assert "hold" in {item.target for item in report.for_person}
 
 
-def test_a_trigger_that_refuses_one_campaign_does_not_stop_the_others(sms: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_trigger_that_refuses_one_campaign_does_not_stop_the_others(
+    sms: World, caplog: pytest.LogCaptureFixture
+) -> None:
     import sqlalchemy as sa
 
     for label in ("good_1", "bad", "good_2"):

@@ -15,10 +15,10 @@ from contextlib import contextmanager, redirect_stdout
 from copy import copy
 from dataclasses import dataclass
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.padding import Padding
-from rich.table import Table
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 
 # What a terminal obeys: C0, DEL and C1, the line ends and turns of Unicode, and bytes that are no text.
@@ -65,24 +65,40 @@ class Rows:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Print as columns or stacked, by the width there is."""
+        most = options.max_width
         rows = [[clean(cell) for cell in row] for row in self.rows]
         *widths, last = [max(map(cell_len, column)) for column in zip(self.head, *rows, strict=True)]
-        left = options.max_width - self.indent - sum(widths) - GAP * len(widths)
-        yield from self._columns(rows, widths) if left >= min(last, NARROWEST) else self._stacked(rows)
-
-    def _columns(self, rows: list[list[str]], widths: list[int]) -> Iterator[RenderableType]:
-        grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold", show_header=any(self.head))
-        for title, width in zip(self.head, [*widths, None], strict=True):
-            grid.add_column(title, width=width, overflow="fold")
+        before = self.indent + sum(widths) + GAP * len(widths)
+        in_columns = most - before >= min(last, NARROWEST)
+        if in_columns and any(self.head):
+            for text in self._columns(console, self.head, widths, most):
+                yield from (Segment(text, Style(bold=True)), Segment.line())
         for row in rows:
-            grid.add_row(*map(Text, row))
-        yield Padding(grid, (0, 0, 0, self.indent), expand=False)
+            lines = self._columns(console, row, widths, most) if in_columns else self._stacked(console, row, most)
+            for text in lines:
+                yield from (Segment(text), Segment.line())
 
-    def _stacked(self, rows: list[list[str]]) -> Iterator[RenderableType]:
-        for *cells, last in rows:
-            for indent, text in ((self.indent, "  ".join(filter(None, cells))), (self.indent + 4, last)):
-                if text:
-                    yield Padding(Text(text, overflow="fold"), (0, 0, 0, indent), expand=False)
+    def _columns(self, console: Console, row: Sequence[str], widths: Sequence[int], most: int) -> Iterator[str]:
+        *cells, last = row
+        padded = [set_cell_size(cell, width + GAP) for cell, width in zip(cells, widths, strict=True)]
+        start = " " * self.indent + "".join(padded)
+        first, *more = wrapped(console, last, most - cell_len(start))
+        yield f"{start}{first}".rstrip()
+        yield from (" " * cell_len(start) + text for text in more)
+
+    def _stacked(self, console: Console, row: Sequence[str], most: int) -> Iterator[str]:
+        *cells, last = row
+        for indent, text in ((self.indent, "  ".join(filter(None, cells))), (self.indent + 4, last)):
+            if text:
+                yield from (" " * indent + piece for piece in wrapped(console, text, most - indent))
+
+
+def wrapped(console: Console, text: str, width: int) -> list[str]:
+    """Pieces of at most so many cells, broken between words where possible."""
+    if cell_len(text) <= width:
+        return [text]
+    pieces = Text(text).wrap(console, max(width, 1), overflow="fold")
+    return [piece.plain.rstrip() for piece in pieces]
 
 
 def bar(done: int, total: int, *, plain: bool = False) -> str:
