@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
+import pytest
+import sqlalchemy as sa
 from pydantic import SecretStr
 
 from campaign_ops.definitions import build_definitions
 from campaign_ops.demo.fingerprint import KeyValues, TableRows, redis_fingerprint
+from campaign_ops.demo.servers import EmbeddedServers
 from campaign_ops.settings import BrokenPlatform, PlatformSettings, Settings, Timeouts
 from tests.conftest import World
 
+REPOSITORY = Path(__file__).parent.parent
 QUICK = Timeouts(connect_seconds=2, statement_seconds=30, lock_seconds=1, queue_seconds=2)
 # The driver's own words, which no reader of a run should meet, and a password that must be nowhere.
 PASSWORD = "correct-horse"
 NOWHERE = f"postgresql+psycopg://nobody:{PASSWORD}@127.0.0.1:1/nowhere"
+
+
+@contextmanager
+def dagster_on_postgres(servers: EmbeddedServers, home: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster as the repository's dagster.yaml describes it, with an empty storage and an empty directory."""
+    shutil.copy(REPOSITORY / "dagster.yaml", home)
+    name = f"dagster_{uuid4().hex[:12]}"
+    servers.postgres.create_database(name)
+    url = sa.make_url(servers.postgres.url(name)).set(drivername="postgresql+psycopg2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CAMPAIGN_OPS_DAGSTER_URL", url.render_as_string(hide_password=False))
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            yield instance
 
 
 def configured(world: World, **changes: Any) -> PlatformSettings:

@@ -30,7 +30,8 @@ from campaign_ops.core.errors import (
     Unavailable,
 )
 from campaign_ops.demo.servers import EmbeddedServers
-from campaign_ops.platform.database import Database, Timeouts, mapped
+from campaign_ops.platform.database import Database, Timeouts
+from campaign_ops.platform.driver_errors import mapped
 
 PASSWORD, WRONG_PASSWORD = "correct-horse", "battery-staple"
 PHONE = "+15550199"

@@ -127,7 +127,7 @@ def test_a_platform_with_a_mistake_is_a_failing_check_that_names_it_and_stops_no
     definitions = deployed(nowhere("sms"), broken=(WRONG,))
     assert "repair_plan" in edges(definitions, "sms")
     assert edges(definitions, "shop") == {"configuration": set()}
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         found = check_of(run(definitions, "shop__reconcile", instance), "configuration_is_sound")
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert found.description == "campaign_ops.yaml:7: platforms[1].profil: no such key"
@@ -163,7 +163,7 @@ def test_without_a_configuration_file_there_is_one_failing_check_and_no_broken_c
     definitions = build_definitions()
     dg.Definitions.validate_loadable(definitions)
     assert edges(definitions, "campaign_ops") == {"configuration": set()}
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         found = check_of(run(definitions, "campaign_ops__reconcile", instance), "configuration_is_sound")
     assert not found.passed
     assert found.description is not None

@@ -18,7 +18,7 @@ from tests.orchestrated import check_of, configured, deployed, reconciled, run
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as made:
+    with dg.DagsterInstance.ephemeral() as made:  # what a check finds is in its run
         yield made
 
 

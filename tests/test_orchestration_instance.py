@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -17,26 +15,12 @@ from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage
 from campaign_ops.demo.servers import EmbeddedServers
 from campaign_ops.orchestration.names import HOUSEKEEPING, PLATFORM_TAG, WORK_TAG
 from tests.conftest import World, Worlds
-from tests.orchestrated import configured, deployed, run
-
-REPOSITORY = Path(__file__).parent.parent
-_NAME = "dagster_storage"
+from tests.orchestrated import configured, dagster_on_postgres, deployed, run
 
 
 @pytest.fixture(scope="module")
-def home(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a copy of dagster.yaml, as `DAGSTER_HOME` may be."""
-    directory = tmp_path_factory.mktemp("home")
-    shutil.copy(REPOSITORY / "dagster.yaml", directory)
-    servers.postgres.create_database(_NAME)
-    return directory
-
-
-@pytest.fixture
-def instance(servers: EmbeddedServers, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    url = sa.make_url(servers.postgres.url(_NAME)).set(drivername="postgresql+psycopg2")
-    monkeypatch.setenv("CAMPAIGN_OPS_DAGSTER_URL", url.render_as_string(hide_password=False))
-    with dg.DagsterInstance.from_config(str(home)) as made:
+def instance(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    with dagster_on_postgres(servers, tmp_path_factory.mktemp("home")) as made:
         yield made
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from campaign_ops.core.model import Counters
+from campaign_ops.demo.servers import EmbeddedServers
 from campaign_ops.demo.tables import hours
 from campaign_ops.platform.database import STATE_SCHEMA
 from tests.conftest import World, Worlds
@@ -20,6 +21,7 @@ from tests.orchestrated import (
     PASSWORD,
     configured,
     contents,
+    dagster_on_postgres,
     deployed,
     failures,
     materialized,
@@ -42,8 +44,14 @@ PLAN = {"stuck_campaigns", "recipient_status", "queue_state", "repair_plan"}
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test(temp_dir=str(tmp_path)) as made:
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:  # what a run says of itself is in its result
+        yield made
+
+
+@pytest.fixture(scope="module")
+def stored(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    with dagster_on_postgres(servers, tmp_path_factory.mktemp("home")) as made:
         yield made
 
 
@@ -59,8 +67,8 @@ def busy(world: World) -> World:
     return world
 
 
-def test_reconcile_makes_every_asset_and_really_repairs_the_platform(sms: World, instance: dg.DagsterInstance) -> None:
-    result = reconciled(busy(sms), instance)
+def test_reconcile_makes_every_asset_and_really_repairs_the_platform(sms: World, stored: dg.DagsterInstance) -> None:
+    result = reconciled(busy(sms), stored)
     assert materialized(result) == SMS
     assert sms.app.campaign("finished")["status"] == "sent"
     assert {sms.app.reservation(one)["status"] for one in ("with_it", "leaked")} == {"released"}
@@ -142,7 +150,7 @@ def test_a_sweep_is_known_by_its_run_and_by_who_or_what_started_it(sms: World, i
         ({"dagster/schedule_name": "sms__reconcile_schedule"}, "schedule", "schedule"),
         ({"dagster/sensor_name": "sms__queue_backlog"}, "sensor", "sensor"),
     ]
-    runs = [reconciled(sms, instance, tags=tags).run_id for tags, _, _ in started]
+    runs = [run(deployed(configured(sms)), "sms__plan", instance, tags=tags).run_id for tags, _, _ in started]
     rows = sms.rows(f"SELECT run_id, trigger, actor FROM {STATE_SCHEMA}.sweep ORDER BY id")
     assert [row["run_id"] for row in rows] == runs
     assert [(row["trigger"], row["actor"]) for row in rows] == [(trigger, actor) for _, trigger, actor in started]
@@ -211,10 +219,10 @@ def test_an_unreadable_queue_is_told_as_such_and_what_the_rows_settle_is_settled
     assert not any(PASSWORD in one for one in told)
 
 
-def test_a_platform_that_is_down_fails_alone_with_one_clear_line(sms: World, instance: dg.DagsterInstance) -> None:
+def test_a_platform_that_is_down_fails_alone_with_one_clear_line(sms: World, stored: dg.DagsterInstance) -> None:
     away = configured(sms, name="away", database_url=SecretStr(NOWHERE))
     definitions = deployed(configured(busy(sms)), away)
-    failed = run(definitions, "away__reconcile", instance)
+    failed = run(definitions, "away__reconcile", stored)
     assert not failed.success
     lines = failures(failed)
     assert lines
@@ -222,10 +230,10 @@ def test_a_platform_that_is_down_fails_alone_with_one_clear_line(sms: World, ins
         assert line.startswith("127.0.0.1:1/nowhere: ")
         assert "is PostgreSQL up and reachable?" in line
         assert "\n" not in line
-    stored = "".join(str(event) for event in instance.all_logs(failed.run_id))
-    assert "psycopg" not in stored
-    assert PASSWORD not in stored
-    assert materialized(run(definitions, "sms__reconcile", instance)) == SMS
+    told = "".join(str(event) for event in stored.all_logs(failed.run_id))
+    assert "psycopg" not in told
+    assert PASSWORD not in told
+    assert materialized(run(definitions, "sms__reconcile", stored)) == SMS
 
 
 def test_a_platform_that_nobody_migrated_is_told_the_command(worlds: Worlds, instance: dg.DagsterInstance) -> None:
@@ -235,9 +243,9 @@ def test_a_platform_that_nobody_migrated_is_told_the_command(worlds: Worlds, ins
     assert all(line.endswith("run `campaign-ops migrate`") for line in failures(failed))
 
 
-def test_nothing_is_handed_on_by_files(sms: World, instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    reconciled(busy(sms), instance)
-    kept = {path.parent.name for path in (tmp_path / "storage").rglob("*") if path.is_file()}
+def test_nothing_is_handed_on_by_files(sms: World, stored: dg.DagsterInstance) -> None:
+    reconciled(busy(sms), stored)
+    kept = {path.parent.name for path in Path(stored.storage_directory()).rglob("*") if path.is_file()}
     assert kept <= {"compute_logs"}
 
 

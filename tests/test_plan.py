@@ -172,6 +172,7 @@ def test_releases_and_recounts_are_not_the_breaker_s_business() -> None:
 
 def test_a_suspicion_takes_the_floor_away_but_not_the_share() -> None:
     suspicions = suspicions_about(QUEUE, "another server")
+    assert plan_of(LOST, sending=1, suspicions=suspicions).held_back(RepairKind.REENQUEUE, confirmed=False)
     assert plan_of(LOST, LOST, sending=3, suspicions=suspicions).held_back(RepairKind.REENQUEUE, confirmed=False)
     assert not plan_of(LOST, sending=3, suspicions=suspicions).held_back(RepairKind.REENQUEUE, confirmed=False)
 

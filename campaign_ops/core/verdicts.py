@@ -42,20 +42,23 @@ def decide(evidence: Evidence, queue: QueueState | None, policy: Policy, now: da
 
 
 def total_recipients(evidence: Evidence) -> int:
-    """Recipients in all: the rows; where rows appear only when sent, the platform's own total if that is more."""
-    counters = evidence.campaign.counters
-    if counters is None or not evidence.rows_when_sent:
-        return evidence.tally.rows
-    return max(evidence.tally.rows, counters.total)
+    """Recipients in all: the rows, or the platform's own total if that is more and its counters have a say."""
+    counters = _counters_with_a_say(evidence)
+    return evidence.tally.rows if counters is None else max(evidence.tally.rows, counters.total)
 
 
 def unsent(evidence: Evidence) -> int:
     """Recipients not accounted for: pending or unknown rows, and those without a row that no counter counts."""
-    tally, counters = evidence.tally, evidence.campaign.counters
+    tally, counters = evidence.tally, _counters_with_a_say(evidence)
     open_rows = tally.pending + sum(tally.unknown.values())
-    if counters is None or not evidence.rows_when_sent:
+    if counters is None:
         return open_rows
     return max(open_rows, counters.total - _accounted_for(tally, counters), 0)
+
+
+def _counters_with_a_say(evidence: Evidence) -> Counters | None:
+    """The counters where rows do not tell all: they appear only when sent, or all have vanished with their contacts."""
+    return evidence.campaign.counters if evidence.rows_when_sent or evidence.tally.rows == 0 else None
 
 
 def _accounted_for(tally: Tally, counters: Counters) -> int:

@@ -22,7 +22,7 @@ from campaign_ops.doctor.queue import queue
 from campaign_ops.doctor.unreachable import database_finding, unexamined
 from campaign_ops.platform import inspection
 from campaign_ops.platform.catalog import Catalog, needs, read_catalog
-from campaign_ops.platform.database import mapped
+from campaign_ops.platform.driver_errors import mapped
 from campaign_ops.platform.inspection import Index, Server, Table
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.profile import Profile

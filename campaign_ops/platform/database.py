@@ -1,4 +1,4 @@
-"""Connections to one platform's PostgreSQL: timeouts, retries, error mapping and the sweep lock. No statement of ours.
+"""Connections to one platform's PostgreSQL: timeouts, retries and the sweep lock. No statement of ours.
 
 Works behind PgBouncer in transaction mode: no session state, no prepared statements, timeouts set per transaction.
 """
@@ -7,34 +7,22 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-import psycopg
 import sqlalchemy as sa
 import tenacity
 
-from campaign_ops.core.errors import (
-    CampaignOpsError,
-    ConfigurationError,
-    Conflict,
-    DatabaseTimeout,
-    DatabaseUnavailable,
-    PermissionMissing,
-    ProfileMismatch,
-    StatementRejected,
-    StateSchemaError,
-    SweepBusy,
-)
+from campaign_ops.core.errors import DatabaseUnavailable, SweepBusy
+from campaign_ops.platform.driver_errors import STATE_SCHEMA, mapped
+
+__all__ = ["STATE_SCHEMA", "Database", "SweepLock", "Timeouts"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-STATE_SCHEMA = "campaign_ops"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,87 +214,3 @@ class SweepLock:
             raise SweepBusy("the sweep lock is not held", where=self._platform, mend="start the sweep again")
         with mapped(self._database.where):
             self._connection.execute(sa.text("SELECT 1"))
-
-
-@contextmanager
-def mapped(where: str) -> Iterator[None]:
-    """Turn the driver's errors into ours. The driver's error stays out of the chain: it may quote a row or a URL."""
-    try:
-        yield
-    except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
-        driver = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
-        ours = map_error(driver, where)
-        try:
-            raise ours from None
-        finally:
-            ours.__context__ = None  # `from None` only hides it from those who follow the rules
-
-
-_BY_STATE: dict[str, tuple[type[CampaignOpsError], str, str]] = {
-    "40001": (Conflict, "serialization failure", "it is tried again"),
-    "40P01": (Conflict, "deadlock", "it is tried again"),
-    "55P03": (DatabaseTimeout, "a lock was not to be had in time", "somebody holds it; it is tried again"),
-    "57014": (DatabaseTimeout, "a statement took too long", "see timeouts.statement_seconds and the doctor's indexes"),
-    "42501": (PermissionMissing, "", "run `campaign-ops doctor` for the exact GRANT"),
-    "25006": (ConfigurationError, "this server is a read-only standby", "point database_url at the primary"),
-    "28P01": (ConfigurationError, "the password was refused", "check user and password in database_url"),
-    "28000": (ConfigurationError, "the user was refused", "check user and password in database_url"),
-    "rules": (
-        ConfigurationError,
-        "the server's rules (pg_hba.conf) do not let this user in from here",
-        "let its administrator add a line for this user, database and address, or ask for TLS in database_url",
-    ),
-    "3D000": (ConfigurationError, "there is no such database", "check database_url"),
-    "42703": (ProfileMismatch, "", "run `campaign-ops doctor`"),
-    "42P01": (ProfileMismatch, "", "run `campaign-ops doctor`"),
-    "25P03": (DatabaseTimeout, "a transaction stood idle for too long", "it is tried again"),
-    "25P04": (
-        DatabaseTimeout,
-        "a transaction took too long",
-        "it is tried again; see the server's transaction_timeout",
-    ),
-}
-_LOST = (psycopg.InterfaceError, sa.exc.PendingRollbackError, sa.exc.ResourceClosedError)
-# The client library gives no SQLSTATE for a connection that was refused, only the server's (or PgBouncer's) words.
-_BY_WORDS = {
-    "password authentication failed": "28P01",
-    "no password supplied": "28P01",
-    "pg_hba.conf": "rules",
-    "is not permitted to log in": "28000",
-    'role "[^"]*" does not exist': "28000",
-    "no such user": "28000",
-    'database "[^"]*" does not exist': "3D000",
-    "no such database": "3D000",
-}
-
-
-def map_error(error: BaseException, where: str) -> CampaignOpsError:
-    """The error of ours that stands for a driver's."""
-    state = getattr(error, "sqlstate", None) or ""
-    if not state and isinstance(error, psycopg.OperationalError):
-        state = next((state for words, state in _BY_WORDS.items() if re.search(words, str(error))), "")
-    diag = getattr(error, "diag", None)
-    primary = " ".join((getattr(diag, "message_primary", None) or "").split())
-    if state in ("42P01", "3F000") and (f"{STATE_SCHEMA}." in primary or f'"{STATE_SCHEMA}"' in primary):
-        return StateSchemaError(
-            f"schema {STATE_SCHEMA} is missing or incomplete", where=where, mend="run `campaign-ops migrate`"
-        )
-    if state in _BY_STATE:
-        kind, what, mend = _BY_STATE[state]
-        if kind is ProfileMismatch:
-            return ProfileMismatch([primary], where=where, mend=mend)
-        return kind(what or primary, where=where, mend=mend)
-    if state[:2] in ("08", "53", "57") or (not state and isinstance(error, psycopg.OperationalError)):
-        return DatabaseUnavailable(primary or _first_line(error), where=where, mend="is PostgreSQL up and reachable?")
-    if state:
-        constraint = getattr(diag, "constraint_name", None)
-        what = f"the database refused a statement: {primary} ({state})"
-        return StatementRejected(what + (f", constraint {constraint}" if constraint else ""), where=where)
-    if isinstance(error, _LOST) or "closed" in str(error):
-        return DatabaseUnavailable("the connection was lost", where=where, mend="is PostgreSQL up and reachable?")
-    return StatementRejected(f"{type(error).__name__}: {_first_line(error)}", where=where)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -263,4 +263,10 @@ class Profile(Part):
         if self.recipient.rows == "sent" and self.campaign.counters is None:
             msg = "recipient.rows is 'sent', so campaign.counters must say where the total stands"
             raise ValueError(msg)
+        if self.recipient.rows == "sent" and self.queue is not None:
+            msg = (
+                "recipient.rows is 'sent', so nobody can tell which recipients the queue has lost;"
+                " set queue to null: campaigns are found and completed, batches are not put back"
+            )
+            raise ValueError(msg)
         return self

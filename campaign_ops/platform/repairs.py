@@ -105,11 +105,14 @@ def _finished(tables: PlatformTables) -> sa.ColumnElement[bool]:
     campaign = tables.campaign.c
     # IS NOT TRUE: a status of NULL is a word that nobody knows, and NOT (NULL IN ...) would hide it.
     nothing_open = sa.not_(_any_recipient(tables, is_settled(tables).is_not(sa.true())))
-    if tables.profile.recipient.rows == "all":
+    if "total" not in campaign:
         return sa.and_(nothing_open, _any_recipient(tables))
     rows = _recipients(tables, is_settled(tables)).scalar_subquery()
     total = sa.func.coalesce(campaign.total, 0)
-    return sa.and_(nothing_open, sa.func.greatest(total, rows) > 0, total <= sa.func.greatest(rows, _counted(tables)))
+    counted = sa.and_(sa.func.greatest(total, rows) > 0, total <= sa.func.greatest(rows, _counted(tables)))
+    if tables.profile.recipient.rows == "all":  # then counters have a say only when all rows have vanished
+        counted = sa.or_(_any_recipient(tables), counted)
+    return sa.and_(nothing_open, counted)
 
 
 def _counted(tables: PlatformTables) -> sa.ColumnElement[Any]:
@@ -119,9 +122,9 @@ def _counted(tables: PlatformTables) -> sa.ColumnElement[Any]:
 
 
 def _empty(tables: PlatformTables) -> sa.ColumnElement[bool]:
-    """Not one recipient, by rows and by the platform's own total where rows appear only when sent."""
+    """Not one recipient, by rows and by the platform's own total where it keeps one."""
     nobody = sa.not_(_any_recipient(tables))
-    if tables.profile.recipient.rows == "all":
+    if "total" not in tables.campaign.c:
         return nobody
     return sa.and_(nobody, sa.func.coalesce(tables.campaign.c.total, 0) == 0)
 

@@ -87,7 +87,7 @@ def test_the_plan_shows_every_line_with_its_reason_and_changes_nothing(program: 
     result = program("plan")
     assert result.exit_code == 5
     assert lines_with(result.stdout, "complete", "finished", "nothing pending")
-    assert lines_with(result.stdout, "-", "empty", "yes", "without a single recipient")
+    assert lines_with(result.stdout, "-", "empty", "needs a person", "without a single recipient")
     assert lines_with(result.stdout, "release", "leak", "credits", "its campaign is over")
     assert sms.app.campaign("finished")["status"] == "sending"
     assert sms.app.reservation("leak")["status"] == "active"
@@ -113,6 +113,16 @@ def test_the_json_of_a_sweep_says_what_became_of_every_line(program: Program, sm
     became = {line["target"]: line["became"] for line in result["lines"]}
     assert became == {"finished": "done", "hold": "done", "slow": "left"}
     assert result["figures"]["completed"] == 1
+
+
+def test_lost_batches_put_back_where_no_worker_is_connected_still_need_a_person(program: Program, sms: World) -> None:
+    sms.app.add_campaign("half", pending=4)
+    sms.queue.add("half", "shop_north", sms.app.pending_ids("half")[:2])
+    result = program("reconcile")
+    assert result.exit_code == 5
+    done, person = result.stdout.split("Needs a person (1)")
+    assert lines_with(done.split("Done (1)")[1], "re-enqueued", "half", "no_workers")
+    assert lines_with(person, "half", "no worker is connected")
 
 
 def test_a_late_reservation_that_goes_with_its_campaign_needs_nobody(program: Program, sms: World) -> None:

@@ -33,6 +33,38 @@ def test_stuck_is_what_is_sending_and_untouched_for_longer_whatever_the_server_s
     assert ground.ids(statements.sending_count(ground.tables)) == ["3"]
 
 
+def test_untouched_for_exactly_that_long_is_not_yet_longer(ground: Ground) -> None:
+    ground.app.add_campaign("one")
+    ground.app.add_reservation(campaign="one", created_ago=hours(48))
+    with ground.begin() as connection:
+        now = connection.scalar(statements.clock())
+        assert now is not None
+        untouched = (now - ground.app.campaign("one")["updated_at"]).total_seconds()
+        held_for = (now - ground.app.reservations("one")[0]["created_at"]).total_seconds()
+        for less, found in ((0, 0), (0.001, 1)):
+            stuck, old = statements.stuck_among(ground.tables), statements.questionable_reservations
+            binds = {"ids": [ground.app.id("one")], "stuck_after": untouched - less}
+            assert len(connection.execute(stuck, binds).all()) == found
+            late = connection.execute(old(ground.tables, first=True), {"max_age": held_for - less, "limit": 9})
+            assert len(late.all()) == found
+
+
+def test_moments_are_compared_rightly_in_a_session_of_any_time_zone(ground: Ground) -> None:
+    ground.app.add_campaign("stuck", updated_ago=minutes(16), succeeded=1)
+    ground.app.add_campaign("lately", updated_ago=minutes(14))
+    for zone in ("Pacific/Kiritimati", "America/New_York"):
+        with ground.begin() as connection:
+            connection.exec_driver_sql(f"SET LOCAL timezone = '{zone}'")
+            stuck = statements.stuck_campaigns(ground.tables, first=True)
+            rows = connection.execute(stuck, {"stuck_after": 900, "limit": 9}).all()
+            assert [row.id for row in rows] == [ground.app.id("stuck")]
+            assert rows[0].updated_at == ground.app.campaign("stuck")["updated_at"]
+    with ground.begin() as connection:
+        connection.exec_driver_sql("SET LOCAL timezone = 'Asia/Kolkata'")
+        connection.execute(repairs.complete(ground.tables), ground.observed("stuck"))
+    assert abs(seconds_since(ground.app.campaign("stuck")["updated_at"])) < 60
+
+
 def test_pages_of_stuck_campaigns_follow_each_other_also_across_equal_moments(ground: Ground) -> None:
     labels = [f"c{number}" for number in range(7)]
     for label in labels:
@@ -81,6 +113,16 @@ def test_recipients_are_counted_by_word_and_by_what_the_provider_has(ground: Gro
     }
     assert max(seconds_since(row["last_activity"]) for row in rows if row["last_activity"]) < 7 * 60 + 60
     assert min(seconds_since(row["last_activity"]) for row in rows if row["last_activity"]) > 7 * 60 - 60
+
+
+def test_the_last_of_a_recipient_s_own_moments_counts(ground: Ground) -> None:
+    ground.app.add_campaign("one", succeeded=1, moved_ago=hours(3))
+    recipient = ground.app.tables.recipient
+    delivered = recipient.c[ground.platform.profile.recipient.activity[1]]
+    with ground.app.engine.begin() as connection:
+        connection.execute(recipient.update().values({delivered: ground.app._ago(minutes(5))}))
+    (row,) = ground.do(statements.tallies(ground.tables), ids=[ground.app.id("one")])
+    assert seconds_since(row["last_activity"]) == pytest.approx(300, abs=60)
 
 
 def test_covered_marked_and_missing_are_told_apart_recipient_by_recipient(ground: Ground) -> None:
@@ -166,6 +208,20 @@ def test_reservations_to_look_at_are_those_that_are_late_or_whose_campaign_is_no
     assert {row["id"] for row in found} == wanted
     expired = next(row for row in found if row["id"] == ground.app.id("expired"))
     assert 30 < seconds_since(expired["expires_at"]) < 120
+
+
+def test_a_reservation_is_read_with_the_status_of_its_campaign(ground: Ground) -> None:
+    ground.app.add_campaign("over", tenant="a", status=ground.platform.profile.campaign.words.over[0])
+    ids = [ground.app.add_reservation("r1", campaign="over", amount=7), ground.app.add_reservation("r2", campaign=None)]
+    first, second = sorted(
+        ground.do(statements.reservations(ground.tables), ids=ids), key=lambda row: ids.index(row["id"])
+    )
+    assert (first["campaign_status"], first["tenant"], float(first["amount"])) == (
+        ground.platform.profile.campaign.words.over[0],
+        "a",
+        7.0,
+    )
+    assert (second["campaign_id"], second["campaign_status"], second["expires_at"]) == (None, None, None)
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.5", "nul\0byte", "'; DROP TABLE", "9" * 30, "-1", "٣", "0x10", "ü"])

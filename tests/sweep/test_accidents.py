@@ -359,7 +359,7 @@ def test_a_role_that_lacks_a_privilege_is_told_which_and_changes_nothing(sms: Wo
             connection.execute(sa.text(statement))
     sms.platform.database = Database(sms.url.replace("postgres@", f"{name}@"))
     before = sms.app.fingerprint()
-    with pytest.raises(PermissionMissing, match='"Campaign"."updatedAt"'):
+    with pytest.raises(PermissionMissing, match=r'"Campaign"\."updatedAt"'):
         sms.sweep()
     assert sms.app.fingerprint() == before
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import PlanItem
-from campaign_ops.core.report import HealthReport
+from campaign_ops.core.report import HealthReport, RepairLine
 
 
 class Became(StrEnum):
@@ -22,7 +23,10 @@ class Became(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One line of the plan, what became of it and why. ``needs_person`` only where the sweep did not mend it."""
+    """One line of the plan, what became of it and why.
+
+    ``needs_person`` also of one that was re-enqueued: that connects no worker and clears no marker.
+    """
 
     item: PlanItem
     became: Became
@@ -30,51 +34,55 @@ class Told:
     needs_person: bool = False
 
 
-def tell(report: HealthReport) -> list[Told]:
-    """Every line of the plan, then the reservations that were released together with their campaigns."""
-    told = [_told(report, item) for item in report.plan.items]
-    told_of = {one.item.target for one in told if _is_reservation(one.item)}
-    return told + [
-        Told(PlanItem(RepairKind.RELEASE, target, None, "", f"reservation {target}", _WITH_CAMPAIGN), Became.DONE)
-        for target in _released(report)
-        if target not in told_of
-    ]
-
-
 _WITH_CAMPAIGN = "released with its campaign, which was completed"
 
 
-def _told(report: HealthReport, item: PlanItem) -> Told:
-    became, note = _fate(report, item)
-    return Told(item, became, note, needs_person=item.needs_person and became not in (Became.DONE, Became.PLANNED))
+def tell(report: HealthReport) -> list[Told]:
+    """Every line of the plan, then the reservations that were released together with their campaigns."""
+    repairs = {line.kind: _Repair(line, dry_run=report.dry_run) for line in report.repairs}
+    told = [_told(repairs, item) for item in report.plan.items]
+    planned = {item.target for item in report.plan.items if _is_reservation(item)}
+    release = repairs.get(RepairKind.RELEASE)
+    return told + [
+        Told(PlanItem(RepairKind.RELEASE, target, None, "", f"reservation {target}", _WITH_CAMPAIGN), Became.DONE)
+        for target in (release.done if release else {})
+        if target not in planned
+    ]
 
 
-def _fate(report: HealthReport, item: PlanItem) -> tuple[Became, str]:
-    if item.kind is None and _is_reservation(item) and item.target in _released(report):
-        return Became.DONE, _WITH_CAMPAIGN
-    line = next((line for line in report.repairs if line.kind is item.kind), None)
-    if line is None:
-        return Became.LEFT, ""
-    if not report.dry_run and item.target in line.targets:
-        return Became.DONE, ""
-    failures = dict(line.failures)
-    if item.target in failures:
-        return Became.FAILED, failures[item.target]
-    if line.held_back is not None:
-        return Became.HELD_BACK, line.held_back
-    if report.dry_run:
-        return Became.PLANNED, ""
-    return Became.LEFT, "not this time: it changed meanwhile, or its turn comes with the next sweep"
+class _Repair:
+    """What one kind of repair did, by target. (A dry run lists as targets what it would do.)"""
+
+    def __init__(self, line: RepairLine, *, dry_run: bool) -> None:
+        self.done = {} if dry_run else dict.fromkeys(line.targets)
+        self.failures = dict(line.failures)
+        self.held_back = line.held_back
+        self.dry_run = dry_run
+
+    def fate(self, target: str) -> tuple[Became, str]:
+        """What became of one target that this repair was planned for, and why."""
+        if target in self.done:
+            return Became.DONE, ""
+        if target in self.failures:
+            return Became.FAILED, self.failures[target]
+        if self.held_back is not None:
+            return Became.HELD_BACK, self.held_back
+        if self.dry_run:
+            return Became.PLANNED, ""
+        return Became.LEFT, "not this time: it changed meanwhile, or its turn comes with the next sweep"
+
+
+def _told(repairs: Mapping[RepairKind, _Repair], item: PlanItem) -> Told:
+    if item.kind is not None and item.kind in repairs:
+        return Told(item, *repairs[item.kind].fate(item.target), needs_person=item.needs_person)
+    release = repairs.get(RepairKind.RELEASE)
+    if _is_reservation(item) and release is not None and item.target in release.done:
+        return Told(item, Became.DONE, _WITH_CAMPAIGN)
+    return Told(item, Became.LEFT, needs_person=item.needs_person)
 
 
 def _is_reservation(item: PlanItem) -> bool:
     return item.verdict is None
-
-
-def _released(report: HealthReport) -> set[str]:
-    """Reservations that the sweep has released, planned or together with their campaigns."""
-    lines = [line for line in report.repairs if line.kind is RepairKind.RELEASE and not report.dry_run]
-    return {target for line in lines for target in line.targets}
 
 
 @dataclass(frozen=True, slots=True)

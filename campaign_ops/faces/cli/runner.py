@@ -129,11 +129,12 @@ class Command:
 
 @dataclass
 class Run:
-    """One call of the program."""
+    """One call of the program. ``printed``: whether anything stands on stdout yet."""
 
     command: Command
     common: Common
     screen: Screen = field(default_factory=Screen)
+    printed: bool = False
 
     def execute(self, values: Mapping[str, Any]) -> ExitCode:
         """Run the command on its platforms, print what came of it, and say how to exit."""
@@ -180,7 +181,9 @@ class Run:
         with closing(call), self.screen.working(f"{name}: {self.command.name}"):
             answer = self.command.function(call, **values)
         if not self.common.json:
-            self.screen.show(answer.text)
+            apart = [""] if self.printed and len(answer.text) > 1 else []
+            self.screen.show([*apart, *answer.text])
+            self.printed = True
         return answer
 
     def _complain(self, error: Exception, platform: str = "") -> None:

@@ -47,9 +47,9 @@ def without_credentials(text: str) -> str:
     return _CREDENTIALS.sub("***", text)
 
 
-def line(*parts: object, style: str = "") -> Text:
+def line(text: str, style: str = "") -> Text:
     """One line of foreign or own text."""
-    return Text(clean(" ".join(map(str, parts))), style=style)
+    return Text(clean(text), style=style)
 
 
 @dataclass(frozen=True)

@@ -97,11 +97,12 @@ def plan(call: Call) -> Answer:
     report = dry_run(call.platform)
     told = tell(report)
     rows = [
-        [_planned(one), _target(one), _why(one), "yes" if one.needs_person else "", one.item.reason] for one in told
+        [_planned(one), _target(one), _why(one), "needs a person" if one.needs_person else "", one.item.reason]
+        for one in told
     ]
     text = _head(call, report)
     if rows:
-        text.append(Rows(["repair", "target", "verdict", "person", "reason"], rows))
+        text.append(Rows(["repair", "target", "verdict", "", "reason"], rows))
     return Answer(_result(call, report, told), text, _code(report, told))
 
 
@@ -164,7 +165,7 @@ def _account(call: Call, report: HealthReport, told: list[Told]) -> list[Rendera
     left = [one for one in told if one.became is Became.LEFT and not one.needs_person]
     failed = [one for one in told if one.became is Became.FAILED]
     waiting = [one for one in told if one.became is Became.HELD_BACK]
-    person = [one for one in told if one.needs_person and one.became is Became.LEFT]
+    person = [one for one in told if one.needs_person]
     for title, some in (
         ("Done", done),
         ("Would be done", planned),
