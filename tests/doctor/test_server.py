@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -27,11 +29,17 @@ from tests.doctor.bench import complaints, connect_as, least, of, owner, pooler,
 
 
 @pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def public_directory() -> Iterator[Path]:
+    """A directory that the server's own user can read: pytest's are closed to it when the tests run as root."""
+    with tempfile.TemporaryDirectory(prefix="campaign-ops-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def strict(public_directory: Path) -> Iterator[EmbeddedPostgres]:
     """A server that asks for passwords, lets one user in from nowhere, and has a standby's settings."""
-    directory = tmp_path_factory.mktemp("strict")
-    for path in (directory, *directory.parents[:2]):
-        path.chmod(0o755)
+    directory = public_directory
     rules = directory / "pg_hba.conf"
     rules.write_text(
         "local all postgres trust\n"
