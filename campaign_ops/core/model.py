@@ -41,7 +41,7 @@ class Verdict(StrEnum):
 
 
 class RepairKind(StrEnum):
-    """What the journal records: the four repairs, and a person's undoing one or lifting a hold."""
+    """What the journal records: the four repairs, and what only a person does."""
 
     COMPLETE = "complete"
     REENQUEUE = "reenqueue"
@@ -49,6 +49,8 @@ class RepairKind(StrEnum):
     RECOUNT = "recount"
     UNDO = "undo"
     LIFT = "lift"
+    SEND_AGAIN = "send_again"
+    TAKE_AS_SENT = "take_as_sent"
 
 
 class Outcome(StrEnum):

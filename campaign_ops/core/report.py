@@ -63,8 +63,10 @@ class HealthReport:
 
     @property
     def for_person(self) -> list[PlanItem]:
-        """What no later sweep will mend by itself. A re-enqueue connects no worker and clears no marker."""
-        return [item for item in self.plan.items if item.needs_person]
+        """What no later sweep will mend by itself and this one did not. A re-enqueue connects no worker."""
+        kinds = (RepairKind.COMPLETE, RepairKind.RELEASE)
+        mended = {target for line in self.repairs if line.kind in kinds and line.done for target in line.targets}
+        return [item for item in self.plan.items if item.needs_person and item.target not in mended]
 
     @property
     def trouble(self) -> list[str]:

@@ -1,7 +1,7 @@
 """Checks a platform before anything touches it. Reads only, for a few seconds at most, and goes on after a failure."""
 
 from campaign_ops.doctor.examination import examine
-from campaign_ops.doctor.finding import Finding, Level, worst
+from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.grants import grants
 
-__all__ = ["Finding", "Level", "examine", "grants", "worst"]
+__all__ = ["Finding", "Level", "examine", "grants"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,11 +17,6 @@ class Level(StrEnum):
     NOTE = "note"
     WARNING = "warning"
     ERROR = "error"
-
-    @property
-    def exit_code(self) -> int:
-        """0 for ok and note, 1 for warning, 2 for error."""
-        return {Level.WARNING: 1, Level.ERROR: 2}.get(self, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +35,3 @@ class Finding:
     level: Level
     what: str
     mend: str = ""
-
-
-def worst(findings: Iterable[Finding]) -> int:
-    """Exit code of the worst finding: 0 nothing but ok and notes, 1 warnings, 2 errors."""
-    return max((finding.level.exit_code for finding in findings), default=0)

@@ -25,7 +25,8 @@ from campaign_ops.platform.inspection import Grant, Server, Table
 from campaign_ops.platform.profile import Profile
 
 OWN_ROLE_MEND = (
-    "`campaign-ops migrate --grants campaign_ops` makes a role with just the rights needed: put it into database_url"
+    "`campaign-ops migrate --grants campaign_ops` prints the SQL for a role with just the rights needed: run it, and"
+    " put that role into database_url"
 )
 
 

@@ -18,7 +18,7 @@ from campaign_ops.orchestration.names import FIX, asset_key, job_name, pool, res
 from campaign_ops.orchestration.resources import resource_of
 from campaign_ops.platform.platform import Platform
 from campaign_ops.settings import PlatformSettings
-from campaign_ops.sweep import manual
+from campaign_ops.sweep import ambiguous, manual
 from campaign_ops.sweep.manual import Fix, Person
 from campaign_ops.sweep.undo import undo
 
@@ -120,6 +120,22 @@ _FIXES = (
         manual.retry_quarantined,
         "repair_plan",
         "Let sweeps repair a campaign again that was given up or that a person holds.",
+    ),
+    ManualFix(
+        "send_again",
+        CampaignFix,
+        ambiguous.send_again,
+        "reenqueued_batches",
+        "Put recipients back whom a marker says that the provider may have: somebody may get the message twice.",
+        part="queue",
+    ),
+    ManualFix(
+        "take_as_sent",
+        CampaignFix,
+        ambiguous.take_as_sent,
+        "recipient_status",
+        "Write recipients down as sent whom a marker says that the provider may have: somebody may have got nothing.",
+        part="queue",
     ),
 )
 

@@ -203,6 +203,20 @@ def still_waiting(tables: PlatformTables) -> Query:
     return sa.select(as_text(recipient.id)).where(one_of(recipient.id, IDS), to_send(tables))
 
 
+def take_as_sent(tables: PlatformTables) -> sa.Update:
+    """Call the given recipients sent, those that still wait, while their campaign is sending. Binds: ids."""
+    recipient, campaign = tables.recipient.c, tables.campaign.c
+    word = sa.bindparam(None, tables.profile.recipient.words.succeeded[0], type_=recipient.status.type)
+    belongs = sa.exists(ONE).where(campaign.id == recipient.campaign_id, is_sending(tables))
+    sending = belongs.select_from(tables.campaign).correlate(tables.recipient)
+    return (
+        sa.update(tables.recipient)
+        .values({recipient.status: word})
+        .where(one_of(recipient.id, IDS), to_send(tables), sending)
+        .returning(as_text(recipient.id))
+    )
+
+
 def reservation_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
     """The reservation columns that a repair may write, as they are kept in the journal."""
     reservation = tables.reservations.c

@@ -175,6 +175,22 @@ def coverage(tables: PlatformTables) -> Query:
     )
 
 
+def marked(tables: PlatformTables) -> Query:
+    """Waiting recipients of the given campaigns that only a marker speaks for. Binds: ids, limit."""
+    recipient = tables.recipient.c
+
+    def _spoken_for(kind: str) -> sa.ColumnElement[bool]:
+        same = COVER.c.recipient_id == recipient.id
+        return sa.exists(sa.literal_column("1")).where(same, COVER.c.kind == sa.literal_column(f"'{kind}'"))
+
+    return (
+        sa.select(as_text(recipient.id))
+        .where(one_of(recipient.campaign_id, IDS), to_send(tables), _spoken_for("m"), sa.not_(_spoken_for("j")))
+        .order_by(recipient.id)
+        .limit(sa.bindparam("limit", type_=sa.Integer))
+    )
+
+
 def missing(tables: PlatformTables) -> Query:
     """Recipients that nobody will send to, campaign by campaign in the order given. Binds: ids, limits."""
     recipient = tables.recipient.c

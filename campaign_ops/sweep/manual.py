@@ -23,6 +23,7 @@ from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
 from campaign_ops.platform.migrations import check_current
 from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.queue import Queue
 from campaign_ops.sweep.act import Done, complete_page, release_page
 from campaign_ops.sweep.credits import judge_one
 from campaign_ops.sweep.observe import ANY_AGE, Look, campaign_of, looking, observe, reservation_of
@@ -109,22 +110,32 @@ def reenqueue_one(
     queue = platform.queue
     if queue is None or platform.profile.queue is None:
         raise Refused("this platform has no queue", where=where)
+    with locked(platform) as lock:
+        return reenqueue_locked(platform, queue, lock, campaign, person, dry_run=dry_run)
+
+
+def reenqueue_locked(
+    platform: Platform, queue: Queue, lock: SweepLock, campaign: Campaign, person: Person, *, dry_run: bool = False
+) -> Fix:
+    """The same, for a caller that holds the lock."""
+    where = f"campaign {campaign.id}"
+    assert platform.profile.queue is not None
     done = Done(RepairKind.REENQUEUE, planned=1)
-    with locked(platform) as lock, looking(platform, only=[campaign_id], stuck_after=ANY_AGE) as look:
+    with looking(platform, only=[campaign.id], stuck_after=ANY_AGE) as look:
         evidence, decision = _judged(platform, look, campaign)
         if decision.action is not Action.REENQUEUE:
             raise Refused(f"{decision.verdict}: {decision.reason}", where=where, mend=_MENDS.get(decision.verdict, ""))
         missing = evidence.coverage.missing if evidence.coverage else 0
         if dry_run:
             jobs = ceil(missing / platform.profile.queue.batch_size)
-            return Fix(campaign_id, False, f"would re-enqueue {_batches(missing, jobs)}: {decision.reason}")
+            return Fix(campaign.id, False, f"would re-enqueue {_batches(missing, jobs)}: {decision.reason}")
         author = platform.database.run(lambda connection: author_of(platform, connection, person))
         reenqueue_seen(platform, queue, author, lock, look, done)
     if done.held_back or done.failures or not done.jobs:
         why = done.held_back or next((one.error for one in done.failures), "it changed while we looked")
         raise Refused(f"{why}; {plural(done.jobs, 'job')} added", where=where, mend="look again")
-    message = f"re-enqueued {_batches(done.recipients, done.jobs)} of campaign {campaign_id}"
-    return Fix(campaign_id, True, message, tuple(done.repair_ids))
+    message = f"re-enqueued {_batches(done.recipients, done.jobs)} of campaign {campaign.id}"
+    return Fix(campaign.id, True, message, tuple(done.repair_ids))
 
 
 def _batches(recipients: int, jobs: int) -> str:
@@ -136,6 +147,7 @@ _MENDS = {
     Verdict.QUEUE_PAUSED: "resume the queue first",
     Verdict.COOLDOWN: "wait until the cooldown is over",
     Verdict.FINISHED: "use `campaign-ops mark-complete`",
+    Verdict.AMBIGUOUS: "choose `campaign-ops send-again` or `campaign-ops take-as-sent`",
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from campaign_ops.core.model import Counters
 from campaign_ops.demo.tables import PlatformShape, hours
-from campaign_ops.doctor import Finding, Level, examine, grants, worst
+from campaign_ops.doctor import Level, examine, grants
 from campaign_ops.platform.profile_file import load_profile
 from campaign_ops.sweep.manual import Person
 from campaign_ops.sweep.undo import undo
@@ -88,13 +88,6 @@ def test_examining_changes_nothing(sms: World) -> None:
     assert sms.app.fingerprint() == before
     assert sms.queue.live_job_ids() == []
     assert sms.rows("SELECT * FROM campaign_ops.sweep") == []
-
-
-def test_the_exit_code_is_that_of_the_worst_finding() -> None:
-    at = {level: Finding("index", level, "what") for level in Level}
-    assert worst([]) == worst([at[Level.OK], at[Level.NOTE]]) == 0
-    assert worst([at[Level.WARNING], at[Level.OK]]) == 1
-    assert worst([at[Level.WARNING], at[Level.ERROR], at[Level.NOTE]]) == 2
 
 
 def test_a_superuser_is_warned_of_and_may_sweep(sms: World) -> None:

@@ -11,6 +11,7 @@ from campaign_ops.core.errors import NotFound, Refused
 from campaign_ops.core.model import Counters, Verdict
 from campaign_ops.demo.schema import PlatformShape
 from campaign_ops.demo.tables import hours, minutes, redis_fingerprint
+from campaign_ops.sweep.ambiguous import send_again, take_as_sent
 from campaign_ops.sweep.manual import Person, mark_complete, reenqueue_one, release_one, retry_quarantined
 from campaign_ops.sweep.undo import undo
 from tests.conftest import World, Worlds
@@ -212,4 +213,43 @@ def test_a_dry_run_of_every_fix_changes_not_one_byte(sms: World) -> None:
         undo(sms.platform, repair["id"], OPERATOR, dry_run=True),
     ]
     assert all(not fix.changed and fix.message.startswith("would ") for fix in fixes)
+    assert (sms.app.fingerprint(), state_fingerprint(sms), redis_fingerprint(sms.queue.url)) == before
+
+
+# -- recipients whom the provider may have -----------------------------------------------------------------------------
+
+
+def test_sending_again_forgets_the_markers_and_puts_the_recipients_back(sms: World) -> None:
+    sms.app.add_campaign("ambiguous", pending=3, succeeded=2)
+    sms.queue.mark(sms.app.pending_ids("ambiguous"))
+    with pytest.raises(Refused, match="send-again"):
+        reenqueue_one(sms.platform, "ambiguous", OPERATOR)
+    assert "3 recipients" in send_again(sms.platform, "ambiguous", OPERATOR, dry_run=True).message
+    fix = send_again(sms.platform, "ambiguous", OPERATOR)
+    assert covered(sms) == Counter(sms.app.pending_ids("ambiguous"))
+    assert "3 recipients in 1 job" in fix.message
+    assert [kind for kind, _, _ in journal(sms)] == ["send_again", "reenqueue"]
+    assert sms.sweep().stuck[0].verdict is not Verdict.AMBIGUOUS
+
+
+def test_taking_as_sent_writes_the_marked_recipients_and_only_them(sms: World) -> None:
+    sms.app.add_campaign("ambiguous", pending=5, succeeded=2)
+    marked = sms.app.pending_ids("ambiguous")[:3]
+    sms.queue.mark(marked)
+    fix = take_as_sent(sms.platform, "ambiguous", OPERATOR)
+    assert "3 recipients" in fix.message
+    assert sms.app.tally("ambiguous") == {"pending": 2, "sent": 5}
+    assert set(sms.app.pending_ids("ambiguous")).isdisjoint(marked)
+    (row,) = sms.rows("SELECT after FROM campaign_ops.repair WHERE kind = 'take_as_sent'")
+    assert sorted(row["after"]["ids"]) == sorted(marked)
+    with pytest.raises(Refused, match="no recipient of it is marked"):
+        take_as_sent(sms.platform, "ambiguous", OPERATOR)
+
+
+@pytest.mark.parametrize("fix", [send_again, take_as_sent])
+def test_a_dry_run_of_either_choice_changes_nothing(sms: World, fix: Callable[..., object]) -> None:
+    sms.app.add_campaign("ambiguous", pending=5)
+    sms.queue.mark(sms.app.pending_ids("ambiguous"))
+    before = (sms.app.fingerprint(), state_fingerprint(sms), redis_fingerprint(sms.queue.url))
+    fix(sms.platform, "ambiguous", OPERATOR, dry_run=True)
     assert (sms.app.fingerprint(), state_fingerprint(sms), redis_fingerprint(sms.queue.url)) == before

@@ -12,7 +12,7 @@ from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import line
-from campaign_ops.sweep import manual
+from campaign_ops.sweep import ambiguous, manual
 from campaign_ops.sweep.manual import Fix, Person
 from campaign_ops.sweep.undo import undo as undo_repair
 
@@ -29,6 +29,8 @@ By: TypeAlias = Annotated[
 ]
 
 Maker: TypeAlias = Callable[..., Fix]
+
+_UNDOABLE = (manual.mark_complete, manual.reenqueue_one, manual.release_one)
 
 
 @command(shape=shapes.FixResult, examples=["mark-complete cmp_1 --dry-run", 'mark-complete cmp_1 --reason "TICKET-12"'])
@@ -101,6 +103,45 @@ def undo(
     return _fix(call, undo_repair, repair, tenant, reason, by, dry_run=dry_run)
 
 
+@command(
+    shape=shapes.FixResult, examples=["send-again cmp_1 --dry-run", 'send-again cmp_1 --reason "they never got it"']
+)
+def send_again(
+    call: Call,
+    campaign: CampaignId,
+    *,
+    tenant: Tenant = None,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    by: By = "",
+) -> Answer:
+    """Put a campaign's ambiguous recipients back, although they may get the message twice.
+
+    They are those whose marker says that the provider may have them; sweeps never decide about them. Their markers are
+    deleted.
+    """
+    return _fix(call, ambiguous.send_again, campaign, tenant, reason, by, dry_run=dry_run)
+
+
+@command(
+    shape=shapes.FixResult, examples=["take-as-sent cmp_1 --dry-run", 'take-as-sent cmp_1 --reason "provider has all"']
+)
+def take_as_sent(
+    call: Call,
+    campaign: CampaignId,
+    *,
+    tenant: Tenant = None,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    by: By = "",
+) -> Answer:
+    """Write a campaign's ambiguous recipients down as sent, although they may have got nothing.
+
+    The role needs the right to update the recipient's status for this; sweeps do not.
+    """
+    return _fix(call, ambiguous.take_as_sent, campaign, tenant, reason, by, dry_run=dry_run)
+
+
 @command(shape=shapes.FixResult, examples=['retry-quarantined cmp_1 --reason "the provider is back"'])
 def retry_quarantined(
     call: Call,
@@ -125,7 +166,7 @@ def _fix(call: Call, make: Maker, target: Any, tenant: str | None, reason: str, 
     person = Person(by.strip() or operator(), reason.strip(), call.run_id)
     fix = make(call.platform, target, person, tenant=tenant, dry_run=dry_run)
     undo_line = None
-    if fix.changed and fix.repair_ids and make not in (undo_repair, manual.retry_quarantined):
+    if fix.changed and fix.repair_ids and make in _UNDOABLE:
         undo_line = call.command_line("undo", fix.repair_ids[0], "--reason", "WHY")
     result: shapes.FixResult = {
         "target": fix.target,

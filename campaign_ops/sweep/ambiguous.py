@@ -1,0 +1,117 @@
+"""The two choices about recipients whom a marker says that the provider may already have. Only a person makes them.
+
+Send again, although it may reach somebody twice; or take as sent, although it may have reached nobody.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import PermissionMissing, Refused
+from campaign_ops.core.model import RepairKind
+from campaign_ops.core.wording import plural
+from campaign_ops.platform import repairs, statements
+from campaign_ops.platform.journal import Entry
+from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.queue import Queue
+from campaign_ops.sweep.manual import Fix, Person, author_of, find_campaign, locked, reenqueue_locked
+from campaign_ops.sweep.observe import ANY_AGE, looking
+
+AT_ONCE = 10_000
+"""Recipients decided about at a time; call again for more."""
+
+
+def send_again(
+    platform: Platform, campaign_id: str, person: Person, *, tenant: str | None = None, dry_run: bool = False
+) -> Fix:
+    """Forget the markers of a campaign's ambiguous recipients and put them back into the queue.
+
+    Raises:
+        NotFound: No such campaign, or another tenant's.
+        Refused: It is not sending, or nobody is marked.
+    """
+    campaign = find_campaign(platform, campaign_id, tenant)
+    queue = _queue(platform, campaign_id)
+    with locked(platform) as lock:
+        marked = _marked(platform, campaign_id)
+        if dry_run:
+            count = plural(len(marked), "recipient")
+            return Fix(campaign_id, False, f"would send again to {count}, who may get it twice")
+
+        def _intend(connection: sa.Connection) -> int:
+            author = author_of(platform, connection, person)
+            why = f"{plural(len(marked), 'recipient')} marked as perhaps sent"
+            entry = Entry(RepairKind.SEND_AGAIN, campaign_id, campaign_id, campaign.tenant, why, after={"ids": marked})
+            return platform.journal.record(connection, author, [entry])[0]
+
+        repair_id = platform.database.run(_intend)
+        queue.forget_marks(marked)
+        try:
+            fix = reenqueue_locked(platform, queue, lock, campaign, person)
+        except Refused as refused:
+            message = f"forgot the marks of {plural(len(marked), 'recipient')}; not put back now: {refused.what}"
+            return Fix(campaign_id, True, f"{message}; a sweep will, when it may", (repair_id,))
+    return Fix(campaign_id, True, fix.message, (repair_id, *fix.repair_ids))
+
+
+def take_as_sent(
+    platform: Platform, campaign_id: str, person: Person, *, tenant: str | None = None, dry_run: bool = False
+) -> Fix:
+    """Write a campaign's ambiguous recipients down as sent.
+
+    Raises:
+        NotFound: No such campaign, or another tenant's.
+        Refused: It is not sending, or nobody is marked.
+        PermissionMissing: The role may not write recipients, which sweeps never do.
+    """
+    campaign = find_campaign(platform, campaign_id, tenant)
+    _queue(platform, campaign_id)
+    with locked(platform):
+        marked = _marked(platform, campaign_id)
+        if dry_run:
+            count = plural(len(marked), "recipient")
+            return Fix(campaign_id, False, f"would call {count} sent, who may have got nothing")
+
+        def _write(connection: sa.Connection) -> tuple[int, int]:
+            _check_rights(platform, connection)
+            author = author_of(platform, connection, person)
+            written = list(connection.scalars(repairs.take_as_sent(platform.tables(connection)), {"ids": marked}))
+            why = f"{plural(len(written), 'recipient')} marked as perhaps sent"
+            entry = Entry(
+                RepairKind.TAKE_AS_SENT, campaign_id, campaign_id, campaign.tenant, why, after={"ids": written}
+            )
+            return platform.journal.record(connection, author, [entry])[0], len(written)
+
+        repair_id, written = platform.database.run(_write)
+    message = f"{plural(written, 'recipient')} of campaign {campaign_id} stand as sent now"
+    return Fix(campaign_id, True, message, (repair_id,))
+
+
+def _queue(platform: Platform, campaign_id: str) -> Queue:
+    if platform.queue is None or platform.profile.queue is None or not platform.profile.queue.markers:
+        raise Refused("the profile names no markers (queue.markers)", where=f"campaign {campaign_id}")
+    return platform.queue
+
+
+def _marked(platform: Platform, campaign_id: str) -> list[str]:
+    """Recipients that wait, stand in no live job, and are marked."""
+    with looking(platform, only=[campaign_id], stuck_after=ANY_AGE) as look:
+        queue = look.observation.queue
+        if queue is not None and queue.problem:
+            raise Refused(queue.problem, where=f"campaign {campaign_id}", mend="see to the queue first")
+        query = statements.marked(look.tables)
+        marked = list(look.connection.scalars(query, {"ids": [campaign_id], "limit": AT_ONCE}))
+    if not marked:
+        raise Refused("no recipient of it is marked as perhaps sent", where=f"campaign {campaign_id}")
+    return marked
+
+
+def _check_rights(platform: Platform, connection: sa.Connection) -> None:
+    profile = platform.profile
+    column = platform.tables(connection).catalog.column(profile.recipient.table, profile.recipient.status)
+    if not column.may_update:
+        raise PermissionMissing(
+            f'this role may not update "{column.table}"."{column.name}"; nothing was changed',
+            where=platform.database.where,
+            mend=f'GRANT UPDATE ("{column.name}") ON "{profile.db_schema}"."{column.table}" TO it; sweeps need it not',
+        )
