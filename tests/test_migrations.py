@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +17,10 @@ from alembic.runtime.migration import MigrationContext
 from campaign_ops.core.errors import PermissionMissing, StateSchemaError
 from campaign_ops.core.model import RepairKind
 from campaign_ops.demo.servers import EmbeddedServers
-from campaign_ops.platform import state
+from campaign_ops.platform import migrations, state
 from campaign_ops.platform.database import STATE_SCHEMA, Database
 from campaign_ops.platform.journal import Author, Entry, Journal
-from campaign_ops.platform.migrations import check_current, current, head, migrate
+from campaign_ops.platform.migrations import HEAD, check_current, current, migrate
 
 _numbers = itertools.count(1)
 
@@ -76,7 +77,7 @@ def test_a_migrated_database_is_what_the_program_believes_it_to_be(connection: s
 
 
 def test_migrating_says_from_where_to_where(empty: Database) -> None:
-    assert migrate(empty) == (None, head())
+    assert migrate(empty) == (None, HEAD)
 
 
 def test_migrating_twice_changes_nothing_the_second_time(empty: Database) -> None:
@@ -84,7 +85,7 @@ def test_migrating_twice_changes_nothing_the_second_time(empty: Database) -> Non
     with empty.transaction() as connection:
         Journal("sms").begin_sweep(connection, "run", "test", "tests")
         before = relations(connection)
-    assert migrate(empty) == (head(), head())
+    assert migrate(empty) == (HEAD, HEAD)
     with empty.transaction() as connection:
         assert relations(connection) == before
         assert connection.scalar(sa.select(sa.func.count()).select_from(state.sweep)) == 1
@@ -103,7 +104,7 @@ def test_two_that_migrate_at_once_do_it_once(empty: Database) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(found, key=str) == [(head(), head()), (None, head())]
+    assert sorted(found, key=str) == [(HEAD, HEAD), (None, HEAD)]
 
 
 def test_everything_of_ours_stands_in_our_own_schema(connection: sa.Connection) -> None:
@@ -139,8 +140,8 @@ def test_a_schema_that_an_administrator_made_for_us_is_enough(empty: Database, m
     """Least privilege: its own schema, and nothing in the database around it."""
     with empty.transaction() as connection:
         connection.exec_driver_sql("CREATE SCHEMA campaign_ops AUTHORIZATION modest")
-    assert migrate(modest) == (None, head())
-    assert migrate(modest) == (head(), head())
+    assert migrate(modest) == (None, HEAD)
+    assert migrate(modest) == (HEAD, HEAD)
 
 
 def test_a_missing_schema_and_an_older_one_ask_for_migrating(empty: Database) -> None:
@@ -254,3 +255,13 @@ def test_each_repair_is_shown_by_the_view_of_its_kind_alone(connection: sa.Conne
         journal.add_figures(connection, author.sweep_id, view, {})
     counts = {view: len(shown(connection, view)) for view in REPAIRS}
     assert counts == {"completed_campaigns": 1, "reenqueued_batches": 0, "released_credits": 1}
+
+
+def test_the_revision_that_the_program_names_is_the_newest_one() -> None:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD

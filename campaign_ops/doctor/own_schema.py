@@ -12,7 +12,7 @@ from campaign_ops.doctor.rights import lost_tables, missing_own
 from campaign_ops.platform import inspection
 from campaign_ops.platform.database import STATE_SCHEMA
 from campaign_ops.platform.inspection import Server
-from campaign_ops.platform.migrations import current, head
+from campaign_ops.platform.migrations import HEAD, current
 
 MIGRATE = "run `campaign-ops migrate` as a role that may create a schema in this database"
 
@@ -33,7 +33,7 @@ def own_schema(connection: sa.Connection, server: Server) -> Iterator[Finding]:
     yield from lacking
     if "SELECT" not in rights[VERSION_TABLE]:
         return
-    there, wanted = current(connection), head()
+    there, wanted = current(connection), HEAD
     if there != wanted:
         what = f"schema {STATE_SCHEMA} is at {there or 'no revision'}, this program needs {wanted}"
         yield Finding("journal", Level.ERROR, what, f"{MIGRATE}; if the database is the newer, update this program")

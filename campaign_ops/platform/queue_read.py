@@ -29,6 +29,7 @@ KNOWN_MAJORS = (4, 5, 6)
 FAILED_LOOKED_AT = 5_000
 JOBS_PER_PAGE = 200
 KEYS_PER_PAGE = 500
+RECIPIENTS_PER_TRIP = 2_000
 
 T = TypeVar("T")
 
@@ -150,12 +151,20 @@ class QueueReader:
         if not self.profile.markers:
             return frozenset()
         found: set[str] = set()
-        for page in pages(recipient_ids, max(1, KEYS_PER_PAGE // len(self.profile.markers))):
-            keys = [[marker.replace("{recipient_id}", one) for marker in self.profile.markers] for one in page]
-            # Nearly always 0: one question for the whole page, and one for each recipient only where it is not.
-            (total,) = self._each("exists", [[key for of_one in keys for key in of_one]])
-            if total:
-                found.update(one for one, number in zip(page, self._each("exists", keys), strict=True) if number)
+        size = max(1, KEYS_PER_PAGE // len(self.profile.markers))
+        for recipients in pages(recipient_ids, RECIPIENTS_PER_TRIP):
+            keys = {
+                one: [marker.replace("{recipient_id}", one) for marker in self.profile.markers] for one in recipients
+            }
+            # Nearly always 0: one question for many recipients, and one for each only where it is not.
+            groups = list(pages(recipients, size))
+            totals = self._each("exists", [[key for one in group for key in keys[one]] for group in groups])
+            asked = [one for group, total in zip(groups, totals, strict=True) if total for one in group]
+            found.update(
+                one
+                for one, number in zip(asked, self._each("exists", [keys[one] for one in asked]), strict=True)
+                if number
+            )
         return frozenset(found)
 
     def present(self, job_ids: Iterable[str]) -> frozenset[str]:

@@ -192,29 +192,35 @@ def marked(tables: PlatformTables) -> Query:
 
 
 def missing(tables: PlatformTables) -> Query:
-    """Recipients that nobody will send to, campaign by campaign in the order given. Binds: ids, limits."""
+    """Recipients that nobody will send to, campaign by campaign in the order given. Binds: ids, limits.
+
+    One pass over all campaigns: a LATERAL for each would hash the cover anew for each, and took 30 times as long for
+    500 campaigns and 500,000 covered recipients.
+    """
     recipient = tables.recipient.c
     wanted = (
         sa.func.unnest(IDS, sa.bindparam("limits", type_=sa.ARRAY(sa.Integer)))
         .table_valued("id", "at_most", with_ordinality="place")
         .render_derived(name="wanted")
     )
-    campaign_type = recipient.campaign_id.type
-    ids = (
-        sa.select(as_text(recipient.id).label("recipient_id"))
-        .where(
-            recipient.campaign_id == sa.cast(wanted.c.id, campaign_type),
-            to_send(tables),
-            sa.not_(_cover_of(tables)),
+    numbered = (
+        sa.select(
+            wanted.c.id.label("campaign_id"),
+            wanted.c.at_most,
+            wanted.c.place,
+            recipient.id.label("recipient_id"),
+            sa.func.row_number().over(partition_by=wanted.c.place, order_by=recipient.id).label("number"),
         )
-        .order_by(recipient.id)
-        .limit(wanted.c.at_most)
-        .lateral("missing")
+        .select_from(
+            wanted.join(tables.recipient, recipient.campaign_id == sa.cast(wanted.c.id, recipient.campaign_id.type))
+        )
+        .where(one_of(recipient.campaign_id, IDS), to_send(tables), sa.not_(_cover_of(tables)))
+        .subquery("numbered")
     )
     return (
-        sa.select(wanted.c.id.label("campaign_id"), ids.c.recipient_id)
-        .select_from(wanted.join(ids, sa.true()))
-        .order_by(wanted.c.place)
+        sa.select(numbered.c.campaign_id, as_text(numbered.c.recipient_id).label("recipient_id"))
+        .where(numbered.c.number <= numbered.c.at_most)
+        .order_by(numbered.c.place, numbered.c.recipient_id)
     )
 
 

@@ -48,8 +48,8 @@ def trusted_server(platform: Platform, connection: sa.Connection, before: int | 
     """The Redis process that an earlier sweep trusted last; None when we have not looked yet."""
     if current(connection) is None:
         return None
-    found = platform.journal.latest_step(connection, "repair_plan", before=before)
-    return found[1].get("trusted_server_id") if found else None
+    found = platform.journal.latest_step(connection, "trust", before=before)
+    return found[1]["server_id"] if found else None
 
 
 def read_queue_state(platform: Platform) -> QueueState | None:

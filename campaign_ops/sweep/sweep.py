@@ -109,18 +109,17 @@ class Sweep:
             lambda connection: trusted_server(self.platform, connection, author.sweep_id)
         )
         plan = plan_of(self.platform, seen, trusted)
-        if not plan.held_back(RepairKind.REENQUEUE, confirmed=self.confirm_breaker) and seen.queue:
-            trusted = seen.queue.server_id or trusted
         figures = {
             **{kind.value: len(plan.of(kind)) for kind in STEP_OF},
             "nothing": len(plan.of(None)),
             "needs_person": sum(item.needs_person for item in plan.items),
             "sending": plan.sending,
             "breakers": {kind.value: list(one.reasons) for kind, one in plan.breakers.items() if one.tripped},
-            "trusted_server_id": trusted,
             "queue_problem": seen.queue.problem if seen.queue else None,
         }
         self._record(state.repair_plan, "repair_plan", seen.at, [plan_row(item) for item in plan.items], figures)
+        if not plan.held_back(RepairKind.REENQUEUE, confirmed=False):
+            self._trust(seen.queue)
         return plan
 
     # -- act ---------------------------------------------------------------------------------------------------
@@ -143,6 +142,8 @@ class Sweep:
         with self._locked() as lock:
             done = reenqueue(self.platform, author, plan, lock, confirmed=self.confirm_breaker)
         self._record_done(done)
+        if self.confirm_breaker and not done.held_back:
+            self._trust(read_queue_state(self.platform))
         return done
 
     def release(self, plan: Plan | None = None) -> Done:
@@ -264,6 +265,15 @@ class Sweep:
         now: datetime | None = self.platform.database.run(lambda connection: connection.scalar(clock()))
         assert now is not None
         return now
+
+    def _trust(self, queue: QueueState | None) -> None:
+        """Note the Redis process whose "no job" was believed, so that another one is noticed."""
+        if queue is None or queue.server_id is None or queue.problem:
+            return
+        author, figures = self._author(), {"server_id": queue.server_id}
+        self.platform.database.run(
+            lambda connection: self.platform.journal.add_figures(connection, author.sweep_id, "trust", figures)
+        )
 
     def _record(
         self, table: sa.Table, step: str, at: datetime, rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from campaign_ops.platform.migrations import current, head
+from campaign_ops.platform.migrations import HEAD, current
 from tests.cli.program import BROKEN, Program, configured, entry, lines_with, one_line, run
 from tests.conftest import World, Worlds
 
@@ -32,16 +32,16 @@ def as_role(world: World, role: str) -> str:
 def test_migrate_makes_the_schema_and_says_from_where_to_where(worlds: Worlds, tmp_path: Path) -> None:
     world = worlds.make("sms", migrated=False)
     program = configured(tmp_path, world)
-    assert program.only("migrate") == {"before": None, "after": head(), "changed": True, "grants": None}
-    assert revision(world) == head()
+    assert program.only("migrate") == {"before": None, "after": HEAD, "changed": True, "grants": None}
+    assert revision(world) == HEAD
     again = program("migrate")
     assert again.exit_code == 0
-    assert again.stdout == f"sms: schema campaign_ops is at revision {head()} already\n"
+    assert again.stdout == f"sms: schema campaign_ops is at revision {HEAD} already\n"
 
 
 def test_the_first_migrate_says_that_it_made_the_schema(worlds: Worlds, tmp_path: Path) -> None:
     program = configured(tmp_path, worlds.make("messenger", migrated=False))
-    assert program("migrate").stdout == f"messenger: schema campaign_ops made, at revision {head()}\n"
+    assert program("migrate").stdout == f"messenger: schema campaign_ops made, at revision {HEAD}\n"
 
 
 def test_a_role_that_may_not_make_a_schema_is_told_so(worlds: Worlds, tmp_path: Path) -> None:

@@ -489,3 +489,25 @@ def test_the_jobs_of_one_sweep_are_shared_between_tenants(worlds: Worlds) -> Non
     world.sweep()
     tenants = Counter(world.queue.job_data(job)["shopId"] for job in world.queue.live_job_ids())
     assert tenants == {"big": 2, "small": 2}
+
+
+def test_a_restarted_redis_stays_suspect_until_a_confirmed_sweep_has_acted(worlds: Worlds) -> None:
+    """Three lost campaigns are below the floor; after a restart the floor does not count. Planning trusts nobody."""
+    world = worlds.make("sms", policy={"cooldown_seconds": 0})
+    world.sweep()
+    with world.platform.database.transaction() as connection:
+        connection.execute(
+            sa.text("UPDATE campaign_ops.sweep SET figures = jsonb_set(figures, '{trust,server_id}', '\"another\"')")
+        )
+    for number in range(3):
+        world.app.add_campaign(f"lost_{number}", pending=2)
+    world.begin(confirm_breaker=True).make_plan()
+    for _ in range(2):
+        report = world.sweep()
+        assert world.queue.live_job_ids() == []
+        assert any("restarted or failed over" in line for line in report.trouble)
+    world.sweep(confirm_breaker=True)
+    assert len(covered(world)) == 6
+    world.queue.remove(world.queue.live_job_ids())
+    world.sweep()
+    assert len(covered(world)) == 6
