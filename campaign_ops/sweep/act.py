@@ -7,7 +7,7 @@ stops nobody but itself.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -154,20 +154,7 @@ def complete_page(
         return [], []
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
     after = list(connection.execute(repairs.complete(tables, empty_outcome), locked))
-    why = {item.target: item for item in page}
-    entries = [
-        Entry(
-            kind=RepairKind.COMPLETE,
-            target=row.id,
-            campaign_id=row.id,
-            tenant=row.tenant,
-            reason=why[row.id].reason,
-            verdict=why[row.id].verdict,
-            before=columns(before[row.id]),
-            after=columns(row),
-        )
-        for row in after
-    ]
+    entries = _entries(RepairKind.COMPLETE, page, before, after)
     repair_ids = platform.journal.record(connection, author, entries)
     parents = dict(zip((row.id for row in after), repair_ids, strict=True))
     released = list(_release_with(platform, connection, parents))
@@ -209,10 +196,19 @@ def _recount_page(
     observed = observed_now(platform, connection, page)
     before = {row.id: row for row in connection.execute(repairs.lock_observed(tables), observed)}
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
+    after = list(connection.execute(repairs.recount(tables), locked))
+    entries = _entries(RepairKind.RECOUNT, page, before, after)
+    return entries, platform.journal.record(connection, author, entries)
+
+
+def _entries(
+    kind: RepairKind, page: Sequence[PlanItem], before: Mapping[str, sa.Row[Any]], after: Sequence[sa.Row[Any]]
+) -> list[Entry]:
+    """The journal entries of the campaign rows that a statement really changed."""
     why = {item.target: item for item in page}
-    entries = [
+    return [
         Entry(
-            kind=RepairKind.RECOUNT,
+            kind=kind,
             target=row.id,
             campaign_id=row.id,
             tenant=row.tenant,
@@ -221,9 +217,8 @@ def _recount_page(
             before=columns(before[row.id]),
             after=columns(row),
         )
-        for row in connection.execute(repairs.recount(tables), locked)
+        for row in after
     ]
-    return entries, platform.journal.record(connection, author, entries)
 
 
 def release_page(
