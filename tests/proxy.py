@@ -1,4 +1,4 @@
-"""A way to a real Redis on which accidents happen: slow, cut in the middle of a request or an answer, frozen.
+"""A way to a real Redis on which accidents happen: slow, cut in the middle of a request or of an answer, frozen.
 
 A request is what a client sends before it is answered: one command or a whole pipeline, one round trip either way.
 """
@@ -6,97 +6,173 @@ A request is what a client sends before it is answered: one command or a whole p
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
+import socketserver
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
 CHUNK = 1 << 16
-EXEC = b"*1\r\n$4\r\nEXEC\r\n"
+MULTI, EXEC = b"$5\r\nMULTI\r\n", b"$4\r\nEXEC\r\n"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Accident:
-    """What happens to the ``at``-th request that carries ``word``; Redis is out of reach from then on.
+    """What happens to the ``at``-th request that carries ``word``. Redis is out of reach from then on.
 
-    ``before``: the request never arrives. ``reply``: Redis does it all, but only ``reply_bytes`` of its answer arrive.
-    ``freeze``: Redis does it all, and nothing ever comes back.
+    ``cut``: the request does not arrive whole. ``deaf``: Redis does it all, and ``reply_bytes`` of its answer arrive.
+    ``freeze``: Redis does it all, nothing arrives, and the connection stays open.
     """
 
     word: bytes
     at: int = 1
-    kind: Literal["before", "reply", "freeze"] = "reply"
+    kind: Literal["cut", "deaf", "freeze"] = "deaf"
     reply_bytes: int = 0
 
 
 @dataclass
+class _Values:
+    """One direction of a connection: how many whole RESP values went by."""
+
+    whole: int = 0
+    rest: bytes = b""
+
+    def feed(self, chunk: bytes) -> None:
+        data, start = self.rest + chunk, 0
+        while (end := _end(data, start)) > 0:
+            self.whole, start = self.whole + 1, end
+        self.rest = data[start:]
+
+
+def _end(data: bytes, start: int) -> int:
+    """Where the RESP value at ``start`` ends; -1 if it is not there whole."""
+    line = data.find(b"\r\n", start)
+    if line < 0:
+        return -1
+    kind, after = data[start : start + 1], line + 2
+    if kind in (b"+", b"-", b":"):
+        return after
+    number = int(data[start + 1 : line])
+    if kind == b"$":
+        end = after + (number + 2 if number >= 0 else 0)
+        return end if end <= len(data) else -1
+    for _ in range(number):
+        after = _end(data, after)
+        if after < 0:
+            return -1
+    return after
+
+
+@dataclass
 class Proxy:
-    """Forwards to the Redis on ``target``; counts ``requests`` of all connections."""
+    """Forwards to the Redis on ``target``. ``requests`` counts those of all connections."""
 
     target: int
-    delay_seconds: float = 0
-    accident: Accident | None = None
     port: int = 0
+    delay_seconds: float = 0
     requests: int = 0
-    happened: threading.Event = field(default_factory=threading.Event)
-    _matched: int = 0
+    happened: bool = False
+    _accident: Accident | None = None
+    _matches: int = 0
     _away: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _over: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def plan(self, accident: Accident) -> None:
-        """Let it happen from now on."""
-        self.accident, self._matched, self._away = accident, 0, False
-        self.happened.clear()
+    def expect(self, accident: Accident) -> None:
+        """Let it happen, from now on."""
+        with self._lock:
+            self._accident, self._matches, self._away, self.happened = accident, 0, False, False
 
     def heal(self) -> None:
-        """Redis can be reached again, and nothing more happens."""
-        self.accident, self._away = None, False
-
-    def _strikes(self, request: bytes) -> Accident | None:
-        """The accident, if it is this request's turn."""
+        """Redis is within reach again and nothing more happens."""
         with self._lock:
-            accident = self.accident
-            if accident is None or accident.word not in request:
-                return None
-            self._matched += 1
-            if self._matched != accident.at:
-                return None
-            self._away = True
-            return accident
+            self._accident, self._away = None, False
 
-    def _serve(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
+        """Carry one connection to its end."""
         if self._away:
             return
-        with socket.create_connection(("127.0.0.1", self.target)) as redis:
-            answers = threading.Thread(target=self._answer, args=(redis, client), daemon=True)
-            link = _Link()
-            answers = threading.Thread(target=self._answer, args=(redis, client, link), daemon=True)
-            answers.start()
-            self._ask(client, redis, link)
-            with contextlib.suppress(OSError):
-                redis.shutdown(socket.SHUT_RDWR)
-            answers.join()
+        with socket.create_connection(("127.0.0.1", self.target)) as redis, contextlib.suppress(OSError):
+            self._carry(client, redis)
 
-    def _ask(self, client: socket.socket, redis: socket.socket, link: _Link) -> None:
-        struck = False
-        while chunk := _received(client):
-            if link.answered.is_set():
-                link.answered.clear()
-                link.request = b""
-                struck = False
-            new = not link.request
-            link.request += chunk
-            if self._away and not link.request:
-                return
-            if new:
-                with self._lock:
+    def _carry(self, client: socket.socket, redis: socket.socket) -> None:
+        asked, answered = _Values(), _Values()
+        request, accident = b"", None
+        while not self._away or accident:
+            ready, _, _ = select.select([client, redis], [], [], 0.05)
+            if redis in ready:
+                chunk = redis.recv(CHUNK)
+                if not chunk:
+                    return
+                answered.feed(chunk)
+                if not accident:
+                    client.sendall(chunk)
+            if client in ready:
+                if asked.whole == answered.whole and not asked.rest:
+                    request = b""
+                chunk = client.recv(CHUNK)
+                if not chunk or (self._away and not accident):
+                    return
+                if not request:
                     self.requests += 1
-                time.sleep(self.delay_seconds)
-            redis.sendall(chunk)
-            del struck
+                    time.sleep(self.delay_seconds)
+                known, request = request, request + chunk
+                accident = accident or self._strike(known, request)
+                if accident and accident.kind == "cut":
+                    return
+                redis.sendall(chunk)
+                asked.feed(chunk)
+            if accident and not asked.rest and (MULTI not in request or request.endswith(EXEC)):
+                self._end_badly(accident, client, redis)
+                return
+
+    def _strike(self, known: bytes, request: bytes) -> Accident | None:
+        """The accident, when this request's turn has come; each request is counted once."""
+        with self._lock:
+            accident = self._accident
+            if accident is None or accident.word not in request or accident.word in known:
+                return None
+            self._matches += 1
+            if self._matches != accident.at:
+                return None
+            self._away = self.happened = True
+            return accident
+
+    def _end_badly(self, accident: Accident, client: socket.socket, redis: socket.socket) -> None:
+        redis.shutdown(socket.SHUT_WR)  # Redis does what it has read before it sees the end
+        left = accident.reply_bytes
+        while chunk := redis.recv(CHUNK):
+            client.sendall(chunk[:left])
+            left -= len(chunk[:left])
+        while accident.kind == "freeze" and client.recv(CHUNK):
+            pass
+
+
+@contextmanager
+def proxied(target: int, *, delay_seconds: float = 0) -> Iterator[Proxy]:
+    """A proxy before the Redis on this port of 127.0.0.1."""
+    proxy = Proxy(target, delay_seconds=delay_seconds)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            proxy.serve(self.request)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        proxy.port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            server.shutdown()
+            thread.join()

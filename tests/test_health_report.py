@@ -242,7 +242,7 @@ def report_with(name: str) -> HealthReport:
         credits=[CreditLine(name, Decimal(1), Decimal(1), Decimal(1))],
         repairs=[
             RepairLine(
-                RepairKind.COMPLETE, 1, 1, (name,), detail=name, held_back=f"by {name}", failures=((name, name),)
+                RepairKind.COMPLETE, 1, 1, (name or "x",), detail=name, held_back=f"by {name}", failures=((name, name),)
             )
         ],
         recipients={name: 1},

@@ -182,13 +182,24 @@ def alarms_about(queue: QueueState | None) -> list[str]:
     return [f"queue {queue.name} does not exist under this prefix: emptied, or the wrong prefix"]
 
 
-def suspicions_about(queue: QueueState | None, trusted_server: str | None) -> list[str]:
-    """What makes a lot of "no job" suspect: another Redis process than the one that we last trusted."""
-    if queue is None or queue.problem or not trusted_server or not queue.server_id:
+@dataclass(frozen=True, slots=True)
+class ServerSeen:
+    """The Redis process that sweeps look at, since when, and whether it may be believed: a person said so, or it is
+    the first that we saw."""
+
+    id: str
+    since: datetime
+    trusted: bool
+
+
+def suspicions_about(server: ServerSeen | None, policy: Policy, now: datetime) -> list[str]:
+    """What makes a lot of "no job" suspect: another Redis process than before, until its losses have had time to show.
+
+    A campaign looks stuck only ``stuck_after`` later, so a new process stays suspect for longer than that.
+    """
+    if server is None or server.trusted or age(server.since, now) > policy.stuck_after + policy.cooldown:
         return []
-    if queue.server_id == trusted_server:
-        return []
-    return ["Redis was restarted or failed over since it was last trusted: it may have lost jobs or run on old data"]
+    return ["Redis was restarted or failed over a short while ago: it may have lost jobs or run on old data"]
 
 
 def share_out(wanted: Sequence[tuple[str, str, int]], budget: int) -> dict[str, int]:

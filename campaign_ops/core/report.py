@@ -64,9 +64,13 @@ class HealthReport:
     @property
     def for_person(self) -> list[PlanItem]:
         """What no later sweep will mend by itself and this one did not. A re-enqueue connects no worker."""
-        kinds = (RepairKind.COMPLETE, RepairKind.RELEASE)
-        mended = {target for line in self.repairs if line.kind in kinds and line.done for target in line.targets}
-        return [item for item in self.plan.items if item.needs_person and item.target not in mended]
+        done = {line.kind: frozenset(line.targets) for line in self.repairs if line.done}
+        completed, released = (done.get(kind, frozenset()) for kind in (RepairKind.COMPLETE, RepairKind.RELEASE))
+        return [
+            item
+            for item in self.plan.items
+            if item.needs_person and item.target not in (completed if item.verdict else released)
+        ]
 
     @property
     def trouble(self) -> list[str]:

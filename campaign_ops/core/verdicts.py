@@ -79,15 +79,12 @@ def raised_counters(evidence: Evidence) -> Counters | None:
 
 
 def _recount_of_open(evidence: Evidence) -> Counters | None:
-    """The counters raised while recipients are unsent; None where they would claim more than they or the rows do now.
+    """The counters raised while recipients are unsent, where they are no evidence; None where they are.
 
-    One counter ahead and one behind may count the same recipient twice (it failed, and was sent on another try):
-    raised, they would call the campaign finished at the next sweep.
+    A sender that was only slow wakes up and adds its own share to a counter that we have raised: then the counters
+    account for more than was sent, and the next sweep would call the campaign finished.
     """
-    raised, counters = raised_counters(evidence), evidence.campaign.counters
-    if raised is None or counters is None or not evidence.rows_when_sent:
-        return raised
-    return raised if raised.succeeded + raised.failed <= _accounted_for(evidence.tally, counters) else None
+    return None if evidence.rows_when_sent else raised_counters(evidence)
 
 
 def drift(evidence: Evidence) -> str:
@@ -148,6 +145,8 @@ def _judge_queue(evidence: Evidence, queue: QueueState | None, policy: Policy, n
     if queue is None:
         recount = _recount_of_open(evidence)
         reason = f"{pending} pending and nothing moves; this platform has no queue to put them back into"
+        if drift(evidence):
+            reason += f"; counters drift: {drift(evidence)}"
         return Decision(Verdict.STALLED, reason, Action.REPORT, recount=recount, needs_person=True)
     coverage = evidence.coverage
     if queue.problem or coverage is None:

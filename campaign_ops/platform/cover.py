@@ -20,6 +20,7 @@ JOB, MARKER = "j", "m"
 def create(connection: sa.Connection, tables: PlatformTables) -> None:
     """Make the table. From here on the transaction is read only, but for this table."""
     connection.execute(statements.create_cover(tables))
+    connection.execute(statements.NO_NESTED_LOOPS)
     connection.execute(sa.text("SET TRANSACTION READ ONLY"))
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, distinct_on, insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from campaign_ops.core.model import Attempts, RepairKind
 from campaign_ops.platform import state
@@ -160,16 +160,14 @@ class Journal:
     def pending_before(
         self, connection: sa.Connection, campaign_ids: Collection[str], *, before: int | None
     ) -> dict[str, tuple[int, datetime]]:
-        """What was unsent of each campaign when an earlier sweep looked last, and when that was."""
-        table = state.recipient_status
-        query = (
-            sa.select(table.c.campaign_id, table.c.unsent, table.c.observed_at)
-            .ext(distinct_on(table.c.campaign_id))
-            .where(table.c.platform == self.platform, table.c.campaign_id == sa.any_(_texts(campaign_ids)))
-            .order_by(table.c.campaign_id, table.c.sweep_id.desc())
+        """What was unsent of each campaign when the sweep before looked, and when that was."""
+        found = self.latest_step(connection, "recipient_status", before=before)
+        if found is None:
+            return {}
+        table = state.recipient_status.c
+        query = sa.select(table.campaign_id, table.unsent, table.observed_at).where(
+            table.sweep_id == found[0], table.campaign_id == sa.any_(_texts(campaign_ids))
         )
-        if before is not None:
-            query = query.where(table.c.sweep_id < before)
         return {row.campaign_id: (row.unsent, row.observed_at) for row in connection.execute(query)}
 
     # -- repairs -----------------------------------------------------------------------------------------------
@@ -213,29 +211,24 @@ class Journal:
     ) -> list[Mapping[str, Any]]:
         """Repairs, the newest first, with how many jobs each put into the queue."""
         repair, intent = state.repair, state.intent
-        jobs = sa.select(
-            intent.c.repair_id,
-            sa.func.count().label("jobs"),
-            sa.func.count(intent.c.added_at).label("jobs_added"),
-            sa.func.sum(intent.c.recipients).filter(intent.c.added_at.is_not(None)).label("recipients_added"),
-        ).group_by(intent.c.repair_id)
-        if sweep_id is not None:
-            mine = sa.select(repair.c.id).where(repair.c.sweep_id == sweep_id)
-            jobs = jobs.where(intent.c.repair_id.in_(mine))
-        counted = jobs.subquery()
-        query = (
-            sa.select(repair, counted.c.jobs, counted.c.jobs_added, counted.c.recipients_added)
-            .select_from(repair.outerjoin(counted, counted.c.repair_id == repair.c.id))
-            .where(repair.c.platform == self.platform)
-            .order_by(repair.c.id.desc())
-            .limit(limit)
-        )
+        page = sa.select(repair).where(repair.c.platform == self.platform).order_by(repair.c.id.desc()).limit(limit)
         wanted = {"sweep_id": sweep_id, "campaign_id": campaign_id, "tenant": tenant, "kind": kind}
         for column, value in wanted.items():
             if value is not None:
-                query = query.where(repair.c[column] == value)
+                page = page.where(repair.c[column] == value)
         if since is not None:
-            query = query.where(repair.c.at >= since)
+            page = page.where(repair.c.at >= since)
+        mine = page.subquery("mine")
+        jobs = (
+            sa.select(
+                sa.func.nullif(sa.func.count(), 0).label("jobs"),
+                sa.func.nullif(sa.func.count(intent.c.added_at), 0).label("jobs_added"),
+                sa.func.sum(intent.c.recipients).filter(intent.c.added_at.is_not(None)).label("recipients_added"),
+            )
+            .where(intent.c.repair_id == mine.c.id)
+            .lateral("jobs")
+        )
+        query = sa.select(mine, jobs).select_from(mine.join(jobs, sa.true())).order_by(mine.c.id.desc())
         return [dict(row) for row in connection.execute(query).mappings()]
 
     def targets(self, connection: sa.Connection, sweep_id: int) -> list[sa.Row[Any]]:
@@ -279,6 +272,27 @@ class Journal:
         )
         return set(connection.scalars(query))
 
+    def held(self, connection: sa.Connection, campaign_ids: Collection[str]) -> set[str]:
+        """Those of the given campaigns that a person holds."""
+        table = state.attempt.c
+        query = sa.select(table.campaign_id).where(
+            table.platform == self.platform,
+            table.held_by.is_not(None),
+            table.campaign_id == sa.any_(_texts(campaign_ids)),
+        )
+        return set(connection.scalars(query))
+
+    def made(self, connection: sa.Connection, run_id: str, kind: RepairKind, target: str) -> list[int]:
+        """Repairs of one target by one run: what became of a commit whose answer was lost."""
+        repair = state.repair.c
+        query = sa.select(repair.id).where(
+            repair.platform == self.platform,
+            repair.run_id == run_id,
+            repair.kind == kind.value,
+            repair.target == target,
+        )
+        return list(connection.scalars(query.order_by(repair.id)))
+
     def set_after(self, connection: sa.Connection, repair_id: int, after: Mapping[str, Any]) -> None:
         """Complete the record of a repair whose effect outside the database is known only now."""
         connection.execute(sa.update(state.repair).where(state.repair.c.id == repair_id).values(after=dict(after)))
@@ -305,13 +319,16 @@ class Journal:
     def begin_attempt(
         self, connection: sa.Connection, campaign_id: str, *, expected: Attempts, pending: int, without_progress: int
     ) -> int | None:
-        """Count one more attempt, if nobody else did meanwhile; its number, or None."""
+        """Count one more attempt, if nobody else did meanwhile; its number, or None.
+
+        It is in vain until shown otherwise only once its first job is in the queue: see `attempt_added`.
+        """
         table = state.attempt
         statement = insert(table).values(
             platform=self.platform,
             campaign_id=campaign_id,
             total=1,
-            without_progress=1,
+            without_progress=0,
             last_at=sa.func.now(),
             pending_at_last=pending,
         )
@@ -319,7 +336,7 @@ class Journal:
             index_elements=["platform", "campaign_id"],
             set_={
                 "total": table.c.total + 1,
-                "without_progress": without_progress + 1,
+                "without_progress": without_progress,
                 "last_at": sa.func.now(),
                 "pending_at_last": pending,
             },
@@ -328,9 +345,27 @@ class Journal:
         number: int | None = connection.scalar(statement.returning(table.c.total))
         return number
 
+    def attempt_added(self, connection: sa.Connection, campaign_ids: Collection[str]) -> None:
+        """Note that a job of the attempt under way really is in the queue."""
+        table = state.attempt
+        connection.execute(
+            sa.update(table)
+            .where(table.c.platform == self.platform, table.c.campaign_id == sa.any_(_texts(campaign_ids)))
+            .values(without_progress=table.c.without_progress + 1)
+        )
+
     def add_intents(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write down what is about to be added to the queue."""
         connection.execute(sa.insert(state.intent), [{"platform": self.platform, **row} for row in rows])
+
+    def unconfirmed_campaigns(self, connection: sa.Connection, job_ids: Collection[str]) -> set[str]:
+        """Campaigns of these jobs of whose attempt no job was confirmed before."""
+        intent, other = state.intent, state.intent.alias("other")
+        confirmed = sa.exists().where(other.c.repair_id == intent.c.repair_id, other.c.added_at.is_not(None))
+        query = sa.select(intent.c.campaign_id).where(
+            intent.c.job_id == sa.any_(_texts(job_ids)), intent.c.added_at.is_(None), sa.not_(confirmed)
+        )
+        return set(connection.scalars(query))
 
     def confirm_intents(self, connection: sa.Connection, job_ids: Collection[str]) -> int:
         """Note that these jobs really are in the queue; how many were not noted before."""
@@ -359,6 +394,13 @@ class Journal:
         query = sa.select(state.intent.c.job_id).where(state.intent.c.repair_id == repair_id)
         return list(connection.scalars(query.order_by(state.intent.c.batch)))
 
+    def jobs_of_attempt(self, connection: sa.Connection, campaign_id: str, attempt: int) -> list[str]:
+        """The jobs that one attempt really put into the queue."""
+        intent, repair = state.intent.c, state.repair.c
+        mine = sa.select(repair.id).where(repair.platform == self.platform, repair.campaign_id == campaign_id)
+        query = sa.select(intent.job_id).where(intent.repair_id.in_(mine), intent.attempt == attempt)
+        return list(connection.scalars(query.where(intent.added_at.is_not(None))))
+
     def hold(self, connection: sa.Connection, campaign_id: str, by: str, reason: str) -> None:
         """Keep sweeps from repairing this campaign until a person lets it go."""
         statement = insert(state.attempt).values(
@@ -371,13 +413,13 @@ class Journal:
         )
 
     def let_go(self, connection: sa.Connection, campaign_id: str) -> bool:
-        """Take a hold or a quarantine away; whether there was one."""
+        """Take a hold or a quarantine away, but not the cooldown; whether there was one."""
         table = state.attempt
         statement = (
             sa.update(table)
             .where(table.c.platform == self.platform, table.c.campaign_id == campaign_id)
             .where(sa.or_(table.c.held_by.is_not(None), table.c.without_progress > 0))
-            .values(held_by=None, held_reason=None, without_progress=0, last_at=None)
+            .values(held_by=None, held_reason=None, without_progress=0)
         )
         return connection.execute(statement).rowcount > 0
 

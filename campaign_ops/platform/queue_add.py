@@ -61,10 +61,15 @@ def fill_payload(job: NewJob, profile: QueueProfile, *, numeric_ids: bool) -> di
     as_id: Callable[[str], str | int] = _number if numeric_ids else str
     values: dict[Any, Any] = {
         "{campaign_id}": as_id(job.campaign_id),
-        "{tenant}": as_id(job.tenant) if job.tenant.isdecimal() else job.tenant,
+        "{tenant}": as_id(job.tenant) if _is_number(job.tenant) else job.tenant,
         "{recipient_ids}": [as_id(one) for one in job.recipient_ids],
     }
     return {key: values.get(value, value) for key, value in profile.payload.items()}
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is a whole number as such are written: ``007`` is a name."""
+    return text.isascii() and text.isdecimal() and str(int(text)) == text and int(text) <= MAX_JSON_INTEGER
 
 
 def _number(text: str) -> int:

@@ -265,8 +265,11 @@ class QueueReader:
         encoded = b64encode(self.profile.name.encode()).decode()
         by_node = f"{self.address.prefix}:{encoded}"
         by_python = f"{self.address.prefix}:{self.profile.name}"
-        node = [client for client in clients if _is_worker(client.get("name", ""), by_node)]
-        python = [client.get("cmd") for client in clients if _is_worker(client.get("name", ""), by_python)]
+        # The list is the whole server's: another database may hold a queue of the same name, with workers of its own.
+        database = str(self._client.connection_pool.connection_kwargs.get("db") or 0)
+        here = [client for client in clients if client.get("db", database) == database]
+        node = [client for client in here if _is_worker(client.get("name", ""), by_node)]
+        python = [client.get("cmd") for client in here if _is_worker(client.get("name", ""), by_python)]
         # Python's client names both of a worker's connections alike; the one that waits for jobs runs BZPOPMIN.
         return len(node) + max(python.count("bzpopmin"), min(1, len(python)))
 

@@ -52,6 +52,7 @@ repair = sa.Table(
     sa.Column("after", JSONB, nullable=False, server_default=sa.text("'{}'")),
     sa.Column("parent_id", BIG, sa.ForeignKey("repair.id")),
     sa.Column("undone_by", BIG, sa.ForeignKey("repair.id")),
+    sa.Index("repair_undone", "platform", "target", postgresql_where=sa.text("undone_by IS NOT NULL")),
     sa.Index("repair_by_time", "platform", "at"),
     sa.Index("repair_by_campaign", "platform", "campaign_id"),
     sa.Index("repair_by_sweep", "sweep_id"),
@@ -123,7 +124,6 @@ recipient_status = _history(
     sa.Column("last_activity", MOMENT),
     sa.Column("drift", TEXT, nullable=False),
 )
-sa.Index("recipient_status_by_campaign", recipient_status.c.platform, recipient_status.c.campaign_id)
 
 queue_state = _history(
     "queue_state",

@@ -26,6 +26,7 @@ from campaign_ops.sweep.observe import in_pages
 
 log = logging.getLogger(__name__)
 PAGE = 500
+GIVE_UP_AFTER = 3  # targets in a row that time out: each takes three statement timeouts, under the sweep lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +119,24 @@ def _by_pages(platform: Platform, lock: SweepLock, done: Done, items: Sequence[P
                 len(page),
                 error,
             )
-            for item in page:
-                _one_by_one(platform, lock, done, item, work)
+            _one_by_one(platform, lock, done, page, work)
 
 
-def _one_by_one(platform: Platform, lock: SweepLock, done: Done, item: PlanItem, work: Work) -> None:
-    lock.check()
-    try:
-        _note(done, platform.database.run(lambda connection: work(connection, [item])))
-    except (StatementRejected, Unavailable) as error:
-        log.error("%s: could not %s %s: %s; its state: %s", platform.name, done.kind, item.target, error, asdict(item))
-        done.failures.append(Failure(item.target, str(error)))
+def _one_by_one(platform: Platform, lock: SweepLock, done: Done, page: Sequence[PlanItem], work: Work) -> None:
+    away = 0
+    for item in page:
+        lock.check()
+        try:
+            _note(done, platform.database.run(lambda connection, item=item: work(connection, [item])))  # type: ignore[misc]
+        except (StatementRejected, Unavailable) as error:
+            log.error(
+                "%s: could not %s %s: %s; its state: %s", platform.name, done.kind, item.target, error, asdict(item)
+            )
+            done.failures.append(Failure(item.target, str(error)))
+            away = away + 1 if isinstance(error, Unavailable) else 0
+            if away == GIVE_UP_AFTER:
+                done.held_back = f"stopped half way: {error}"
+                return
 
 
 def _note(done: Done, result: tuple[list[Entry], list[int]]) -> None:
@@ -145,11 +153,18 @@ def complete_page(
     *,
     empty_outcome: Outcome | None = None,
     stuck_after: float | None = None,
+    by_person: bool = False,
 ) -> tuple[list[Entry], list[int]]:
-    """Complete those of the page that are finished now, and release what was held for them."""
+    """Complete those of the page that are finished now, and release what was held for them.
+
+    Unless a person does it (``by_person``), what a person has undone is left alone: an undo puts back the very
+    ``updated_at`` that an older plan has seen.
+    """
     tables = platform.tables(connection)
     observed = observed_now(platform, connection, page, stuck_after)
-    before = {row.id: row for row in connection.execute(repairs.lock_observed(tables), observed)}
+    held = set() if by_person else platform.journal.held(connection, observed["ids"])
+    locked_rows = connection.execute(repairs.lock_observed(tables), observed)
+    before = {row.id: row for row in locked_rows if row.id not in held}
     if not before:
         return [], []
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
@@ -157,17 +172,21 @@ def complete_page(
     entries = _entries(RepairKind.COMPLETE, page, before, after)
     repair_ids = platform.journal.record(connection, author, entries)
     parents = dict(zip((row.id for row in after), repair_ids, strict=True))
-    released = list(_release_with(platform, connection, parents))
+    released = list(_release_with(platform, connection, parents, by_person=by_person))
     return entries + released, repair_ids + platform.journal.record(connection, author, released)
 
 
-def _release_with(platform: Platform, connection: sa.Connection, parents: dict[str, int]) -> Iterator[Entry]:
+def _release_with(
+    platform: Platform, connection: sa.Connection, parents: dict[str, int], *, by_person: bool
+) -> Iterator[Entry]:
     """Release every hold of campaigns that this transaction has just completed."""
     tables = platform.tables(connection)
     if tables.reservation is None or not parents:
         return
     ids = {"ids": list(parents)}
     before = {row.id: row for row in connection.execute(repairs.lock_holds_of_campaigns(tables), ids)}
+    if not by_person:
+        before = _without_undone(platform, connection, before)
     if not before:
         return
     for row in connection.execute(repairs.release_locked(tables), {"ids": list(before)}):
@@ -194,7 +213,9 @@ def _recount_page(
 ) -> tuple[list[Entry], list[int]]:
     tables = platform.tables(connection)
     observed = observed_now(platform, connection, page)
-    before = {row.id: row for row in connection.execute(repairs.lock_observed(tables), observed)}
+    held = platform.journal.held(connection, observed["ids"])
+    locked_rows = connection.execute(repairs.lock_observed(tables), observed)
+    before = {row.id: row for row in locked_rows if row.id not in held}
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
     after = list(connection.execute(repairs.recount(tables), locked))
     entries = _entries(RepairKind.RECOUNT, page, before, after)
@@ -221,14 +242,29 @@ def _entries(
     ]
 
 
+def _without_undone(
+    platform: Platform, connection: sa.Connection, before: dict[str, sa.Row[Any]]
+) -> dict[str, sa.Row[Any]]:
+    """Without the reservations whose release a person has undone."""
+    undone = platform.journal.undone_releases(connection, before)
+    return {key: row for key, row in before.items() if key not in undone}
+
+
 def release_page(
-    platform: Platform, connection: sa.Connection, author: Author, page: Sequence[PlanItem]
+    platform: Platform,
+    connection: sa.Connection,
+    author: Author,
+    page: Sequence[PlanItem],
+    *,
+    by_person: bool = False,
 ) -> tuple[list[Entry], list[int]]:
-    """Release those of the page that nothing holds any more."""
+    """Release those of the page that nothing holds any more; what a person has undone only ``by_person``."""
     tables = platform.tables(connection)
     ids = {"ids": [item.target for item in page]}
     campaigns = list(connection.scalars(repairs.lock_campaigns_of_holds(tables), ids))
     before = {row.id: row for row in connection.execute(repairs.lock_holds(tables), ids)}
+    if not by_person:
+        before = _without_undone(platform, connection, before)
     binds = {"ids": list(before), "locked": campaigns, "max_age": platform.policy.reservation_max_age_seconds}
     why = {item.target: item.reason for item in page}
     released = connection.execute(repairs.release(tables), binds)

@@ -5,10 +5,13 @@ Send again, although it may reach somebody twice; or take as sent, although it m
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import PermissionMissing, Refused
-from campaign_ops.core.model import RepairKind
+from campaign_ops.core.model import Action, RepairKind
+from campaign_ops.core.verdicts import decide
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import repairs, statements
 from campaign_ops.platform.journal import Entry
@@ -34,24 +37,34 @@ def send_again(
     queue = _queue(platform, campaign_id)
     with locked(platform) as lock:
         marked = _marked(platform, campaign_id)
+        _check_would_reenqueue(platform, campaign_id)
+        many = plural(len(marked), "recipient")
         if dry_run:
-            count = plural(len(marked), "recipient")
-            return Fix(campaign_id, False, f"would send again to {count}, who may get it twice")
+            return Fix(campaign_id, False, f"would send again to {many}, who may get it twice")
 
         def _intend(connection: sa.Connection) -> int:
             author = author_of(platform, connection, person)
-            why = f"{plural(len(marked), 'recipient')} marked as perhaps sent"
-            entry = Entry(RepairKind.SEND_AGAIN, campaign_id, campaign_id, campaign.tenant, why, after={"ids": marked})
+            entry = Entry(RepairKind.SEND_AGAIN, campaign_id, campaign_id, campaign.tenant, f"{many} perhaps sent")
             return platform.journal.record(connection, author, [entry])[0]
 
         repair_id = platform.database.run(_intend)
-        queue.forget_marks(marked)
-        try:
-            fix = reenqueue_locked(platform, queue, lock, campaign, person)
-        except Refused as refused:
-            message = f"forgot the marks of {plural(len(marked), 'recipient')}; not put back now: {refused.what}"
-            return Fix(campaign_id, True, f"{message}; a sweep will, when it may", (repair_id,))
+        keys = queue.forget_marks(marked)
+        after = {"ids": marked, "markers_deleted": keys}
+        platform.database.run(lambda connection: platform.journal.set_after(connection, repair_id, after))
+        fix = reenqueue_locked(platform, queue, lock, campaign, person)
     return Fix(campaign_id, True, fix.message, (repair_id, *fix.repair_ids))
+
+
+def _check_would_reenqueue(platform: Platform, campaign_id: str) -> None:
+    """Refuse before the markers are gone what would be refused after: they are all the evidence there is."""
+    with looking(platform, only=[campaign_id], stuck_after=ANY_AGE) as look:
+        seen = look.observation
+        evidence = seen.evidence[0]
+        assert evidence.coverage is not None
+        coverage = replace(evidence.coverage, missing=evidence.coverage.missing + evidence.coverage.marked, marked=0)
+        decision = decide(replace(evidence, coverage=coverage), seen.queue, platform.policy, seen.at)
+    if decision.action is not Action.REENQUEUE:
+        raise Refused(f"{decision.verdict}: {decision.reason}", where=f"campaign {campaign_id}")
 
 
 def take_as_sent(
@@ -76,6 +89,8 @@ def take_as_sent(
             _check_rights(platform, connection)
             author = author_of(platform, connection, person)
             written = list(connection.scalars(repairs.take_as_sent(platform.tables(connection)), {"ids": marked}))
+            if not written:
+                raise Refused("they moved while we looked; nothing was done", where=f"campaign {campaign_id}")
             why = f"{plural(len(written), 'recipient')} marked as perhaps sent"
             entry = Entry(
                 RepairKind.TAKE_AS_SENT, campaign_id, campaign_id, campaign.tenant, why, after={"ids": written}

@@ -21,12 +21,13 @@ TENANTS = 50
 
 
 def judge_credits(platform: Platform) -> list[tuple[Reservation, CreditDecision]]:
-    """Every held reservation that a decision is needed about, with the decision."""
+    """Held reservations to release or for a person, with the decision; those held for good reason are left out."""
 
     def _judge(connection: sa.Connection) -> list[tuple[Reservation, CreditDecision]]:
         now = connection.scalar(statements.clock())
         assert now is not None
-        return [(held, _judged(platform, held, now)) for held in questionable_reservations(platform, connection)]
+        judged = ((held, _judged(platform, held, now)) for held in questionable_reservations(platform, connection))
+        return [(held, decision) for held, decision in judged if decision.release or decision.needs_person]
 
     if platform.profile.reservation is None:
         return []

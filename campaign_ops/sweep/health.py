@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import QueueState, RepairKind
-from campaign_ops.core.plan import Plan, alarms_about, make_plan, suspicions_about
+from campaign_ops.core.plan import Plan, ServerSeen, alarms_about, make_plan, suspicions_about
 from campaign_ops.core.report import HealthReport, RepairLine
 from campaign_ops.core.verdicts import decide
 from campaign_ops.core.wording import plural
@@ -30,7 +32,7 @@ STEP_OF = {
 """The step of a sweep that makes each kind of repair, as its figures are filed."""
 
 
-def plan_of(platform: Platform, seen: Observation, trusted_server: str | None) -> Plan:
+def plan_of(platform: Platform, seen: Observation, server: ServerSeen | None) -> Plan:
     """Judge every campaign of the observation and every questionable reservation."""
     judged = [(one, decide(one, seen.queue, platform.policy, seen.at)) for one in seen.evidence]
     return make_plan(
@@ -38,18 +40,25 @@ def plan_of(platform: Platform, seen: Observation, trusted_server: str | None) -
         judge_credits(platform),
         sending=seen.sending,
         policy=platform.policy,
-        suspicions=suspicions_about(seen.queue, trusted_server),
+        suspicions=suspicions_about(server, platform.policy, seen.at),
         alarms=alarms_about(seen.queue),
         now=seen.at,
     )
 
 
-def trusted_server(platform: Platform, connection: sa.Connection, before: int | None) -> str | None:
-    """The Redis process that an earlier sweep trusted last; None when we have not looked yet."""
-    if current(connection) is None:
+def server_seen(
+    platform: Platform, connection: sa.Connection, seen: Observation, *, before: int | None
+) -> ServerSeen | None:
+    """The Redis process of this observation, and since when it has been the one; None where there is none to tell."""
+    if seen.queue is None or seen.queue.server_id is None or seen.queue.problem:
         return None
-    found = platform.journal.latest_step(connection, "trust", before=before)
-    return found[1]["server_id"] if found else None
+    found = platform.journal.latest_step(connection, "redis_server", before=before) if current(connection) else None
+    if found is None:
+        return ServerSeen(seen.queue.server_id, seen.at, trusted=True)  # the first we see: nothing to compare it with
+    kept = found[1]
+    if kept["id"] == seen.queue.server_id:
+        return ServerSeen(kept["id"], datetime.fromisoformat(kept["since"]), trusted=kept["trusted"])
+    return ServerSeen(seen.queue.server_id, seen.at, trusted=False)
 
 
 def read_queue_state(platform: Platform) -> QueueState | None:
@@ -65,8 +74,10 @@ def read_queue_state(platform: Platform) -> QueueState | None:
 def dry_run(platform: Platform) -> HealthReport:
     """What a sweep would do now. Writes nothing, and works before ``campaign-ops migrate``."""
     seen = observe(platform)
-    trusted = platform.database.run(lambda connection: trusted_server(platform, connection, None), read_only=True)
-    plan = plan_of(platform, seen, trusted)
+    server = platform.database.run(
+        lambda connection: server_seen(platform, connection, seen, before=None), read_only=True
+    )
+    plan = plan_of(platform, seen, server)
     lines = []
     for kind in STEP_OF:
         items = plan.of(kind)
@@ -102,7 +113,7 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
         at=at,
         plan=plan,
         recipients={name: status[name] for name in RECIPIENT_STATES if name in status},
-        queue=queue_of(queue_rows[0]) if queue_rows else None,
+        queue=_queue_seen(queue_of(queue_rows[0]) if queue_rows else None, figures),
         credits=credit_lines(platform, plan, released),
         repairs=[
             _repair_line(kind, figures.get(step, {}), [one.target for one in targets if one.kind == kind])
@@ -114,13 +125,19 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
     )
 
 
+def _queue_seen(queue: QueueState | None, figures: Mapping[str, Any]) -> QueueState | None:
+    """The queue as its own step saw it, with the problem of the look that the plan was made from."""
+    problem = figures.get("repair_plan", {}).get("queue_problem")
+    return replace(queue, problem=problem) if queue and problem and not queue.problem else queue
+
+
 def _repair_line(kind: RepairKind, figures: Mapping[str, Any], targets: list[str]) -> RepairLine:
     planned, left = figures.get("planned", 0), figures.get("left", 0)
     details = []
     if figures.get("jobs"):
         details.append(f"{plural(figures['jobs'], 'job')}, {plural(figures['recipients'], 'recipient')}")
     if left:
-        details.append(f"{left} no longer needed it")
+        details.append(f"{left} changed meanwhile")
     if figures.get("deferred"):
         details.append(f"{figures['deferred']} next time")
     if kind is RepairKind.RELEASE and len(targets) > planned:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import NotFound, Refused
 from campaign_ops.core.model import Action, Campaign, Decision, Evidence, Outcome, RepairKind, Reservation, Verdict
-from campaign_ops.core.plan import PlanItem, campaign_item
+from campaign_ops.core.plan import PlanItem, alarms_about, campaign_item
 from campaign_ops.core.verdicts import decide, total_recipients, unsent
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import statements
@@ -66,7 +66,7 @@ def mark_complete(
     evidence = _only(platform, campaign_id, seen.evidence)
     decision = decide(evidence, None, platform.policy, seen.at)
     open_ = unsent(evidence)
-    if open_ or evidence.tally.unknown:
+    if open_:
         raise Refused(
             f"{open_} of {total_recipients(evidence)} recipients still pending", where=f"campaign {campaign_id}"
         )
@@ -78,21 +78,25 @@ def mark_complete(
 
         def _write(connection: sa.Connection) -> tuple[list[Entry], list[int]]:
             author = author_of(platform, connection, person)
-            return complete_page(platform, connection, author, [item], empty_outcome=empty, stuck_after=ANY_AGE)
+            return complete_page(
+                platform, connection, author, [item], empty_outcome=empty, stuck_after=ANY_AGE, by_person=True
+            )
 
         entries, repair_ids = platform.database.run(_write)
-    if not entries:
+        repair_ids = repair_ids or _made(platform, person, RepairKind.COMPLETE, campaign_id)
+    if not repair_ids:
         raise Refused(
             "it changed while we looked; nothing was done", where=f"campaign {campaign_id}", mend="look again"
         )
-    return Fix(campaign_id, True, _completed(campaign_id, entries), tuple(repair_ids))
-
-
-def _completed(campaign_id: str, entries: list[Entry]) -> str:
-    word = (entries[0].after or {}).get("status")
     released = sum(entry.kind is RepairKind.RELEASE for entry in entries)
-    return f"campaign {campaign_id} is {word} now" + (
-        f", {plural(released, 'reservation')} released" if released else ""
+    also = f", {plural(released, 'reservation')} released" if released else ""
+    return Fix(campaign_id, True, f"campaign {campaign_id} is completed{also}", tuple(repair_ids))
+
+
+def _made(platform: Platform, person: Person, kind: RepairKind, target: str) -> list[int]:
+    """What this run has done to the target already: a commit whose answer was lost is found by its journal row."""
+    return platform.database.run(
+        lambda connection: platform.journal.made(connection, person.run_id, kind, target), read_only=True
     )
 
 
@@ -129,13 +133,18 @@ def reenqueue_locked(
         if dry_run:
             jobs = ceil(missing / platform.profile.queue.batch_size)
             return Fix(campaign.id, False, f"would re-enqueue {_batches(missing, jobs)}: {decision.reason}")
+        if alarms := alarms_about(look.observation.queue):
+            raise Refused(
+                alarms[0], where=where, mend="`campaign-ops reconcile --confirm-breaker`, if that is really so"
+            )
         author = platform.database.run(lambda connection: author_of(platform, connection, person))
         reenqueue_seen(platform, queue, author, lock, look, done)
-    if done.held_back or done.failures or not done.jobs:
-        why = done.held_back or next((one.error for one in done.failures), "it changed while we looked")
-        raise Refused(f"{why}; {plural(done.jobs, 'job')} added", where=where, mend="look again")
+    why = done.held_back or next((one.error for one in done.failures), "")
+    if not done.jobs:
+        full = f"the queue holds as many jobs as it may ({platform.policy.max_queue_depth})" if done.deferred else ""
+        raise Refused(why or full or "it changed while we looked", where=where, mend="look again")
     message = f"re-enqueued {_batches(done.recipients, done.jobs)} of campaign {campaign.id}"
-    return Fix(campaign.id, True, message, tuple(done.repair_ids))
+    return Fix(campaign.id, True, message + (f"; then {why}" if why else ""), tuple(done.repair_ids))
 
 
 def _batches(recipients: int, jobs: int) -> str:
@@ -173,12 +182,14 @@ def release_one(
     with locked(platform):
 
         def _write(connection: sa.Connection) -> tuple[list[Entry], list[int]]:
-            return release_page(platform, connection, author_of(platform, connection, person), [item])
+            author = author_of(platform, connection, person)
+            return release_page(platform, connection, author, [item], by_person=True)
 
-        entries, repair_ids = platform.database.run(_write)
-    if not entries:
+        _, repair_ids = platform.database.run(_write)
+        repair_ids = repair_ids or _made(platform, person, RepairKind.RELEASE, reservation_id)
+    if not repair_ids:
         raise Refused("it changed while we looked; nothing was done", where=where, mend="look again")
-    return Fix(reservation_id, True, f"released {entries[0].amount} credits of {where}", tuple(repair_ids))
+    return Fix(reservation_id, True, f"released {held.amount} credits of {where}", tuple(repair_ids))
 
 
 def retry_quarantined(
@@ -196,26 +207,28 @@ def retry_quarantined(
     def _attempts(connection: sa.Connection) -> str | None:
         check_current(connection, platform.database.where)
         found = platform.journal.attempts(connection, [campaign_id]).get(campaign_id)
-        if found is None or not (found.held_by or found.without_progress):
+        if found is None:
             return None
         if found.held_by:
             return f"held by {found.held_by}: {found.held_reason}"
-        return f"{found.without_progress} re-enqueues without progress"
-
-    why = platform.database.run(_attempts)
-    if why is None:
-        raise Refused("it is neither quarantined nor held", where=where)
-    if dry_run:
-        return Fix(campaign_id, False, f"would let sweeps repair campaign {campaign_id} again ({why})")
+        if found.without_progress >= platform.policy.max_attempts:
+            return f"{plural(found.without_progress, 're-enqueue')} without progress"
+        return None
 
     def _write(connection: sa.Connection) -> list[int]:
         author = author_of(platform, connection, person)
         if not platform.journal.let_go(connection, campaign_id):
             return []
-        entry = Entry(RepairKind.LIFT, campaign_id, campaign_id, campaign.tenant, why)
+        entry = Entry(RepairKind.LIFT, campaign_id, campaign_id, campaign.tenant, why or "")
         return platform.journal.record(connection, author, [entry])
 
-    repair_ids = platform.database.run(_write)
+    with locked(platform):  # not while a sweep is at it
+        why = platform.database.run(_attempts)
+        if why is None:
+            raise Refused("it is neither quarantined nor held", where=where)
+        if dry_run:
+            return Fix(campaign_id, False, f"would let sweeps repair campaign {campaign_id} again ({why})")
+        repair_ids = platform.database.run(_write) or _made(platform, person, RepairKind.LIFT, campaign_id)
     if not repair_ids:
         raise Refused("somebody was there first", where=where)
     return Fix(campaign_id, True, f"sweeps will repair campaign {campaign_id} again ({why})", tuple(repair_ids))

@@ -41,6 +41,7 @@ T = TypeVar("T")
 PAGE = 1000  # campaigns or reservations per statement
 ID_PAGE = 2000  # recipient ids per round trip
 STREAMED = {"stream_results": True, "yield_per": ID_PAGE}  # per statement: set on a connection it would stay
+MAX_LIVE_JOBS = 500_000  # reading their ids at one moment keeps Redis busy for about a second
 ANY_AGE = -3.2e9  # seconds: also campaigns touched this moment, or in the future by a clock that is wrong
 
 
@@ -235,8 +236,12 @@ def _read_queue(
     if queue is None:
         return None, None, counts
     try:
-        if not ids:
-            return queue.state(), None, counts
+        now = queue.state()
+        if not ids or now.problem:
+            return now, None, counts
+        if now.live > MAX_LIVE_JOBS:
+            deep = f"{now.live:,} live jobs are more than can be read whole ({MAX_LIVE_JOBS:,})"
+            return replace(now, problem=deep), None, counts
         snapshot = queue.snapshot()
         if snapshot.state.problem:
             return snapshot.state, snapshot, counts

@@ -1,16 +1,16 @@
 """Re-enqueue what nobody will send. Looks again before it acts; never trusts the snapshot of an earlier step.
 
 Order of one page: look (queue, then rows) -> look at the queue again, whether anybody enqueued meanwhile -> read the
-page's rows again, journal the intent and commit -> check that we still hold the lock -> add -> confirm what is really
-there. A crash between any two leaves a fresh
-intent, and a campaign with one is in cooldown: the next sweep leaves it alone until its jobs had their time.
+page's markers and rows again, journal the intent and commit -> check that we still hold the lock -> add -> confirm
+what is really there. A crash between any two leaves a fresh intent, and a campaign with one is in cooldown: the next
+sweep leaves it alone until its jobs had their time.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from math import ceil
@@ -76,6 +76,7 @@ class _Work:
     attempts: dict[str, _Attempt] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
     job_ids: set[str] = field(default_factory=set)
+    counted: set[str] = field(default_factory=set)
 
 
 def reenqueue(platform: Platform, author: Author, plan: Plan, lock: SweepLock, *, confirmed: bool = False) -> Done:
@@ -119,7 +120,12 @@ def settle_intents(platform: Platform, queue: Queue) -> int:
     present = queue.present(open_jobs)
     if not present:
         return 0
-    return platform.database.run(lambda connection: platform.journal.confirm_intents(connection, present))
+
+    def _settle(connection: sa.Connection) -> int:
+        platform.journal.attempt_added(connection, platform.journal.unconfirmed_campaigns(connection, present))
+        return platform.journal.confirm_intents(connection, present)
+
+    return platform.database.run(_settle)
 
 
 def reenqueue_seen(platform: Platform, queue: Queue, author: Author, lock: SweepLock, look: Look, done: Done) -> None:
@@ -159,25 +165,59 @@ def _add_page(work: _Work, page: Sequence[_Batch]) -> bool:
     assert work.look.snapshot is not None
     try:
         work.dropped |= work.queue.newcomers(work.look.snapshot, campaigns, ours=work.job_ids)
-        intended_at = time.monotonic()
-        intent = _intend(work, [batch for batch in page if batch.campaign_id not in work.dropped])
+        batches = _unmarked(work, [batch for batch in page if batch.campaign_id not in work.dropped])
+        intended_at = _now_awake_or_asleep()
+        intent = _intend(work, batches)
         if not intent.jobs:
             return True
         work.lock.check()
-        if time.monotonic() - intended_at > MAX_SECONDS_TO_ADD:
-            work.done.held_back = "stopped half way: this process slept for too long to be sure of what it saw"
-            return False
-        added = work.queue.add(intent.jobs)
+        if _now_awake_or_asleep() - intended_at > MAX_SECONDS_TO_ADD:
+            return _stop(work, "this process slept for too long to be sure of what it saw")
     except StatementRejected as error:
         work.done.failures.extend(Failure(one, str(error)) for one in sorted(campaigns))
         work.dropped |= campaigns
         return True
     except (Unavailable, Refused) as error:
-        work.done.held_back = f"stopped half way: {error}"
-        return False
-    work.platform.database.run(lambda connection: work.platform.journal.confirm_intents(connection, added))
+        return _stop(work, str(error))
+    return _add(work, intent)
+
+
+def _add(work: _Work, intent: _Intent) -> bool:
+    """Add what was intended, confirm and count what is really there; False when something went wrong."""
+    trouble = ""
+    try:
+        added = work.queue.add(intent.jobs)
+    except Refused as error:
+        return _stop(work, str(error))
+    except QueueUnavailable as error:
+        trouble = str(error)
+        try:
+            added = work.queue.present([job.id for job in intent.jobs])
+        except QueueUnavailable:
+            return _stop(work, f"{trouble}; how many of {len(intent.jobs)} jobs were added is not known yet")
+    begun = {job.campaign_id for job in intent.jobs if job.id in added} - work.counted
+
+    def _confirm(connection: sa.Connection) -> None:
+        work.platform.journal.confirm_intents(connection, added)
+        work.platform.journal.attempt_added(connection, begun)
+
+    try:
+        work.platform.database.run(_confirm)
+    except Unavailable as error:
+        return _stop(work, f"{len(added)} jobs were added and could not be confirmed: {error}")
+    work.counted |= begun
     _count(work, intent, added)
-    return True
+    return _stop(work, trouble) if trouble else True
+
+
+def _stop(work: _Work, why: str) -> bool:
+    work.done.held_back = f"stopped half way: {why}"
+    return False
+
+
+def _now_awake_or_asleep() -> float:
+    """Seconds that go on while the machine is suspended, unlike the monotonic clock's on Linux."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _count(work: _Work, intent: _Intent, added: frozenset[str]) -> None:
@@ -248,21 +288,32 @@ def _still_waiting(work: _Work, connection: sa.Connection, batches: Sequence[_Ba
     ids = [one for batch in batches for one in batch.recipient_ids]
     query = repairs.still_waiting(work.platform.tables(connection))
     waiting = set(connection.scalars(query, {"ids": ids}))
-    kept = [
-        replace(batch, recipient_ids=tuple(one for one in batch.recipient_ids if one in waiting)) for batch in batches
-    ]
+    return _only(batches, lambda one: one in waiting)
+
+
+def _unmarked(work: _Work, batches: Sequence[_Batch]) -> list[_Batch]:
+    """Without those who were marked since the look: a job that came and went may have sent and never written it."""
+    marked = work.queue.marked([one for batch in batches for one in batch.recipient_ids])
+    return _only(batches, lambda one: one not in marked)
+
+
+def _only(batches: Sequence[_Batch], keep: Callable[[str], bool]) -> list[_Batch]:
+    kept = [replace(batch, recipient_ids=tuple(filter(keep, batch.recipient_ids))) for batch in batches]
     return [batch for batch in kept if batch.recipient_ids]
 
 
 def _begin(work: _Work, connection: sa.Connection, campaign_id: str) -> _Attempt | None:
     """Count and journal a new attempt; None when somebody else began one meanwhile."""
     evidence, decision = work.chosen[campaign_id]
+    in_vain = attempts_without_progress(evidence)
+    if in_vain and _waits_its_turn(work, connection, campaign_id, evidence.attempts.total):
+        in_vain -= 1
     number = work.platform.journal.begin_attempt(
         connection,
         campaign_id,
         expected=evidence.attempts,
         pending=evidence.tally.pending,
-        without_progress=attempts_without_progress(evidence),
+        without_progress=in_vain,
     )
     if number is None:
         return None
@@ -276,3 +327,10 @@ def _begin(work: _Work, connection: sa.Connection, campaign_id: str) -> _Attempt
         after={"attempt": number, "missing": evidence.coverage.missing if evidence.coverage else None},
     )
     return _Attempt(work.platform.journal.record(connection, work.author, [entry])[0], number, entry)
+
+
+def _waits_its_turn(work: _Work, connection: sa.Connection, campaign_id: str, attempt: int) -> bool:
+    """Whether all that an attempt added is in the queue still: as much as the limits allowed, and not in vain."""
+    assert work.look.snapshot is not None
+    jobs = work.platform.journal.jobs_of_attempt(connection, campaign_id, attempt)
+    return bool(jobs) and all(job in work.look.snapshot.live for job in jobs)

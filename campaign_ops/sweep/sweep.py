@@ -14,9 +14,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import Refused
+from campaign_ops.core.errors import Refused, StatementRejected, Unavailable
 from campaign_ops.core.model import QueueState, RepairKind
-from campaign_ops.core.plan import Plan
+from campaign_ops.core.plan import Plan, ServerSeen
 from campaign_ops.core.policy import Breaker
 from campaign_ops.core.report import HealthReport, render
 from campaign_ops.platform import state
@@ -27,7 +27,7 @@ from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.statements import clock
 from campaign_ops.sweep import act
 from campaign_ops.sweep.act import Done
-from campaign_ops.sweep.health import STEP_OF, plan_of, read_queue_state, report_of, trusted_server
+from campaign_ops.sweep.health import STEP_OF, plan_of, read_queue_state, report_of, server_seen
 from campaign_ops.sweep.observe import Observation, observe
 from campaign_ops.sweep.reenqueue import reenqueue
 from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_item, plan_row, queue_row, status_row, stuck_row
@@ -105,10 +105,10 @@ class Sweep:
         """What would be done, to what, and why: the rows of ``repair_plan``."""
         author = self._author()
         seen = seen or observe(self.platform, before=author.sweep_id)
-        trusted = self.platform.database.run(
-            lambda connection: trusted_server(self.platform, connection, author.sweep_id)
+        server = self.platform.database.run(
+            lambda connection: server_seen(self.platform, connection, seen, before=author.sweep_id)
         )
-        plan = plan_of(self.platform, seen, trusted)
+        plan = plan_of(self.platform, seen, server)
         figures = {
             **{kind.value: len(plan.of(kind)) for kind in STEP_OF},
             "nothing": len(plan.of(None)),
@@ -118,8 +118,8 @@ class Sweep:
             "queue_problem": seen.queue.problem if seen.queue else None,
         }
         self._record(state.repair_plan, "repair_plan", seen.at, [plan_row(item) for item in plan.items], figures)
-        if not plan.held_back(RepairKind.REENQUEUE, confirmed=False):
-            self._trust(seen.queue)
+        if server is not None:
+            self._note_server(server)
         return plan
 
     # -- act ---------------------------------------------------------------------------------------------------
@@ -143,7 +143,9 @@ class Sweep:
             done = reenqueue(self.platform, author, plan, lock, confirmed=self.confirm_breaker)
         self._record_done(done)
         if self.confirm_breaker and not done.held_back:
-            self._trust(read_queue_state(self.platform))
+            queue = read_queue_state(self.platform)
+            if queue is not None and queue.server_id is not None:
+                self._note_server(ServerSeen(queue.server_id, self._now(), trusted=True))
         return done
 
     def release(self, plan: Plan | None = None) -> Done:
@@ -173,10 +175,10 @@ class Sweep:
             journal = self.platform.journal
             journal.add_history(connection, state.campaign_health, author, report.at, rows)
             journal.add_figures(connection, author.sweep_id, "campaign_health", figures)
-            journal.prune(connection, self.platform.policy.history_days)
             journal.finish_sweep(connection, author.sweep_id)
 
         self.platform.database.run(_write)
+        self._prune()
         return report
 
     def run(self) -> HealthReport:
@@ -196,6 +198,15 @@ class Sweep:
             self.reenqueue(plan)
             self.release(plan)
             return self.report(plan)
+
+    def _prune(self) -> None:
+        """Forget old rows, apart from the sweep's own writing: if it fails, the next sweep tries again."""
+        days = self.platform.policy.history_days
+        try:
+            with self.platform.database.transaction() as connection:
+                self.platform.journal.prune(connection, days)
+        except (StatementRejected, Unavailable) as error:
+            log.warning("%s: old rows were not pruned: %s", self.platform.name, error)
 
     # -- parts -------------------------------------------------------------------------------------------------
 
@@ -266,13 +277,12 @@ class Sweep:
         assert now is not None
         return now
 
-    def _trust(self, queue: QueueState | None) -> None:
-        """Note the Redis process whose "no job" was believed, so that another one is noticed."""
-        if queue is None or queue.server_id is None or queue.problem:
-            return
-        author, figures = self._author(), {"server_id": queue.server_id}
+    def _note_server(self, server: ServerSeen) -> None:
+        """Note which Redis process we looked at, since when, and whether a person has said that it may be believed."""
+        author = self._author()
+        figures = {"id": server.id, "since": server.since.isoformat(), "trusted": server.trusted}
         self.platform.database.run(
-            lambda connection: self.platform.journal.add_figures(connection, author.sweep_id, "trust", figures)
+            lambda connection: self.platform.journal.add_figures(connection, author.sweep_id, "redis_server", figures)
         )
 
     def _record(

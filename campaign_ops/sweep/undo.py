@@ -52,7 +52,8 @@ def _find(platform: Platform, repair_id: int, tenant: str | None) -> Mapping[str
     repair = platform.database.run(_read, read_only=True)
     if repair is None or (tenant is not None and repair["tenant"] != tenant):
         raise NotFound("there is no such repair", where=where, mend="`campaign-ops history` lists them")
-    _check_open(repair)
+    if platform.database.run(lambda connection: _begun_undo(platform, connection, repair), read_only=True) is None:
+        _check_open(repair)
     return repair
 
 
@@ -96,6 +97,14 @@ def _check_open(repair: Mapping[str, Any]) -> None:
         raise Refused(f"a repair of kind {repair['kind']} cannot be undone", where=where)
 
 
+def _begun_undo(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> int | None:
+    """The undo of a re-enqueue that was journaled and whose removal nobody has seen: it may be done again."""
+    if repair["kind"] != RepairKind.REENQUEUE or repair["undone_by"] is None:
+        return None
+    undo_row = platform.journal.repair(connection, repair["undone_by"])
+    return int(undo_row["id"]) if undo_row is not None and "removed" not in undo_row["after"] else None
+
+
 def _restore(platform: Platform, connection: sa.Connection, repair_id: int, person: Person) -> tuple[list[int], int]:
     """Put back the rows of a repair and of those made with it; all of them, or none."""
     journal = platform.journal
@@ -134,6 +143,9 @@ def _take_jobs_back(platform: Platform, repair: Mapping[str, Any], person: Perso
     def _intend(connection: sa.Connection) -> tuple[int, list[str]]:
         current = journal.repair(connection, repair["id"], lock=True)
         assert current is not None
+        begun = _begun_undo(platform, connection, current)
+        if begun is not None:
+            return begun, journal.job_ids(connection, repair["id"])
         _check_open(current)
         entry = Entry(
             RepairKind.UNDO,

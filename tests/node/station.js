@@ -24,7 +24,6 @@ async function queueOf(prefix) {
     const queue = listening(new Queue(name, { connection, prefix }));
     queues.set(prefix, queue);
     await queue.waitUntilReady();
-    await (await queue.client).ping(); // by now it has written its version
   }
   return queues.get(prefix);
 }
@@ -32,7 +31,7 @@ async function queueOf(prefix) {
 const jobOf = async ({ prefix, job }) => (await queueOf(prefix)).getJob(job);
 
 const requests = {
-  // The application starts: its version stands in the queue's meta.
+  // The application starts; in a moment its version stands in the queue's meta.
   async open({ prefix }) {
     await queueOf(prefix);
   },

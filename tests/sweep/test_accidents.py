@@ -497,8 +497,9 @@ def test_a_restarted_redis_stays_suspect_until_a_confirmed_sweep_has_acted(world
     world.sweep()
     with world.platform.database.transaction() as connection:
         connection.execute(
-            sa.text("UPDATE campaign_ops.sweep SET figures = jsonb_set(figures, '{trust,server_id}', '\"another\"')")
+            sa.text("UPDATE campaign_ops.sweep SET figures = jsonb_set(figures, '{redis_server,id}', '\"another\"')")
         )
+    world.sweep()  # nothing looks stuck yet: this must not make the new process a trusted one
     for number in range(3):
         world.app.add_campaign(f"lost_{number}", pending=2)
     world.begin(confirm_breaker=True).make_plan()

@@ -7,15 +7,17 @@ from collections.abc import Callable
 
 import pytest
 
-from campaign_ops.core.errors import NotFound, Refused
+from campaign_ops.core.errors import NotFound, QueueUnavailable, Refused
 from campaign_ops.core.model import Counters, Verdict
 from campaign_ops.demo.schema import PlatformShape
 from campaign_ops.demo.tables import hours, minutes, redis_fingerprint
+from campaign_ops.platform.queue import Queue
 from campaign_ops.sweep.ambiguous import send_again, take_as_sent
 from campaign_ops.sweep.manual import Person, mark_complete, reenqueue_one, release_one, retry_quarantined
 from campaign_ops.sweep.undo import undo
 from tests.conftest import World, Worlds
 from tests.sweep.test_accidents import covered, state_fingerprint
+from tests.sweep.test_repairs import counting_profile
 
 OPERATOR = Person("the operator", "ticket 42", "manual-run")
 
@@ -136,13 +138,47 @@ def test_a_sweep_does_not_repeat_what_a_person_has_undone(sms: World) -> None:
     assert sms.app.campaign("done")["status"] == "sent"
 
 
-def test_undoing_a_recount_restores_the_counters(messenger: World) -> None:
-    messenger.app.add_campaign("stalled", succeeded=10, counters=Counters(50, 4, 0))
-    before = messenger.app.fingerprint()
-    messenger.sweep()
-    (repair,) = messenger.rows("SELECT id FROM campaign_ops.repair WHERE kind = 'recount'")
-    undo(messenger.platform, repair["id"], OPERATOR)
-    assert messenger.app.fingerprint() == before
+def test_undoing_a_recount_restores_the_counters(worlds: Worlds) -> None:
+    world = worlds.make(counting_profile())
+    world.app.add_campaign("stalled", succeeded=10, pending=40, counters=Counters(50, 4, 0))
+    before = world.app.fingerprint()
+    world.sweep()
+    (repair,) = world.rows("SELECT id FROM campaign_ops.repair WHERE kind = 'recount'")
+    undo(world.platform, repair["id"], OPERATOR)
+    assert world.app.fingerprint() == before
+
+
+def test_an_older_plan_does_not_repeat_what_a_person_has_undone(sms: World) -> None:
+    """An undo puts back the very `updated_at` that the plan has seen."""
+    sms.app.add_campaign("done", succeeded=3)
+    sms.app.add_reservation("hold", campaign="done")
+    sms.app.add_campaign("over", status="cancelled")
+    sms.app.add_reservation("leak", campaign="over")
+    sms.begin().make_plan()
+    sms.begin().complete()
+    sms.begin().release()
+    for row in sms.rows("SELECT id FROM campaign_ops.repair WHERE parent_id IS NULL ORDER BY id"):
+        undo(sms.platform, row["id"], OPERATOR)
+    before = sms.app.fingerprint()
+    sms.begin().complete()
+    sms.begin().release()
+    assert sms.app.fingerprint() == before
+
+
+def test_an_undo_that_died_before_it_removed_the_jobs_can_be_done_again(sms: World) -> None:
+    sms.app.add_campaign("lost", pending=5)
+    sms.sweep()
+    (repair,) = sms.rows("SELECT id FROM campaign_ops.repair")
+    queue = sms.platform.queue
+    assert queue is not None
+    sms.platform.queue = Queue(type(queue.address)("redis://127.0.0.1:1"), queue.profile)
+    with pytest.raises(QueueUnavailable):
+        undo(sms.platform, repair["id"], OPERATOR)
+    sms.platform.queue = queue
+    assert "removed 1 of 1 jobs" in undo(sms.platform, repair["id"], OPERATOR).message
+    assert sms.queue.live_job_ids() == []
+    with pytest.raises(Refused, match="undone already"):
+        undo(sms.platform, repair["id"], OPERATOR)
 
 
 def test_undo_refuses_when_the_row_was_changed_since_and_restores_nothing(sms: World) -> None:

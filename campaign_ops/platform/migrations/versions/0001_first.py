@@ -86,8 +86,6 @@ CREATE TABLE campaign_ops.recipient_status_history (
     FOREIGN KEY(sweep_id) REFERENCES campaign_ops.sweep (id) ON DELETE CASCADE
 );
 
-CREATE INDEX recipient_status_by_campaign ON campaign_ops.recipient_status_history (platform, campaign_id);
-
 CREATE INDEX recipient_status_by_sweep ON campaign_ops.recipient_status_history (sweep_id);
 
 CREATE TABLE campaign_ops.repair (
@@ -117,6 +115,8 @@ CREATE TABLE campaign_ops.repair (
 CREATE INDEX repair_by_campaign ON campaign_ops.repair (platform, campaign_id);
 
 CREATE INDEX repair_by_sweep ON campaign_ops.repair (sweep_id);
+
+CREATE INDEX repair_undone ON campaign_ops.repair (platform, target) WHERE undone_by IS NOT NULL;
 
 CREATE INDEX repair_by_time ON campaign_ops.repair (platform, at);
 

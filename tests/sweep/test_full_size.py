@@ -1,0 +1,321 @@
+"""Sweeps at full size and over a bad network: slow, cut and frozen Redis, emptied queues, limits, memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from campaign_ops.core.model import Verdict
+from campaign_ops.demo.tables import hours
+from campaign_ops.platform.database import Database, Timeouts
+from campaign_ops.platform.profile_file import load_profile
+from campaign_ops.platform.queue import Queue, QueueAddress
+from campaign_ops.sweep import Sweep
+from tests.conftest import World, Worlds
+from tests.proxy import Accident, Proxy, proxied
+from tests.sweep.test_accidents import covered
+
+TENANTS = ("north", "south", "west")
+
+
+@pytest.fixture
+def proxy(worlds: Worlds) -> Iterator[Proxy]:
+    with proxied(worlds.servers.redis.port) as it:
+        yield it
+
+
+@pytest.fixture
+def world(worlds: Worlds, proxy: Proxy) -> Iterator[World]:
+    """A platform whose sweeps reach Redis through the proxy; the application reaches it directly."""
+    sms = load_profile("sms")
+    assert sms.queue is not None
+    small = sms.queue.model_copy(update={"batch_size": 10})
+    made = worlds.make(sms.model_copy(update={"queue": small}), queue_url=proxy.url)
+    made.platform.queue = Queue(QueueAddress(proxy.url, made.queue.prefix, read_timeout_seconds=2), small)
+    yield made
+    made.platform.close()
+
+
+def lay_jobs(world: World, campaigns: list[str], count: int, *, first: int = 1, size: int = 500) -> None:
+    """Put jobs of consecutive recipients into ``wait``, as BullMQ's scripts would, campaign by campaign in turn."""
+    with redis.Redis.from_url(world.queue.url) as client, client.pipeline(transaction=False) as pipe:
+        for number in range(count):
+            campaign = campaigns[number % len(campaigns)]
+            start = first + number // len(campaigns) * size
+            ids = ",".join([f'"{campaign}_r{one:06d}"' for one in range(start, start + size)])
+            data = f'{{"campaignId":"{campaign}","shopId":"shop_north","recipientIds":[{ids}]}}'
+            pipe.hset(world.queue.key(f"app-{number}"), mapping={"name": world.queue.profile.job, "data": data})
+            pipe.lpush(world.queue.key("wait"), f"app-{number}")
+            if number % 1000 == 999:
+                pipe.execute()
+        pipe.execute()
+
+
+def pending(world: World, *campaigns: str) -> Counter[str]:
+    return Counter(one for campaign in campaigns for one in world.app.pending_ids(campaign))
+
+
+# -- a slow Redis ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_slow_redis_is_asked_few_questions(world: World, proxy: Proxy) -> None:
+    """200 ms for each: 20 lost campaigns and 500 live jobs must not cost a question for each of them."""
+    lost = [f"lost_{number}" for number in range(20)]
+    for campaign in lost:
+        world.app.add_campaign(campaign, pending=10)
+    for number in range(30):
+        world.app.add_campaign(f"waiting_{number}", pending=32)
+    lay_jobs(world, [f"waiting_{number}" for number in range(30)], 500, size=2)
+    proxy.delay_seconds = 0.2
+    before = covered(world)
+    report = world.sweep()
+    assert proxy.requests <= 35, proxy.requests
+    assert report.repairs[1].done == 20
+    assert covered(world) - before == pending(world, *lost)
+
+
+# -- gone half way through the read ------------------------------------------------------------------------------------
+
+READS = {
+    "snapshot": Accident(b"LRANGE", reply_bytes=900),
+    "job pages": Accident(b"defa", at=2, reply_bytes=5000),
+    "marker pages": Accident(b"sms:sent", at=2, reply_bytes=3),
+    "frozen": Accident(b"defa", at=2, kind="freeze"),
+}
+
+
+@pytest.mark.parametrize("accident", READS.values(), ids=READS.keys())
+@pytest.mark.parametrize("when", ["while deciding", "while acting"])
+def test_redis_gone_half_way_through_the_read_stops_only_what_needs_it(
+    world: World, proxy: Proxy, accident: Accident, when: str
+) -> None:
+    world.app.add_campaign("done", succeeded=3)
+    world.app.add_reservation("hold", campaign="done")
+    world.app.add_campaign("cancelled", status="cancelled")
+    world.app.add_reservation("leak", campaign="cancelled")
+    world.app.add_campaign("lost", pending=5000)
+    world.app.add_campaign("waiting", pending=3000)
+    lay_jobs(world, ["waiting"], 300, size=10)
+    sweep = world.begin()
+    sweep.read_queue()
+    if when == "while deciding":
+        proxy.expect(accident)
+        plan = sweep.make_plan()
+    else:
+        plan = sweep.make_plan()
+        proxy.expect(accident)
+    sweep.complete(plan)
+    done = sweep.reenqueue(plan)
+    sweep.release(plan)
+    report = sweep.report(plan)
+    assert proxy.happened
+    assert (done.count, done.jobs) == (0, 0)
+    assert len(world.queue.live_job_ids()) == 300
+    assert world.rows("SELECT * FROM campaign_ops.intent") == []
+    assert world.app.campaign("done")["status"] == "sent"
+    assert {world.app.reservation(one)["status"] for one in ("hold", "leak")} == {"released"}
+    assert any("Redis" in line for line in report.trouble), report.trouble
+    if when == "while deciding":
+        verdicts = {item.target: item.verdict for item in report.stuck}
+        assert verdicts["lost"] is verdicts["waiting"] is Verdict.QUEUE_UNREADABLE
+
+
+# -- gone half way through the add -------------------------------------------------------------------------------------
+
+ADDS = {
+    "first page not sent": (Accident(b"EVALSHA", at=1, kind="cut"), 0),
+    "first page's answer lost": (Accident(b"EVALSHA", at=1), 50),
+    "second page half sent": (Accident(b"-b50-", at=1, kind="cut"), 50),
+    "second page's answer lost": (Accident(b"EVALSHA", at=2, reply_bytes=40), 100),
+    "frozen after the second page": (Accident(b"EVALSHA", at=2, kind="freeze"), 100),
+    "while confirming": (Accident(b"LPOS", at=1, reply_bytes=10), 50),
+    "between pages": (Accident(b"LRANGE", at=3, reply_bytes=10), 50),
+}
+
+
+@pytest.mark.parametrize(("accident", "arrived"), ADDS.values(), ids=ADDS.keys())
+def test_redis_gone_half_way_through_the_add_doubles_nobody_and_misses_nobody(
+    world: World, proxy: Proxy, accident: Accident, arrived: int
+) -> None:
+    lost = ("big", "middle", "small")
+    for campaign, recipients in zip(lost, (700, 300, 200), strict=True):
+        world.app.add_campaign(campaign, pending=recipients)
+    sweep = world.begin()
+    plan = sweep.make_plan()
+    proxy.expect(accident)
+    done = sweep.reenqueue(plan)
+    report = sweep.report(plan)
+    assert proxy.happened
+    assert done.held_back
+    assert any("half way" in line for line in report.trouble), report.trouble
+    assert len(world.queue.live_job_ids()) == arrived
+    assert set(covered(world).values()) <= {1}
+    proxy.heal()
+    world.sweep()
+    assert set(covered(world).values()) <= {1}
+    tried = {row["campaign_id"] for row in world.rows("SELECT campaign_id FROM campaign_ops.attempt WHERE total = 1")}
+    assert tried == set(lost), "cooldown was not respected"
+    eager = world.again(cooldown_seconds=0)
+    Sweep(eager, run_id="eager", trigger="test", actor="tests").run()
+    assert covered(world) == pending(world, *lost)
+    confirmed = {
+        row["job_id"] for row in world.rows("SELECT job_id FROM campaign_ops.intent WHERE added_at IS NOT NULL")
+    }
+    assert confirmed == set(world.queue.live_job_ids())
+
+
+# -- emptied -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reopened", [False, True], ids=["gone", "opened anew by the application"])
+def test_a_redis_emptied_under_100_campaigns_is_one_clear_line(worlds: Worlds, reopened: bool) -> None:
+    world = worlds.make("sms", policy={"max_jobs_per_sweep": 5000})
+    campaigns = [f"c{number}" for number in range(100)]
+    for number, campaign in enumerate(campaigns):
+        world.app.add_campaign(campaign, tenant=TENANTS[number % 3], pending=20)
+    lay_jobs(world, campaigns, 200, size=10)
+    assert world.sweep().trouble == []
+    world.queue.clear()
+    if reopened:
+        world.queue.open()
+    report = world.sweep()
+    assert world.queue.live_job_ids() == []
+    said = [line for line in report.trouble if "re-enqueue" in line]
+    assert len(said) == len(report.trouble) == 1, report.trouble
+    assert "would re-enqueue 100 of 100 sending campaigns" in said[0]
+    world.sweep(confirm_breaker=True)
+    assert covered(world) == pending(world, *campaigns)
+    world.sweep(confirm_breaker=True)
+    assert covered(world) == pending(world, *campaigns)
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_paused_queue_gets_nothing_and_afterwards_its_limits_hold(worlds: Worlds) -> None:
+    limits = {"max_jobs_per_sweep": 24, "max_queue_depth": 60}
+    world = worlds.make("sms", policy={**limits, "cooldown_seconds": 0, "stuck_after_seconds": 0})
+    for tenant, recipients in zip(TENANTS, (30_000, 15_000, 5_000), strict=True):
+        world.app.add_campaign(tenant, tenant=tenant, pending=recipients, moved_ago=hours(2))
+    world.queue.pause()
+    for _ in range(2):
+        assert [item.verdict for item in world.sweep().stuck] == [Verdict.QUEUE_PAUSED] * 3
+        assert world.queue.live_job_ids() == []
+    world.queue.resume()
+    shares = [added_by_a_sweep(world) for _ in range(4)]
+    assert shares == [
+        {"north": 8, "south": 8, "west": 8},
+        {"north": 11, "south": 11, "west": 2},
+        {"north": 6, "south": 6},
+        {},
+    ]
+    assert set(covered(world).values()) == {1}
+    while world.app.pending_ids("north"):
+        drain(world)
+        share = added_by_a_sweep(world)
+        assert sum(share.values()) <= 24
+        assert len(world.queue.live_job_ids()) <= 60
+    assert not any(world.app.pending_ids(tenant) for tenant in TENANTS)
+
+
+def test_a_campaign_put_back_in_portions_is_not_given_up(worlds: Worlds) -> None:
+    """Each sweep may add one job only. The earlier portions wait their turn: nothing was in vain."""
+    world = worlds.make("sms", policy={"max_jobs_per_sweep": 1, "cooldown_seconds": 0, "max_attempts": 3})
+    world.app.add_campaign("large", pending=2500)
+    for _ in range(5):
+        world.sweep()
+    assert covered(world) == pending(world, "large")
+
+
+def test_a_campaign_whose_portions_vanish_is_given_up(worlds: Worlds) -> None:
+    world = worlds.make("sms", policy={"max_jobs_per_sweep": 1, "cooldown_seconds": 0, "max_attempts": 3})
+    world.app.add_campaign("large", pending=2500)
+    for _ in range(3):
+        assert added_by_a_sweep(world)
+        world.queue.remove(world.queue.live_job_ids())
+    assert world.sweep().stuck[0].verdict is Verdict.QUARANTINED
+    assert world.queue.live_job_ids() == []
+
+
+def added_by_a_sweep(world: World) -> dict[str, int]:
+    """How many jobs of each tenant the next sweep adds."""
+    before = set(world.queue.live_job_ids())
+    world.sweep()
+    return dict(Counter(world.queue.job_data(job)["shopId"] for job in set(world.queue.live_job_ids()) - before))
+
+
+def drain(world: World) -> None:
+    """All live jobs are sent, as workers do; each recipient once."""
+    jobs = world.queue.live_job_ids()
+    for job in jobs:
+        data = world.queue.job_data(job)
+        world.app.move_recipients(data["campaignId"], "succeeded", len(data["recipientIds"]), moved_ago=hours(1))
+    world.queue.remove(jobs)
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+
+def peak(world: World, what: str) -> dict[str, Any]:
+    """Run one look or one sweep in a fresh interpreter: what it found, and its peak memory in kB."""
+    command = [sys.executable, "-m", "tests.sweep.peak", world.url, world.queue.url, world.queue.prefix, what]
+    home = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_recipients_that_no_statistics_know_of_are_found_in_time(worlds: Worlds) -> None:
+    """Just inserted, so the planner takes them for a handful: reading the whole cover for each took minutes."""
+    world = worlds.make("sms")
+    world.app.add_campaign("waiting", pending=10_000)
+    world.app.add_campaign("lost", pending=10_000)
+    lay_jobs(world, ["waiting"], 400)
+    world.platform.database = Database(world.url, Timeouts(statement_seconds=5))
+    world.sweep()
+    assert covered(world) >= pending(world, "waiting", "lost")
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_jobs(worlds: Worlds) -> None:
+    """10 million ids in live jobs of stuck campaigns."""
+    peaks = []
+    for jobs in (1_000, 20_000):
+        world = worlds.make("sms")
+        campaigns = [f"c{number}" for number in range(10)]
+        for campaign in campaigns:
+            world.app.add_campaign(campaign, pending=2000)
+        lay_jobs(world, campaigns, jobs, first=1001)
+        found = peak(world, "dry_run")
+        assert found["covered"] == 10_000
+        assert found["repairs"]["reenqueue"][0] == 10
+        peaks.append(found["peak"])
+        world.queue.clear()
+    assert peaks[1] <= 1.2 * peaks[0], peaks
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_recipients(worlds: Worlds) -> None:
+    peaks: dict[str, list[int]] = {"dry_run": [], "sweep": []}
+    for recipients in (10_000, 1_000_000):
+        world = worlds.make("sms")
+        for number in range(10):
+            world.app.add_campaign(f"c{number}", tenant=TENANTS[number % 3], pending=recipients // 10)
+        for what, of_size in peaks.items():
+            found = peak(world, what)
+            assert found["repairs"]["reenqueue"][0] == 10
+            of_size.append(found["peak"])
+        assert found["repairs"]["reenqueue"][2].startswith(f"{recipients // 500} jobs"), found
+        world.queue.clear()
+    for what, (small, large) in peaks.items():
+        assert large <= 1.2 * small, (what, small, large)
