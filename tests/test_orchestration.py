@@ -92,7 +92,7 @@ def test_no_password_is_in_what_the_webserver_gets() -> None:
 def test_every_run_of_a_platform_carries_its_tag_so_that_only_one_goes_on_at_a_time() -> None:
     repository = deployed(nowhere("sms")).get_repository_def()
     jobs = [repository.get_job(name) for name in repository.job_names if name.startswith("sms__")]
-    assert len(jobs) == 7
+    assert len(jobs) == 9
     assert {job.tags[PLATFORM_TAG] for job in jobs} == {"sms"}
     assert {job.tags["dagster/max_runtime"] for job in jobs} == {"900"}
     steps = [step for job in jobs for step in job.all_node_defs if isinstance(step, dg.OpDefinition)]

@@ -29,6 +29,7 @@ from tests.orchestrated import (
     reconciled,
     run,
 )
+from tests.sweep.test_repairs import counting_profile
 
 SMS = {
     "stuck_campaigns",
@@ -195,9 +196,10 @@ def test_what_the_database_refuses_for_one_campaign_is_said_and_stops_no_other(
     assert sms.app.campaign("sound")["status"] == "sent"
 
 
-def test_counters_that_were_raised_are_told_with_their_numbers(messenger: World, instance: dg.DagsterInstance) -> None:
-    messenger.app.add_campaign("behind", succeeded=5, counters=Counters(total=9, succeeded=2, failed=0))
-    result = reconciled(messenger, instance)
+def test_counters_that_were_raised_are_told_with_their_numbers(worlds: Worlds, instance: dg.DagsterInstance) -> None:
+    world = worlds.make(counting_profile())
+    world.app.add_campaign("behind", succeeded=5, pending=4, counters=Counters(total=9, succeeded=2, failed=0))
+    result = reconciled(world, instance)
     completed = metadata_of(result, "completed_campaigns")
     assert completed["recounted"] == 1
     assert "sent 2 -> 5" in completed["recounted_in_words"]

@@ -90,7 +90,8 @@ def mark_complete(
         )
     released = sum(entry.kind is RepairKind.RELEASE for entry in entries)
     also = f", {plural(released, 'reservation')} released" if released else ""
-    return Fix(campaign_id, True, f"campaign {campaign_id} is completed{also}", tuple(repair_ids))
+    word = (entries[0].after or {}).get("status") if entries else "completed"
+    return Fix(campaign_id, True, f"campaign {campaign_id} is {word} now{also}", tuple(repair_ids))
 
 
 def _made(platform: Platform, person: Person, kind: RepairKind, target: str) -> list[int]:

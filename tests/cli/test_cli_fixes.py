@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from campaign_ops.demo.schema import PlatformShape
 from tests.cli.program import AWAY, Program, configured, entry, lines_with, one_line, run
@@ -186,6 +187,10 @@ def test_undo_takes_jobs_back_and_sweeps_leave_the_campaign_alone_until_it_is_le
     assert sms.queue.live_job_ids() == []
     let_go = program("retry-quarantined", "lost", "--reason", "TICKET-3")
     assert let_go.exit_code == 0, let_go.output
+    program("reconcile")
+    assert sms.queue.live_job_ids() == []  # lifting a hold does not end the cooldown
+    with sms.platform.database.transaction() as connection:
+        connection.execute(sa.text("UPDATE campaign_ops.attempt SET last_at = last_at - interval '1 hour'"))
     program("reconcile")
     assert len(sms.queue.live_job_ids()) == 1
 

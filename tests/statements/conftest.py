@@ -66,3 +66,9 @@ def counting(grounds: Grounds, request: pytest.FixtureRequest) -> Ground:
 def messenger(grounds: Grounds) -> Ground:
     """A platform whose recipients have no row before they are sent."""
     return grounds(COUNTING["prisma"])
+
+
+@pytest.fixture
+def recounting(grounds: Grounds) -> Ground:
+    """A platform whose counters stand beside rows that tell all, so that they may be put right."""
+    return grounds(COUNTING["snake bigint"])

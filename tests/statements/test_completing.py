@@ -190,25 +190,30 @@ def test_a_recipient_that_comes_while_we_write_waits_until_the_campaign_is_over(
 # -- recounting ------------------------------------------------------------------------------------------------
 
 
-def test_counters_are_raised_to_the_rows_and_the_campaign_stays_as_untouched_as_it_was(counting: Ground) -> None:
-    counting.app.add_campaign("one", accepted=1, succeeded=3, failed=2, counters=Counters(20, 2, 1))
-    before = counting.app.campaign("one")
-    (row,) = counting.do(repairs.recount(counting.tables), **counting.observed("one"))
+def test_counters_are_raised_to_the_rows_and_the_campaign_stays_as_untouched_as_it_was(recounting: Ground) -> None:
+    recounting.app.add_campaign("one", accepted=1, succeeded=3, failed=2, counters=Counters(20, 2, 1))
+    before = recounting.app.campaign("one")
+    (row,) = recounting.do(repairs.recount(recounting.tables), **recounting.observed("one"))
     assert (row["succeeded"], row["failed"]) == (4, 2)
-    assert counting.app.campaign("one") == {**before, "succeeded": 4, "failed": 2}
+    assert recounting.app.campaign("one") == {**before, "succeeded": 4, "failed": 2}
 
 
 @pytest.mark.parametrize("counters", [Counters(20, 4, 2), Counters(20, 9, 2), Counters(20, 9, 9)])
-def test_counters_that_agree_or_are_ahead_are_left_alone(counting: Ground, counters: Counters) -> None:
-    counting.app.add_campaign("one", accepted=1, succeeded=3, failed=2, counters=counters)
-    assert counting.do(repairs.recount(counting.tables), **counting.observed("one")) == []
+def test_counters_that_agree_or_are_ahead_are_left_alone(recounting: Ground, counters: Counters) -> None:
+    recounting.app.add_campaign("one", accepted=1, succeeded=3, failed=2, counters=counters)
+    assert recounting.do(repairs.recount(recounting.tables), **recounting.observed("one")) == []
 
 
-def test_counters_of_a_campaign_that_was_touched_are_left_to_the_application(counting: Ground) -> None:
-    counting.app.add_campaign("one", succeeded=3, counters=Counters(20, 0, 0))
-    binds = counting.observed("one")
-    counting.app.set_campaign("one")
-    assert counting.do(repairs.recount(counting.tables), **binds) == []
+def test_counters_of_a_campaign_that_was_touched_are_left_to_the_application(recounting: Ground) -> None:
+    recounting.app.add_campaign("one", succeeded=3, counters=Counters(20, 0, 0))
+    binds = recounting.observed("one")
+    recounting.app.set_campaign("one")
+    assert recounting.do(repairs.recount(recounting.tables), **binds) == []
+
+
+def test_counters_that_are_evidence_are_never_raised_while_their_campaign_is_open(messenger: Ground) -> None:
+    messenger.app.add_campaign("one", succeeded=6, counters=Counters(10, 3, 0))
+    assert messenger.do(repairs.recount(messenger.tables), **messenger.observed("one")) == []
 
 
 def test_a_recount_cannot_make_an_unfinished_campaign_look_finished(messenger: Ground) -> None:
