@@ -18,6 +18,7 @@ from campaign_ops.core.errors import PermissionMissing, StateSchemaError
 from campaign_ops.core.model import RepairKind
 from campaign_ops.demo.servers import EmbeddedServers
 from campaign_ops.platform import migrations, state
+from campaign_ops.platform.attempts import AttemptLog
 from campaign_ops.platform.database import STATE_SCHEMA, Database
 from campaign_ops.platform.journal import Author, Entry, Journal
 from campaign_ops.platform.migrations import HEAD, check_current, current, migrate
@@ -195,7 +196,7 @@ def sweep(connection: sa.Connection, view: str, run: str, found: int, *, platfor
         if view == "reenqueued_batches" and repair_ids:
             batch = {"campaign_id": "c1", "attempt": 1, "batch": 0, "recipients": 5}
             intents = [{**batch, "job_id": f"{platform}-{run}-{one}", "repair_id": one} for one in repair_ids]
-            journal.add_intents(connection, intents)
+            AttemptLog(platform).add_intents(connection, intents)
     journal.add_figures(connection, author.sweep_id, view, {"found": found})
     return author
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import PermissionMissing
 from campaign_ops.core.policy import Policy
+from campaign_ops.platform.attempts import AttemptLog
 from campaign_ops.platform.catalog import read_catalog
 from campaign_ops.platform.database import Database, SweepLock
 from campaign_ops.platform.journal import Journal
@@ -32,6 +33,11 @@ class Platform:
     def journal(self) -> Journal:
         """Our record of this platform."""
         return Journal(self.name)
+
+    @property
+    def attempts(self) -> AttemptLog:
+        """What was tried for each of its campaigns."""
+        return AttemptLog(self.name)
 
     def tables(self, connection: sa.Connection) -> PlatformTables:
         """The platform's tables, checked against the catalog the first time.

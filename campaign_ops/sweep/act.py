@@ -162,7 +162,7 @@ def complete_page(
     """
     tables = platform.tables(connection)
     observed = observed_now(platform, connection, page, stuck_after)
-    held = set() if by_person else platform.journal.held(connection, observed["ids"])
+    held = set() if by_person else platform.attempts.held(connection, observed["ids"])
     locked_rows = connection.execute(repairs.lock_observed(tables), observed)
     before = {row.id: row for row in locked_rows if row.id not in held}
     if not before:
@@ -213,7 +213,7 @@ def _recount_page(
 ) -> tuple[list[Entry], list[int]]:
     tables = platform.tables(connection)
     observed = observed_now(platform, connection, page)
-    held = platform.journal.held(connection, observed["ids"])
+    held = platform.attempts.held(connection, observed["ids"])
     locked_rows = connection.execute(repairs.lock_observed(tables), observed)
     before = {row.id: row for row in locked_rows if row.id not in held}
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}

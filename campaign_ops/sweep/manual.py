@@ -207,7 +207,7 @@ def retry_quarantined(
 
     def _attempts(connection: sa.Connection) -> str | None:
         check_current(connection, platform.database.where)
-        found = platform.journal.attempts(connection, [campaign_id]).get(campaign_id)
+        found = platform.attempts.of(connection, [campaign_id]).get(campaign_id)
         if found is None:
             return None
         if found.held_by:
@@ -218,7 +218,7 @@ def retry_quarantined(
 
     def _write(connection: sa.Connection) -> list[int]:
         author = author_of(platform, connection, person)
-        if not platform.journal.let_go(connection, campaign_id):
+        if not platform.attempts.let_go(connection, campaign_id):
             return []
         entry = Entry(RepairKind.LIFT, campaign_id, campaign_id, campaign.tenant, why or "")
         return platform.journal.record(connection, author, [entry])

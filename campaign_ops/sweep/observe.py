@@ -184,7 +184,7 @@ def _evidence(
     for page in in_pages(campaigns, PAGE):
         ids = [campaign.id for campaign in page]
         counts = tally(connection, tables, ids)
-        attempts = platform.journal.attempts(connection, ids) if known_to_us else {}
+        attempts = platform.attempts.of(connection, ids) if known_to_us else {}
         earlier = platform.journal.pending_before(connection, ids, before=before) if known_to_us else {}
         for campaign in page:
             pending_before, seen_at = earlier.get(campaign.id, (None, None))

@@ -114,7 +114,7 @@ def reenqueue(platform: Platform, author: Author, plan: Plan, lock: SweepLock, *
 
 def settle_intents(platform: Platform, queue: Queue) -> int:
     """Confirm intents of an earlier sweep that died before it could: those whose jobs are in the queue. How many."""
-    open_jobs = platform.database.run(platform.journal.open_intents)
+    open_jobs = platform.database.run(platform.attempts.open_intents)
     if not open_jobs:
         return 0
     present = queue.present(open_jobs)
@@ -122,8 +122,8 @@ def settle_intents(platform: Platform, queue: Queue) -> int:
         return 0
 
     def _settle(connection: sa.Connection) -> int:
-        platform.journal.attempt_added(connection, platform.journal.unconfirmed_campaigns(connection, present))
-        return platform.journal.confirm_intents(connection, present)
+        platform.attempts.added(connection, platform.attempts.unconfirmed_campaigns(connection, present))
+        return platform.attempts.confirm_intents(connection, present)
 
     return platform.database.run(_settle)
 
@@ -198,8 +198,8 @@ def _add(work: _Work, intent: _Intent) -> bool:
     begun = {job.campaign_id for job in intent.jobs if job.id in added} - work.counted
 
     def _confirm(connection: sa.Connection) -> None:
-        work.platform.journal.confirm_intents(connection, added)
-        work.platform.journal.attempt_added(connection, begun)
+        work.platform.attempts.confirm_intents(connection, added)
+        work.platform.attempts.added(connection, begun)
 
     try:
         work.platform.database.run(_confirm)
@@ -280,7 +280,7 @@ def _write_intent(work: _Work, connection: sa.Connection, batches: Sequence[_Bat
         )
         attempts[batch.campaign_id] = replace(attempt, batches=attempt.batches + 1)
     if rows:
-        work.platform.journal.add_intents(connection, rows)
+        work.platform.attempts.add_intents(connection, rows)
     return _Intent(jobs, attempts, frozenset(wanted) - attempts.keys())
 
 
@@ -308,7 +308,7 @@ def _begin(work: _Work, connection: sa.Connection, campaign_id: str) -> _Attempt
     in_vain = attempts_without_progress(evidence)
     if in_vain and _waits_its_turn(work, connection, campaign_id, evidence.attempts.total):
         in_vain -= 1
-    number = work.platform.journal.begin_attempt(
+    number = work.platform.attempts.begin(
         connection,
         campaign_id,
         expected=evidence.attempts,
@@ -332,5 +332,5 @@ def _begin(work: _Work, connection: sa.Connection, campaign_id: str) -> _Attempt
 def _waits_its_turn(work: _Work, connection: sa.Connection, campaign_id: str, attempt: int) -> bool:
     """Whether all that an attempt added is in the queue still: as much as the limits allowed, and not in vain."""
     assert work.look.snapshot is not None
-    jobs = work.platform.journal.jobs_of_attempt(connection, campaign_id, attempt)
+    jobs = work.platform.attempts.jobs_of_attempt(connection, campaign_id, attempt)
     return bool(jobs) and all(job in work.look.snapshot.live for job in jobs)

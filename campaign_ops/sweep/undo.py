@@ -110,6 +110,9 @@ def _restore(platform: Platform, connection: sa.Connection, repair_id: int, pers
     journal = platform.journal
     repair = journal.repair(connection, repair_id, lock=True)
     assert repair is not None
+    ours = journal.made(connection, person.run_id, RepairKind.UNDO, repair["target"])
+    if repair["undone_by"] in ours:
+        return ours, 1  # the commit before was lost on its way back
     _check_open(repair)
     together = _together(platform, connection, repair)
     for one in together:
@@ -130,7 +133,7 @@ def _restore(platform: Platform, connection: sa.Connection, repair_id: int, pers
     undo_ids = journal.record(connection, author_of(platform, connection, person), [entry])
     journal.mark_undone(connection, [one["id"] for one in together], undo_ids[0])
     if repair["kind"] != RepairKind.RELEASE:
-        journal.hold(connection, repair["target"], person.name, f"undid repair {repair_id}: {person.reason}")
+        platform.attempts.hold(connection, repair["target"], person.name, f"undid repair {repair_id}: {person.reason}")
     return undo_ids, len(together)
 
 
@@ -145,7 +148,7 @@ def _take_jobs_back(platform: Platform, repair: Mapping[str, Any], person: Perso
         assert current is not None
         begun = _begun_undo(platform, connection, current)
         if begun is not None:
-            return begun, journal.job_ids(connection, repair["id"])
+            return begun, platform.attempts.job_ids(connection, repair["id"])
         _check_open(current)
         entry = Entry(
             RepairKind.UNDO,
@@ -157,8 +160,8 @@ def _take_jobs_back(platform: Platform, repair: Mapping[str, Any], person: Perso
         )
         undo_id = journal.record(connection, author_of(platform, connection, person), [entry])[0]
         journal.mark_undone(connection, [repair["id"]], undo_id)
-        journal.hold(connection, campaign_id, person.name, f"undid repair {repair['id']}: {person.reason}")
-        return undo_id, journal.job_ids(connection, repair["id"])
+        platform.attempts.hold(connection, campaign_id, person.name, f"undid repair {repair['id']}: {person.reason}")
+        return undo_id, platform.attempts.job_ids(connection, repair["id"])
 
     undo_id, job_ids = platform.database.run(_intend)
     removed = queue.remove_waiting(job_ids)
