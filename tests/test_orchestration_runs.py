@@ -29,7 +29,7 @@ from tests.orchestrated import (
     reconciled,
     run,
 )
-from tests.sweep.test_repairs import counting_profile
+from tests.sweep.actors import counting_profile
 
 SMS = {
     "stuck_campaigns",

@@ -24,7 +24,7 @@ from campaign_ops.demo.worker import WorkerOptions
 from campaign_ops.demo.worker_process import WorkerProcess
 from campaign_ops.sweep import Sweep
 from tests.conftest import World
-from tests.sweep.test_accidents import in_child
+from tests.sweep.actors import in_child
 
 # All live jobs with their data, at one moment; those that will fail when they are taken cover nobody.
 LIVE_JOBS = """

@@ -5,70 +5,20 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import DatabaseUnavailable, PermissionMissing, SweepBusy
 from campaign_ops.core.model import Verdict
-from campaign_ops.demo.fingerprint import database_fingerprint
 from campaign_ops.demo.schema import DemoTables
-from campaign_ops.demo.tables import minutes, redis_fingerprint
+from campaign_ops.demo.tables import redis_fingerprint
 from campaign_ops.platform.database import Database
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import Queue
 from campaign_ops.sweep import Sweep, dry_run
 from tests.conftest import World, Worlds
-
-
-def covered(world: World) -> Counter[str]:
-    """In how many live jobs each recipient stands."""
-    jobs = world.queue.live_job_ids()
-    return Counter(str(one) for job in jobs for one in world.queue.job_data(job)["recipientIds"])
-
-
-def state_fingerprint(world: World) -> object:
-    with world.app.engine.connect() as connection:
-        return database_fingerprint(connection, "campaign_ops")
-
-
-class Meddler(Queue):
-    """The real queue, but somebody does something right after (or before) one of our calls."""
-
-    def __init__(self, queue: Queue, *, after: str = "", before: str = "", what: Callable[[], object]) -> None:
-        self._after, self._before, self._what = after, before, what
-        super().__init__(queue.address, queue.profile)
-
-    def __getattribute__(self, name: str) -> Any:
-        value = super().__getattribute__(name)
-        if name.startswith("_") or name not in (self._after, self._before):
-            return value
-
-        def meddled(*arguments: Any, **options: Any) -> Any:
-            if name == self._before:
-                self._what()
-            result = value(*arguments, **options)
-            if name == self._after:
-                self._what()
-            return result
-
-        return meddled
-
-
-@contextmanager
-def meddling(world: World, **options: Any) -> Iterator[None]:
-    queue = world.platform.queue
-    assert queue is not None
-    world.platform.queue = Meddler(queue, **options)
-    try:
-        yield
-    finally:
-        world.platform.queue.close()
-        world.platform.queue = queue
-
+from tests.sweep.actors import Meddler, covered, ended, in_child, meddling, state_fingerprint
 
 # -- people ----------------------------------------------------------------------------------------------------------
 
@@ -164,22 +114,6 @@ def test_recipients_of_a_job_that_came_and_went_unseen_are_not_sent_again(sms: W
 # -- several at once ---------------------------------------------------------------------------------------------------
 
 
-def in_child(work: Callable[[], object]) -> int:
-    """Run in a forked process; its pid."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-            os._exit(0)
-        except BaseException:  # noqa: BLE001 - the child must not return into pytest
-            os._exit(1)
-    return pid
-
-
-def ended(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 def test_sweeps_at_once_do_nothing_twice(sms: World) -> None:
     for number in range(5):
         sms.app.add_campaign(f"done_{number}", succeeded=3)
@@ -235,6 +169,7 @@ class Killed:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_at_any_step_leaves_a_state_from_which_the_next_is_right(worlds: Worlds) -> None:
     at = 0
     while True:
@@ -386,129 +321,3 @@ def test_a_dry_run_works_before_our_schema_exists(worlds: Worlds) -> None:
     world = worlds.make("sms", migrated=False)
     world.app.add_campaign("done", succeeded=3)
     assert dry_run(world.platform).figures()["stuck"] == 1
-
-
-# -- evidence of the queue ---------------------------------------------------------------------------------------------
-
-
-def test_one_live_batch_does_not_hide_the_lost_ones(sms: World) -> None:
-    sms.app.add_campaign("half", pending=1500)
-    sms.queue.add("half", "shop_north", sms.app.pending_ids("half")[:500])
-    sms.sweep()
-    assert covered(sms) == Counter(sms.app.pending_ids("half"))
-
-
-def test_a_prioritized_job_covers_its_recipients(sms: World) -> None:
-    sms.app.add_campaign("urgent", pending=10)
-    sms.queue.add("urgent", "shop_north", sms.app.pending_ids("urgent"), priority=3)
-    sms.sweep()
-    assert set(covered(sms).values()) == {1}
-
-
-def test_a_paused_queue_is_left_alone(sms: World) -> None:
-    sms.app.add_campaign("lost", pending=10)
-    sms.queue.pause()
-    report = sms.sweep()
-    assert report.stuck[0].verdict is Verdict.QUEUE_PAUSED
-    assert sms.queue.live_job_ids() == []
-    sms.queue.resume()
-    sms.sweep()
-    assert set(covered(sms).values()) == {1}
-
-
-def test_marked_recipients_are_never_sent_again_by_themselves(sms: World) -> None:
-    sms.app.add_campaign("ambiguous", pending=5)
-    sms.app.add_campaign("mixed", pending=5)
-    sms.queue.mark(sms.app.pending_ids("ambiguous"))
-    marked = sms.app.pending_ids("mixed")[:2]
-    sms.queue.mark(marked)
-    report = sms.sweep()
-    verdicts = {item.target: item.verdict for item in report.stuck}
-    assert verdicts == {"ambiguous": Verdict.AMBIGUOUS, "mixed": Verdict.JOBS_LOST}
-    assert covered(sms) == Counter(set(sms.app.pending_ids("mixed")) - set(marked))
-
-
-def test_failed_jobs_are_put_back_under_fresh_ids(sms: World) -> None:
-    sms.app.add_campaign("failing", pending=5)
-    (job,) = sms.queue.add("failing", "shop_north", sms.app.pending_ids("failing"), attempts=1)
-    sms.queue.fail_waiting("provider down")
-    report = sms.sweep()
-    assert report.stuck[0].verdict is Verdict.JOBS_FAILED
-    assert set(covered(sms).values()) == {1}
-    assert job not in sms.queue.live_job_ids()
-
-
-def test_after_max_attempts_without_progress_a_campaign_waits_for_a_person(worlds: Worlds) -> None:
-    world = worlds.make("sms", policy={"cooldown_seconds": 0, "max_attempts": 2})
-    world.app.add_campaign("hopeless", pending=5)
-    for _ in range(2):
-        world.sweep()
-        world.queue.remove(world.queue.live_job_ids())
-    report = world.sweep()
-    assert report.stuck[0].verdict is Verdict.QUARANTINED
-    assert world.queue.live_job_ids() == []
-
-
-def test_a_campaign_just_re_enqueued_gets_time(sms: World) -> None:
-    sms.app.add_campaign("lost", pending=5)
-    sms.sweep()
-    sms.queue.remove(sms.queue.live_job_ids())
-    report = sms.sweep()
-    assert report.stuck[0].verdict is Verdict.COOLDOWN
-    assert sms.queue.live_job_ids() == []
-
-
-def test_an_emptied_redis_trips_the_breaker_until_a_person_confirms(sms: World) -> None:
-    for number in range(3):
-        sms.app.add_campaign(f"waiting_{number}", pending=10)
-        sms.queue.add(f"waiting_{number}", "shop_north", sms.app.pending_ids(f"waiting_{number}"))
-    sms.sweep()
-    sms.queue.clear()
-    report = sms.sweep()
-    assert sms.queue.live_job_ids() == []
-    assert any("does not exist" in line for line in report.trouble)
-    sms.sweep(confirm_breaker=True)
-    assert set(covered(sms).values()) == {1}
-    assert len(covered(sms)) == 30
-
-
-def test_a_lot_to_re_enqueue_trips_the_breaker(sms: World) -> None:
-    for number in range(12):
-        sms.app.add_campaign(f"lost_{number}", pending=2)
-    report = sms.sweep()
-    assert sms.queue.live_job_ids() == []
-    assert any("12 of 12" in line for line in report.trouble)
-    sms.sweep(confirm_breaker=True)
-    assert len(covered(sms)) == 24
-
-
-def test_the_jobs_of_one_sweep_are_shared_between_tenants(worlds: Worlds) -> None:
-    world = worlds.make("sms", policy={"max_jobs_per_sweep": 4})
-    world.app.add_campaign("big", tenant="big", pending=5000, updated_ago=minutes(90))
-    world.app.add_campaign("small", tenant="small", pending=600, updated_ago=minutes(20))
-    world.sweep()
-    tenants = Counter(world.queue.job_data(job)["shopId"] for job in world.queue.live_job_ids())
-    assert tenants == {"big": 2, "small": 2}
-
-
-def test_a_restarted_redis_stays_suspect_until_a_confirmed_sweep_has_acted(worlds: Worlds) -> None:
-    """Three lost campaigns are below the floor; after a restart the floor does not count. Planning trusts nobody."""
-    world = worlds.make("sms", policy={"cooldown_seconds": 0})
-    world.sweep()
-    with world.platform.database.transaction() as connection:
-        connection.execute(
-            sa.text("UPDATE campaign_ops.sweep SET figures = jsonb_set(figures, '{redis_server,id}', '\"another\"')")
-        )
-    world.sweep()  # nothing looks stuck yet: this must not make the new process a trusted one
-    for number in range(3):
-        world.app.add_campaign(f"lost_{number}", pending=2)
-    world.begin(confirm_breaker=True).make_plan()
-    for _ in range(2):
-        report = world.sweep()
-        assert world.queue.live_job_ids() == []
-        assert any("restarted or failed over" in line for line in report.trouble)
-    world.sweep(confirm_breaker=True)
-    assert len(covered(world)) == 6
-    world.queue.remove(world.queue.live_job_ids())
-    world.sweep()
-    assert len(covered(world)) == 6

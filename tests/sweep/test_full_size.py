@@ -21,7 +21,7 @@ from campaign_ops.platform.queue import Queue, QueueAddress
 from campaign_ops.sweep import Sweep
 from tests.conftest import World, Worlds
 from tests.proxy import Accident, Proxy, proxied
-from tests.sweep.test_accidents import covered
+from tests.sweep.actors import covered
 
 TENANTS = ("north", "south", "west")
 

@@ -25,9 +25,9 @@ from campaign_ops.demo.worker_process import WorkerProcess
 from campaign_ops.platform import queue as queue_module
 from campaign_ops.sweep import reenqueue as reenqueue_module
 from tests.conftest import World, Worlds
+from tests.sweep.actors import covered, meddling
 from tests.sweep.soak import RECIPIENTS, Soak
 from tests.sweep.stage import BATCH, DEATHS, STEPS, Place, Stage
-from tests.sweep.test_accidents import covered, meddling
 
 STORIES = int(os.environ.get("INTERLEAVINGS", "0"))
 PROFILE = settings(

@@ -16,8 +16,7 @@ from campaign_ops.sweep.ambiguous import send_again, take_as_sent
 from campaign_ops.sweep.manual import Person, mark_complete, reenqueue_one, release_one, retry_quarantined
 from campaign_ops.sweep.undo import undo
 from tests.conftest import World, Worlds
-from tests.sweep.test_accidents import covered, state_fingerprint
-from tests.sweep.test_repairs import counting_profile
+from tests.sweep.actors import counting_profile, covered, state_fingerprint
 
 OPERATOR = Person("the operator", "ticket 42", "manual-run")
 

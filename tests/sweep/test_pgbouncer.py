@@ -20,7 +20,7 @@ from campaign_ops.core.errors import SweepBusy
 from campaign_ops.demo.postgres_server import free_port
 from campaign_ops.platform.database import Database, SweepLock
 from tests.conftest import World
-from tests.sweep.test_accidents import covered
+from tests.sweep.actors import covered
 
 
 @pytest.fixture

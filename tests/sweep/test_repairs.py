@@ -8,9 +8,9 @@ from campaign_ops.core.model import Counters, RepairKind, Verdict
 from campaign_ops.core.report import HealthReport
 from campaign_ops.demo.schema import PlatformShape
 from campaign_ops.demo.tables import hours, minutes
-from campaign_ops.platform.profile import Profile
 from campaign_ops.platform.profile_file import load_profile
 from tests.conftest import World, Worlds
+from tests.sweep.actors import counting_profile
 
 
 def verdict(report: HealthReport, campaign: str) -> str:
@@ -203,13 +203,6 @@ def test_an_open_campaigns_counters_are_left_alone_where_they_are_evidence(messe
     app.set_campaign("slow", updated_ago=minutes(40), succeeded=app.campaign("slow")["succeeded"] + 500)
     messenger.sweep()
     assert app.campaign("slow")["status"] == "SENDING"
-
-
-def counting_profile() -> Profile:
-    """Rows from the start, counters besides, no queue: here counters are no evidence, and may be put right."""
-    base = load_profile("messenger").model_dump(by_alias=True)
-    base["recipient"] |= {"rows": "all"}
-    return Profile.model_validate(base)
 
 
 def test_a_recount_does_not_make_a_campaign_look_touched(worlds: Worlds) -> None:

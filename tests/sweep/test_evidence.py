@@ -1,0 +1,135 @@
+"""What the queue says, what follows from it, and when a person is waited for."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import sqlalchemy as sa
+
+from campaign_ops.core.model import Verdict
+from campaign_ops.demo.tables import minutes
+from tests.conftest import World, Worlds
+from tests.sweep.actors import covered
+
+
+def test_one_live_batch_does_not_hide_the_lost_ones(sms: World) -> None:
+    sms.app.add_campaign("half", pending=1500)
+    sms.queue.add("half", "shop_north", sms.app.pending_ids("half")[:500])
+    sms.sweep()
+    assert covered(sms) == Counter(sms.app.pending_ids("half"))
+
+
+def test_a_prioritized_job_covers_its_recipients(sms: World) -> None:
+    sms.app.add_campaign("urgent", pending=10)
+    sms.queue.add("urgent", "shop_north", sms.app.pending_ids("urgent"), priority=3)
+    sms.sweep()
+    assert set(covered(sms).values()) == {1}
+
+
+def test_a_paused_queue_is_left_alone(sms: World) -> None:
+    sms.app.add_campaign("lost", pending=10)
+    sms.queue.pause()
+    report = sms.sweep()
+    assert report.stuck[0].verdict is Verdict.QUEUE_PAUSED
+    assert sms.queue.live_job_ids() == []
+    sms.queue.resume()
+    sms.sweep()
+    assert set(covered(sms).values()) == {1}
+
+
+def test_marked_recipients_are_never_sent_again_by_themselves(sms: World) -> None:
+    sms.app.add_campaign("ambiguous", pending=5)
+    sms.app.add_campaign("mixed", pending=5)
+    sms.queue.mark(sms.app.pending_ids("ambiguous"))
+    marked = sms.app.pending_ids("mixed")[:2]
+    sms.queue.mark(marked)
+    report = sms.sweep()
+    verdicts = {item.target: item.verdict for item in report.stuck}
+    assert verdicts == {"ambiguous": Verdict.AMBIGUOUS, "mixed": Verdict.JOBS_LOST}
+    assert covered(sms) == Counter(set(sms.app.pending_ids("mixed")) - set(marked))
+
+
+def test_failed_jobs_are_put_back_under_fresh_ids(sms: World) -> None:
+    sms.app.add_campaign("failing", pending=5)
+    (job,) = sms.queue.add("failing", "shop_north", sms.app.pending_ids("failing"), attempts=1)
+    sms.queue.fail_waiting("provider down")
+    report = sms.sweep()
+    assert report.stuck[0].verdict is Verdict.JOBS_FAILED
+    assert set(covered(sms).values()) == {1}
+    assert job not in sms.queue.live_job_ids()
+
+
+def test_after_max_attempts_without_progress_a_campaign_waits_for_a_person(worlds: Worlds) -> None:
+    world = worlds.make("sms", policy={"cooldown_seconds": 0, "max_attempts": 2})
+    world.app.add_campaign("hopeless", pending=5)
+    for _ in range(2):
+        world.sweep()
+        world.queue.remove(world.queue.live_job_ids())
+    report = world.sweep()
+    assert report.stuck[0].verdict is Verdict.QUARANTINED
+    assert world.queue.live_job_ids() == []
+
+
+def test_a_campaign_just_re_enqueued_gets_time(sms: World) -> None:
+    sms.app.add_campaign("lost", pending=5)
+    sms.sweep()
+    sms.queue.remove(sms.queue.live_job_ids())
+    report = sms.sweep()
+    assert report.stuck[0].verdict is Verdict.COOLDOWN
+    assert sms.queue.live_job_ids() == []
+
+
+def test_an_emptied_redis_trips_the_breaker_until_a_person_confirms(sms: World) -> None:
+    for number in range(3):
+        sms.app.add_campaign(f"waiting_{number}", pending=10)
+        sms.queue.add(f"waiting_{number}", "shop_north", sms.app.pending_ids(f"waiting_{number}"))
+    sms.sweep()
+    sms.queue.clear()
+    report = sms.sweep()
+    assert sms.queue.live_job_ids() == []
+    assert any("does not exist" in line for line in report.trouble)
+    sms.sweep(confirm_breaker=True)
+    assert set(covered(sms).values()) == {1}
+    assert len(covered(sms)) == 30
+
+
+def test_a_lot_to_re_enqueue_trips_the_breaker(sms: World) -> None:
+    for number in range(12):
+        sms.app.add_campaign(f"lost_{number}", pending=2)
+    report = sms.sweep()
+    assert sms.queue.live_job_ids() == []
+    assert any("12 of 12" in line for line in report.trouble)
+    sms.sweep(confirm_breaker=True)
+    assert len(covered(sms)) == 24
+
+
+def test_the_jobs_of_one_sweep_are_shared_between_tenants(worlds: Worlds) -> None:
+    world = worlds.make("sms", policy={"max_jobs_per_sweep": 4})
+    world.app.add_campaign("big", tenant="big", pending=5000, updated_ago=minutes(90))
+    world.app.add_campaign("small", tenant="small", pending=600, updated_ago=minutes(20))
+    world.sweep()
+    tenants = Counter(world.queue.job_data(job)["shopId"] for job in world.queue.live_job_ids())
+    assert tenants == {"big": 2, "small": 2}
+
+
+def test_a_restarted_redis_stays_suspect_until_a_confirmed_sweep_has_acted(worlds: Worlds) -> None:
+    """Three lost campaigns are below the floor; after a restart the floor does not count. Planning trusts nobody."""
+    world = worlds.make("sms", policy={"cooldown_seconds": 0})
+    world.sweep()
+    with world.platform.database.transaction() as connection:
+        connection.execute(
+            sa.text("UPDATE campaign_ops.sweep SET figures = jsonb_set(figures, '{redis_server,id}', '\"another\"')")
+        )
+    world.sweep()  # nothing looks stuck yet: this must not make the new process a trusted one
+    for number in range(3):
+        world.app.add_campaign(f"lost_{number}", pending=2)
+    world.begin(confirm_breaker=True).make_plan()
+    for _ in range(2):
+        report = world.sweep()
+        assert world.queue.live_job_ids() == []
+        assert any("restarted or failed over" in line for line in report.trouble)
+    world.sweep(confirm_breaker=True)
+    assert len(covered(world)) == 6
+    world.queue.remove(world.queue.live_job_ids())
+    world.sweep()
+    assert len(covered(world)) == 6
