@@ -50,11 +50,12 @@ class PlanItem:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All lines, and the breakers that keep whole kinds of repair back until a person confirms."""
+    """All lines, the breakers that keep whole kinds of repair back, and what speaks against trusting the queue."""
 
     items: tuple[PlanItem, ...]
     sending: int
     breakers: Mapping[RepairKind, Breaker] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
     def of(self, kind: RepairKind | None) -> list[PlanItem]:
         """The lines of one kind."""
@@ -120,7 +121,7 @@ def make_plan(
             alarms=alarms,
         ),
     }
-    return Plan(tuple(items), sending, breakers)
+    return Plan(tuple(items), sending, breakers, (*alarms, *suspicions))
 
 
 def campaign_item(evidence: Evidence, decision: Decision, now: datetime) -> PlanItem:

@@ -121,7 +121,7 @@ def render(report: HealthReport) -> str:
         _stuck_section(report),
         _repairs_section(report),
         _recipients_section(report),
-        _queue_section(report.queue),
+        _queue_section(report.queue, report.plan.doubts),
         _credit_section(report),
         _change_section(report),
     ]
@@ -192,7 +192,7 @@ def _recipients_section(report: HealthReport) -> str:
     return "## Recipients of stuck campaigns\n\n" + table(["state", "recipients"], rows)
 
 
-def _queue_section(queue: QueueState | None) -> str:
+def _queue_section(queue: QueueState | None, doubts: Sequence[str]) -> str:
     if queue is None:
         return "## Queue\n\nThis platform has none."
     if queue.problem:
@@ -203,7 +203,8 @@ def _queue_section(queue: QueueState | None) -> str:
     odd = [(queue.orphans, "ids without a job"), (queue.foreign_jobs, "jobs of other names")]
     extra = "".join(f", {count} {what}" for count, what in odd if count)
     line = f"{queue.depth:,} waiting, {workers} workers{paused}{extra}; {_plain(queue.version or 'no version')}"
-    return f"## Queue {_plain(queue.name)}\n\n{line}\n\n{table(['state', 'jobs'], rows)}"
+    doubted = "".join(f"\n\n**{_plain(doubt)}**" for doubt in doubts)
+    return f"## Queue {_plain(queue.name)}\n\n{line}{doubted}\n\n{table(['state', 'jobs'], rows)}"
 
 
 def _credit_section(report: HealthReport) -> str:

@@ -115,6 +115,7 @@ class Sweep:
             "needs_person": sum(item.needs_person for item in plan.items),
             "sending": plan.sending,
             "breakers": {kind.value: list(one.reasons) for kind, one in plan.breakers.items() if one.tripped},
+            "doubts": list(plan.doubts),
             "queue_problem": seen.queue.problem if seen.queue else None,
         }
         self._record(state.repair_plan, "repair_plan", seen.at, [plan_row(item) for item in plan.items], figures)
@@ -231,7 +232,7 @@ class Sweep:
             breakers = {
                 RepairKind(kind): Breaker(True, tuple(reasons)) for kind, reasons in figures["breakers"].items()
             }
-            return Plan(tuple(map(plan_item, rows)), figures["sending"], breakers)
+            return Plan(tuple(map(plan_item, rows)), figures["sending"], breakers, tuple(figures["doubts"]))
 
         plan = self.platform.database.run(_load)
         if plan is None:
