@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import redis
 import sqlalchemy as sa
 
 from campaign_ops.core.model import Verdict
@@ -135,3 +136,18 @@ def test_a_restarted_redis_stays_suspect_until_a_confirmed_sweep_has_acted(world
     world.queue.remove(world.queue.live_job_ids())
     world.sweep()
     assert len(covered(world)) == 6
+
+
+def test_a_redis_that_takes_no_writes_does_not_make_campaigns_be_given_up(worlds: Worlds) -> None:
+    """Only an attempt that put a job into the queue can have been in vain."""
+    world = worlds.make("sms", policy={"cooldown_seconds": 0, "max_attempts": 2})
+    world.app.add_campaign("lost", pending=5)
+    with redis.Redis.from_url(world.queue.url) as server:
+        server.config_set("min-replicas-to-write", 1)
+        try:
+            reports = [world.sweep() for _ in range(4)]
+        finally:
+            server.config_set("min-replicas-to-write", 0)
+    assert all(report.figures()["reenqueued"] == 0 and report.trouble for report in reports)
+    assert world.sweep().figures()["reenqueued"] == 1
+    assert covered(world) == Counter(world.app.pending_ids("lost"))
