@@ -39,11 +39,6 @@ class Policy:
         return timedelta(seconds=self.stuck_after_seconds)
 
     @property
-    def alert_after(self) -> timedelta:
-        """How long a campaign may be stuck before a person should know."""
-        return timedelta(seconds=self.alert_after_seconds)
-
-    @property
     def cooldown(self) -> timedelta:
         """How long a re-enqueued campaign is left alone; a fresh intent counts as coverage for as long."""
         return timedelta(seconds=self.cooldown_seconds)

@@ -18,7 +18,7 @@ from campaign_ops.platform.journal import Entry
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import Queue
 from campaign_ops.sweep.manual import Fix, Person, author_of, find_campaign, locked, reenqueue_locked
-from campaign_ops.sweep.observe import ANY_AGE, looking
+from campaign_ops.sweep.observe import ANY_AGE, Observation, looking
 
 AT_ONCE = 10_000
 """Recipients decided about at a time; call again for more."""
@@ -36,8 +36,8 @@ def send_again(
     campaign = find_campaign(platform, campaign_id, tenant)
     queue = _queue(platform, campaign_id)
     with locked(platform) as lock:
-        marked = _marked(platform, campaign_id)
-        _check_would_reenqueue(platform, campaign_id)
+        marked, seen = _marked(platform, campaign_id)
+        _check_would_reenqueue(platform, campaign_id, seen)
         many = plural(len(marked), "recipient")
         if dry_run:
             return Fix(campaign_id, False, f"would send again to {many}, who may get it twice")
@@ -55,14 +55,12 @@ def send_again(
     return Fix(campaign_id, True, fix.message, (repair_id, *fix.repair_ids))
 
 
-def _check_would_reenqueue(platform: Platform, campaign_id: str) -> None:
+def _check_would_reenqueue(platform: Platform, campaign_id: str, seen: Observation) -> None:
     """Refuse before the markers are gone what would be refused after: they are all the evidence there is."""
-    with looking(platform, only=[campaign_id], stuck_after=ANY_AGE) as look:
-        seen = look.observation
-        evidence = seen.evidence[0]
-        assert evidence.coverage is not None
-        coverage = replace(evidence.coverage, missing=evidence.coverage.missing + evidence.coverage.marked, marked=0)
-        decision = decide(replace(evidence, coverage=coverage), seen.queue, platform.policy, seen.at)
+    evidence = seen.evidence[0]
+    assert evidence.coverage is not None
+    coverage = replace(evidence.coverage, missing=evidence.coverage.missing + evidence.coverage.marked, marked=0)
+    decision = decide(replace(evidence, coverage=coverage), seen.queue, platform.policy, seen.at)
     if decision.action is not Action.REENQUEUE:
         raise Refused(f"{decision.verdict}: {decision.reason}", where=f"campaign {campaign_id}")
 
@@ -80,7 +78,7 @@ def take_as_sent(
     campaign = find_campaign(platform, campaign_id, tenant)
     _queue(platform, campaign_id)
     with locked(platform):
-        marked = _marked(platform, campaign_id)
+        marked, _ = _marked(platform, campaign_id)
         if dry_run:
             count = plural(len(marked), "recipient")
             return Fix(campaign_id, False, f"would call {count} sent, who may have got nothing")
@@ -108,8 +106,8 @@ def _queue(platform: Platform, campaign_id: str) -> Queue:
     return platform.queue
 
 
-def _marked(platform: Platform, campaign_id: str) -> list[str]:
-    """Recipients that wait, stand in no live job, and are marked."""
+def _marked(platform: Platform, campaign_id: str) -> tuple[list[str], Observation]:
+    """Recipients that wait, stand in no live job, and are marked; and the observation that says so."""
     with looking(platform, only=[campaign_id], stuck_after=ANY_AGE) as look:
         queue = look.observation.queue
         if queue is not None and queue.problem:
@@ -118,7 +116,7 @@ def _marked(platform: Platform, campaign_id: str) -> list[str]:
         marked = list(look.connection.scalars(query, {"ids": [campaign_id], "limit": AT_ONCE}))
     if not marked:
         raise Refused("no recipient of it is marked as perhaps sent", where=f"campaign {campaign_id}")
-    return marked
+    return marked, look.observation
 
 
 def _check_rights(platform: Platform, connection: sa.Connection) -> None:

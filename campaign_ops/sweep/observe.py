@@ -104,14 +104,12 @@ def looking(
         stuck_after: Seconds untouched that make a campaign stuck; None for the policy's, `ANY_AGE` for all sending.
     """
     queue = platform.queue if coverage else None
-    with platform.database.transaction() as connection:
+    age = platform.policy.stuck_after_seconds if stuck_after is None else stuck_after
+    with platform.database.transaction(read_only=queue is None) as connection:
         tables = platform.tables(connection)
-        cover.create(connection, tables)
-        campaigns = list(
-            _stuck(
-                connection, tables, only, platform.policy.stuck_after_seconds if stuck_after is None else stuck_after
-            )
-        )
+        if queue is not None:
+            cover.create(connection, tables)
+        campaigns = list(_stuck(connection, tables, only, age))
         ids = [campaign.id for campaign in campaigns]
         queue_state, snapshot, jobs = _read_queue(queue, connection, ids)
         at = connection.scalar(statements.clock())

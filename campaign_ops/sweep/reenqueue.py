@@ -112,20 +112,17 @@ def reenqueue(platform: Platform, author: Author, plan: Plan, lock: SweepLock, *
     return done
 
 
-def settle_intents(platform: Platform, queue: Queue) -> int:
-    """Confirm intents of an earlier sweep that died before it could: those whose jobs are in the queue. How many."""
+def settle_intents(platform: Platform, queue: Queue) -> None:
+    """Confirm intents of an earlier sweep that died before it could: those whose jobs are in the queue."""
     open_jobs = platform.database.run(platform.attempts.open_intents)
-    if not open_jobs:
-        return 0
-    present = queue.present(open_jobs)
-    if not present:
-        return 0
+    present = queue.present(open_jobs) if open_jobs else frozenset()
 
-    def _settle(connection: sa.Connection) -> int:
+    def _settle(connection: sa.Connection) -> None:
         platform.attempts.added(connection, platform.attempts.unconfirmed_campaigns(connection, present))
-        return platform.attempts.confirm_intents(connection, present)
+        platform.attempts.confirm_intents(connection, present)
 
-    return platform.database.run(_settle)
+    if present:
+        platform.database.run(_settle)
 
 
 def reenqueue_seen(platform: Platform, queue: Queue, author: Author, lock: SweepLock, look: Look, done: Done) -> None:
