@@ -198,7 +198,8 @@ def test_a_platform_under_fire_sends_to_everybody_once(worlds: Worlds, work_dir:
             if number % 8 == 5:
                 soak.restart_worker(WorkerProcess.kill if killed else WorkerProcess.stop)
             time.sleep(0.3)
-            if time.monotonic() > deadline:
+            # A slow machine gets through less in the same time: go on until there was enough to watch.
+            if time.monotonic() > deadline and (added(world) > 10 or time.monotonic() > deadline + 60):
                 break
         soak.settle(60)
     finally:
@@ -221,5 +222,10 @@ def test_a_platform_under_fire_sends_to_everybody_once(worlds: Worlds, work_dir:
                 assert other == "cancelled"
                 assert row["id"] in soak.cancelled
     assert {row["id"] for row in world.app.campaigns("cancelled")} == soak.cancelled
-    (intents,) = world.rows("SELECT count(*) AS said, count(added_at) AS added FROM campaign_ops.intent")
-    assert intents["added"] > 10
+    assert added(world) > 10
+
+
+def added(world: World) -> int:
+    """Jobs that sweeps have put into the queue and confirmed."""
+    (intents,) = world.rows("SELECT count(added_at) AS added FROM campaign_ops.intent")
+    return int(intents["added"])
