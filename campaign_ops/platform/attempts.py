@@ -6,6 +6,7 @@ Apart from the journal because these rows decide: a fresh intent counts as cover
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,17 @@ from sqlalchemy.dialects.postgresql import insert
 
 from campaign_ops.core.model import Attempts
 from campaign_ops.platform import state
+from campaign_ops.platform.bulk import as_rows, document, insert_rows
 from campaign_ops.platform.journal import texts
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """A new attempt: its number, one more than was counted when it was decided on; who waited; how often in vain."""
+
+    number: int
+    pending: int
+    without_progress: int
 
 
 class AttemptLog:
@@ -35,34 +46,36 @@ class AttemptLog:
             for row in connection.execute(query)
         }
 
-    def begin(
-        self, connection: sa.Connection, campaign_id: str, *, expected: Attempts, pending: int, without_progress: int
-    ) -> int | None:
-        """Count one more attempt, if nobody else did meanwhile; its number, or None.
+    def begin(self, connection: sa.Connection, beginnings: Mapping[str, Beginning]) -> dict[str, int]:
+        """Count one more attempt of each campaign, unless somebody else did meanwhile or holds it; the numbers.
 
-        It is in vain until shown otherwise only once its first job is in the queue: see `added`.
+        An attempt is in vain until shown otherwise only once its first job is in the queue: see `added`.
         """
         table = state.attempt
-        statement = insert(table).values(
-            platform=self.platform,
-            campaign_id=campaign_id,
-            total=1,
-            without_progress=0,
-            last_at=sa.func.now(),
-            pending_at_last=pending,
-        )
+        rows = [
+            {
+                "platform": self.platform,
+                "campaign_id": campaign_id,
+                "total": one.number,
+                "without_progress": one.without_progress,
+                "pending_at_last": one.pending,
+            }
+            for campaign_id, one in beginnings.items()
+        ]
+        if not rows:
+            return {}
+        given = as_rows(table, list(rows[0]))
+        # In one order, whoever writes: two of these at once must not wait for each other.
+        source = sa.select(*given.c, sa.func.now()).order_by(given.c.campaign_id)
+        statement = insert(table).from_select([*rows[0], "last_at"], source)
+        new = statement.excluded
         statement = statement.on_conflict_do_update(
             index_elements=["platform", "campaign_id"],
-            set_={
-                "total": table.c.total + 1,
-                "without_progress": without_progress,
-                "last_at": sa.func.now(),
-                "pending_at_last": pending,
-            },
-            where=sa.and_(table.c.total == expected.total, table.c.held_by.is_(None)),
+            set_={name: new[name] for name in ("total", "without_progress", "pending_at_last", "last_at")},
+            where=sa.and_(table.c.total + 1 == new.total, table.c.held_by.is_(None)),
         )
-        number: int | None = connection.scalar(statement.returning(table.c.total))
-        return number
+        begun = connection.execute(statement.returning(table.c.campaign_id, table.c.total), document(rows))
+        return {row.campaign_id: row.total for row in begun}
 
     def added(self, connection: sa.Connection, campaign_ids: Collection[str]) -> None:
         """Note that a job of the attempt under way really is in the queue."""
@@ -75,7 +88,7 @@ class AttemptLog:
 
     def add_intents(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write down what is about to be added to the queue."""
-        connection.execute(sa.insert(state.intent), [{"platform": self.platform, **row} for row in rows])
+        insert_rows(connection, state.intent, [{"platform": self.platform, **row} for row in rows])
 
     def unconfirmed_campaigns(self, connection: sa.Connection, job_ids: Collection[str]) -> set[str]:
         """Campaigns of these jobs of whose attempt no job was confirmed before."""
@@ -113,12 +126,26 @@ class AttemptLog:
         query = sa.select(state.intent.c.job_id).where(state.intent.c.repair_id == repair_id)
         return list(connection.scalars(query.order_by(state.intent.c.batch)))
 
-    def jobs_of_attempt(self, connection: sa.Connection, campaign_id: str, attempt: int) -> list[str]:
-        """The jobs that one attempt really put into the queue."""
-        intent, repair = state.intent.c, state.repair.c
-        mine = sa.select(repair.id).where(repair.platform == self.platform, repair.campaign_id == campaign_id)
-        query = sa.select(intent.job_id).where(intent.repair_id.in_(mine), intent.attempt == attempt)
-        return list(connection.scalars(query.where(intent.added_at.is_not(None))))
+    def jobs_of_attempts(self, connection: sa.Connection, attempts: Mapping[str, int]) -> dict[str, list[str]]:
+        """The jobs that these attempts, numbered by campaign, really put into the queue."""
+        if not attempts:
+            return {}
+        intent, repair = state.intent, state.repair
+        given = as_rows(intent, ("campaign_id", "attempt"))
+        query = (
+            sa.select(repair.c.campaign_id, intent.c.job_id)
+            .select_from(
+                given.join(repair, repair.c.campaign_id == given.c.campaign_id).join(
+                    intent, sa.and_(intent.c.repair_id == repair.c.id, intent.c.attempt == given.c.attempt)
+                )
+            )
+            .where(repair.c.platform == self.platform, intent.c.added_at.is_not(None))
+        )
+        rows = [{"campaign_id": campaign_id, "attempt": number} for campaign_id, number in attempts.items()]
+        jobs: dict[str, list[str]] = {}
+        for row in connection.execute(query, document(rows)):
+            jobs.setdefault(row.campaign_id, []).append(row.job_id)
+        return jobs
 
     def hold(self, connection: sa.Connection, campaign_id: str, by: str, reason: str) -> None:
         """Keep sweeps from repairing this campaign until a person lets it go."""

@@ -5,7 +5,9 @@ The ids stream through: neither this process nor a statement holds them all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import psycopg
 import sqlalchemy as sa
@@ -15,6 +17,9 @@ from campaign_ops.platform import statements
 from campaign_ops.platform.tables import PlatformTables
 
 JOB, MARKER = "j", "m"
+LINES = 1000
+_SPECIAL = re.compile(r"[\\\r]")
+_ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def create(connection: sa.Connection, tables: PlatformTables) -> None:
@@ -34,13 +39,23 @@ def load(connection: sa.Connection, recipient_ids: Iterable[str], kind: str) -> 
         driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]
         try:
             with driver.cursor() as cursor, cursor.copy(statements.COPY_COVER) as copy:
-                for recipient_id in recipient_ids:
-                    copy.write_row((recipient_id, kind))
+                for lines in _lines(recipient_ids, kind):
+                    copy.write(lines)
         except psycopg.DataError:
             raise QueueUnavailable(
                 "a job lists a recipient id that is not of the platform's id type, so nobody knows whom it covers",
                 mend="look at the newest jobs' payload, or correct id_type in the profile",
             ) from None
+
+
+def _lines(recipient_ids: Iterable[str], kind: str) -> Iterator[str]:
+    """Rows in COPY's text format, many at a time: row by row the driver takes several times as long."""
+    iterator, end = iter(recipient_ids), f"\t{kind}\n"
+    while chunk := list(islice(iterator, LINES)):
+        lines = end.join(chunk) + end
+        if lines.count("\t") != len(chunk) or lines.count("\n") != len(chunk) or _SPECIAL.search(lines):
+            lines = end.join(one.translate(_ESCAPED) for one in chunk) + end
+        yield lines
 
 
 def analyze(connection: sa.Connection) -> None:

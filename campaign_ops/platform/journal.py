@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from campaign_ops.core.model import RepairKind
 from campaign_ops.platform import state
+from campaign_ops.platform.bulk import insert_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +131,7 @@ class Journal:
         """Replace this sweep's rows of one history table."""
         connection.execute(sa.delete(table).where(table.c.sweep_id == author.sweep_id))
         common = {"platform": self.platform, "sweep_id": author.sweep_id, "observed_at": at}
-        if rows:
-            connection.execute(sa.insert(table), [{**common, **row} for row in rows])
+        insert_rows(connection, table, [{**common, **row} for row in rows])
 
     def history(self, connection: sa.Connection, table: sa.Table, sweep_id: int) -> list[Mapping[str, Any]]:
         """One sweep's rows of one history table."""

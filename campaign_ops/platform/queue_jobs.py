@@ -72,10 +72,16 @@ def decode(data: str | None, profile: QueueProfile) -> Payload:
         return Payload(None, None)
     if not isinstance(document, dict):
         return Payload(None, None)
-    recipients = document.get(profile.recipients_key)
-    ids = [_id(value) for value in recipients] if isinstance(recipients, list) else [None]
-    whole = tuple(value for value in ids if value is not None)
-    return Payload(_id(document.get(profile.campaign_key)), whole if len(whole) == len(ids) else None)
+    return Payload(_id(document.get(profile.campaign_key)), _ids(document.get(profile.recipients_key)))
+
+
+def _ids(values: object) -> tuple[str, ...] | None:
+    if not isinstance(values, list):
+        return None
+    if set(map(type, values)) <= {str} and "" not in values:
+        return tuple(values)  # as nearly all are: a queue may list millions
+    whole = tuple(one for one in map(_id, values) if one is not None)
+    return whole if len(whole) == len(values) else None
 
 
 def _id(value: object) -> str | None:

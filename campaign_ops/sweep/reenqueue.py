@@ -23,6 +23,7 @@ from campaign_ops.core.model import Action, Decision, Evidence, RepairKind
 from campaign_ops.core.plan import Plan, share_out
 from campaign_ops.core.verdicts import attempts_without_progress, decide
 from campaign_ops.platform import repairs
+from campaign_ops.platform.attempts import Beginning
 from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
 from campaign_ops.platform.platform import Platform
@@ -251,11 +252,8 @@ def _write_intent(work: _Work, connection: sa.Connection, batches: Sequence[_Bat
     wanted = sorted({batch.campaign_id for batch in batches})
     observed = {"ids": wanted, "updated_ats": [work.chosen[one][0].campaign.updated_at for one in wanted]}
     unmoved = set(connection.scalars(repairs.still_to_send(work.platform.tables(connection)), observed))
-    attempts: dict[str, _Attempt] = {}
-    for campaign_id in sorted(unmoved):
-        attempt = work.attempts.get(campaign_id) or _begin(work, connection, campaign_id)
-        if attempt is not None:
-            attempts[campaign_id] = attempt
+    attempts = {one: work.attempts[one] for one in unmoved if one in work.attempts}
+    attempts |= _begin(work, connection, sorted(unmoved - attempts.keys()))
     jobs: list[NewJob] = []
     rows: list[dict[str, object]] = []
     for batch in batches:
@@ -276,8 +274,7 @@ def _write_intent(work: _Work, connection: sa.Connection, batches: Sequence[_Bat
             }
         )
         attempts[batch.campaign_id] = replace(attempt, batches=attempt.batches + 1)
-    if rows:
-        work.platform.attempts.add_intents(connection, rows)
+    work.platform.attempts.add_intents(connection, rows)
     return _Intent(jobs, attempts, frozenset(wanted) - attempts.keys())
 
 
@@ -299,35 +296,40 @@ def _only(batches: Sequence[_Batch], keep: Callable[[str], bool]) -> list[_Batch
     return [batch for batch in kept if batch.recipient_ids]
 
 
-def _begin(work: _Work, connection: sa.Connection, campaign_id: str) -> _Attempt | None:
-    """Count and journal a new attempt; None when somebody else began one meanwhile."""
-    evidence, decision = work.chosen[campaign_id]
-    in_vain = attempts_without_progress(evidence)
-    if in_vain and _waits_its_turn(work, connection, campaign_id, evidence.attempts.total):
-        in_vain -= 1
-    number = work.platform.attempts.begin(
-        connection,
-        campaign_id,
-        expected=evidence.attempts,
-        pending=evidence.tally.pending,
-        without_progress=in_vain,
-    )
-    if number is None:
-        return None
-    entry = Entry(
+def _begin(work: _Work, connection: sa.Connection, campaign_ids: Sequence[str]) -> dict[str, _Attempt]:
+    """Count and journal new attempts; those campaigns are left out of which somebody else began one meanwhile."""
+    judged = {one: work.chosen[one] for one in campaign_ids}
+    in_vain = {one: attempts_without_progress(evidence) for one, (evidence, _) in judged.items()}
+    for one in _waiting_their_turn(work, connection, [one for one, number in in_vain.items() if number]):
+        in_vain[one] -= 1
+    beginnings = {
+        one: Beginning(evidence.attempts.total + 1, evidence.tally.pending, in_vain[one])
+        for one, (evidence, _) in judged.items()
+    }
+    numbers = work.platform.attempts.begin(connection, beginnings)
+    entries = [_entry(*judged[one], number) for one, number in numbers.items()]
+    repair_ids = work.platform.journal.record(connection, work.author, entries)
+    return {
+        entry.target: _Attempt(repair_id, numbers[entry.target], entry)
+        for repair_id, entry in zip(repair_ids, entries, strict=True)
+    }
+
+
+def _entry(evidence: Evidence, decision: Decision, attempt: int) -> Entry:
+    return Entry(
         kind=RepairKind.REENQUEUE,
-        target=campaign_id,
-        campaign_id=campaign_id,
+        target=evidence.campaign.id,
+        campaign_id=evidence.campaign.id,
         tenant=evidence.campaign.tenant,
         reason=decision.reason,
         verdict=decision.verdict,
-        after={"attempt": number, "missing": evidence.coverage.missing if evidence.coverage else None},
+        after={"attempt": attempt, "missing": evidence.coverage.missing if evidence.coverage else None},
     )
-    return _Attempt(work.platform.journal.record(connection, work.author, [entry])[0], number, entry)
 
 
-def _waits_its_turn(work: _Work, connection: sa.Connection, campaign_id: str, attempt: int) -> bool:
-    """Whether all that an attempt added is in the queue still: as much as the limits allowed, and not in vain."""
+def _waiting_their_turn(work: _Work, connection: sa.Connection, campaign_ids: Sequence[str]) -> list[str]:
+    """Campaigns of whose last attempt every job is in the queue still: as much as the limits allowed, not in vain."""
     assert work.look.snapshot is not None
-    jobs = work.platform.attempts.jobs_of_attempt(connection, campaign_id, attempt)
-    return bool(jobs) and all(job in work.look.snapshot.live for job in jobs)
+    last = {one: work.chosen[one][0].attempts.total for one in campaign_ids}
+    jobs = work.platform.attempts.jobs_of_attempts(connection, last)
+    return [one for one, added in jobs.items() if work.look.snapshot.live.keys() >= set(added)]

@@ -1,0 +1,44 @@
+"""Many rows of our own tables in one statement, whatever their number: they travel as one JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+ROWS = "rows"
+
+
+def as_rows(table: sa.Table, names: Sequence[str]) -> sa.TableValuedAlias:
+    """The bound document as rows of these columns of the table. Binds: rows, as `document` makes it."""
+    rows = sa.cast(sa.bindparam(ROWS, type_=sa.Text), JSONB)
+    columns = [sa.column(name, table.c[name].type) for name in names]
+    return sa.func.jsonb_to_recordset(rows).table_valued(*columns).render_derived(name="given", with_types=True)
+
+
+def document(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The binds of a statement over `as_rows`."""
+    return {ROWS: json.dumps([dict(row) for row in rows], default=_as_text)}
+
+
+def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that all have the same columns; nothing happens without any."""
+    if not rows:
+        return
+    names = list(rows[0])
+    given = as_rows(table, names)
+    connection.execute(sa.insert(table).from_select(names, sa.select(*given.c)), document(rows))
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    message = f"{type(value).__name__} does not travel in JSON"
+    raise TypeError(message)
