@@ -197,7 +197,7 @@ def sweep(connection: sa.Connection, view: str, run: str, found: int, *, platfor
             batch = {"campaign_id": "c1", "attempt": 1, "batch": 0, "recipients": 5}
             intents = [{**batch, "job_id": f"{platform}-{run}-{one}", "repair_id": one} for one in repair_ids]
             AttemptLog(platform).add_intents(connection, intents)
-    journal.add_figures(connection, author.sweep_id, view, {"found": found})
+    journal.add_figures(connection, author.sweep_id, {view: {"found": found}})
     return author
 
 
@@ -253,7 +253,7 @@ def test_each_repair_is_shown_by_the_view_of_its_kind_alone(connection: sa.Conne
     author = journal.begin_sweep(connection, "run", "test", "tests")
     journal.record(connection, author, [Entry(kind, "t", "c1", "shop", "because") for kind in RepairKind])
     for view in REPAIRS:
-        journal.add_figures(connection, author.sweep_id, view, {})
+        journal.add_figures(connection, author.sweep_id, {view: {}})
     counts = {view: len(shown(connection, view)) for view in REPAIRS}
     assert counts == {"completed_campaigns": 1, "reenqueued_batches": 0, "released_credits": 1}
 

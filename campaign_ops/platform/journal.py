@@ -62,9 +62,10 @@ class Journal:
         found = connection.execute(statement.returning(state.sweep.c.id, state.sweep.c.actor)).one()
         return Author(found.id, run_id, found.actor)
 
-    def add_figures(self, connection: sa.Connection, sweep_id: int, step: str, figures: Mapping[str, Any]) -> None:
-        """Merge one step's numbers into the sweep; from then on its latest view shows this sweep."""
-        merged = state.sweep.c.figures.op("||")(sa.bindparam(None, {step: dict(figures)}, type_=JSONB))
+    def add_figures(self, connection: sa.Connection, sweep_id: int, figures: Mapping[str, Mapping[str, Any]]) -> None:
+        """Merge the numbers of steps, by name, into the sweep; from then on their latest views show this sweep."""
+        given = {step: dict(numbers) for step, numbers in figures.items()}
+        merged = state.sweep.c.figures.op("||")(sa.bindparam(None, given, type_=JSONB))
         connection.execute(sa.update(state.sweep).where(state.sweep.c.id == sweep_id).values(figures=merged))
 
     def finish_sweep(self, connection: sa.Connection, sweep_id: int) -> None:

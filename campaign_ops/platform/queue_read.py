@@ -153,19 +153,21 @@ class QueueReader:
         found: set[str] = set()
         size = max(1, KEYS_PER_PAGE // len(self.profile.markers))
         for recipients in pages(recipient_ids, RECIPIENTS_PER_TRIP):
-            keys = {
-                one: [marker.replace("{recipient_id}", one) for marker in self.profile.markers] for one in recipients
-            }
             # Nearly always 0: one question for many recipients, and one for each only where it is not.
             groups = list(pages(recipients, size))
-            totals = self._each("exists", [[key for one in group for key in keys[one]] for group in groups])
+            totals = self._each("exists", map(self._markers_of, groups))
             asked = [one for group, total in zip(groups, totals, strict=True) if total for one in group]
-            found.update(
-                one
-                for one, number in zip(asked, self._each("exists", [keys[one] for one in asked]), strict=True)
-                if number
-            )
+            numbers = self._each("exists", [self._markers_of([one]) for one in asked])
+            found.update(one for one, number in zip(asked, numbers, strict=True) if number)
         return frozenset(found)
+
+    def _markers_of(self, recipient_ids: Sequence[str]) -> list[str]:
+        """Every marker key of these recipients."""
+        keys = []
+        for marker in self.profile.markers:
+            around = marker.split("{recipient_id}")
+            keys += [one.join(around) for one in recipient_ids]
+        return keys
 
     def present(self, job_ids: Iterable[str]) -> frozenset[str]:
         """Name the ids under which a job exists now, in whatever state."""

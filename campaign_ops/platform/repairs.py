@@ -195,12 +195,6 @@ def still_to_send(tables: PlatformTables) -> Query:
     )
 
 
-def still_waiting(tables: PlatformTables) -> Query:
-    """Those of the given recipients that still wait to be sent to. Binds: ids."""
-    recipient = tables.recipient.c
-    return sa.select(as_text(recipient.id)).where(one_of(recipient.id, IDS), to_send(tables))
-
-
 def take_as_sent(tables: PlatformTables) -> sa.Update:
     """Call the given recipients sent, those that still wait, while their campaign is sending. Binds: ids."""
     recipient, campaign = tables.recipient.c, tables.campaign.c

@@ -13,7 +13,6 @@ from campaign_ops.platform.tables import PlatformTables, as_moment, as_text, awa
 
 IDS = sa.bindparam("ids", type_=sa.ARRAY(sa.Text))
 Query = sa.Select[*tuple[Any, ...]]
-COVER = sa.table("campaign_ops_cover", sa.column("recipient_id"), sa.column("kind"))
 
 
 def seconds(name: str) -> sa.ColumnElement[Any]:
@@ -129,101 +128,6 @@ def tallies(tables: PlatformTables) -> Query:
         )
         .where(one_of(recipient.campaign_id, IDS))
         .group_by(recipient.campaign_id, recipient.status, is_accepted(tables))
-    )
-
-
-def create_cover(tables: PlatformTables) -> sa.TextClause:
-    """The transaction's own table of recipients that a job (``j``) or a marker (``m``) speaks for."""
-    spec = tables.catalog.column(tables.profile.recipient.table, tables.profile.recipient.id).spec
-    return sa.text(f'CREATE TEMP TABLE campaign_ops_cover (recipient_id {spec}, kind "char") ON COMMIT DROP')
-
-
-COPY_COVER = "COPY campaign_ops_cover (recipient_id, kind) FROM STDIN"
-ANALYZE_COVER = sa.text("ANALYZE campaign_ops_cover")
-# Recipients inserted since the last ANALYZE look like a handful: the planner would read the whole cover for each of
-# them, and 20,000 recipients beside 500,000 covered ones took minutes. A hash join suits every size.
-NO_NESTED_LOOPS = sa.text("SET LOCAL enable_nestloop = off")
-
-
-def _cover_of(tables: PlatformTables) -> sa.ColumnElement[bool]:
-    return sa.exists().where(COVER.c.recipient_id == tables.recipient.c.id).select_from(COVER)
-
-
-def uncovered(tables: PlatformTables) -> Query:
-    """Ids of the given campaigns' recipients that wait and stand in no live job. Binds: ids."""
-    recipient = tables.recipient.c
-    return sa.select(as_text(recipient.id)).where(
-        one_of(recipient.campaign_id, IDS), to_send(tables), sa.not_(_cover_of(tables))
-    )
-
-
-def coverage(tables: PlatformTables) -> Query:
-    """Waiting recipients of the given campaigns: how many in a job, in several, marked, in none. Binds: ids."""
-    recipient = tables.recipient.c
-    jobs = sa.func.count().filter(COVER.c.kind == sa.literal_column("'j'")).label("jobs")
-    marks = sa.func.count().filter(COVER.c.kind == sa.literal_column("'m'")).label("marks")
-    cover = sa.select(COVER.c.recipient_id, jobs, marks).group_by(COVER.c.recipient_id).subquery()
-    in_jobs, marked = sa.func.coalesce(cover.c.jobs, 0), sa.func.coalesce(cover.c.marks, 0)
-    return (
-        sa.select(
-            as_text(recipient.campaign_id).label("campaign_id"),
-            sa.func.count().filter(in_jobs > 0).label("covered"),
-            sa.func.count().filter(in_jobs > 1).label("doubled"),
-            sa.func.count().filter(in_jobs == 0, marked > 0).label("marked"),
-            sa.func.count().filter(in_jobs == 0, marked == 0).label("missing"),
-        )
-        .select_from(tables.recipient.outerjoin(cover, cover.c.recipient_id == recipient.id))
-        .where(one_of(recipient.campaign_id, IDS), to_send(tables))
-        .group_by(recipient.campaign_id)
-    )
-
-
-def marked(tables: PlatformTables) -> Query:
-    """Waiting recipients of the given campaigns that only a marker speaks for. Binds: ids, limit."""
-    recipient = tables.recipient.c
-
-    def _spoken_for(kind: str) -> sa.ColumnElement[bool]:
-        same = COVER.c.recipient_id == recipient.id
-        return sa.exists(sa.literal_column("1")).where(same, COVER.c.kind == sa.literal_column(f"'{kind}'"))
-
-    return (
-        sa.select(as_text(recipient.id))
-        .where(one_of(recipient.campaign_id, IDS), to_send(tables), _spoken_for("m"), sa.not_(_spoken_for("j")))
-        .order_by(recipient.id)
-        .limit(sa.bindparam("limit", type_=sa.Integer))
-    )
-
-
-def missing(tables: PlatformTables) -> Query:
-    """Recipients that nobody will send to, campaign by campaign in the order given. Binds: ids, limits.
-
-    One pass over all campaigns: a LATERAL would hash the cover anew for each, and took 20 times as long for 500
-    campaigns and 500,000 covered recipients.
-    """
-    recipient = tables.recipient.c
-    wanted = (
-        sa.func.unnest(IDS, sa.bindparam("limits", type_=sa.ARRAY(sa.Integer)))
-        .table_valued("id", "at_most", with_ordinality="place")
-        .render_derived(name="wanted")
-    )
-    numbered = (
-        sa.select(
-            wanted.c.id.label("campaign_id"),
-            wanted.c.at_most,
-            wanted.c.place,
-            recipient.id.label("recipient_id"),
-            sa.func.row_number().over(partition_by=wanted.c.place, order_by=recipient.id).label("number"),
-        )
-        .select_from(
-            wanted.join(tables.recipient, recipient.campaign_id == sa.cast(wanted.c.id, recipient.campaign_id.type))
-        )
-        .where(one_of(recipient.campaign_id, IDS), to_send(tables), sa.not_(_cover_of(tables)))
-        .subquery("numbered")
-    )
-    return (
-        sa.select(numbered.c.campaign_id, as_text(numbered.c.recipient_id).label("recipient_id"))
-        .where(numbered.c.number <= numbered.c.at_most)
-        .order_by(numbered.c.place, numbered.c.recipient_id)
     )
 
 

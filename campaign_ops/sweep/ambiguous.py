@@ -13,7 +13,7 @@ from campaign_ops.core.errors import PermissionMissing, Refused
 from campaign_ops.core.model import Action, RepairKind
 from campaign_ops.core.verdicts import decide
 from campaign_ops.core.wording import plural
-from campaign_ops.platform import repairs, statements
+from campaign_ops.platform import repairs
 from campaign_ops.platform.journal import Entry
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import Queue
@@ -51,7 +51,7 @@ def send_again(
         keys = queue.forget_marks(marked)
         after = {"ids": marked, "markers_deleted": keys}
         platform.database.run(lambda connection: platform.journal.set_after(connection, repair_id, after))
-        fix = reenqueue_locked(platform, queue, lock, campaign, person)
+        fix = reenqueue_locked(platform, lock, campaign, person)
     return Fix(campaign_id, True, fix.message, (repair_id, *fix.repair_ids))
 
 
@@ -112,8 +112,7 @@ def _marked(platform: Platform, campaign_id: str) -> tuple[list[str], Observatio
         queue = look.observation.queue
         if queue is not None and queue.problem:
             raise Refused(queue.problem, where=f"campaign {campaign_id}", mend="see to the queue first")
-        query = statements.marked(look.tables)
-        marked = list(look.connection.scalars(query, {"ids": [campaign_id], "limit": AT_ONCE}))
+        marked = look.marked(AT_ONCE)
     if not marked:
         raise Refused("no recipient of it is marked as perhaps sent", where=f"campaign {campaign_id}")
     return marked, look.observation

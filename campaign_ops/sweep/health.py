@@ -21,15 +21,8 @@ from campaign_ops.platform.migrations import current
 from campaign_ops.platform.platform import Platform
 from campaign_ops.sweep.credits import credit_lines, judge_credits
 from campaign_ops.sweep.observe import Observation, observe
+from campaign_ops.sweep.records import STEP_OF
 from campaign_ops.sweep.rows import RECIPIENT_STATES, queue_of, recipients, status_row
-
-STEP_OF = {
-    RepairKind.COMPLETE: "completed_campaigns",
-    RepairKind.REENQUEUE: "reenqueued_batches",
-    RepairKind.RELEASE: "released_credits",
-    RepairKind.RECOUNT: "recounted",
-}
-"""The step of a sweep that makes each kind of repair, as its figures are filed."""
 
 
 def plan_of(platform: Platform, seen: Observation, server: ServerSeen | None) -> Plan:

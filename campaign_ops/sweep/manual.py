@@ -23,7 +23,6 @@ from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
 from campaign_ops.platform.migrations import check_current
 from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.queue import Queue
 from campaign_ops.sweep.act import Done, complete_page, release_page
 from campaign_ops.sweep.credits import judge_one
 from campaign_ops.sweep.observe import ANY_AGE, Look, campaign_of, looking, observe, reservation_of
@@ -112,15 +111,14 @@ def reenqueue_one(
     """
     campaign = find_campaign(platform, campaign_id, tenant)
     where = f"campaign {campaign_id}"
-    queue = platform.queue
-    if queue is None or platform.profile.queue is None:
+    if platform.queue is None:
         raise Refused("this platform has no queue", where=where)
     with locked(platform) as lock:
-        return reenqueue_locked(platform, queue, lock, campaign, person, dry_run=dry_run)
+        return reenqueue_locked(platform, lock, campaign, person, dry_run=dry_run)
 
 
 def reenqueue_locked(
-    platform: Platform, queue: Queue, lock: SweepLock, campaign: Campaign, person: Person, *, dry_run: bool = False
+    platform: Platform, lock: SweepLock, campaign: Campaign, person: Person, *, dry_run: bool = False
 ) -> Fix:
     """The same, for a caller that holds the lock."""
     where = f"campaign {campaign.id}"
@@ -139,7 +137,7 @@ def reenqueue_locked(
                 alarms[0], where=where, mend="`campaign-ops reconcile --confirm-breaker`, if that is really so"
             )
         author = platform.database.run(lambda connection: author_of(platform, connection, person))
-        reenqueue_seen(platform, queue, author, lock, look, done)
+        reenqueue_seen(platform, author, lock, look, done)
     why = done.held_back or next((one.error for one in done.failures), "")
     if not done.jobs:
         full = f"the queue holds as many jobs as it may ({platform.policy.max_queue_depth})" if done.deferred else ""

@@ -7,13 +7,14 @@ before the snapshot has written its recipients; a job alive at the snapshot cove
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import time
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
@@ -29,6 +30,7 @@ from campaign_ops.core.model import (
     Tally,
 )
 from campaign_ops.platform import cover, statements
+from campaign_ops.platform.driver_errors import mapped
 from campaign_ops.platform.migrations import current
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.profile import Profile
@@ -39,8 +41,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PAGE = 1000  # campaigns or reservations per statement
-ID_PAGE = 2000  # recipient ids per round trip
-STREAMED = {"stream_results": True, "yield_per": ID_PAGE}  # per statement: set on a connection it would stay
 MAX_LIVE_JOBS = 500_000  # reading their ids at one moment keeps Redis busy for about a second
 ANY_AGE = -3.2e9  # seconds: also campaigns touched this moment, or in the future by a clock that is wrong
 
@@ -55,27 +55,50 @@ class Observation:
     queue: QueueState | None = None
 
 
+class OpenBatch(NamedTuple):
+    """Recipients of one campaign, enough for one job, whom nobody will send to: where they are kept, how many."""
+
+    place: int
+    number: int
+    recipients: int
+
+
 @dataclass
 class Look:
-    """A look that is still going on: its transaction holds what the queue covers, so that batches can be streamed."""
+    """A look that is still going on: its transaction holds who waits and whom the queue covers.
+
+    Attributes:
+        observation: What was found.
+        tables: The platform's tables.
+        connection: The transaction.
+        snapshot: The queue as it was read; None where it was not read whole.
+        missing: By campaign, the batches that a re-enqueue would add.
+        where: The database, for messages.
+        began: `time.monotonic` when it began.
+    """
 
     observation: Observation
     tables: PlatformTables
     connection: sa.Connection
     snapshot: Snapshot | None
+    missing: Mapping[str, Sequence[OpenBatch]]
+    where: str
+    began: float
 
-    def missing(self, limits: Sequence[tuple[str, int]]) -> Iterator[tuple[str, str]]:
-        """(campaign id, recipient id) of recipients that nobody will send to, streamed, campaign by campaign.
+    def age_seconds(self) -> float:
+        """How long ago it began."""
+        return time.monotonic() - self.began
 
-        Args:
-            limits: Campaign ids in the order wanted, each with the most recipients to take.
-        """
-        if not limits:
-            return
-        binds = {"ids": [campaign_id for campaign_id, _ in limits], "limits": [limit for _, limit in limits]}
-        query = statements.missing(self.tables)
-        for row in self.connection.execute(query, binds, execution_options=STREAMED):
-            yield row.campaign_id, row.recipient_id
+    def read_again(self, chosen: Sequence[OpenBatch]) -> Iterator[tuple[str, list[str]]]:
+        """(campaign id, recipient ids) of these batches: those recipients that still wait now."""
+        keys = [(one.place, one.number) for one in chosen]
+        with mapped(self.where):
+            for batch in cover.read_again(self.connection, self.tables, keys):
+                yield self.observation.evidence[batch.place].campaign.id, batch.recipient_ids
+
+    def marked(self, limit: int) -> list[str]:
+        """Waiting recipients in no job whose marker says that the provider may have them."""
+        return cover.marked(self.connection, limit=limit)
 
 
 def in_pages(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -103,6 +126,7 @@ def looking(
         coverage: Whether to read the queue. Without, the evidence serves no decision about it.
         stuck_after: Seconds untouched that make a campaign stuck; None for the policy's, `ANY_AGE` for all sending.
     """
+    began = time.monotonic()
     queue = platform.queue if coverage else None
     age = platform.policy.stuck_after_seconds if stuck_after is None else stuck_after
     with platform.database.transaction(read_only=queue is None) as connection:
@@ -116,15 +140,14 @@ def looking(
         assert at is not None
         sending = connection.scalar(statements.sending_count(tables)) or 0
         evidence = _evidence(platform, connection, tables, campaigns, before)
+        missing: Mapping[str, Sequence[OpenBatch]] = {}
         if queue is not None and snapshot is not None and queue_state is not None and not queue_state.problem:
             try:
-                covered = _coverage(queue, connection, tables, ids, jobs)
+                evidence, missing = _with_coverage(platform, queue, connection, evidence, jobs)
             except QueueUnavailable as error:
                 queue_state = replace(queue_state, problem=str(error))
-            else:
-                evidence = [replace(one, coverage=covered[one.campaign.id]) for one in evidence]
         observation = Observation(at, sending, tuple(evidence), queue_state)
-        yield Look(observation, tables, connection, snapshot)
+        yield Look(observation, tables, connection, snapshot, missing, platform.database.where, began)
 
 
 def observe(
@@ -272,35 +295,51 @@ def _load_cover(
                 yield from job.recipient_ids
 
     cover.load(connection, _recipients(), cover.JOB)
-    cover.analyze(connection)
     counts.failed.update(job.campaign_id for job in queue.failed_jobs(snapshot, wanted))
     return jobs.state
 
 
-def _coverage(
-    queue: Queue, connection: sa.Connection, tables: PlatformTables, ids: Sequence[str], jobs: JobCounts
-) -> dict[str, Coverage]:
-    if tables.profile.queue is not None and tables.profile.queue.markers:
-        _load_markers(queue, connection, tables, ids)
-    found = {campaign_id: Coverage() for campaign_id in ids}
-    for page in in_pages(ids, PAGE):
-        for row in connection.execute(statements.coverage(tables), {"ids": page}):
-            found[row.campaign_id] = Coverage(row.covered, row.marked, row.missing, row.doubled)
-    return {
-        campaign_id: replace(one, live_jobs=jobs.live[campaign_id], failed_jobs=jobs.failed[campaign_id])
-        for campaign_id, one in found.items()
-    }
+def _with_coverage(
+    platform: Platform, queue: Queue, connection: sa.Connection, evidence: Sequence[Evidence], jobs: JobCounts
+) -> tuple[list[Evidence], dict[str, list[OpenBatch]]]:
+    """The evidence with what the queue says of it, and the batches that nobody will send to.
 
-
-def _load_markers(queue: Queue, connection: sa.Connection, tables: PlatformTables, ids: Sequence[str]) -> None:
-    """Recipients whose marker says that the provider may have them, into the transaction's own table."""
-    for page in in_pages(ids, PAGE):
-        rows = connection.execute(statements.uncovered(tables), {"ids": page}, execution_options=STREAMED)
-        for recipient_ids in in_pages(rows.scalars(), ID_PAGE):
-            marked = queue.marked(recipient_ids)
-            if marked:
-                cover.load(connection, marked, cover.MARKER)
-    cover.analyze(connection)
+    Recipients that moved since they were counted are told as covered.
+    """
+    assert platform.profile.queue is not None
+    size = platform.profile.queue.batch_size
+    tables = platform.tables(connection)
+    ids = [one.campaign.id for one in evidence]
+    for first in range(0, len(ids), PAGE):
+        cover.fill_batches(connection, tables, ids[first : first + PAGE], first=first, size=size)
+    doubled = cover.doubled(connection, tables, ids)
+    missing: dict[str, list[OpenBatch]] = defaultdict(list)
+    marked: Counter[str] = Counter()
+    for page in in_pages(cover.batches(connection, size=size), max(1, cover.IDS_AT_ONCE // size)):
+        spoken_for = queue.marked([one for batch in page for one in batch.recipient_ids])
+        if spoken_for:
+            cover.load(connection, spoken_for, cover.MARKER)
+        for batch in page:
+            silent = (
+                sum(one not in spoken_for for one in batch.recipient_ids) if spoken_for else len(batch.recipient_ids)
+            )
+            marked[ids[batch.place]] += len(batch.recipient_ids) - silent
+            if silent:
+                missing[ids[batch.place]].append(OpenBatch(batch.place, batch.number, silent))
+    covered = []
+    for one in evidence:
+        key = one.campaign.id
+        lost = sum(batch.recipients for batch in missing.get(key, ()))
+        coverage = Coverage(
+            covered=max(0, one.tally.pending - lost - marked[key]),
+            marked=marked[key],
+            missing=lost,
+            doubled=doubled.get(key, 0),
+            live_jobs=jobs.live[key],
+            failed_jobs=jobs.failed[key],
+        )
+        covered.append(replace(one, coverage=coverage))
+    return covered, missing
 
 
 def questionable_reservations(platform: Platform, connection: sa.Connection) -> Iterator[Reservation]:

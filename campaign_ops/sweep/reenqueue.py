@@ -1,7 +1,7 @@
-"""Re-enqueue what nobody will send. Looks again before it acts; never trusts the snapshot of an earlier step.
+"""Re-enqueue what nobody will send. Looks again before it adds; never trusts the snapshot of an earlier step.
 
 Order of one page: look (queue, then rows) -> look at the queue again, whether anybody enqueued meanwhile -> read the
-page's markers and rows again, journal the intent and commit -> check that we still hold the lock -> add -> confirm
+page's rows and markers again -> journal the intent and commit -> check that we still hold the lock -> add -> confirm
 what is really there. A crash between any two leaves a fresh intent, and a campaign with one is in cooldown: the next
 sweep leaves it alone until its jobs had their time.
 """
@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
-from math import ceil
-from operator import itemgetter
 
 import sqlalchemy as sa
 
@@ -27,12 +24,14 @@ from campaign_ops.platform.attempts import Beginning
 from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
 from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.queue import NewJob, Queue, job_id
+from campaign_ops.platform.queue import NewJob, Queue, Snapshot, job_id
 from campaign_ops.sweep.act import Done, Failure
-from campaign_ops.sweep.observe import Look, in_pages, looking
+from campaign_ops.sweep.observe import Look, OpenBatch, looking
 
 log = logging.getLogger(__name__)
-JOBS_PER_PAGE = 50
+JOBS_PER_PAGE = 250
+RECIPIENTS_PER_PAGE = 25_000
+LOOK_SECONDS = 30  # rows and queue are read again before each page: an older look only finds more that has changed
 MAX_SECONDS_TO_ADD = 60  # an intent counts as coverage for the cooldown; a process that slept through it must not add
 
 
@@ -72,6 +71,7 @@ class _Work:
     author: Author
     lock: SweepLock
     look: Look
+    snapshot: Snapshot
     chosen: Mapping[str, tuple[Evidence, Decision]]
     done: Done
     attempts: dict[str, _Attempt] = field(default_factory=dict)
@@ -79,8 +79,20 @@ class _Work:
     job_ids: set[str] = field(default_factory=set)
     counted: set[str] = field(default_factory=set)
 
+    def campaign_of(self, batch: OpenBatch) -> str:
+        """The campaign of a batch that the look found."""
+        return self.look.observation.evidence[batch.place].campaign.id
 
-def reenqueue(platform: Platform, author: Author, plan: Plan, lock: SweepLock, *, confirmed: bool = False) -> Done:
+
+def reenqueue(
+    platform: Platform,
+    author: Author,
+    plan: Plan,
+    lock: SweepLock,
+    *,
+    confirmed: bool = False,
+    look: Look | None = None,
+) -> Done:
     """Put back the missing recipients of the planned campaigns that are still missing now.
 
     Args:
@@ -89,34 +101,40 @@ def reenqueue(platform: Platform, author: Author, plan: Plan, lock: SweepLock, *
         plan: Which campaigns; their evidence is read anew.
         lock: The sweep lock, held.
         confirmed: A person has confirmed that the breaker may be passed.
+        look: The look that the plan was made from, if it is going on still. Once it is `LOOK_SECONDS` old, and without
+            one, all is looked at anew.
     """
     items = plan.of(RepairKind.REENQUEUE)
     done = Done(RepairKind.REENQUEUE, planned=len(items))
     if platform.queue is None:
         return done
-    try:
-        settle_intents(platform, platform.queue)
-    except QueueUnavailable as error:
-        done.held_back = str(error) if items else None
-        return done
+    if look is None:
+        try:
+            settle_intents(platform)
+        except QueueUnavailable as error:
+            done.held_back = str(error) if items else None
+            return done
     if breaker := plan.held_back(RepairKind.REENQUEUE, confirmed=confirmed):
         done.held_back = str(breaker)
         return done
     if not items:
         return done
-    with looking(platform, only=[item.target for item in items]) as look:
-        problem = look.observation.queue.problem if look.observation.queue else "there is no queue"
-        if problem or look.snapshot is None:
-            done.held_back = problem
-            return done
-        reenqueue_seen(platform, platform.queue, author, lock, look, done)
+    planned = {item.target for item in items}
+    if look is not None and look.age_seconds() < LOOK_SECONDS:
+        reenqueue_seen(platform, author, lock, look, done, only=planned)
+        return done
+    with looking(platform, only=planned) as fresh:
+        reenqueue_seen(platform, author, lock, fresh, done)
     return done
 
 
-def settle_intents(platform: Platform, queue: Queue) -> None:
+def settle_intents(platform: Platform) -> None:
     """Confirm intents of an earlier sweep that died before it could: those whose jobs are in the queue."""
-    open_jobs = platform.database.run(platform.attempts.open_intents)
-    present = queue.present(open_jobs) if open_jobs else frozenset()
+    queue = platform.queue
+    open_jobs = platform.database.run(platform.attempts.open_intents) if queue is not None else []
+    if queue is None or not open_jobs:
+        return
+    present = queue.present(open_jobs)
 
     def _settle(connection: sa.Connection) -> None:
         platform.attempts.added(connection, platform.attempts.unconfirmed_campaigns(connection, present))
@@ -126,44 +144,64 @@ def settle_intents(platform: Platform, queue: Queue) -> None:
         platform.database.run(_settle)
 
 
-def reenqueue_seen(platform: Platform, queue: Queue, author: Author, lock: SweepLock, look: Look, done: Done) -> None:
-    """Put back what the look shows to be missing, within the limits; ``done`` tells what became of it."""
+def reenqueue_seen(
+    platform: Platform, author: Author, lock: SweepLock, look: Look, done: Done, *, only: Collection[str] | None = None
+) -> None:
+    """Put back what the look shows to be missing, within the limits; ``done`` tells what became of it.
+
+    Args:
+        platform: What to repair.
+        author: Who does it, for the journal.
+        lock: The sweep lock, held.
+        look: A look at these campaigns.
+        done: Is filled.
+        only: Campaigns of the look; None for all that should be re-enqueued.
+    """
     observation, policy = look.observation, platform.policy
-    judged = {
-        evidence.campaign.id: (evidence, decide(evidence, observation.queue, policy, observation.at))
-        for evidence in observation.evidence
-    }
-    chosen = {key: pair for key, pair in judged.items() if pair[1].action is Action.REENQUEUE}
-    assert platform.profile.queue is not None
-    size = platform.profile.queue.batch_size
+    problem = observation.queue.problem if observation.queue else "there is no queue"
+    if problem or look.snapshot is None or platform.queue is None:
+        done.held_back = problem
+        return
+    chosen = {}
+    for evidence in observation.evidence:
+        decision = decide(evidence, observation.queue, policy, observation.at)
+        key = evidence.campaign.id
+        if decision.action is Action.REENQUEUE and (only is None or key in only):
+            chosen[key] = (evidence, decision)
     depth = observation.queue.depth if observation.queue else 0
     budget = min(policy.max_jobs_per_sweep, max(policy.max_queue_depth - depth, 0))
-    wanted = [
-        (key, evidence.campaign.tenant, ceil((evidence.coverage.missing if evidence.coverage else 0) / size))
-        for key, (evidence, _) in chosen.items()
-    ]
+    wanted = [(key, evidence.campaign.tenant, len(look.missing[key])) for key, (evidence, _) in chosen.items()]
     granted = share_out(wanted, budget)
     done.deferred = len(chosen) - len(granted)
-    limits = [(key, granted[key] * size) for key in chosen if key in granted]
-    work = _Work(platform, queue, author, lock, look, chosen, done)
-    for page in in_pages(_batches(look, limits, size), JOBS_PER_PAGE):
+    work = _Work(platform, platform.queue, author, lock, look, look.snapshot, chosen, done)
+    for page in _pages(batch for key in granted for batch in look.missing[key][: granted[key]]):
         if not _add_page(work, page):
             return
 
 
-def _batches(look: Look, limits: Sequence[tuple[str, int]], size: int) -> Iterator[_Batch]:
-    for campaign_id, rows in groupby(look.missing(limits), key=itemgetter(0)):
-        for recipients in in_pages((recipient_id for _, recipient_id in rows), size):
-            yield _Batch(campaign_id, tuple(recipients))
+def _pages(batches: Iterable[OpenBatch]) -> Iterator[list[OpenBatch]]:
+    """Batches that are added together: few enough for the second look to be fresh when the last of them is added."""
+    page: list[OpenBatch] = []
+    recipients = 0
+    for batch in batches:
+        if page and (len(page) == JOBS_PER_PAGE or recipients + batch.recipients > RECIPIENTS_PER_PAGE):
+            yield page
+            page, recipients = [], 0
+        page.append(batch)
+        recipients += batch.recipients
+    if page:
+        yield page
 
 
-def _add_page(work: _Work, page: Sequence[_Batch]) -> bool:
+def _add_page(work: _Work, page: Sequence[OpenBatch]) -> bool:
     """Add one page of batches; False when nothing more is to be tried in this sweep."""
-    campaigns = {batch.campaign_id for batch in page} - work.dropped
-    assert work.look.snapshot is not None
+    campaigns = {work.campaign_of(batch) for batch in page} - work.dropped
     try:
-        work.dropped |= work.queue.newcomers(work.look.snapshot, campaigns, ours=work.job_ids)
-        batches = _unmarked(work, [batch for batch in page if batch.campaign_id not in work.dropped])
+        work.dropped |= work.queue.newcomers(work.snapshot, campaigns, ours=work.job_ids)
+        # Rows and markers after that: a job that came and went in between has written what it did.
+        kept = [batch for batch in page if work.campaign_of(batch) not in work.dropped]
+        waiting = [_Batch(key, tuple(recipients)) for key, recipients in work.look.read_again(kept) if recipients]
+        batches = _unmarked(work, waiting)
         intended_at = _now_awake_or_asleep()
         intent = _intend(work, batches)
         if not intent.jobs:
@@ -243,12 +281,7 @@ def _intend(work: _Work, batches: Sequence[_Batch]) -> _Intent:
 
 
 def _write_intent(work: _Work, connection: sa.Connection, batches: Sequence[_Batch]) -> _Intent:
-    """The intent of one page, for campaigns that are as observed and recipients that are waiting still.
-
-    The rows are read again here, after the second look at the queue: a job that came and went in between has
-    written what it did.
-    """
-    batches = _still_waiting(work, connection, batches)
+    """The intent of one page, for the campaigns that are as observed."""
     wanted = sorted({batch.campaign_id for batch in batches})
     observed = {"ids": wanted, "updated_ats": [work.chosen[one][0].campaign.updated_at for one in wanted]}
     unmoved = set(connection.scalars(repairs.still_to_send(work.platform.tables(connection)), observed))
@@ -278,21 +311,15 @@ def _write_intent(work: _Work, connection: sa.Connection, batches: Sequence[_Bat
     return _Intent(jobs, attempts, frozenset(wanted) - attempts.keys())
 
 
-def _still_waiting(work: _Work, connection: sa.Connection, batches: Sequence[_Batch]) -> list[_Batch]:
-    ids = [one for batch in batches for one in batch.recipient_ids]
-    query = repairs.still_waiting(work.platform.tables(connection))
-    waiting = set(connection.scalars(query, {"ids": ids}))
-    return _only(batches, lambda one: one in waiting)
-
-
 def _unmarked(work: _Work, batches: Sequence[_Batch]) -> list[_Batch]:
-    """Without those who were marked since the look: a job that came and went may have sent and never written it."""
+    """Without those who are marked: a job that came and went may have sent and never written it."""
     marked = work.queue.marked([one for batch in batches for one in batch.recipient_ids])
-    return _only(batches, lambda one: one not in marked)
-
-
-def _only(batches: Sequence[_Batch], keep: Callable[[str], bool]) -> list[_Batch]:
-    kept = [replace(batch, recipient_ids=tuple(filter(keep, batch.recipient_ids))) for batch in batches]
+    if not marked:
+        return list(batches)
+    kept = [
+        replace(batch, recipient_ids=tuple(one for one in batch.recipient_ids if one not in marked))
+        for batch in batches
+    ]
     return [batch for batch in kept if batch.recipient_ids]
 
 
@@ -329,7 +356,6 @@ def _entry(evidence: Evidence, decision: Decision, attempt: int) -> Entry:
 
 def _waiting_their_turn(work: _Work, connection: sa.Connection, campaign_ids: Sequence[str]) -> list[str]:
     """Campaigns of whose last attempt every job is in the queue still: as much as the limits allowed, not in vain."""
-    assert work.look.snapshot is not None
     last = {one: work.chosen[one][0].attempts.total for one in campaign_ids}
     jobs = work.platform.attempts.jobs_of_attempts(connection, last)
-    return [one for one, added in jobs.items() if work.look.snapshot.live.keys() >= set(added)]
+    return [one for one, added in jobs.items() if work.snapshot.live.keys() >= set(added)]

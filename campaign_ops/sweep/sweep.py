@@ -7,14 +7,14 @@ of one run may be calls of one process or of several, so what one hands to the n
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import Refused, StatementRejected, Unavailable
+from campaign_ops.core.errors import QueueUnavailable, Refused, StatementRejected, Unavailable
 from campaign_ops.core.model import QueueState, RepairKind
 from campaign_ops.core.plan import Plan, ServerSeen
 from campaign_ops.core.policy import Breaker
@@ -27,10 +27,20 @@ from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.statements import clock
 from campaign_ops.sweep import act
 from campaign_ops.sweep.act import Done
-from campaign_ops.sweep.health import STEP_OF, plan_of, read_queue_state, report_of, server_seen
-from campaign_ops.sweep.observe import Observation, observe
-from campaign_ops.sweep.reenqueue import reenqueue
-from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_item, plan_row, queue_row, status_row, stuck_row
+from campaign_ops.sweep.health import plan_of, read_queue_state, report_of, server_seen
+from campaign_ops.sweep.observe import Look, Observation, looking, observe
+from campaign_ops.sweep.records import (
+    STEP_OF,
+    Record,
+    figures_of,
+    planned,
+    queue_read,
+    recipients_counted,
+    server_noted,
+    stuck_found,
+)
+from campaign_ops.sweep.reenqueue import reenqueue, settle_intents
+from campaign_ops.sweep.rows import plan_item
 
 log = logging.getLogger(__name__)
 
@@ -71,57 +81,36 @@ class Sweep:
 
     # -- observe -----------------------------------------------------------------------------------------------
 
-    def find_stuck(self, seen: Observation | None = None) -> list[dict[str, Any]]:
+    def find_stuck(self) -> list[dict[str, Any]]:
         """Stuck campaigns, the longest untouched first: the rows of ``stuck_campaigns``."""
-        seen = seen or observe(self.platform, coverage=False)
-        rows = [stuck_row(evidence, seen.at) for evidence in seen.evidence]
-        figures = {
-            "stuck": len(rows),
-            "sending": seen.sending,
-            "oldest_stuck_seconds": max((row["stuck_seconds"] for row in rows), default=0),
-        }
-        self._record(state.stuck_campaigns, "stuck_campaigns", seen.at, rows, figures)
-        return rows
+        return self._write(stuck_found(observe(self.platform, coverage=False)))
 
-    def tally(self, seen: Observation | None = None) -> list[dict[str, Any]]:
+    def tally(self) -> list[dict[str, Any]]:
         """Recipients of every stuck campaign by state: the rows of ``recipient_status``."""
-        seen = seen or observe(self.platform, coverage=False)
-        rows = [status_row(evidence) for evidence in seen.evidence]
-        figures = {name: sum(row[name] for row in rows) for name in ("total", "unsent", *RECIPIENT_STATES)}
-        figures["drifting"] = sum(bool(row["drift"]) for row in rows)
-        self._record(state.recipient_status, "recipient_status", seen.at, rows, figures)
-        return rows
+        return self._write(recipients_counted(observe(self.platform, coverage=False)))
 
-    def read_queue(self, seen: Observation | None = None) -> QueueState | None:
+    def read_queue(self) -> QueueState | None:
         """The queue by state: the row of ``queue_state``. An unreadable queue is a result, not an error."""
-        at, queue = (seen.at, seen.queue) if seen else (self._now(), read_queue_state(self.platform))
-        rows = [queue_row(queue)] if queue else []
-        self._record(state.queue_state, "queue_state", at, rows, rows[0] if rows else {})
+        queue = read_queue_state(self.platform)
+        self._write(queue_read(queue, self._now()))
         return queue
 
     # -- decide ------------------------------------------------------------------------------------------------
 
-    def make_plan(self, seen: Observation | None = None) -> Plan:
+    def make_plan(self) -> Plan:
         """What would be done, to what, and why: the rows of ``repair_plan``."""
+        seen = observe(self.platform, before=self._author().sweep_id)
+        plan, server = self._judge(seen)
+        self._write(planned(plan, seen), server=server)
+        return plan
+
+    def _judge(self, seen: Observation) -> tuple[Plan, ServerSeen | None]:
+        """The plan, and the Redis process that it is made from."""
         author = self._author()
-        seen = seen or observe(self.platform, before=author.sweep_id)
         server = self.platform.database.run(
             lambda connection: server_seen(self.platform, connection, seen, before=author.sweep_id)
         )
-        plan = plan_of(self.platform, seen, server)
-        figures = {
-            **{kind.value: len(plan.of(kind)) for kind in STEP_OF},
-            "nothing": len(plan.of(None)),
-            "needs_person": sum(item.needs_person for item in plan.items),
-            "sending": plan.sending,
-            "breakers": {kind.value: list(one.reasons) for kind, one in plan.breakers.items() if one.tripped},
-            "doubts": list(plan.doubts),
-            "queue_problem": seen.queue.problem if seen.queue else None,
-        }
-        self._record(state.repair_plan, "repair_plan", seen.at, [plan_row(item) for item in plan.items], figures)
-        if server is not None:
-            self._note_server(server)
-        return plan
+        return plan_of(self.platform, seen, server), server
 
     # -- act ---------------------------------------------------------------------------------------------------
 
@@ -132,21 +121,21 @@ class Sweep:
         with self._locked() as lock:
             recounted = act.recount(self.platform, author, plan, lock)
             completed = act.complete(self.platform, author, plan, lock, confirmed=self.confirm_breaker)
-        self._record_done(recounted)
-        self._record_done(completed)
+        self._note({STEP_OF[done.kind]: figures_of(done) for done in (recounted, completed)})
         return completed, recounted
 
-    def reenqueue(self, plan: Plan | None = None) -> Done:
-        """Put lost batches back into the queue."""
+    def reenqueue(self, plan: Plan | None = None, look: Look | None = None) -> Done:
+        """Put lost batches back into the queue; from the plan's own look, while that is going on."""
         plan = plan or self.load_plan()
         author = self._writing_author()
         with self._locked() as lock:
-            done = reenqueue(self.platform, author, plan, lock, confirmed=self.confirm_breaker)
-        self._record_done(done)
+            done = reenqueue(self.platform, author, plan, lock, confirmed=self.confirm_breaker, look=look)
+        self._note({STEP_OF[done.kind]: figures_of(done)})
         if self.confirm_breaker and not done.held_back:
             queue = read_queue_state(self.platform)
             if queue is not None and queue.server_id is not None:
-                self._note_server(ServerSeen(queue.server_id, self._now(), trusted=True))
+                trusted = ServerSeen(queue.server_id, self._now(), trusted=True)
+                self._note({"redis_server": server_noted(trusted)})
         return done
 
     def release(self, plan: Plan | None = None) -> Done:
@@ -155,7 +144,7 @@ class Sweep:
         author = self._writing_author()
         with self._locked() as lock:
             done = act.release(self.platform, author, plan, lock)
-        self._record_done(done)
+        self._note({STEP_OF[done.kind]: figures_of(done)})
         return done
 
     # -- report ------------------------------------------------------------------------------------------------
@@ -175,7 +164,7 @@ class Sweep:
         def _write(connection: sa.Connection) -> None:
             journal = self.platform.journal
             journal.add_history(connection, state.campaign_health, author, report.at, rows)
-            journal.add_figures(connection, author.sweep_id, "campaign_health", figures)
+            journal.add_figures(connection, author.sweep_id, {"campaign_health": figures})
             journal.finish_sweep(connection, author.sweep_id)
 
         self.platform.database.run(_write)
@@ -190,13 +179,23 @@ class Sweep:
         """
         with self._locked():
             author = self._writing_author()
-            seen = observe(self.platform, before=author.sweep_id)
-            self.find_stuck(seen)
-            self.tally(seen)
-            self.read_queue(seen)
-            plan = self.make_plan(seen)
-            self.complete(plan)
-            self.reenqueue(plan)
+            with suppress(QueueUnavailable):  # the look will say so
+                settle_intents(self.platform)
+            with ExitStack() as open_look:
+                look = self.platform.database.retrying(
+                    lambda: open_look.enter_context(looking(self.platform, before=author.sweep_id))
+                )
+                seen = look.observation
+                plan, server = self._judge(seen)
+                self._write(
+                    stuck_found(seen),
+                    recipients_counted(seen),
+                    queue_read(seen.queue, seen.at),
+                    planned(plan, seen),
+                    server=server,
+                )
+                self.complete(plan)
+                self.reenqueue(plan, look)
             self.release(plan)
             return self.report(plan)
 
@@ -278,40 +277,25 @@ class Sweep:
         assert now is not None
         return now
 
-    def _note_server(self, server: ServerSeen) -> None:
-        """Note which Redis process we looked at, since when, and whether a person has said that it may be believed."""
+    def _write(self, *records: Record, server: ServerSeen | None = None) -> list[dict[str, Any]]:
+        """Write what steps found, all of it or nothing; the last one's rows."""
         author = self._author()
-        figures = {"id": server.id, "since": server.since.isoformat(), "trusted": server.trusted}
+
+        def _written(connection: sa.Connection) -> None:
+            journal = self.platform.journal
+            for record in records:
+                journal.add_history(connection, record.table, author, record.at, record.rows)
+            figures = {record.step: record.figures for record in records}
+            if server is not None:
+                figures["redis_server"] = server_noted(server)
+            journal.add_figures(connection, author.sweep_id, figures)
+
+        self.platform.database.run(_written)
+        return records[-1].rows
+
+    def _note(self, figures: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add figures of steps that leave no rows."""
+        author = self._author()
         self.platform.database.run(
-            lambda connection: self.platform.journal.add_figures(connection, author.sweep_id, "redis_server", figures)
+            lambda connection: self.platform.journal.add_figures(connection, author.sweep_id, figures)
         )
-
-    def _record(
-        self, table: sa.Table, step: str, at: datetime, rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any]
-    ) -> None:
-        author = self._author()
-
-        def _write(connection: sa.Connection) -> None:
-            self.platform.journal.add_history(connection, table, author, at, rows)
-            self.platform.journal.add_figures(connection, author.sweep_id, step, figures)
-
-        self.platform.database.run(_write)
-
-    def _record_done(self, done: Done) -> None:
-        figures = {
-            "planned": done.planned,
-            "done": done.count,
-            "left": done.left,
-            "deferred": done.deferred,
-            "jobs": done.jobs,
-            "recipients": done.recipients,
-            "held_back": done.held_back,
-            "failures": [[one.target, one.error] for one in done.failures],
-        }
-
-        author = self._author()
-
-        def _write(connection: sa.Connection) -> None:
-            self.platform.journal.add_figures(connection, author.sweep_id, STEP_OF[done.kind], figures)
-
-        self.platform.database.run(_write)

@@ -69,6 +69,12 @@ def messenger(grounds: Grounds) -> Ground:
 
 
 @pytest.fixture
+def sms_ground(grounds: Grounds) -> Ground:
+    """A platform whose ids are text."""
+    return grounds(WHOLE["prisma"])
+
+
+@pytest.fixture
 def recounting(grounds: Grounds) -> Ground:
     """A platform whose counters stand beside rows that tell all, so that they may be put right."""
     return grounds(COUNTING["snake bigint"])

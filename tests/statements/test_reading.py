@@ -125,7 +125,7 @@ def test_the_last_of_a_recipient_s_own_moments_counts(ground: Ground) -> None:
     assert seconds_since(row["last_activity"]) == pytest.approx(300, abs=60)
 
 
-def test_covered_marked_and_missing_are_told_apart_recipient_by_recipient(ground: Ground) -> None:
+def test_who_waits_in_no_job_is_cut_into_batches_and_read_again(ground: Ground) -> None:
     ground.app.add_campaign("one", pending=6, accepted=1, succeeded=2)
     ground.app.add_campaign("other", pending=2)
     ids, others = ground.app.pending_ids("one"), ground.app.pending_ids("other")
@@ -134,18 +134,35 @@ def test_covered_marked_and_missing_are_told_apart_recipient_by_recipient(ground
     with ground.begin() as connection:
         cover.create(connection, ground.tables)
         cover.load(connection, [ids[0], ids[1], ids[0], *accepted], cover.JOB)
-        cover.load(connection, [ids[1], ids[2]], cover.MARKER)
-        left = set(connection.scalars(statements.uncovered(ground.tables), {"ids": asked}))
-        assert left == {*ids[3:], *others}
-        rows = {row.campaign_id: row for row in connection.execute(statements.coverage(ground.tables), {"ids": asked})}
-        one, other = (rows[one] for one in asked)
-        assert (one.covered, one.marked, one.missing, one.doubled) == (2, 1, 3, 1)
-        assert (other.covered, other.marked, other.missing, other.doubled) == (0, 0, 2, 0)
-        limits = {"ids": [asked[1], asked[0]], "limits": [5, 2]}
-        missing = [tuple(row) for row in connection.execute(statements.missing(ground.tables), limits)]
-        assert missing[:2] == [(asked[1], one) for one in others]
-        assert [row[0] for row in missing[2:]] == [asked[0]] * 2
-        assert {row[1] for row in missing[2:]} < set(ids[3:])
+        cover.fill_batches(connection, ground.tables, asked[::-1], first=7, size=3)
+        assert cover.doubled(connection, ground.tables, asked) == {asked[0]: 1}
+        found = list(cover.batches(connection, size=3))
+        assert [(one.place, one.number, len(one.recipient_ids)) for one in found] == [(7, 0, 2), (8, 0, 3), (8, 1, 1)]
+        assert set(found[0].recipient_ids) == set(others)
+        assert {*found[1].recipient_ids, *found[2].recipient_ids} == set(ids[2:])
+        sent = found[1].recipient_ids[0]
+        _call_sent(ground, sent)
+        again = list(cover.read_again(connection, ground.tables, [(8, 0), (7, 0)]))
+        assert [one.place for one in again] == [7, 8]
+        assert set(again[0].recipient_ids) == set(others)
+        assert set(again[1].recipient_ids) == set(found[1].recipient_ids) - {sent}
+        cover.load(connection, others, cover.MARKER)
+        assert cover.marked(connection, limit=1) == sorted(others)[:1]
+
+
+def _call_sent(ground: Ground, recipient_id: str) -> None:
+    table, word = ground.app.tables.recipient, ground.platform.profile.recipient.words.succeeded[0]
+    with ground.app.engine.begin() as connection:
+        its = table.c.id == sa.bindparam("its", recipient_id, type_=table.c.id.type)
+        connection.execute(table.update().where(its).values({table.c.status: word}))
+
+
+def test_ids_reach_the_cover_whatever_is_in_them(sms_ground: Ground) -> None:
+    odd = ["tab\there", "back\\slash", "\\.", "line\nend", "carriage\rreturn", "plain", "\\N", "ü 🎄"]
+    with sms_ground.begin() as connection:
+        cover.create(connection, sms_ground.tables)
+        cover.load(connection, odd, cover.MARKER)
+        assert set(cover.marked(connection, limit=99)) == set(odd)
 
 
 def test_covering_leaves_no_table_behind_and_cannot_write_another(ground: Ground) -> None:

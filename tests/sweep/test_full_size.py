@@ -19,6 +19,7 @@ from campaign_ops.platform.database import Database, Timeouts
 from campaign_ops.platform.profile_file import load_profile
 from campaign_ops.platform.queue import Queue, QueueAddress
 from campaign_ops.sweep import Sweep
+from campaign_ops.sweep import reenqueue as reenqueue_module
 from tests.conftest import World, Worlds
 from tests.proxy import Accident, Proxy, proxied
 from tests.sweep.actors import covered
@@ -144,8 +145,9 @@ ADDS = {
 
 @pytest.mark.parametrize(("accident", "arrived"), ADDS.values(), ids=ADDS.keys())
 def test_redis_gone_half_way_through_the_add_doubles_nobody_and_misses_nobody(
-    world: World, proxy: Proxy, accident: Accident, arrived: int
+    world: World, proxy: Proxy, accident: Accident, arrived: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reenqueue_module, "JOBS_PER_PAGE", 50)
     lost = ("big", "middle", "small")
     for campaign, recipients in zip(lost, (700, 300, 200), strict=True):
         world.app.add_campaign(campaign, pending=recipients)

@@ -1,0 +1,94 @@
+"""What each step of a sweep leaves behind: its history rows and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.core.model import QueueState, RepairKind
+from campaign_ops.core.plan import Plan, ServerSeen
+from campaign_ops.platform import state
+from campaign_ops.sweep.act import Done
+from campaign_ops.sweep.observe import Observation
+from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_row, queue_row, status_row, stuck_row
+
+STEP_OF = {
+    RepairKind.COMPLETE: "completed_campaigns",
+    RepairKind.REENQUEUE: "reenqueued_batches",
+    RepairKind.RELEASE: "released_credits",
+    RepairKind.RECOUNT: "recounted",
+}
+"""The step of a sweep that makes each kind of repair, as its figures are filed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One step's rows of its history table, and its figures under the step's name."""
+
+    step: str
+    table: sa.Table
+    at: datetime
+    rows: list[dict[str, Any]]
+    figures: Mapping[str, Any]
+
+
+def stuck_found(seen: Observation) -> Record:
+    """The stuck campaigns, the longest untouched first."""
+    rows = [stuck_row(evidence, seen.at) for evidence in seen.evidence]
+    figures = {
+        "stuck": len(rows),
+        "sending": seen.sending,
+        "oldest_stuck_seconds": max((row["stuck_seconds"] for row in rows), default=0),
+    }
+    return Record("stuck_campaigns", state.stuck_campaigns, seen.at, rows, figures)
+
+
+def recipients_counted(seen: Observation) -> Record:
+    """The recipients of every stuck campaign by state."""
+    rows = [status_row(evidence) for evidence in seen.evidence]
+    figures = {name: sum(row[name] for row in rows) for name in ("total", "unsent", *RECIPIENT_STATES)}
+    figures["drifting"] = sum(bool(row["drift"]) for row in rows)
+    return Record("recipient_status", state.recipient_status, seen.at, rows, figures)
+
+
+def queue_read(queue: QueueState | None, at: datetime) -> Record:
+    """The queue by state; no row where the platform has none."""
+    rows = [queue_row(queue)] if queue else []
+    return Record("queue_state", state.queue_state, at, rows, rows[0] if rows else {})
+
+
+def planned(plan: Plan, seen: Observation) -> Record:
+    """The plan, a row for every campaign and reservation in it."""
+    figures = {
+        **{kind.value: len(plan.of(kind)) for kind in STEP_OF},
+        "nothing": len(plan.of(None)),
+        "needs_person": sum(item.needs_person for item in plan.items),
+        "sending": plan.sending,
+        "breakers": {kind.value: list(one.reasons) for kind, one in plan.breakers.items() if one.tripped},
+        "doubts": list(plan.doubts),
+        "queue_problem": seen.queue.problem if seen.queue else None,
+    }
+    return Record("repair_plan", state.repair_plan, seen.at, [plan_row(item) for item in plan.items], figures)
+
+
+def figures_of(done: Done) -> dict[str, Any]:
+    """What a repairing step changed."""
+    return {
+        "planned": done.planned,
+        "done": done.count,
+        "left": done.left,
+        "deferred": done.deferred,
+        "jobs": done.jobs,
+        "recipients": done.recipients,
+        "held_back": done.held_back,
+        "failures": [[one.target, one.error] for one in done.failures],
+    }
+
+
+def server_noted(server: ServerSeen) -> dict[str, Any]:
+    """Which Redis process was looked at, since when, and whether a person has said that it may be believed."""
+    return {"id": server.id, "since": server.since.isoformat(), "trusted": server.trusted}
