@@ -5,10 +5,11 @@ A payload of ours that cannot be decoded is never taken for coverage, nor for it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+import orjson
 
 from campaign_ops.core.model import QueueState
 from campaign_ops.platform.profile import QueueProfile
@@ -65,10 +66,8 @@ class Payload:
 def decode(data: str | None, profile: QueueProfile) -> Payload:
     """Read campaign and recipients from a job's JSON. Ids may be strings or integers; both come back as strings."""
     try:
-        if data is not None:
-            data.encode()  # bytes that were not UTF-8 stand as lone surrogates and match no id
-        document = json.loads(data or "null")
-    except (ValueError, RecursionError):
+        document = orjson.loads(data or "null")
+    except ValueError:  # as for bytes that were not UTF-8: they stand as lone surrogates and match no id
         return Payload(None, None)
     if not isinstance(document, dict):
         return Payload(None, None)

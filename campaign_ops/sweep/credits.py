@@ -20,18 +20,14 @@ from campaign_ops.sweep.observe import questionable_reservations
 TENANTS = 50
 
 
-def judge_credits(platform: Platform) -> list[tuple[Reservation, CreditDecision]]:
+def judge_credits(platform: Platform, connection: sa.Connection) -> list[tuple[Reservation, CreditDecision]]:
     """Held reservations to release or for a person, with the decision; those held for good reason are left out."""
-
-    def _judge(connection: sa.Connection) -> list[tuple[Reservation, CreditDecision]]:
-        now = connection.scalar(statements.clock())
-        assert now is not None
-        judged = ((held, _judged(platform, held, now)) for held in questionable_reservations(platform, connection))
-        return [(held, decision) for held, decision in judged if decision.release or decision.needs_person]
-
     if platform.profile.reservation is None:
         return []
-    return platform.database.run(_judge, read_only=True)
+    now = connection.scalar(statements.clock())
+    assert now is not None
+    judged = ((held, _judged(platform, held, now)) for held in questionable_reservations(platform, connection))
+    return [(held, decision) for held, decision in judged if decision.release or decision.needs_person]
 
 
 def judge_one(platform: Platform, held: Reservation) -> CreditDecision:
@@ -48,11 +44,14 @@ def _judged(platform: Platform, held: Reservation, now: datetime) -> CreditDecis
     )
 
 
-def credit_lines(platform: Platform, plan: Plan, released: Iterable[tuple[str, str | None]]) -> list[CreditLine]:
+def credit_lines(
+    platform: Platform, connection: sa.Connection, plan: Plan, released: Iterable[tuple[str, str | None]]
+) -> list[CreditLine]:
     """Credits per tenant: held now, found leaked by the plan, released since.
 
     Args:
         platform: What to look at; without reservations there are no lines.
+        connection: An open connection.
         plan: What the sweep found.
         released: (tenant, amount) of each reservation that the sweep released.
     """
@@ -64,12 +63,7 @@ def credit_lines(platform: Platform, plan: Plan, released: Iterable[tuple[str, s
         leaked[item.tenant] += Decimal(item.amount or 0)
     for tenant, amount in released:
         freed[tenant] += Decimal(amount or 0)
-
-    def _held(connection: sa.Connection) -> dict[str, Decimal]:
-        tables = platform.tables(connection)
-        rows = connection.execute(statements.held_totals(tables), {"limit": TENANTS})
-        return {row.tenant or "": Decimal(row.held) for row in rows}
-
-    held = platform.database.run(_held, read_only=True)
+    rows = connection.execute(statements.held_totals(platform.tables(connection)), {"limit": TENANTS})
+    held = {row.tenant or "": Decimal(row.held) for row in rows}
     tenants = list(dict.fromkeys([*leaked, *freed, *held]))
     return [CreditLine(one, held.get(one, Decimal(0)), leaked[one], freed[one]) for one in tenants]

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import QueueState, RepairKind
 from campaign_ops.core.plan import Plan, ServerSeen, alarms_about, make_plan, suspicions_about
-from campaign_ops.core.report import HealthReport, RepairLine
+from campaign_ops.core.report import CreditLine, HealthReport, RepairLine
 from campaign_ops.core.verdicts import decide
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import state
@@ -25,12 +25,12 @@ from campaign_ops.sweep.records import STEP_OF
 from campaign_ops.sweep.rows import RECIPIENT_STATES, queue_of, recipients, status_row
 
 
-def plan_of(platform: Platform, seen: Observation, server: ServerSeen | None) -> Plan:
+def plan_of(platform: Platform, connection: sa.Connection, seen: Observation, server: ServerSeen | None) -> Plan:
     """Judge every campaign of the observation and every questionable reservation."""
     judged = [(one, decide(one, seen.queue, platform.policy, seen.at)) for one in seen.evidence]
     return make_plan(
         judged,
-        judge_credits(platform),
+        judge_credits(platform, connection),
         sending=seen.sending,
         policy=platform.policy,
         suspicions=suspicions_about(server, platform.policy, seen.at),
@@ -67,10 +67,12 @@ def read_queue_state(platform: Platform) -> QueueState | None:
 def dry_run(platform: Platform) -> HealthReport:
     """What a sweep would do now. Writes nothing, and works before ``campaign-ops migrate``."""
     seen = observe(platform)
-    server = platform.database.run(
-        lambda connection: server_seen(platform, connection, seen, before=None), read_only=True
-    )
-    plan = plan_of(platform, seen, server)
+
+    def _judge(connection: sa.Connection) -> tuple[Plan, list[CreditLine]]:
+        plan = plan_of(platform, connection, seen, server_seen(platform, connection, seen, before=None))
+        return plan, credit_lines(platform, connection, plan, [])
+
+    plan, held = platform.database.run(_judge, read_only=True)
     lines = []
     for kind in STEP_OF:
         items = plan.of(kind)
@@ -83,7 +85,7 @@ def dry_run(platform: Platform) -> HealthReport:
         plan=plan,
         recipients=recipients(status_row(evidence) for evidence in seen.evidence),
         queue=seen.queue,
-        credits=credit_lines(platform, plan, []),
+        credits=held,
         repairs=lines,
         dry_run=True,
         alert_after_seconds=platform.policy.alert_after_seconds,
@@ -107,7 +109,7 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
         plan=plan,
         recipients={name: status[name] for name in RECIPIENT_STATES if name in status},
         queue=_queue_seen(queue_of(queue_rows[0]) if queue_rows else None, figures),
-        credits=credit_lines(platform, plan, released),
+        credits=credit_lines(platform, connection, plan, released),
         repairs=[
             _repair_line(kind, figures.get(step, {}), [one.target for one in targets if one.kind == kind])
             for kind, step in STEP_OF.items()

@@ -131,10 +131,12 @@ def looking(
     age = platform.policy.stuck_after_seconds if stuck_after is None else stuck_after
     with platform.database.transaction(read_only=queue is None) as connection:
         tables = platform.tables(connection)
-        if queue is not None:
-            cover.create(connection, tables)
         campaigns = list(_stuck(connection, tables, only, age))
         ids = [campaign.id for campaign in campaigns]
+        if queue is not None and ids:
+            cover.create(connection, tables)
+        elif queue is not None:
+            connection.execute(cover.READ_ONLY)
         queue_state, snapshot, jobs = _read_queue(queue, connection, ids)
         at = connection.scalar(statements.clock())
         assert at is not None

@@ -78,6 +78,11 @@ class Sweep:
         self.lock_wait_seconds = lock_wait_seconds
         self._lock: SweepLock | None = None
         self._begun: Author | None = None
+        self._may_write = False
+        self._whole = False
+        self._idle: dict[
+            str, Mapping[str, Any]
+        ] = {}  # figures of steps that had nothing to do, written with the report
 
     # -- observe -----------------------------------------------------------------------------------------------
 
@@ -107,10 +112,12 @@ class Sweep:
     def _judge(self, seen: Observation) -> tuple[Plan, ServerSeen | None]:
         """The plan, and the Redis process that it is made from."""
         author = self._author()
-        server = self.platform.database.run(
-            lambda connection: server_seen(self.platform, connection, seen, before=author.sweep_id)
-        )
-        return plan_of(self.platform, seen, server), server
+
+        def _judged(connection: sa.Connection) -> tuple[Plan, ServerSeen | None]:
+            server = server_seen(self.platform, connection, seen, before=author.sweep_id)
+            return plan_of(self.platform, connection, seen, server), server
+
+        return self.platform.database.run(_judged)
 
     # -- act ---------------------------------------------------------------------------------------------------
 
@@ -121,7 +128,7 @@ class Sweep:
         with self._locked() as lock:
             recounted = act.recount(self.platform, author, plan, lock)
             completed = act.complete(self.platform, author, plan, lock, confirmed=self.confirm_breaker)
-        self._note({STEP_OF[done.kind]: figures_of(done) for done in (recounted, completed)})
+        self._note_done(recounted, completed)
         return completed, recounted
 
     def reenqueue(self, plan: Plan | None = None, look: Look | None = None) -> Done:
@@ -130,7 +137,7 @@ class Sweep:
         author = self._writing_author()
         with self._locked() as lock:
             done = reenqueue(self.platform, author, plan, lock, confirmed=self.confirm_breaker, look=look)
-        self._note({STEP_OF[done.kind]: figures_of(done)})
+        self._note_done(done)
         if self.confirm_breaker and not done.held_back:
             queue = read_queue_state(self.platform)
             if queue is not None and queue.server_id is not None:
@@ -144,7 +151,7 @@ class Sweep:
         author = self._writing_author()
         with self._locked() as lock:
             done = act.release(self.platform, author, plan, lock)
-        self._note({STEP_OF[done.kind]: figures_of(done)})
+        self._note_done(done)
         return done
 
     # -- report ------------------------------------------------------------------------------------------------
@@ -154,20 +161,17 @@ class Sweep:
         plan = plan or self.load_plan()
         author = self._author()
 
-        def _gather(connection: sa.Connection) -> HealthReport:
-            return report_of(self.platform, connection, author, plan)
-
-        report = self.platform.database.run(_gather)
-        figures = report.figures()
-        rows = [{"report": {"figures": figures, "trouble": report.trouble}, "markdown": render(report)}]
-
-        def _write(connection: sa.Connection) -> None:
+        def _write(connection: sa.Connection) -> HealthReport:
             journal = self.platform.journal
+            report = report_of(self.platform, connection, author, plan)
+            figures = report.figures()
+            rows = [{"report": {"figures": figures, "trouble": report.trouble}, "markdown": render(report)}]
             journal.add_history(connection, state.campaign_health, author, report.at, rows)
-            journal.add_figures(connection, author.sweep_id, {"campaign_health": figures})
+            journal.add_figures(connection, author.sweep_id, {**self._idle, "campaign_health": figures})
             journal.finish_sweep(connection, author.sweep_id)
+            return report
 
-        self.platform.database.run(_write)
+        report = self.platform.database.run(_write)
         self._prune()
         return report
 
@@ -178,6 +182,7 @@ class Sweep:
             SweepBusy: Another sweep of this platform is under way; nothing was done.
         """
         with self._locked():
+            self._whole = True
             author = self._writing_author()
             with suppress(QueueUnavailable):  # the look will say so
                 settle_intents(self.platform)
@@ -269,7 +274,9 @@ class Sweep:
 
     def _writing_author(self) -> Author:
         """The same, once it is sure that this role may write what a repair writes."""
-        self.platform.database.run(self.platform.check_writable)
+        if not self._may_write:
+            self.platform.database.run(self.platform.check_writable)
+            self._may_write = True
         return self._author()
 
     def _now(self) -> datetime:
@@ -292,6 +299,14 @@ class Sweep:
 
         self.platform.database.run(_written)
         return records[-1].rows
+
+    def _note_done(self, *all_done: Done) -> None:
+        """Add what repairing steps changed: at once, or within a whole sweep that had nothing to do, in the end."""
+        figures = {STEP_OF[done.kind]: figures_of(done) for done in all_done}
+        if self._whole and not any(done.planned for done in all_done):
+            self._idle |= figures
+        else:
+            self._note(figures)
 
     def _note(self, figures: Mapping[str, Mapping[str, Any]]) -> None:
         """Add figures of steps that leave no rows."""
