@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PROFILE ?= sms
 
-.PHONY: help env demo up test test-fast check format lint types contracts docs lock clean
+.PHONY: help env demo up drill test test-fast bench check format lint types contracts docs lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ demo: env ## stuck campaigns found, explained and repaired by Dagster, on embedd
 up: env ## the same platform living, with Dagster's web page, schedule and sensors; Ctrl-C stops all of it
 	@$(BIN)/python -m campaign_ops.demo up
 
+drill: env ## the accidents that operators fear, on embedded servers, and a scoreboard (DRILL="--seconds 60 --node")
+	@$(BIN)/python -m campaign_ops.drill $(DRILL)
+
 test: env ## all tests, on embedded servers
 	@$(BIN)/python -m pytest -n 2
 
@@ -33,6 +36,9 @@ test-fast: env ## the tests that take no more than a few seconds each
 
 check: env format lint types contracts ## format, lint, types, import contracts, tests
 	@$(BIN)/python -m pytest -n 2
+
+bench: env ## the benchmark on embedded servers, about an hour (BENCH="--only sweep --rounds 3" for a part of it)
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 format: env
 	@$(BIN)/ruff format --check .
@@ -55,4 +61,4 @@ lock: env ## resolve the dependencies anew: names, versions and hashes, no addre
 		--no-strip-extras --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
 
 clean: ## remove what the targets above made
-	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .demo .drill .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

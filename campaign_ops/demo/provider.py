@@ -20,6 +20,7 @@ provider_send = sa.Table(
     sa.Column("recipient_id", sa.Text, nullable=False, index=True),
     sa.Column("campaign_id", sa.Text, nullable=False, index=True),
     sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("job_id", sa.Text),
     sa.Column("accepted", sa.Boolean, nullable=False),
     sa.Column("sent_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
 )
@@ -56,10 +57,16 @@ class Provider:
             connection.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
             _metadata.create_all(connection)
 
-    def send(self, recipient_id: str, campaign_id: str, worker: str) -> Answer:
+    def send(self, recipient_id: str, campaign_id: str, worker: str, job_id: str | None = None) -> Answer:
         """Send one message. Committed when this returns."""
         accepted = share_of(recipient_id) >= self._reject_share
-        row = {"recipient_id": recipient_id, "campaign_id": campaign_id, "worker": worker, "accepted": accepted}
+        row = {
+            "recipient_id": recipient_id,
+            "campaign_id": campaign_id,
+            "worker": worker,
+            "job_id": job_id,
+            "accepted": accepted,
+        }
         statement = provider_send.insert().values(row).returning(provider_send.c.id)
         with self._engine.begin() as connection:
             number = connection.scalar(statement)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import time
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +34,8 @@ class EmbeddedRedis:
         self._lock = DirectoryLock(self._home)
         self._child: ChildProcess | None = None
 
-    def start(self) -> Self:
-        """Start it, empty, and wait until it answers.
+    def start(self, data: Path | None = None) -> Self:
+        """Start it, empty or with what ``save`` has kept, and wait until it answers.
 
         Raises:
             ConfigurationError: The wheel is missing or the directory is in use.
@@ -46,6 +47,8 @@ class EmbeddedRedis:
         self._lock.acquire()
         try:
             self._dump.unlink(missing_ok=True)
+            if data is not None:
+                shutil.copyfile(data, self._dump)
             self._start()
         except BaseException:
             self._lock.release()
@@ -75,6 +78,12 @@ class EmbeddedRedis:
                 client.save()
         self._child.stop()
         self._start()
+
+    def save(self, path: Path) -> None:
+        """Keep a copy of what it holds now in a file, for a later ``start``."""
+        with redis.Redis.from_url(self.url()) as client:
+            client.save()
+        shutil.move(self._dump, path)
 
     def url(self, database: int = 0) -> str:
         """URL of one of its numbered databases."""

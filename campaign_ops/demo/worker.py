@@ -2,66 +2,54 @@
 
     python -m campaign_ops.demo.worker --database-url … --queue-url … --prefix bull --name worker-1
 
-Its contract is the one that campaign_ops relies on: it sends only to rows that are still pending and carry no provider
-id, and writes a row's outcome as soon as the provider has answered. SIGTERM ends it after the recipient in hand; what
-is left of the job goes back to the queue.
+Its contract is the one that campaign_ops relies on: right before a send it sees that the row is still pending and
+carries no provider id, and it writes the row's outcome as soon as the provider has answered. SIGTERM ends it after the
+recipient in hand; what is left of the job goes back to the queue. SIGUSR1 makes it hang for good before its next
+recipient, while BullMQ goes on renewing its locks.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import json
 import logging
+import os
 import signal
 import time
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from typing import Any, Protocol
+from uuid import uuid4
 
 import redis
 import sqlalchemy as sa
-from bullmq import Job, Worker
+from bullmq import Worker
 from bullmq.custom_errors import DelayedError
 
 from campaign_ops.demo.application import Application
 from campaign_ops.demo.provider import Provider, share_of
 from campaign_ops.demo.schema import PlatformShape
+from campaign_ops.demo.worker_orders import READY, WorkerOptions, orders
 from campaign_ops.platform.profile import Profile, QueueProfile
-from campaign_ops.platform.profile_file import load_profile
+
+__all__ = ["KEPT_JOBS", "Claims", "DemoWorker", "TakenJob", "WorkerOptions", "make_worker"]
 
 log = logging.getLogger("campaign_ops.demo.worker")
 
+KEPT_JOBS = 200
+"""Completed jobs that a worker leaves in Redis."""
 _CLAIM_SECONDS = 86_400
 _CHECK_EVERY = 20
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerOptions:
-    """How one worker behaves; each is an option of the command line.
+class TakenJob(Protocol):
+    """A job in a worker's hands, whichever client of BullMQ has taken it."""
 
-    Attributes:
-        name: What it is called in Redis' client list.
-        concurrency: Jobs at the same time.
-        delay_ms: Time before each send: the provider's rate limit.
-        answer_ms: Time between a send and its answer; a crash in it leaves a recipient of whom nobody knows.
-        reject_share: Share of recipients whom the provider rejects.
-        forget_completion: Share of campaigns that are never marked sent, as if the process had died before.
-        touch_every: Touch the campaign's row after so many recipients; 0 never.
-        lock_ms: How long a job stays locked by a worker that no longer renews it.
-        stalled_ms: How often such jobs are looked for.
-        claims: Claim a recipient in Redis before sending, and never send without the claim.
-    """
+    id: Any
+    name: Any
+    data: Any
 
-    name: str = "worker-1"
-    concurrency: int = 1
-    delay_ms: int = 50
-    answer_ms: int = 0
-    reject_share: float = 0.0
-    forget_completion: float = 0.0
-    touch_every: int = 25
-    lock_ms: int = 30_000
-    stalled_ms: int = 30_000
-    claims: bool = False
+    async def moveToDelayed(self, timestamp: int, token: str = "") -> Any:  # noqa: N802 - BullMQ's own words
+        """Give it back until ``timestamp`` (milliseconds); `DelayedError` has to follow."""
 
 
 class Claims:
@@ -71,9 +59,15 @@ class Claims:
         self._client = client
         self._sent, self._claim = profile.markers[0], profile.markers[-1]
 
-    def take(self, recipient: str) -> bool:
-        """Claim a recipient; False when somebody has claimed it before."""
-        return bool(self._client.set(self._claim.format(recipient_id=recipient), "1", nx=True, ex=_CLAIM_SECONDS))
+    def take(self, recipient: str) -> str | None:
+        """Claim a recipient; what `holds` asks for, or None when somebody has claimed it before."""
+        claim, key = uuid4().hex, self._claim.format(recipient_id=recipient)
+        return claim if self._client.set(key, claim, nx=True, ex=_CLAIM_SECONDS) else None
+
+    def holds(self, recipient: str, claim: str) -> bool:
+        """Whether the claim still stands: a Redis that lost its data may have given the recipient to another."""
+        found = self._client.get(self._claim.format(recipient_id=recipient))
+        return found in (claim, claim.encode())
 
     def sent(self, recipient: str) -> None:
         """Note that the provider has it."""
@@ -96,13 +90,17 @@ class DemoWorker:
         self._queue = queue
         self._options = options
         self._claims = claims
+        self._sends = 0
         self.stopping = asyncio.Event()
+        self.hanging = asyncio.Event()
 
-    async def process(self, job: Job, token: str) -> str:
+    async def process(self, job: TakenJob, token: str) -> str:
         """Send one job's recipients. Returns what became of it, for BullMQ's record."""
         if job.name != self._queue.job:
             return f"job {job.name} is not ours"
         campaign = str(job.data[self._queue.campaign_key])
+        if self._options.drops and campaign.startswith(self._options.drops):
+            return f"campaign {campaign} is dropped"
         recipients = [str(recipient) for recipient in job.data[self._queue.recipients_key]]
         sent = 0
         for recipient in await asyncio.to_thread(self._application.unsent, campaign, recipients):
@@ -113,22 +111,49 @@ class DemoWorker:
                 # Back to the queue without losing an attempt.
                 await job.moveToDelayed(round(time.time() * 1000) + 100, token)
                 raise DelayedError
-            await self._send(campaign, recipient)
+            if self.hanging.is_set():
+                log.warning("hanging in job %s", job.id)
+                await asyncio.Event().wait()
+            await self._send(campaign, recipient, str(job.id))
             sent += 1
             if self._options.touch_every and sent % self._options.touch_every == 0:
                 await asyncio.to_thread(self._application.touch, campaign)
         await self._complete(campaign)
         return f"sent {sent} of {len(recipients)}"
 
-    async def _send(self, campaign: str, recipient: str) -> None:
-        if self._claims is not None and not await asyncio.to_thread(self._claims.take, recipient):
-            log.warning("recipient %s was claimed before: left alone", recipient)
+    async def _send(self, campaign: str, recipient: str, job_id: str) -> None:
+        if not await asyncio.to_thread(self._may_send, campaign, recipient):
             return
-        answer = await asyncio.to_thread(self._provider.send, recipient, campaign, self._options.name)
+        self._sends += 1
+        number = self._sends
+        self._die("before_send", number)
+        answer = await asyncio.to_thread(self._provider.send, recipient, campaign, self._options.name, job_id)
+        self._die("after_send", number)
         await self._pause(self._options.answer_ms)
         await asyncio.to_thread(self._application.write_answer, recipient, answer)
+        self._die("after_write", number)
         if self._claims is not None:
             await asyncio.to_thread(self._claims.sent, recipient)
+
+    def _may_send(self, campaign: str, recipient: str) -> bool:
+        """Claim the recipient, see that nobody has sent to it, and that the claim outlived the look at the row."""
+        if self._claims is None:
+            return bool(self._application.unsent(campaign, [recipient]))
+        claim = self._claims.take(recipient)
+        if claim is None:
+            log.warning("recipient %s was claimed before: left alone", recipient)
+            return False
+        if not self._application.unsent(campaign, [recipient]):
+            return False
+        # The row may have kept us waiting, and Redis may have lost the claim meanwhile.
+        if not self._claims.holds(recipient, claim):
+            log.warning("the claim of recipient %s was lost: left alone", recipient)
+            return False
+        return True
+
+    def _die(self, moment: str, number: int) -> None:
+        if self._options.die_at == moment and number == self._options.die_after:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     async def _complete(self, campaign: str) -> None:
         if share_of(f"forget {campaign}") < self._options.forget_completion:
@@ -142,13 +167,11 @@ class DemoWorker:
                 await asyncio.wait_for(self.stopping.wait(), milliseconds / 1000)
 
 
-async def run(
-    database_url: str, queue_url: str, prefix: str, profile: Profile, shape: PlatformShape, options: WorkerOptions
-) -> None:
-    """Work until SIGTERM or SIGINT."""
+def make_worker(
+    engine: sa.Engine, client: redis.Redis, profile: Profile, shape: PlatformShape, options: WorkerOptions
+) -> DemoWorker:
+    """A worker for any client of BullMQ; must be made where its event loop runs, whose signals it takes."""
     assert profile.queue is not None, f"profile {profile.name} has no queue"
-    engine = sa.create_engine(database_url, pool_size=options.concurrency + 1)
-    client = redis.Redis.from_url(queue_url)
     demo = DemoWorker(
         Application(engine, profile, shape),
         Provider(engine, reject_share=options.reject_share),
@@ -156,6 +179,21 @@ async def run(
         options,
         Claims(client, profile.queue) if options.claims else None,
     )
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, demo.stopping.set)
+    loop.add_signal_handler(signal.SIGUSR1, demo.hanging.set)
+    return demo
+
+
+async def run(
+    database_url: str, queue_url: str, prefix: str, profile: Profile, shape: PlatformShape, options: WorkerOptions
+) -> None:
+    """Work until SIGTERM or SIGINT."""
+    assert profile.queue is not None, f"profile {profile.name} has no queue"
+    engine = sa.create_engine(database_url, pool_size=options.concurrency + 1, pool_pre_ping=True)
+    client = redis.Redis.from_url(queue_url)
+    demo = make_worker(engine, client, profile, shape, options)
     worker = Worker(
         profile.queue.name,
         demo.process,
@@ -167,16 +205,14 @@ async def run(
             "lockDuration": options.lock_ms,
             "stalledInterval": options.stalled_ms,
             "runRetryDelay": 1000,
-            "removeOnComplete": {"count": 200},
+            "removeOnComplete": {"count": KEPT_JOBS},
             "autorun": False,
         },
     )
     worker.on("error", lambda *problem: log.warning("queue: %s", problem[0]))
     worker.on("failed", lambda job, problem: log.warning("job %s failed: %s", job.id, problem))
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, demo.stopping.set)
     working = asyncio.create_task(worker.run())
-    log.info("worker %s takes jobs of %s", options.name, profile.queue.name)
+    log.info("worker %s %s %s", options.name, READY, profile.queue.name)
     await demo.stopping.wait()
     await worker.close()
     await working
@@ -184,37 +220,11 @@ async def run(
     engine.dispose()
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m campaign_ops.demo.worker", description=__doc__)
-    parser.add_argument("--database-url", required=True)
-    parser.add_argument("--queue-url", required=True)
-    parser.add_argument("--prefix", default="bull")
-    parser.add_argument("--profile", default="sms", help="a profile's name or path, or a whole one as JSON")
-    parser.add_argument("--shape", default="{}", help="the platform's column types as JSON")
-    for option in fields(WorkerOptions):
-        flag, default = "--" + option.name.replace("_", "-"), option.default
-        if isinstance(default, bool):
-            parser.add_argument(flag, action="store_true")
-        else:
-            parser.add_argument(flag, type=type(default), default=default)
-    given = vars(parser.parse_args())
+    given = orders(arguments, __doc__)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    asyncio.run(
-        run(
-            given["database_url"],
-            given["queue_url"],
-            given["prefix"],
-            read_profile(given["profile"]),
-            PlatformShape(**json.loads(given["shape"])),
-            WorkerOptions(**{option.name: given[option.name] for option in fields(WorkerOptions)}),
-        )
-    )
-
-
-def read_profile(text: str) -> Profile:
-    """A profile from its name, its path or JSON."""
-    return Profile.model_validate_json(text) if text.startswith("{") else load_profile(text)
+    asyncio.run(run(given.database_url, given.queue_url, given.prefix, given.profile, given.shape, given.options))
 
 
 if __name__ == "__main__":

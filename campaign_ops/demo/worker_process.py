@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
+import signal
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import redis
@@ -15,7 +14,7 @@ from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.demo.jobs import DemoQueue
 from campaign_ops.demo.processes import ChildProcess
 from campaign_ops.demo.schema import PRISMA, PlatformShape
-from campaign_ops.demo.worker import WorkerOptions
+from campaign_ops.demo.worker_orders import READY, Orders, WorkerOptions
 from campaign_ops.platform.profile import Profile
 
 _SOURCES = str(Path(__file__).resolve().parents[2])
@@ -31,7 +30,13 @@ class WorkerProcess:
         log_dir: Where its output goes, as ``<name>.log``.
         shape: The platform's column types.
         options: How it behaves.
+
+    Attributes:
+        module: What runs in the process.
+        hung: Whether it was told to hang.
     """
+
+    module = "campaign_ops.demo.worker"
 
     def __init__(
         self,
@@ -45,15 +50,10 @@ class WorkerProcess:
     ) -> None:
         self.options = options
         self._queue = queue
-        command = [sys.executable, "-m", "campaign_ops.demo.worker", "--database-url", database_url]
-        command += ["--queue-url", queue.url, "--prefix", queue.prefix]
-        command += ["--profile", profile.model_dump_json(by_alias=True), "--shape", json.dumps(asdict(shape))]
-        for key, value in asdict(options).items():
-            flag = "--" + key.replace("_", "-")
-            if isinstance(value, bool):
-                command += [flag] if value else []
-            else:
-                command += [flag, str(value)]
+        self.hung = False
+        self._log_start = 0
+        orders = Orders(database_url, queue.url, queue.prefix, profile, shape, options)
+        command = [sys.executable, "-m", self.module, *orders.command_line(), *self._more()]
         log_dir.mkdir(parents=True, exist_ok=True)
         self._child = ChildProcess(
             f"worker {options.name}",
@@ -79,6 +79,9 @@ class WorkerProcess:
         Raises:
             QueueUnavailable: It was not connected in time; the message ends with its log.
         """
+        self.hung = False
+        if self.pid is None:
+            self._log_start = self._log_size()
         self._child.start()
         deadline = time.monotonic() + wait_seconds
         try:
@@ -96,15 +99,39 @@ class WorkerProcess:
             self._queue.close()
 
     def stop(self) -> None:
-        """End it after the recipient in hand."""
+        """End it after the recipient in hand; one that hangs has no end but a kill."""
+        if self.hung:
+            self.kill()
         self._child.stop()
+
+    def hang(self) -> bool:
+        """Let it hang for good before its next recipient, while its locks are renewed; False when it is not at work."""
+        # A process that does not listen yet would die of the signal.
+        if self.pid is None or not self._listens():
+            return False
+        os.kill(self.pid, signal.SIGUSR1)
+        self.hung = True
+        return True
 
     def kill(self) -> None:
         """End it as a crash does; its jobs stay active until another worker finds them stalled."""
         self._child.kill()
+
+    def _more(self) -> list[str]:
+        """Arguments that only this kind of worker takes."""
+        return []
 
     def _connected(self) -> bool:
         try:
             return self.name in self._queue.workers()
         except redis.RedisError:
             return False
+
+    def _listens(self) -> bool:
+        """Whether it has said since its start that it takes jobs."""
+        with self._child.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            return READY.encode() in log.read()
+
+    def _log_size(self) -> int:
+        return self._child.log_path.stat().st_size if self._child.log_path.exists() else 0

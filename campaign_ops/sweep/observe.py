@@ -58,7 +58,7 @@ class Observation:
 class OpenBatch(NamedTuple):
     """Recipients of one campaign, enough for one job, whom nobody will send to: where they are kept, how many."""
 
-    place: int
+    campaign_id: str
     number: int
     recipients: int
 
@@ -91,10 +91,10 @@ class Look:
 
     def read_again(self, chosen: Sequence[OpenBatch]) -> Iterator[tuple[str, list[str]]]:
         """(campaign id, recipient ids) of these batches: those recipients that still wait now."""
-        keys = [(one.place, one.number) for one in chosen]
+        keys = [(one.campaign_id, one.number) for one in chosen]
         with mapped(self.where):
             for batch in cover.read_again(self.connection, self.tables, keys):
-                yield self.observation.evidence[batch.place].campaign.id, batch.recipient_ids
+                yield batch.campaign_id, batch.recipient_ids
 
     def marked(self, limit: int) -> list[str]:
         """Waiting recipients in no job whose marker says that the provider may have them."""
@@ -312,22 +312,20 @@ def _with_coverage(
     size = platform.profile.queue.batch_size
     tables = platform.tables(connection)
     ids = [one.campaign.id for one in evidence]
-    for first in range(0, len(ids), PAGE):
-        cover.fill_batches(connection, tables, ids[first : first + PAGE], first=first, size=size)
+    for page in in_pages(ids, PAGE):
+        cover.fill_batches(connection, tables, page, size=size)
     doubled = cover.doubled(connection, tables, ids)
     missing: dict[str, list[OpenBatch]] = defaultdict(list)
     marked: Counter[str] = Counter()
-    for page in in_pages(cover.batches(connection, size=size), max(1, cover.IDS_AT_ONCE // size)):
-        spoken_for = queue.marked([one for batch in page for one in batch.recipient_ids])
+    for batches in in_pages(cover.batches(connection, size=size), max(1, cover.IDS_AT_ONCE // size)):
+        spoken_for = queue.marked([one for batch in batches for one in batch.recipient_ids])
         if spoken_for:
             cover.load(connection, spoken_for, cover.MARKER)
-        for batch in page:
-            silent = (
-                sum(one not in spoken_for for one in batch.recipient_ids) if spoken_for else len(batch.recipient_ids)
-            )
-            marked[ids[batch.place]] += len(batch.recipient_ids) - silent
+        for batch in batches:
+            silent = len(batch.recipient_ids) - sum(one in spoken_for for one in batch.recipient_ids if spoken_for)
+            marked[batch.campaign_id] += len(batch.recipient_ids) - silent
             if silent:
-                missing[ids[batch.place]].append(OpenBatch(batch.place, batch.number, silent))
+                missing[batch.campaign_id].append(OpenBatch(batch.campaign_id, batch.number, silent))
     covered = []
     for one in evidence:
         key = one.campaign.id

@@ -79,10 +79,6 @@ class _Work:
     job_ids: set[str] = field(default_factory=set)
     counted: set[str] = field(default_factory=set)
 
-    def campaign_of(self, batch: OpenBatch) -> str:
-        """The campaign of a batch that the look found."""
-        return self.look.observation.evidence[batch.place].campaign.id
-
 
 def reenqueue(
     platform: Platform,
@@ -195,11 +191,11 @@ def _pages(batches: Iterable[OpenBatch]) -> Iterator[list[OpenBatch]]:
 
 def _add_page(work: _Work, page: Sequence[OpenBatch]) -> bool:
     """Add one page of batches; False when nothing more is to be tried in this sweep."""
-    campaigns = {work.campaign_of(batch) for batch in page} - work.dropped
+    campaigns = {batch.campaign_id for batch in page} - work.dropped
     try:
         work.dropped |= work.queue.newcomers(work.snapshot, campaigns, ours=work.job_ids)
         # Rows and markers after that: a job that came and went in between has written what it did.
-        kept = [batch for batch in page if work.campaign_of(batch) not in work.dropped]
+        kept = [batch for batch in page if batch.campaign_id not in work.dropped]
         waiting = [_Batch(key, tuple(recipients)) for key, recipients in work.look.read_again(kept) if recipients]
         batches = _unmarked(work, waiting)
         intended_at = _now_awake_or_asleep()

@@ -10,6 +10,7 @@ import typer
 
 from campaign_ops.faces.cli import app
 from campaign_ops.faces.cli.app import COMMANDS
+from campaign_ops.faces.cli.besides import BESIDES, load
 from campaign_ops.faces.cli.describe import describe_cli
 from tests.cli.program import run
 
@@ -24,8 +25,10 @@ def test_the_page_is_what_the_program_says_of_itself() -> None:
 def test_every_command_and_every_option_stands_in_the_page() -> None:
     page = PAGE.read_text(encoding="utf-8")
     group: Any = typer.main.get_command(app)
-    assert set(group.commands) == set(COMMANDS)
-    for name, command in group.commands.items():
+    assert set(group.commands) == {*COMMANDS, *BESIDES}
+    commands = {name: group.commands[name] for name in COMMANDS}
+    commands |= {name: typer.main.get_command(load(name).app) for name in BESIDES}
+    for name, command in commands.items():
         assert f"## {name}\n" in page
         for param in command.params:
             assert param.help, f"{name} {param.name} has no help"

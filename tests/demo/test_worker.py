@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+import redis
+import sqlalchemy as sa
+
+from campaign_ops.demo.application import Application
 from campaign_ops.demo.jobs import DemoQueue
 from campaign_ops.demo.platforms import DemoPlatform
-from campaign_ops.demo.provider import Provider
+from campaign_ops.demo.provider import Provider, provider_send
 from campaign_ops.demo.tables import PlatformWriter
-from campaign_ops.demo.worker import WorkerOptions
+from campaign_ops.demo.worker import Claims, DemoWorker, WorkerOptions
 from tests.demo.waiting import wait_until
 
 
@@ -86,3 +93,107 @@ def test_a_stopped_worker_hands_its_job_back_and_a_killed_ones_job_is_found_stal
     wait_until(lambda: not queue.live_job_ids())
     assert provider.double_sends() == {}
     assert len(writer.pending_ids(campaign)) <= 1, "at most the one that the killed worker had claimed"
+
+
+@pytest.mark.parametrize(
+    ("moment", "sent", "written"), [("before_send", 2, 2), ("after_send", 3, 2), ("after_write", 3, 3)]
+)
+def test_a_worker_can_be_told_to_die_at_each_moment_of_a_send(
+    shop: DemoPlatform,
+    writer: PlatformWriter,
+    queue: DemoQueue,
+    work_dir: Path,
+    moment: str,
+    sent: int,
+    written: int,
+) -> None:
+    campaign = writer.add_campaign(f"cmp_{moment}", pending=10)
+    (job_id,) = queue.add(campaign, "shop_north", writer.pending_ids(campaign))
+    doomed = shop.worker(work_dir, quick(die_at=moment, die_after=3, answer_ms=50, claims=True))
+    doomed.start()
+    wait_until(lambda: doomed.pid is None)
+    assert queue.job_ids("active") == [job_id]
+    assert (Provider(writer.engine).sends(campaign), 10 - len(writer.pending_ids(campaign))) == (sent, written)
+    profile = shop.profile.queue
+    assert profile is not None
+    with redis.Redis.from_url(queue.url) as client:
+        claims = [profile.markers[-1].format(recipient_id=one) for one in writer.recipient_ids(campaign)]
+        assert client.exists(*claims) == 3, "the third was claimed in any case"
+
+
+def test_a_worker_that_hangs_keeps_its_job_from_those_who_look_for_stalled_ones(
+    shop: DemoPlatform, writer: PlatformWriter, queue: DemoQueue, work_dir: Path
+) -> None:
+    campaign = writer.add_campaign("cmp_hung", pending=60)
+    (job_id,) = queue.add(campaign, "shop_north", writer.pending_ids(campaign))
+    provider = Provider(writer.engine)
+    hung = shop.worker(work_dir, quick("hung", delay_ms=20, lock_ms=300, claims=True))
+    assert not hung.hang(), "it is not at work yet"
+    hung.start()
+    wait_until(lambda: provider.sends() > 3)
+    assert hung.hang()
+    shop.worker(work_dir, quick("other", stalled_ms=200, claims=True)).start()
+    time.sleep(1)
+    before = provider.sends()
+    time.sleep(0.5)
+    assert (provider.sends(), queue.job_ids("active")) == (before, [job_id])
+    hung.stop()
+    wait_until(lambda: not writer.pending_ids(campaign))
+    with writer.engine.connect() as connection:
+        kept = connection.execute(sa.select(provider_send.c.worker, provider_send.c.job_id).distinct()).all()
+    assert sorted(map(tuple, kept)) == [("hung", job_id), ("other", job_id)]
+    assert provider.double_sends() == {}
+
+
+class GoneMeanwhile(Application):
+    """Between a job's beginning and the send of its second recipient somebody else has written that one's row."""
+
+    def is_sending(self, campaign: str) -> bool:
+        row = self.tables.recipient
+        with self.engine.begin() as connection:
+            connection.execute(row.update().where(row.c.id == f"{campaign}_r000002").values(status="sent"))
+        return super().is_sending(campaign)
+
+
+class Forgetful(Claims):
+    """Redis loses the claim on one recipient right after it was taken, and somebody else takes it."""
+
+    def take(self, recipient: str) -> str | None:
+        claim = super().take(recipient)
+        if recipient.endswith("3"):
+            self._client.set(self._claim.format(recipient_id=recipient), "another's")
+        return claim
+
+
+class Job:
+    """A job in the hands of a worker."""
+
+    id = "1"
+
+    def __init__(self, name: str, data: dict[str, Any]) -> None:
+        self.name, self.data = name, data
+
+    async def moveToDelayed(self, timestamp: int, token: str = "") -> None:  # noqa: N802
+        raise AssertionError(timestamp, token)
+
+
+def test_a_worker_looks_at_the_row_and_at_its_claim_right_before_it_sends(
+    shop: DemoPlatform, writer: PlatformWriter, queue: DemoQueue
+) -> None:
+    campaign = writer.add_campaign("cmp_seen", pending=4)
+    profile = shop.profile.queue
+    assert profile is not None
+    provider = Provider(writer.engine)
+    with redis.Redis.from_url(queue.url) as client:
+        claims = Forgetful(client, profile)
+
+        async def work() -> str:
+            worker = DemoWorker(GoneMeanwhile(writer.engine, shop.profile), provider, profile, quick(), claims)
+            return await worker.process(Job(profile.job, queue.payload(campaign, "shop_north", ids)), "token")
+
+        ids = writer.recipient_ids(campaign)
+        asyncio.run(work())
+    with writer.engine.connect() as connection:
+        sent = connection.scalars(sa.select(provider_send.c.recipient_id).order_by("id")).all()
+    assert sent == [ids[0], ids[3]]
+    assert writer.pending_ids(campaign) == [ids[2]]

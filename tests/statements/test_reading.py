@@ -134,18 +134,20 @@ def test_who_waits_in_no_job_is_cut_into_batches_and_read_again(ground: Ground) 
     with ground.begin() as connection:
         cover.create(connection, ground.tables)
         cover.load(connection, [ids[0], ids[1], ids[0], *accepted], cover.JOB)
-        cover.fill_batches(connection, ground.tables, asked[::-1], first=7, size=3)
+        cover.fill_batches(connection, ground.tables, asked, size=3)
         assert cover.doubled(connection, ground.tables, asked) == {asked[0]: 1}
-        found = list(cover.batches(connection, size=3))
-        assert [(one.place, one.number, len(one.recipient_ids)) for one in found] == [(7, 0, 2), (8, 0, 3), (8, 1, 1)]
-        assert set(found[0].recipient_ids) == set(others)
-        assert {*found[1].recipient_ids, *found[2].recipient_ids} == set(ids[2:])
-        sent = found[1].recipient_ids[0]
+        found = {(one.campaign_id, one.number): one.recipient_ids for one in cover.batches(connection, size=3)}
+        one, rest, other = (asked[0], 0), (asked[0], 1), (asked[1], 0)
+        assert {key: len(batch) for key, batch in found.items()} == {one: 3, rest: 1, other: 2}
+        assert set(found[other]) == set(others)
+        assert {*found[one], *found[rest]} == set(ids[2:])
+        sent = found[one][0]
         _call_sent(ground, sent)
-        again = list(cover.read_again(connection, ground.tables, [(8, 0), (7, 0)]))
-        assert [one.place for one in again] == [7, 8]
-        assert set(again[0].recipient_ids) == set(others)
-        assert set(again[1].recipient_ids) == set(found[1].recipient_ids) - {sent}
+        again = {
+            (batch.campaign_id, batch.number): set(batch.recipient_ids)
+            for batch in cover.read_again(connection, ground.tables, [one, other])
+        }
+        assert again == {one: set(found[one]) - {sent}, other: set(others)}
         cover.load(connection, others, cover.MARKER)
         assert cover.marked(connection, limit=1) == sorted(others)[:1]
 

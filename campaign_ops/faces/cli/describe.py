@@ -17,6 +17,7 @@ import typer
 from campaign_ops.core.report import table
 from campaign_ops.faces.cli import app, shapes
 from campaign_ops.faces.cli.app import COMMANDS, INTERRUPTED
+from campaign_ops.faces.cli.besides import BESIDES, load
 from campaign_ops.faces.cli.exit_codes import MEANINGS
 from campaign_ops.faces.cli.runner import Command, Common
 
@@ -52,6 +53,7 @@ def describe_cli() -> str:
     parts.append(_options(one for one in first.params if one.name in common))
     for name, made in COMMANDS.items():
         parts += _command(made, [one for one in group.commands[name].params if one.name not in common])
+    parts += map(_beside, BESIDES)
     parts.append(_JSON)
     results = dict.fromkeys(made.shape for made in COMMANDS.values())
     parts += map(_shape, _reached([shapes.Document, *results]))
@@ -76,13 +78,21 @@ def _command(made: Command, own: Sequence[Any]) -> Iterator[str]:
     yield "```sh\n" + "\n".join(made.examples) + "\n```\n"
 
 
+def _beside(name: str) -> str:
+    """A command with a program and options of its own."""
+    made: Any = typer.main.get_command(load(name).app)
+    usage = f"```\ncampaign-ops {name} [OPTIONS]\n```\n"
+    own = _options(one for one in made.params if one.name != "help")
+    return f"## {name}\n\n{usage}\n{inspect.cleandoc(made.help)}\n\nHas options of its own, and no others.\n\n{own}"
+
+
 def _options(params: Iterable[Any]) -> str:
     rows = []
     for one in params:
         takes = "" if getattr(one, "is_flag", False) else f" {one.metavar}"
-        name = one.metavar if one.param_type_name == "argument" else ", ".join(one.opts) + takes
+        names = [one.metavar] if one.param_type_name == "argument" else [f"{opt}{takes}" for opt in one.opts]
         default = "" if one.default in (None, "", False) or one.required else f"`{one.default}`"
-        rows.append([f"`{name}`", one.help or "", "required" if one.required else default])
+        rows.append([", ".join(f"`{name}`" for name in names), one.help or "", "required" if one.required else default])
     return table(["option", "meaning", "default"], rows) + "\n"
 
 
