@@ -1,0 +1,143 @@
+"""Who takes part: the product's sweep, and the least that anybody could do by hand to reach the same end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import bullmq
+import psycopg
+import redis
+import redis.asyncio
+
+from benchmarks.ground import PREFIX, QUEUE, Ground
+from benchmarks.sizes import batched
+from campaign_ops.sweep import Sweep
+
+Contestant = Callable[[Ground], None]
+
+STUCK = "status = 'sending' AND \"updatedAt\" < now() AT TIME ZONE 'UTC' - interval '900 s'"
+_MARKERS = [marker.replace("{recipient_id}", "{}").format for marker in QUEUE.markers]
+LISTS, SETS = ("wait", "paused", "active"), ("prioritized", "delayed", "waiting-children")
+
+
+def sweep(ground: Ground) -> None:
+    """The product's sweep, from connecting to the written report, without Dagster."""
+    platform = ground.platform()
+    Sweep(platform, run_id=uuid4().hex, trigger="cli", actor="benchmark").run()
+    platform.close()
+
+
+# The floor. It reaches the sweep's end state when all goes well and nobody else is at work, and leaves out whatever a
+# sweep does for the other days: no journal, intent, history or report; no sweep lock; no markers; no second look at
+# queue and rows before it adds; no judgement (unknown words, counters, expired or foreign reservations, attempts,
+# cooldown, breaker, limits); no undecodable payloads, orphans or failed jobs; all ids of the queue in memory.
+
+_STUCK = f'SELECT id, "shopId" FROM "Campaign" WHERE {STUCK}'
+# By the ids and not by a join: beside 5,000 other campaigns the planner would read the whole table for a join.
+_TALLY = """
+SELECT "campaignId", count(*) FILTER (WHERE status = 'pending' AND "mittoMessageId" IS NULL)
+FROM "CampaignRecipient" WHERE "campaignId" = ANY(%s) GROUP BY "campaignId"
+"""
+COMPLETE = f"""
+UPDATE "Campaign" SET status = 'sent', "updatedAt" = now() AT TIME ZONE 'UTC' WHERE id = ANY(%s) AND {STUCK}
+"""
+RELEASE = """
+UPDATE "CreditReservation" r SET status = 'released', "releasedAt" = now() AT TIME ZONE 'UTC' FROM "Campaign" c
+WHERE r.status = 'active' AND c.id = r."campaignId" AND c.status IN ('sent', 'failed', 'cancelled')
+"""
+_PENDING = """
+SELECT "campaignId", id FROM "CampaignRecipient"
+WHERE "campaignId" = ANY(%s) AND status = 'pending' AND "mittoMessageId" IS NULL ORDER BY "campaignId", id
+"""
+
+
+def floor(ground: Ground) -> None:
+    """One GROUP BY, one guarded UPDATE, one UPDATE of reservations, one read of the queue, one bulk add."""
+    _floor(ground, with_markers=False)
+
+
+def floor_with_markers(ground: Ground) -> None:
+    """The floor, and the one EXISTS for each marker of every recipient put back that keeps it from sending twice."""
+    _floor(ground, with_markers=True)
+
+
+def _floor(ground: Ground, *, with_markers: bool) -> None:
+    client = redis.Redis.from_url(ground.redis_url, decode_responses=True)
+    with client, psycopg.connect(ground.conninfo) as connection:
+        stuck: dict[str, str] = dict(connection.execute(_STUCK).fetchall())
+        tally: dict[str, int] = dict(connection.execute(_TALLY, [list(stuck)]).fetchall())
+        connection.execute(COMPLETE, [[one for one, pending in tally.items() if not pending]])
+        connection.execute(RELEASE)
+        connection.commit()
+        shops = {one: shop for one, shop in stuck.items() if tally.get(one)}
+        covered = set(queued_of(client, shops))
+        with connection.cursor(name="pending") as cursor:
+            cursor.itersize = 10_000
+            cursor.execute(_PENDING, [list(shops)])
+            lost: Iterable[tuple[str, str]] = (row for row in cursor if row[1] not in covered)
+            if with_markers:
+                lost = unmarked(client, lost)
+            jobs = [
+                job_of(campaign, shops[campaign], [one for _, one in batch])
+                for campaign, rows in itertools.groupby(lost, key=lambda row: row[0])
+                for batch in batched(rows, QUEUE.batch_size)
+            ]
+        if jobs:
+            asyncio.run(add_all(ground, jobs))
+
+
+def queued_of(client: redis.Redis, campaigns: dict[str, str]) -> Iterator[str]:
+    """Recipients of these campaigns in live jobs, from one read of the whole queue."""
+    for page in batched(live_ids(client), 200):
+        for data in job_data(client, page):
+            if data["campaignId"] in campaigns:
+                yield from data["recipientIds"]
+
+
+def unmarked(client: redis.Redis, rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Those without a marker that says that they may have been sent to; asked of 2,000 at once, as most have none."""
+    for page in batched(rows, 2_000):
+        if client.exists(*(marker_of(recipient) for _, recipient in page for marker_of in _MARKERS)):
+            with client.pipeline(transaction=False) as pipe:
+                for _, recipient in page:
+                    pipe.exists(*(marker_of(recipient) for marker_of in _MARKERS))
+                yield from (row for row, number in zip(page, pipe.execute(), strict=True) if not number)
+        else:
+            yield from page
+
+
+def live_ids(client: redis.Redis) -> list[str]:
+    """Ids of all live jobs."""
+    with client.pipeline() as pipe:
+        for state in LISTS:
+            pipe.lrange(f"{PREFIX}:{QUEUE.name}:{state}", 0, -1)
+        for state in SETS:
+            pipe.zrange(f"{PREFIX}:{QUEUE.name}:{state}", 0, -1)
+        return [one for ids in pipe.execute() for one in ids]
+
+
+def job_data(client: redis.Redis, ids: list[str]) -> Iterator[dict[str, Any]]:
+    """The payloads of these jobs, in one round trip."""
+    with client.pipeline(transaction=False) as pipe:
+        for one in ids:
+            pipe.hget(f"{PREFIX}:{QUEUE.name}:{one}", "data")
+        yield from map(json.loads, pipe.execute())
+
+
+def job_of(campaign: str, shop: str, recipients: list[str]) -> dict[str, Any]:
+    """A job for BullMQ's bulk add."""
+    data = {"campaignId": campaign, "shopId": shop, "recipientIds": recipients}
+    return {"name": QUEUE.job, "data": data, "opts": dict(QUEUE.options)}
+
+
+async def add_all(ground: Ground, jobs: list[dict[str, Any]]) -> None:
+    """One bulk add through BullMQ's own client."""
+    connection = redis.asyncio.Redis.from_url(ground.redis_url, decode_responses=True)
+    queue = bullmq.Queue(QUEUE.name, {"connection": connection, "prefix": PREFIX, "skipVersionCheck": True})
+    await queue.addBulk(jobs)
+    await queue.close()

@@ -1,0 +1,277 @@
+"""Real servers with data laid on them, and laid again between rounds. What is measured stands elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import redis
+
+from benchmarks.sizes import BATCH, Laid, Size, batched
+from campaign_ops.core.policy import Policy
+from campaign_ops.demo.schema import create_tables
+from campaign_ops.demo.servers import EmbeddedServers
+from campaign_ops.platform.database import Database, Timeouts
+from campaign_ops.platform.migrations import migrate
+from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.profile_file import load_profile
+from campaign_ops.platform.queue import Queue, QueueAddress
+
+PROFILE = load_profile("sms")
+assert PROFILE.queue is not None
+QUEUE = PROFILE.queue
+PREFIX = "bull"
+# The breaker is for a person; a benchmark lets everything pass that it has broken on purpose.
+POLICY = Policy(breaker_share=1.0, max_queue_depth=1_000_000, max_jobs_per_sweep=100_000)
+SETTINGS = {
+    "shared_buffers": "1GB",
+    "maintenance_work_mem": "512MB",
+    "max_wal_size": "8GB",
+    "checkpoint_timeout": "1h",
+    "autovacuum": "off",  # every round begins vacuumed and analysed; nothing else may run beside it
+}
+
+_PLAN = """
+CREATE TABLE bench.laid (number int, id text, kind text, shop text, recipients int, sent int, touched timestamp(3),
+                         moved timestamp(3))
+"""
+_AGES = """
+UPDATE bench.laid SET (touched, moved) = (SELECT utc - age, utc - age - interval '1 h' FROM (
+    SELECT now() AT TIME ZONE 'UTC' AS utc,
+           CASE kind WHEN 'live' THEN interval '0' WHEN 'resting' THEN interval '10 d' + number * interval '1 s'
+           ELSE interval '40 min' + number * interval '1 s' END AS age) ages)
+"""
+_LAY_RECIPIENTS = """
+INSERT INTO "CampaignRecipient" (id, "campaignId", phone, message, status, "mittoMessageId", "sentAt", "deliveredAt")
+SELECT c.id || lpad(n::text, 10, '0'), c.id, '+1555' || lpad(n::text, 7, '0'), 'Hi! This is a message.',
+       CASE WHEN n > c.sent THEN 'pending' WHEN n % 5 = 0 THEN 'sent' ELSE 'delivered' END,
+       CASE WHEN n <= c.sent THEN 'msg_' || c.id || n END,
+       CASE WHEN n <= c.sent THEN c.moved END,
+       CASE WHEN n <= c.sent AND n % 5 > 0 THEN c.moved + interval '3 s' END
+FROM (SELECT * FROM bench.laid ORDER BY md5(id)) c, generate_series(1, c.recipients) n
+"""
+_LAY_CAMPAIGNS = """
+INSERT INTO "Campaign" (id, "shopId", name, status, "updatedAt")
+SELECT id, shop, id, CASE kind WHEN 'resting' THEN 'sent' ELSE 'sending' END, touched FROM bench.laid ORDER BY md5(id)
+"""
+_LAY_RESERVATIONS = """
+INSERT INTO "CreditReservation" (id, "shopId", "campaignId", amount, status, "createdAt", "expiresAt", "releasedAt")
+SELECT 'res' || id, shop, id, recipients, CASE WHEN held THEN 'active' ELSE 'released' END, moved,
+       moved + interval '30 days', CASE WHEN NOT held THEN touched END
+FROM (SELECT *, kind <> 'resting' OR number % 20 = 0 AS held FROM bench.laid) laid ORDER BY md5(id)
+"""
+# The clock goes on between the rounds: every age that matters is laid again as it was.
+_RESTORE = (
+    """UPDATE "Campaign" c SET status = k.status, "updatedAt" = k."updatedAt" + (SELECT now() - at FROM bench.saved)
+       FROM bench.campaign k WHERE k.id = c.id AND k.status = 'sending'""",
+    """UPDATE "CreditReservation" r SET status = k.status, "releasedAt" = k."releasedAt" FROM bench.reservation k
+       WHERE k.id = r.id AND k.status <> r.status""",
+)
+_SAVE = (
+    'CREATE TABLE bench.campaign AS TABLE "Campaign"',
+    'CREATE TABLE bench.reservation AS TABLE "CreditReservation"',
+    "CREATE TABLE bench.saved AS SELECT now() AS at",
+)
+
+
+@dataclass
+class Ground:
+    """One database and one queue with a size laid on them, ready to be swept and to be laid again.
+
+    Attributes:
+        url: SQLAlchemy URL of the database.
+        redis_url: URL of the queue's Redis.
+        dump: The queue as it was laid.
+        jobs: How many jobs it holds then; their ids are the numbers from 1.
+    """
+
+    url: str
+    redis_url: str
+    dump: Path = Path()
+    jobs: int = 0
+
+    @property
+    def conninfo(self) -> str:
+        """The database's URL as psycopg takes it."""
+        return self.url.replace("postgresql+psycopg", "postgresql")
+
+    def platform(self, policy: Policy = POLICY) -> Platform:
+        """The product's view of it, connected to nothing yet."""
+        address = QueueAddress(self.redis_url, PREFIX)
+        database = Database(self.url, Timeouts(statement_seconds=600))
+        return Platform("sms", PROFILE, policy, database, Queue(address, QUEUE))
+
+    def owner(self) -> psycopg.Connection:
+        """A connection of the tables' owner, each statement a transaction of its own."""
+        return psycopg.connect(self.conninfo, autocommit=True)
+
+    def restore(self) -> None:
+        """Put everything back as it was laid, vacuumed and analysed; recipients are never written by a contestant."""
+        with self.owner() as connection:
+            for statement in _RESTORE:
+                connection.execute(statement)
+            names = connection.execute(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+                " WHERE schemaname = 'campaign_ops' AND tablename <> 'alembic_version'"
+            ).fetchall()
+            ours = ", ".join(name for (name,) in names)
+            connection.execute(f"TRUNCATE {ours} RESTART IDENTITY CASCADE".encode())
+            connection.execute('VACUUM (ANALYZE) "Campaign", "CreditReservation"')
+            connection.execute("CHECKPOINT")
+        with redis.Redis.from_url(self.redis_url, socket_timeout=600) as client:
+            shutil.copy(self.dump, _dump_of(client))
+            client.execute_command("DEBUG", "RELOAD", "NOSAVE")
+
+    def calm(self) -> None:
+        """Let nothing be stuck: every campaign that is sending was touched just now."""
+        with self.owner() as connection:
+            touched = "UPDATE \"Campaign\" SET \"updatedAt\" = now() AT TIME ZONE 'UTC' WHERE status = 'sending'"
+            connection.execute(touched)
+            connection.execute('VACUUM (ANALYZE) "Campaign"')
+
+    def counts(self) -> dict[str, int]:
+        """What became of it, in numbers: campaigns and reservations by status, live jobs."""
+        found: dict[str, int] = {}
+        with self.owner() as connection:
+            for table in ("Campaign", "CreditReservation"):
+                query = f'SELECT status, count(*) FROM "{table}" GROUP BY 1 ORDER BY 1'
+                found |= {f"{table} {status}": number for status, number in connection.execute(query.encode())}
+        with redis.Redis.from_url(self.redis_url) as client:
+            found["live jobs"] = int(client.llen(_key("wait")))
+        return found
+
+    def repaired(self) -> dict[str, set[tuple[str, ...]]]:
+        """What became of it, exactly, as sets that can be compared: every status, the laid jobs that are there still,
+        and (campaign, tenant, recipient) of every other job."""
+        with self.owner() as connection:
+            campaigns = set(connection.execute('SELECT id, status FROM "Campaign"'))
+            reservations = set(connection.execute('SELECT id, status FROM "CreditReservation"'))
+        queued: set[tuple[str, ...]]
+        with redis.Redis.from_url(self.redis_url, decode_responses=True) as client:
+            ids: list[str] = client.lrange(_key("wait"), 0, -1)
+            laid = {one for one in ids if one.isdecimal() and int(one) <= self.jobs}
+            queued = {("laid", one) for one in laid}
+            for page in batched((one for one in ids if one not in laid), 1000):
+                with client.pipeline(transaction=False) as pipe:
+                    for job in page:
+                        pipe.hget(_key(job), "data")
+                    for data in map(json.loads, pipe.execute()):
+                        queued.update((data["campaignId"], data["shopId"], one) for one in data["recipientIds"])
+        return {"campaigns": campaigns, "reservations": reservations, "queued": queued}
+
+
+@contextmanager
+def running(work_dir: Path, **settings: str) -> Iterator[EmbeddedServers]:
+    """PostgreSQL and Redis for a benchmark."""
+    with EmbeddedServers(work_dir, settings={**SETTINGS, **settings}) as servers:
+        yield servers
+
+
+def lay(servers: EmbeddedServers, size: Size, name: str = "bench") -> Ground:
+    """Lay a size into a database of its own and into the one queue, in place of whatever they held.
+
+    Grounds of different names keep apart; the queue is that of the one restored last.
+    """
+    servers.postgres.drop_database(name)
+    campaigns = list(size.campaigns())
+    jobs = sum(one.jobs for one in campaigns)
+    dump = servers.work_dir / f"{name}.rdb"
+    ground = Ground(servers.postgres.create_database(name), servers.redis.url(), dump, jobs)
+    _lay_tables(ground, campaigns)
+    _lay_queue(ground, campaigns)
+    return ground
+
+
+@contextmanager
+def a_worker(ground: Ground) -> Iterator[None]:
+    """A connection that bears a BullMQ worker's name: without any, covered campaigns would be another case."""
+    with redis.Redis.from_url(ground.redis_url, single_connection_client=True) as client:
+        client.client_setname(f"{PREFIX}:{base64.b64encode(QUEUE.name.encode()).decode()}")
+        yield
+
+
+def _lay_tables(ground: Ground, campaigns: Sequence[Laid]) -> None:
+    database = Database(ground.url, Timeouts(statement_seconds=3600))
+    migrate(database)
+    with database.transaction() as connection:
+        create_tables(connection, PROFILE)
+    database.close()
+    with ground.owner() as connection:
+        connection.execute("CREATE SCHEMA bench")
+        connection.execute(_PLAN)
+        with connection.cursor().copy("COPY bench.laid (number, id, kind, shop, recipients, sent) FROM STDIN") as copy:
+            for number, one in enumerate(campaigns):
+                copy.write_row((number, one.id, one.kind, shop_of(one), one.recipients, one.sent))
+        connection.execute(_AGES)
+        connection.execute("SET session_replication_role = replica")  # no foreign key is checked row by row
+        connection.execute(_LAY_CAMPAIGNS)
+        connection.execute(_LAY_RESERVATIONS)
+        with without_indexes(connection, "CampaignRecipient"):
+            connection.execute(_LAY_RECIPIENTS)
+        for statement in (*_SAVE, "VACUUM (FREEZE, ANALYZE)", "CHECKPOINT"):
+            connection.execute(statement)
+
+
+@contextmanager
+def without_indexes(connection: psycopg.Connection, table: str) -> Iterator[None]:
+    """Fill a large table without its indexes, which are built afterwards: several times as fast."""
+    known = "SELECT quote_ident(indexname), indexdef FROM pg_indexes WHERE tablename = %s"
+    there = connection.execute(known, [table]).fetchall()
+    connection.execute(f'ALTER TABLE "{table}" DROP CONSTRAINT "{table}_pkey"'.encode())
+    others = [(name, made) for name, made in there if name != f'"{table}_pkey"']
+    for name, _ in others:
+        connection.execute(f"DROP INDEX {name}".encode())
+    yield
+    connection.execute(f'ALTER TABLE "{table}" ADD CONSTRAINT "{table}_pkey" PRIMARY KEY (id)'.encode())
+    for _, made in others:
+        connection.execute(made.encode())
+
+
+def _lay_queue(ground: Ground, campaigns: Sequence[Laid]) -> None:
+    """Lay the jobs as BullMQ's scripts would, the campaigns' jobs mixed, and save them for `Ground.restore`."""
+    batches = [
+        (one, first, min(first + BATCH, one.sent + one.queued + 1) - 1)
+        for one in campaigns
+        for first in range(one.sent + 1, one.sent + one.queued + 1, BATCH)
+    ]
+    random.Random(1).shuffle(batches)
+    opts = json.dumps(QUEUE.options)
+    with redis.Redis.from_url(ground.redis_url, socket_timeout=600) as client:
+        client.flushall()
+        for page in batched(enumerate(batches, 1), 500):
+            with client.pipeline(transaction=False) as pipe:
+                for number, (one, first, last) in page:
+                    data = {
+                        "campaignId": one.id,
+                        "shopId": shop_of(one),
+                        "recipientIds": one.recipient_ids(first, last),
+                    }
+                    fields = {"name": QUEUE.job, "data": json.dumps(data, separators=(",", ":")), "opts": opts}
+                    pipe.hset(_key(str(number)), mapping={**fields, "timestamp": 1_700_000_000_000, "priority": 0})
+                    pipe.lpush(_key("wait"), str(number))
+                pipe.execute()
+        client.hset(_key("meta"), mapping={"version": "bullmq:6.7.0", "opts.maxLenEvents": "10000"})
+        client.set(_key("id"), len(batches))
+        client.save()
+        shutil.copy(_dump_of(client), ground.dump)
+
+
+def shop_of(campaign: Laid) -> str:
+    """The tenant of a campaign, one of twenty."""
+    return f"shop_{int(campaign.id[-8:]) % 20:02d}"
+
+
+def _dump_of(client: redis.Redis) -> Path:
+    where: dict[str, str] = client.config_get("d*")  # type: ignore[assignment]  # typed for both clients
+    return Path(where["dir"]) / where["dbfilename"]
+
+
+def _key(part: str) -> str:
+    return f"{PREFIX}:{QUEUE.name}:{part}"

@@ -1,0 +1,105 @@
+"""Accidents of the data: words that were never written, rows that cannot be, and jobs that lead to nothing."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from campaign_ops.doctor.grants import literal
+from campaign_ops.drill.accidents.base import SCHEMA, Accident, define, qualified
+from campaign_ops.drill.shop import Shop
+
+if TYPE_CHECKING:
+    from campaign_ops.drill.stand import Stand
+
+UNKNOWN_WORD = "bounced"
+
+
+def _send_all(stand: Stand, label: str) -> int:
+    """Send a campaign's recipients in this process, as a worker does, but for its last step: the campaign's word."""
+    recipients = stand.writer.pending_ids(label)
+    for recipient in recipients:
+        stand.application.write_answer(recipient, stand.provider.send(recipient, label, "in process"))
+    return len(recipients)
+
+
+class LoseCompletion(Accident):
+    """A campaign is sent whole, but its process dies before it writes the word and frees the credits."""
+
+    name = "lose_completion"
+    title = "a campaign is sent, and its completion is lost"
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Send a campaign to its last recipient, and stop there."""
+        shop = Shop(stand)
+        label = shop.label(self.name, chance)
+        shop.write(label, chance.randint(3, 15), chance.choice(shop.tenants))
+        return f"{label} was sent to all {_send_all(stand, label)}, but its process died before it could say so"
+
+
+class PoisonCampaign(Accident):
+    """One campaign's row cannot be completed: a trigger of the application refuses it. Others must not suffer."""
+
+    name = "poison_campaign"
+    title = "one campaign's row cannot be completed, among others that can"
+    lasts_seconds = (8.0, 12.0)
+
+    def __init__(self) -> None:
+        self.label: str | None = None
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Send a campaign whole, with a trigger on its row that refuses any other word."""
+        shop = Shop(stand)
+        self.label = label = shop.label(self.name, chance)
+        campaign = stand.writer.tables.campaign
+        key, word = (f'NEW."{campaign.c[name].name}"' for name in ("id", "status"))
+        define(
+            stand,
+            f"CREATE OR REPLACE FUNCTION {SCHEMA}.poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION"
+            " 'this campaign may not end' USING ERRCODE = '23514'; END $$",
+            f"CREATE OR REPLACE TRIGGER {_trigger(label)} BEFORE UPDATE ON {qualified(campaign)} FOR EACH ROW WHEN"
+            f" ({key} = {literal(label)} AND {word} <> {literal(shop.sending)}) EXECUTE FUNCTION {SCHEMA}.poison()",
+        )
+        shop.write(label, chance.randint(3, 10), chance.choice(shop.tenants))
+        _send_all(stand, label)
+        return f"{label} was sent, and its row refuses to be completed"
+
+    def end(self, stand: Stand) -> None:
+        """The trigger is gone, and the next sweep completes it."""
+        if self.label is not None:
+            table = qualified(stand.writer.tables.campaign)
+            define(stand, f"DROP TRIGGER IF EXISTS {_trigger(self.label)} ON {table}")
+
+
+def _trigger(label: str) -> str:
+    return f"drill_{label}"
+
+
+class UnknownWord(Accident):
+    """A new version writes a word that the profile does not know. Only a person can say what it means, so it stays."""
+
+    name = "unknown_word"
+    title = "a recipient gets a status that nobody knows"
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Send a campaign, all but a recipient who gets the word, and another whom nobody sends to."""
+        shop = Shop(stand)
+        label = shop.label(self.name, chance)
+        stand.writer.add_campaign(label, tenant=chance.choice(shop.tenants), pending=1, words={UNKNOWN_WORD: 1})
+        stand.writer.set_campaign(label)
+        stand.writer.add_reservation(f"res_{label}", campaign=label, amount=2)
+        return f"a recipient of {label} is {UNKNOWN_WORD!r}, a word that nobody knows; a person has to look"
+
+
+class Unsendable(Accident):
+    """A bug of the application: every job of one campaign ends at once and sends nothing. To be given up, in time."""
+
+    name = "unsendable"
+    title = "all jobs of one campaign vanish, however often it is re-enqueued"
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Start a campaign whose jobs every worker drops."""
+        shop = Shop(stand)
+        label = shop.label(self.name, chance)
+        jobs = shop.start(label, chance.randint(5, 40), chance.choice(shop.tenants))
+        return f"the workers drop every job of {label}: {len(jobs)} were the first"

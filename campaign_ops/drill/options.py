@@ -1,0 +1,67 @@
+"""What a drill is asked for: its seed, length, size and accidents. Nothing is started here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+SizeName = Literal["small", "medium", "large"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much goes on at the same time.
+
+    Attributes:
+        campaign_every_seconds: Time between two new campaigns, on average.
+        recipients: Fewest and most recipients of a campaign.
+        workers: Workers that are kept alive.
+        max_sending: No new campaign while so many are being sent.
+    """
+
+    campaign_every_seconds: float
+    recipients: tuple[int, int]
+    workers: int
+    max_sending: int
+
+
+SIZES: dict[str, Size] = {
+    "small": Size(campaign_every_seconds=2.0, recipients=(10, 80), workers=2, max_sending=12),
+    "medium": Size(campaign_every_seconds=1.5, recipients=(20, 200), workers=4, max_sending=30),
+    "large": Size(campaign_every_seconds=1.0, recipients=(50, 500), workers=8, max_sending=60),
+}
+
+
+@dataclass(frozen=True)
+class DrillOptions:
+    """One drill. The same options make the same script of events.
+
+    Attributes:
+        work_dir: Where servers, logs and results are.
+        seed: Everything random comes from it.
+        seconds: Length of the time in which accidents happen; settling and the audit come after it.
+        size: A key of ``SIZES``.
+        accidents: Names of the accidents; None for all that can happen here.
+        node: Node workers of bullmq 4, 5 and 6 among the workers.
+        dagster: A Dagster process sweeps besides the two plain ones.
+        database_url: PostgreSQL to use in place of the embedded one; a database in it that holds nothing.
+        redis_url: Redis to use in place of the embedded one; one that holds nothing.
+        throw_away: A person has said that the given servers may be thrown away, however they look.
+    """
+
+    work_dir: Path
+    seed: int
+    seconds: float = 120
+    size: SizeName = "small"
+    accidents: tuple[str, ...] | None = None
+    node: bool = False
+    dagster: bool = True
+    database_url: str | None = None
+    redis_url: str | None = None
+    throw_away: bool = False
+
+    @property
+    def scale(self) -> Size:
+        """What ``size`` stands for."""
+        return SIZES[self.size]

@@ -1,0 +1,149 @@
+"""The drill's command line, alone and as a command of the program."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from campaign_ops.drill import cli
+from campaign_ops.drill.accidents import ACCIDENTS
+from campaign_ops.drill.options import SIZES
+from tests.cli.program import one_line, run
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+
+
+def drilled(*words: object) -> Result:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, list(map(str, words)))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def started(*words: object) -> list[str]:
+    return [sys.executable, "-m", "campaign_ops.drill", *map(str, words)]
+
+
+def test_the_program_lists_the_drill_and_shows_its_options() -> None:
+    assert "drill " in run("--help").stdout
+    text = run("drill", "--help").stdout
+    for option in ("--seconds", "--length", "--seed", "--replay", "--accident", "--without", "--node", "--throw-away"):
+        assert option in text
+
+
+def test_the_program_does_not_load_the_drill_for_anything_else() -> None:
+    """Nor what it stands on: servers, plots, Dagster."""
+    code = (
+        "import sys; from campaign_ops.faces.cli import app; from typer.testing import CliRunner;"
+        "CliRunner().invoke(app, ['--help']);"
+        "heavy = ('campaign_ops.drill', 'campaign_ops.demo', 'matplotlib');"
+        "print([one for one in sys.modules if one.startswith(heavy)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("package", ["psutil", "matplotlib"])
+def test_a_package_that_is_not_installed_is_told_in_one_line_with_the_mend(package: str, tmp_path: Path) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from campaign_ops.faces.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "drill", "--work-dir", str(tmp_path), "--accident", "lose_jobs"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+    )
+    assert done.returncode == 2
+    assert one_line(done.stderr) == (
+        f"error: the drill needs {package}, which is not installed; install it with: pip install 'campaign_ops[demo]'"
+    )
+
+
+def test_every_accident_is_listed_with_its_title() -> None:
+    lines = drilled("--list-accidents").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(ACCIDENTS)
+    assert all(kind.title in line for kind, line in zip(ACCIDENTS.values(), lines, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "complaint"),
+    [
+        (["--accident", "lose_job"], 2, "--accident: there is no accident 'lose_job'; did you mean lose_jobs?"),
+        (["--without", "deadlock"], 2, "--without: there is no accident 'deadlock'; did you mean deadlocks?"),
+        (["--seconds", "soon"], 2, "--seconds: 'soon' is no length; write 120, 120s, 2m or 0.5h"),
+        (["--seed", 1, "--replay", 2], 2, "--seed and --replay name two seeds; give one of them"),
+        (["--redis-url", "redis://127.0.0.1:1/0"], 2, "only one of the two servers is given"),
+        (
+            ["--database-url", "postgresql://app@db.example.com/app", "--redis-url", "redis://127.0.0.1:1/0"],
+            3,
+            "looks like production",
+        ),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_and_nothing_is_started(
+    words: list[object], code: int, complaint: str, tmp_path: Path
+) -> None:
+    result = drilled("--work-dir", tmp_path / "new", *words)
+    assert result.exit_code == code
+    assert complaint in one_line(result.stderr)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("2m", 120), ("0.5h", 1800), ("1.5", 1.5)])
+def test_a_length_is_said_in_seconds_minutes_or_hours(text: str, seconds: float) -> None:
+    assert cli._seconds(text) == seconds
+
+
+def test_a_directory_that_no_drill_has_made_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    result = drilled("--work-dir", tmp_path)
+    assert result.exit_code == 2
+    assert "no drill has made it" in one_line(result.stderr)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_directory_of_an_earlier_drill_is_made_anew(tmp_path: Path) -> None:
+    made = cli._fresh(tmp_path / "drill", 7)
+    (made / "scoreboard.json").touch()
+    assert sorted(path.name for path in cli._fresh(made, 8).iterdir()) == ["drill.json"]
+
+
+def test_sizes_and_accidents_are_those_that_there_are() -> None:
+    assert [size.value for size in cli.SizeChoice] == list(SIZES)
+    assert cli._chosen([], []) is None
+    assert cli._chosen([], ["deadlocks"]) == tuple(name for name in ACCIDENTS if name != "deadlocks")
+    assert cli._chosen(["lose_jobs", "deadlocks"], ["deadlocks"]) == ("lose_jobs",)
+
+
+def test_every_option_has_a_help() -> None:
+    command = typer.main.get_command(cli.app)
+    for param in command.params:
+        assert getattr(param, "help", None), param.name
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_everything_in_order_and_prints_what_is_known(tmp_path: Path) -> None:
+    words = ["--seconds", "10m", "--seed", 1, "--no-dagster", "--work-dir", tmp_path / "work", "--json", "-"]
+    with subprocess.Popen(
+        started(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as process:
+        assert process.stderr is not None
+        deadline = time.monotonic() + 60
+        while "campaign cmp_2" not in process.stderr.readline():
+            assert time.monotonic() < deadline
+        process.send_signal(signal.SIGINT)
+        board, said = process.communicate(timeout=90)
+    assert process.returncode == 130
+    assert json.loads(board)["verdict"].startswith("CUT SHORT")
+    assert "no more accidents" in said
+    assert "CUT SHORT" in said
+    assert not (tmp_path / "work" / "servers" / "postgres" / "data" / "postmaster.pid").exists()

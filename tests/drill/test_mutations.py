@@ -1,0 +1,108 @@
+"""The drill itself can fail: with a rule taken out of the sweepers it reports the damage that the rule prevents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from campaign_ops.demo.worker_process import WorkerProcess
+from campaign_ops.drill import run
+from campaign_ops.drill.accidents import ACCIDENTS
+from campaign_ops.drill.audit import AT_THE_END, damage_so_far
+from campaign_ops.drill.options import DrillOptions
+from campaign_ops.drill.run import drill
+from campaign_ops.drill.scoreboard import Scoreboard
+from campaign_ops.drill.stand import Stand
+from tests.drill.mutations import MUTATIONS, VARIABLE, Mutation
+
+RULES = range(1, 17)
+
+
+class MutantStand(Stand):
+    """A stand whose sweepers run with the mutation that the environment names, if any."""
+
+    sweeper_module = "tests.drill.mutant"
+    worker_options: dict[str, Any] = {}  # noqa: RUF012 - replaced as a whole, never changed
+
+    def hire(self, *, node: int | None = None, **options: Any) -> WorkerProcess:
+        """A worker as the mutation wants them."""
+        return super().hire(node=node, **{**self.worker_options, **options})
+
+
+def drilled(
+    mutation: Mutation,
+    work_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    enough: Callable[[Stand], bool] | None = None,
+) -> tuple[Scoreboard, str]:
+    """The mutation's drill, with whatever mutation the environment names: its scoreboard and its story."""
+    monkeypatch.setattr(run, "_SETTLE_SECONDS", mutation.settle_seconds)
+    monkeypatch.setattr(MutantStand, "worker_options", dict(mutation.workers))
+    if mutation.worker_module:
+        monkeypatch.setattr(WorkerProcess, "module", mutation.worker_module)
+    options = DrillOptions(
+        work_dir,
+        seed=mutation.seed,
+        seconds=mutation.seconds,
+        size=mutation.size,
+        accidents=mutation.accidents,
+        dagster=False,
+    )
+    story = StringIO()
+    board = drill(options, Console(file=story, width=200), make_stand=MutantStand, enough=enough)
+    return board, story.getvalue()
+
+
+def failed(board: Scoreboard) -> dict[str, tuple[str, ...]]:
+    """Figures that do not hold, with their examples."""
+    return {figure.key: figure.examples for figure in board.figures if not figure.holds}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_drill_reports_the_damage_of_a_rule_that_is_missing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutation = MUTATIONS[name]
+    monkeypatch.setenv(VARIABLE, name)
+
+    def damaged(stand: Stand) -> bool:
+        return any(figure.key in mutation.seen for figure in damage_so_far(stand) if not figure.holds)
+
+    board, story = drilled(mutation, tmp_path / "drill", monkeypatch, enough=damaged)
+    found = failed(board)
+    print(f"{name}: {found} after {board.seconds:.0f} s")
+    assert not board.holds
+    assert found.keys() & mutation.seen, f"nobody saw that {mutation.what}; failing: {found}\n{story}"
+
+
+# The same life without a mutation: what fails then is a false alarm, and the mutation proved nothing.
+CONTROLS: dict[str, tuple[str, ...]] = {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONTROLS)
+def test_the_same_drill_holds_with_every_rule_in_place(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    board, story = drilled(MUTATIONS[name], tmp_path / "drill", monkeypatch)
+    assert board.holds, f"{failed(board)}\n{story}"
+
+
+def test_every_rule_is_taken_out_at_least_once() -> None:
+    assert {mutation.rule for mutation in MUTATIONS.values()} == set(RULES)
+
+
+def test_mutations_name_accidents_and_figures_that_exist() -> None:
+    figures = {judge.__name__ for judge in AT_THE_END}
+    for name, mutation in MUTATIONS.items():
+        assert set(mutation.accidents) <= set(ACCIDENTS), name
+        assert mutation.seen, name
+        assert mutation.seen - {"undo"} <= figures, name
