@@ -216,7 +216,7 @@ class QueueReader:
             job_id: state
             for state, of_state in zip(LIVE, ids, strict=True)
             for job_id in of_state
-            if not _MARKER.fullmatch(job_id)
+            if not (job_id.startswith("0:") and _MARKER.fullmatch(job_id))
         }
 
     def _multi(self, fill: Callable[[Any], None]) -> tuple[list[Any], tuple[Any, ...]]:

@@ -80,9 +80,8 @@ class Sweep:
         self._begun: Author | None = None
         self._may_write = False
         self._whole = False
-        self._idle: dict[
-            str, Mapping[str, Any]
-        ] = {}  # figures of steps that had nothing to do, written with the report
+        # Figures of steps that had nothing to do: written with the report.
+        self._idle: dict[str, Mapping[str, Any]] = {}
 
     # -- observe -----------------------------------------------------------------------------------------------
 
