@@ -17,7 +17,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from uuid import uuid4
 
 import redis
@@ -39,6 +39,7 @@ KEPT_JOBS = 200
 """Completed jobs that a worker leaves in Redis."""
 _CLAIM_SECONDS = 86_400
 _CHECK_EVERY = 20
+_STAGE_MS = 500
 
 
 class TakenJob(Protocol):
@@ -102,15 +103,15 @@ class DemoWorker:
         if self._options.drops and campaign.startswith(self._options.drops):
             return f"campaign {campaign} is dropped"
         recipients = [str(recipient) for recipient in job.data[self._queue.recipients_key]]
+        if await asyncio.to_thread(self._too_early, campaign, recipients):
+            await self._give_back(job, token, _STAGE_MS)
         sent = 0
         for recipient in await asyncio.to_thread(self._application.unsent, campaign, recipients):
             if sent % _CHECK_EVERY == 0 and not await asyncio.to_thread(self._application.is_sending, campaign):
                 return f"campaign {campaign} is no longer sending"
             await self._pause(self._options.delay_ms)
             if self.stopping.is_set():
-                # Back to the queue without losing an attempt.
-                await job.moveToDelayed(round(time.time() * 1000) + 100, token)
-                raise DelayedError
+                await self._give_back(job, token, 100)
             if self.hanging.is_set():
                 log.warning("hanging in job %s", job.id)
                 await asyncio.Event().wait()
@@ -120,6 +121,18 @@ class DemoWorker:
                 await asyncio.to_thread(self._application.touch, campaign)
         await self._complete(campaign)
         return f"sent {sent} of {len(recipients)}"
+
+    async def _give_back(self, job: TakenJob, token: str, milliseconds: int) -> NoReturn:
+        """Back to the queue for a while, without losing an attempt."""
+        await job.moveToDelayed(round(time.time() * 1000) + milliseconds, token)
+        raise DelayedError
+
+    def _too_early(self, campaign: str, recipients: Sequence[str]) -> bool:
+        """Whether the batch with the campaign's last recipient has to wait for the others."""
+        if not self._options.stages or not campaign.startswith(self._options.stages):
+            return False
+        others = set(self._application.pending_ids(campaign)) - set(recipients)
+        return bool(others) and max(self._application.recipient_ids(campaign)) in recipients
 
     async def _send(self, campaign: str, recipient: str, job_id: str) -> None:
         if not await asyncio.to_thread(self._may_send, campaign, recipient):

@@ -33,6 +33,7 @@ class WorkerOptions:
         stalled_ms: How often such jobs are looked for.
         claims: Claim a recipient in Redis before sending, and never send without the claim.
         drops: A bug: jobs of campaigns whose id begins so end at once, and nothing is sent; empty for none.
+        stages: The last recipient of campaigns whose id begins so is sent to after all others; empty for none.
         die_at: Crash (SIGKILL) at one moment of a send: ``before_send`` when the recipient is claimed, ``after_send``
             before the answer is written, ``after_write``; empty for never.
         die_after: Crash at this send of the process' life, counted from 1.
@@ -49,6 +50,7 @@ class WorkerOptions:
     stalled_ms: int = 30_000
     claims: bool = False
     drops: str = ""
+    stages: str = ""
     die_at: str = ""
     die_after: int = 1
 

@@ -30,6 +30,7 @@ WORKER = WorkerOptions(
     stalled_ms=2_000,
     claims=True,
     drops="unsendable_",
+    stages="lose_all_but_one_",
 )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from textwrap import shorten
 
 import redis
 import sqlalchemy as sa
@@ -28,6 +29,7 @@ CARE_EVERY_SECONDS = 1.0
 _ASK_EVERY_SECONDS = 3.0
 _TRY_AGAIN_SECONDS = 0.5
 _TRIES = 40
+_LONGEST_ERROR = 120
 
 
 @dataclass
@@ -133,7 +135,7 @@ class Performance:
             if index >= 0 and tries < _TRIES:
                 self.late |= {index} if event.kind == "accident" else set()
                 return False
-            line = f"{event.kind} {event.name} went wrong: {str(error).splitlines()[0]}"
+            line = f"{event.kind} {event.name} went wrong: {shorten(str(error).splitlines()[0], _LONGEST_ERROR)}"
             if event.kind == "accident":
                 self.skipped[event.name] = line
                 line = f"COULD NOT HAPPEN: {line}"

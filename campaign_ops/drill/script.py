@@ -25,6 +25,7 @@ SPACING_SECONDS = (1.0, 6.0)
 
 PEOPLE_EVERY_SECONDS = 3.0
 _SHORTEST_SECONDS = 3.0
+_SCARCE = 0.5
 _TENANTS = ("shop_north", "shop_south", "shop_harbour")
 _PEOPLE = ("pause", "pause", "cancel", "resume", "resume")
 
@@ -113,10 +114,11 @@ def _accidents(options: DrillOptions, available: Sequence[str]) -> Iterator[Even
         at = first + spacing * (index + chance.uniform(0, 0.9))
         # One server can only be stopped once at a time, and one sweeper belongs to one accident.
         free_at = {name: max([at, *(busy_until.get(part, 0.0) for part in ACCIDENTS[name].holds)]) for name in waiting}
-        name = min(waiting, key=lambda name: free_at[name])
+        hurried = _hurried(waiting, options.seconds, last - at)
+        name = min(waiting, key=lambda name: (free_at[name], not ACCIDENTS[name].holds & hurried))
         waiting.remove(name)
         kind, at = ACCIDENTS[name], free_at[name]
-        length = min(kind().duration(chance, options.seconds), max(options.seconds / 10, _SHORTEST_SECONDS))
+        length = min(kind().duration(chance, options.seconds), _longest(options.seconds))
         if at >= last:
             continue
         end = min(at + length, last)
@@ -126,3 +128,18 @@ def _accidents(options: DrillOptions, available: Sequence[str]) -> Iterator[Even
         yield Event(round(at, 2), "accident", name, {"index": index})
         if kind().lasts:
             yield Event(round(end, 2), "end", name, {"index": index})
+
+
+def _longest(seconds: float) -> float:
+    """How long one accident lasts at most in a drill of ``seconds``."""
+    return max(seconds / 10, _SHORTEST_SECONDS)
+
+
+def _hurried(waiting: Sequence[str], seconds: float, left: float) -> set[str]:
+    """What so many accidents hold one after the other that they have to begin, or time runs out."""
+    needed: dict[str, float] = {}
+    for name in waiting:
+        for part in ACCIDENTS[name].holds:
+            longest = ACCIDENTS[name].lasts_seconds[1] or _longest(seconds)
+            needed[part] = needed.get(part, 0.0) + min(longest, _longest(seconds)) + 0.5
+    return {part for part, time in needed.items() if time > _SCARCE * left}

@@ -90,6 +90,18 @@ class Shop:
         jobs = self._enqueue(campaign["id"], {})
         return f"person: {campaign['id']} was resumed, {len(jobs)} jobs"
 
+    def extend(self, label: str, number: int) -> bool:
+        """More recipients are imported into a campaign, if it is being sent. The import touches it first."""
+        if not self._change(label, (self.sending,), self.sending):
+            return False
+        self._stand.writer.add_recipients(label, pending=number)
+        self._enqueue(label, {})
+        return True
+
+    def abort(self, label: str) -> bool:
+        """A campaign is cancelled if it is being sent, whoever has started it; its credits are forgotten."""
+        return self._change(label, (self.sending,), CANCELLED)
+
     def _ordinary(self, status: str) -> list[Row]:
         """Campaigns in one status that no accident has started."""
         return [row for row in self._stand.writer.campaigns(status) if _ORDINARY.fullmatch(row["id"])]

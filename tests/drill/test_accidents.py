@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import CampaignOpsError, Conflict, SweepBusy
 from campaign_ops.demo.provider import provider_send
 from campaign_ops.drill.accidents import ACCIDENTS, Accident
-from campaign_ops.drill.accidents.base import Meddler
+from campaign_ops.drill.accidents.base import Meddler, NotYet
 from campaign_ops.drill.accidents.data import UNKNOWN_WORD
 from campaign_ops.drill.crew import DAGSTER, SWEEPERS
 from campaign_ops.drill.options import DrillOptions
@@ -138,12 +139,19 @@ def test_a_hung_worker_keeps_its_lock_and_sends_nothing_more(stand: Stand) -> No
     assert worker.pid is None
 
 
+def wait_or_not(true: Callable[[], bool], seconds: float) -> bool:
+    """Whether it came true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if true():
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def _stands_still(stand: Stand) -> bool:
     before = sends(stand)
-    import time
-
-    time.sleep(0.5)
-    return sends(stand) == before
+    return not wait_or_not(lambda: sends(stand) != before, 0.5)
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------
@@ -183,6 +191,19 @@ def test_connections_are_dropped_and_new_ones_are_taken(stand: Stand) -> None:
             ours.scalar(sa.text("SELECT 1"))
     with connected_as_ours(stand).connect() as ours:
         assert ours.scalar(sa.text("SELECT 1")) == 1
+
+
+def test_redis_answers_nobody_and_goes_on_with_what_it_had(stand: Stand) -> None:
+    jobs = start(stand)
+    accident, chance = make("hang_redis")
+    accident.inject(stand, chance)
+    with (
+        pytest.raises(redis.TimeoutError),
+        redis.Redis.from_url(stand.queue.url, socket_timeout=0.5, retry=None) as client,
+    ):
+        client.get("anything")
+    accident.end(stand)
+    assert sorted(stand.queue.live_job_ids()) == sorted(jobs)  # an answer, once it has one
 
 
 def test_redis_comes_back_empty_and_the_ledger_knows_who_is_unknowable(stand: Stand) -> None:
@@ -242,6 +263,21 @@ def test_jobs_vanish(stand: Stand) -> None:
     assert set(stand.writer.pending_ids(label)) - covered
     assert set(stand.writer.pending_ids("cmp_1")) - covered
     assert 0 < len(stand.queue.live_job_ids()) < before + 13
+
+
+def test_one_job_is_left_and_waits_for_the_others(stand: Stand) -> None:
+    accident, chance = make("lose_all_but_one")
+    accident.inject(stand, chance)
+    (job,) = stand.queue.live_job_ids()
+    label = only(stand)
+    assert max(stand.writer.recipient_ids(label)) in stand.queue.job_data(job)["recipientIds"]
+    before = sends(stand)
+    worker = stand.hire()
+    wait_until(lambda: worker.name in stand.queue.workers(), 20)
+    assert not wait_or_not(lambda: sends(stand) > before, 3)
+    left = stand.queue.job_data(job)["recipientIds"]
+    stand.queue.add(label, "shop_north", sorted(set(stand.writer.pending_ids(label)) - set(left)), batch_size=20)
+    wait_until(lambda: status(stand, label) == "sent", 20)
 
 
 def test_doomed_jobs_wait_and_fail_when_they_are_taken(stand: Stand) -> None:
@@ -396,13 +432,21 @@ def test_a_second_platform_is_down_and_the_command_line_sweeps_the_first(stand: 
     accident, chance = make("platform_down")
     accident.inject(stand, chance)
     assert len(load_settings(stand.config).platforms) == 2
-    accident.end(stand)
+    wait_until(lambda: _over(accident, stand), 60)
     told = stand.story[-1][1]
     assert "exited with 1" in told
     assert "sms: swept" in told
     assert "DatabaseUnavailable" in told
     assert len(load_settings(stand.config).platforms) == 1
     assert status(stand, "cmp_1") == "sent"
+
+
+def _over(accident: Accident, stand: Stand) -> bool:
+    try:
+        accident.end(stand)
+    except NotYet:
+        return False
+    return True
 
 
 @pytest.mark.slow
@@ -452,6 +496,22 @@ def test_a_completion_is_lost_and_a_sweep_finds_it(stand: Stand) -> None:
     wait_until_stuck(stand, label)
     sweep(stand)
     assert status(stand, label) in ("sent", "failed")
+
+
+def test_finished_campaigns_get_recipients_or_are_cancelled_when_they_have_become_stuck(stand: Stand) -> None:
+    accident, chance = make("late_change")
+    accident.inject(stand, chance)
+    labels = [str(row["id"]) for row in stand.writer.campaigns()]
+    sent = {label: len(stand.writer.recipient_ids(label)) for label in labels}
+    assert not any(stand.writer.pending_ids(label) for label in labels)
+    wait_until(lambda: all(_changed(stand, label, sent[label]) for label in labels), 20)
+    accident.end(stand)
+    accident.end(stand)
+    assert {status(stand, label) for label in labels} == {"sending", "cancelled"}
+
+
+def _changed(stand: Stand, label: str, sent: int) -> bool:
+    return status(stand, label) == "cancelled" or len(stand.writer.recipient_ids(label)) > sent
 
 
 def test_a_poisoned_campaign_cannot_be_completed_until_it_is_mended_and_others_can(stand: Stand) -> None:

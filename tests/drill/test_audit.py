@@ -38,6 +38,7 @@ from campaign_ops.drill.audit import (
 )
 from campaign_ops.drill.ledger import ACCIDENT, CONFIRMED, REDIS_LOSS
 from campaign_ops.platform.profile import Profile
+from campaign_ops.sweep import act
 from campaign_ops.sweep.manual import Person, mark_complete
 from campaign_ops.sweep.undo import undo
 from tests.conftest import Worlds
@@ -476,6 +477,68 @@ def test_a_repair_written_while_another_process_holds_the_lock_is_named_with_it(
         plant_repair(stage, "lift", "c")
     other.close()
     fails(stage, rules.overlapping, "lift of c", "campaign_ops elsewhere:1 held the sweep lock")
+
+
+# -- who suffers from whom -------------------------------------------------------------------------------------
+
+
+def test_credits_that_a_completion_leaves_held_are_named_even_if_the_next_sweep_releases_them(
+    stage: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between the two would have leaked them."""
+    monkeypatch.setattr(act, "_release_with", lambda *_, **__: iter(()))
+    stage.world.app.add_campaign("c", succeeded=1)
+    stage.world.app.add_reservation("r", campaign="c", amount=5)
+    stands(stage, holds.left_held)
+    stage.world.sweep()
+    stage.world.sweep()
+    stands(stage, holds.leaked)
+    fails(stage, holds.left_held, "r: 5 credits stayed held when we completed c")
+
+
+def test_credits_that_the_application_releases_before_we_can_are_not_left_held(
+    stage: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(act, "_release_with", lambda *_, **__: iter(()))
+    stage.world.app.add_campaign("c", succeeded=1)
+    stage.world.app.add_reservation("r", campaign="c")
+    stage.world.sweep()
+    stage.world.app.set_reservation("r", status="released")
+    stands(stage, holds.left_held)
+
+
+def test_a_campaign_that_three_whole_sweeps_leave_behind_is_named(
+    stage: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(act, "_by_pages", lambda *_: None)
+    stage.world.app.add_campaign("c", succeeded=1)
+    stage.world.app.add_campaign("poison_campaign_1", succeeded=1)
+    for _ in range(2):
+        stage.world.sweep()
+    stands(stage, running.starved)
+    stage.world.sweep()
+    fails(stage, running.starved, "c: nothing pending")
+    assert stage.judge(running.starved).found == "1"
+
+
+@pytest.mark.parametrize("accident", ["deadlocks", "lose_jobs"])
+def test_sweeps_that_an_accident_disturbed_starve_nobody(
+    stage: Audited, monkeypatch: pytest.MonkeyPatch, accident: str
+) -> None:
+    monkeypatch.setattr(act, "_by_pages", lambda *_: None)
+    stage.world.app.add_campaign("c", succeeded=1)
+    stage.ledger.note(ACCIDENT, accident)
+    for _ in range(3):
+        stage.world.sweep()
+    stands(stage, running.starved)
+
+
+def test_sweeps_that_the_breaker_held_back_starve_nobody(stage: Audited) -> None:
+    for number in range(5):
+        stage.world.app.add_campaign(f"c{number}", succeeded=1)
+    for _ in range(3):
+        stage.world.sweep()
+    stands(stage, running.starved)
 
 
 # -- how it ran ------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def test_the_choices_of_an_accident_are_the_same_in_a_replay() -> None:
 
 
 @pytest.mark.parametrize("seconds", [60, 120, 1800])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(40))
 def test_every_accident_happens_when_there_is_time_for_it(seconds: float, seed: int) -> None:
     assert left_out(make_script(options(seed, seconds), ALL), ALL) == []
 

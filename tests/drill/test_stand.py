@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import ConfigurationError, Refused
 from campaign_ops.demo.servers import EmbeddedServers
 from campaign_ops.drill import fleet
+from campaign_ops.drill.audit import read, running, stores_of
 from campaign_ops.drill.fleet import NODE_MAJORS, node_missing
 from campaign_ops.drill.options import DrillOptions
 from campaign_ops.drill.stand import OPS_ROLE, SWEEPERS, Stand
@@ -64,6 +66,23 @@ def test_a_campaign_without_jobs_is_sent_and_ours_may_do_no_more_than_the_grants
         ours.execute(sa.text(query))
     assert stand.servers is not None
     assert f"{OPS_ROLE}@sms" in (stand.servers.work_dir / "postgres.log").read_text()
+
+
+def test_a_statement_of_ours_that_runs_for_too_long_is_found_in_the_servers_log(stand: Stand) -> None:
+    stores = stores_of(stand)
+    stores = replace(stores, timeouts=replace(stores.timeouts, statement_seconds=0.1))
+    with stand.owner.begin() as connection:
+        connection.execute(sa.text(f"ALTER ROLE {OPS_ROLE} SET log_min_duration_statement = 0"))
+    with sa.create_engine(stand.ops_url).connect() as ours:
+        ours.execute(sa.text("SELECT 1"))
+        # The wait for the sweep lock has a bound of its own.
+        ours.execute(sa.text("SELECT pg_sleep(1.2), pg_advisory_xact_lock(1)"))
+        assert running.slow_statements(read(stores)).holds
+        ours.execute(sa.text("SELECT pg_sleep(1.2)"))
+    judged = running.slow_statements(read(stores))
+    assert not judged.holds
+    assert judged.found == "1"
+    assert "pg_sleep(1.2)" in judged.examples[0]
 
 
 def test_nothing_is_left_running(tmp_path: Path) -> None:

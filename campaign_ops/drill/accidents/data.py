@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import threading
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import redis
+import sqlalchemy as sa
+
 from campaign_ops.doctor.grants import literal
-from campaign_ops.drill.accidents.base import SCHEMA, Accident, define, qualified
+from campaign_ops.drill.accidents.base import SCHEMA, Accident, NotYet, define, qualified
 from campaign_ops.drill.shop import Shop
 
 if TYPE_CHECKING:
     from campaign_ops.drill.stand import Stand
 
 UNKNOWN_WORD = "bounced"
+_LATE_CAMPAIGNS = 6
 
 
 def _send_all(stand: Stand, label: str) -> int:
@@ -35,6 +43,44 @@ class LoseCompletion(Accident):
         label = shop.label(self.name, chance)
         shop.write(label, chance.randint(3, 15), chance.choice(shop.tenants))
         return f"{label} was sent to all {_send_all(stand, label)}, but its process died before it could say so"
+
+
+class LateChange(Accident):
+    """Campaigns look finished; each gets recipients, or is cancelled, at the moment when a sweep completes it."""
+
+    name = "late_change"
+    title = "finished campaigns get more recipients or are cancelled while sweeps complete them"
+    lasts_seconds = (5.0, 6.0)
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Send campaigns whole; somebody changes each when it has just become stuck."""
+        if self._thread is not None:
+            return "somebody is at it already"
+        shop, changes = Shop(stand), []
+        for _ in range(_LATE_CAMPAIGNS):
+            label = shop.label(self.name, chance)
+            shop.write(label, chance.randint(2, 5), chance.choice(shop.tenants))
+            _send_all(stand, label)
+            after = stand.platform.thresholds["stuck_after_seconds"] + chance.uniform(0, 1.2)
+            changes.append((time.monotonic() + after, label, chance.randint(1, 10) * (chance.random() < 0.5)))
+            time.sleep(0.3)  # not so many at once that the breaker trips
+        self._thread = threading.Thread(target=self._change, args=(shop, changes), daemon=True)
+        self._thread.start()
+        return f"{len(changes)} campaigns look finished, and are changed when they have just become stuck"
+
+    def _change(self, shop: Shop, changes: Sequence[tuple[float, str, int]]) -> None:
+        for at, label, recipients in sorted(changes):
+            time.sleep(max(0.0, at - time.monotonic()))
+            with contextlib.suppress(sa.exc.SQLAlchemyError, redis.RedisError, OSError):
+                shop.extend(label, recipients) if recipients else shop.abort(label)
+
+    def end(self, stand: Stand) -> None:  # noqa: ARG002
+        """When all are changed."""
+        if self._thread is not None and self._thread.is_alive():
+            raise NotYet("not all of the campaigns have been changed")
 
 
 class PoisonCampaign(Accident):

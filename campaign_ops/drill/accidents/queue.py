@@ -86,6 +86,21 @@ class LoseJobs(Accident):
         return f"{stand.queue.remove(unlucky)} jobs vanished from the queue"
 
 
+class LoseAllButOne(Accident):
+    """The one that is left lives on until the others are sent, so it must not speak for them."""
+
+    name = "lose_all_but_one"
+    title = "a campaign's jobs vanish but for the last, which waits until all others are sent"
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Start a campaign that is sent in stages, and take all its jobs but the last out of the queue."""
+        shop = Shop(stand)
+        label = shop.label(self.name, chance)
+        # With a delay: what a worker holds cannot vanish.
+        jobs = shop.start(label, chance.randint(60, 100), chance.choice(shop.tenants), {"delay": 1000})
+        return f"{stand.queue.remove(jobs[:-1])} jobs of {label} vanished, the last of {len(jobs)} waits for them"
+
+
 class DoomJobs(Accident):
     """Jobs that stalled too often: they wait like the others, but fail as soon as they are taken."""
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import redis
 import sqlalchemy as sa
 
 from campaign_ops.drill.accidents.base import Accident
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _STOP_SECONDS = 10.0
 _CAMPAIGNS_LOST = 8
 """Started right before Redis dies: a sweep finds most of what is sending lost at once, and the breaker trips."""
+_SHORT_OUTAGE, _LONG_OUTAGE = (0.4, 1.5), (4.0, 5.0)
+"""Seconds. In a long one everything becomes stuck while nobody can read the queue; after a short one, bit by bit."""
 
 
 class RestartPostgres(Accident):
@@ -71,6 +74,22 @@ class DropConnections(Accident):
             return f"{connection.scalar(sa.text(query))} connections to PostgreSQL were dropped"
 
 
+class HangRedis(Accident):
+    """Redis answers nobody for a while, as when it forks on a full machine or runs a long script; nothing is lost."""
+
+    name = "hang_redis"
+    title = "Redis does not answer for seconds, and goes on"
+    holds = frozenset({"redis"})
+    lasts_seconds = (2.5, 4.5)
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Let every client wait."""
+        seconds = chance.uniform(*self.lasts_seconds)
+        with redis.Redis.from_url(stand.queue.url) as client:
+            client.client_pause(round(seconds * 1000))
+        return f"Redis answers nobody for {seconds:.1f} s"
+
+
 class _LoseRedis(Accident):
     """Redis dies (``kill -9``) and comes back with other data than it had. Takes its time in a thread of its own."""
 
@@ -88,7 +107,7 @@ class _LoseRedis(Accident):
         shop = Shop(stand)
         for _ in range(_CAMPAIGNS_LOST):
             shop.start(shop.label(self.name, chance), chance.randint(20, 40), chance.choice(shop.tenants))
-        pid, down = stand.servers.redis.pid, chance.uniform(0.4, 1.5)
+        pid, down = stand.servers.redis.pid, chance.uniform(*chance.choice((_SHORT_OUTAGE, _LONG_OUTAGE)))
 
         def restart() -> None:
             try:

@@ -23,7 +23,7 @@ class KillWorker(Accident):
     """A worker that kills itself (SIGKILL) at one place of its work; the job stays active until found stalled."""
 
     place: ClassVar[str]
-    lasts_seconds = (4.0, 8.0)
+    lasts_seconds = (6.0, 10.0)
 
     def __init__(self) -> None:
         self.worker: WorkerProcess | None = None

@@ -1,7 +1,225 @@
-"""Rules about deciding, each left out as a careless programmer would."""
+"""Rules about what is decided (1 to 8), each left out as a careless programmer would."""
 
 from __future__ import annotations
 
-from tests.drill.mutations.mutation import Mutation
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
-MUTATIONS: dict[str, Mutation] = {}
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.core.model import Campaign
+from campaign_ops.core.plan import PlanItem
+from campaign_ops.platform import cover, repairs, statements
+from campaign_ops.platform.database import Database
+from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.queue import Queue, job_id
+from campaign_ops.platform.queue_jobs import LiveJob, LiveJobs
+from campaign_ops.platform.tables import PlatformTables, as_text
+from campaign_ops.sweep import act, observe, reenqueue
+from tests.drill.mutations.mutation import Mutation, put, slowed
+
+_BATCH = sa.table("campaign_ops_batch", sa.column("campaign_id"))
+_COVER = sa.table("campaign_ops_cover", sa.column("recipient_id"))
+
+
+def _no_age() -> None:
+    put(statements, "is_stuck", statements.is_sending)
+
+
+def _edge() -> None:
+    """Only what was not stuck in this process' look before is looked at."""
+    before: set[str] = set()
+
+    def new_ones(
+        connection: sa.Connection, tables: PlatformTables, only: Collection[str] | None, stuck_after: float
+    ) -> Iterator[Campaign]:
+        found = list(everything(connection, tables, only, stuck_after))
+        yield from (one for one in found if only is not None or one.id not in before)
+        before.clear()
+        before.update(one.id for one in found)
+
+    everything = put(observe, "_stuck", new_ones)
+
+
+def _no_premise() -> None:
+    """What the plan calls finished is written over, whatever has become of it."""
+
+    def as_planned(
+        _platform: Platform, _connection: sa.Connection, page: Sequence[PlanItem], _stuck_after: float | None = None
+    ) -> dict[str, Any]:
+        ids = [item.target for item in page]
+        return {"ids": ids, "updated_ats": [None for _ in ids]}
+
+    def same_id(tables: PlatformTables, observed: sa.TableValuedAlias) -> sa.ColumnElement[bool]:
+        return tables.campaign.c.id == sa.cast(observed.c.id, tables.campaign.c.id.type)
+
+    put(act, "observed_now", as_planned)
+    put(repairs, "_unmoved", same_id)
+    put(repairs, "_finished", lambda _tables: sa.true())
+    slowed(act, "complete", 0.4)
+
+
+def _rows_first() -> None:
+    """One consistent view of the database, as for a report: its rows are those of before the queue was read."""
+
+    def consistent(database: Database, connection: sa.Connection) -> None:
+        connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        prepare(database, connection)
+
+    prepare = put(Database, "_prepare", consistent)
+    slowed(observe, "_read_queue", 3.0)
+
+
+def _live_job_hides() -> None:
+    """A campaign with a live job is being sent, so nothing of it is missing."""
+
+    def of_idle_campaigns(
+        connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int
+    ) -> None:
+        recipient = tables.recipient.c
+        busy = sa.select(as_text(recipient.campaign_id)).where(recipient.id.in_(sa.select(_COVER.c.recipient_id)))
+        covered = set(connection.scalars(busy.distinct()))
+        fill(connection, tables, [one for one in campaign_ids if one not in covered], size=size)
+
+    fill = put(cover, "fill_batches", of_idle_campaigns)
+
+
+def _whole_campaign() -> None:
+    """A campaign of which anybody is missing is put back as a whole."""
+
+    def of_whole_campaigns(
+        connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int
+    ) -> None:
+        fill(connection, tables, campaign_ids, size=size)
+        lost = connection.scalars(sa.select(_BATCH.c.campaign_id).distinct()).all()
+        recipient = tables.recipient.c
+        theirs = sa.select(recipient.id).where(as_text(recipient.campaign_id).in_(lost))
+        connection.execute(sa.delete(_COVER).where(_COVER.c.recipient_id.in_(theirs)))
+        connection.execute(sa.delete(_BATCH).where(_BATCH.c.campaign_id.in_(lost)))
+        fill(connection, tables, lost, size=size)
+
+    fill = put(cover, "fill_batches", of_whole_campaigns)
+
+
+def _half_read() -> None:
+    """Jobs that could not be read are none."""
+
+    def as_far_as_it_goes(jobs: LiveJobs) -> LiveJob:
+        try:
+            return real(jobs)
+        except QueueUnavailable:
+            jobs._state = jobs._snapshot.state
+            raise StopIteration from None
+
+    real: Callable[[LiveJobs], LiveJob] = put(LiveJobs, "__next__", as_far_as_it_goes)
+    slowed(observe, "_load_cover", 1.0)
+
+
+def _effect_first() -> None:
+    """Jobs are added before the intent is committed: a job without an intent is better than an intent without a job."""
+    there: set[str] = set()
+
+    def effect_and_intent(
+        work: reenqueue._Work, connection: sa.Connection, batches: Sequence[reenqueue._Batch]
+    ) -> reenqueue._Intent:
+        intent: reenqueue._Intent = write(work, connection, batches)
+        there.update(add(work.queue, intent.jobs))
+        time.sleep(1.5)
+        return intent
+
+    write = put(reenqueue, "_write_intent", effect_and_intent)
+    add = put(Queue, "add", lambda _queue, jobs: frozenset(job.id for job in jobs) & there)
+
+
+def _same_ids() -> None:
+    """A batch's job is always called the same, so that it cannot be there twice."""
+    put(reenqueue, "job_id", lambda campaign_id, _attempt, batch, **_: job_id(campaign_id, 1, batch, salt=""))
+
+
+MUTATIONS: dict[str, Mutation] = {
+    "no_age": Mutation(
+        rule=1,
+        what="whatever is sending counts as stuck at once",
+        apply=_no_age,
+        seen=frozenset({"too_young"}),
+        accidents=("lose_completion",),
+    ),
+    "edge": Mutation(
+        rule=2,
+        what="a sweep looks only at what has become stuck since the last one",
+        apply=_edge,
+        seen=frozenset({"still_stuck"}),
+        accidents=("unsendable", "lose_jobs"),
+        seconds=8,
+        settle_seconds=12,
+    ),
+    "no_premise": Mutation(
+        rule=3,
+        what="the write that completes a campaign trusts the plan",
+        apply=_no_premise,
+        seen=frozenset({"finished_or_revived", "never_sent"}),
+        accidents=("late_change",) * 4,
+    ),
+    "rows_first": Mutation(
+        rule=4,
+        what="the waiting recipients are those of before the queue's snapshot",
+        apply=_rows_first,
+        seen=frozenset({"sent_twice"}),
+        accidents=("pause_queue",),
+        seconds=60,
+        # A backlog: each campaign waits until it is stuck, and only then its first jobs are taken and done.
+        workers={
+            "concurrency": 1,
+            "delay_ms": 60,
+            "claims": False,
+            "touch_every": 0,
+            "lock_ms": 30_000,
+            "stalled_ms": 30_000,
+        },
+        worker_module="tests.drill.trusting_worker",
+    ),
+    "live_job_hides": Mutation(
+        rule=5,
+        what="a campaign with any live job counts as covered",
+        apply=_live_job_hides,
+        seen=frozenset({"still_stuck"}),
+        accidents=("lose_all_but_one",),
+        seconds=8,
+        settle_seconds=12,
+    ),
+    "whole_campaign": Mutation(
+        rule=5,
+        what="a campaign of which anybody is missing is put back as a whole",
+        apply=_whole_campaign,
+        seen=frozenset({"in_two_jobs"}),
+        accidents=("lose_jobs", "lose_all_but_one"),
+    ),
+    "half_read": Mutation(
+        rule=6,
+        what="jobs that could not be read any more are taken for none",
+        apply=_half_read,
+        seen=frozenset({"in_two_jobs"}),
+        accidents=("hang_redis",) * 6,
+        seconds=50,
+        workers={"delay_ms": 200},
+    ),
+    "effect_first": Mutation(
+        rule=7,
+        what="the intent is committed after the jobs were added",
+        apply=_effect_first,
+        seen=frozenset({"journal", "in_two_jobs"}),
+        accidents=("drop_connections",) * 8 + ("lose_jobs",) * 3 + ("unsendable",),
+        seconds=40,
+    ),
+    "same_ids": Mutation(
+        rule=8,
+        what="a batch's job has the same id in every attempt",
+        apply=_same_ids,
+        seen=frozenset({"still_stuck"}),
+        accidents=("unsendable",),
+        seconds=8,
+        settle_seconds=12,
+    ),
+}
