@@ -96,7 +96,7 @@ class BehindPgBouncer(Accident):
         self._moved = SWEEPERS if chance.random() < 0.3 else (chance.choice(SWEEPERS),)
         for name in self._moved:
             start_anew(stand, name, database_url=stand.pgbouncer.url)
-        return f"{' and '.join(self._moved)} now sweep through PgBouncer"
+        return f"from now on {' and '.join(self._moved)} go{'es' * (len(self._moved) == 1)} through PgBouncer"
 
     def end(self, stand: Stand) -> None:
         """They go straight to the server again."""
