@@ -146,6 +146,19 @@ def test_the_breaker_trips_when_both_the_share_and_the_floor_are_exceeded(
     assert check_breaker(POLICY, "complete", count=count, sending=sending).tripped is tripped
 
 
+@pytest.mark.parametrize(("count", "lately", "tripped"), [(1, 9, False), (1, 10, True), (0, 11, False), (11, 0, True)])
+def test_what_was_done_shortly_before_counts_with_it(count: int, lately: int, tripped: bool) -> None:
+    assert check_breaker(POLICY, "re-enqueue", count=count, sending=12, lately=lately).tripped is tripped
+
+
+def test_what_is_done_again_counts_once_and_what_was_completed_was_sending() -> None:
+    again = {RepairKind.REENQUEUE: [item.target for item in plan_of(LOST).items]}
+    assert not plan_of(*[LOST] * 10, lately=again).held_back(RepairKind.REENQUEUE, confirmed=False)
+    lately = {RepairKind.COMPLETE: [f"over_{number}" for number in range(10)]}
+    assert not plan_of(FINISHED, sending=12, lately=lately).held_back(RepairKind.COMPLETE, confirmed=False)
+    assert plan_of(FINISHED, sending=11, lately=lately).held_back(RepairKind.COMPLETE, confirmed=False)
+
+
 @pytest.mark.parametrize(("look", "kind"), [(FINISHED, RepairKind.COMPLETE), (LOST, RepairKind.REENQUEUE)])
 def test_both_kinds_of_repair_have_a_breaker_of_their_own(look: Look, kind: RepairKind) -> None:
     plan = plan_of(*[look] * 11)

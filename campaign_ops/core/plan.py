@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 
 from campaign_ops.core.model import (
     Action,
@@ -76,6 +77,7 @@ def make_plan(
     *,
     sending: int,
     policy: Policy,
+    lately: Mapping[RepairKind, Collection[str]] = MappingProxyType({}),
     suspicions: Sequence[str] = (),
     alarms: Sequence[str] = (),
     now: datetime,
@@ -87,6 +89,7 @@ def make_plan(
         credits_judged: Every questionable reservation with its decision.
         sending: All campaigns of the platform in ``sending``.
         policy: Thresholds.
+        lately: Campaigns that sweeps shortly before did the same to, by kind of repair.
         suspicions: What speaks against trusting the queue, in words.
         alarms: What speaks loudly against it.
         now: The database's clock at the look.
@@ -109,14 +112,23 @@ def make_plan(
         )
         for held, decision in credits_judged
     )
-    counts = {kind: sum(item.kind is kind for item in items) for kind in _KINDS.values()}
+    targets = {kind: [item.target for item in items if item.kind is kind] for kind in _KINDS.values()}
+    others = {kind: len(set(lately.get(kind, ())).difference(targets[kind])) for kind in targets}
     breakers = {
-        RepairKind.COMPLETE: check_breaker(policy, "complete", count=counts[RepairKind.COMPLETE], sending=sending),
+        RepairKind.COMPLETE: check_breaker(
+            policy,
+            "complete",
+            count=len(targets[RepairKind.COMPLETE]),
+            sending=sending
+            + others[RepairKind.COMPLETE],  # as it was before: what was completed is not sending any more
+            lately=others[RepairKind.COMPLETE],
+        ),
         RepairKind.REENQUEUE: check_breaker(
             policy,
             "re-enqueue",
-            count=counts[RepairKind.REENQUEUE],
+            count=len(targets[RepairKind.REENQUEUE]),
             sending=sending,
+            lately=others[RepairKind.REENQUEUE],
             suspicions=suspicions,
             alarms=alarms,
         ),

@@ -70,6 +70,7 @@ def check_breaker(
     *,
     count: int,
     sending: int,
+    lately: int = 0,
     suspicions: Sequence[str] = (),
     alarms: Sequence[str] = (),
 ) -> Breaker:
@@ -80,12 +81,18 @@ def check_breaker(
         verb: What would be done, as a person says it: ``complete``, ``re-enqueue``.
         count: Campaigns that the sweep would do it to.
         sending: All campaigns of the platform in ``sending``, stuck or not.
+        lately: Other campaigns that sweeps shortly before did it to, and that no person had confirmed: sweeps that
+            follow each other quickly must not do together what one may not.
         suspicions: What speaks against the evidence (Redis restarted); the floor no longer protects from tripping.
         alarms: What speaks loudly against it (the queue is gone); trips when anything at all would be done.
     """
     reasons = list(alarms) if count else []
     floor = 0 if suspicions else policy.breaker_floor
-    if count > floor and count > policy.breaker_share * sending:
-        reasons.append(f"would {verb} {count} of {sending} sending campaigns, more than {policy.breaker_share:.0%}")
+    together = count + lately
+    if count and together > floor and together > policy.breaker_share * sending:
+        before = f" after {lately} that were done shortly before" if lately else ""
+        reasons.append(
+            f"would {verb} {count} of {sending} sending campaigns{before}, more than {policy.breaker_share:.0%}"
+        )
         reasons.extend(suspicions)
     return Breaker(bool(reasons), tuple(reasons))

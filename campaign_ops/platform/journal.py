@@ -17,6 +17,9 @@ from campaign_ops.core.model import RepairKind
 from campaign_ops.platform import state
 from campaign_ops.platform.bulk import insert_rows
 
+CONFIRMED = "confirmed"
+"""Among a sweep's figures: a person had confirmed that the breaker may be passed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Author:
@@ -239,6 +242,37 @@ class Journal:
         return list(
             connection.execute(query.where(repair.c.sweep_id == sweep_id, _took_effect()).order_by(repair.c.id))
         )
+
+    def done_lately(
+        self, connection: sa.Connection, *, seconds: float, before: int | None
+    ) -> dict[RepairKind, set[str]]:
+        """Campaigns that sweeps of the last seconds completed or re-enqueued, those that a person confirmed left out.
+
+        Args:
+            connection: An open connection.
+            seconds: How far to look back.
+            before: Only sweeps before this one; None for all.
+        """
+        repair, sweep = state.repair.c, state.sweep.c
+        query = (
+            sa.select(repair.kind, repair.target)
+            .select_from(state.repair.join(state.sweep, sweep.id == repair.sweep_id))
+            .where(
+                repair.platform == self.platform,
+                repair.at > sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.bindparam(None, float(seconds))),
+                repair.kind.in_([RepairKind.COMPLETE.value, RepairKind.REENQUEUE.value]),
+                repair.undone_by.is_(None),
+                sweep.figures.has_key("repair_plan"),
+                sa.not_(sweep.figures.has_key(CONFIRMED)),
+                _took_effect(),
+            )
+        )
+        if before is not None:
+            query = query.where(sweep.id < before)
+        found: dict[RepairKind, set[str]] = {RepairKind.COMPLETE: set(), RepairKind.REENQUEUE: set()}
+        for row in connection.execute(query):
+            found[RepairKind(row.kind)].add(row.target)
+        return found
 
     def repair_counts(self, connection: sa.Connection, *, hours: int) -> dict[str, int]:
         """How many repairs of each kind took effect within the last hours."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -25,14 +25,29 @@ from campaign_ops.sweep.records import STEP_OF
 from campaign_ops.sweep.rows import RECIPIENT_STATES, queue_of, recipients, status_row
 
 
-def plan_of(platform: Platform, connection: sa.Connection, seen: Observation, server: ServerSeen | None) -> Plan:
-    """Judge every campaign of the observation and every questionable reservation."""
+def plan_of(
+    platform: Platform, connection: sa.Connection, seen: Observation, server: ServerSeen | None, *, before: int | None
+) -> Plan:
+    """Judge every campaign of the observation and every questionable reservation.
+
+    Args:
+        platform: What was looked at.
+        connection: An open connection.
+        seen: What was found.
+        server: The Redis process that was seen.
+        before: What sweeps before this one did counts; None for all.
+    """
+    lately: Mapping[RepairKind, Collection[str]] = {}
+    if current(connection):
+        seconds = platform.policy.stuck_after_seconds
+        lately = platform.journal.done_lately(connection, seconds=seconds, before=before)
     judged = [(one, decide(one, seen.queue, platform.policy, seen.at)) for one in seen.evidence]
     return make_plan(
         judged,
         judge_credits(platform, connection),
         sending=seen.sending,
         policy=platform.policy,
+        lately=lately,
         suspicions=suspicions_about(server, platform.policy, seen.at),
         alarms=alarms_about(seen.queue),
         now=seen.at,
@@ -69,7 +84,7 @@ def dry_run(platform: Platform) -> HealthReport:
     seen = observe(platform)
 
     def _judge(connection: sa.Connection) -> tuple[Plan, list[CreditLine]]:
-        plan = plan_of(platform, connection, seen, server_seen(platform, connection, seen, before=None))
+        plan = plan_of(platform, connection, seen, server_seen(platform, connection, seen, before=None), before=None)
         return plan, credit_lines(platform, connection, plan, [])
 
     plan, held = platform.database.run(_judge, read_only=True)

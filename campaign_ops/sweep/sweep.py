@@ -21,7 +21,7 @@ from campaign_ops.core.policy import Breaker
 from campaign_ops.core.report import HealthReport, render
 from campaign_ops.platform import state
 from campaign_ops.platform.database import SweepLock
-from campaign_ops.platform.journal import Author
+from campaign_ops.platform.journal import CONFIRMED, Author
 from campaign_ops.platform.migrations import check_current
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.statements import clock
@@ -114,7 +114,7 @@ class Sweep:
 
         def _judged(connection: sa.Connection) -> tuple[Plan, ServerSeen | None]:
             server = server_seen(self.platform, connection, seen, before=author.sweep_id)
-            return plan_of(self.platform, connection, seen, server), server
+            return plan_of(self.platform, connection, seen, server, before=author.sweep_id), server
 
         return self.platform.database.run(_judged)
 
@@ -301,7 +301,9 @@ class Sweep:
 
     def _note_done(self, *all_done: Done) -> None:
         """Add what repairing steps changed: at once, or within a whole sweep that had nothing to do, in the end."""
-        figures = {STEP_OF[done.kind]: figures_of(done) for done in all_done}
+        figures: dict[str, Mapping[str, Any]] = {STEP_OF[done.kind]: figures_of(done) for done in all_done}
+        if self.confirm_breaker:
+            figures[CONFIRMED] = {"by": self.actor}
         if self._whole and not any(done.planned for done in all_done):
             self._idle |= figures
         else:
