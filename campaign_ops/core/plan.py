@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 
 from campaign_ops.core.model import (
     Action,
@@ -77,7 +76,7 @@ def make_plan(
     *,
     sending: int,
     policy: Policy,
-    lately: Mapping[RepairKind, Collection[str]] = MappingProxyType({}),
+    lately: Collection[str] = (),
     suspicions: Sequence[str] = (),
     alarms: Sequence[str] = (),
     now: datetime,
@@ -89,7 +88,7 @@ def make_plan(
         credits_judged: Every questionable reservation with its decision.
         sending: All campaigns of the platform in ``sending``.
         policy: Thresholds.
-        lately: Campaigns that sweeps shortly before did the same to, by kind of repair.
+        lately: Campaigns that sweeps shortly before have re-enqueued.
         suspicions: What speaks against trusting the queue, in words.
         alarms: What speaks loudly against it.
         now: The database's clock at the look.
@@ -113,22 +112,16 @@ def make_plan(
         for held, decision in credits_judged
     )
     targets = {kind: [item.target for item in items if item.kind is kind] for kind in _KINDS.values()}
-    others = {kind: len(set(lately.get(kind, ())).difference(targets[kind])) for kind in targets}
     breakers = {
         RepairKind.COMPLETE: check_breaker(
-            policy,
-            "complete",
-            count=len(targets[RepairKind.COMPLETE]),
-            sending=sending
-            + others[RepairKind.COMPLETE],  # as it was before: what was completed is not sending any more
-            lately=others[RepairKind.COMPLETE],
+            policy, "complete", count=len(targets[RepairKind.COMPLETE]), sending=sending
         ),
         RepairKind.REENQUEUE: check_breaker(
             policy,
             "re-enqueue",
             count=len(targets[RepairKind.REENQUEUE]),
             sending=sending,
-            lately=others[RepairKind.REENQUEUE],
+            lately=len(set(lately).difference(targets[RepairKind.REENQUEUE])),
             suspicions=suspicions,
             alarms=alarms,
         ),

@@ -243,10 +243,8 @@ class Journal:
             connection.execute(query.where(repair.c.sweep_id == sweep_id, _took_effect()).order_by(repair.c.id))
         )
 
-    def done_lately(
-        self, connection: sa.Connection, *, seconds: float, before: int | None
-    ) -> dict[RepairKind, set[str]]:
-        """Campaigns that sweeps of the last seconds completed or re-enqueued, those that a person confirmed left out.
+    def reenqueued_lately(self, connection: sa.Connection, *, seconds: float, before: int | None) -> set[str]:
+        """Campaigns that sweeps of the last seconds put back, those that a person had confirmed left out.
 
         Args:
             connection: An open connection.
@@ -254,25 +252,21 @@ class Journal:
             before: Only sweeps before this one; None for all.
         """
         repair, sweep = state.repair.c, state.sweep.c
+        since = sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.bindparam(None, float(seconds)))
         query = (
-            sa.select(repair.kind, repair.target)
+            sa.select(repair.target)
             .select_from(state.repair.join(state.sweep, sweep.id == repair.sweep_id))
             .where(
                 repair.platform == self.platform,
-                repair.at > sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.bindparam(None, float(seconds))),
-                repair.kind.in_([RepairKind.COMPLETE.value, RepairKind.REENQUEUE.value]),
+                repair.at > sa.func.now() - since,
+                repair.kind == RepairKind.REENQUEUE.value,
                 repair.undone_by.is_(None),
-                sweep.figures.has_key("repair_plan"),
+                sweep.figures.has_key("repair_plan"),  # no fix by hand
                 sa.not_(sweep.figures.has_key(CONFIRMED)),
                 _took_effect(),
             )
         )
-        if before is not None:
-            query = query.where(sweep.id < before)
-        found: dict[RepairKind, set[str]] = {RepairKind.COMPLETE: set(), RepairKind.REENQUEUE: set()}
-        for row in connection.execute(query):
-            found[RepairKind(row.kind)].add(row.target)
-        return found
+        return set(connection.scalars(query if before is None else query.where(sweep.id < before)))
 
     def repair_counts(self, connection: sa.Connection, *, hours: int) -> dict[str, int]:
         """How many repairs of each kind took effect within the last hours."""

@@ -37,10 +37,11 @@ def plan_of(
         server: The Redis process that was seen.
         before: What sweeps before this one did counts; None for all.
     """
-    lately: Mapping[RepairKind, Collection[str]] = {}
+    lately: Collection[str] = ()
     if current(connection):
+        # Whatever was lost at one moment has become stuck when this time has passed.
         seconds = platform.policy.stuck_after_seconds
-        lately = platform.journal.done_lately(connection, seconds=seconds, before=before)
+        lately = platform.journal.reenqueued_lately(connection, seconds=seconds, before=before)
     judged = [(one, decide(one, seen.queue, platform.policy, seen.at)) for one in seen.evidence]
     return make_plan(
         judged,
