@@ -50,7 +50,7 @@ _THRESHOLDS: dict[str, Any] = {
     "breaker_share": 0.5,
     "breaker_floor": 3,
 }
-_TIMEOUTS: dict[str, Any] = {"connect_seconds": 2, "statement_seconds": 4, "lock_seconds": 1, "queue_seconds": 1}
+_TIMEOUTS: dict[str, Any] = {"connect_seconds": 2, "statement_seconds": 4, "lock_seconds": 1, "queue_seconds": 2}
 # Port 1 is reserved and nothing listens there.
 _DOWN = {"name": "annex", "profile": "messenger", "database_url": "postgresql://nobody@127.0.0.1:1/annex"}
 

@@ -23,7 +23,7 @@ from campaign_ops.platform.tables import PlatformTables, as_text, one_of
 
 JOB, MARKER = "j", "m"
 IDS_AT_ONCE = 10_000  # recipients per round trip
-LINES = 1000
+LINES = 10_000
 _SPECIAL = re.compile(r"[\\\r]")
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -32,8 +32,10 @@ _BATCH = sa.table("campaign_ops_batch", sa.column("campaign_id"), sa.column("num
 _BATCH_KEY = (_BATCH.c.campaign_id, _BATCH.c.number)
 _COPY = "COPY campaign_ops_cover (recipient_id, kind) FROM STDIN"
 READ_ONLY = sa.text("SET TRANSACTION READ ONLY")
-# With the default of 4 MB a hash of 100,000 ids goes to disk, and takes twice as long.
-_WORK_MEM = sa.text("SET LOCAL work_mem = '64MB'")
+# With the default of 4 MB a hash of 100,000 ids goes to disk, and takes twice as long. What is set higher stays.
+_WORK_MEM = sa.text(
+    "SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 64 * 1024 * 1024"
+)
 # Recipients inserted since the last ANALYZE look like a handful: the planner would read the whole cover for each of
 # them, and 20,000 recipients beside 500,000 covered ones took minutes. A hash join suits every size.
 _NO_NESTED_LOOPS = sa.text("SET LOCAL enable_nestloop = off")
@@ -73,12 +75,14 @@ def load(connection: sa.Connection, recipient_ids: Iterable[str], kind: str) -> 
     with connection.begin_nested():
         driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]
         try:
-            with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
-                for lines in _lines(recipient_ids, kind):
+            # A COPY of its own for each chunk: the source may be slow, and a statement must not wait for it.
+            for lines in _lines(recipient_ids, kind):
+                with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
                     copy.write(lines)
-        except psycopg.DataError:
+        except (psycopg.DataError, UnicodeError):
             raise QueueUnavailable(
-                "a job lists a recipient id that is not of the platform's id type, so nobody knows whom it covers",
+                "a job lists a recipient id that is not of the platform's id type or encoding, so nobody knows whom it"
+                " covers",
                 mend="look at the newest jobs' payload, or correct id_type in the profile",
             ) from None
 
@@ -147,18 +151,22 @@ def batches(connection: sa.Connection, *, size: int) -> Iterator[Batch]:
 
 
 def read_again(connection: sa.Connection, tables: PlatformTables, chosen: Sequence[tuple[str, int]]) -> Iterator[Batch]:
-    """These batches, by campaign and number, with those recipients only that still wait."""
+    """These batches, by campaign and number, with those recipients only that still wait, in that campaign, unmarked."""
     recipient = tables.recipient.c
     wanted = (
         sa.func.unnest(IDS, sa.bindparam("numbers", type_=sa.ARRAY(sa.Integer)))
         .table_valued("campaign_id", "number")
         .render_derived(name="wanted")
     )
+    # Whom a marker spoke for once stays out, though the marker may be gone by now.
+    marked_before = sa.select(_COVER.c.recipient_id).where(_COVER.c.kind == sa.literal_column(f"'{MARKER}'"))
     listed = sa.func.unnest(_BATCH.c.recipient_ids).table_valued("id").render_derived(name="listed")
     waiting = (
         sa.select(as_text(recipient.id))
         .select_from(listed.join(tables.recipient, recipient.id == listed.c.id))
-        .where(to_send(tables))
+        .where(
+            to_send(tables), as_text(recipient.campaign_id) == _BATCH.c.campaign_id, recipient.id.not_in(marked_before)
+        )
         .correlate(_BATCH)
     )
     same = sa.and_(wanted.c.campaign_id == _BATCH.c.campaign_id, wanted.c.number == _BATCH.c.number)

@@ -51,8 +51,12 @@ class Queue(QueueReader):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def add(self, jobs: Sequence[NewJob]) -> frozenset[str]:
+    def add(self, jobs: Sequence[NewJob], *, server_id: str | None = None) -> frozenset[str]:
         """Add jobs and name those that were really added. An id that exists in any state is left alone and not named.
+
+        Args:
+            jobs: What to add.
+            server_id: The Redis process that was looked at; where it is another one by now, nothing is added.
 
         Raises:
             Refused: The queue is paused (BullMQ 4 and 5 would lose what is added then), may only be looked at, or an
@@ -68,6 +72,12 @@ class Queue(QueueReader):
                 f"nothing is added to this queue: {before.problem or 'it is paused'}",
                 where=self.where,
                 mend="see to the queue first" if before.problem else "resume it first",
+            )
+        if server_id is not None and before.server_id not in {server_id, None}:
+            raise Refused(
+                "nothing is added to this queue: Redis was restarted or replaced since it was looked at",
+                where=self.where,
+                mend="the next sweep looks again",
             )
         accepted: list[str] = []
         for page in pages(list(payloads), JOBS_PER_ADD):

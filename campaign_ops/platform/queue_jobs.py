@@ -5,6 +5,7 @@ A payload of ours that cannot be decoded is never taken for coverage, nor for it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -46,13 +47,16 @@ class Snapshot:
         state: Counts and flags of that moment.
         live: Job id to the state it stood in. All of them: look at the depth first where memory is short.
         failed: The newest failed ids, newest first, of which there may be more.
-        finished: Ids that `LiveJobs` found finished: a later job under such an id is a new one.
+        finished: Ids that `LiveJobs` found finished, or doomed: whatever is under such an id later is a new job.
+        covering: Id of each job that `LiveJobs` found to cover somebody, to its campaign and the time it was made:
+            another job may be under the same id later.
     """
 
     state: QueueState
     live: Mapping[str, str]
     failed: tuple[str, ...]
     finished: set[str] = field(default_factory=set, compare=False)
+    covering: dict[str, tuple[str, str | None]] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,28 @@ class Payload:
     recipient_ids: tuple[str, ...] | None
 
 
+def named(job_id: str) -> str:
+    """A job's id as it may stand in a message: others may call their jobs whatever they like."""
+    return job_id if job_id.isprintable() else ascii(job_id)
+
+
 def decode(data: str | None, profile: QueueProfile) -> Payload:
     """Read campaign and recipients from a job's JSON. Ids may be strings or integers; both come back as strings."""
     try:
-        document = orjson.loads(data or "null")
-    except ValueError:  # as for bytes that were not UTF-8: they stand as lone surrogates and match no id
+        document = _parsed(data or "null")
+    except (ValueError, RecursionError):
         return Payload(None, None)
     if not isinstance(document, dict):
         return Payload(None, None)
     return Payload(_id(document.get(profile.campaign_key)), _ids(document.get(profile.recipients_key)))
+
+
+def _parsed(data: str) -> object:
+    try:
+        return orjson.loads(data)
+    except ValueError:  # it refuses what Node writes of a text that was cut through an emoji
+        data.encode()  # bytes that were not UTF-8 stand as lone surrogates and match no id
+        return json.loads(data)
 
 
 def _ids(values: object) -> tuple[str, ...] | None:
@@ -135,7 +152,7 @@ class LiveJobs(Iterator[LiveJob]):
             orphans = yield from self._look(listed)
             held = self._reader.locked(job_id for job_id in orphans if listed[job_id] == "active")
             if held:
-                self._unclear = f"job {min(held)} is in the hands of a worker and has lost its data"
+                self._unclear = f"job {named(min(held))} is in the hands of a worker and has lost its data"
         problems = [self._snapshot.state.problem, self._unclear and f"{self._unclear}: nobody knows whom it covers"]
         self._state = replace(
             self._snapshot.state,
@@ -149,7 +166,7 @@ class LiveJobs(Iterator[LiveJob]):
         """Yield the jobs of these campaigns among ``live``; return the ids that have no data."""
         profile = self._reader.profile
         gone = set()
-        for job_id, (name, data, defa) in self._reader.fields(list(live), "name", "data", "defa"):
+        for job_id, (name, data, defa, made) in self._reader.fields(list(live), "name", "data", "defa", "timestamp"):
             if name is None and data is None:
                 gone.add(job_id)
                 continue
@@ -160,7 +177,13 @@ class LiveJobs(Iterator[LiveJob]):
             if payload.campaign_id is None or payload.recipient_ids is None:
                 self._undecodable += 1
                 if payload.campaign_id is None or payload.campaign_id in self._campaigns:
-                    self._unclear = self._unclear or f"the payload of job {job_id} ({profile.job}) cannot be decoded"
+                    self._unclear = (
+                        self._unclear or f"the payload of job {named(job_id)} ({profile.job}) cannot be decoded"
+                    )
             elif payload.campaign_id in self._campaigns:
+                if defa is not None:
+                    self._snapshot.finished.add(job_id)
+                else:
+                    self._snapshot.covering[job_id] = (payload.campaign_id, made)
                 yield LiveJob(job_id, live[job_id], payload.campaign_id, payload.recipient_ids, defa is not None)
         return gone

@@ -18,7 +18,7 @@ from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import QueueState
 from campaign_ops.platform.profile import QueueProfile
 from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
-from campaign_ops.platform.queue_jobs import FailedJob, LiveJobs, Snapshot, decode
+from campaign_ops.platform.queue_jobs import FailedJob, LiveJobs, Snapshot, decode, named
 
 LISTS = ("wait", "paused", "active")
 SORTED_SETS = ("prioritized", "delayed", "waiting-children")
@@ -120,19 +120,27 @@ class QueueReader:
     ) -> frozenset[str]:
         """Name those of these campaigns that have a live job now which was not in the snapshot and is not ``ours``.
 
-        A new job that came and went is nobody's: whatever it did stands in the rows, which must be read after this.
+        A job is known again by its id and the time it was made. A new job that came and went is nobody's: whatever it
+        did stands in the rows, which must be read after this.
 
         Raises:
             QueueUnavailable: A new job cannot be decoded, or is listed without its data: it may be anybody's.
         """
         wanted = frozenset(campaign_ids)
+        live = self.live_ids()
+        covering = {job_id: one for job_id, one in snapshot.covering.items() if one[0] in wanted and job_id in live}
+        found = {
+            covering[job_id][0]
+            for job_id, (made,) in self.fields(list(covering), "timestamp")
+            if made != covering[job_id][1]
+        }
         known = (snapshot.live.keys() - snapshot.finished) | frozenset(ours)
-        new = [job_id for job_id in self.live_ids() if job_id not in known]
-        found, gone = set(), set()
-        for job_id, (name, data) in self.fields(new, "name", "data"):
+        new = [job_id for job_id in live if job_id not in known]
+        gone = set()
+        for job_id, (name, data, defa) in self.fields(new, "name", "data", "defa"):
             if name is None and data is None:
                 gone.add(job_id)
-            elif name == self.profile.job:
+            elif name == self.profile.job and not (defa is not None and job_id in snapshot.finished):
                 payload = decode(data, self.profile)
                 if payload.campaign_id is None:
                     raise self._unclear(job_id)
@@ -143,7 +151,7 @@ class QueueReader:
         return frozenset(found)
 
     def _unclear(self, job_id: str) -> QueueUnavailable:
-        what = f"job {job_id} appeared meanwhile and cannot be read, so it may cover anybody"
+        what = f"job {named(job_id)} appeared meanwhile and cannot be read, so it may cover anybody"
         return QueueUnavailable(what, where=self.where, mend="the next sweep looks again")
 
     def marked(self, recipient_ids: Sequence[str]) -> frozenset[str]:
@@ -188,17 +196,22 @@ class QueueReader:
     def fields(self, job_ids: Sequence[str], *names: str) -> Iterator[tuple[str, list[str | None]]]:
         """Read fields of many jobs, page by page: (id, values); all None where there is no such job."""
         for page in pages(job_ids, JOBS_PER_PAGE):
-            rows = self._each("hmget", [[self.key(job_id), *names] for job_id in page])
+            rows = self._each("hmget", [[self._job_key(job_id), *names] for job_id in page])
             yield from zip(page, rows, strict=True)
+
+    def _job_key(self, job_id: str) -> str | bytes:
+        """The key of a job, whose id may be any bytes: they stand as lone surrogates in ours."""
+        key = self.key(job_id)
+        return key if key.isascii() else key.encode(errors="surrogateescape")
 
     def _existing(self, job_ids: Iterable[str], suffix: str) -> frozenset[str]:
         found: set[str] = set()
         for page in pages(list(job_ids), KEYS_PER_PAGE):
-            numbers = self._each("exists", [[self.key(job_id) + suffix] for job_id in page])
+            numbers = self._each("exists", [[self._job_key(job_id + suffix)] for job_id in page])
             found.update(job_id for job_id, number in zip(page, numbers, strict=True) if number)
         return frozenset(found)
 
-    def _each(self, command: str, calls: Iterable[Sequence[str]]) -> list[Any]:
+    def _each(self, command: str, calls: Iterable[Sequence[str | bytes]]) -> list[Any]:
         """Send one command many times in one round trip."""
         with driver_errors_mapped(self.where), self._client.pipeline(transaction=False) as pipe:
             for arguments in calls:

@@ -7,7 +7,6 @@ before the snapshot has written its recipients; a job alive at the snapshot cove
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,6 +40,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PAGE = 1000  # campaigns or reservations per statement
+PENDING_AT_ONCE = 2_000_000  # waiting recipients per statement, but for a single campaign that has more
 MAX_LIVE_JOBS = 500_000  # reading their ids at one moment keeps Redis busy for about a second
 ANY_AGE = -3.2e9  # seconds: also campaigns touched this moment, or in the future by a clock that is wrong
 
@@ -74,7 +74,6 @@ class Look:
         snapshot: The queue as it was read; None where it was not read whole.
         missing: By campaign, the batches that a re-enqueue would add.
         where: The database, for messages.
-        began: `time.monotonic` when it began.
     """
 
     observation: Observation
@@ -83,18 +82,16 @@ class Look:
     snapshot: Snapshot | None
     missing: Mapping[str, Sequence[OpenBatch]]
     where: str
-    began: float
 
-    def age_seconds(self) -> float:
-        """How long ago it began."""
-        return time.monotonic() - self.began
-
-    def read_again(self, chosen: Sequence[OpenBatch]) -> Iterator[tuple[str, list[str]]]:
+    def read_again(self, chosen: Sequence[OpenBatch]) -> list[tuple[str, list[str]]]:
         """(campaign id, recipient ids) of these batches: those recipients that still wait now."""
         keys = [(one.campaign_id, one.number) for one in chosen]
-        with mapped(self.where):
-            for batch in cover.read_again(self.connection, self.tables, keys):
-                yield batch.campaign_id, batch.recipient_ids
+        # A savepoint: what fails here must not spoil the look for those that come after.
+        with mapped(self.where), self.connection.begin_nested():
+            return [
+                (batch.campaign_id, batch.recipient_ids)
+                for batch in cover.read_again(self.connection, self.tables, keys)
+            ]
 
     def marked(self, limit: int) -> list[str]:
         """Waiting recipients in no job whose marker says that the provider may have them."""
@@ -126,7 +123,6 @@ def looking(
         coverage: Whether to read the queue. Without, the evidence serves no decision about it.
         stuck_after: Seconds untouched that make a campaign stuck; None for the policy's, `ANY_AGE` for all sending.
     """
-    began = time.monotonic()
     queue = platform.queue if coverage else None
     age = platform.policy.stuck_after_seconds if stuck_after is None else stuck_after
     with platform.database.transaction(read_only=queue is None) as connection:
@@ -149,7 +145,7 @@ def looking(
             except QueueUnavailable as error:
                 queue_state = replace(queue_state, problem=str(error))
         observation = Observation(at, sending, tuple(evidence), queue_state)
-        yield Look(observation, tables, connection, snapshot, missing, platform.database.where, began)
+        yield Look(observation, tables, connection, snapshot, missing, platform.database.where)
 
 
 def observe(
@@ -312,10 +308,11 @@ def _with_coverage(
     size = platform.profile.queue.batch_size
     tables = platform.tables(connection)
     ids = [one.campaign.id for one in evidence]
-    for page in in_pages(ids, PAGE):
+    for page in _pages_of_pending(evidence):
         cover.fill_batches(connection, tables, page, size=size)
     doubled = cover.doubled(connection, tables, ids)
     missing: dict[str, list[OpenBatch]] = defaultdict(list)
+    lost: Counter[str] = Counter()
     marked: Counter[str] = Counter()
     for batches in in_pages(cover.batches(connection, size=size), max(1, cover.IDS_AT_ONCE // size)):
         spoken_for = queue.marked([one for batch in batches for one in batch.recipient_ids])
@@ -324,22 +321,38 @@ def _with_coverage(
         for batch in batches:
             silent = len(batch.recipient_ids) - sum(one in spoken_for for one in batch.recipient_ids if spoken_for)
             marked[batch.campaign_id] += len(batch.recipient_ids) - silent
-            if silent:
+            lost[batch.campaign_id] += silent
+            if silent and len(missing[batch.campaign_id]) < platform.policy.max_jobs_per_sweep:
                 missing[batch.campaign_id].append(OpenBatch(batch.campaign_id, batch.number, silent))
     covered = []
     for one in evidence:
         key = one.campaign.id
-        lost = sum(batch.recipients for batch in missing.get(key, ()))
         coverage = Coverage(
-            covered=max(0, one.tally.pending - lost - marked[key]),
+            covered=max(0, one.tally.pending - lost[key] - marked[key]),
             marked=marked[key],
-            missing=lost,
+            missing=lost[key],
             doubled=doubled.get(key, 0),
             live_jobs=jobs.live[key],
             failed_jobs=jobs.failed[key],
         )
         covered.append(replace(one, coverage=coverage))
     return covered, missing
+
+
+def _pages_of_pending(evidence: Iterable[Evidence]) -> Iterator[list[str]]:
+    """Ids of the campaigns with anybody to send to, so many that one statement has no more than its share of work."""
+    page: list[str] = []
+    pending = 0
+    for one in evidence:
+        if not one.tally.pending:
+            continue
+        if page and (len(page) == PAGE or pending + one.tally.pending > PENDING_AT_ONCE):
+            yield page
+            page, pending = [], 0
+        page.append(one.campaign.id)
+        pending += one.tally.pending
+    if page:
+        yield page
 
 
 def questionable_reservations(platform: Platform, connection: sa.Connection) -> Iterator[Reservation]:

@@ -31,7 +31,6 @@ from campaign_ops.sweep.observe import Look, OpenBatch, looking
 log = logging.getLogger(__name__)
 JOBS_PER_PAGE = 250
 RECIPIENTS_PER_PAGE = 25_000
-LOOK_SECONDS = 30  # rows and queue are read again before each page: an older look only finds more that has changed
 MAX_SECONDS_TO_ADD = 60  # an intent counts as coverage for the cooldown; a process that slept through it must not add
 
 
@@ -77,7 +76,6 @@ class _Work:
     attempts: dict[str, _Attempt] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
     job_ids: set[str] = field(default_factory=set)
-    counted: set[str] = field(default_factory=set)
 
 
 def reenqueue(
@@ -97,8 +95,7 @@ def reenqueue(
         plan: Which campaigns; their evidence is read anew.
         lock: The sweep lock, held.
         confirmed: A person has confirmed that the breaker may be passed.
-        look: The look that the plan was made from, if it is going on still. Once it is `LOOK_SECONDS` old, and without
-            one, all is looked at anew.
+        look: The look that the plan was made from, if it is going on still; without one all is looked at anew.
     """
     items = plan.of(RepairKind.REENQUEUE)
     done = Done(RepairKind.REENQUEUE, planned=len(items))
@@ -116,7 +113,7 @@ def reenqueue(
     if not items:
         return done
     planned = {item.target for item in items}
-    if look is not None and look.age_seconds() < LOOK_SECONDS:
+    if look is not None:
         reenqueue_seen(platform, author, lock, look, done, only=planned)
         return done
     with looking(platform, only=planned) as fresh:
@@ -192,18 +189,18 @@ def _pages(batches: Iterable[OpenBatch]) -> Iterator[list[OpenBatch]]:
 def _add_page(work: _Work, page: Sequence[OpenBatch]) -> bool:
     """Add one page of batches; False when nothing more is to be tried in this sweep."""
     campaigns = {batch.campaign_id for batch in page} - work.dropped
+    looked_at = _now_awake_or_asleep()
     try:
         work.dropped |= work.queue.newcomers(work.snapshot, campaigns, ours=work.job_ids)
         # Rows and markers after that: a job that came and went in between has written what it did.
         kept = [batch for batch in page if batch.campaign_id not in work.dropped]
         waiting = [_Batch(key, tuple(recipients)) for key, recipients in work.look.read_again(kept) if recipients]
         batches = _unmarked(work, waiting)
-        intended_at = _now_awake_or_asleep()
         intent = _intend(work, batches)
         if not intent.jobs:
             return True
         work.lock.check()
-        if _now_awake_or_asleep() - intended_at > MAX_SECONDS_TO_ADD:
+        if _now_awake_or_asleep() - looked_at > MAX_SECONDS_TO_ADD:
             return _stop(work, "this process slept for too long to be sure of what it saw")
     except StatementRejected as error:
         work.done.failures.extend(Failure(one, str(error)) for one in sorted(campaigns))
@@ -218,7 +215,7 @@ def _add(work: _Work, intent: _Intent) -> bool:
     """Add what was intended, confirm and count what is really there; False when something went wrong."""
     trouble = ""
     try:
-        added = work.queue.add(intent.jobs)
+        added = work.queue.add(intent.jobs, server_id=work.snapshot.state.server_id)
     except Refused as error:
         return _stop(work, str(error))
     except QueueUnavailable as error:
@@ -227,9 +224,10 @@ def _add(work: _Work, intent: _Intent) -> bool:
             added = work.queue.present([job.id for job in intent.jobs])
         except QueueUnavailable:
             return _stop(work, f"{trouble}; how many of {len(intent.jobs)} jobs were added is not known yet")
-    begun = {job.campaign_id for job in intent.jobs if job.id in added} - work.counted
 
     def _confirm(connection: sa.Connection) -> None:
+        # Asked, not remembered: when the answer to a commit is lost, this is done again.
+        begun = work.platform.attempts.unconfirmed_campaigns(connection, added)
         work.platform.attempts.confirm_intents(connection, added)
         work.platform.attempts.added(connection, begun)
 
@@ -237,7 +235,6 @@ def _add(work: _Work, intent: _Intent) -> bool:
         work.platform.database.run(_confirm)
     except Unavailable as error:
         return _stop(work, f"{len(added)} jobs were added and could not be confirmed: {error}")
-    work.counted |= begun
     _count(work, intent, added)
     return _stop(work, trouble) if trouble else True
 

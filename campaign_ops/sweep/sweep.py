@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -171,6 +171,7 @@ class Sweep:
             return report
 
         report = self.platform.database.run(_write)
+        self._idle = {}
         self._prune()
         return report
 
@@ -183,8 +184,7 @@ class Sweep:
         with self._locked():
             self._whole = True
             author = self._writing_author()
-            with suppress(QueueUnavailable):  # the look will say so
-                settle_intents(self.platform)
+            settled = self._settle()
             with ExitStack() as open_look:
                 look = self.platform.database.retrying(
                     lambda: open_look.enter_context(looking(self.platform, before=author.sweep_id))
@@ -198,10 +198,29 @@ class Sweep:
                     planned(plan, seen),
                     server=server,
                 )
-                self.complete(plan)
-                self.reenqueue(plan, look)
+                if settled:
+                    self.reenqueue(plan, look)
+                self._let_go(open_look)
+            if not settled:
+                self.reenqueue(plan)
+            self.complete(plan)
             self.release(plan)
             return self.report(plan)
+
+    def _settle(self) -> bool:
+        """Whether intents of an earlier sweep could be settled, so that its attempts are counted."""
+        try:
+            settle_intents(self.platform)
+        except QueueUnavailable:
+            return False
+        return True
+
+    def _let_go(self, look: ExitStack) -> None:
+        """End a look. It has nothing to commit: what becomes of its connection is no matter any more."""
+        try:
+            look.close()
+        except (StatementRejected, Unavailable) as error:
+            log.warning("%s: the look did not end in order: %s", self.platform.name, error)
 
     def _prune(self) -> None:
         """Forget old rows, apart from the sweep's own writing: if it fails, the next sweep tries again."""

@@ -9,7 +9,7 @@ from statistics import median
 
 from campaign_ops.drill import ledger
 from campaign_ops.drill.accidents import ACCIDENTS
-from campaign_ops.drill.accidents.data import PoisonCampaign
+from campaign_ops.drill.accidents.data import LoseCompletion, PoisonCampaign
 from campaign_ops.drill.audit.figure import EXAMPLES, Figure, none_of, shown
 from campaign_ops.drill.audit.records import PlanRow, Records
 from campaign_ops.drill.audit.rows import clock
@@ -24,6 +24,8 @@ DAGSTER = "dagster"
 LOCK_WAIT_SECONDS = 2.0
 LATE_SECONDS = 1.0
 """A server that has much to do ends a statement that much too late."""
+_OF_THEIR_OWN = (PoisonCampaign.name, LoseCompletion.name)
+"""Accidents that touch no campaign but the one that they start."""
 _TRIES, _KINDS, _BACK_OFF_SECONDS = 3, 3, 4
 
 
@@ -195,10 +197,10 @@ def _starved(records: Records) -> Iterator[str]:
 
 
 def _disturbances(records: Records) -> Iterator[tuple[datetime, datetime]]:
-    """From when to when an accident may have kept a sweep from any row but one."""
+    """From when to when an accident may have kept a sweep from rows that nothing was wrong with."""
     lasting: dict[str, datetime] = {}
     for mark in records.marks:
-        if mark.kind == ledger.ACCIDENT and mark.text != PoisonCampaign.name:
+        if mark.kind == ledger.ACCIDENT and mark.text not in _OF_THEIR_OWN:
             kind = ACCIDENTS.get(mark.text)
             if kind is not None and kind().lasts:
                 lasting[mark.text] = mark.at

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from campaign_ops.drill.options import SizeName
+from campaign_ops.drill.options import SIZES, Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Mutation:
     seconds: float = 30
     settle_seconds: float = 15
     seed: int = 1
-    size: SizeName = "small"
+    size: Size = SIZES["small"]
     workers: Mapping[str, Any] = field(default_factory=dict)
     worker_module: str = ""
 

@@ -1,0 +1,297 @@
+"""Between the look and the add: what others do in that time, and what becomes of the look's own connection."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+import redis
+import sqlalchemy as sa
+from bullmq import Job
+from bullmq import Queue as BullQueue
+
+from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.platform import cover
+from campaign_ops.platform.attempts import AttemptLog
+from campaign_ops.platform.database import Database, Timeouts
+from campaign_ops.sweep import Sweep
+from campaign_ops.sweep import reenqueue as reenqueue_module
+from tests.conftest import World, Worlds
+from tests.sweep.actors import covered, meddling
+from tests.sweep.stage import Killed
+
+
+@pytest.fixture
+def world(worlds: Worlds) -> World:
+    return worlds.make("sms", policy={"breaker_floor": 100})
+
+
+# -- others ------------------------------------------------------------------------------------------------------------
+
+
+def test_another_job_under_an_id_that_was_seen_is_a_new_one(world: World) -> None:
+    """Batch 0 is sent and its job removed; then what is pending is enqueued from batch 0 again."""
+    world.app.add_campaign("c", pending=4)
+    ids = world.app.pending_ids("c")
+    world.queue.add("c", "shop", ids[:2], job_ids=["c-0"])
+
+    def resumed() -> None:
+        world.app.move_recipients("c", "succeeded", 2)
+        world.queue.remove(["c-0"])
+        world.queue.add("c", "shop", ids[2:], job_ids=["c-0"])
+
+    with meddling(world, before="newcomers", what=resumed):
+        world.sweep()
+    assert covered(world) == dict.fromkeys(ids[2:], 1)
+
+
+def test_a_doomed_job_that_fails_and_is_retried_is_a_new_one(world: World) -> None:
+    world.app.add_campaign("c", pending=4)
+    world.queue.add("c", "shop", world.app.pending_ids("c"), job_ids=["j1"], attempts=1, backoff=None)
+    world.queue.doom("j1")
+
+    async def retry(queue: BullQueue) -> None:
+        job = await Job.fromId(queue, "j1")
+        assert job is not None
+        await job.retry("failed")
+
+    def retried() -> None:
+        world.queue.fail_waiting("boom")
+        world.queue._run(retry)
+        with redis.Redis.from_url(world.queue.url) as client:
+            client.hdel(world.queue.key("j1"), "defa")
+
+    with meddling(world, before="newcomers", what=retried):
+        world.sweep()
+    assert set(covered(world).values()) == {1}
+
+
+def test_a_job_that_is_doomed_still_keeps_nobody_from_being_put_back(world: World) -> None:
+    world.app.add_campaign("c", pending=4)
+    ids = world.app.pending_ids("c")
+    world.queue.add("c", "shop", ids, job_ids=["j1"])
+    world.queue.doom("j1")
+    world.sweep()
+    assert covered(world) == dict.fromkeys(ids, 2), "the doomed one and ours"
+
+
+def test_whom_a_marker_spoke_for_once_is_left_alone_though_it_is_gone(world: World) -> None:
+    world.app.add_campaign("c", pending=4)
+    marked, *others = world.app.pending_ids("c")
+    world.queue.mark([marked])
+
+    def expire() -> None:
+        with redis.Redis.from_url(world.queue.url) as client:
+            client.delete(*(one.format(recipient_id=marked) for one in world.queue.profile.markers))
+
+    with meddling(world, after="newcomers", what=expire):
+        world.sweep()
+    assert covered(world) == dict.fromkeys(others, 1)
+
+
+def test_a_recipient_that_moves_to_another_campaign_is_not_put_back_under_the_old_one(world: World) -> None:
+    world.app.add_campaign("c", pending=2)
+    world.app.add_campaign("other", pending=1, updated_ago=timedelta(0))
+    moved, stayed = world.app.pending_ids("c")
+
+    def move() -> None:
+        with world.app.engine.begin() as connection:
+            statement = sa.text("""UPDATE "CampaignRecipient" SET "campaignId" = 'other' WHERE id = :id""")
+            connection.execute(statement, {"id": moved})
+
+    with meddling(world, after="newcomers", what=move):
+        world.sweep()
+    assert covered(world) == {stayed: 1}
+
+
+def test_a_process_that_was_stopped_after_its_second_look_adds_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reenqueue_module, "MAX_SECONDS_TO_ADD", 0.5)
+    world.app.add_campaign("c", pending=2)
+    ids = world.app.pending_ids("c")
+
+    def stopped() -> None:
+        time.sleep(1)
+        world.queue.add("c", "shop", ids)
+
+    with meddling(world, after="newcomers", what=stopped):
+        world.sweep()
+    assert covered(world) == dict.fromkeys(ids, 1)
+
+
+# -- our own connections -----------------------------------------------------------------------------------------------
+
+
+def end_looks(world: World) -> int:
+    """Terminate sessions that idle in a transaction which has read recipients; how many there were."""
+    table = world.platform.profile.recipient.table
+    with sa.create_engine(world.url).connect() as connection:
+        ended = connection.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction' AND pid IN"
+                " (SELECT pid FROM pg_locks WHERE relation = CAST(:table AS regclass)) AND pid <> pg_backend_pid()"
+            ),
+            {"table": f'"{table}"'},
+        )
+        return len(ended.all())
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_no_look_is_open_while_campaigns_are_completed(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, lost: bool
+) -> None:
+    """An old transaction would be ended by a time-out, keep a migration waiting, and end the sweep with it."""
+    world.app.add_campaign("done", succeeded=2)
+    world.app.add_campaign("cancelled", status="cancelled", succeeded=1)
+    world.app.add_reservation("leak", campaign="cancelled")
+    if lost:
+        world.app.add_campaign("lost", pending=2)
+    complete, ended = Sweep.complete, []
+
+    def completing(sweep: Sweep, *arguments: object) -> object:
+        ended.append(end_looks(world))
+        return complete(sweep, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Sweep, "complete", completing)
+    report = world.sweep()
+    assert ended == [0]
+    assert world.app.campaign("done")["status"] == "sent"
+    assert world.app.reservation("leak")["status"] == "released"
+    assert [line.done for line in report.repairs] == [1, int(lost), 1, 0]
+
+
+def test_a_look_whose_connection_dies_in_the_end_stops_nothing(world: World) -> None:
+    world.app.add_campaign("done", succeeded=2)
+    world.app.add_campaign("lost", pending=2)
+    with meddling(world, after="add", what=lambda: end_looks(world)):
+        report = world.sweep()
+    assert [line.done for line in report.repairs][:2] == [1, 1]
+    assert world.app.campaign("done")["status"] == "sent"
+    assert len(covered(world)) == 2
+
+
+def test_a_page_whose_rows_cannot_be_read_stops_only_itself(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = worlds.make("sms", policy={"breaker_floor": 100})
+    monkeypatch.setattr(reenqueue_module, "JOBS_PER_PAGE", 1)
+    for number in range(4):
+        world.app.add_campaign(f"c{number}", pending=2)
+    read_again, calls = cover.read_again, []
+
+    def damaged(connection: sa.Connection, *arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 1:
+            connection.execute(sa.text("SELECT 1/0"))
+        return read_again(connection, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cover, "read_again", damaged)
+    report = world.sweep()
+    assert len(covered(world)) == 6
+    assert len(report.repairs[1].failures) == 1
+
+
+def test_a_slow_queue_is_not_the_database_s_timeout(world: World) -> None:
+    """Redis may take longer to tell its jobs than any statement may take."""
+    world.app.add_campaign("c", pending=2)
+    database = Database(world.url, Timeouts(statement_seconds=0.5))
+
+    def slow() -> object:
+        for recipient in ("a", "b", "c"):
+            time.sleep(0.4)
+            yield recipient
+
+    with database.transaction() as connection:
+        cover.create(connection, world.platform.tables(connection))
+        cover.load(connection, slow(), cover.MARKER)  # type: ignore[arg-type]
+        assert cover.marked(connection, limit=9) == ["a", "b", "c"]
+    database.close()
+
+
+# -- counting ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_attempt_whose_confirmation_is_written_twice_counts_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to the commit is lost, so it is done again."""
+    world.app.add_campaign("c", pending=2)
+    added, run = AttemptLog.added, Database.run
+    confirmed: list[int] = []
+
+    def adding(log: AttemptLog, *arguments: object) -> None:
+        added(log, *arguments)  # type: ignore[arg-type]
+        confirmed.append(1)
+
+    def running(database: Database, work: object, **options: object) -> object:
+        result = run(database, work, **options)  # type: ignore[arg-type]
+        if len(confirmed) == 1:
+            result = run(database, work, **options)  # type: ignore[arg-type]
+        return result
+
+    monkeypatch.setattr(AttemptLog, "added", adding)
+    monkeypatch.setattr(Database, "run", running)
+    world.sweep()
+    assert len(confirmed) == 2
+    assert world.rows("SELECT total, without_progress FROM campaign_ops.attempt") == [
+        {"total": 1, "without_progress": 1}
+    ]
+
+
+def test_nothing_is_put_back_while_earlier_attempts_cannot_be_counted(world: World) -> None:
+    world.app.add_campaign("c", pending=2)
+    with pytest.raises(Killed), meddling(world, after="add", what=_die):
+        world.sweep()
+    world.queue.remove(world.queue.live_job_ids()[1:])
+    with redis.Redis.from_url(world.queue.url) as client:
+        for job_id in world.queue.live_job_ids():
+            client.lrem(world.queue.key("wait"), 0, job_id)
+            client.zadd(world.queue.key("failed"), {job_id: 1})
+    world.rows("UPDATE campaign_ops.attempt SET last_at = last_at - interval '1 hour' RETURNING 1")
+    with meddling(world, before="present", what=_lose_the_answer):
+        report = world.sweep()
+    assert report.repairs[1].held_back
+    assert covered(world) == {}
+    world.sweep()
+    assert world.rows("SELECT total, without_progress FROM campaign_ops.attempt") == [
+        {"total": 2, "without_progress": 2}
+    ]
+
+
+def _die() -> None:
+    raise Killed
+
+
+def _lose_the_answer() -> None:
+    raise QueueUnavailable("the answer was lost")
+
+
+# -- what stands in the queue ------------------------------------------------------------------------------------------
+
+
+def test_a_text_that_was_cut_through_an_emoji_makes_no_queue_unreadable(world: World) -> None:
+    """As `JSON.stringify("Sale 😀".slice(0, 6))` writes it."""
+    world.app.add_campaign("c", pending=2)
+    (job,) = world.queue.add("c", "shop", world.app.pending_ids("c"))
+    with redis.Redis.from_url(world.queue.url, decode_responses=True) as client:
+        data = str(client.hget(world.queue.key(job), "data"))
+        client.hset(world.queue.key(job), "data", data[:-1] + ', "preview": "Sale \\ud83d"}')
+    report = world.sweep()
+    assert report.queue is not None
+    assert report.queue.problem is None
+    assert set(covered(world).values()) == {1}
+
+
+@pytest.mark.parametrize("name", [b"a\xffb", b"a\x00b", "ü".encode()])
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_job_of_any_name_stops_no_completion(world: World, name: bytes, *, ours: bool) -> None:
+    world.app.add_campaign("done", succeeded=2)
+    world.app.add_campaign("c", pending=2)
+    with redis.Redis.from_url(world.queue.url) as client:
+        fields = {"name": world.queue.profile.job if ours else "another", "data": "{not json"}
+        client.hset(world.queue.key("").encode() + name, mapping=fields)  # type: ignore[arg-type]
+        client.lpush(world.queue.key("wait"), name)
+    report = world.sweep()
+    assert world.app.campaign("done")["status"] == "sent"
+    assert report.queue is not None
+    assert bool(report.queue.problem) is ours
