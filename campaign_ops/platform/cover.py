@@ -1,8 +1,8 @@
 """Who is waiting, and who speaks for them, in temporary tables of one transaction.
 
-The *cover* holds the recipients that a live job (``j``) or a marker (``m``) speaks for; the *batches* hold those that
-wait and stand in no job, cut as jobs would carry them. Ids stream through: neither this process nor a statement holds
-them all.
+The *cover* holds the recipients that live jobs carry; the *batches* hold those that wait and stand in no job, cut as
+jobs would carry them; *marked* are those among them whom the provider may have. Ids stream through: neither this
+process nor a statement holds them all.
 """
 
 from __future__ import annotations
@@ -15,34 +15,35 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from psycopg import sql
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.platform.statements import IDS, to_send
 from campaign_ops.platform.tables import PlatformTables, as_text, one_of
 
-JOB, MARKER = "j", "m"
+COVER, MARKED = "campaign_ops_cover", "campaign_ops_marked"
 IDS_AT_ONCE = 10_000  # recipients per round trip
 LINES = 10_000
-_SPECIAL = re.compile(r"[\\\r]")
+_SPECIAL = re.compile(r"[\\\r\t]")
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
-_COVER = sa.table("campaign_ops_cover", sa.column("recipient_id"), sa.column("kind"))
+_COVER = sa.table(COVER, sa.column("recipient_id"))
+_MARKED = sa.table(MARKED, sa.column("recipient_id"))
 _BATCH = sa.table("campaign_ops_batch", sa.column("campaign_id"), sa.column("number"), sa.column("recipient_ids"))
 _BATCH_KEY = (_BATCH.c.campaign_id, _BATCH.c.number)
-_COPY = "COPY campaign_ops_cover (recipient_id, kind) FROM STDIN"
 READ_ONLY = sa.text("SET TRANSACTION READ ONLY")
 # With the default of 4 MB a hash of 100,000 ids goes to disk, and takes twice as long. What is set higher stays.
 _WORK_MEM = sa.text(
     "SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 64 * 1024 * 1024"
 )
+# Compiling takes longer than the statements do.
+_NO_JIT = sa.text("SET LOCAL jit = off")
 # Recipients inserted since the last ANALYZE look like a handful: the planner would read the whole cover for each of
 # them, and 20,000 recipients beside 500,000 covered ones took minutes. A hash join suits every size.
 _NO_NESTED_LOOPS = sa.text("SET LOCAL enable_nestloop = off")
 _ANY_JOIN = sa.text("SET LOCAL enable_nestloop TO DEFAULT")
-_DOUBLED = sa.text(
-    "SELECT recipient_id FROM campaign_ops_cover WHERE kind = 'j' GROUP BY recipient_id HAVING count(*) > 1"
-)
+_DOUBLED = sa.select(_COVER.c.recipient_id).group_by(_COVER.c.recipient_id).having(sa.func.count() > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +58,17 @@ class Batch:
 def create(connection: sa.Connection, tables: PlatformTables) -> None:
     """Make the tables. From here on the transaction is read only, but for them."""
     spec = _id_type(tables).spec
-    connection.execute(
-        sa.text(f'CREATE TEMP TABLE campaign_ops_cover (recipient_id {spec}, kind "char") ON COMMIT DROP')
-    )
+    for name in (COVER, MARKED):
+        connection.execute(sa.text(f"CREATE TEMP TABLE {name} (recipient_id {spec}) ON COMMIT DROP"))
     batches = f'campaign_id text COLLATE "C", number int, recipient_ids {spec}[], PRIMARY KEY (campaign_id, number)'
     connection.execute(sa.text(f"CREATE TEMP TABLE campaign_ops_batch ({batches}) ON COMMIT DROP"))
     connection.execute(_WORK_MEM)
+    connection.execute(_NO_JIT)
     connection.execute(READ_ONLY)
 
 
-def load(connection: sa.Connection, recipient_ids: Iterable[str], kind: str) -> None:
-    """Add recipients to the cover as they come. If the source fails half way, nothing of it stays.
+def load(connection: sa.Connection, recipient_ids: Iterable[str], table: str = COVER) -> None:
+    """Add recipients to the cover, or to those marked, as they come. If the source fails half way, nothing of it stays.
 
     Raises:
         QueueUnavailable: The source failed, or an id is not of the type of the platform's ids.
@@ -76,8 +77,9 @@ def load(connection: sa.Connection, recipient_ids: Iterable[str], kind: str) -> 
         driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]
         try:
             # A COPY of its own for each chunk: the source may be slow, and a statement must not wait for it.
-            for lines in _lines(recipient_ids, kind):
-                with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
+            into = sql.SQL("COPY {} (recipient_id) FROM STDIN").format(sql.Identifier(table))
+            for lines in _lines(recipient_ids):
+                with driver.cursor() as cursor, cursor.copy(into) as copy:
                     copy.write(lines)
         except (psycopg.DataError, UnicodeError):
             raise QueueUnavailable(
@@ -87,13 +89,13 @@ def load(connection: sa.Connection, recipient_ids: Iterable[str], kind: str) -> 
             ) from None
 
 
-def _lines(recipient_ids: Iterable[str], kind: str) -> Iterator[str]:
+def _lines(recipient_ids: Iterable[str]) -> Iterator[str]:
     """Rows in COPY's text format, many at a time: row by row the driver takes several times as long."""
-    iterator, end = iter(recipient_ids), f"\t{kind}\n"
+    iterator = iter(recipient_ids)
     while chunk := list(islice(iterator, LINES)):
-        lines = end.join(chunk) + end
-        if lines.count("\t") != len(chunk) or lines.count("\n") != len(chunk) or _SPECIAL.search(lines):
-            lines = end.join(one.translate(_ESCAPED) for one in chunk) + end
+        lines = "\n".join(chunk) + "\n"
+        if lines.count("\n") != len(chunk) or _SPECIAL.search(lines):
+            lines = "\n".join(one.translate(_ESCAPED) for one in chunk) + "\n"
         yield lines
 
 
@@ -159,7 +161,7 @@ def read_again(connection: sa.Connection, tables: PlatformTables, chosen: Sequen
         .render_derived(name="wanted")
     )
     # Whom a marker spoke for once stays out, though the marker may be gone by now.
-    marked_before = sa.select(_COVER.c.recipient_id).where(_COVER.c.kind == sa.literal_column(f"'{MARKER}'"))
+    marked_before = sa.select(_MARKED.c.recipient_id)
     listed = sa.func.unnest(_BATCH.c.recipient_ids).table_valued("id").render_derived(name="listed")
     waiting = (
         sa.select(as_text(recipient.id))
@@ -179,8 +181,8 @@ def read_again(connection: sa.Connection, tables: PlatformTables, chosen: Sequen
 
 def marked(connection: sa.Connection, *, limit: int) -> list[str]:
     """Waiting recipients that only a marker speaks for."""
-    query = sa.select(as_text(_COVER.c.recipient_id)).where(_COVER.c.kind == sa.literal_column(f"'{MARKER}'"))
-    return list(connection.scalars(query.order_by(_COVER.c.recipient_id).limit(limit)))
+    query = sa.select(as_text(_MARKED.c.recipient_id)).order_by(_MARKED.c.recipient_id).limit(limit)
+    return list(connection.scalars(query))
 
 
 def _id_type(tables: PlatformTables) -> Any:

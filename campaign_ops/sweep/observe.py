@@ -292,7 +292,7 @@ def _load_cover(
                 counts.live[job.campaign_id] += 1
                 yield from job.recipient_ids
 
-    cover.load(connection, _recipients(), cover.JOB)
+    cover.load(connection, _recipients())
     counts.failed.update(job.campaign_id for job in queue.failed_jobs(snapshot, wanted))
     return jobs.state
 
@@ -317,7 +317,7 @@ def _with_coverage(
     for batches in in_pages(cover.batches(connection, size=size), max(1, cover.IDS_AT_ONCE // size)):
         spoken_for = queue.marked([one for batch in batches for one in batch.recipient_ids])
         if spoken_for:
-            cover.load(connection, spoken_for, cover.MARKER)
+            cover.load(connection, spoken_for, cover.MARKED)
         for batch in batches:
             silent = len(batch.recipient_ids) - sum(one in spoken_for for one in batch.recipient_ids if spoken_for)
             marked[batch.campaign_id] += len(batch.recipient_ids) - silent

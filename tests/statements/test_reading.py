@@ -133,7 +133,7 @@ def test_who_waits_in_no_job_is_cut_into_batches_and_read_again(ground: Ground) 
     asked = [ground.app.id("one"), ground.app.id("other")]
     with ground.begin() as connection:
         cover.create(connection, ground.tables)
-        cover.load(connection, [ids[0], ids[1], ids[0], *accepted], cover.JOB)
+        cover.load(connection, [ids[0], ids[1], ids[0], *accepted])
         cover.fill_batches(connection, ground.tables, asked, size=3)
         assert cover.doubled(connection, ground.tables, asked) == {asked[0]: 1}
         found = {(one.campaign_id, one.number): one.recipient_ids for one in cover.batches(connection, size=3)}
@@ -148,7 +148,7 @@ def test_who_waits_in_no_job_is_cut_into_batches_and_read_again(ground: Ground) 
             for batch in cover.read_again(connection, ground.tables, [one, other])
         }
         assert again == {one: set(found[one]) - {sent}, other: set(others)}
-        cover.load(connection, others, cover.MARKER)
+        cover.load(connection, others, cover.MARKED)
         assert cover.marked(connection, limit=1) == sorted(others)[:1]
 
 
@@ -163,7 +163,7 @@ def test_ids_reach_the_cover_whatever_is_in_them(sms_ground: Ground) -> None:
     odd = ["tab\there", "back\\slash", "\\.", "line\nend", "carriage\rreturn", "plain", "\\N", "ü 🎄"]
     with sms_ground.begin() as connection:
         cover.create(connection, sms_ground.tables)
-        cover.load(connection, odd, cover.MARKER)
+        cover.load(connection, odd, cover.MARKED)
         assert set(cover.marked(connection, limit=99)) == set(odd)
 
 
@@ -182,7 +182,7 @@ def test_a_job_whose_ids_are_of_another_kind_makes_the_queue_unreadable(typed: G
     with typed.begin() as connection:
         cover.create(connection, typed.tables)
         with pytest.raises(QueueUnavailable):
-            cover.load(connection, ["12x"], cover.JOB)
+            cover.load(connection, ["12x"])
 
 
 def test_credits_are_summed_by_tenant_and_by_whether_they_are_being_used(ground: Ground) -> None:

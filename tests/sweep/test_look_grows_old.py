@@ -203,7 +203,7 @@ def test_a_slow_queue_is_not_the_database_s_timeout(world: World) -> None:
 
     with database.transaction() as connection:
         cover.create(connection, world.platform.tables(connection))
-        cover.load(connection, slow(), cover.MARKER)  # type: ignore[arg-type]
+        cover.load(connection, slow(), cover.MARKED)  # type: ignore[arg-type]
         assert cover.marked(connection, limit=9) == ["a", "b", "c"]
     database.close()
 
