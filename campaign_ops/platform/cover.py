@@ -23,7 +23,7 @@ from campaign_ops.platform.statements import IDS, to_send
 from campaign_ops.platform.tables import PlatformTables, as_text, one_of
 
 COVER, MARKED = "campaign_ops_cover", "campaign_ops_marked"
-IDS_AT_ONCE = 10_000  # recipients per round trip
+IDS_AT_ONCE = 50_000  # recipients per round trip
 LINES = 10_000
 _SPECIAL = re.compile(r"[\\\r\t]")
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
