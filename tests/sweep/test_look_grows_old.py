@@ -224,7 +224,7 @@ def test_an_attempt_whose_confirmation_is_written_twice_counts_once(
         confirmed.append(1)
 
     def running(database: Database, work: object, **options: object) -> object:
-        result = run(database, work, **options)  # type: ignore[arg-type]
+        result: object = run(database, work, **options)  # type: ignore[arg-type]
         if len(confirmed) == 1:
             result = run(database, work, **options)  # type: ignore[arg-type]
         return result
@@ -289,7 +289,7 @@ def test_a_job_of_any_name_stops_no_completion(world: World, name: bytes, *, our
     world.app.add_campaign("c", pending=2)
     with redis.Redis.from_url(world.queue.url) as client:
         fields = {"name": world.queue.profile.job if ours else "another", "data": "{not json"}
-        client.hset(world.queue.key("").encode() + name, mapping=fields)  # type: ignore[arg-type]
+        client.hset(world.queue.key("").encode() + name, mapping=fields)
         client.lpush(world.queue.key("wait"), name)
     report = world.sweep()
     assert world.app.campaign("done")["status"] == "sent"
