@@ -92,11 +92,15 @@ def test_a_drill_reports_the_damage_of_a_rule_that_is_missing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("worker_module", sorted({mutation.worker_module for mutation in MUTATIONS.values()}))
-def test_the_same_drills_hold_with_every_rule_in_place(
+@pytest.mark.parametrize(
+    "worker_module", sorted({one.worker_module for one in MUTATIONS.values() if one.worker_module})
+)
+def test_drills_with_workers_of_another_kind_hold_with_every_rule_in_place(
     worker_module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The accidents of all mutations with the same kind of workers together: a figure that fails is a false alarm."""
+    """The accidents of all their mutations together: a figure that fails is a false alarm. For the drill's own workers
+    the short drill of CI shows it.
+    """
     monkeypatch.delenv(VARIABLE, raising=False)
     alike = [mutation for mutation in MUTATIONS.values() if mutation.worker_module == worker_module]
     accidents = {name for mutation in alike for name in mutation.accidents}

@@ -45,6 +45,12 @@ def sweep(stand: Stand) -> None:
         platform.close()
 
 
+def children() -> set[psutil.Process]:
+    """Living processes that this one has started."""
+    family = psutil.Process().children()
+    return {one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE}
+
+
 def said(stand: Stand, words: str) -> bool:
     return any(words in line for _, line in stand.story)
 
@@ -52,6 +58,7 @@ def said(stand: Stand, words: str) -> bool:
 @pytest.mark.slow
 def test_a_short_drill_ends_with_a_scoreboard_that_holds(tmp_path: Path) -> None:
     names = ("kill_worker_after_write", "lose_completion", "restart_postgres")
+    before = children()  # of other tests
     story = StringIO()
     options = DrillOptions(tmp_path / "work", seed=3, seconds=15, accidents=names, dagster=False)
     board = drill(options, Console(file=story, width=160))
@@ -62,7 +69,7 @@ def test_a_short_drill_ends_with_a_scoreboard_that_holds(tmp_path: Path) -> None
     document = json.loads((tmp_path / "work" / "scoreboard.json").read_text())
     assert document["holds"] is True
     assert (tmp_path / "work" / "timeline.png").read_bytes().startswith(b"\x89PNG")
-    assert not [one for one in psutil.Process().children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE]
+    assert children() <= before
 
 
 def test_once_it_is_enough_nothing_more_happens_and_what_is_known_is_judged(tmp_path: Path) -> None:
