@@ -30,6 +30,8 @@ from campaign_ops.sweep import Sweep
 from campaign_ops.sweep.status import campaign_status
 from tests.demo.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 NOW = timedelta(0)
 LONG_AGO = timedelta(minutes=5)
 
@@ -449,7 +451,6 @@ def _over(accident: Accident, stand: Stand) -> bool:
     return True
 
 
-@pytest.mark.slow
 def test_two_dagsters_execute_the_same_schedule(tmp_path: Path) -> None:
     with Stand(DrillOptions(tmp_path, seed=1)) as stand:
         stand.start_sweeper(DAGSTER)

@@ -44,6 +44,8 @@ from campaign_ops.sweep.undo import undo
 from tests.conftest import Worlds
 from tests.drill.audited import POLICY, Audited, audited
 
+pytestmark = pytest.mark.slow
+
 Judge = Callable[[Records], Figure]
 PERSON = Person("ann", "looked into it", "by-hand")
 

@@ -28,6 +28,8 @@ from campaign_ops.drill.stand import Stand
 from campaign_ops.sweep import Sweep
 from tests.demo.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 LONG_AGO = timedelta(minutes=5)
 
 
@@ -55,7 +57,6 @@ def said(stand: Stand, words: str) -> bool:
     return any(words in line for _, line in stand.story)
 
 
-@pytest.mark.slow
 def test_a_short_drill_ends_with_a_scoreboard_that_holds(tmp_path: Path) -> None:
     names = ("kill_worker_after_write", "lose_completion", "restart_postgres")
     before = children()  # of other tests

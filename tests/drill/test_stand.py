@@ -24,6 +24,8 @@ from campaign_ops.drill.options import DrillOptions
 from campaign_ops.drill.stand import OPS_ROLE, SWEEPERS, Stand
 from tests.demo.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 NOW = timedelta(0)
 
 
@@ -167,7 +169,6 @@ def test_a_sweeper_works_behind_pgbouncer(stand: Stand) -> None:
 
 
 @pytest.mark.node
-@pytest.mark.slow
 def test_node_workers_of_all_versions_send_die_and_hang_like_any_other(stand: Stand) -> None:
     if (reason := node_missing()) is not None:
         pytest.skip(reason)

@@ -15,6 +15,8 @@ from campaign_ops.drill.options import DrillOptions
 from campaign_ops.drill.stand import DAGSTER, Stand
 from tests.demo.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 NAME = "sweeper-1"
 
 
@@ -126,7 +128,6 @@ def test_a_clock_that_is_wrong_is_the_sweepers_own(stand: Stand) -> None:
     assert all(began - 1 < line["began"] < time.time() + 1 for line in sweeps(stand)), "the record was not"
 
 
-@pytest.mark.slow
 def test_dagsters_own_job_sweeps_as_the_schedule_would_and_stops_when_told(stand: Stand) -> None:
     stand.writer.add_campaign("cmp_by_dagster", succeeded=2)
     sweeper = stand.start_sweeper(DAGSTER)

@@ -15,6 +15,8 @@ from campaign_ops.sweep.undo import undo
 from tests.conftest import Worlds
 from tests.drill.audited import POLICY, Audited, audited
 
+pytestmark = pytest.mark.slow
+
 PERSON = Person("ann", "by mistake", "by-hand")
 
 
