@@ -23,7 +23,7 @@ from campaign_ops.demo import dagster_home
 from campaign_ops.demo.life import Life, LifeOptions
 from campaign_ops.demo.platforms import DemoPlatform, create_platform, write_config
 from campaign_ops.demo.postgres_server import free_port
-from campaign_ops.demo.processes import ChildProcess
+from campaign_ops.demo.processes import ChildProcess, orderly_end
 from campaign_ops.demo.servers import EmbeddedServers
 from campaign_ops.demo.story import progress
 from campaign_ops.platform.migrations import migrate
@@ -42,7 +42,7 @@ def up(work_dir: Path, port: int | None, console: Console) -> int:
     shutil.rmtree(work_dir, ignore_errors=True)
     work_dir.mkdir(parents=True)
     stop = threading.Event()
-    with ExitStack() as running, _signals(stop):
+    with ExitStack() as running, orderly_end(stop):
         servers = running.enter_context(EmbeddedServers(work_dir / "servers"))
         progress(console, began, "PostgreSQL and Redis are up, on loopback")
         platforms = [create_platform(servers, name, name) for name in ("sms", "messenger")]
@@ -77,17 +77,6 @@ def _migrate(settings: Settings) -> None:
         platform = connect(one)
         migrate(platform.database)
         platform.close()
-
-
-@contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask for an orderly end; the children do not hear them."""
-    before = {one: signal.signal(one, lambda *_: stop.set()) for one in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
 
 
 @contextmanager

@@ -12,12 +12,10 @@ import redis
 
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.demo.jobs import DemoQueue
-from campaign_ops.demo.processes import ChildProcess
+from campaign_ops.demo.processes import ChildProcess, our_path
 from campaign_ops.demo.schema import PRISMA, PlatformShape
 from campaign_ops.demo.worker_orders import READY, Orders, WorkerOptions
 from campaign_ops.platform.profile import Profile
-
-_SOURCES = str(Path(__file__).resolve().parents[2])
 
 
 class WorkerProcess:
@@ -59,8 +57,7 @@ class WorkerProcess:
             f"worker {options.name}",
             command,
             log_path=log_dir / f"{options.name}.log",
-            # It runs in another directory, and must find this very package.
-            environment={"PYTHONPATH": os.pathsep.join(filter(None, [_SOURCES, os.environ.get("PYTHONPATH")]))},
+            environment=our_path(),
         )
 
     @property

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from campaign_ops.demo.dagster_home import ROOT
 from campaign_ops.demo.jobs import DemoQueue
-from campaign_ops.demo.processes import ChildProcess
+from campaign_ops.demo.processes import ChildProcess, our_path
 from campaign_ops.demo.worker_orders import WorkerOptions
 from campaign_ops.demo.worker_process import WorkerProcess
 from campaign_ops.drill.node_worker import PACKAGES
@@ -70,12 +68,11 @@ class SweeperProcess:
     def __init__(self, module: str, orders: SweeperOrders, environment: Mapping[str, str] | None = None) -> None:
         self.orders = orders
         work_dir = Path(orders.work_dir)
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self._child = ChildProcess(
             f"sweeper {orders.name}",
             [sys.executable, "-m", module, *orders.command_line()],
             log_path=work_dir / f"{orders.name}.log",
-            environment={"PYTHONPATH": path, **(environment or {})},
+            environment={**our_path(), **(environment or {})},
         )
 
     @property

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +15,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.markup import escape
 
-from campaign_ops.demo.dagster_home import ROOT
-from campaign_ops.demo.processes import ChildProcess
+from campaign_ops.demo.processes import ChildProcess, orderly_end, our_path
 from campaign_ops.drill import watcher
 from campaign_ops.drill.audit import WATCHED, audit, damage_so_far, waiting_for_a_person
 from campaign_ops.drill.options import DrillOptions
@@ -65,7 +62,7 @@ def drill(
         seconds = (datetime.now(UTC) - began).total_seconds()
         console.print(f"[dim]{seconds:6.1f} s[/dim]  {escape(line)}", highlight=False, soft_wrap=True)
 
-    with _signals(stop), make_stand(options, say) as stand, _logging_to(stand.work_dir / "drill.log"):
+    with orderly_end(stop), make_stand(options, say) as stand, _logging_to(stand.work_dir / "drill.log"):
         stand.say(f"seed {options.seed}, {options.seconds:.0f} s, {options.size}; everything is in {stand.work_dir}")
         performance = Performance(stand, stop, enough)
         script = performance.script()
@@ -135,24 +132,13 @@ def _watcher(stand: Stand) -> Iterator[None]:
         "watcher",
         watcher.command(stand.queue, stand.work_dir / WATCHED),
         log_path=stand.work_dir / "watcher.log",
-        environment={"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))},
+        environment=our_path(),
     )
     child.start()
     try:
         yield
     finally:
         child.stop()
-
-
-@contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask for an orderly end; the children do not hear them."""
-    before = {one: signal.signal(one, lambda *_: stop.set()) for one in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
 
 
 @contextmanager

@@ -103,7 +103,7 @@ class Queue(QueueReader):
         """Delete these recipients' marker keys, so that a worker sends to them again. How many keys there were."""
         deleted = 0
         for page in pages(recipient_ids, max(1, KEYS_PER_PAGE // max(1, len(self.profile.markers)))):
-            keys = [marker.replace("{recipient_id}", one) for one in page for marker in self.profile.markers]
+            keys = self._markers_of(page)
             with driver_errors_mapped(self.where):
                 deleted += int(self._client.delete(*keys)) if keys else 0
         return deleted
