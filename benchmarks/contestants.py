@@ -19,6 +19,7 @@ from benchmarks.sizes import batched
 from campaign_ops.sweep import Sweep
 
 Contestant = Callable[[Ground], None]
+Row = tuple[str, str]  # ids of a campaign and of one of its recipients
 
 STUCK = "status = 'sending' AND \"updatedAt\" < now() AT TIME ZONE 'UTC' - interval '900 s'"
 _MARKERS = [marker.replace("{recipient_id}", "{}").format for marker in QUEUE.markers]
@@ -56,9 +57,16 @@ WHERE "campaignId" = ANY(%s) AND status = 'pending' AND "mittoMessageId" IS NULL
 """
 
 
+_WAITING = """
+SELECT "campaignId", id FROM "CampaignRecipient"
+WHERE "campaignId" = %s AND id = ANY(%s) AND status = 'pending' AND "mittoMessageId" IS NULL ORDER BY id
+"""
+PAGE = 50  # jobs: as many recipients as the sweep reads again at once
+
+
 def floor(ground: Ground) -> None:
     """One GROUP BY, one guarded UPDATE, one UPDATE of reservations, one read of the queue, one bulk add."""
-    _floor(ground, with_markers=False)
+    _floor(ground)
 
 
 def floor_with_markers(ground: Ground) -> None:
@@ -66,7 +74,15 @@ def floor_with_markers(ground: Ground) -> None:
     _floor(ground, with_markers=True)
 
 
-def _floor(ground: Ground, *, with_markers: bool) -> None:
+def floor_looking_twice(ground: Ground) -> None:
+    """The floor with markers that asks for live jobs, rows and markers again right before it adds each page of jobs.
+
+    What is true when it looks may be false when it adds: without this, nobody else may be at work.
+    """
+    _floor(ground, with_markers=True, twice=True)
+
+
+def _floor(ground: Ground, *, with_markers: bool = False, twice: bool = False) -> None:
     client = redis.Redis.from_url(ground.redis_url, decode_responses=True)
     with client, psycopg.connect(ground.conninfo) as connection:
         stuck: dict[str, str] = dict(connection.execute(_STUCK).fetchall())
@@ -79,16 +95,28 @@ def _floor(ground: Ground, *, with_markers: bool) -> None:
         with connection.cursor(name="pending") as cursor:
             cursor.itersize = 10_000
             cursor.execute(_PENDING, [list(shops)])
-            lost: Iterable[tuple[str, str]] = (row for row in cursor if row[1] not in covered)
+            lost: Iterable[Row] = (row for row in cursor if row[1] not in covered)
             if with_markers:
                 lost = unmarked(client, lost)
-            jobs = [
-                job_of(campaign, shops[campaign], [one for _, one in batch])
-                for campaign, rows in itertools.groupby(lost, key=lambda row: row[0])
+            batches = [
+                batch
+                for _, rows in itertools.groupby(lost, key=lambda row: row[0])
                 for batch in batched(rows, QUEUE.batch_size)
             ]
-        if jobs:
-            asyncio.run(add_all(ground, jobs))
+        pages = batched(batches, PAGE) if twice else iter([batches])
+        for seen in pages:
+            page = seen
+            if twice:
+                live_ids(client)
+                page = [list(unmarked(client, still_waiting(connection, batch))) for batch in seen]
+            jobs = [job_of(batch[0][0], shops[batch[0][0]], [one for _, one in batch]) for batch in page if batch]
+            if jobs:
+                asyncio.run(add_all(ground, jobs))
+
+
+def still_waiting(connection: psycopg.Connection, batch: list[Row]) -> list[Row]:
+    """Those of one campaign's recipients that are waiting now."""
+    return connection.execute(_WAITING, [batch[0][0], [one for _, one in batch]]).fetchall()
 
 
 def queued_of(client: redis.Redis, campaigns: dict[str, str]) -> Iterator[str]:
@@ -99,7 +127,7 @@ def queued_of(client: redis.Redis, campaigns: dict[str, str]) -> Iterator[str]:
                 yield from data["recipientIds"]
 
 
-def unmarked(client: redis.Redis, rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def unmarked(client: redis.Redis, rows: Iterable[Row]) -> Iterator[Row]:
     """Those without a marker that says that they may have been sent to; asked of 2,000 at once, as most have none."""
     for page in batched(rows, 2_000):
         if client.exists(*(marker_of(recipient) for _, recipient in page for marker_of in _MARKERS)):

@@ -13,6 +13,7 @@ EVERYBODY = {
     "sweep": contestants.sweep,
     "floor": contestants.floor,
     "floor with markers": contestants.floor_with_markers,
+    "floor looking twice": contestants.floor_looking_twice,
     "pandas": usual.pandas,
     "row by row": usual.row_by_row,
 }

@@ -9,7 +9,7 @@ import struct
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -120,9 +120,9 @@ def _serve(listener: socket.socket, target: str) -> None:
 
 def _pass_on(source: socket.socket, sink: socket.socket, greets: bool) -> None:
     key_data = b"K" + struct.pack("!i", 12)
-    while data := source.recv(65_536):
-        if greets and key_data in data:
-            at = data.index(key_data) + len(key_data)
-            data, greets = data[:at] + struct.pack("!i", 7) + data[at + 4 :], False
-        sink.sendall(data)
-    sink.close()
+    with suppress(OSError), sink:  # the other direction may have closed both
+        while data := source.recv(65_536):
+            if greets and key_data in data:
+                at = data.index(key_data) + len(key_data)
+                data, greets = data[:at] + struct.pack("!i", 7) + data[at + 4 :], False
+            sink.sendall(data)
