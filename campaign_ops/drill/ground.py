@@ -51,8 +51,7 @@ _THRESHOLDS: dict[str, Any] = {
     "breaker_floor": 3,
 }
 _TIMEOUTS: dict[str, Any] = {"connect_seconds": 2, "statement_seconds": 4, "lock_seconds": 1, "queue_seconds": 2}
-# Port 1 is reserved and nothing listens there.
-_DOWN = {"name": "annex", "profile": "messenger", "database_url": "postgresql://nobody@127.0.0.1:1/annex"}
+_SECOND = {"name": "annex", "profile": "messenger"}
 
 
 @dataclass
@@ -71,10 +70,15 @@ class Ground:
     ops_url: str
     dagster_storage: str | None
 
-    def write_config(self, path: Path, *, second_platform_down: bool) -> None:
-        """Write the deployment's configuration; with a second platform that cannot be reached, if asked."""
+    def write_config(self, path: Path, *, second_database_url: str | None = None) -> None:
+        """Write the deployment's configuration; with a second platform in it, if its database is given."""
         entry = self.platform.entry() | {"database_url": self.ops_url, "timeouts": _TIMEOUTS}
-        document = {"platforms": [entry, *([_DOWN] if second_platform_down else [])]}
+        second = (
+            []
+            if second_database_url is None
+            else [_SECOND | {"timeouts": _TIMEOUTS, "database_url": second_database_url}]
+        )
+        document = {"platforms": [entry, *second]}
         # A process may be reading it.
         unfinished = path.with_suffix(".new")
         unfinished.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -156,9 +156,9 @@ class Stand(Crew):
         self.story.append((self.seconds, line))
         self._say(line)
 
-    def configure(self, *, second_platform_down: bool = False) -> None:
+    def configure(self, *, second_database_url: str | None = None) -> None:
         """Write the deployment's configuration; processes that are started from now on read it."""
-        self.ground.write_config(self.config, second_platform_down=second_platform_down)
+        self.ground.write_config(self.config, second_database_url=second_database_url)
 
     def connect(self) -> Platform:
         """The platform as we see it, as our role. The caller closes it."""

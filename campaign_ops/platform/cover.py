@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -39,10 +40,6 @@ _WORK_MEM = sa.text(
 )
 # Compiling takes longer than the statements do.
 _NO_JIT = sa.text("SET LOCAL jit = off")
-# Recipients inserted since the last ANALYZE look like a handful: the planner would read the whole cover for each of
-# them, and 20,000 recipients beside 500,000 covered ones took minutes. A hash join suits every size.
-_NO_NESTED_LOOPS = sa.text("SET LOCAL enable_nestloop = off")
-_ANY_JOIN = sa.text("SET LOCAL enable_nestloop TO DEFAULT")
 _DOUBLED = sa.select(_COVER.c.recipient_id).group_by(_COVER.c.recipient_id).having(sa.func.count() > 1)
 
 
@@ -100,19 +97,21 @@ def _lines(recipient_ids: Iterable[str]) -> Iterator[str]:
         yield lines
 
 
+def any_doubled(connection: sa.Connection) -> bool:
+    """Whether anybody stands in two or more live jobs; nearly always not."""
+    return bool(connection.scalar(sa.select(_DOUBLED.exists())))
+
+
 def doubled(connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str]) -> Mapping[str, int]:
-    """How many waiting recipients of each campaign stand in two or more live jobs."""
-    several = list(connection.scalars(_DOUBLED))
-    if not several:
-        return {}
+    """How many waiting recipients of each of these campaigns stand in two or more live jobs; absent where none does."""
     recipient = tables.recipient.c
     query = (
         sa.select(as_text(recipient.campaign_id).label("campaign_id"), sa.func.count().label("number"))
-        .where(one_of(recipient.id, IDS), to_send(tables))
+        .where(one_of(recipient.campaign_id, IDS), to_send(tables), recipient.id.in_(_DOUBLED))
         .group_by(recipient.campaign_id)
     )
-    found = {row.campaign_id: row.number for row in connection.execute(query, {"ids": [str(one) for one in several]})}
-    return {one: found[one] for one in campaign_ids if one in found}
+    with _hash_joins(connection):
+        return {row.campaign_id: row.number for row in connection.execute(query, {"ids": list(campaign_ids)})}
 
 
 def fill_batches(connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int) -> None:
@@ -138,9 +137,17 @@ def fill_batches(connection: sa.Connection, tables: PlatformTables, campaign_ids
     key = (numbered.c.campaign_id, numbered.c.number)
     cut = sa.select(*key, sa.func.array_agg(numbered.c.recipient_id)).group_by(*key)
     statement = sa.insert(_BATCH).from_select(["campaign_id", "number", "recipient_ids"], cut)
-    connection.execute(_NO_NESTED_LOOPS)
-    connection.execute(statement, {"ids": list(campaign_ids), "size": size})
-    connection.execute(_ANY_JOIN)
+    with _hash_joins(connection):
+        connection.execute(statement, {"ids": list(campaign_ids), "size": size})
+
+
+@contextmanager
+def _hash_joins(connection: sa.Connection) -> Iterator[None]:
+    """Joins with the cover suit every size. Recipients inserted since the last ANALYZE look like a handful: the planner
+    would read the whole cover for each of them, and 20,000 recipients beside 500,000 covered ones took minutes."""
+    connection.execute(sa.text("SET LOCAL enable_nestloop = off"))
+    yield
+    connection.execute(sa.text("SET LOCAL enable_nestloop TO DEFAULT"))
 
 
 def batches(connection: sa.Connection, *, size: int) -> Iterator[Batch]:

@@ -307,10 +307,12 @@ def _with_coverage(
     assert platform.profile.queue is not None
     size = platform.profile.queue.batch_size
     tables = platform.tables(connection)
-    ids = [one.campaign.id for one in evidence]
+    doubled: dict[str, int] = {}
+    any_doubled = cover.any_doubled(connection)
     for page in _pages_of_pending(evidence):
         cover.fill_batches(connection, tables, page, size=size)
-    doubled = cover.doubled(connection, tables, ids)
+        if any_doubled:
+            doubled |= cover.doubled(connection, tables, page)
     missing: dict[str, list[OpenBatch]] = defaultdict(list)
     lost: Counter[str] = Counter()
     marked: Counter[str] = Counter()

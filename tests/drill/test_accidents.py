@@ -59,8 +59,8 @@ def stand(up: Stand) -> Iterator[Stand]:
         connection.execute(provider_send.delete())
 
 
-def make(name: str) -> tuple[Accident, random.Random]:
-    return ACCIDENTS[name](), random.Random(f"1 {name}")
+def make(name: str, seed: int = 1) -> tuple[Accident, random.Random]:
+    return ACCIDENTS[name](), random.Random(f"{seed} {name}")
 
 
 def sweep(stand: Stand, **options: Any) -> None:
@@ -429,10 +429,11 @@ def _swept_by(stand: Stand, name: str) -> int:
     return sum(json.loads(line)["outcome"] == "done" for line in lines)
 
 
-def test_a_second_platform_is_down_and_the_command_line_sweeps_the_first(stand: Stand) -> None:
+@pytest.mark.parametrize(("seed", "manner"), [(1, "refuses connections"), (4, "never answers")])
+def test_a_second_platform_is_down_and_the_command_line_sweeps_the_first(stand: Stand, seed: int, manner: str) -> None:
     stand.writer.add_campaign("cmp_1", updated_ago=LONG_AGO, succeeded=3)
-    accident, chance = make("platform_down")
-    accident.inject(stand, chance)
+    accident, chance = make("platform_down", seed)
+    assert manner in accident.inject(stand, chance)
     assert len(load_settings(stand.config).platforms) == 2
     wait_until(lambda: _over(accident, stand), 60)
     told = stand.story[-1][1]

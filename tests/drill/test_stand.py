@@ -116,7 +116,7 @@ def test_who_dies_is_replaced_and_whatever_is_broken_is_mended(stand: Stand) -> 
     stand.queue.remove(jobs)
     stand.queue.pause()
     stand.start_sweeper(killed, clock_skew_seconds=7200)
-    stand.configure(second_platform_down=True)
+    stand.configure(second_database_url="postgresql://nobody@127.0.0.1:1/annex")
     assert "annex" in stand.config.read_text()
     assert stand.servers is not None
     stand.servers.redis.kill()

@@ -133,7 +133,10 @@ def test_who_waits_in_no_job_is_cut_into_batches_and_read_again(ground: Ground) 
     asked = [ground.app.id("one"), ground.app.id("other")]
     with ground.begin() as connection:
         cover.create(connection, ground.tables)
-        cover.load(connection, [ids[0], ids[1], ids[0], *accepted])
+        cover.load(connection, [ids[0], ids[1], *accepted])
+        assert not cover.any_doubled(connection)
+        cover.load(connection, [ids[0]])
+        assert cover.any_doubled(connection)
         cover.fill_batches(connection, ground.tables, asked, size=3)
         assert cover.doubled(connection, ground.tables, asked) == {asked[0]: 1}
         found = {(one.campaign_id, one.number): one.recipient_ids for one in cover.batches(connection, size=3)}

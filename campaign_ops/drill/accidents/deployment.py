@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SECOND_DAGSTER = "dagster-2"
 _CLI_SECONDS = 60
+_NOBODY_LISTENS = 1  # a port that is reserved
 
 
 def start_anew(stand: Stand, name: str, **options: Any) -> None:
@@ -105,7 +107,10 @@ class BehindPgBouncer(Accident):
 
 
 class PlatformDown(Accident):
-    """A second platform stands in the configuration whose database does not answer. The first must not notice."""
+    """A second platform stands in the configuration whose database is down. The first must not notice.
+
+    It refuses connections, or takes them and never says a word.
+    """
 
     name = "platform_down"
     title = "a second platform of the deployment is down"
@@ -114,10 +119,16 @@ class PlatformDown(Accident):
     def __init__(self) -> None:
         self._command: subprocess.Popen[bytes] | None = None
         self._began = 0.0
+        self._silent: socket.socket | None = None
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:  # noqa: ARG002
+    def inject(self, stand: Stand, chance: random.Random) -> str:
         """Configure it, start Dagster anew, and sweep all platforms from the command line."""
-        stand.configure(second_platform_down=True)
+        port = _NOBODY_LISTENS
+        if self._silent is None and chance.random() < 0.5:
+            self._silent = socket.create_server(("127.0.0.1", 0))
+        if self._silent is not None:
+            port = self._silent.getsockname()[1]
+        stand.configure(second_database_url=f"postgresql://nobody@127.0.0.1:{port}/annex")
         if stand.dagster is not None:
             start_anew(stand, DAGSTER)
         if self._command is None:
@@ -131,7 +142,8 @@ class PlatformDown(Accident):
                     start_new_session=True,
                 )
             self._began = time.monotonic()
-        return "a second platform is configured, and its database does not answer"
+        manner = "refuses connections" if self._silent is None else "takes connections and never answers"
+        return f"a second platform is configured, and its database {manner}"
 
     def end(self, stand: Stand) -> None:
         """It is out of the configuration again. Tells what the command line could do meanwhile."""
@@ -140,6 +152,8 @@ class PlatformDown(Accident):
                 raise NotYet("`campaign-ops reconcile` is not over")
             stand.say(_told_of(self._command, _answer(stand)))
             self._command = None
+        if self._silent is not None:
+            self._silent.close()
         stand.configure()
         if stand.dagster is not None:
             start_anew(stand, DAGSTER)
