@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from campaign_ops.core.model import Counters
 from campaign_ops.demo.tables import hours, minutes
 from campaign_ops.platform.database import STATE_SCHEMA
-from tests.conftest import World
+from tests.conftest import World, Worlds
 from tests.orchestrated import check_of, configured, deployed, reconciled, run
 
 
@@ -71,6 +71,17 @@ def test_credits_that_a_plan_found_leaked_and_nobody_released_fail_the_check(
     assert run(deployed(configured(sms)), "sms__plan", instance).success
     found = checked(sms, instance, "no_leaked_reservation")
     assert (found.passed, found.description) == (False, "1 reservations still held for nothing: leaked")
+
+
+def test_leaked_credits_that_are_left_to_later_sweeps_fail_the_check(
+    worlds: Worlds, instance: dg.DagsterInstance
+) -> None:
+    world = worlds.make("sms", policy={"max_releases_per_sweep": 1})
+    for number in range(3):
+        world.app.add_reservation(f"leaked_{number}", campaign="gone", created_ago=hours(60))
+    found = check_of(reconciled(world, instance), "no_leaked_reservation")
+    assert not found.passed
+    assert found.description == "2 more reservations held for nothing are left to later sweeps"
 
 
 def test_counters_unlike_the_rows_fail_the_check(messenger: World, instance: dg.DagsterInstance) -> None:

@@ -86,7 +86,7 @@ def test_the_lock_of_a_holder_that_is_killed_is_free_at_once(url: str, database:
         holder.wait()
         began = time.monotonic()
         with SweepLock(database, "shop", wait_seconds=10).hold():
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 8
 
 
 def test_another_platform_of_the_same_database_is_not_kept_waiting(database: Database) -> None:
@@ -139,12 +139,12 @@ def test_a_sweep_that_may_wait_gets_the_lock_when_the_other_ends(
 
 
 def test_a_sweep_that_waited_in_vain_says_busy_whatever_the_timeouts(url: str, database: Database) -> None:
-    hurried = Database(url, Timeouts(statement_seconds=0.1, lock_seconds=0.1))
+    hurried = Database(url, Timeouts(statement_seconds=0.3, lock_seconds=0.1))
     with SweepLock(database, "shop").hold():
         began = time.monotonic()
-        with pytest.raises(SweepBusy), SweepLock(hurried, "shop", wait_seconds=0.4).hold():
+        with pytest.raises(SweepBusy), SweepLock(hurried, "shop", wait_seconds=1).hold():
             pass
-        assert 0.3 < time.monotonic() - began < 5
+        assert 0.9 < time.monotonic() - began < 5
     hurried.close()
 
 
@@ -184,9 +184,9 @@ def test_a_lock_that_is_not_held_does_not_check(database: Database) -> None:
 
 
 def test_a_long_sweep_does_not_lose_its_lock_to_the_idle_timeout(url: str) -> None:
-    hurried = Database(url, Timeouts(statement_seconds=0.04))
+    hurried = Database(url, Timeouts(statement_seconds=0.2))
     with SweepLock(hurried, "shop").hold() as lock:
-        time.sleep(0.5)
+        time.sleep(1.5)  # the idle timeout is five times as long as a statement's
         lock.check()
     hurried.close()
 

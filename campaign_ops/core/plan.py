@@ -50,12 +50,16 @@ class PlanItem:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All lines, the breakers that keep whole kinds of repair back, and what speaks against trusting the queue."""
+    """All lines, the breakers that keep whole kinds of repair back, and what speaks against trusting the queue.
+
+    ``more_releases`` reservations could be released too, and are left to the next sweeps.
+    """
 
     items: tuple[PlanItem, ...]
     sending: int
     breakers: Mapping[RepairKind, Breaker] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
+    more_releases: int = 0
 
     def of(self, kind: RepairKind | None) -> list[PlanItem]:
         """The lines of one kind."""
@@ -74,6 +78,7 @@ def make_plan(
     judged: Iterable[tuple[Evidence, Decision]],
     credits_judged: Iterable[tuple[Reservation, CreditDecision]],
     *,
+    more_releases: int = 0,
     sending: int,
     policy: Policy,
     lately: Collection[str] = (),
@@ -85,7 +90,8 @@ def make_plan(
 
     Args:
         judged: Every stuck campaign with its verdict.
-        credits_judged: Every questionable reservation with its decision.
+        credits_judged: Every questionable reservation with its decision, but for those that are left to later sweeps.
+        more_releases: How many are, that could be released.
         sending: All campaigns of the platform in ``sending``.
         policy: Thresholds.
         lately: Campaigns that sweeps shortly before have re-enqueued.
@@ -126,7 +132,7 @@ def make_plan(
             alarms=alarms,
         ),
     }
-    return Plan(tuple(items), sending, breakers, (*alarms, *suspicions))
+    return Plan(tuple(items), sending, breakers, (*alarms, *suspicions), more_releases)
 
 
 def campaign_item(evidence: Evidence, decision: Decision, now: datetime) -> PlanItem:

@@ -31,6 +31,7 @@ class Policy:
     backlog_limit: int = 10_000
     max_queue_depth: int = 50_000
     max_jobs_per_sweep: int = 2_000
+    max_releases_per_sweep: int = 20_000
     history_days: int = 7
 
     @property

@@ -47,6 +47,11 @@ class _Seen:
         found = self.journal.latest_step(self.connection, step)
         return self.journal.history(self.connection, table, found[0]) if found else []
 
+    def figures(self, step: str) -> Mapping[str, Any]:
+        """The latest sweep's figures of a step."""
+        found = self.journal.latest_step(self.connection, step)
+        return found[1] if found else {}
+
     def repaired(self, kind: RepairKind, *steps: str) -> set[str]:
         """What was repaired in this way by the latest sweep of any of these steps."""
         sweeps = {found[0] for step in steps if (found := self.journal.latest_step(self.connection, step))}
@@ -79,7 +84,11 @@ def _no_leaked_reservation(seen: _Seen) -> Finding:
     released = seen.repaired(RepairKind.RELEASE, "repair_plan", "released_credits")
     rows = seen.rows(state.repair_plan, "repair_plan")
     left = [row["target"] for row in rows if row["kind"] == RepairKind.RELEASE and row["target"] not in released]
-    return _finding(left, "reservations still held for nothing")
+    finding = _finding(left, "reservations still held for nothing")
+    if more := seen.figures("repair_plan").get("more_releases", 0):
+        later = f"{more} more reservations held for nothing are left to later sweeps"
+        return Finding(finding.count + more, "; ".join(filter(None, [finding.problem, later])))
+    return finding
 
 
 def _sweep_is_fresh(seen: _Seen) -> Finding:

@@ -1,4 +1,4 @@
-"""Many rows of our own tables in one statement, whatever their number: they travel as one JSON document."""
+"""Many rows of our own tables in one statement, or in few: they travel as JSON documents."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 ROWS = "rows"
+ROWS_AT_ONCE = 10_000  # a document has a largest size, and is held in memory several times
 
 
 def as_rows(table: sa.Table, names: Sequence[str]) -> sa.TableValuedAlias:
@@ -32,7 +33,9 @@ def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Mappi
         return
     names = list(rows[0])
     given = as_rows(table, names)
-    connection.execute(sa.insert(table).from_select(names, sa.select(*given.c)), document(rows))
+    statement = sa.insert(table).from_select(names, sa.select(*given.c))
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        connection.execute(statement, document(rows[first : first + ROWS_AT_ONCE]))
 
 
 def _as_text(value: object) -> str:

@@ -215,14 +215,16 @@ class Journal:
     ) -> list[Mapping[str, Any]]:
         """Repairs, the newest first, with how many jobs each put into the queue."""
         repair, intent = state.repair, state.intent
-        page = sa.select(repair).where(repair.c.platform == self.platform).order_by(repair.c.id.desc()).limit(limit)
+        # Ids first: rows are wide, and to sort all of them to show a few would go to disk.
+        ids = sa.select(repair.c.id).where(repair.c.platform == self.platform).order_by(repair.c.id.desc()).limit(limit)
         wanted = {"sweep_id": sweep_id, "campaign_id": campaign_id, "tenant": tenant, "kind": kind}
         for column, value in wanted.items():
             if value is not None:
-                page = page.where(repair.c[column] == value)
+                ids = ids.where(repair.c[column] == value)
         if since is not None:
-            page = page.where(repair.c.at >= since)
-        mine = page.subquery("mine")
+            ids = ids.where(repair.c.at >= since)
+        page = ids.subquery("page")
+        mine = sa.select(repair).join(page, page.c.id == repair.c.id).subquery("mine")
         jobs = (
             sa.select(
                 sa.func.nullif(sa.func.count(), 0).label("jobs"),

@@ -38,7 +38,7 @@ def _observed() -> sa.TableValuedAlias:
     return sa.func.unnest(IDS, UPDATED_ATS).table_valued("id", "updated_at").render_derived(name="observed")
 
 
-def _unmoved(tables: PlatformTables, observed: sa.TableValuedAlias) -> sa.ColumnElement[bool]:
+def _unmoved(tables: PlatformTables, observed: sa.FromClause) -> sa.ColumnElement[bool]:
     campaign = tables.campaign.c
     return sa.and_(
         campaign.id == sa.cast(observed.c.id, campaign.id.type),
@@ -71,47 +71,55 @@ def lock_observed(tables: PlatformTables) -> Query:
     )
 
 
-def _recipients(tables: PlatformTables, *conditions: sa.ColumnElement[bool]) -> Query:
-    recipient, campaign = tables.recipient, tables.campaign
-    return (
-        sa.select(sa.func.count())
-        .select_from(recipient)
-        .where(recipient.c.campaign_id == campaign.c.id, *conditions)
-        .correlate(campaign)
+def _observed_and_counted(tables: PlatformTables) -> sa.CTE:
+    """The campaigns as observed, with what their recipients say, counted in one pass. Binds: ids, updated_ats.
+
+    Subqueries that refer to the campaign would be planned for the average one: with a single campaign of millions among
+    them, each would read the whole table, while the campaigns are locked.
+    """
+    observed, recipient = _observed(), tables.recipient.c
+    settled = is_settled(tables)
+    number = sa.func.count()
+    failed = words(recipient.status, tables.profile.recipient.words.failed)
+    # IS NOT TRUE: a status of NULL is a word that nobody knows, and NOT (NULL IN ...) would hide it.
+    kinds = {"settled": settled, "open": settled.is_not(sa.true()), "succeeded": went_well(tables), "failed": failed}
+    counted = (
+        sa.select(
+            recipient.campaign_id.label("campaign_id"),
+            number.label("rows"),
+            *(number.filter(condition).label(key) for key, condition in kinds.items()),
+        )
+        .where(one_of(recipient.campaign_id, IDS))
+        .group_by(recipient.campaign_id)
+        .subquery("counted")
     )
+    same = counted.c.campaign_id == sa.cast(observed.c.id, tables.campaign.c.id.type)
+    numbers = (sa.func.coalesce(counted.c[key], 0).label(key) for key in ("rows", *kinds))
+    query = sa.select(observed.c.id, observed.c.updated_at, *numbers).select_from(observed.outerjoin(counted, same))
+    return query.cte("seen").prefix_with("MATERIALIZED")
 
 
-def _any_recipient(tables: PlatformTables, *conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    recipient, campaign = tables.recipient, tables.campaign
-    belongs = recipient.c.campaign_id == campaign.c.id
-    return sa.exists(ONE).where(belongs, *conditions).select_from(recipient).correlate(campaign)
-
-
-def _raised(tables: PlatformTables) -> dict[str, sa.ColumnElement[Any]]:
+def _raised(tables: PlatformTables, seen: sa.CTE) -> dict[str, sa.ColumnElement[Any]]:
     """The counters at what the rows say, never lower than they are."""
     campaign = tables.campaign.c
-    if "succeeded" not in campaign:
-        return {}
-    failed = words(tables.recipient.c.status, tables.profile.recipient.words.failed)
-    counted = {"succeeded": _recipients(tables, went_well(tables)), "failed": _recipients(tables, failed)}
     return {
-        key: sa.func.greatest(sa.func.coalesce(campaign[key], 0), rows.scalar_subquery())
-        for key, rows in counted.items()
+        key: sa.func.greatest(sa.func.coalesce(campaign[key], 0), seen.c[key])
+        for key in COUNTER_KEYS
+        if key in campaign
     }
 
 
-def _finished(tables: PlatformTables) -> sa.ColumnElement[bool]:
+def _finished(tables: PlatformTables, seen: sa.CTE) -> sa.ColumnElement[bool]:
     """Every recipient is accounted for, and there is at least one."""
     campaign = tables.campaign.c
-    # IS NOT TRUE: a status of NULL is a word that nobody knows, and NOT (NULL IN ...) would hide it.
-    nothing_open = sa.not_(_any_recipient(tables, is_settled(tables).is_not(sa.true())))
+    nothing_open = seen.c.open == 0
     if "total" not in campaign:
-        return sa.and_(nothing_open, _any_recipient(tables))
-    rows = _recipients(tables, is_settled(tables)).scalar_subquery()
+        return sa.and_(nothing_open, seen.c.rows > 0)
     total = sa.func.coalesce(campaign.total, 0)
-    counted = sa.and_(sa.func.greatest(total, rows) > 0, total <= sa.func.greatest(rows, _counted(tables)))
+    most = sa.func.greatest(seen.c.settled, _counted(tables))
+    counted = sa.and_(sa.func.greatest(total, seen.c.settled) > 0, total <= most)
     if tables.profile.recipient.rows == "all":  # then counters have a say only when all rows have vanished
-        counted = sa.or_(_any_recipient(tables), counted)
+        counted = sa.or_(seen.c.rows > 0, counted)
     return sa.and_(nothing_open, counted)
 
 
@@ -121,9 +129,9 @@ def _counted(tables: PlatformTables) -> sa.ColumnElement[Any]:
     return sa.func.coalesce(campaign.succeeded, 0) + sa.func.coalesce(campaign.failed, 0)
 
 
-def _empty(tables: PlatformTables) -> sa.ColumnElement[bool]:
+def _empty(tables: PlatformTables, seen: sa.CTE) -> sa.ColumnElement[bool]:
     """Not one recipient, by rows and by the platform's own total where it keeps one."""
-    nobody = sa.not_(_any_recipient(tables))
+    nobody = seen.c.rows == 0
     if "total" not in tables.campaign.c:
         return nobody
     return sa.and_(nobody, sa.func.coalesce(tables.campaign.c.total, 0) == 0)
@@ -136,28 +144,28 @@ def complete(tables: PlatformTables, empty_outcome: Outcome | None = None) -> sa
     """
     campaign, known = tables.campaign.c, tables.profile.campaign.words
     failed_word = known.failed or known.done
+    seen = _observed_and_counted(tables)
     if empty_outcome is not None:
         word: Any = sa.bindparam(
             None, known.done if empty_outcome is Outcome.DONE else failed_word, type_=campaign.status.type
         )
     else:
-        well = _any_recipient(tables, went_well(tables))
+        well: sa.ColumnElement[bool] = seen.c.succeeded > 0
         if "succeeded" in campaign:
             well = sa.or_(well, sa.func.coalesce(campaign.succeeded, 0) > 0)
         word = sa.case(
             (well, sa.bindparam(None, known.done, type_=campaign.status.type)),
             else_=sa.bindparam(None, failed_word, type_=campaign.status.type),
         )
-    observed = _observed()
     values: dict[Any, Any] = {campaign.status: word, campaign.updated_at: db_now(campaign.updated_at)}
     if "completed_at" in campaign:
         values[campaign.completed_at] = sa.func.coalesce(campaign.completed_at, db_now(campaign.completed_at))
-    values |= {campaign[key]: value for key, value in _raised(tables).items()}
-    premise = _finished(tables) if empty_outcome is None else _empty(tables)
+    values |= {campaign[key]: value for key, value in _raised(tables, seen).items()}
+    premise = _finished(tables, seen) if empty_outcome is None else _empty(tables, seen)
     return (
         sa.update(tables.campaign)
         .values(values)
-        .where(_unmoved(tables, observed), premise)
+        .where(_unmoved(tables, seen), premise)
         .returning(*campaign_state(tables))
     )
 
@@ -168,15 +176,15 @@ def recount(tables: PlatformTables) -> sa.Update:
     Never where counters are evidence (rows appear only when sent): a sender that was only slow adds its own share to
     what we have raised, and the campaign looks finished. Binds: ids, updated_ats.
     """
-    campaign, observed = tables.campaign.c, _observed()
-    raised = _raised(tables)
+    campaign, seen = tables.campaign.c, _observed_and_counted(tables)
+    raised = _raised(tables, seen)
     behind = sa.or_(*(sa.func.coalesce(campaign[key], 0) < value for key, value in raised.items()))
     if tables.profile.recipient.rows == "sent":
         behind = sa.literal_column("false")  # sa.false() would fold the join away, and warn of it
     return (
         sa.update(tables.campaign)
         .values({campaign[key]: value for key, value in raised.items()})
-        .where(_unmoved(tables, observed), behind)
+        .where(_unmoved(tables, seen), behind)
         .returning(*campaign_state(tables))
     )
 
@@ -186,11 +194,14 @@ def still_to_send(tables: PlatformTables) -> Query:
 
     Binds: ids, updated_ats.
     """
-    observed = _observed()
+    observed, recipient, campaign = _observed(), tables.recipient.c, tables.campaign.c
+    # The ids once more, or the planner reads the recipients of all campaigns to join them.
+    belongs = sa.and_(recipient.campaign_id == campaign.id, one_of(recipient.campaign_id, IDS))
+    waiting = sa.exists(ONE).where(belongs, to_send(tables)).select_from(tables.recipient).correlate(tables.campaign)
     return (
-        sa.select(as_text(tables.campaign.c.id))
+        sa.select(as_text(campaign.id))
         .select_from(tables.campaign.join(observed, _unmoved(tables, observed)))
-        .where(_any_recipient(tables, to_send(tables)))
+        .where(waiting)
         .with_for_update(skip_locked=True, of=tables.campaign, key_share=True)
     )
 

@@ -56,6 +56,8 @@ repair = sa.Table(
     sa.Index("repair_by_time", "platform", "at"),
     sa.Index("repair_by_campaign", "platform", "campaign_id"),
     sa.Index("repair_by_sweep", "sweep_id"),
+    sa.Index("repair_by_run", "run_id"),
+    sa.Index("repair_by_parent", "parent_id", postgresql_where=sa.text("parent_id IS NOT NULL")),
 )
 
 intent = sa.Table(

@@ -172,13 +172,13 @@ def is_old(tables: PlatformTables) -> sa.ColumnElement[bool]:
     return created_at < db_now(created_at) - seconds("max_age")
 
 
-def questionable_reservations(tables: PlatformTables, *, first: bool) -> Query:
-    """One keyset page of held reservations whose campaign is not sending, or that are late.
+def questionable_reservations(tables: PlatformTables) -> Query:
+    """Held reservations whose campaign is not sending, or that are late. Binds: max_age.
 
-    Binds: max_age, limit, after_id.
+    One statement, to be streamed: pages of it would join all that remain each time.
     """
     reservation, campaign = tables.reservations.c, tables.campaign.c
-    query = (
+    return (
         sa.select(*reservation_columns(tables))
         .select_from(tables.reservations.outerjoin(tables.campaign, campaign.id == reservation.campaign_id))
         .where(
@@ -186,11 +186,7 @@ def questionable_reservations(tables: PlatformTables, *, first: bool) -> Query:
             sa.or_(campaign.id.is_(None), sa.not_(is_sending(tables)), is_expired(tables), is_old(tables)),
         )
         .order_by(reservation.id)
-        .limit(sa.bindparam("limit", type_=sa.Integer))
     )
-    if first:
-        return query
-    return query.where(reservation.id > sa.bindparam("after_id", type_=reservation.id.type))
 
 
 def reservation_columns(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:

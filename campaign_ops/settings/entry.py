@@ -95,6 +95,8 @@ class ThresholdsEntry(Numbers):
         backlog_limit: Waiting jobs above which the queue is reported as backlogged.
         max_queue_depth: Waiting jobs up to which a sweep fills the queue; nothing is re-enqueued beyond.
         max_jobs_per_sweep: Jobs that one sweep adds at most; the next sweep goes on.
+        max_releases_per_sweep: Leaked reservations that one sweep releases at most, apart from those of the campaigns
+            that it completes; the next sweep goes on.
         history_days: How long the rows of each sweep are kept; its figures and the journal stay for good.
     """
 
@@ -109,6 +111,7 @@ class ThresholdsEntry(Numbers):
     backlog_limit: Annotated[int, Field(ge=1, le=100_000_000)] = _POLICY.backlog_limit
     max_queue_depth: Annotated[int, Field(ge=1, le=100_000_000)] = _POLICY.max_queue_depth
     max_jobs_per_sweep: Annotated[int, Field(ge=1, le=1_000_000)] = _POLICY.max_jobs_per_sweep
+    max_releases_per_sweep: Annotated[int, Field(ge=1, le=1_000_000)] = _POLICY.max_releases_per_sweep
     history_days: Annotated[int, Field(ge=1, le=3_650)] = _POLICY.history_days
 
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import StatementRejected, Unavailable
 from campaign_ops.core.model import Outcome, RepairKind
 from campaign_ops.core.plan import Plan, PlanItem
-from campaign_ops.platform import repairs, statements
+from campaign_ops.platform import planner, repairs, statements
 from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
 from campaign_ops.platform.platform import Platform
@@ -98,7 +98,8 @@ def recount(platform: Platform, author: Author, plan: Plan, lock: SweepLock) -> 
 def release(platform: Platform, author: Author, plan: Plan, lock: SweepLock) -> Done:
     """Release credits that are held for nothing."""
     items = plan.of(RepairKind.RELEASE)
-    done = Done(RepairKind.RELEASE, planned=len(items))
+    more = plan.more_releases
+    done = Done(RepairKind.RELEASE, planned=len(items) + more, deferred=more)
     _by_pages(platform, lock, done, items, lambda connection, page: release_page(platform, connection, author, page))
     return done
 
@@ -168,7 +169,8 @@ def complete_page(
     if not before:
         return [], []
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
-    after = list(connection.execute(repairs.complete(tables, empty_outcome), locked))
+    with planner.by_index(connection):
+        after = list(connection.execute(repairs.complete(tables, empty_outcome), locked))
     entries = _entries(RepairKind.COMPLETE, page, before, after)
     repair_ids = platform.journal.record(connection, author, entries)
     parents = dict(zip((row.id for row in after), repair_ids, strict=True))
@@ -217,7 +219,8 @@ def _recount_page(
     locked_rows = connection.execute(repairs.lock_observed(tables), observed)
     before = {row.id: row for row in locked_rows if row.id not in held}
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
-    after = list(connection.execute(repairs.recount(tables), locked))
+    with planner.by_index(connection):
+        after = list(connection.execute(repairs.recount(tables), locked))
     entries = _entries(RepairKind.RECOUNT, page, before, after)
     return entries, platform.journal.record(connection, author, entries)
 

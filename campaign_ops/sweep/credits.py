@@ -20,14 +20,27 @@ from campaign_ops.sweep.observe import questionable_reservations
 TENANTS = 50
 
 
-def judge_credits(platform: Platform, connection: sa.Connection) -> list[tuple[Reservation, CreditDecision]]:
-    """Held reservations to release or for a person, with the decision; those held for good reason are left out."""
+Judged = tuple[Reservation, CreditDecision]
+
+
+def judge_credits(platform: Platform, connection: sa.Connection) -> tuple[list[Judged], int]:
+    """Held reservations to release or for a person, with the decision; those held for good reason are left out.
+
+    Returns:
+        As many to release as one sweep may, and all for a person; how many more could be released.
+    """
     if platform.profile.reservation is None:
-        return []
+        return [], 0
     now = connection.scalar(statements.clock())
     assert now is not None
-    judged = ((held, _judged(platform, held, now)) for held in questionable_reservations(platform, connection))
-    return [(held, decision) for held, decision in judged if decision.release or decision.needs_person]
+    found: list[Judged] = []
+    releases = 0
+    for held in questionable_reservations(platform, connection):
+        decision = _judged(platform, held, now)
+        releases += decision.release
+        if decision.needs_person or (decision.release and releases <= platform.policy.max_releases_per_sweep):
+            found.append((held, decision))
+    return found, max(0, releases - platform.policy.max_releases_per_sweep)
 
 
 def judge_one(platform: Platform, held: Reservation) -> CreditDecision:

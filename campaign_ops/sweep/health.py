@@ -43,9 +43,11 @@ def plan_of(
         seconds = platform.policy.stuck_after_seconds
         lately = platform.journal.reenqueued_lately(connection, seconds=seconds, before=before)
     judged = [(one, decide(one, seen.queue, platform.policy, seen.at)) for one in seen.evidence]
+    credits_judged, more_releases = judge_credits(platform, connection)
     return make_plan(
         judged,
-        judge_credits(platform, connection),
+        credits_judged,
+        more_releases=more_releases,
         sending=seen.sending,
         policy=platform.policy,
         lately=lately,
@@ -94,7 +96,17 @@ def dry_run(platform: Platform) -> HealthReport:
         items = plan.of(kind)
         breaker = plan.held_back(kind, confirmed=False)
         targets = tuple(item.target for item in items)
-        lines.append(RepairLine(kind, len(items), 0, targets, held_back=str(breaker) if breaker else None))
+        more = plan.more_releases if kind is RepairKind.RELEASE else 0
+        lines.append(
+            RepairLine(
+                kind,
+                planned=len(items) + more,
+                done=0,
+                targets=targets,
+                detail=f"{more} next time" if more else "",
+                held_back=str(breaker) if breaker else None,
+            )
+        )
     return HealthReport(
         platform=platform.name,
         at=seen.at,
@@ -151,8 +163,9 @@ def _repair_line(kind: RepairKind, figures: Mapping[str, Any], targets: list[str
         details.append(f"{left} changed meanwhile")
     if figures.get("deferred"):
         details.append(f"{figures['deferred']} next time")
-    if kind is RepairKind.RELEASE and len(targets) > planned:
-        details.append(f"{len(targets) - planned} with their campaign")
+    with_campaign = len(targets) - figures.get("done", 0)
+    if kind is RepairKind.RELEASE and with_campaign > 0:
+        details.append(f"{with_campaign} with their campaign")
     return RepairLine(
         kind,
         planned=planned,

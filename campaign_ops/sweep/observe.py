@@ -28,7 +28,7 @@ from campaign_ops.core.model import (
     Reservation,
     Tally,
 )
-from campaign_ops.platform import cover, statements
+from campaign_ops.platform import cover, planner, statements
 from campaign_ops.platform.driver_errors import mapped
 from campaign_ops.platform.migrations import current
 from campaign_ops.platform.platform import Platform
@@ -363,16 +363,12 @@ def questionable_reservations(platform: Platform, connection: sa.Connection) -> 
     if tables.reservation is None:
         return
     known_to_us = current(connection) is not None
-    binds: dict[str, object] = {"max_age": platform.policy.reservation_max_age_seconds, "limit": PAGE}
-    after: dict[str, object] = {}
-    while True:
-        query = statements.questionable_reservations(tables, first=not after)
-        rows = list(connection.execute(query, {**binds, **after}))
+    query = statements.questionable_reservations(tables).execution_options(yield_per=PAGE)
+    with planner.read_to_the_end(connection):
+        found = connection.execute(query, {"max_age": platform.policy.reservation_max_age_seconds})
+    for rows in found.partitions():
         undone = platform.journal.undone_releases(connection, [row.id for row in rows]) if known_to_us else set()
         yield from (reservation_of(row, release_undone=row.id in undone) for row in rows)
-        if len(rows) < PAGE:
-            return
-        after = {"after_id": rows[-1].id}
 
 
 def reservation_of(row: sa.Row[tuple[object, ...]], *, release_undone: bool = False) -> Reservation:

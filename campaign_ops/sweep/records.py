@@ -70,6 +70,7 @@ def planned(plan: Plan, seen: Observation) -> Record:
         "sending": plan.sending,
         "breakers": {kind.value: list(one.reasons) for kind, one in plan.breakers.items() if one.tripped},
         "doubts": list(plan.doubts),
+        "more_releases": plan.more_releases,
         "queue_problem": seen.queue.problem if seen.queue else None,
     }
     return Record("repair_plan", state.repair_plan, seen.at, [plan_row(item) for item in plan.items], figures)

@@ -254,7 +254,8 @@ class Sweep:
             breakers = {
                 RepairKind(kind): Breaker(True, tuple(reasons)) for kind, reasons in figures["breakers"].items()
             }
-            return Plan(tuple(map(plan_item, rows)), figures["sending"], breakers, tuple(figures["doubts"]))
+            items, doubts = tuple(map(plan_item, rows)), tuple(figures["doubts"])
+            return Plan(items, figures["sending"], breakers, doubts, figures["more_releases"])
 
         plan = self.platform.database.run(_load)
         if plan is None:

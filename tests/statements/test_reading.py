@@ -45,7 +45,7 @@ def test_untouched_for_exactly_that_long_is_not_yet_longer(ground: Ground) -> No
             stuck, old = statements.stuck_among(ground.tables), statements.questionable_reservations
             binds = {"ids": [ground.app.id("one")], "stuck_after": untouched - less}
             assert len(connection.execute(stuck, binds).all()) == found
-            late = connection.execute(old(ground.tables, first=True), {"max_age": held_for - less, "limit": 9})
+            late = connection.execute(old(ground.tables), {"max_age": held_for - less})
             assert len(late.all()) == found
 
 
@@ -219,13 +219,7 @@ def test_reservations_to_look_at_are_those_that_are_late_or_whose_campaign_is_no
         ground.app.add_reservation("gone", campaign="nowhere"),
         ground.app.add_reservation("nobody's", campaign=None),
     }
-    found: list[dict[str, Any]] = []
-    after: dict[str, Any] = {}
-    while page := ground.do(
-        statements.questionable_reservations(ground.tables, first=not after), max_age=MAX_AGE, limit=2, **after
-    ):
-        found += page
-        after = {"after_id": page[-1]["id"]}
+    found = ground.do(statements.questionable_reservations(ground.tables), max_age=MAX_AGE)
     assert len(found) == len(wanted)
     assert {row["id"] for row in found} == wanted
     expired = next(row for row in found if row["id"] == ground.app.id("expired"))

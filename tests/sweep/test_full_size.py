@@ -21,6 +21,7 @@ from campaign_ops.platform.profile_file import load_profile
 from campaign_ops.platform.queue import Queue, QueueAddress
 from campaign_ops.sweep import Sweep
 from campaign_ops.sweep import reenqueue as reenqueue_module
+from campaign_ops.sweep.health import dry_run
 from tests.conftest import World, Worlds
 from tests.proxy import Accident, Proxy, proxied
 from tests.sweep.actors import covered
@@ -265,24 +266,13 @@ def drain(world: World) -> None:
     world.queue.remove(jobs)
 
 
-# -- memory ------------------------------------------------------------------------------------------------------------
-
-
-def peak(world: World, what: str) -> dict[str, Any]:
-    """Run one look or one sweep in a fresh interpreter: what it found, and its peak memory in kB."""
-    command = [sys.executable, "-m", "tests.sweep.peak", world.url, world.queue.url, world.queue.prefix, what]
-    home = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+# -- statistics that mislead the planner -------------------------------------------------------------------------------
 
 
 def test_without_statistics_a_sweep_reads_each_recipient_a_few_times_only(worlds: Worlds) -> None:
     """Just inserted, so the planner takes them for a handful; a plan for a handful takes minutes."""
     world = worlds.make("sms")
-    with sa.create_engine(world.url, poolclass=sa.NullPool).begin() as connection:
-        connection.execute(sa.text('ALTER TABLE "CampaignRecipient" SET (autovacuum_enabled = off)'))
+    statement(world, 'ALTER TABLE "CampaignRecipient" SET (autovacuum_enabled = off)')
     world.app.add_campaign("waiting", pending=10_000)
     world.app.add_campaign("lost", pending=10_000)
     lay_jobs(world, ["waiting"], 400)
@@ -290,6 +280,38 @@ def test_without_statistics_a_sweep_reads_each_recipient_a_few_times_only(worlds
     world.sweep()
     assert rows_read(world, "CampaignRecipient") - before <= 5 * 20_000
     assert covered(world) >= pending(world, "waiting", "lost")
+
+
+def test_beside_one_huge_campaign_the_others_are_not_taken_for_as_huge(worlds: Worlds) -> None:
+    """The planner expects of every campaign what it knows of the huge one, and would read the table for each."""
+    world = worlds.make("sms")
+    statement(world, 'ALTER TABLE "CampaignRecipient" SET (autovacuum_enabled = off)')
+    world.app.add_campaign("huge", status="sent", succeeded=20_000)
+    statement(world, 'ANALYZE "CampaignRecipient"')
+    for number in range(30):
+        world.app.add_campaign(f"done_{number}", succeeded=3)
+        world.app.add_campaign(f"lost_{number}", pending=3)
+    before = rows_read(world, "CampaignRecipient")
+    report = world.sweep(confirm_breaker=True)
+    assert [line.done for line in report.repairs if line.planned] == [30, 30]
+    assert rows_read(world, "CampaignRecipient") - before <= 5 * 20_000
+
+
+def test_leaked_credits_that_no_statistics_know_of_are_read_once(worlds: Worlds) -> None:
+    world = worlds.make("sms")
+    statement(world, 'ALTER TABLE "CreditReservation" SET (autovacuum_enabled = off)')
+    world.app.add_campaign("over", status="sent", succeeded=1)
+    for _ in range(3_000):
+        world.app.add_reservation(campaign="over")
+    before = rows_read(world, "CreditReservation")
+    assert len(dry_run(world.platform).plan.items) == 3_000
+    assert rows_read(world, "CreditReservation") - before <= 2 * 3_000  # the totals of the tenants are another time
+
+
+def statement(world: World, text: str) -> None:
+    """Run one statement as the owner of the tables."""
+    with sa.create_engine(world.url, poolclass=sa.NullPool).begin() as connection:
+        connection.execute(sa.text(text))
 
 
 def rows_read(world: World, table: str) -> int:
@@ -306,6 +328,19 @@ def rows_read(world: World, table: str) -> int:
             if not connection.scalar(others):
                 return int(connection.scalar(query, {"table": table}) or 0)
         time.sleep(0.05)
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+
+def peak(world: World, what: str) -> dict[str, Any]:
+    """Run one look or one sweep in a fresh interpreter: what it found, and its peak memory in kB."""
+    command = [sys.executable, "-m", "tests.sweep.peak", world.url, world.queue.url, world.queue.prefix, what]
+    home = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 @pytest.mark.slow

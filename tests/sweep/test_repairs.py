@@ -8,7 +8,9 @@ from campaign_ops.core.model import Counters, RepairKind, Verdict
 from campaign_ops.core.report import HealthReport
 from campaign_ops.demo.schema import PlatformShape
 from campaign_ops.demo.tables import hours, minutes
+from campaign_ops.platform import bulk
 from campaign_ops.platform.profile_file import load_profile
+from campaign_ops.sweep.health import dry_run
 from tests.conftest import World, Worlds
 from tests.sweep.actors import counting_profile
 
@@ -253,6 +255,36 @@ def test_credits_are_released_held_and_reported_by_the_rule(sms: World) -> None:
     assert {"expired_of_sending", "old_of_sending"} <= {item.target for item in report.for_person}
     (totals,) = sms.rows("SELECT sum(amount) AS freed FROM campaign_ops.repair WHERE kind = 'release'")
     assert totals["freed"] == 300
+
+
+def test_more_leaked_credits_than_one_sweep_may_release_are_left_to_the_next(worlds: Worlds) -> None:
+    world = worlds.make("sms", policy={"max_releases_per_sweep": 3})
+    world.app.add_campaign("over", status="cancelled")
+    world.app.add_campaign("done", succeeded=1)
+    world.app.add_reservation("with_its_campaign", campaign="done")
+    for number in range(5):
+        world.app.add_reservation(f"leaked_{number}", campaign="over")
+    (would,) = (line for line in dry_run(world.platform).repairs if line.kind is RepairKind.RELEASE)
+    assert (would.planned, would.detail) == (5, "2 next time")
+    (first,) = (line for line in world.sweep().repairs if line.kind is RepairKind.RELEASE)
+    assert (first.planned, first.done, first.detail) == (5, 4, "2 next time, 1 with their campaign")
+    assert len(held_in(world)) == 2
+    (second,) = (line for line in world.sweep().repairs if line.kind is RepairKind.RELEASE)
+    assert (second.planned, second.done, second.detail) == (2, 2, "")
+    assert held_in(world) == []
+
+
+def test_a_plan_is_written_whole_however_many_statements_it_takes(sms: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "ROWS_AT_ONCE", 2)
+    for number in range(5):
+        sms.app.add_campaign(f"c{number}", pending=1)
+    sms.sweep()
+    rows = sms.rows("SELECT target FROM campaign_ops.repair_plan")
+    assert sorted(row["target"] for row in rows) == ["c0", "c1", "c2", "c3", "c4"]
+
+
+def held_in(world: World) -> list[str]:
+    return [row["id"] for row in world.rows("SELECT id FROM \"CreditReservation\" WHERE status = 'active'")]
 
 
 def test_a_reservation_of_a_campaign_in_an_unknown_status_is_left_to_a_person(sms: World) -> None:

@@ -197,7 +197,8 @@ def _summary(report: HealthReport) -> str:
     """How much of each kind, in one line."""
     if report.dry_run:
         return "Would: " + ", ".join(
-            f"{_TO_DO[one.kind]} {0 if one.held_back else one.planned}" for one in report.repairs
+            f"{_TO_DO[one.kind]} {0 if one.held_back else one.planned}" + (f" ({one.detail})" if one.detail else "")
+            for one in report.repairs
         )
     return "Did: " + ", ".join(
         f"{_DONE[one.kind]} {one.done}" + (f" ({one.detail})" if one.detail else "") for one in report.repairs

@@ -116,6 +116,10 @@ CREATE INDEX repair_by_campaign ON campaign_ops.repair (platform, campaign_id);
 
 CREATE INDEX repair_by_sweep ON campaign_ops.repair (sweep_id);
 
+CREATE INDEX repair_by_run ON campaign_ops.repair (run_id);
+
+CREATE INDEX repair_by_parent ON campaign_ops.repair (parent_id) WHERE parent_id IS NOT NULL;
+
 CREATE INDEX repair_undone ON campaign_ops.repair (platform, target) WHERE undone_by IS NOT NULL;
 
 CREATE INDEX repair_by_time ON campaign_ops.repair (platform, at);

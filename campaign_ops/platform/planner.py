@@ -1,0 +1,41 @@
+"""What PostgreSQL's planner is told where its statistics may mislead it. Each holds for the statements within it.
+
+Rows that were inserted since the last ANALYZE look like a handful, and one campaign of millions makes every other look
+as large. A plan for the wrong size can take minutes where another takes milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+
+@contextmanager
+def hash_joins(connection: sa.Connection) -> Iterator[None]:
+    """Joins that suit every size: no side is read again for each row of the other."""
+    with _set(connection, "enable_nestloop", "off"):
+        yield
+
+
+@contextmanager
+def by_index(connection: sa.Connection) -> Iterator[None]:
+    """Rows of the campaigns that are asked for are found by their index, and not by reading the table."""
+    with _set(connection, "enable_seqscan", "off"):
+        yield
+
+
+@contextmanager
+def read_to_the_end(connection: sa.Connection) -> Iterator[None]:
+    """A stream that begins here is planned as what it is, and not for its first tenth."""
+    with _set(connection, "cursor_tuple_fraction", "1"):
+        yield
+
+
+@contextmanager
+def _set(connection: sa.Connection, setting: str, value: str) -> Iterator[None]:
+    # An error ends the transaction, or its savepoint, and the setting with it.
+    connection.execute(sa.text(f"SET LOCAL {setting} = {value}"))
+    yield
+    connection.execute(sa.text(f"SET LOCAL {setting} TO DEFAULT"))
