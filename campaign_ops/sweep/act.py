@@ -6,6 +6,7 @@ stops nobody but itself.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -130,9 +131,8 @@ def _one_by_one(platform: Platform, lock: SweepLock, done: Done, page: Sequence[
         try:
             _note(done, platform.database.run(lambda connection, item=item: work(connection, [item])))  # type: ignore[misc]
         except (StatementRejected, Unavailable) as error:
-            log.error(
-                "%s: could not %s %s: %s; its state: %s", platform.name, done.kind, item.target, error, asdict(item)
-            )
+            state = json.dumps({key: value for key, value in asdict(item).items() if value is not None}, default=str)
+            log.error("%s: could not %s %s: %s; its state: %s", platform.name, done.kind, item.target, error, state)
             done.failures.append(Failure(item.target, str(error)))
             away = away + 1 if isinstance(error, Unavailable) else 0
             if away == GIVE_UP_AFTER:

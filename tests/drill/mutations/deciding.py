@@ -58,7 +58,7 @@ def _no_premise() -> None:
 
     put(act, "observed_now", as_planned)
     put(repairs, "_unmoved", same_id)
-    put(repairs, "_finished", lambda _tables: sa.true())
+    put(repairs, "_finished", lambda _tables, _seen: sa.true())
     slowed(act, "complete", 0.4)
 
 
