@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
 import secrets
-import shutil
 import sys
+import threading
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,13 +20,13 @@ import typer
 from rich.console import Console
 
 from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
-from campaign_ops.drill.options import DrillOptions
+from campaign_ops.drill.options import SIZES, DrillOptions
+from campaign_ops.drill.work_dir import unused
 from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of
 from campaign_ops.platform.explain import nearest
 
 INTERRUPTED = 130
 _WIDTH = 120  # of what is read later: the scoreboard fits
-_MARKER = "drill.json"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 app = typer.Typer(
@@ -35,14 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"max_content_width": 110},
 )
-
-
-class SizeChoice(StrEnum):
-    """The sizes that there are."""
-
-    SMALL = "small"
-    MEDIUM = "medium"
-    LARGE = "large"
 
 
 def _seconds(text: str) -> float:
@@ -65,24 +57,27 @@ def drill(
         ),
     ] = "120",
     seed: Annotated[
-        int | None,
+        str | None,
         typer.Option("--seed", metavar="SEED", help="Where all chance comes from; drawn, and printed, unless given."),
     ] = None,
     replay: Annotated[
-        int | None,
+        str | None,
         typer.Option(
             "--replay",
             metavar="SEED",
-            help="The run of that seed again (the same as --seed, with the same other options): the accidents, their"
-            " order, times and choices are the same, while the operating system schedules processes as it likes.",
+            help="The script of that seed again (the same as --seed, with the same other options): the same accidents"
+            " planned at the same times, with the same chances. What really happens depends on how the operating"
+            " system schedules the processes.",
         ),
     ] = None,
     size: Annotated[
-        SizeChoice, typer.Option(metavar="small|medium|large", help="How many workers and campaigns, and how large.")
-    ] = SizeChoice.SMALL,
+        str, typer.Option(metavar="|".join(SIZES), help="How many workers and campaigns, and how large.")
+    ] = "small",
     accident: Annotated[
         list[str] | None,
-        typer.Option("--accident", metavar="NAME", help="Only this accident; may be given several times."),
+        typer.Option(
+            "--accident", metavar="NAME", help="Only this accident, which must happen; may be given several times."
+        ),
     ] = None,
     without: Annotated[
         list[str] | None,
@@ -109,7 +104,7 @@ def drill(
     ] = False,
     work_dir: Annotated[
         Path | None,
-        typer.Option("--work-dir", metavar="PATH", help="Logs and results; .drill/<seed> here unless given."),
+        typer.Option("--work-dir", metavar="PATH", help="Logs and results; a new .drill/<seed> here unless given."),
     ] = None,
     json_to: Annotated[
         str | None,
@@ -119,7 +114,9 @@ def drill(
     """Run the accidents that operators fear, on servers to throw away, and print a scoreboard.
 
     Workers send, campaigns come and go, sweeps run from three processes, and all of it is killed, restarted, locked,
-    lied to and cut off. Exits with 0 when every figure of the scoreboard holds, with 1 when one does not.
+    lied to and cut off. Exits with 0 when every figure of the scoreboard holds, with 1 when one does not or a server
+    is away, with 2 when not all that is asked for can be had, with 3 when a given server looks like production, and
+    with 130 when it was interrupted.
     """
     console = Console(highlight=False, stderr=json_to == "-")
     if not console.is_terminal:
@@ -128,20 +125,27 @@ def drill(
         if list_accidents:
             _list_accidents(console)
             return
-        seed = _one_seed(seed, replay)
+        chosen = _one_seed(seed, replay)
+        _check_names(accident or [], without or [])
+        _check_size(size)
         options = DrillOptions(
-            work_dir=_fresh((work_dir or Path(".drill") / str(seed)).resolve(), seed),
-            seed=seed,
+            work_dir=(work_dir or unused(chosen)).resolve(),
+            seed=chosen,
             seconds=_seconds(length),
-            size=size.value,
-            accidents=_chosen(accident or [], without or []),
+            size=size,
+            accidents=tuple(dict.fromkeys(accident)) if accident else None,
+            without=tuple(dict.fromkeys(without or ())),
             node=node,
             dagster=not no_dagster,
             database_url=database_url,
             redis_url=redis_url,
             throw_away=throw_away,
         )
+        _check_json(json_to, options.work_dir)
         code = _run(options, console, json_to)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted")
+        raise typer.Exit(INTERRUPTED) from None
     except ModuleNotFoundError as error:
         _complain(
             ConfigurationError(
@@ -161,10 +165,14 @@ def _complain(error: CampaignOpsError) -> None:
 
 
 def _run(options: DrillOptions, console: Console, json_to: str | None) -> int:
-    importlib.import_module("matplotlib")  # not to find out at the end that the picture cannot be drawn
-    from campaign_ops.drill.run import drill as run_drill  # noqa: PLC0415 - brings in the servers and the rest
+    from campaign_ops.demo.processes import orderly_end  # noqa: PLC0415 - needs what may not be installed
 
-    board = run_drill(options, console)
+    stop = threading.Event()
+    with orderly_end(stop):
+        importlib.import_module("matplotlib")  # not to find out at the end that the picture cannot be drawn
+        from campaign_ops.drill.run import drill as run_drill  # noqa: PLC0415 - brings in the servers and the rest
+
+        board = run_drill(options, console, stop)
     console.print(board.table())
     document = json.dumps(board.to_json(), indent=2) + "\n"
     if json_to == "-":
@@ -176,24 +184,52 @@ def _run(options: DrillOptions, console: Console, json_to: str | None) -> int:
     return ExitCode.DONE if board.holds else ExitCode.FAILED
 
 
-def _one_seed(seed: int | None, replay: int | None) -> int:
-    if seed is not None and replay is not None and seed != replay:
+def _one_seed(seed: str | None, replay: str | None) -> int:
+    given = {option: text for option, text in (("--seed", seed), ("--replay", replay)) if text is not None}
+    for option, text in given.items():
+        if re.fullmatch(r"-?[0-9]{1,18}", text) is None:
+            raise ConfigurationError(f"{text!r} is no seed", where=option, mend="write a whole number, such as 7")
+    seeds = {int(text) for text in given.values()}
+    if len(seeds) > 1:
         raise ConfigurationError("--seed and --replay name two seeds", mend="give one of them")
-    given = seed if seed is not None else replay
-    return given if given is not None else secrets.randbelow(1_000_000)
+    return seeds.pop() if seeds else secrets.randbelow(1_000_000)
 
 
-def _chosen(accident: Sequence[str], without: Sequence[str]) -> tuple[str, ...] | None:
-    """The names of the accidents that are wanted; None for all."""
+def _check_size(size: str) -> None:
+    if size not in SIZES:
+        raise ConfigurationError(f"there is no size {size!r}", where="--size", mend=nearest(size, SIZES))
+
+
+def _check_json(json_to: str | None, work_dir: Path) -> None:
+    """Not to find out at the end that there is no such place. The work directory is going to be there."""
+    if json_to is None or json_to == "-" or Path(json_to).resolve().parent == work_dir:
+        return
+    path = Path(json_to)
+    try:
+        if not json_to or path.is_dir():
+            problem = "is no file"
+        elif not path.parent.is_dir():
+            problem = f"cannot be written: there is no directory {path.parent}"
+        elif not os.access(path if path.exists() else path.parent, os.W_OK):
+            problem = "cannot be written"
+        else:
+            return
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror}"
+    raise ConfigurationError(f"{json_to!r} {problem}", where="--json", mend="name a file in a directory of yours, or -")
+
+
+def _check_names(accident: Sequence[str], without: Sequence[str]) -> None:
     from campaign_ops.drill.accidents import ACCIDENTS  # noqa: PLC0415 - as above
 
     for option, names in (("--accident", accident), ("--without", without)):
         for name in names:
             if name not in ACCIDENTS:
                 raise ConfigurationError(f"there is no accident {name!r}", where=option, mend=nearest(name, ACCIDENTS))
-    if not accident and not without:
-        return None
-    return tuple(name for name in ACCIDENTS if (not accident or name in accident) and name not in without)
+    if both := sorted({*accident} & {*without}):
+        raise ConfigurationError(f"--accident and --without both name {', '.join(both)}", mend="leave it out of one")
+    if not accident and not ACCIDENTS.keys() - {*without}:
+        raise ConfigurationError("no accident is left", where="--without", mend="leave some out of it")
 
 
 def _list_accidents(console: Console) -> None:
@@ -203,23 +239,6 @@ def _list_accidents(console: Console) -> None:
     for name, kind in ACCIDENTS.items():
         needs = f" (needs: {', '.join(sorted(kind.needs))})" if kind.needs else ""
         console.print(f"{name:{width}}  {kind.title}{needs}", markup=False, soft_wrap=True)
-
-
-def _fresh(directory: Path, seed: int) -> Path:
-    """An empty directory; what an earlier drill left there is removed, and nothing else.
-
-    Raises:
-        ConfigurationError: There is something in it that no drill has made.
-    """
-    if directory.exists() and any(directory.iterdir()):
-        if not (directory / _MARKER).exists():
-            raise ConfigurationError(
-                "the directory is not empty, and no drill has made it", where=str(directory), mend="name another one"
-            )
-        shutil.rmtree(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / _MARKER).write_text(json.dumps({"seed": seed}) + "\n", encoding="utf-8")
-    return directory
 
 
 def main(arguments: Sequence[str] | None = None, prog_name: str = "campaign-ops drill") -> None:

@@ -29,6 +29,7 @@ PREFIX = "drill"
 """BullMQ's key prefix on a given Redis."""
 _THROW_AWAY = re.compile(r"test|drill|throw[-_]?away|tmp|scratch", re.IGNORECASE)
 _MEND = "give servers made for this, or say --throw-away if nobody will miss what is in them"
+_MAY_MAKE_ROLES = sa.text("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")
 _OUR_SCHEMAS = (STATE_SCHEMA, PROVIDER_SCHEMA, LEDGER_SCHEMA)
 
 
@@ -42,32 +43,54 @@ def database_url(text: str) -> str:
     try:
         url = normal_database_url(SecretStr(text)).get_secret_value()
     except ValueError as error:
-        problem = f"--database-url {error}"
+        problem = f"--database-url {error}"  # with its mend
     if not problem and not sa.make_url(url).host:
-        problem = "--database-url names no host"
+        problem = "--database-url names no host; write postgresql://user:password@127.0.0.1:5432/drill"
     if problem:
-        raise ConfigurationError(problem, mend="write postgresql://user:password@127.0.0.1:5432/drill")
+        raise ConfigurationError(problem)
     return url
 
 
-def check_database(url: str, role: str) -> None:
-    """Refuse a database that may be somebody's. ``role`` is the one that the drill is going to make.
+def redis_url(text: str) -> str:
+    """A Redis URL, as it is.
+
+    Raises:
+        ConfigurationError: It cannot be read.
+    """
+    try:
+        redis.ConnectionPool.from_url(text).make_connection()  # it stays unconnected
+    except (ValueError, TypeError):
+        # The driver's own text may quote the part that holds the password.
+        raise ConfigurationError("--redis-url cannot be read", mend="write redis://127.0.0.1:6379/0") from None
+    return text
+
+
+def check_database(url: str, role: str, *, throw_away: bool) -> None:
+    """Refuse a database that may be somebody's, unless it may be thrown away, and one that is of no use.
+
+    ``role`` is the one that the drill is going to make.
 
     Raises:
         Refused: With all that speaks against it, in one line.
+        ConfigurationError: The URL's role may not make another.
         DatabaseUnavailable: It cannot be reached.
     """
     parsed = sa.make_url(url)
     where = f"{parsed.host}:{parsed.port or 5432}/{parsed.database}"
-    found = list(_address_doubts(parsed.host))
-    if not _THROW_AWAY.search(parsed.database or ""):
+    found = [] if throw_away else list(_address_doubts(parsed.host))
+    if not throw_away and not _THROW_AWAY.search(parsed.database or ""):
         found.append("its name does not say test, drill, throw-away, tmp or scratch")
     if not found:
         engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"connect_timeout": 5})
         with mapped(where), engine.connect() as connection:
-            found += _database_doubts(connection, role)
+            found += [] if throw_away else _database_doubts(connection, role)
+            may_make_roles = connection.scalar(_MAY_MAKE_ROLES)
     if found:
         raise Refused(f"this database looks like production: {', '.join(found)}", where=where, mend=_MEND)
+    if not may_make_roles:
+        raise ConfigurationError(
+            "this role may not create roles", where=where, mend="give the drill a superuser of a throw-away server"
+        )
 
 
 def _database_doubts(connection: sa.Connection, role: str) -> Iterator[str]:
@@ -91,8 +114,8 @@ def _database_doubts(connection: sa.Connection, role: str) -> Iterator[str]:
         yield f"its server has a role {role}"
 
 
-def check_redis(url: str) -> None:
-    """Refuse a Redis that may be somebody's.
+def check_redis(url: str, *, throw_away: bool) -> None:
+    """Refuse a Redis that may be somebody's, unless it may be thrown away.
 
     Raises:
         Refused: With all that speaks against it, in one line.
@@ -102,10 +125,11 @@ def check_redis(url: str) -> None:
         told = client.connection_pool.connection_kwargs
         host, port = told.get("host"), told.get("port")
         where = f"{host}:{port}" if host else str(told.get("path"))
-        found = list(_address_doubts(host))
+        found = [] if throw_away else list(_address_doubts(host))
         if not found:
             with driver_errors_mapped(where):
-                found += _redis_doubts(client)
+                client.ping()
+                found += [] if throw_away else _redis_doubts(client)
     if found:
         raise Refused(f"this Redis looks like production: {', '.join(found)}", where=where, mend=_MEND)
 
@@ -133,15 +157,6 @@ def _address_doubts(host: str | None) -> Iterator[str]:
         loopback = False
     if not loopback:
         yield "it is on another machine"
-
-
-def may_make_roles(connection: sa.Connection, where: str) -> None:
-    """Raise ConfigurationError unless this role may make and drop the role of a least-privileged deployment."""
-    query = sa.text("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")
-    if not connection.scalar(query):
-        raise ConfigurationError(
-            "this role may not create roles", where=where, mend="give the drill a superuser of a throw-away server"
-        )
 
 
 def remove_from_database(connection: sa.Connection, profile: Profile, role: str) -> None:

@@ -85,19 +85,34 @@ class Ground:
         unfinished.replace(path)
 
 
-def prepare(options: DrillOptions, running: ExitStack) -> Ground:
-    """Bring up or check the servers, and make the platform. What is to be undone is left with ``running``.
+def check(options: DrillOptions) -> None:
+    """Look at given servers, before anything is made, on them or here.
 
     Raises:
-        ConfigurationError: Only one of the two servers was given, or a URL cannot be read.
+        ConfigurationError: Only one of the two servers was given, a URL cannot be read, or its role is of no use.
         Refused: A given server looks like production.
-        Unavailable: A server cannot be reached or did not start.
+        Unavailable: A given server cannot be reached.
     """
     if options.database_url is None and options.redis_url is None:
-        return _embedded(options, running)
+        return
     if options.database_url is None or options.redis_url is None:
         raise ConfigurationError("only one of the two servers is given", mend="give PostgreSQL and Redis, or neither")
-    return _given(given.database_url(options.database_url), options.redis_url, options, running)
+    database, queue = given.database_url(options.database_url), given.redis_url(options.redis_url)
+    given.check_database(database, OPS_ROLE, throw_away=options.throw_away)
+    given.check_redis(queue, throw_away=options.throw_away)
+
+
+def prepare(options: DrillOptions, running: ExitStack) -> Ground:
+    """Bring up the servers, or take those given, which are checked; make the platform.
+
+    What is to be undone is left with ``running``.
+
+    Raises:
+        Unavailable: A server cannot be reached or did not start.
+    """
+    if options.database_url is None or options.redis_url is None:
+        return _embedded(options, running)
+    return _given(given.database_url(options.database_url), options.redis_url, running)
 
 
 def _embedded(options: DrillOptions, running: ExitStack) -> Ground:
@@ -113,10 +128,7 @@ def _embedded(options: DrillOptions, running: ExitStack) -> Ground:
     )
 
 
-def _given(url: str, redis_url: str, options: DrillOptions, running: ExitStack) -> Ground:
-    if not options.throw_away:
-        given.check_database(url, OPS_ROLE)
-        given.check_redis(redis_url)
+def _given(url: str, redis_url: str, running: ExitStack) -> Ground:
     profile = load_profile(PLATFORM)
     assert profile.queue is not None
     markers = tuple(profile.queue.markers)
@@ -127,8 +139,6 @@ def _given(url: str, redis_url: str, options: DrillOptions, running: ExitStack) 
         with owner.begin() as connection:
             given.remove_from_database(connection, profile, OPS_ROLE)
 
-    with owner.connect() as connection:
-        given.may_make_roles(connection, str(sa.make_url(url).host))
     clean()
     running.callback(clean)
     platform = DemoPlatform(PLATFORM, profile, url, redis_url, given.PREFIX, PLATFORM)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-SizeName = Literal["small", "medium", "large"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,9 @@ class DrillOptions:
         seed: Everything random comes from it.
         seconds: Length of the time in which accidents happen; settling and the audit come after it.
         size: A key of ``SIZES``.
-        accidents: Names of the accidents; None for all that can happen here.
+        accidents: Names of the accidents; None for all that can happen here. What is named has to happen;
+            what is named several times happens more often.
+        without: Names of those that are left out.
         node: Node workers of bullmq 4, 5 and 6 among the workers.
         dagster: A Dagster process sweeps besides the two plain ones.
         database_url: PostgreSQL to use in place of the embedded one; a database in it that holds nothing.
@@ -53,8 +52,9 @@ class DrillOptions:
     work_dir: Path
     seed: int
     seconds: float = 120
-    size: SizeName = "small"
+    size: str = "small"
     accidents: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
     node: bool = False
     dagster: bool = True
     database_url: str | None = None
@@ -65,3 +65,17 @@ class DrillOptions:
     def scale(self) -> Size:
         """What ``size`` stands for."""
         return SIZES[self.size]
+
+    @property
+    def command(self) -> str:
+        """The command that plays the same script again. Given servers are named without their addresses."""
+        words = [f"campaign-ops drill --seed {self.seed} --seconds {self.seconds:.12g} --size {self.size}"]
+        words += [f"--accident {name}" for name in self.accidents or ()]
+        words += [f"--without {name}" for name in self.without]
+        given = {
+            "--node": self.node,
+            "--no-dagster": not self.dagster,
+            "--database-url URL --redis-url URL": self.database_url is not None,
+            "--throw-away": self.throw_away,
+        }
+        return " ".join([*words, *(option for option, is_given in given.items() if is_given)])

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.wording import plural
 from campaign_ops.drill.accidents import ACCIDENTS, Accident
-from campaign_ops.drill.ledger import ACCIDENT, END, SETTLING
-from campaign_ops.drill.script import Event, choices_of, left_out, make_script
+from campaign_ops.drill.ledger import ACCIDENT, AGAIN, END, MISSED, SETTLING
+from campaign_ops.drill.script import Event, choices_of, what_can_happen
 from campaign_ops.drill.shop import Shop
 from campaign_ops.drill.stand import Stand
 
@@ -45,6 +45,7 @@ class Performance:
         chances: What each of them draws its choices from.
         marked: What stands in the ledger already.
         late: Those that a server that is away keeps from happening.
+        missed: Names of those that met nothing, or were tried in vain.
         skipped: Accidents that cannot happen, and why.
     """
 
@@ -56,25 +57,21 @@ class Performance:
     chances: dict[int, random.Random] = field(default_factory=dict)
     marked: set[tuple[int, str]] = field(default_factory=set)
     late: set[int] = field(default_factory=set)
+    missed: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
     def script(self) -> tuple[Event, ...]:
-        """What is going to happen. Says loudly what cannot happen here, or has no time to."""
-        stand, options = self.stand, self.stand.options
-        wanted = options.accidents if options.accidents is not None else tuple(ACCIDENTS)
-        for name in wanted:
-            reason = ACCIDENTS[name]().unavailable(stand)
-            if reason is not None:
-                self.skipped[name] = reason
-        available = [name for name in wanted if name not in self.skipped]
-        script = make_script(options, available)
-        self.skipped |= dict.fromkeys(left_out(script, available), "the drill is too short for it")
+        """What is going to happen. Says loudly what cannot happen here, or has no time to.
+
+        Raises:
+            ConfigurationError: See ``what_can_happen``.
+        """
+        stand = self.stand
+        script, self.skipped = what_can_happen(stand.options, lambda accident: accident.unavailable(stand))
         for name, reason in self.skipped.items():
             stand.say(f"CANNOT HAPPEN HERE: {name} ({ACCIDENTS[name].title}): {reason}")
-        number = sum(event.kind == "accident" for event in script)
-        stand.say(
-            f"{plural(number, 'accident')} of {plural(len(available) - len(left_out(script, available)), 'kind')}"
-        )
+        names = [event.name for event in script if event.kind == "accident"]
+        stand.say(f"{plural(len(names), 'accident')} of {plural(len(set(names)), 'kind')}")
         return script
 
     def play(self, script: Sequence[Event]) -> None:
@@ -138,6 +135,8 @@ class Performance:
             line = f"{event.kind} {event.name} went wrong: {shorten(str(error).splitlines()[0], _LONGEST_ERROR)}"
             if event.kind == "accident":
                 self.skipped[event.name] = line
+                if (index, ACCIDENT) in self.marked:
+                    self.missed.append(event.name)
                 line = f"COULD NOT HAPPEN: {line}"
         if event.kind == "accident":
             self.late.discard(index)
@@ -163,7 +162,7 @@ class Performance:
                 accident = self._accident(event)
                 done = accident.inject(self.stand, self.chances[arguments["index"]])
                 if not accident.lasts:
-                    del self.accidents[arguments["index"]]
+                    self._forget(arguments["index"])
                 return f"ACCIDENT {event.name}: {done}"
             case _:
                 return self._end(event)
@@ -188,18 +187,23 @@ class Performance:
         accident.end(self.stand)
         index = event.arguments["index"]
         if (index, ACCIDENT) not in self.marked:  # it was prepared, and nothing more
-            del self.accidents[index]
+            self._forget(index)
             return None
         self._mark(event, END)
-        del self.accidents[index]
+        self._forget(index)
         return f"over: {event.name}"
 
+    def _forget(self, index: int) -> None:
+        """It is over."""
+        accident = self.accidents.pop(index)
+        if accident.missed:
+            self.missed.append(accident.name)
+
     def _mark(self, event: Event, kind: str) -> None:
-        """Leave a mark in the ledger, once, however often it is tried."""
+        """Leave a mark in the ledger. What is tried again has one of the first time, and others of the later ones."""
         mark = (event.arguments["index"], kind)
-        if mark not in self.marked:
-            self.stand.ledger.note(kind, event.name)
-            self.marked.add(mark)
+        self.stand.ledger.note(AGAIN if mark in self.marked else kind, event.name)
+        self.marked.add(mark)
 
     def end_all(self) -> None:
         """No more accidents: whatever still lasts is ended, and everything is brought back to health."""
@@ -214,4 +218,6 @@ class Performance:
                     break
                 time.sleep(_TRY_AGAIN_SECONDS)
         stand.mend()
+        for name in self.missed:
+            stand.ledger.note(MISSED, name)
         stand.ledger.note(SETTLING, "no more accidents")

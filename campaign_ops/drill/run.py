@@ -15,13 +15,14 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.markup import escape
 
-from campaign_ops.demo.processes import ChildProcess, orderly_end, our_path
+from campaign_ops.demo.processes import ChildProcess, our_path
 from campaign_ops.drill import watcher
 from campaign_ops.drill.audit import WATCHED, audit, damage_so_far, waiting_for_a_person
 from campaign_ops.drill.options import DrillOptions
 from campaign_ops.drill.performance import AWAY, CARE_EVERY_SECONDS, Performance
 from campaign_ops.drill.person import OnCall
 from campaign_ops.drill.scoreboard import Scoreboard
+from campaign_ops.drill.script import what_can_happen
 from campaign_ops.drill.shop import PAUSED
 from campaign_ops.drill.stand import Stand
 from campaign_ops.drill.timeline import timeline
@@ -38,31 +39,33 @@ _SETTLE_SECONDS = 120.0
 def drill(
     options: DrillOptions,
     console: Console,
+    stop: threading.Event | None = None,
     *,
-    make_stand: Callable[[DrillOptions, Say], Stand] = Stand,
+    make_stand: Callable[[DrillOptions, Say, threading.Event], Stand] = Stand,
     enough: Callable[[Stand], bool] | None = None,
 ) -> Scoreboard:
     """Run a whole drill; ``scoreboard.json`` and ``timeline.png`` are in its work directory then.
 
-    Ctrl-C and SIGTERM end it in order; the scoreboard then says that it was cut short.
-
     Args:
         options: What is wanted.
         console: Where its story goes, line by line.
+        stop: Once it is set the drill ends in order, and the scoreboard says that it was cut short.
         make_stand: Makes the stand.
         enough: Asked every few seconds; once it is true, nothing more happens and what is known is judged.
 
     Raises:
-        ConfigurationError, Refused, Unavailable: The servers could not be had.
+        ConfigurationError, Refused, Unavailable: Not all that is wanted can happen, or the servers could not be had.
+        KeyboardInterrupt: It was to stop before anything had happened; nothing is left of it.
     """
+    what_can_happen(options, lambda accident: accident.impossible(options))  # to complain before anything is started
     began = datetime.now(UTC)
-    stop = threading.Event()
+    stop = stop or threading.Event()
 
     def say(line: str) -> None:
         seconds = (datetime.now(UTC) - began).total_seconds()
         console.print(f"[dim]{seconds:6.1f} s[/dim]  {escape(line)}", highlight=False, soft_wrap=True)
 
-    with orderly_end(stop), make_stand(options, say) as stand, _logging_to(stand.work_dir / "drill.log"):
+    with make_stand(options, say, stop) as stand, _logging_to(stand.work_dir / "drill.log"):
         stand.say(f"seed {options.seed}, {options.seconds:.0f} s, {options.size}; everything is in {stand.work_dir}")
         performance = Performance(stand, stop, enough)
         script = performance.script()

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from campaign_ops.core.wording import plural
 from campaign_ops.drill.audit.figure import Figure
-from campaign_ops.drill.ledger import Mark
+from campaign_ops.drill.ledger import ACCIDENT, MISSED, Mark
 from campaign_ops.drill.options import DrillOptions
 from campaign_ops.drill.timeline import Sample, settled_at, spans
 
@@ -49,8 +49,14 @@ class Scoreboard:
 
     @property
     def holds(self) -> bool:
-        """Whether every figure is as it must be, and the drill came to its end."""
-        return not self.cut_short and all(figure.holds for figure in self.figures)
+        """Whether every figure is as it must be, accidents happened, and the drill came to its end."""
+        return not self.cut_short and self.hits > 0 and all(figure.holds for figure in self.figures)
+
+    @property
+    def hits(self) -> int:
+        """Accidents that happened, and met something that they could harm."""
+        kinds = [mark.kind for mark in self.marks]
+        return kinds.count(ACCIDENT) - kinds.count(MISSED)
 
     @property
     def verdict(self) -> str:
@@ -58,9 +64,11 @@ class Scoreboard:
         wrong = sum(not figure.holds for figure in self.figures)
         if wrong:
             return f"NOT OK: {plural(wrong, 'figure')} of {len(self.figures)} not as it must be"
-        return (
-            "CUT SHORT: no damage so far" if self.cut_short else f"OK: all {plural(len(self.figures), 'figure')} hold"
-        )
+        if self.cut_short:
+            return "CUT SHORT: no damage so far"
+        if not self.hits:
+            return "NOT OK: no accident happened, and nothing was tested"
+        return f"OK: all {plural(len(self.figures), 'figure')} hold"
 
     # -- for people --------------------------------------------------------------------------------------------
 
@@ -80,8 +88,7 @@ class Scoreboard:
 
     def _figures(self) -> Table:
         accidents = plural(len(spans(self.marks, self.began)), "accident")
-        options = self.options
-        title = f"drill --seed {options.seed} --seconds {options.seconds:g} --size {options.size}: {accidents}"
+        title = f"{self.options.command}: {accidents}"
         table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, width=120)
         table.add_column("figure", width=60)
         table.add_column("must be", width=7)

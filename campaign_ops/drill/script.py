@@ -1,17 +1,18 @@
 """The script of a drill: what happens when. Pure; everything random in a drill is drawn here, from its seed.
 
-A replay gives the same accidents, in the same order, at the same times and with the same choices. What processes do
-meanwhile is up to the operating system.
+A replay plans the same accidents at the same times, and draws the same numbers. What comes of that depends on who is
+there at that moment: on the operating system.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from campaign_ops.drill.accidents import ACCIDENTS
+from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.drill.accidents import ACCIDENTS, Accident
 from campaign_ops.drill.options import DrillOptions
 
 WARM_UP_SECONDS = 3.0
@@ -45,6 +46,34 @@ class Event:
     kind: str
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def what_can_happen(
+    options: DrillOptions, impossible: Callable[[Accident], str | None]
+) -> tuple[tuple[Event, ...], dict[str, str]]:
+    """The script of those accidents that are wanted and can happen, and why the others cannot, by their names.
+
+    Args:
+        options: What is wanted.
+        impossible: Why an accident cannot happen; None when it can.
+
+    Raises:
+        ConfigurationError: One that was named cannot happen, or of all those wanted not a single one.
+    """
+    named = tuple(ACCIDENTS) if options.accidents is None else options.accidents
+    wanted = [name for name in named if name not in options.without]
+    skipped = {name: reason for name in wanted if (reason := impossible(ACCIDENTS[name]())) is not None}
+    available = [name for name in wanted if name not in skipped]
+    script = make_script(options, available)
+    skipped |= dict.fromkeys(left_out(script, available), f"a drill of {options.seconds:g} s is too short for it")
+    if skipped and options.accidents is not None:
+        reasons = ", ".join(f"{name} ({reason})" for name, reason in skipped.items())
+        raise ConfigurationError(f"cannot happen here: {reasons}", where="--accident", mend="mend that, or name others")
+    if wanted and len(skipped) == len(wanted):
+        raise ConfigurationError(
+            f"not a single accident can happen in a drill of {options.seconds:g} s", mend="give it more --seconds"
+        )
+    return script, skipped
 
 
 def make_script(options: DrillOptions, available: Sequence[str]) -> tuple[Event, ...]:

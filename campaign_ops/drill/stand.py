@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import shutil
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -28,10 +30,11 @@ from campaign_ops.demo.tables import PlatformWriter
 from campaign_ops.drill import pgbouncer as bouncing
 from campaign_ops.drill.crew import DAGSTER, SWEEPERS, WORKER, Crew
 from campaign_ops.drill.fleet import node_missing
-from campaign_ops.drill.ground import OPS_ROLE, PLATFORM, prepare
+from campaign_ops.drill.ground import OPS_ROLE, PLATFORM, check, prepare
 from campaign_ops.drill.ledger import REDIS_LOSS, Ledger
 from campaign_ops.drill.options import DrillOptions
 from campaign_ops.drill.pgbouncer import PgBouncer
+from campaign_ops.drill.work_dir import make_anew
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.profile import Profile
 from campaign_ops.settings import connect, load_settings
@@ -51,6 +54,7 @@ class Stand(Crew):
     Args:
         options: What the drill was asked for.
         say: Takes every line of the story as it happens.
+        stop: Once it is set, the stand does not come up.
 
     Attributes:
         work_dir: Where everything of the drill is.
@@ -63,7 +67,7 @@ class Stand(Crew):
         provider: The message provider's own record.
         ledger: Who changed what.
         ops_url: SQLAlchemy URL of the database over TCP, as our role.
-        pgbouncer: In front of the database; None without, and ``pgbouncer_missing`` says why.
+        pgbouncer: In front of the database; None where there is no such program.
         story: What was said, each line with its second.
     """
 
@@ -77,10 +81,12 @@ class Stand(Crew):
     ledger: Ledger
     ops_url: str
 
-    def __init__(self, options: DrillOptions, say: Callable[[str], None] = log.info) -> None:
+    def __init__(
+        self, options: DrillOptions, say: Callable[[str], None] = log.info, stop: threading.Event | None = None
+    ) -> None:
         super().__init__(options)
         self.pgbouncer: PgBouncer | None = None
-        self.pgbouncer_missing = bouncing.missing()
+        self._stop = stop or threading.Event()
         self.story: list[tuple[float, str]] = []
         self._say = say
         self._began = time.monotonic()
@@ -103,18 +109,25 @@ class Stand(Crew):
         """Servers, platform, role and ledger; nobody works yet.
 
         Raises:
-            ConfigurationError: Node workers are wanted and cannot be had, or a URL cannot be read.
+            ConfigurationError: Node workers or the work directory cannot be had, or a URL cannot be read.
             Refused: A given server looks like production.
             Unavailable: A server cannot be reached or did not start.
+            KeyboardInterrupt: It was to stop meanwhile; nothing is left of it.
         """
         if self.options.node and (reason := node_missing()):
             what, _, mend = reason.partition("; ")
             raise ConfigurationError(what, where="--node", mend=mend)
-        self.work_dir.mkdir(parents=True, exist_ok=True)
+        check(self.options)
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+        make_anew(self.work_dir, self.options.seed)
         try:
             self._come_up()
         except BaseException:
             self._running.close()
+            if self._stop.is_set():  # maybe the very reason: initdb hears Ctrl-C, too
+                shutil.rmtree(self.work_dir, ignore_errors=True)
+                raise KeyboardInterrupt from None
             raise
         self._began = time.monotonic()
         return self
@@ -145,9 +158,11 @@ class Stand(Crew):
         self.ledger = Ledger(self.owner, OPS_ROLE, self.profile)
         self.ledger.install()
         self.configure()
-        if self.pgbouncer_missing is None:
+        if bouncing.missing() is None:
             self.pgbouncer = self._running.enter_context(PgBouncer(self.work_dir, self.ops_url))
         self._running.callback(self.send_home)
+        if self._stop.is_set():
+            raise KeyboardInterrupt
 
     # -- what is said and seen ---------------------------------------------------------------------------------
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import takewhile
 
 from campaign_ops.drill.audit import Records, Stand, read, stores_of
-from campaign_ops.drill.ledger import ACCIDENT, END, SETTLING, UNDOING, Change, Mark
+from campaign_ops.drill.ledger import ACCIDENT, AGAIN, END, SETTLING, UNDOING, Change, Mark
 
 _FRESH_SECONDS = 3.0
 
@@ -86,14 +87,15 @@ def _live(records: Records, at: float) -> int | None:
 
 
 def spans(marks: Sequence[Mark], began: datetime) -> list[Span]:
-    """The accidents among the marks: each to the end of its name that comes before its name does again."""
+    """The accidents among the marks: each from its last try to the end of its name, if that comes before the next."""
     found: list[Span] = []
     over = settled_at(marks, began)
     for place, mark in enumerate(marks):
         if mark.kind == ACCIDENT:
-            begins = (mark.at - began).total_seconds()
-            mine = (one for one in marks[place + 1 :] if one.kind in (ACCIDENT, END) and one.text == mark.text)
-            later = next(mine, mark)
+            mine = [one for one in marks[place:] if one.kind in (ACCIDENT, AGAIN, END) and one.text == mark.text]
+            tries = [mark, *takewhile(lambda one: one.kind == AGAIN, mine[1:])]
+            begins = (tries[-1].at - began).total_seconds()
+            later = mine[len(tries)] if len(mine) > len(tries) else mark
             ends = (later.at - began).total_seconds() if later.kind == END else begins
             found.append(Span(mark.text, begins, ends if over is None else max(begins, min(ends, over))))
     return found

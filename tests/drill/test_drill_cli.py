@@ -14,10 +14,10 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from campaign_ops.drill import cli
+from campaign_ops.drill import cli, work_dir
 from campaign_ops.drill.accidents import ACCIDENTS
-from campaign_ops.drill.options import SIZES
 from tests.cli.program import one_line, run
+from tests.demo.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
@@ -81,8 +81,38 @@ def test_every_accident_is_listed_with_its_title() -> None:
         (["--accident", "lose_job"], 2, "--accident: there is no accident 'lose_job'; did you mean lose_jobs?"),
         (["--without", "deadlock"], 2, "--without: there is no accident 'deadlock'; did you mean deadlocks?"),
         (["--seconds", "soon"], 2, "--seconds: 'soon' is no length; write 120, 120s, 2m or 0.5h"),
+        (["--seed", "abc"], 2, "--seed: 'abc' is no seed; write a whole number, such as 7"),
+        (["--replay", "1.5"], 2, "--replay: '1.5' is no seed; write a whole number, such as 7"),
         (["--seed", 1, "--replay", 2], 2, "--seed and --replay name two seeds; give one of them"),
+        (["--size", "huge"], 2, "--size: there is no size 'huge'; there are: small, medium, large"),
+        (["--json", ""], 2, "--json: '' is no file; name a file in a directory of yours, or -"),
+        (["--json", ROOT], 2, "is no file; name a file in a directory of yours, or -"),
+        (["--json", "nowhere/board.json"], 2, "cannot be written: there is no directory nowhere; name a file"),
+        (
+            ["--accident", "deadlocks", "--without", "deadlocks"],
+            2,
+            "--accident and --without both name deadlocks; leave it out of one",
+        ),
+        ([word for name in ACCIDENTS for word in ("--without", name)], 2, "--without: no accident is left"),
+        (["--accident", "pgbouncer", "--seconds", 1], 2, "pgbouncer (a drill of 1 s is too short for it); mend that"),
+        (["--accident", "duplicate_ticks", "--no-dagster"], 2, "duplicate_ticks (the drill runs without Dagster)"),
+        (["--seconds", 3], 2, "not a single accident can happen in a drill of 3 s; give it more --seconds"),
         (["--redis-url", "redis://127.0.0.1:1/0"], 2, "only one of the two servers is given"),
+        (
+            ["--database-url", "nonsense", "--redis-url", "redis://127.0.0.1:1/0"],
+            2,
+            "error: --database-url is not a PostgreSQL URL; write postgresql://user:password@host:5432/database",
+        ),
+        (
+            ["--database-url", "postgresql://app@127.0.0.1:1/test", "--redis-url", "http://:secret@foo"],
+            2,
+            "error: --redis-url cannot be read; write redis://127.0.0.1:6379/0",
+        ),
+        (
+            ["--throw-away", "--database-url", "postgresql://app@nowhere.invalid/test", "--redis-url", "redis://a"],
+            1,
+            "nowhere.invalid:5432/test: failed to resolve host",
+        ),
         (
             ["--database-url", "postgresql://app@db.example.com/app", "--redis-url", "redis://127.0.0.1:1/0"],
             3,
@@ -96,6 +126,19 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_started(
     result = drilled("--work-dir", tmp_path / "new", *words)
     assert result.exit_code == code
     assert complaint in one_line(result.stderr)
+    assert "secret" not in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_work_directory_that_cannot_be_made_is_told_in_one_line(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = drilled("--work-dir", tmp_path / place)
+    assert result.exit_code == 2
+    assert one_line(result.stderr) == (
+        f"error: {tmp_path / place}: the work directory cannot be made: Not a directory;"
+        " name another one with --work-dir"
+    )
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("2m", 120), ("0.5h", 1800), ("1.5", 1.5)])
@@ -112,22 +155,45 @@ def test_a_directory_that_no_drill_has_made_is_left_alone(tmp_path: Path) -> Non
 
 
 def test_the_directory_of_an_earlier_drill_is_made_anew(tmp_path: Path) -> None:
-    made = cli._fresh(tmp_path / "drill", 7)
-    (made / "scoreboard.json").touch()
-    assert sorted(path.name for path in cli._fresh(made, 8).iterdir()) == ["drill.json"]
+    made = tmp_path / "drill"
+    for seed in (7, 8):
+        work_dir.make_anew(made, seed)
+        assert [path.name for path in made.iterdir()] == ["drill.json"]
+        (made / "scoreboard.json").touch()
 
 
-def test_sizes_and_accidents_are_those_that_there_are() -> None:
-    assert [size.value for size in cli.SizeChoice] == list(SIZES)
-    assert cli._chosen([], []) is None
-    assert cli._chosen([], ["deadlocks"]) == tuple(name for name in ACCIDENTS if name != "deadlocks")
-    assert cli._chosen(["lose_jobs", "deadlocks"], ["deadlocks"]) == ("lose_jobs",)
+def test_a_replay_gets_a_directory_of_its_own_and_leaves_the_first_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("7", "7-2", "7-3"):
+        assert work_dir.unused(7) == Path(".drill") / name
+        work_dir.make_anew(work_dir.unused(7), 7)
 
 
 def test_every_option_has_a_help() -> None:
     command = typer.main.get_command(cli.app)
     for param in command.params:
         assert getattr(param, "help", None), param.name
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_servers_start_leaves_nothing_behind(tmp_path: Path) -> None:
+    """initdb hears it, too: a terminal sends it to the whole group."""
+    work = tmp_path / "work"
+    with subprocess.Popen(
+        started("--seed", 1, "--no-dagster", "--work-dir", work),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,
+    ) as process:
+        wait_until((work / "servers").exists, 60)
+        os.killpg(process.pid, signal.SIGINT)
+        told, said = process.communicate(timeout=90)
+    assert (process.returncode, told, said) == (130, "", "interrupted\n")
+    assert not work.exists()
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import json
 import random
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -17,7 +18,9 @@ from rich.console import Console
 
 from campaign_ops.drill import performance
 from campaign_ops.drill.accidents import ACCIDENTS
-from campaign_ops.drill.ledger import ACCIDENT, CONFIRMED, END
+from campaign_ops.drill.audit import read, stores_of
+from campaign_ops.drill.audit.journal import counted
+from campaign_ops.drill.ledger import ACCIDENT, AGAIN, CONFIRMED, END, MISSED
 from campaign_ops.drill.options import DrillOptions
 from campaign_ops.drill.performance import Performance
 from campaign_ops.drill.person import OnCall, held_back
@@ -108,7 +111,32 @@ def test_an_accident_that_never_could_happen_is_told_loudly(stand: Stand, monkey
     assert "drop_connections" in play.skipped
 
 
+def test_an_accident_that_redis_kept_from_happening_is_marked_when_it_is_tried_again(stand: Stand) -> None:
+    assert stand.servers is not None
+    stand.servers.redis.kill()
+    back = threading.Timer(1.2, stand.servers.redis.start)
+    back.start()
+    play = Performance(stand, threading.Event())
+    play.play([Event(0.0, "accident", "lose_jobs", {"index": 0})])
+    back.join()
+    kinds = [mark.kind for mark in stand.ledger.marks()]
+    assert kinds == [ACCIDENT] + [AGAIN] * (len(kinds) - 1)
+    assert len(kinds) > 1
+    assert play.missed == []
+
+
+def test_an_accident_that_met_nothing_is_counted_as_missed(stand: Stand) -> None:
+    play = Performance(stand, threading.Event())
+    worker = Event(0.0, "accident", "kill_worker_after_send", {"index": 0})
+    play.play([worker, replace(worker, kind="end")])  # nobody has so little time to take a job
+    play.end_all()
+    assert said(stand, "found nothing to die of")
+    assert [mark.kind for mark in stand.ledger.marks()] == [ACCIDENT, END, MISSED, "settling"]
+    assert "1 accident (1 of them met nothing)" in counted(read(stores_of(stand))).found
+
+
 def test_what_cannot_happen_here_is_told_before_anything_happens(stand: Stand) -> None:
+    stand.options = replace(stand.options, seconds=60)
     play = Performance(stand, threading.Event())
     script = play.script()
     assert said(stand, "CANNOT HAPPEN HERE: duplicate_ticks")

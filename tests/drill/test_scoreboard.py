@@ -12,7 +12,7 @@ from rich.console import Console
 
 from campaign_ops.demo.tables import minutes
 from campaign_ops.drill.audit.figure import Figure, none_of, shown
-from campaign_ops.drill.ledger import ACCIDENT, END, SETTLING, UNDOING, Mark
+from campaign_ops.drill.ledger import ACCIDENT, AGAIN, END, MISSED, SETTLING, UNDOING, Mark
 from campaign_ops.drill.options import DrillOptions
 from campaign_ops.drill.scoreboard import Scoreboard
 from campaign_ops.drill.timeline import Sample, Span, spans, timeline
@@ -61,6 +61,25 @@ def test_it_holds_only_when_every_figure_does_and_the_drill_was_not_cut_short() 
     assert not replace(board(GOOD), cut_short=True).holds
 
 
+def test_a_drill_in_which_no_accident_happened_is_never_ok() -> None:
+    idle = replace(board(GOOD), marks=[Mark(_at(20), SETTLING, "over")])
+    in_vain = replace(board(GOOD), marks=[Mark(_at(3), ACCIDENT, "lose_jobs"), Mark(_at(9), MISSED, "lose_jobs")])
+    for scoreboard in (idle, in_vain):
+        assert not scoreboard.holds
+        assert printed(scoreboard)[-1].strip() == "NOT OK: no accident happened, and nothing was tested"
+
+
+def test_above_the_table_stands_the_command_that_plays_the_same_script_again() -> None:
+    assert printed(board(GOOD))[0].strip() == (
+        "campaign-ops drill --seed 7 --seconds 20 --size small --database-url URL --redis-url URL: 3 accidents"
+    )
+    options = DrillOptions(Path("x"), 7, 1800, "large", ("lose_jobs",), ("deadlocks",), True, False)
+    assert options.command == (
+        "campaign-ops drill --seed 7 --seconds 1800 --size large --accident lose_jobs --without deadlocks --node"
+        " --no-dagster"
+    )
+
+
 def test_the_table_says_what_must_be_what_was_found_and_below_it_the_damage() -> None:
     lines = printed(board(GOOD, BAD, TOLD))
     text = "\n".join(lines)
@@ -97,6 +116,17 @@ def test_an_accident_lasts_to_its_own_end_and_never_into_the_settling() -> None:
         Span("drop_connections", 4.0, 4.0),
         Span("hang_worker", 12.0, 20.0),
     ]
+
+
+def test_an_accident_begins_when_it_was_tried_last() -> None:
+    tried = [Mark(_at(3), ACCIDENT, "table_lock"), Mark(_at(4), ACCIDENT, "lose_jobs")]
+    marks = [
+        *tried,
+        Mark(_at(5), AGAIN, "table_lock"),
+        Mark(_at(6), AGAIN, "table_lock"),
+        Mark(_at(9), END, "table_lock"),
+    ]
+    assert spans(marks, BEGAN) == [Span("table_lock", 6.0, 9.0), Span("lose_jobs", 4.0, 4.0)]
 
 
 def test_the_picture_is_a_png_of_1200_by_800_even_of_a_drill_that_saw_nothing(tmp_path: Path) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from campaign_ops.drill.accidents import ACCIDENTS
+from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.drill.accidents import ACCIDENTS, Accident
 from campaign_ops.drill.options import DrillOptions
-from campaign_ops.drill.script import CALM_SECONDS, WARM_UP_SECONDS, choices_of, left_out, make_script
+from campaign_ops.drill.script import CALM_SECONDS, WARM_UP_SECONDS, choices_of, left_out, make_script, what_can_happen
 
 ALL = tuple(ACCIDENTS)
 
@@ -47,6 +48,20 @@ def test_what_there_is_no_time_for_is_told() -> None:
     happened = {event.name for event in script if event.kind == "accident"}
     assert happened
     assert set(left_out(script, ALL)) == set(ALL) - happened
+
+
+def test_what_cannot_happen_is_left_out_with_the_reason_unless_it_was_named() -> None:
+    def impossible(accident: Accident) -> str | None:
+        return "no such program" if accident.name == "pgbouncer" else None
+
+    some = replace(options(), without=("deadlocks",))
+    script, skipped = what_can_happen(some, impossible)
+    assert skipped == {"pgbouncer": "no such program"}
+    assert {event.name for event in script if event.kind == "accident"} == {*ACCIDENTS} - {"pgbouncer", "deadlocks"}
+    with pytest.raises(ConfigurationError, match="pgbouncer \\(no such program\\)"):
+        what_can_happen(replace(options(), accidents=("lose_jobs", "pgbouncer")), impossible)
+    with pytest.raises(ConfigurationError, match="not a single accident"):
+        what_can_happen(options(seconds=3), impossible)
 
 
 @pytest.mark.parametrize("seed", range(5))

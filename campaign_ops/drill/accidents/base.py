@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import random
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, ClassVar
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import Unavailable
+from campaign_ops.drill import pgbouncer
 
 if TYPE_CHECKING:
+    from campaign_ops.drill.options import DrillOptions
     from campaign_ops.drill.stand import Stand
 
 SCHEMA = "drill"
@@ -30,10 +32,11 @@ class Accident:
     Attributes:
         name: What options call it.
         title: What goes wrong, in one plain line.
-        needs: What must be there: ``embedded`` servers, ``pgbouncer``, ``node``, ``dagster``, ``linux``.
+        needs: What must be there: ``embedded`` servers, ``pgbouncer``, ``dagster``, ``time-machine``.
         holds: What only one accident can have at a time, such as ``redis``.
         lead_seconds: How long before it happens ``prepare`` is called; 0 for those that need none.
         lasts_seconds: Shortest and longest time from ``inject`` to ``end``.
+        missed: It met nothing that it could harm. Known once ``inject`` has returned, or ``end`` where there is one.
     """
 
     name: ClassVar[str]
@@ -42,16 +45,21 @@ class Accident:
     holds: ClassVar[frozenset[str]] = frozenset()
     lead_seconds: ClassVar[float] = 0.0
     lasts_seconds: ClassVar[tuple[float, float]] = (0.0, 0.0)
+    missed: bool = False
 
     @property
     def lasts(self) -> bool:
         """Whether there is something to end."""
         return type(self).end is not Accident.end
 
+    def impossible(self, options: DrillOptions) -> str | None:
+        """Why it cannot happen here, as far as that is known before anything is started; None when it can."""
+        missing = [reason for need in sorted(self.needs) if (reason := _missing(need, options)) is not None]
+        return "; ".join(missing) or None
+
     def unavailable(self, stand: Stand) -> str | None:
         """Why it cannot happen on this stand; None when it can."""
-        missing = [reason for need in sorted(self.needs) if (reason := _missing(need, stand)) is not None]
-        return "; ".join(missing) or None
+        return self.impossible(stand.options)
 
     def duration(self, chance: random.Random, seconds: float) -> float:  # noqa: ARG002 - some scale with the drill
         """Seconds from ``inject`` to ``end`` in a drill of ``seconds``."""
@@ -72,18 +80,17 @@ class Accident:
         """
 
 
-def _missing(need: str, stand: Stand) -> str | None:
+def _missing(need: str, options: DrillOptions) -> str | None:
     match need:
         case "embedded":
-            return None if stand.servers is not None else "the servers were given, and the drill may not stop them"
+            given = options.database_url is not None
+            return "the servers were given, and the drill may not stop them" if given else None
         case "pgbouncer":
-            return None if stand.pgbouncer is not None else (stand.pgbouncer_missing or "there is no pgbouncer")
+            return pgbouncer.missing()
         case "dagster":
-            return None if stand.options.dagster else "the drill runs without Dagster"
-        case "node":
-            return None if stand.options.node else "the drill runs without Node workers"
-        case "linux":
-            return None if sys.platform == "linux" else "it needs Linux"
+            return None if options.dagster else "the drill runs without Dagster"
+        case "time-machine":  # sets a process' clock wrong
+            return None if importlib.util.find_spec("time_machine") else "time-machine is not installed"
     msg = f"nobody knows what {need!r} is"
     raise ValueError(msg)
 

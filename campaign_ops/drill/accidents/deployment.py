@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
@@ -45,8 +44,10 @@ class KillSweeper(Accident):
         name, statement = chance.choice(SWEEPERS), chance.randint(1, 80)
         if stand.dagster is not None and chance.random() < 0.3:
             pid = stand.sweepers[DAGSTER].pid
-            if pid is not None:
-                os.kill(pid, signal.SIGKILL)
+            self.missed = pid is None  # the last one has only just died
+            if pid is None:
+                return "there was no Dagster process to kill"
+            os.kill(pid, signal.SIGKILL)
             return f"the Dagster process (pid {pid}) was killed (kill -9) in the middle of a run"
         start_anew(stand, name, die_after_statements=statement)
         return f"{name} will be killed (kill -9) at statement {statement}"
@@ -57,16 +58,12 @@ class ClockSkew(Accident):
 
     name = "clock_skew"
     title = "the clock of a sweeping machine is wrong by hours"
+    needs = frozenset({"time-machine"})
     holds = frozenset({"sweeper"})
     lasts_seconds = (6.0, 10.0)
 
     def __init__(self) -> None:
         self._sweeper: str | None = None
-
-    def unavailable(self, stand: Stand) -> str | None:
-        """It takes time-machine, which sets a process' clock wrong."""
-        missing = importlib.util.find_spec("time_machine") is None
-        return "time-machine is not installed" if missing else super().unavailable(stand)
 
     def inject(self, stand: Stand, chance: random.Random) -> str:
         """Start a sweeper anew with a wrong clock."""

@@ -83,7 +83,9 @@ class LoseJobs(Accident):
         jobs = shop.start(shop.label(self.name, chance), chance.randint(140, 260), chance.choice(shop.tenants))
         waiting = sorted(set(stand.queue.job_ids("wait")) - set(jobs))
         unlucky = [*jobs[len(jobs) // 2 :], *chance.sample(waiting, len(waiting) // 3)]
-        return f"{stand.queue.remove(unlucky)} jobs vanished from the queue"
+        vanished = stand.queue.remove(unlucky)
+        self.missed = not vanished
+        return f"{vanished} jobs vanished from the queue"
 
 
 class LoseAllButOne(Accident):
@@ -98,7 +100,9 @@ class LoseAllButOne(Accident):
         label = shop.label(self.name, chance)
         # With a delay: what a worker holds cannot vanish.
         jobs = shop.start(label, chance.randint(60, 100), chance.choice(shop.tenants), {"delay": 1000})
-        return f"{stand.queue.remove(jobs[:-1])} jobs of {label} vanished, the last of {len(jobs)} waits for them"
+        vanished = stand.queue.remove(jobs[:-1])
+        self.missed = not vanished
+        return f"{vanished} jobs of {label} vanished, the last of {len(jobs)} waits for them"
 
 
 class DoomJobs(Accident):
@@ -114,4 +118,5 @@ class DoomJobs(Accident):
         keys = [stand.queue.key("wait"), *map(stand.queue.key, jobs[1:])]
         with redis.Redis.from_url(stand.queue.url) as client:
             doomed = client.eval(_DOOM_WAITING, len(keys), *keys, *jobs[1:])
+        self.missed = not doomed
         return f"{doomed} of {len(jobs)} jobs of a campaign stalled too often and will fail"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import redis
 import sqlalchemy as sa
 
-from campaign_ops.drill.accidents.base import Accident
+from campaign_ops.drill.accidents.base import Accident, NotYet
 from campaign_ops.drill.shop import Shop
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ class DropConnections(Accident):
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         with stand.owner.connect() as connection:
-            return f"{connection.scalar(sa.text(query))} connections to PostgreSQL were dropped"
+            dropped = connection.scalar(sa.text(query))
+        self.missed = not dropped
+        return f"{dropped} connections to PostgreSQL were dropped"
 
 
 class HangRedis(Accident):
@@ -82,12 +84,21 @@ class HangRedis(Accident):
     holds = frozenset({"redis"})
     lasts_seconds = (2.5, 4.5)
 
+    def __init__(self) -> None:
+        self._until = 0.0
+
     def inject(self, stand: Stand, chance: random.Random) -> str:
         """Let every client wait."""
         seconds = chance.uniform(*self.lasts_seconds)
         with redis.Redis.from_url(stand.queue.url) as client:
             client.client_pause(round(seconds * 1000))
+        self._until = time.monotonic() + seconds
         return f"Redis answers nobody for {seconds:.1f} s"
+
+    def end(self, stand: Stand) -> None:  # noqa: ARG002
+        """It goes on by itself."""
+        if time.monotonic() < self._until:
+            raise NotYet("Redis does not answer yet")
 
 
 class _LoseRedis(Accident):

@@ -39,6 +39,7 @@ class KillWorker(Accident):
         """It dies now if there was nothing for it to send."""
         if self.worker is not None:
             if self.worker.pid is not None:
+                self.missed = True
                 stand.say(f"{self.worker.name} found nothing to die of, and is killed now")
             self.worker.kill()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from campaign_ops.core.wording import plural
 from campaign_ops.drill import ledger
 from campaign_ops.drill.audit.figure import Figure, none_of, shown
 from campaign_ops.drill.audit.records import ROW_REPAIRS, Intent, Records, Repair
@@ -151,6 +152,7 @@ def counted(records: Records) -> Figure:
     for one in records.repairs:
         kinds[one.kind] = kinds.get(one.kind, 0) + 1
     told = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
-    accidents = len(records.marked(ledger.ACCIDENT))
-    found = f"{accidents} accidents, {records.sends} sends; repairs: {told}; {len(jobs)} jobs put back"
+    accidents, missed = len(records.marked(ledger.ACCIDENT)), len(records.marked(ledger.MISSED))
+    hit = f"{plural(accidents, 'accident')} ({missed} of them met nothing)" if missed else plural(accidents, "accident")
+    found = f"{hit}, {records.sends} sends; repairs: {told}; {len(jobs)} jobs put back"
     return shown("counted", "what there was to judge", found)

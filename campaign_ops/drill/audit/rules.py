@@ -184,7 +184,8 @@ def overlapping(records: Records) -> Figure:
 
 
 def _overlapping(records: Records) -> Iterator[str]:
-    accidents = [mark.at for mark in records.marks if mark.kind in (ledger.ACCIDENT, ledger.END, ledger.REDIS_LOSS)]
+    kinds = (ledger.ACCIDENT, ledger.AGAIN, ledger.END, ledger.REDIS_LOSS)
+    accidents = [mark.at for mark in records.marks if mark.kind in kinds]
     for one in records.repairs:
         seen = records.journaled.get(one.id)
         if seen is None or seen.lock_holder == seen.application:

@@ -200,10 +200,10 @@ def _disturbances(records: Records) -> Iterator[tuple[datetime, datetime]]:
     """From when to when an accident may have kept a sweep from rows that nothing was wrong with."""
     lasting: dict[str, datetime] = {}
     for mark in records.marks:
-        if mark.kind == ledger.ACCIDENT and mark.text not in _OF_THEIR_OWN:
+        if mark.kind in (ledger.ACCIDENT, ledger.AGAIN) and mark.text not in _OF_THEIR_OWN:
             kind = ACCIDENTS.get(mark.text)
             if kind is not None and kind().lasts:
-                lasting[mark.text] = mark.at
+                lasting.setdefault(mark.text, mark.at)
             else:
                 yield mark.at - LOOKING, mark.at + LOOKING
         elif mark.kind == ledger.END and mark.text in lasting:
