@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ground import Ground, a_worker, lay
-from benchmarks.sizes import ANCHORS, Size
+from benchmarks.sizes import ANCHORS, Size, T
 from campaign_ops.demo.servers import EmbeddedServers
 
 
@@ -71,6 +71,10 @@ class Bench:
     def size(self, size: Size) -> Size:
         """The size, or a small one of the same make."""
         return size.scaled_down() if self.quick else size
+
+    def some(self, points: Sequence[T]) -> Sequence[T]:
+        """All of a series, or its ends."""
+        return [points[0], points[-1]] if self.quick else points
 
     @contextmanager
     def laid(self, size: Size, name: str = "bench", *, scaled: bool = True) -> Iterator[Ground]:

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from benchmarks.bench import Bench, Result
 from benchmarks.ground import POLICY, PREFIX, PROFILE, Ground
-from benchmarks.rounds import Seconds, say, table
+from benchmarks.rounds import RATIO_OF_ROUNDS, Seconds, say, table
 from benchmarks.sizes import ANCHORS
 from campaign_ops.definitions import build_definitions
 from campaign_ops.orchestration.assets import steps
@@ -76,9 +76,10 @@ DEFINITIONS: dict[str, Callable[[Ground], dg.Definitions]] = {"reconcile": real,
 def measure(bench: Bench) -> Result:
     """Both in turn: with nothing stuck, as most runs are, and at the small anchor size."""
     result = Result()
-    with bench.laid(ANCHORS["small"]) as ground, _instance(bench) as (instance, home):
+    small = ANCHORS["small"]
+    with bench.laid(small) as ground, _instance(bench) as (instance, home):
         here = {name: make(ground) for name, make in DEFINITIONS.items()}
-        for what, prepare in (("nothing stuck", ground.calm), ("50 x 1,000, 200 jobs", ground.restore)):
+        for what, prepare in (("nothing stuck", ground.calm), (str(bench.size(small)), ground.restore)):
             taken = {
                 **_in_turn(bench.rounds, prepare, lambda name: _execute(here[name], instance)),
                 **_in_turn(bench.rounds, prepare, lambda name: _in_a_process(name, ground, home), ", own process"),
@@ -88,7 +89,7 @@ def measure(bench: Bench) -> Result:
             result.figures[what] = {name: seconds.as_json() for name, seconds in taken.items()}
             for where in ("", ", own process"):
                 ratio = taken[f"reconcile{where}"].over(taken[f"empty{where}"])
-                result.at_most(f"reconcile run / run of empty assets{where}, {what}", ratio, 1.2)
+                result.at_most(f"reconcile run / run of empty assets{where}, {what}, {RATIO_OF_ROUNDS}", ratio, 1.2)
     return result
 
 
@@ -106,7 +107,10 @@ def _in_turn(
 
 
 def _execute(definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
-    result = definitions.resolve_job_def(JOB).execute_in_process(instance=instance)
+    try:
+        result = definitions.resolve_job_def(JOB).execute_in_process(instance=instance)
+    except dg.DagsterExecutionInterruptedError:  # while it runs, signals are Dagster's
+        raise KeyboardInterrupt from None
     assert result.success
 
 

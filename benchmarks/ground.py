@@ -29,7 +29,9 @@ assert PROFILE.queue is not None
 QUEUE = PROFILE.queue
 PREFIX = "bull"
 # The breaker is for a person; a benchmark lets everything pass that it has broken on purpose.
-POLICY = Policy(breaker_share=1.0, max_queue_depth=1_000_000, max_jobs_per_sweep=100_000)
+POLICY = Policy(
+    breaker_share=1.0, max_queue_depth=1_000_000, max_jobs_per_sweep=100_000, max_releases_per_sweep=1_000_000
+)
 SETTINGS = {
     "shared_buffers": "1GB",
     "maintenance_work_mem": "512MB",

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from benchmarks import contestants
-from benchmarks.bench import BESIDE, Bench, Result
+from benchmarks.bench import BESIDE, BIG, Bench, Result
 from benchmarks.plot import draw
-from benchmarks.rounds import Seconds, alternate, say, table, taken_on
+from benchmarks.rounds import RATIO_OF_ROUNDS, Seconds, alternate, say, table, taken_on
 from benchmarks.sizes import Size
 
 BOTH = {"sweep": contestants.sweep, "floor": contestants.floor}
 BASE = Size(200, 2_000, 1_000)
-BY_STUCK = {stuck * BASE.recipients: replace(BASE, stuck=stuck) for stuck in (50, 100, 200, 400)}
-BY_JOBS = {jobs: replace(BASE, jobs=jobs) for jobs in (500, 2_000, 4_000, 8_000)}
+BY_STUCK = [replace(BASE, stuck=stuck) for stuck in (50, 100, 200, 400)]
+BY_JOBS = [replace(BASE, jobs=jobs) for jobs in (500, 2_000, 4_000, 8_000)]
 
 Points = dict[int, dict[str, Seconds]]
 
@@ -24,8 +24,8 @@ def measure(bench: Bench) -> Result:
     """All three, and the plot."""
     result = Result()
     _beside(bench, result)
-    by_stuck = _points(bench, BY_STUCK)
-    by_jobs = _points(bench, BY_JOBS)
+    by_stuck = _points(bench, {bench.size(size).stuck_recipients: size for size in bench.some(BY_STUCK)})
+    by_jobs = _points(bench, {bench.size(size).jobs: size for size in bench.some(BY_JOBS)})
     _slopes(result, "stuck recipients", by_stuck)
     _slopes(result, "live jobs", by_jobs)
     if bench.plot is not None:
@@ -35,16 +35,19 @@ def measure(bench: Bench) -> Result:
 
 def _beside(bench: Bench, result: Result) -> None:
     """The same stuck campaigns beside 500 and beside 5,000 others, the two grounds in turn."""
+    few_others, many_others = (f"beside {bench.size(size).others:,}" for size in (BESIDE, BIG))
+    stuck, recipients = bench.size(BIG).stuck, bench.size(BIG).all_recipients
     with bench.laid(BESIDE, "beside") as few, bench.big() as many:
-        grounds = {"beside 500": few, "beside 5,000": many}
+        grounds = {few_others: few, many_others: many}
         for who, contestant in BOTH.items():
             taken = taken_on(grounds, contestant, bench.rounds)
-            say(f"\n{who}, 200 stuck campaigns beside 500 others and beside 5,000 (10 million recipients)\n")
+            say(f"\n{who}, {stuck} stuck campaigns {few_others} others and {many_others} ({recipients:,} recipients)\n")
             say(table(("ground", "median (min - max)"), list(taken.items())))
             result.figures[f"{who} beside"] = {name: seconds.as_json() for name, seconds in taken.items()}
-            ratio = taken["beside 5,000"].over(taken["beside 500"])
+            ratio = taken[many_others].over(taken[few_others])
             if who == "sweep":
-                result.at_most("sweep beside 5,000 campaigns that are not stuck / beside 500", ratio, 1.2)
+                what = f"sweep {many_others} campaigns that are not stuck / {few_others}, {RATIO_OF_ROUNDS}"
+                result.at_most(what, ratio, 1.2)
             else:
                 result.shown("the floor in the same", "shown", f"{ratio:.3g}")
 

@@ -89,7 +89,7 @@ def measure(bench: Bench) -> Result:
         for name, modes in sorted(watcher.modes.items())
     ]
     resolution = watched / watcher.samples * 1000
-    say(f"\nlocks of a sweep at {bench.size(ANCHORS['large'])}, sampled every {resolution:.1f} ms\n")
+    say(f"\nlocks of a sweep at {bench.size(ANCHORS['large'])}, sampled every {resolution:.2g} ms\n")
     say(table(("table", "modes seen", "longest transaction with row locks"), rows))
     longest = {name: max(one.waits) * 1000 for name, one in (("beside", beside), ("alone", alone))}
     result = Result()

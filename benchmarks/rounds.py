@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from benchmarks.contestants import Contestant
 from benchmarks.ground import Ground
 
+RATIO_OF_ROUNDS = "median of the rounds' ratios"
+RATIO_OF_MEDIANS = "ratio of the medians"
+
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
@@ -30,6 +33,10 @@ class Seconds:
         if len(self.rounds) != len(other.rounds):
             return self.median / other.median
         return statistics.median(one / of_other for one, of_other in zip(self.rounds, other.rounds, strict=True))
+
+    def ratio_of(self, other: Seconds) -> str:
+        """What `over` is, in words: mostly not the quotient of the two medians that stand beside it."""
+        return RATIO_OF_MEDIANS if len(self.rounds) != len(other.rounds) else RATIO_OF_ROUNDS
 
     def __str__(self) -> str:
         """Median and spread, as a person reads them."""

@@ -72,8 +72,23 @@ class Size:
 
     def __str__(self) -> str:
         """As a person says it."""
-        more = f" + {self.resting} over" if self.resting else ""
-        return f"{self.stuck} x {self.recipients}{more}, {self.jobs} jobs"
+        more = f" + {self.resting:,} over" if self.resting else ""
+        return f"{self.stuck:,} x {self.recipients:,}{more}, {self.jobs:,} jobs"
+
+    @property
+    def stuck_recipients(self) -> int:
+        """Recipients of all stuck campaigns."""
+        return self.stuck * self.recipients
+
+    @property
+    def others(self) -> int:
+        """Campaigns that are not stuck."""
+        return sum(1 for _ in self.campaigns()) - self.stuck
+
+    @property
+    def all_recipients(self) -> int:
+        """Recipients of all campaigns."""
+        return sum(one.recipients for one in self.campaigns())
 
     def scaled_down(self) -> Size:
         """A small one of the same make: a twentieth of everything, but of each a few."""
