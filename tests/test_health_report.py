@@ -131,6 +131,7 @@ def test_the_figures_count_what_they_say() -> None:
         "released": 3,
         "recounted": 4,
         "doubled": 1,
+        "more_releases": 0,
     }
 
 

@@ -19,7 +19,7 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class CreditLine:
-    """One tenant's credits: held in all, held for nothing when the sweep looked, released by this sweep."""
+    """One tenant's credits: held in all, found leaked by this sweep's plan, released by this sweep."""
 
     tenant: str
     held: Decimal
@@ -96,6 +96,7 @@ class HealthReport:
             "released": done.get(RepairKind.RELEASE, 0),
             "recounted": done.get(RepairKind.RECOUNT, 0),
             "doubled": sum(item.doubled or 0 for item in self.stuck),
+            "more_releases": self.plan.more_releases,
         }
 
 

@@ -74,6 +74,7 @@ def of_plan(plan: Plan, *, confirmed: bool) -> Metadata:
     columns = ("kind", "target", "tenant", "verdict", "reason", "needs_person", "missing", "stuck_seconds", "amount")
     return {
         **{f"would_{kind.value}": len(plan.of(kind)) for kind in _PLANNED},
+        "more_releases": plan.more_releases,
         "would_leave_alone": len(plan.of(None)),
         "needs_person": sum(item.needs_person for item in plan.items),
         "sending": plan.sending,
@@ -99,6 +100,8 @@ def plan_report(plan: Plan, rows: Rows, held_back: Mapping[RepairKind, str]) -> 
         lines = [f"- {kind}: {reason}" for kind, reason in held_back.items()]
         sections.append("\n".join(["## Held back", "", *lines, "", how]))
     sections += [_items(heading, plan.of(kind)) for kind, heading in _PLANNED.items()]
+    if plan.more_releases:
+        sections.append(f"{plan.more_releases} more reservations could be released, and are left to later sweeps.")
     sections.append(_items("Needs a person", [item for item in plan.items if item.needs_person]))
     sections.append(_items("Left alone", [item for item in plan.of(None) if not item.needs_person]))
     judged = [row for row in rows if row["verdict"] is not None and row["kind"] != RepairKind.RECOUNT]
@@ -163,7 +166,7 @@ def of_reenqueued(done: Done, plan: Plan) -> Metadata:
 
 def of_released(done: Done, plan: Plan) -> Metadata:
     """Metadata of ``released_credits``; those released with their campaign are counted there."""
-    return {**of_done(done, plan), "credits": float(done.amount())}
+    return {**of_done(done, plan), "credits": float(done.amount()), "more_releases": plan.more_releases}
 
 
 def of_health(report: HealthReport) -> Metadata:

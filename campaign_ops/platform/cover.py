@@ -38,8 +38,6 @@ READ_ONLY = sa.text("SET TRANSACTION READ ONLY")
 _WORK_MEM = sa.text(
     "SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 64 * 1024 * 1024"
 )
-# Compiling takes longer than the statements do.
-_NO_JIT = sa.text("SET LOCAL jit = off")
 _DOUBLED = sa.select(_COVER.c.recipient_id).group_by(_COVER.c.recipient_id).having(sa.func.count() > 1)
 
 
@@ -61,7 +59,6 @@ def create(connection: sa.Connection, tables: PlatformTables) -> None:
     connection.execute(sa.text(f"CREATE TEMP TABLE campaign_ops_batch ({batches}) ON COMMIT DROP"))
     connection.execute(sa.text(f"CREATE INDEX ON {MARKED} (recipient_id)"))
     connection.execute(_WORK_MEM)
-    connection.execute(_NO_JIT)
     connection.execute(READ_ONLY)
 
 

@@ -94,6 +94,7 @@ class Database:
             "tcp_keepalives_idle": "30",
             "tcp_keepalives_interval": "10",
             "tcp_keepalives_count": "3",
+            "jit": "off",  # compiling takes longer than our statements do
         }
         connection.execute(sa.select(*(sa.func.set_config(key, value, True) for key, value in settings.items())))
 

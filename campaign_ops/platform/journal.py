@@ -238,9 +238,12 @@ class Journal:
         return [dict(row) for row in connection.execute(query).mappings()]
 
     def targets(self, connection: sa.Connection, sweep_id: int) -> list[sa.Row[Any]]:
-        """What one sweep repaired: (kind, target, tenant, amount); a re-enqueue counts once a job was really added."""
+        """What one sweep repaired: (kind, target, tenant, amount, parent_id), the parent being what it was made with.
+
+        A re-enqueue counts once a job was really added.
+        """
         repair = state.repair
-        query = sa.select(repair.c.kind, repair.c.target, repair.c.tenant, repair.c.amount)
+        query = sa.select(repair.c.kind, repair.c.target, repair.c.tenant, repair.c.amount, repair.c.parent_id)
         return list(
             connection.execute(query.where(repair.c.sweep_id == sweep_id, _took_effect()).order_by(repair.c.id))
         )

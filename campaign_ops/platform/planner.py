@@ -35,7 +35,7 @@ def read_to_the_end(connection: sa.Connection) -> Iterator[None]:
 
 @contextmanager
 def _set(connection: sa.Connection, setting: str, value: str) -> Iterator[None]:
-    # An error ends the transaction, or its savepoint, and the setting with it.
+    # An error of the database ends the transaction, or its savepoint, and the setting with it.
     connection.execute(sa.text(f"SET LOCAL {setting} = {value}"))
     yield
     connection.execute(sa.text(f"SET LOCAL {setting} TO DEFAULT"))

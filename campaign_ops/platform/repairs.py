@@ -189,19 +189,15 @@ def recount(tables: PlatformTables) -> sa.Update:
     )
 
 
-def still_to_send(tables: PlatformTables) -> Query:
-    """Those of the observed campaigns that are as they were and still have somebody to send to.
+def lock_still_sending(tables: PlatformTables) -> Query:
+    """Those of the observed campaigns that are as they were; nobody ends them while we look. Binds: ids, updated_ats.
 
-    Binds: ids, updated_ats.
+    Whether anybody waits in them is known from the recipients themselves, read right before.
     """
-    observed, recipient, campaign = _observed(), tables.recipient.c, tables.campaign.c
-    # The ids once more, or the planner reads the recipients of all campaigns to join them.
-    belongs = sa.and_(recipient.campaign_id == campaign.id, one_of(recipient.campaign_id, IDS))
-    waiting = sa.exists(ONE).where(belongs, to_send(tables)).select_from(tables.recipient).correlate(tables.campaign)
+    observed = _observed()
     return (
-        sa.select(as_text(campaign.id))
+        sa.select(as_text(tables.campaign.c.id))
         .select_from(tables.campaign.join(observed, _unmoved(tables, observed)))
-        .where(waiting)
         .with_for_update(skip_locked=True, of=tables.campaign, key_share=True)
     )
 

@@ -201,7 +201,8 @@ def reservation_columns(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
         as_text(reservation.status).label("status"),
         aware(reservation.created_at).label("created_at"),
         (aware(reservation.expires_at) if "expires_at" in reservation else never).label("expires_at"),
-        as_text(campaign.status).label("campaign_status"),
+        # NULL where there is no such campaign, and only there.
+        sa.case((campaign.id.is_not(None), sa.func.coalesce(as_text(campaign.status), ""))).label("campaign_status"),
     ]
 
 

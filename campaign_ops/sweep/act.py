@@ -99,8 +99,7 @@ def recount(platform: Platform, author: Author, plan: Plan, lock: SweepLock) -> 
 def release(platform: Platform, author: Author, plan: Plan, lock: SweepLock) -> Done:
     """Release credits that are held for nothing."""
     items = plan.of(RepairKind.RELEASE)
-    more = plan.more_releases
-    done = Done(RepairKind.RELEASE, planned=len(items) + more, deferred=more)
+    done = Done(RepairKind.RELEASE, planned=len(items))
     _by_pages(platform, lock, done, items, lambda connection, page: release_page(platform, connection, author, page))
     return done
 

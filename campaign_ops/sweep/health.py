@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -43,7 +43,7 @@ def plan_of(
         seconds = platform.policy.stuck_after_seconds
         lately = platform.journal.reenqueued_lately(connection, seconds=seconds, before=before)
     judged = [(one, decide(one, seen.queue, platform.policy, seen.at)) for one in seen.evidence]
-    credits_judged, more_releases = judge_credits(platform, connection)
+    credits_judged, more_releases = judge_credits(platform, connection, before=before)
     return make_plan(
         judged,
         credits_judged,
@@ -96,14 +96,13 @@ def dry_run(platform: Platform) -> HealthReport:
         items = plan.of(kind)
         breaker = plan.held_back(kind, confirmed=False)
         targets = tuple(item.target for item in items)
-        more = plan.more_releases if kind is RepairKind.RELEASE else 0
         lines.append(
             RepairLine(
                 kind,
-                planned=len(items) + more,
+                planned=len(items),
                 done=0,
                 targets=targets,
-                detail=f"{more} next time" if more else "",
+                detail=_releases_next_time(kind, plan),
                 held_back=str(breaker) if breaker else None,
             )
         )
@@ -139,7 +138,7 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
         queue=_queue_seen(queue_of(queue_rows[0]) if queue_rows else None, figures),
         credits=credit_lines(platform, connection, plan, released),
         repairs=[
-            _repair_line(kind, figures.get(step, {}), [one.target for one in targets if one.kind == kind])
+            _repair_line(kind, figures.get(step, {}), [one for one in targets if one.kind == kind], plan)
             for kind, step in STEP_OF.items()
         ],
         repairs_of_the_day=journal.repair_counts(connection, hours=24),
@@ -154,7 +153,11 @@ def _queue_seen(queue: QueueState | None, figures: Mapping[str, Any]) -> QueueSt
     return replace(queue, problem=problem) if queue and problem and not queue.problem else queue
 
 
-def _repair_line(kind: RepairKind, figures: Mapping[str, Any], targets: list[str]) -> RepairLine:
+def _releases_next_time(kind: RepairKind, plan: Plan) -> str:
+    return f"{plan.more_releases} next time" if kind is RepairKind.RELEASE and plan.more_releases else ""
+
+
+def _repair_line(kind: RepairKind, figures: Mapping[str, Any], made: Sequence[sa.Row[Any]], plan: Plan) -> RepairLine:
     planned, left = figures.get("planned", 0), figures.get("left", 0)
     details = []
     if figures.get("jobs"):
@@ -163,14 +166,16 @@ def _repair_line(kind: RepairKind, figures: Mapping[str, Any], targets: list[str
         details.append(f"{left} changed meanwhile")
     if figures.get("deferred"):
         details.append(f"{figures['deferred']} next time")
-    with_campaign = len(targets) - figures.get("done", 0)
-    if kind is RepairKind.RELEASE and with_campaign > 0:
+    if later := _releases_next_time(kind, plan):
+        details.append(later)
+    with_campaign = sum(one.parent_id is not None for one in made)
+    if kind is RepairKind.RELEASE and with_campaign:
         details.append(f"{with_campaign} with their campaign")
     return RepairLine(
         kind,
         planned=planned,
-        done=len(targets),
-        targets=tuple(targets),
+        done=len(made),
+        targets=tuple(one.target for one in made),
         detail=", ".join(details),
         held_back=figures.get("held_back"),
         failures=tuple((target, why) for target, why in figures.get("failures", ())),

@@ -366,9 +366,10 @@ def questionable_reservations(platform: Platform, connection: sa.Connection) -> 
     query = statements.questionable_reservations(tables).execution_options(yield_per=PAGE)
     with planner.read_to_the_end(connection):
         found = connection.execute(query, {"max_age": platform.policy.reservation_max_age_seconds})
-    for rows in found.partitions():
-        undone = platform.journal.undone_releases(connection, [row.id for row in rows]) if known_to_us else set()
-        yield from (reservation_of(row, release_undone=row.id in undone) for row in rows)
+    with found:
+        for rows in found.partitions():
+            undone = platform.journal.undone_releases(connection, [row.id for row in rows]) if known_to_us else set()
+            yield from (reservation_of(row, release_undone=row.id in undone) for row in rows)
 
 
 def reservation_of(row: sa.Row[tuple[object, ...]], *, release_undone: bool = False) -> Reservation:

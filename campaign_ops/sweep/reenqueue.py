@@ -19,7 +19,7 @@ from campaign_ops.core.errors import QueueUnavailable, Refused, StatementRejecte
 from campaign_ops.core.model import Action, Decision, Evidence, RepairKind
 from campaign_ops.core.plan import Plan, share_out
 from campaign_ops.core.verdicts import attempts_without_progress, decide
-from campaign_ops.platform import planner, repairs
+from campaign_ops.platform import repairs
 from campaign_ops.platform.attempts import Beginning
 from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
@@ -277,8 +277,7 @@ def _write_intent(work: _Work, connection: sa.Connection, batches: Sequence[_Bat
     """The intent of one page, for the campaigns that are as observed."""
     wanted = sorted({batch.campaign_id for batch in batches})
     observed = {"ids": wanted, "updated_ats": [work.chosen[one][0].campaign.updated_at for one in wanted]}
-    with planner.by_index(connection):
-        unmoved = set(connection.scalars(repairs.still_to_send(work.platform.tables(connection)), observed))
+    unmoved = set(connection.scalars(repairs.lock_still_sending(work.platform.tables(connection)), observed))
     attempts = {one: work.attempts[one] for one in unmoved if one in work.attempts}
     attempts |= _begin(work, connection, sorted(unmoved - attempts.keys()))
     jobs: list[NewJob] = []

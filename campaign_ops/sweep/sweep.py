@@ -255,7 +255,7 @@ class Sweep:
                 RepairKind(kind): Breaker(True, tuple(reasons)) for kind, reasons in figures["breakers"].items()
             }
             items, doubts = tuple(map(plan_item, rows)), tuple(figures["doubts"])
-            return Plan(items, figures["sending"], breakers, doubts, figures["more_releases"])
+            return Plan(items, figures["sending"], breakers, doubts, figures.get("more_releases", 0))
 
         plan = self.platform.database.run(_load)
         if plan is None:

@@ -161,7 +161,7 @@ def test_a_campaign_that_somebody_holds_is_skipped_and_not_waited_for(ground: Gr
     with ground.begin() as connection:
         connection.execute(repairs.lock_observed(ground.tables), ground.observed("held"))
         assert ground.ids(repairs.lock_observed(ground.tables), **binds) == [ground.app.id("free")]
-        assert ground.ids(repairs.still_to_send(ground.tables), **binds) == []
+        assert ground.ids(repairs.lock_still_sending(ground.tables), **binds) == [ground.app.id("free")]
 
 
 def test_a_recipient_being_added_keeps_its_campaign_from_being_locked(ground: Ground) -> None:
@@ -225,15 +225,14 @@ def test_a_recount_cannot_make_an_unfinished_campaign_look_finished(messenger: G
 # -- re-enqueueing ---------------------------------------------------------------------------------------------
 
 
-def test_only_campaigns_as_observed_with_somebody_to_send_to_may_be_re_enqueued(ground: Ground) -> None:
+def test_only_campaigns_as_observed_may_be_re_enqueued(ground: Ground) -> None:
     ground.app.add_campaign("open", pending=1)
-    ground.app.add_campaign("all accepted", accepted=3)
     ground.app.add_campaign("touched", pending=1)
     ground.app.add_campaign("cancelled", pending=1)
-    binds = ground.observed("open", "all accepted", "touched", "cancelled")
+    binds = ground.observed("open", "touched", "cancelled")
     ground.app.set_campaign("touched", updated_ago=minutes(20))
     campaign = ground.app.tables.campaign
     over = ground.platform.profile.campaign.words.over[0]
     with ground.app.engine.begin() as connection:
         connection.execute(campaign.update().where(campaign.c.name == "cancelled").values(status=over))
-    assert ground.ids(repairs.still_to_send(ground.tables), **binds) == [ground.app.id("open")]
+    assert ground.ids(repairs.lock_still_sending(ground.tables), **binds) == [ground.app.id("open")]

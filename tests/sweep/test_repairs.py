@@ -265,13 +265,41 @@ def test_more_leaked_credits_than_one_sweep_may_release_are_left_to_the_next(wor
     for number in range(5):
         world.app.add_reservation(f"leaked_{number}", campaign="over")
     (would,) = (line for line in dry_run(world.platform).repairs if line.kind is RepairKind.RELEASE)
-    assert (would.planned, would.detail) == (5, "2 next time")
+    assert (would.planned, would.detail) == (3, "2 next time")
     (first,) = (line for line in world.sweep().repairs if line.kind is RepairKind.RELEASE)
-    assert (first.planned, first.done, first.detail) == (5, 4, "2 next time, 1 with their campaign")
+    assert (first.planned, first.done, first.detail) == (3, 4, "2 next time, 1 with their campaign")
     assert len(held_in(world)) == 2
     (second,) = (line for line in world.sweep().repairs if line.kind is RepairKind.RELEASE)
     assert (second.planned, second.done, second.detail) == (2, 2, "")
     assert held_in(world) == []
+
+
+def test_leaked_credits_that_cannot_be_released_do_not_keep_the_others_waiting(worlds: Worlds) -> None:
+    world = worlds.make("sms", policy={"max_releases_per_sweep": 2})
+    world.app.add_campaign("over", status="cancelled")
+    for label in ("a_bad_0", "a_bad_1", "b_good_0", "b_good_1", "b_good_2"):
+        world.app.add_reservation(label, campaign="over")
+    with world.app.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'not this one'; END$$;"
+            'CREATE TRIGGER refuse BEFORE UPDATE ON "CreditReservation" FOR EACH ROW'
+            " WHEN (OLD.id LIKE 'a_bad%%') EXECUTE FUNCTION refuse()"
+        )
+    for _ in range(5):
+        world.sweep()
+    assert held_in(world) == ["a_bad_0", "a_bad_1"]
+
+
+def test_a_reservation_of_a_campaign_without_a_status_is_left_to_a_person(sms: World) -> None:
+    with sms.app.engine.begin() as connection:
+        connection.exec_driver_sql('ALTER TABLE "Campaign" ALTER COLUMN status DROP NOT NULL')
+    sms.app.add_campaign("odd")
+    sms.app.add_reservation("hold", campaign="odd", created_ago=hours(100))
+    with sms.app.engine.begin() as connection:
+        connection.exec_driver_sql('UPDATE "Campaign" SET status = NULL')
+    report = sms.sweep()
+    assert held_in(sms) == ["hold"]
+    assert "hold" in {item.target for item in report.for_person}
 
 
 def test_a_plan_is_written_whole_however_many_statements_it_takes(sms: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +312,7 @@ def test_a_plan_is_written_whole_however_many_statements_it_takes(sms: World, mo
 
 
 def held_in(world: World) -> list[str]:
-    return [row["id"] for row in world.rows("SELECT id FROM \"CreditReservation\" WHERE status = 'active'")]
+    return [row["id"] for row in world.rows("SELECT id FROM \"CreditReservation\" WHERE status = 'active' ORDER BY id")]
 
 
 def test_a_reservation_of_a_campaign_in_an_unknown_status_is_left_to_a_person(sms: World) -> None:

@@ -103,6 +103,8 @@ def plan(call: Call) -> Answer:
     text = _head(call, report)
     if rows:
         text.append(Rows(["repair", "target", "verdict", "", "reason"], rows))
+    if more := report.plan.more_releases:
+        text.append(line(f"and {plural(more, 'reservation')} more to release, left to later sweeps"))
     return Answer(_result(call, report, told), text, _code(report, told))
 
 
