@@ -17,6 +17,8 @@ from campaign_ops.platform import repairs, statements
 from campaign_ops.platform.database import Database, SweepLock
 from campaign_ops.platform.journal import Author, Entry, Journal
 from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.statements import went_well
+from campaign_ops.platform.tables import PlatformTables
 from campaign_ops.sweep import act, observe
 from campaign_ops.sweep.act import Done, Failure
 from tests.drill.mutations.mutation import Mutation, put
@@ -130,7 +132,13 @@ def _local_time() -> None:
 
 
 def _select_everything() -> None:
-    put(repairs, "ONE", sa.literal_column("*"))
+    """Who names a whole row asks for the right to read every column of it."""
+
+    def of_whole_rows(tables: PlatformTables) -> sa.ColumnElement[bool]:
+        row = sa.literal_column(f'"{tables.recipient.name}" IS NOT NULL', sa.Boolean)
+        return sa.and_(went_well(tables), row)
+
+    put(repairs, "went_well", of_whole_rows)
 
 
 MUTATIONS: dict[str, Mutation] = {
