@@ -273,6 +273,20 @@ class Journal:
         )
         return set(connection.scalars(query if before is None else query.where(sweep.id < before)))
 
+    def releases_tried(self, connection: sa.Connection, *, before: int | None) -> set[str]:
+        """Reservations that the newest plan was to release, if it could not plan all of them; else none.
+
+        Args:
+            connection: An open connection.
+            before: Only sweeps before this one; None for all.
+        """
+        found = self.latest_step(connection, "repair_plan", before=before)
+        if found is None or not found[1].get("more_releases"):
+            return set()
+        plan = state.repair_plan.c
+        query = sa.select(plan.target).where(plan.sweep_id == found[0], plan.kind == RepairKind.RELEASE.value)
+        return set(connection.scalars(query))
+
     def repair_counts(self, connection: sa.Connection, *, hours: int) -> dict[str, int]:
         """How many repairs of each kind took effect within the last hours."""
         repair = state.repair

@@ -7,30 +7,24 @@ as large. A plan for the wrong size can take minutes where another takes millise
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import sqlalchemy as sa
 
 
-@contextmanager
-def hash_joins(connection: sa.Connection) -> Iterator[None]:
+def hash_joins(connection: sa.Connection) -> AbstractContextManager[None]:
     """Joins that suit every size: no side is read again for each row of the other."""
-    with _set(connection, "enable_nestloop", "off"):
-        yield
+    return _set(connection, "enable_nestloop", "off")
 
 
-@contextmanager
-def by_index(connection: sa.Connection) -> Iterator[None]:
+def by_index(connection: sa.Connection) -> AbstractContextManager[None]:
     """Rows of the campaigns that are asked for are found by their index, and not by reading the table."""
-    with _set(connection, "enable_seqscan", "off"):
-        yield
+    return _set(connection, "enable_seqscan", "off")
 
 
-@contextmanager
-def read_to_the_end(connection: sa.Connection) -> Iterator[None]:
+def read_to_the_end(connection: sa.Connection) -> AbstractContextManager[None]:
     """A stream that begins here is planned as what it is, and not for its first tenth."""
-    with _set(connection, "cursor_tuple_fraction", "1"):
-        yield
+    return _set(connection, "cursor_tuple_fraction", "1")
 
 
 @contextmanager

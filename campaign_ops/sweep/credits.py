@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from decimal import Decimal
 
@@ -13,35 +13,32 @@ from campaign_ops.core.credits import judge_reservation
 from campaign_ops.core.model import CreditDecision, RepairKind, Reservation
 from campaign_ops.core.plan import Plan
 from campaign_ops.core.report import CreditLine
-from campaign_ops.platform import state, statements
-from campaign_ops.platform.migrations import current
+from campaign_ops.platform import statements
 from campaign_ops.platform.platform import Platform
 from campaign_ops.sweep.observe import questionable_reservations
 
 TENANTS = 50
 
-
 Judged = tuple[Reservation, CreditDecision]
 
 
-def judge_credits(platform: Platform, connection: sa.Connection, *, before: int | None) -> tuple[list[Judged], int]:
+def judge_credits(platform: Platform, connection: sa.Connection, *, tried: Collection[str]) -> tuple[list[Judged], int]:
     """Held reservations to release or for a person, with the decision; those held for good reason are left out.
 
     Args:
         platform: What to look at.
         connection: An open connection.
-        before: Only sweeps before this one have tried to release anything; None for all.
+        tried: What the last plan was to release already, when it could not plan all. It comes last, or what cannot be
+            released would keep all others waiting for ever.
 
     Returns:
-        As many to release as one sweep may, and all for a person; how many more could be released. Those that the last
-        plan tried in vain come last, or they would keep all others waiting for ever.
+        As many to release as one sweep may, and all for a person; how many more could be released.
     """
     if platform.profile.reservation is None:
         return [], 0
     now = connection.scalar(statements.clock())
     assert now is not None
     most, releases = platform.policy.max_releases_per_sweep, 0
-    tried = _tried(platform, connection, before)
     fresh: list[Judged] = []
     again: list[Judged] = []
     for_person: list[Judged] = []
@@ -55,18 +52,6 @@ def judge_credits(platform: Platform, connection: sa.Connection, *, before: int 
         elif decision.needs_person:
             for_person.append((held, decision))
     return [*fresh, *again][:most] + for_person, max(0, releases - most)
-
-
-def _tried(platform: Platform, connection: sa.Connection, before: int | None) -> frozenset[str]:
-    """What the last plan was to release, if it could not plan all."""
-    if not current(connection):
-        return frozenset()
-    found = platform.journal.latest_step(connection, "repair_plan", before=before)
-    if found is None or not found[1].get("more_releases"):
-        return frozenset()
-    plan = state.repair_plan.c
-    query = sa.select(plan.target).where(plan.sweep_id == found[0], plan.kind == RepairKind.RELEASE.value)
-    return frozenset(connection.scalars(query))
 
 
 def judge_one(platform: Platform, held: Reservation) -> CreditDecision:

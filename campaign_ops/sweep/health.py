@@ -38,12 +38,14 @@ def plan_of(
         before: What sweeps before this one did counts; None for all.
     """
     lately: Collection[str] = ()
+    tried: Collection[str] = ()
     if current(connection):
         # Whatever was lost at one moment has become stuck when this time has passed.
         seconds = platform.policy.stuck_after_seconds
         lately = platform.journal.reenqueued_lately(connection, seconds=seconds, before=before)
+        tried = platform.journal.releases_tried(connection, before=before)
     judged = [(one, decide(one, seen.queue, platform.policy, seen.at)) for one in seen.evidence]
-    credits_judged, more_releases = judge_credits(platform, connection, before=before)
+    credits_judged, more_releases = judge_credits(platform, connection, tried=tried)
     return make_plan(
         judged,
         credits_judged,

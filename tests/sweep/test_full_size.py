@@ -310,8 +310,8 @@ def test_leaked_credits_that_no_statistics_know_of_are_read_once(worlds: Worlds)
 
 def statement(world: World, text: str) -> None:
     """Run one statement as the owner of the tables."""
-    with sa.create_engine(world.url, poolclass=sa.NullPool).begin() as connection:
-        connection.execute(sa.text(text))
+    with world.app.engine.begin() as connection:
+        connection.exec_driver_sql(text)
 
 
 def rows_read(world: World, table: str) -> int:

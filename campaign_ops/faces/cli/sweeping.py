@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.model import RepairKind
-from campaign_ops.core.report import HealthReport, headline, render
+from campaign_ops.core.report import HealthReport, RepairLine, headline, render
 from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.account import Became, Told, held_back, tell
@@ -197,14 +197,15 @@ def _row(one: Told) -> list[str]:
 
 def _summary(report: HealthReport) -> str:
     """How much of each kind, in one line."""
-    if report.dry_run:
-        return "Would: " + ", ".join(
-            f"{_TO_DO[one.kind]} {0 if one.held_back else one.planned}" + (f" ({one.detail})" if one.detail else "")
-            for one in report.repairs
-        )
-    return "Did: " + ", ".join(
-        f"{_DONE[one.kind]} {one.done}" + (f" ({one.detail})" if one.detail else "") for one in report.repairs
-    )
+
+    def told(one: RepairLine) -> str:
+        number = one.done
+        if report.dry_run:
+            number = 0 if one.held_back else one.planned
+        return f"{words[one.kind]} {number}" + (f" ({one.detail})" if one.detail else "")
+
+    when, words = ("Would", _TO_DO) if report.dry_run else ("Did", _DONE)
+    return f"{when}: " + ", ".join(map(told, report.repairs))
 
 
 def _result(call: Call, report: HealthReport, told: list[Told]) -> shapes.SweepResult:
