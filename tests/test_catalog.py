@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -252,3 +253,83 @@ def test_a_profile_is_checked_without_a_right_to_the_tables(tables: sa.Connectio
     """What is missing is a privilege then, not a column."""
     tables.exec_driver_sql("CREATE ROLE outsider; SET LOCAL ROLE outsider")
     assert not read(tables).column("Campaign", "status").may_select
+
+
+# -- relations that show only some of the rows ----------------------------------------------------------------------
+
+RENAME = 'ALTER TABLE "CampaignRecipient" RENAME TO all_recipients;'
+PARTS = {
+    "a view": (
+        f"""{RENAME} CREATE VIEW "CampaignRecipient" AS SELECT * FROM all_recipients WHERE status <> 'pending'""",
+        r'"CampaignRecipient" in schema "public" is a view.*; name the table behind it: all_recipients',
+    ),
+    "a materialized view": (
+        f'{RENAME} CREATE MATERIALIZED VIEW "CampaignRecipient" AS SELECT * FROM all_recipients',
+        "is a materialized view.*; name the table behind it: all_recipients",
+    ),
+    "a partition": (
+        (
+            f'{RENAME} CREATE TABLE parts (LIKE all_recipients) PARTITION BY LIST ("campaignId");'
+            ' CREATE TABLE "CampaignRecipient" PARTITION OF parts DEFAULT'
+        ),
+        "is one partition.*; name parts",
+    ),
+    "a partition of a partition": (
+        (
+            f'{RENAME} CREATE TABLE parts (LIKE all_recipients) PARTITION BY LIST ("campaignId");'
+            " CREATE TABLE below PARTITION OF parts DEFAULT PARTITION BY LIST (id);"
+            ' CREATE TABLE "CampaignRecipient" PARTITION OF below DEFAULT'
+        ),
+        "is one partition.*; name parts",
+    ),
+    "a child": (
+        f'{RENAME} CREATE TABLE "CampaignRecipient" () INHERITS (all_recipients)',
+        "has only a part of the rows of all_recipients; name that table",
+    ),
+    "a foreign table": (
+        (
+            f"{RENAME} CREATE FOREIGN DATA WRAPPER far; CREATE SERVER away FOREIGN DATA WRAPPER far;"
+            ' CREATE FOREIGN TABLE "CampaignRecipient" (id text, "campaignId" text) SERVER away'
+        ),
+        "is a foreign table.*; connect to the server that has the table",
+    ),
+    "a table with a part elsewhere": (
+        (
+            "CREATE FOREIGN DATA WRAPPER far; CREATE SERVER away FOREIGN DATA WRAPPER far;"
+            ' CREATE FOREIGN TABLE archive () INHERITS ("CampaignRecipient") SERVER away'
+        ),
+        "has a part on another server, archive.*; detach that part",
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "said"), PARTS.values(), ids=PARTS)
+def test_what_shows_only_some_of_the_rows_is_refused(tables: sa.Connection, made: str, said: str) -> None:
+    """Pending recipients that a view leaves out made their campaign look finished."""
+    tables.exec_driver_sql(made)
+    (problem,) = problems(tables)
+    assert re.search(said, problem)
+
+
+WHOLE = {
+    "a partitioned table": (
+        f'{RENAME} CREATE TABLE "CampaignRecipient" (LIKE all_recipients) PARTITION BY LIST ("campaignId");'
+        ' CREATE TABLE below PARTITION OF "CampaignRecipient" DEFAULT'
+    ),
+    "a table with children": 'CREATE TABLE child () INHERITS ("CampaignRecipient")',
+    "a child of a general table": ('CREATE TABLE base (id text); ALTER TABLE "CampaignRecipient" INHERIT base'),
+}
+
+
+@pytest.mark.parametrize("made", WHOLE.values(), ids=WHOLE)
+def test_what_shows_all_rows_is_taken(tables: sa.Connection, made: str) -> None:
+    tables.exec_driver_sql(made)
+    assert read(tables).row_security == ()
+
+
+def test_policies_of_a_partition_do_not_matter_to_those_who_ask_the_whole(tables: sa.Connection) -> None:
+    tables.exec_driver_sql(WHOLE["a partitioned table"])
+    tables.exec_driver_sql("ALTER TABLE below ENABLE ROW LEVEL SECURITY; ALTER TABLE below FORCE ROW LEVEL SECURITY")
+    tables.exec_driver_sql("CREATE ROLE visitor; GRANT SELECT ON ALL TABLES IN SCHEMA public TO visitor")
+    tables.exec_driver_sql("SET LOCAL ROLE visitor")
+    assert read(tables).row_security == ()

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,6 +53,8 @@ def url(servers: EmbeddedServers) -> str:
             "ALTER DATABASE seam SET deadlock_timeout = '20ms'",
             "ALTER DATABASE seam SET timezone = 'Asia/Kolkata'",
             "ALTER DATABASE seam SET default_transaction_isolation = 'serializable'",
+            "ALTER DATABASE seam SET datestyle = 'SQL, DMY'",
+            "ALTER DATABASE seam SET intervalstyle = 'sql_standard'",
             "CREATE ROLE stranger LOGIN",
             "CREATE ROLE crowded LOGIN CONNECTION LIMIT 0",
             f"CREATE ROLE locked LOGIN PASSWORD '{PASSWORD}'",
@@ -198,10 +201,23 @@ def test_a_transaction_is_utc_and_sees_what_others_committed_whatever_the_server
         assert connection.exec_driver_sql("SELECT count(*) FROM noted").scalar_one() == before + 1
 
 
+def test_moments_are_read_whatever_style_the_server_writes_them_in(connect: Connect) -> None:
+    """The driver reads ISO only: on a server with another style every sweep failed."""
+    row = run(connect(), "SELECT timestamptz '2026-02-01 03:04:05+00' AS at, interval '90 s' AS length").one()
+    assert (row.at, row.length) == (datetime(2026, 2, 1, 3, 4, 5, tzinfo=UTC), timedelta(seconds=90))
+
+
 def test_nothing_of_a_transaction_stays_with_its_connection(connect: Connect) -> None:
     """PgBouncer in transaction mode gives the same connection to somebody else afterwards."""
     database = connect(statement_seconds=7, lock_seconds=3)
-    names = ("statement_timeout", "lock_timeout", "application_name", "timezone", "transaction_read_only")
+    names = (
+        "statement_timeout",
+        "lock_timeout",
+        "application_name",
+        "timezone",
+        "transaction_read_only",
+        "row_security",
+    )
     show = "SELECT " + ", ".join(f"current_setting('{name}')" for name in names)
     with sa.create_engine(database._engine.url).connect() as fresh:
         untouched = tuple(fresh.exec_driver_sql(show).one())

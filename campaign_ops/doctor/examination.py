@@ -116,7 +116,7 @@ class _Examination:
         if there is None:
             return
         self.found += indexes.indexes(profile, tables, there)
-        if may_read:
+        if may_read and not catalog.row_security:
             self._examine_rows(facts, catalog, tables, there)
 
     def _examine_rights(self, facts: Server, catalog: Catalog, tables: list[str]) -> bool:

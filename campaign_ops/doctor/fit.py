@@ -67,8 +67,8 @@ def row_security(server: Server, tables: dict[str, Table]) -> Iterator[Finding]:
     if not hidden:
         yield Finding("row_security", Level.OK, "no policy hides rows from this role")
     for name in hidden:
-        what = f"row level security is on for {name}: rows may be hidden, and a campaign look finished that is not"
-        yield Finding("row_security", Level.WARNING, what, f"ALTER ROLE {quoted(server.role)} BYPASSRLS")
+        what = f"row level security may hide rows of {name}, and a campaign look finished that is not: no sweep begins"
+        yield Finding("row_security", Level.ERROR, what, f"ALTER ROLE {quoted(server.role)} BYPASSRLS")
 
 
 def triggers(profile: Profile, tables: dict[str, Table]) -> Iterator[Finding]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import ProfileMismatch
+from campaign_ops.core.errors import PermissionMissing, ProfileMismatch
 from campaign_ops.platform.profile import Profile
+from campaign_ops.platform.relations import Column, misfit, quoted, read_relations
 
 TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "citext", "name"})
 ID_TYPES = {"text": TEXT_TYPES, "uuid": {"uuid"}, "integer": {"int2", "int4"}, "bigint": {"int8"}}
@@ -21,23 +22,6 @@ INTEGER_TYPES = frozenset({"int2", "int4", "int8"})
 NUMBER_TYPES = frozenset({*INTEGER_TYPES, "numeric", "float4", "float8"})
 MOMENT_TYPES = frozenset({"timestamp", "timestamptz"})
 
-# A type's name with -1 for "no length": without it char(25) is called `character`, and that is char(1) in a CAST.
-_COLUMNS = sa.text(
-    """
-    SELECT c.relname AS table_name, a.attname AS column_name, t.typname AS type_name, tn.nspname AS type_schema,
-           t.typtype AS type_kind, format_type(a.atttypid, -1) AS type_spec,
-           ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) AS words,
-           has_column_privilege(c.oid, a.attnum, 'SELECT') AS may_select,
-           has_column_privilege(c.oid, a.attnum, 'UPDATE') AS may_update
-    FROM pg_class c
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    JOIN pg_type t ON t.oid = a.atttypid
-    JOIN pg_namespace tn ON tn.oid = t.typnamespace
-    WHERE n.nspname = :schema AND c.relname = ANY(:tables) AND c.relkind IN ('r', 'p')
-    ORDER BY c.relname, a.attnum
-    """
-)
 _TABLES = sa.text(
     """
     SELECT n.nspname AS schema_name, c.relname AS table_name
@@ -46,24 +30,6 @@ _TABLES = sa.text(
     ORDER BY n.nspname = :schema DESC, 1, 2 LIMIT 500
     """
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column as the catalog has it. ``spec`` is its type, ready for a CAST."""
-
-    table: str
-    name: str
-    type_name: str
-    spec: str
-    words: tuple[str, ...]
-    may_select: bool
-    may_update: bool
-
-    @property
-    def is_enum(self) -> bool:
-        """Whether the type is an enum, so that its words are known."""
-        return bool(self.words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +46,11 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The columns of the platform's tables, as they really are."""
+    """The columns of the platform's tables, as they really are, and the tables of which policies may hide rows."""
 
     columns: dict[tuple[str, str], Column]
+    role: str = ""
+    row_security: tuple[str, ...] = ()
 
     def column(self, table: str, name: str) -> Column:
         """The column; it is known to be there once `read_catalog` has returned."""
@@ -91,9 +59,22 @@ class Catalog:
     def not_writable(self, profile: Profile) -> list[str]:
         """Columns that a sweep writes and this role may not, as ``"table"."column"``."""
         written = [need for need in needs(profile) if need.written]
-        return [
-            f'"{need.table}"."{need.column}"' for need in written if not self.column(need.table, need.column).may_update
-        ]
+        columns = [self.column(need.table, need.column) for need in written]
+        return [f'"{one.table}"."{one.name}"' for one in columns if not one.may_update and not one.generated]
+
+    def check_rows_are_visible(self, where: str) -> None:
+        """Raise PermissionMissing when row level security may hide rows: a campaign would look finished that is not.
+
+        Every policy counts, one that lets all rows through too: whether it does is the business of its expression.
+        """
+        if not self.row_security:
+            return
+        tables = ", ".join(f'"{name}"' for name in self.row_security)
+        raise PermissionMissing(
+            f"row level security may hide rows of {tables} from role {quoted(self.role)}; nothing was touched",
+            where=where,
+            mend=f"ALTER ROLE {quoted(self.role)} BYPASSRLS, or connect as a role that owns the tables",
+        )
 
     def numeric_ids(self, profile: Profile) -> bool:
         """Whether recipient ids are numbers, in the database and so in a job's payload."""
@@ -158,11 +139,11 @@ def read_catalog(connection: sa.Connection, profile: Profile, where: str) -> Cat
     """
     wanted = list(needs(profile))
     tables = sorted({need.table for need in wanted})
-    found = {
-        (row.table_name, row.column_name): _column(row)
-        for row in connection.execute(_COLUMNS, {"schema": profile.db_schema, "tables": tables})
-    }
-    problems = list(_missing_tables(connection, profile, tables, {table for table, _ in found}))
+    seen = read_relations(connection, profile.db_schema, [(need.table, need.column) for need in wanted])
+    misfits = {name: misfit(connection, profile.db_schema, relation) for name, relation in seen.relations.items()}
+    found = {key: column for key, column in seen.columns.items() if not misfits[column.table]}
+    problems = list(_missing_tables(connection, profile, tables, set(misfits)))
+    problems.extend(filter(None, misfits.values()))
     for need in wanted:
         if any(table == need.table for table, _ in found):
             problems.extend(_problems(need, found, profile))
@@ -172,19 +153,8 @@ def read_catalog(connection: sa.Connection, profile: Profile, where: str) -> Cat
         raise ProfileMismatch(
             problems, where=f"profile {profile.name} on {where}", mend="correct the profile; nothing was touched"
         )
-    return Catalog(found)
-
-
-def _column(row: sa.Row[tuple[object, ...]]) -> Column:
-    spec = row.type_spec
-    if row.type_kind == "e":
-        spec = f"{_quoted(row.type_schema)}.{_quoted(row.type_name)}"
-    words = tuple(row.words)
-    return Column(row.table_name, row.column_name, row.type_name, spec, words, row.may_select, row.may_update)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    hidden = tuple(relation.name for relation in seen.relations.values() if relation.row_security)
+    return Catalog(found, role=seen.role, row_security=hidden)
 
 
 def _missing_tables(

@@ -88,6 +88,9 @@ class Database:
         settings = {
             "application_name": self.application_name,
             "timezone": "UTC",
+            "row_security": "off",  # what a policy would hide is an error then; hidden rows look finished
+            "datestyle": "ISO",  # the only style that the driver reads; moments travel as text, too
+            "intervalstyle": "postgres",
             "statement_timeout": str(round(timeouts.statement_seconds * 1000)),
             "lock_timeout": str(round(timeouts.lock_seconds * 1000)),
             "idle_in_transaction_session_timeout": str(round(timeouts.statement_seconds * 1000) * 5),

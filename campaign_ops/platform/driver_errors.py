@@ -90,6 +90,9 @@ def map_error(error: BaseException, where: str) -> CampaignOpsError:
         return StateSchemaError(
             f"schema {STATE_SCHEMA} is missing or incomplete", where=where, mend="run `campaign-ops migrate`"
         )
+    if getattr(diag, "source_function", None) == "check_enable_rls":  # its words are in the server's language
+        mend = "give the role BYPASSRLS; `campaign-ops doctor` has the statement"
+        return PermissionMissing(f"row level security hides rows from this role: {primary}", where=where, mend=mend)
     if state in _BY_STATE:
         kind, what, mend = _BY_STATE[state]
         if kind is ProfileMismatch:

@@ -44,9 +44,11 @@ class Platform:
 
         Raises:
             ProfileMismatch: The profile does not fit the database.
+            PermissionMissing: Policies may hide rows from our role.
         """
         if self._tables is None:
             catalog = read_catalog(connection, self.profile, self.database.where)
+            catalog.check_rows_are_visible(self.database.where)
             self._tables = PlatformTables(self.profile, catalog)
             if self.queue is not None:
                 self.queue.numeric_ids = catalog.numeric_ids(self.profile)
