@@ -85,6 +85,15 @@ def test_a_campaign_with_somebody_unsent_is_never_completed(look: Look) -> None:
 
 @every
 @given(looks)
+def test_a_campaign_with_a_live_job_or_an_unread_queue_is_never_completed(look: Look) -> None:
+    if look.decide().action is Action.COMPLETE and look.queue is not None:
+        assert look.evidence.coverage is not None
+        assert look.evidence.coverage.live_jobs == 0
+        assert not look.queue.problem
+
+
+@every
+@given(looks)
 def test_nothing_is_re_enqueued_on_a_queue_that_must_not_be_trusted(look: Look) -> None:
     if look.decide().action is Action.REENQUEUE:
         assert look.queue is not None
@@ -168,7 +177,7 @@ def test_a_verdict_says_why_and_speaks_only_of_what_is_there(look: Look) -> None
         assert look.queue is None
     if decision.verdict is Verdict.BACKLOG:
         assert coverage is not None
-        assert coverage.missing == 0
+        assert coverage.missing == 0 or not unsent(look.evidence)
 
 
 @every

@@ -98,6 +98,38 @@ def test_a_campaign_is_finished_when_nothing_is_pending_and_failed_only_when_all
     assert decision.outcome is outcome
 
 
+@pytest.mark.parametrize(
+    ("queue", "verdict", "action", "person"),
+    [
+        ({}, Verdict.BACKLOG, Action.NONE, False),
+        ({"workers": None}, Verdict.BACKLOG, Action.NONE, False),
+        ({"workers": 0}, Verdict.NO_WORKERS, Action.REPORT, True),
+        ({"paused": True}, Verdict.QUEUE_PAUSED, Action.REPORT, True),
+        ({"problem": "Redis is loading"}, Verdict.QUEUE_UNREADABLE, Action.REPORT, True),
+    ],
+)
+@pytest.mark.parametrize(
+    "look",
+    [sms(failed=10), sms(succeeded=10), sms().with_policy(empty_campaigns=EmptyPolicy.COMPLETE)],
+    ids=["all failed", "all sent", "empty"],
+)
+def test_a_live_job_keeps_a_campaign_open_whatever_its_rows_say(
+    look: Look, queue: dict[str, object], verdict: Verdict, action: Action, person: bool
+) -> None:
+    """The application's own retry: every row says failed, and a delayed job lists them all."""
+    decision = look.with_(coverage=covered_by(0, live_jobs=2)).with_queue(**queue).decide()
+    assert (decision.verdict, decision.action, decision.needs_person) == (verdict, action, person)
+    assert "loading" in decision.reason or "2 live jobs" in decision.reason
+
+
+def test_a_finished_campaign_whose_queue_was_not_asked_is_not_completed() -> None:
+    assert sms(failed=10).with_(coverage=None).decide().verdict is Verdict.QUEUE_UNREADABLE
+
+
+def test_a_paused_queue_without_a_job_of_it_keeps_no_campaign_open() -> None:
+    assert sms(failed=10).with_queue(paused=True, workers=0).decide().verdict is Verdict.FINISHED
+
+
 def test_what_the_provider_has_accepted_does_not_block_completion_and_is_said() -> None:
     decision = sms(accepted=3, succeeded=7).decide()
     assert decision.action is Action.COMPLETE
@@ -342,10 +374,7 @@ IN_ORDER: list[tuple[Verdict, Look]] = [
         sms(unknown={"odd": 1}, moved=NOW).with_queue(problem="away", paused=True).with_attempts(**UNDER_SUSPICION),
     ),
     (Verdict.EMPTY, sms(moved=NOW).with_queue(problem="away", paused=True)),
-    (
-        Verdict.FINISHED,
-        sms(succeeded=1, moved=NOW).with_queue(problem="away", paused=True).with_attempts(**UNDER_SUSPICION),
-    ),
+    (Verdict.FINISHED, sms(succeeded=1, moved=NOW).with_queue(paused=True, workers=0).with_attempts(**UNDER_SUSPICION)),
     (
         Verdict.PROGRESSING,
         sms(5, moved=NOW).with_queue(problem="away", paused=True).with_attempts(**UNDER_SUSPICION),

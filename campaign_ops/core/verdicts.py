@@ -35,6 +35,8 @@ def decide(evidence: Evidence, queue: QueueState | None, policy: Policy, now: da
     decision = _judge_recipients(evidence, policy, now)
     if decision is None:
         decision = _judge_queue(evidence, queue, policy, now)
+    elif decision.action is Action.COMPLETE and queue is not None:
+        decision = _still_queued(evidence, queue, decision) or decision
     if evidence.attempts.held_by:
         why = f"{decision.reason}; held by {evidence.attempts.held_by}: {evidence.attempts.held_reason}"
         return Decision(decision.verdict, why, Action.REPORT, needs_person=True)
@@ -138,6 +140,27 @@ def _finished(evidence: Evidence) -> Decision:
     if drift(evidence):
         reason += f"; counters drift: {drift(evidence)}"
     return Decision(Verdict.FINISHED, reason, Action.COMPLETE, outcome, recount=raised_counters(evidence))
+
+
+def _still_queued(evidence: Evidence, queue: QueueState, decision: Decision) -> Decision | None:
+    """What keeps a campaign open whose rows say that it may be completed: a live job may send, or change its rows.
+
+    The application's own retry is such a job: its recipients are all failed until it runs.
+    """
+    coverage = evidence.coverage
+    if queue.problem or coverage is None:
+        reason = f"{decision.reason}; but {queue.problem or 'the queue was not read'}: a job may still be waiting"
+        return Decision(Verdict.QUEUE_UNREADABLE, reason, Action.REPORT, needs_person=True)
+    if not coverage.live_jobs:
+        return None
+    reason = f"{decision.reason}; but still in {plural(coverage.live_jobs, 'live job')}: over when those are"
+    if queue.paused:
+        reason = f"{reason}; queue {queue.name} is paused"
+        return Decision(Verdict.QUEUE_PAUSED, reason, Action.REPORT, needs_person=True)
+    if queue.workers == 0:
+        reason = f"{reason}; no worker is connected to queue {queue.name}"
+        return Decision(Verdict.NO_WORKERS, reason, Action.REPORT, needs_person=True)
+    return Decision(Verdict.BACKLOG, reason, Action.NONE)
 
 
 def _judge_queue(evidence: Evidence, queue: QueueState | None, policy: Policy, now: datetime) -> Decision:

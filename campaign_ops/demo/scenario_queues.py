@@ -27,16 +27,14 @@ def build_idle(servers: EmbeddedServers) -> DemoPlatform:
 
 
 def build_outage(servers: EmbeddedServers) -> DemoPlatform:
-    """``sms_outage``: its Redis is away. What the rows alone can settle is still settled."""
+    """``sms_outage``: its Redis is away. Not even what is finished by its rows is completed: a job may be waiting."""
     platform = create_platform(servers, "sms_outage", "sms", queue_url=UNREACHABLE_QUEUE_URL)
     _add_campaign(platform, "queue_unreadable", "cmp_ski_opening", "Ski opening", 110)
     writer = platform.writer()
-    platform.roles["finished"] = writer.add_campaign(
+    platform.roles["finished_by_its_rows"] = writer.add_campaign(
         "cmp_book_fair", name="Book fair", updated_ago=hours(1), moved_ago=hours(1), succeeded=70, failed=2
     )
-    platform.credits["over_after_completion"] = writer.add_reservation(
-        "res_book_fair", campaign="cmp_book_fair", amount=72
-    )
+    platform.credits["held_in_an_outage"] = writer.add_reservation("res_book_fair", campaign="cmp_book_fair", amount=72)
     writer.close()
     return platform
 

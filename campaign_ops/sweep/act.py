@@ -16,13 +16,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import StatementRejected, Unavailable
+from campaign_ops.core.errors import QueueUnavailable, StatementRejected, Unavailable
 from campaign_ops.core.model import Outcome, RepairKind
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.platform import planner, repairs, statements
 from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
 from campaign_ops.platform.platform import Platform
+from campaign_ops.sweep.live_work import LiveWork
 from campaign_ops.sweep.observe import in_pages
 
 log = logging.getLogger(__name__)
@@ -74,18 +75,28 @@ def complete(platform: Platform, author: Author, plan: Plan, lock: SweepLock, *,
     if breaker := plan.held_back(RepairKind.COMPLETE, confirmed=confirmed):
         done.held_back = str(breaker)
         return done
-    for outcome in (None, Outcome.DONE, Outcome.FAILED):
-        chosen = [item for item in items if (item.outcome if item.verdict == "empty" else None) is outcome]
-        _by_pages(
-            platform,
-            lock,
-            done,
-            chosen,
-            lambda connection, page, outcome=outcome: complete_page(  # type: ignore[misc]
-                platform, connection, author, page, empty_outcome=outcome
-            ),
-        )
+    try:
+        work = LiveWork(platform, {item.target for item in items})
+        for outcome in (None, Outcome.DONE, Outcome.FAILED):
+            chosen = [item for item in items if (item.outcome if item.verdict == "empty" else None) is outcome]
+            _by_pages(
+                platform,
+                lock,
+                done,
+                chosen,
+                lambda connection, page, outcome=outcome: complete_page(  # type: ignore[misc]
+                    platform, connection, author, _without_work(work, page), empty_outcome=outcome
+                ),
+            )
+    except QueueUnavailable as error:
+        done.held_back = str(error)
     return done
+
+
+def _without_work(work: LiveWork, page: Sequence[PlanItem]) -> list[PlanItem]:
+    """The campaigns of the page that no live job lists."""
+    busy = work.now({item.target for item in page})
+    return [item for item in page if item.target not in busy]
 
 
 def recount(platform: Platform, author: Author, plan: Plan, lock: SweepLock) -> Done:
@@ -112,6 +123,8 @@ def _by_pages(platform: Platform, lock: SweepLock, done: Done, items: Sequence[P
         lock.check()
         try:
             _note(done, platform.database.run(lambda connection, page=page: work(connection, page)))  # type: ignore[misc]
+        except QueueUnavailable:
+            raise  # as little known of each as of all together
         except (StatementRejected, Unavailable) as error:
             log.warning(
                 "%s: %s of %s campaigns failed together, trying one by one: %s",
@@ -129,6 +142,8 @@ def _one_by_one(platform: Platform, lock: SweepLock, done: Done, page: Sequence[
         lock.check()
         try:
             _note(done, platform.database.run(lambda connection, item=item: work(connection, [item])))  # type: ignore[misc]
+        except QueueUnavailable:
+            raise
         except (StatementRejected, Unavailable) as error:
             state = json.dumps({key: value for key, value in asdict(item).items() if value is not None}, default=str)
             log.error("%s: could not %s %s: %s; its state: %s", platform.name, done.kind, item.target, error, state)

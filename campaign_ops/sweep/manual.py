@@ -23,12 +23,15 @@ from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
 from campaign_ops.platform.migrations import check_current
 from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.queue_jobs import named
 from campaign_ops.sweep.act import Done, complete_page, release_page
 from campaign_ops.sweep.credits import judge_one
+from campaign_ops.sweep.live_work import LiveWork
 from campaign_ops.sweep.observe import ANY_AGE, Look, campaign_of, looking, observe, reservation_of
 from campaign_ops.sweep.reenqueue import reenqueue_seen
 
 LOCK_WAIT_SECONDS = 30
+JOBS_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ def mark_complete(
 
     Raises:
         NotFound: No such campaign, or another tenant's.
-        Refused: It is not sending, or recipients are still open.
+        Refused: It is not sending, recipients are still open, or live jobs list it.
+        QueueUnavailable: Nobody can know whether live jobs list it.
     """
     find_campaign(platform, campaign_id, tenant)
     seen = observe(platform, only=[campaign_id], coverage=False, stuck_after=ANY_AGE)
@@ -71,12 +75,14 @@ def mark_complete(
         )
     empty = Outcome.DONE if decision.verdict is Verdict.EMPTY else None
     if dry_run:
+        _check_no_job_lists(platform, campaign_id)
         return Fix(campaign_id, False, f"would complete campaign {campaign_id}: {decision.reason}")
     item = campaign_item(evidence, decision, seen.at)
     with locked(platform):
 
         def _write(connection: sa.Connection) -> tuple[list[Entry], list[int]]:
             author = author_of(platform, connection, person)
+            _check_no_job_lists(platform, campaign_id)
             return complete_page(
                 platform, connection, author, [item], empty_outcome=empty, stuck_after=ANY_AGE, by_person=True
             )
@@ -91,6 +97,17 @@ def mark_complete(
     also = f", {plural(released, 'reservation')} released" if released else ""
     word = (entries[0].after or {}).get("status") if entries else "completed"
     return Fix(campaign_id, True, f"campaign {campaign_id} is {word} now{also}", tuple(repair_ids))
+
+
+def _check_no_job_lists(platform: Platform, campaign_id: str) -> None:
+    jobs = LiveWork(platform, [campaign_id]).jobs.get(campaign_id, ())
+    if jobs:
+        listed = ", ".join(map(named, jobs[:JOBS_NAMED])) + (", …" if len(jobs) > JOBS_NAMED else "")
+        raise Refused(
+            f"nothing is pending, but {plural(len(jobs), 'live job')} may still send: {listed}",
+            where=f"campaign {campaign_id}",
+            mend="let a worker finish them, or remove them from the queue first",
+        )
 
 
 def _made(platform: Platform, person: Person, kind: RepairKind, target: str) -> list[int]:

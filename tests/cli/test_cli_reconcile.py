@@ -213,13 +213,17 @@ def test_while_another_sweep_is_under_way_nothing_is_done_and_its_holder_is_name
 
 def test_an_unreadable_queue_is_loud_and_what_needs_no_queue_is_done(sms: World, tmp_path: Path) -> None:
     sms.app.add_campaign("finished", succeeded=1)
+    sms.app.add_campaign("over", status="sent")
+    sms.app.add_reservation("leak", campaign="over")
     sms.app.add_campaign("open", pending=1)
     program = configured(tmp_path, entry(sms, queue_url="redis://127.0.0.1:1/0"))
     result = program("reconcile")
     assert result.exit_code == 5
-    assert sms.app.campaign("finished")["status"] == "sent"
+    assert sms.app.reservation("leak")["status"] == "released"
+    assert sms.app.campaign("finished")["status"] == "sending"
     assert lines_with(result.stdout, "!! queue sms-send: ", "Redis cannot be reached")
-    assert lines_with(result.stdout.split("Needs a person (1)")[1], "open", "queue_unreadable")
+    for campaign in ("open", "finished"):
+        assert lines_with(result.stdout.split("Needs a person (2)")[1], campaign, "queue_unreadable")
 
 
 @pytest.mark.parametrize("command", ["reconcile", "plan", "status", "doctor", "migrate"])

@@ -73,6 +73,7 @@ OTHERWISE = {
     "finished_accepted": "finished",
     "finished_all_failed": "finished",
     "finished_by_counters": "finished",
+    "finished_by_its_rows": "queue_unreadable",
     "finished_by_rows": "finished",
     "jobs_doomed": "jobs_failed",
     "partly_lost": "jobs_lost",

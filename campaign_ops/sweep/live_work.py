@@ -1,0 +1,52 @@
+"""Which campaigns still have work in the queue: asked right before they are completed, never remembered.
+
+The queue comes first and the rows second, as everywhere: a job that ended before this look has written its rows, and a
+job that is alive in it may still send or set its recipients back.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.queue import Snapshot
+
+
+class LiveWork:
+    """The live jobs of some campaigns at one moment, and whether others have come since.
+
+    Attributes:
+        jobs: Ids of each campaign's live jobs, campaigns without any left out.
+
+    Raises:
+        QueueUnavailable: The queue could not be read whole, or must not be acted on.
+    """
+
+    def __init__(self, platform: Platform, campaign_ids: Collection[str]) -> None:
+        self.jobs: Mapping[str, Sequence[str]] = {}
+        self._queue = platform.queue
+        self._snapshot: Snapshot | None = None
+        if self._queue is None or not campaign_ids:
+            return
+        self._snapshot = self._queue.snapshot()
+        _check(self._snapshot.state.problem, self._queue.where)
+        found: dict[str, list[str]] = defaultdict(list)
+        live = self._queue.live_jobs(self._snapshot, campaign_ids)
+        for job in live:
+            if not job.doomed:
+                found[job.campaign_id].append(job.id)
+        _check(live.state.problem, self._queue.where)
+        self.jobs = found
+
+    def now(self, campaign_ids: Collection[str]) -> set[str]:
+        """Those of the campaigns that have a live job: from the look, or added since."""
+        if self._queue is None or self._snapshot is None:
+            return set()
+        return (self.jobs.keys() & campaign_ids) | self._queue.newcomers(self._snapshot, campaign_ids)
+
+
+def _check(problem: str | None, where: str) -> None:
+    if problem:
+        raise QueueUnavailable(problem, where=where, mend="nothing is completed while jobs may be waiting unseen")
