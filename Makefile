@@ -34,8 +34,7 @@ test: env ## all tests, on embedded servers
 test-fast: env ## the tests that take no more than a few seconds each
 	@$(BIN)/python -m pytest -n 2 -m 'not slow and not node and not browser'
 
-check: env format lint types contracts ## format, lint, types, import contracts, tests
-	@$(BIN)/python -m pytest -n 2
+check: format lint types contracts test ## format, lint, types, import contracts, tests
 
 bench: env ## the benchmark on embedded servers, about an hour (BENCH="--only sweep --rounds 3" for a part of it)
 	@$(BIN)/python -m benchmarks $(BENCH)

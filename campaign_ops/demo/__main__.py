@@ -15,7 +15,12 @@ from campaign_ops.demo.run import run as run_demo
 from campaign_ops.demo.up import up as bring_up
 
 app = typer.Typer(add_completion=False, help="Stuck campaigns to play with, on embedded servers.")
-WorkDir = Annotated[Path, typer.Option(help="Made anew each time; reports and logs are left there.")]
+WorkDir = Annotated[
+    Path,
+    typer.Option(
+        help="Emptied first; reports and logs are left there. While another run uses it, one beside it is taken."
+    ),
+]
 
 
 class Kind(StrEnum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import importlib.util
 import os
@@ -21,7 +20,7 @@ from psycopg import sql
 
 from campaign_ops.core.errors import ConfigurationError, DatabaseUnavailable
 from campaign_ops.demo.processes import ChildProcess, DirectoryLock
-from campaign_ops.demo.unprivileged import reachable_home, reachable_installation, server_user
+from campaign_ops.demo.unprivileged import reachable_installation, server_home, server_user
 
 _SOCKET_PORT = 5432
 _SETTINGS = {
@@ -41,10 +40,10 @@ class EmbeddedPostgres:
     """One PostgreSQL server with its own data directory.
 
     Args:
-        work_dir: Holds its log, and its data where the server's user can reach it.
+        work_dir: Holds its log. Its data and sockets are in this process's temporary directory, which the user that
+            runs it can enter and whose path is short enough for a socket.
         port: Also listen on this port of 127.0.0.1; 0 for any free one, None for the unix socket alone.
         settings: Server settings on top of ours, such as ``{"timezone": "Asia/Kolkata"}``.
-        keep: Leave the data for the next start; otherwise ``stop`` removes it. ``restart`` never does.
     """
 
     def __init__(
@@ -53,20 +52,18 @@ class EmbeddedPostgres:
         *,
         port: int | None = None,
         settings: Mapping[str, str] | None = None,
-        keep: bool = False,
     ) -> None:
         self.work_dir = work_dir.resolve()
         self._wanted_port = port
         self._settings = {**_SETTINGS, **(settings or {})}
-        self._keep = keep
         self._lock = DirectoryLock(self.work_dir)
         self._home: Path | None = None
         self._port = _SOCKET_PORT
+        self._programs: Path | None = None
         self._child: ChildProcess | None = None
-        self._parent = 0
 
     def start(self) -> Self:
-        """Start it and wait until it answers; the first time, make its data directory.
+        """Start it and wait until it answers: empty, unless it was killed and is started again.
 
         Raises:
             ConfigurationError: The wheel is missing, or the directory is in use or out of reach.
@@ -76,8 +73,6 @@ class EmbeddedPostgres:
             return self
         self.work_dir.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
-        self._parent = os.getpid()
-        atexit.register(self._at_exit)
         try:
             self._start()
         except BaseException:
@@ -86,11 +81,10 @@ class EmbeddedPostgres:
         return self
 
     def stop(self) -> None:
-        """Stop it in order: open transactions are rolled back, clients are told."""
-        atexit.unregister(self._at_exit)
+        """Stop it in order (open transactions are rolled back, clients are told) and remove its data."""
         if self._child is not None:
             self._child.stop()
-        if not self._keep and self._home is not None:
+        if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
             self._home = None
         self._lock.release()
@@ -145,15 +139,14 @@ class EmbeddedPostgres:
         """Process id of the server; None when it does not run."""
         return self._child.pid if self._child is not None else None
 
-    def _at_exit(self) -> None:
-        if os.getpid() == self._parent:  # not in a forked child
-            self.stop()
-
     def _start(self) -> None:
         user = server_user()
         identity = (user.pw_uid, user.pw_gid) if user is not None else None
-        programs = reachable_installation(_installation(), user) / "bin"
-        self._home = home = reachable_home(self.work_dir / "postgres", user)
+        if self._home is None:
+            self._home = server_home("postgres", user)
+            self._programs = reachable_installation(_installation(), self._home, user) / "bin"
+        assert self._programs is not None
+        home, programs = self._home, self._programs
         if self._child is None:
             # The port is chosen once, so that the URLs outlive a restart.
             self._port = _SOCKET_PORT if self._wanted_port is None else self._wanted_port or free_port()
@@ -162,18 +155,15 @@ class EmbeddedPostgres:
             "PostgreSQL",
             [programs / "postgres", "-D", data, "-k", sockets, "-p", str(self._port), *self._arguments()],
             log_path=self.work_dir / "postgres.log",
-            pid_file=home / "child.pid",
             stop_signal=signal.SIGINT,  # "fast shutdown": SIGTERM would wait for clients to leave
             user=identity,
         )
-        self._child.end_leftover()
-        for directory in (sockets, home / "initdb"):
-            directory.mkdir(exist_ok=True)
-            if identity is not None:
-                os.chown(directory, *identity)
         if not data.exists():
-            self._initialise(programs, home / "initdb" / "data", identity)
-            (home / "initdb" / "data").rename(data)
+            for directory in (data, sockets):
+                directory.mkdir(mode=0o700)
+                if identity is not None:
+                    os.chown(directory, *identity)
+            self._initialise(programs, data, identity)
         # The lock is ours and the child of an earlier life is gone: what still lies here names a dead process.
         (data / "postmaster.pid").unlink(missing_ok=True)
         self._child.start()
@@ -185,8 +175,6 @@ class EmbeddedPostgres:
             yield from ("-c", f"{key}={value}")
 
     def _initialise(self, programs: Path, data: Path, identity: tuple[int, int] | None) -> None:
-        if data.exists():
-            shutil.rmtree(data)  # an initdb that was interrupted
         options = {} if identity is None else {"user": identity[0], "group": identity[1], "extra_groups": ()}
         result = subprocess.run(
             [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", *_INITDB],

@@ -8,11 +8,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
+import itertools
 import os
+import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,9 @@ from typing import IO
 import psutil
 
 from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.demo.scratch import kill_tree, remember_child, scratch
+
+LOCK_NAME = "lock"
 
 
 def our_path() -> dict[str, str]:
@@ -42,14 +46,13 @@ def orderly_end(stop: threading.Event) -> Iterator[None]:
 class ChildProcess:
     """One child in its own session, so that Ctrl-C in the terminal reaches the parent alone, which stops it in order.
 
-    A clean exit of the parent stops the child too. After a crash of the parent the child may live on; the next
-    ``start`` with the same ``pid_file`` ends it first.
+    A clean exit of the parent stops the child too. After a crash of the parent the child may live on; the next process
+    that starts children ends it first.
 
     Args:
         name: What messages call it.
         command: Program and arguments.
         log_path: Where its output is appended to.
-        pid_file: Remembers the child for the next parent; None where that is not wanted.
         stop_signal: What asks it to stop by itself.
         user: Numeric user and group to run as; None for the parent's own.
         environment: Variables on top of the parent's.
@@ -61,7 +64,6 @@ class ChildProcess:
         command: Sequence[str | Path],
         *,
         log_path: Path,
-        pid_file: Path | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         user: tuple[int, int] | None = None,
         environment: Mapping[str, str] | None = None,
@@ -69,7 +71,7 @@ class ChildProcess:
         self.name = name
         self.command = [str(part) for part in command]
         self.log_path = log_path
-        self._pid_file = pid_file
+        self._note: Path | None = None
         self._stop_signal = stop_signal
         self._user = user
         self._environment = environment
@@ -90,7 +92,7 @@ class ChildProcess:
         """Start it; nothing happens when it runs already."""
         if self.running:
             return
-        self.end_leftover()
+        scratch()  # first, so that leftovers are gone, and that it is removed after the child has been stopped
         options: dict[str, object] = {}
         if self._user is not None:
             options = {"user": self._user[0], "group": self._user[1], "extra_groups": []}
@@ -107,7 +109,7 @@ class ChildProcess:
             )
         self._parent = os.getpid()
         atexit.register(self._at_exit)
-        self._remember()
+        self._note = remember_child(self._process.pid, self._stop_signal)
 
     def stop(self, timeout_seconds: float = 10) -> None:
         """Ask it to stop, wait, and kill it with its children if it does not."""
@@ -122,21 +124,9 @@ class ChildProcess:
     def kill(self) -> None:
         """Kill it as a crash does (SIGKILL), and see that no child of it is left."""
         if self._process is not None and self.running:
-            _kill_tree(psutil.Process(self._process.pid))
+            kill_tree(psutil.Process(self._process.pid))
             self._process.wait()
         self._forget()
-
-    def end_leftover(self) -> None:
-        """End the child that a crashed parent left behind, if it is still the process that was started then."""
-        leftover = self._leftover()
-        if leftover is not None:
-            leftover.send_signal(self._stop_signal)
-            deadline = time.monotonic() + 10
-            while _alive(leftover) and time.monotonic() < deadline:
-                time.sleep(0.02)
-            _kill_tree(leftover)
-        if self._pid_file is not None:
-            self._pid_file.unlink(missing_ok=True)
 
     def last_words(self, lines: int = 3) -> str:
         """The end of its log in one line, for a message."""
@@ -145,28 +135,10 @@ class ChildProcess:
         written = [line.strip() for line in self.log_path.read_text(errors="replace").splitlines() if line.strip()]
         return " / ".join(written[-lines:]) or "it wrote nothing"
 
-    def _remember(self) -> None:
-        if self._pid_file is None or self._process is None:
-            return
-        with contextlib.suppress(psutil.NoSuchProcess):
-            # A pid alone is not enough: after a reboot it may be anybody's.
-            born = psutil.Process(self._process.pid).create_time()
-            self._pid_file.write_text(f"{self._process.pid} {born}\n")
-
-    def _leftover(self) -> psutil.Process | None:
-        if self._pid_file is None or not self._pid_file.exists():
-            return None
-        try:
-            pid, born = self._pid_file.read_text().split()
-            process = psutil.Process(int(pid))
-        except (ValueError, psutil.NoSuchProcess):
-            return None
-        return process if abs(process.create_time() - float(born)) < 0.1 else None
-
     def _forget(self) -> None:
         atexit.unregister(self._at_exit)
-        if self._pid_file is not None:
-            self._pid_file.unlink(missing_ok=True)
+        if self._note is not None:
+            self._note.unlink(missing_ok=True)
 
     def _at_exit(self) -> None:
         # A forked child inherits the hook, but not the right to stop its parent's servers.
@@ -189,7 +161,7 @@ class DirectoryLock:
         """
         if self._file is not None:
             return
-        file = (self._directory / "lock").open("a+")
+        file = (self._directory / LOCK_NAME).open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -213,22 +185,24 @@ class DirectoryLock:
             self._file = None
 
 
-def _kill_tree(process: psutil.Process) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = process.children(recursive=True)
-        process.kill()
-        # PostgreSQL's backends leave by themselves once their parent is gone, and must, before it can start again.
-        deadline = time.monotonic() + 3
-        while any(map(_alive, family)) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        for member in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
-
-
-def _alive(process: psutil.Process) -> bool:
-    # Orphans fall to process 1, which may be slow to reap them.
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+@contextlib.contextmanager
+def fresh_work_dir(wanted: Path) -> Iterator[Path]:
+    """An empty directory for one run: ``wanted``, or ``wanted-2`` and so on while other living runs have those."""
+    names = itertools.chain([wanted.name], (f"{wanted.name}-{number}" for number in itertools.count(2)))
+    for directory in map(wanted.with_name, names):
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = DirectoryLock(directory)
+        try:
+            lock.acquire()
+        except ConfigurationError:
+            continue
+        try:
+            for entry in directory.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry, ignore_errors=True)
+                elif entry.name != LOCK_NAME:
+                    entry.unlink()
+            yield directory
+        finally:
+            lock.release()
+        return

@@ -116,7 +116,6 @@ class EmbeddedRedis:
                 "Redis",
                 [_program(), "--port", str(self.port), "--dir", self._home, *_OPTIONS],
                 log_path=self.work_dir / "redis.log",
-                pid_file=self._home / "child.pid",
             )
             child.start()
             if self._answers(child):

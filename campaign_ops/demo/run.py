@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from campaign_ops.definitions import build_definitions
 from campaign_ops.demo import dagster_home, story
 from campaign_ops.demo.history import make_history
 from campaign_ops.demo.platforms import DemoPlatform, write_config
+from campaign_ops.demo.processes import fresh_work_dir
 from campaign_ops.demo.scenario import build_messenger, build_sms
 from campaign_ops.demo.servers import EmbeddedServers
 from campaign_ops.platform.migrations import migrate
@@ -26,14 +26,21 @@ from campaign_ops.sweep import dry_run
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def run(profile: str, work_dir: Path, console: Console) -> int:
+def run(profile: str, wanted_dir: Path, console: Console) -> int:
     """Build the platforms, reconcile each through Dagster, tell the story; 0 when every run succeeded."""
     began = time.monotonic()
     quiet = logging.getLogger("campaign_ops")  # a Redis that is away is part of the story
     quiet.addHandler(logging.NullHandler())
     quiet.propagate = False
-    shutil.rmtree(work_dir, ignore_errors=True)
-    work_dir.mkdir(parents=True)
+    with fresh_work_dir(wanted_dir) as work_dir:
+        failed = _run(profile, work_dir, console, began)
+        story.progress(console, began, "everything that was started is stopped")
+        story.next_steps(console, work_dir / "reports", profile)
+    return 1 if failed else 0
+
+
+def _run(profile: str, work_dir: Path, console: Console, began: float) -> list[str]:
+    """The names of the platforms whose run failed."""
     platforms: list[DemoPlatform] = []
     with EmbeddedServers(work_dir / "servers") as servers:
         story.progress(console, began, "PostgreSQL and Redis are up, on loopback")
@@ -46,13 +53,10 @@ def run(profile: str, work_dir: Path, console: Console) -> int:
             story.progress(
                 console, began, f"{story.count_rows(platforms)} built, in {plural(len(platforms), 'database')}"
             )
-            failed = _reconcile_all(platforms, settings, work_dir, console, began)
+            return _reconcile_all(platforms, settings, work_dir, console, began)
         finally:
             for platform in platforms:
                 platform.stop_workers()
-    story.progress(console, began, "everything that was started is stopped")
-    story.next_steps(console, work_dir / "reports", profile)
-    return 1 if failed else 0
 
 
 def _migrate(platforms: Sequence[DemoPlatform], settings: Settings) -> None:

@@ -21,7 +21,6 @@ class EmbeddedServers:
         work_dir: Where they live.
         postgres_port: See ``EmbeddedPostgres``.
         settings: PostgreSQL settings on top of ours.
-        keep: Leave PostgreSQL's data for the next start; otherwise ``stop`` removes it.
     """
 
     def __init__(
@@ -30,10 +29,9 @@ class EmbeddedServers:
         *,
         postgres_port: int | None = None,
         settings: Mapping[str, str] | None = None,
-        keep: bool = False,
     ) -> None:
         self.work_dir = work_dir.resolve()
-        self.postgres = EmbeddedPostgres(work_dir, port=postgres_port, settings=settings, keep=keep)
+        self.postgres = EmbeddedPostgres(work_dir, port=postgres_port, settings=settings)
         self.redis = EmbeddedRedis(work_dir)
 
     def start(self) -> Self:

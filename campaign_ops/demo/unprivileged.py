@@ -1,26 +1,25 @@
-"""PostgreSQL refuses to run as root. Who runs it instead, and which directories that user can reach.
+"""PostgreSQL refuses to run as root: which user runs it instead, and a copy of its programs where that user gets in.
 
-A path below a home directory of mode 700 is as good as absent for another user; nothing here widens a permission.
+A path below a home directory of mode 700 is as good as absent for another user; nothing here widens a permission of
+what is there already.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from campaign_ops.core.errors import ConfigurationError
-
-# sun_path holds 108 bytes; the rest of the socket's name is `/.s.PGSQL.65535`.
-_LONGEST_SOCKET_DIRECTORY = 90
+from campaign_ops.demo.scratch import scratch
 
 
 def server_user() -> pwd.struct_passwd | None:
-    """Who runs the server in the place of root; None when we are not root.
+    """The user that runs the server in the place of root; None when we are not root.
 
     Raises:
         ConfigurationError: None of the usual users exists.
@@ -38,60 +37,51 @@ def server_user() -> pwd.struct_passwd | None:
     )
 
 
-def reachable_home(wanted: Path, user: pwd.struct_passwd | None) -> Path:
-    """``wanted``, or a directory for it under the temporary one if ``user`` or a unix socket cannot live there.
+def server_home(name: str, user: pwd.struct_passwd | None) -> Path:
+    """Make an empty directory for one server in this process's own, which ``user`` can enter."""
+    home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=scratch()))
+    if user is not None:
+        home.chmod(0o711)
+    return home
 
-    The same ``wanted`` gives the same directory every time.
+
+def reachable_installation(installation: Path, home: Path, user: pwd.struct_passwd | None) -> Path:
+    """``installation``, or a copy of it in ``home`` where ``user`` cannot read it.
+
+    The shared libraries that the wheel keeps beside its package come along: the programs look for them by a path
+    relative to their own.
     """
-    if len(os.fsencode(wanted)) <= _LONGEST_SOCKET_DIRECTORY and (user is None or _reachable(wanted, user)):
-        wanted.mkdir(parents=True, exist_ok=True)
-        return wanted
-    return _own_directory(f"campaign-ops-{_short_hash(str(wanted))}", user)
-
-
-def reachable_installation(installation: Path, user: pwd.struct_passwd | None) -> Path:
-    """``installation``, or a copy of it where ``user`` can reach it."""
-    if user is None or _reachable(installation, user):
+    package = installation.parent
+    libraries = package.with_name(f"{package.name}.libs")
+    if user is None or all(_readable(path, user) for path in _probes(installation, libraries)):
         return installation
-    home = _own_directory(f"campaign-ops-{_short_hash(str(installation.stat()) + str(installation))}", user)
-    copy = home / installation.name
-    if not copy.exists():
-        unfinished = Path(tempfile.mkdtemp(dir=home))
-        shutil.copytree(installation, unfinished / installation.name, symlinks=True)
-        (unfinished / installation.name).rename(copy)
-        unfinished.rmdir()
+    copy = home / package.name / installation.name
+    shutil.copytree(installation, copy, symlinks=True, ignore=shutil.ignore_patterns("include"))
+    if libraries.exists():
+        shutil.copytree(libraries, home / libraries.name, symlinks=True)
+    for top in (home / package.name, home / libraries.name):
+        _give(top, user)
     return copy
 
 
-def _own_directory(name: str, user: pwd.struct_passwd | None) -> Path:
-    """A directory of ours under the temporary one, refused when somebody else made it first."""
-    directory = Path(tempfile.gettempdir()).resolve() / name
-    directory.mkdir(mode=0o755, exist_ok=True)
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise ConfigurationError(
-            "exists, but is not ours", where=str(directory), mend="remove it, or set TMPDIR to another directory"
-        )
-    if user is not None and not _reachable(directory, user):
-        raise ConfigurationError(
-            f"user {user.pw_name!r}, who runs PostgreSQL in the place of root, cannot enter it",
-            where=str(directory),
-            mend="run as an ordinary user, or set TMPDIR to a directory that everybody may enter",
-        )
-    return directory
+def _probes(installation: Path, libraries: Path) -> Iterator[Path]:
+    """Files that tell whether an installation can be used."""
+    yield installation / "bin" / "postgres"
+    yield from list(libraries.glob("*"))[:1]
 
 
-def _reachable(path: Path, user: pwd.struct_passwd) -> bool:
-    """Whether ``user`` may enter every directory from the root down to ``path`` (those that exist)."""
-    for step in [path, *path.parents]:
-        if not step.exists():
-            continue
-        found = step.stat()
-        enter = stat.S_IXUSR if found.st_uid == user.pw_uid else stat.S_IXOTH
-        if not found.st_mode & enter:
+def _give(top: Path, user: pwd.struct_passwd) -> None:
+    for folder, _, names in os.walk(top):
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        for name in names:
+            os.chown(Path(folder) / name, user.pw_uid, user.pw_gid, follow_symlinks=False)
+
+
+def _readable(path: Path, user: pwd.struct_passwd) -> bool:
+    """Whether ``user`` may enter every directory down to a file and read it."""
+    steps = [(path, stat.S_IRUSR, stat.S_IROTH), *((one, stat.S_IXUSR, stat.S_IXOTH) for one in path.parents)]
+    for step, as_owner, as_other in steps:
+        facts = step.stat()
+        if not facts.st_mode & (as_owner if facts.st_uid == user.pw_uid else as_other):
             return False
     return True
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:10]

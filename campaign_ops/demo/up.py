@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import signal
 import sys
 import threading
@@ -23,7 +22,7 @@ from campaign_ops.demo import dagster_home
 from campaign_ops.demo.life import Life, LifeOptions
 from campaign_ops.demo.platforms import DemoPlatform, create_platform, write_config
 from campaign_ops.demo.postgres_server import free_port
-from campaign_ops.demo.processes import ChildProcess, orderly_end
+from campaign_ops.demo.processes import ChildProcess, fresh_work_dir, orderly_end
 from campaign_ops.demo.servers import EmbeddedServers
 from campaign_ops.demo.story import progress
 from campaign_ops.platform.migrations import migrate
@@ -35,14 +34,13 @@ _EVERY_MINUTE = "* * * * *"
 _WEB_SECONDS = 90
 
 
-def up(work_dir: Path, port: int | None, console: Console) -> int:
+def up(wanted_dir: Path, port: int | None, console: Console) -> int:
     """Start everything, watch until Ctrl-C (or SIGTERM), stop everything in order."""
     began = time.monotonic()
     logging.getLogger("campaign_ops").setLevel(logging.ERROR)
-    shutil.rmtree(work_dir, ignore_errors=True)
-    work_dir.mkdir(parents=True)
     stop = threading.Event()
     with ExitStack() as running, orderly_end(stop):
+        work_dir = running.enter_context(fresh_work_dir(wanted_dir))
         servers = running.enter_context(EmbeddedServers(work_dir / "servers"))
         progress(console, began, "PostgreSQL and Redis are up, on loopback")
         platforms = [create_platform(servers, name, name) for name in ("sms", "messenger")]

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import DatabaseUnavailable
 from campaign_ops.demo.postgres_server import free_port
 from campaign_ops.demo.processes import ChildProcess
-from campaign_ops.demo.unprivileged import reachable_home, server_user
+from campaign_ops.demo.unprivileged import server_home, server_user
 
 _POOL_SIZE = 10
 
@@ -39,12 +39,11 @@ class PgBouncer:
         self._target = sa.make_url(target)
         self._port = free_port()
         self._user = server_user()
-        self._home = reachable_home(work_dir.resolve() / "pgbouncer", self._user)
+        self._home = server_home("pgbouncer", self._user)
         self._child = ChildProcess(
             "PgBouncer",
             [shutil.which("pgbouncer") or "pgbouncer", *self._as_user(), self._config],
             log_path=work_dir / "pgbouncer.log",
-            pid_file=self._home / "child.pid",
             stop_signal=signal.SIGQUIT,  # at once: the others wait for clients to leave
         )
 

@@ -49,7 +49,7 @@ def strict(public_directory: Path) -> Iterator[EmbeddedPostgres]:
     )
     rules.chmod(0o644)
     settings = {"hba_file": str(rules), "wal_level": "replica"}
-    with EmbeddedPostgres(directory / "server", port=0, settings=settings, keep=False) as server:
+    with EmbeddedPostgres(directory / "server", port=0, settings=settings) as server:
         url = server.create_database("closed")
         with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
             connection.execute("CREATE ROLE ops LOGIN PASSWORD 'right-secret'")
