@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -22,12 +23,14 @@ from campaign_ops.core.model import (
     Tally,
     Verdict,
 )
-from campaign_ops.core.plan import Plan, ServerSeen, alarms_about, make_plan, share_out, suspicions_about
+from campaign_ops.core.plan import Plan, make_plan, share_out
 from campaign_ops.core.policy import Policy, check_breaker
-from tests.evidence import NOW, POLICY, QUEUE, Look, ago, covered_by, messenger, sms
+from campaign_ops.core.sighting import Sighting, alarms_about, suspicions_about
+from tests.evidence import NOW, POLICY, Look, ago, covered_by, messenger, sms
 
 LOST = sms(5, succeeded=5)
 FINISHED = sms(succeeded=5)
+LEAKED = Reservation("res_1", "shop_1", "cmp_9", "250", ago(hours=1), None, "sent")
 
 
 def plan_of(*looks: Look, sending: int | None = None, policy: Policy = POLICY, **more: object) -> Plan:
@@ -103,7 +106,7 @@ def test_a_completion_raises_its_counters_itself() -> None:
 
 
 def test_reservations_have_lines_whether_they_are_let_go_or_held() -> None:
-    held = Reservation("res_1", "shop_1", "cmp_9", "250", ago(hours=1), None, "sent")
+    held = LEAKED
     decisions = [
         CreditDecision(release=True, reason="its campaign is over (sent)", leaked=True),
         CreditDecision(release=False, reason="expired, held: its campaign is still sending", needs_person=True),
@@ -143,12 +146,12 @@ def test_lines_can_be_asked_for_by_kind() -> None:
 def test_the_breaker_trips_when_both_the_share_and_the_floor_are_exceeded(
     count: int, sending: int, tripped: bool
 ) -> None:
-    assert check_breaker(POLICY, "complete", count=count, sending=sending).tripped is tripped
+    assert check_breaker(POLICY, "complete", count=count, of=sending).tripped is tripped
 
 
 @pytest.mark.parametrize(("count", "lately", "tripped"), [(1, 9, False), (1, 10, True), (0, 11, False), (11, 0, True)])
 def test_what_was_done_shortly_before_counts_with_it(count: int, lately: int, tripped: bool) -> None:
-    assert check_breaker(POLICY, "re-enqueue", count=count, sending=12, lately=lately).tripped is tripped
+    assert check_breaker(POLICY, "re-enqueue", count=count, of=12, lately=lately).tripped is tripped
 
 
 def test_a_campaign_that_is_put_back_again_counts_once() -> None:
@@ -175,22 +178,50 @@ def test_the_share_is_of_all_sending_campaigns_not_of_the_stuck_ones() -> None:
     assert plan_of(*[LOST] * 11, sending=100).held_back(RepairKind.REENQUEUE, confirmed=False) is None
 
 
-def test_releases_and_recounts_are_not_the_breaker_s_business() -> None:
-    look = messenger(10, sent=2, rows=Tally(pending=5, succeeded=5)).with_(rows_when_sent=False)
-    plan = plan_of(*[look] * 20)
+DRIFTING = messenger(10, sent=2, rows=Tally(pending=5, succeeded=5)).with_(rows_when_sent=False)
+
+
+def test_recounts_wait_only_where_the_same_rows_are_not_believed_for_completing() -> None:
+    plan = plan_of(*[DRIFTING] * 20)
     assert len(plan.of(RepairKind.RECOUNT)) == 20
     assert all(plan.held_back(kind, confirmed=False) is None for kind in RepairKind)
+    assert plan_of(*[DRIFTING] * 2, *[FINISHED] * 20).held_back(RepairKind.RECOUNT, confirmed=False)
+
+
+@pytest.mark.parametrize(
+    ("releases", "more", "held", "tripped"), [(101, 0, 150, True), (101, 0, 202, False), (60, 41, 150, True)]
+)
+def test_a_mass_release_of_credits_trips_a_breaker_of_its_own(
+    releases: int, more: int, held: int, tripped: bool
+) -> None:
+    due = [
+        (replace(LEAKED, id=f"res_{number}"), CreditDecision(release=True, reason="over")) for number in range(releases)
+    ]
+    plan = make_plan([], due, more_releases=more, sending=0, held=held, policy=POLICY, now=NOW)
+    assert (plan.held_back(RepairKind.RELEASE, confirmed=False) is not None) is tripped
+
+
+# -- an earlier plan ------------------------------------------------------------------------------------------------
+
+
+def test_a_later_look_does_no_more_than_the_plan_said() -> None:
+    planned = plan_of(LOST)
+    assert plan_of(LOST).within(planned, RepairKind.REENQUEUE)
+    assert plan_of(sms(4, succeeded=6)).within(planned, RepairKind.REENQUEUE)
+    assert not plan_of(sms(6, succeeded=4)).within(planned, RepairKind.REENQUEUE), "more recipients"
+    assert not plan_of(LOST).within(plan_of(), RepairKind.REENQUEUE), "not planned"
+    assert not plan_of(FINISHED).within(planned, RepairKind.COMPLETE), "planned, but another kind of repair"
 
 
 def test_a_suspicion_takes_the_floor_away_but_not_the_share() -> None:
-    suspicions = suspicions_about(ServerSeen("r1", NOW, trusted=False), Policy(), NOW)
+    suspicions = suspicions_about(Sighting("r1", NOW, server_trusted=False), Policy(), NOW)
     assert plan_of(LOST, sending=1, suspicions=suspicions).held_back(RepairKind.REENQUEUE, confirmed=False)
     assert plan_of(LOST, LOST, sending=3, suspicions=suspicions).held_back(RepairKind.REENQUEUE, confirmed=False)
     assert not plan_of(LOST, sending=3, suspicions=suspicions).held_back(RepairKind.REENQUEUE, confirmed=False)
 
 
 def test_an_alarm_trips_for_one_campaign_and_says_why() -> None:
-    alarms = alarms_about(QueueState("sms-send", exists=False))
+    alarms = alarms_about(QueueState("sms-send", exists=False), None)
     breaker = plan_of(LOST, sending=1000, alarms=alarms).held_back(RepairKind.REENQUEUE, confirmed=False)
     assert "wrong prefix" in str(breaker)
 
@@ -211,41 +242,6 @@ def test_where_nothing_would_be_done_nothing_is_held_back() -> None:
 def test_missing_batches_of_a_queue_without_workers_count_for_the_breaker() -> None:
     waiting = sms(5, coverage=covered_by(5, in_jobs=2)).with_queue(workers=0)
     assert plan_of(*[waiting] * 11).held_back(RepairKind.REENQUEUE, confirmed=False)
-
-
-# -- suspicions -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("server", "suspect"),
-    [
-        (None, False),
-        (ServerSeen("r1", NOW, trusted=True), False),
-        (ServerSeen("r1", NOW, trusted=False), True),
-        (ServerSeen("r1", ago(minutes=30), trusted=False), True),
-        (ServerSeen("r1", ago(minutes=31), trusted=False), False),
-    ],
-)
-def test_another_redis_process_is_suspect_until_its_losses_had_time_to_show(
-    server: ServerSeen | None, suspect: bool
-) -> None:
-    """A campaign looks stuck 15 min after its jobs were lost, so a sweep right after the restart sees nothing yet."""
-    assert bool(suspicions_about(server, Policy(), NOW)) is suspect
-
-
-@pytest.mark.parametrize(
-    ("queue", "alarm"),
-    [
-        (QUEUE, False),
-        (QueueState("sms-send", exists=False), True),
-        (QueueState("sms-send", exists=False, problem="away"), False),
-        (None, False),
-    ],
-)
-def test_a_queue_that_does_not_exist_is_an_alarm_unless_it_could_not_be_read(
-    queue: QueueState | None, alarm: bool
-) -> None:
-    assert bool(alarms_about(queue)) is alarm
 
 
 # -- share_out ------------------------------------------------------------------------------------------------------

@@ -124,6 +124,7 @@ class QueueState:
     """One reading of a queue. ``problem`` says why it must not be acted on; then the counts mean nothing.
 
     ``workers`` is None where the server does not tell. ``server_id`` changes when Redis restarts or fails over.
+    ``job_counter`` counts the jobs ever added; it goes back only when the queue was emptied or old data restored.
     """
 
     name: str
@@ -133,6 +134,7 @@ class QueueState:
     version: str | None = None
     server_id: str | None = None
     exists: bool = True
+    job_counter: int = 0
     orphans: int = 0
     undecodable: int = 0
     foreign_jobs: int = 0

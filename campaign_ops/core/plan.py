@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 
 from campaign_ops.core.model import (
     Action,
@@ -13,7 +14,6 @@ from campaign_ops.core.model import (
     Decision,
     Evidence,
     Outcome,
-    QueueState,
     RepairKind,
     Reservation,
     Verdict,
@@ -65,11 +65,23 @@ class Plan:
         """The lines of one kind."""
         return [item for item in self.items if item.kind is kind]
 
+    def within(self, planned: Plan, kind: RepairKind) -> list[PlanItem]:
+        """The lines of one kind that an earlier plan has too, asking for no more than it did."""
+        before = {item.target: item for item in planned.of(kind)}
+        return [item for item in self.of(kind) if item.target in before and _no_more(item, before[item.target])]
+
     def held_back(self, kind: RepairKind, *, confirmed: bool) -> Breaker | None:
         """The breaker that forbids this kind of repair now, if one does."""
         breaker = self.breakers.get(kind)
         return breaker if breaker is not None and breaker.tripped and not confirmed else None
 
+
+def _no_more(now: PlanItem, planned: PlanItem) -> bool:
+    return (now.missing or 0) <= (planned.missing or 0) and Decimal(now.amount or 0) == Decimal(planned.amount or 0)
+
+
+# Reservations are many to a campaign, and some leak every night; a mass of them is as telling as one of campaigns.
+RELEASES_PER_CAMPAIGN = 10
 
 _KINDS = {Action.COMPLETE: RepairKind.COMPLETE, Action.REENQUEUE: RepairKind.REENQUEUE}
 
@@ -80,6 +92,7 @@ def make_plan(
     *,
     more_releases: int = 0,
     sending: int,
+    held: int | None = None,
     policy: Policy,
     lately: Collection[str] = (),
     suspicions: Sequence[str] = (),
@@ -93,6 +106,7 @@ def make_plan(
         credits_judged: Every questionable reservation with its decision, but for those that are left to later sweeps.
         more_releases: How many are, that could be released.
         sending: All campaigns of the platform in ``sending``.
+        held: All reservations that are held; None where they were not counted, being too few to release to matter.
         policy: Thresholds.
         lately: Campaigns that sweeps shortly before have re-enqueued.
         suspicions: What speaks against trusting the queue, in words.
@@ -117,22 +131,50 @@ def make_plan(
         )
         for held, decision in credits_judged
     )
-    targets = {kind: [item.target for item in items if item.kind is kind] for kind in _KINDS.values()}
-    breakers = {
-        RepairKind.COMPLETE: check_breaker(
-            policy, "complete", count=len(targets[RepairKind.COMPLETE]), sending=sending
-        ),
-        RepairKind.REENQUEUE: check_breaker(
-            policy,
-            "re-enqueue",
-            count=len(targets[RepairKind.REENQUEUE]),
-            sending=sending,
-            lately=len(set(lately).difference(targets[RepairKind.REENQUEUE])),
-            suspicions=suspicions,
-            alarms=alarms,
-        ),
-    }
+    breakers = _breakers(items, sending, held, more_releases, policy, lately, suspicions, alarms)
     return Plan(tuple(items), sending, breakers, (*alarms, *suspicions), more_releases)
+
+
+def releases_without_asking(policy: Policy) -> int:
+    """Reservations that a sweep may release whatever their share."""
+    return policy.breaker_floor * RELEASES_PER_CAMPAIGN
+
+
+def _breakers(
+    items: Sequence[PlanItem],
+    sending: int,
+    held: int | None,
+    more_releases: int,
+    policy: Policy,
+    lately: Collection[str],
+    suspicions: Sequence[str],
+    alarms: Sequence[str],
+) -> dict[RepairKind, Breaker]:
+    targets = {kind: [item.target for item in items if item.kind is kind] for kind in RepairKind}
+    complete = check_breaker(policy, "complete", count=len(targets[RepairKind.COMPLETE]), of=sending)
+    reenqueue = check_breaker(
+        policy,
+        "re-enqueue",
+        count=len(targets[RepairKind.REENQUEUE]),
+        of=sending,
+        lately=len(set(lately).difference(targets[RepairKind.REENQUEUE])),
+        suspicions=suspicions,
+        alarms=alarms,
+    )
+    breakers = {RepairKind.COMPLETE: complete, RepairKind.REENQUEUE: reenqueue}
+    if held is not None:
+        breakers[RepairKind.RELEASE] = check_breaker(
+            policy,
+            "release",
+            count=len(targets[RepairKind.RELEASE]) + more_releases,
+            of=held,
+            what="held reservations",
+            floor=releases_without_asking(policy),
+        )
+    if complete.tripped and targets[RepairKind.RECOUNT]:
+        # Rows that are not believed for completing are not believed for counting.
+        breakers[RepairKind.RECOUNT] = complete
+    return breakers
 
 
 def campaign_item(evidence: Evidence, decision: Decision, now: datetime) -> PlanItem:
@@ -185,33 +227,6 @@ def _recount_item(evidence: Evidence, decision: Decision) -> PlanItem:
         ),
         verdict=decision.verdict,
     )
-
-
-def alarms_about(queue: QueueState | None) -> list[str]:
-    """What forbids taking "no job" for "lost" until a person says otherwise."""
-    if queue is None or queue.problem or queue.exists:
-        return []
-    return [f"queue {queue.name} does not exist under this prefix: emptied, or the wrong prefix"]
-
-
-@dataclass(frozen=True, slots=True)
-class ServerSeen:
-    """The Redis process that sweeps look at, since when, and whether it may be believed: a person said so, or it is
-    the first that we saw."""
-
-    id: str
-    since: datetime
-    trusted: bool
-
-
-def suspicions_about(server: ServerSeen | None, policy: Policy, now: datetime) -> list[str]:
-    """What makes a lot of "no job" suspect: another Redis process than before, until its losses have had time to show.
-
-    A campaign looks stuck only ``stuck_after`` later, so a new process stays suspect for longer than that.
-    """
-    if server is None or server.trusted or age(server.since, now) > policy.stuck_after + policy.cooldown:
-        return []
-    return ["Redis was restarted or failed over a short while ago: it may have lost jobs or run on old data"]
 
 
 def share_out(wanted: Sequence[tuple[str, str, int]], budget: int) -> dict[str, int]:

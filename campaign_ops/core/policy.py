@@ -70,7 +70,9 @@ def check_breaker(
     verb: str,
     *,
     count: int,
-    sending: int,
+    of: int,
+    what: str = "sending campaigns",
+    floor: int | None = None,
     lately: int = 0,
     suspicions: Sequence[str] = (),
     alarms: Sequence[str] = (),
@@ -80,20 +82,21 @@ def check_breaker(
     Args:
         policy: Thresholds; the share and the floor must both be exceeded to trip.
         verb: What would be done, as a person says it: ``complete``, ``re-enqueue``.
-        count: Campaigns that the sweep would do it to.
-        sending: All campaigns of the platform in ``sending``, stuck or not.
+        count: How many the sweep would do it to.
+        of: How many there are: all campaigns of the platform in ``sending``, stuck or not.
+        what: What they are.
+        floor: How many may be done whatever their share; the policy's unless given.
         lately: Other campaigns that sweeps shortly before did it to, and that no person had confirmed: sweeps that
             follow each other quickly must not do together what one may not.
         suspicions: What speaks against the evidence (Redis restarted); the floor no longer protects from tripping.
         alarms: What speaks loudly against it (the queue is gone); trips when anything at all would be done.
     """
     reasons = list(alarms) if count else []
-    floor = 0 if suspicions else policy.breaker_floor
+    floor = policy.breaker_floor if floor is None else floor
+    floor = 0 if suspicions else floor
     together = count + lately
-    if count and together > floor and together > policy.breaker_share * sending:
+    if count and together > floor and together > policy.breaker_share * of:
         before = f" after {lately} that were done shortly before" if lately else ""
-        reasons.append(
-            f"would {verb} {count} of {sending} sending campaigns{before}, more than {policy.breaker_share:.0%}"
-        )
+        reasons.append(f"would {verb} {count} of {of} {what}{before}, more than {policy.breaker_share:.0%}")
         reasons.extend(suspicions)
     return Breaker(bool(reasons), tuple(reasons))

@@ -29,7 +29,7 @@ class CreditLine:
 
 @dataclass(frozen=True, slots=True)
 class RepairLine:
-    """What one kind of repair did in this sweep."""
+    """What one kind of repair did in this sweep. ``tripped``: a breaker held it back, and a person may confirm it."""
 
     kind: RepairKind
     planned: int
@@ -37,6 +37,7 @@ class RepairLine:
     targets: tuple[str, ...] = ()
     detail: str = ""
     held_back: str | None = None
+    tripped: bool = False
     failures: tuple[tuple[str, str], ...] = ()
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 
 from campaign_ops.core.model import RepairKind
 from campaign_ops.platform import state
@@ -65,11 +65,24 @@ class Journal:
         found = connection.execute(statement.returning(state.sweep.c.id, state.sweep.c.actor)).one()
         return Author(found.id, run_id, found.actor)
 
-    def add_figures(self, connection: sa.Connection, sweep_id: int, figures: Mapping[str, Mapping[str, Any]]) -> None:
-        """Merge the numbers of steps, by name, into the sweep; from then on their latest views show this sweep."""
+    def add_figures(
+        self,
+        connection: sa.Connection,
+        sweep_id: int,
+        figures: Mapping[str, Mapping[str, Any]],
+        *,
+        along: Insert | None = None,
+    ) -> None:
+        """Merge the numbers of steps, by name, into the sweep; from then on their latest views show this sweep.
+
+        ``along`` is written by the same statement: a sweep that finds nothing asks for no more round trips.
+        """
         given = {step: dict(numbers) for step, numbers in figures.items()}
         merged = state.sweep.c.figures.op("||")(sa.bindparam(None, given, type_=JSONB))
-        connection.execute(sa.update(state.sweep).where(state.sweep.c.id == sweep_id).values(figures=merged))
+        statement = sa.update(state.sweep).where(state.sweep.c.id == sweep_id).values(figures=merged)
+        if along is not None:
+            statement = statement.add_cte(along.cte("along"))
+        connection.execute(statement)
 
     def finish_sweep(self, connection: sa.Connection, sweep_id: int) -> None:
         """Note that the sweep came to its end."""

@@ -14,6 +14,7 @@ from campaign_ops.platform.database import Database, SweepLock
 from campaign_ops.platform.journal import Journal
 from campaign_ops.platform.profile import Profile
 from campaign_ops.platform.queue import Queue
+from campaign_ops.platform.sightings import SightingLog
 from campaign_ops.platform.tables import PlatformTables
 
 
@@ -38,6 +39,11 @@ class Platform:
     def attempts(self) -> AttemptLog:
         """What was tried for each of its campaigns."""
         return AttemptLog(self.name)
+
+    @property
+    def sightings(self) -> SightingLog | None:
+        """What was last seen of its queue; None where it has none."""
+        return SightingLog(self.name, self.queue.profile.name) if self.queue is not None else None
 
     def tables(self, connection: sa.Connection) -> PlatformTables:
         """The platform's tables, checked against the catalog the first time.

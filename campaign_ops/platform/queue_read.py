@@ -253,6 +253,7 @@ class QueueReader:
                 pipe.zcard(self.key(state))
             pipe.exists(self.key("meta"))
             pipe.hmget(self.key("meta"), "version", "paused")
+            pipe.get(self.key("id"))
             pipe.exists(*map(self.key, PRO_KEYS))
             if with_info:
                 pipe.info()
@@ -260,7 +261,7 @@ class QueueReader:
         return answers[:asked], (*answers[asked:], *([] if with_info else [{}]))
 
     def _describe(self, counts: dict[str, int], about: tuple[Any, ...]) -> QueueState:
-        failed, completed, exists, (version, paused), pro_keys, info = about
+        failed, completed, exists, (version, paused), counter, pro_keys, info = about
         return QueueState(
             name=self.profile.name,
             counts=counts | {"failed": failed, "completed": completed},
@@ -269,6 +270,7 @@ class QueueReader:
             version=version,
             server_id=info.get("run_id"),
             exists=bool(exists),
+            job_counter=int(counter) if counter and counter.isdecimal() else 0,
             problem=_problem(version, has_groups=bool(pro_keys), role=info.get("role")),
         )
 

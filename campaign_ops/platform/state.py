@@ -90,6 +90,20 @@ attempt = sa.Table(
 )
 
 
+queue_sighting = sa.Table(
+    "queue_sighting",
+    metadata,
+    sa.Column("platform", TEXT, primary_key=True),
+    sa.Column("queue", TEXT, primary_key=True),
+    sa.Column("server_id", TEXT),
+    sa.Column("server_since", MOMENT, nullable=False),
+    sa.Column("server_trusted", sa.Boolean, nullable=False),
+    sa.Column("job_counter", BIG),
+    sa.Column("emptied", TEXT, nullable=False, server_default=""),
+    sa.Column("seen_at", MOMENT, nullable=False, server_default=sa.func.now()),
+)
+
+
 def _history(name: str, *columns: sa.Column[object]) -> sa.Table:
     """A table that every sweep adds its rows to; a view without ``_history`` shows the latest sweep's."""
     return sa.Table(

@@ -151,6 +151,11 @@ def held_totals(tables: PlatformTables) -> Query:
     )
 
 
+def held_count(tables: PlatformTables) -> Query:
+    """Reservations that are held. Binds: none."""
+    return sa.select(sa.func.count()).select_from(tables.reservations).where(is_held(tables))
+
+
 def is_held(tables: PlatformTables) -> sa.ColumnElement[bool]:
     """The reservation still sets credits aside."""
     profile = tables.profile.reservation

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import QueueUnavailable, StatementRejected, Unavailable
 from campaign_ops.core.model import Outcome, RepairKind
 from campaign_ops.core.plan import Plan, PlanItem
+from campaign_ops.core.policy import Breaker
 from campaign_ops.platform import planner, repairs, statements
 from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
@@ -41,7 +42,10 @@ class Failure:
 
 @dataclass
 class Done:
-    """What one kind of repair really changed. ``held_back`` says why nothing was tried."""
+    """What one kind of repair really changed. ``held_back`` says why nothing was tried, or no more than was done.
+
+    ``tripped``: it was the breaker, which a person may confirm.
+    """
 
     kind: RepairKind
     planned: int = 0
@@ -49,9 +53,14 @@ class Done:
     repair_ids: list[int] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     held_back: str | None = None
+    tripped: bool = False
     jobs: int = 0
     recipients: int = 0
     deferred: int = 0
+
+    def trip(self, breaker: Breaker) -> None:
+        """Note that this breaker holds the repair back."""
+        self.held_back, self.tripped = str(breaker), True
 
     @property
     def count(self) -> int:
@@ -68,13 +77,30 @@ class Done:
         return sum((Decimal(entry.amount) for entry in self.entries if entry.amount is not None), Decimal(0))
 
 
-def complete(platform: Platform, author: Author, plan: Plan, lock: SweepLock, *, confirmed: bool = False) -> Done:
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a repairing step may do: what was planned and what a look of its own says now, whichever is less.
+
+    ``confirmed``: a person has confirmed that the breaker may be passed.
+    """
+
+    planned: Plan
+    now: Plan
+    confirmed: bool = False
+
+    def begin(self, kind: RepairKind) -> tuple[Done, list[PlanItem]]:
+        """The record of one kind of repair and its targets; none where the breaker holds it back."""
+        done = Done(kind, planned=len(self.planned.of(kind)))
+        breaker = self.now.held_back(kind, confirmed=self.confirmed) if done.planned else None
+        if breaker is None:
+            return done, self.now.within(self.planned, kind)
+        done.trip(breaker)
+        return done, []
+
+
+def complete(platform: Platform, author: Author, orders: Orders, lock: SweepLock) -> Done:
     """Complete what is finished: the word, its reservations and the journal rows, together or not at all."""
-    items = plan.of(RepairKind.COMPLETE)
-    done = Done(RepairKind.COMPLETE, planned=len(items))
-    if breaker := plan.held_back(RepairKind.COMPLETE, confirmed=confirmed):
-        done.held_back = str(breaker)
-        return done
+    done, items = orders.begin(RepairKind.COMPLETE)
     try:
         work = LiveWork(platform, {item.target for item in items})
         for outcome in (None, Outcome.DONE, Outcome.FAILED):
@@ -99,18 +125,16 @@ def _without_work(work: LiveWork, page: Sequence[PlanItem]) -> list[PlanItem]:
     return [item for item in page if item.target not in busy]
 
 
-def recount(platform: Platform, author: Author, plan: Plan, lock: SweepLock) -> Done:
+def recount(platform: Platform, author: Author, orders: Orders, lock: SweepLock) -> Done:
     """Raise counters that are behind the rows, of campaigns that are not complete."""
-    items = plan.of(RepairKind.RECOUNT)
-    done = Done(RepairKind.RECOUNT, planned=len(items))
+    done, items = orders.begin(RepairKind.RECOUNT)
     _by_pages(platform, lock, done, items, lambda connection, page: _recount_page(platform, connection, author, page))
     return done
 
 
-def release(platform: Platform, author: Author, plan: Plan, lock: SweepLock) -> Done:
+def release(platform: Platform, author: Author, orders: Orders, lock: SweepLock) -> Done:
     """Release credits that are held for nothing."""
-    items = plan.of(RepairKind.RELEASE)
-    done = Done(RepairKind.RELEASE, planned=len(items))
+    done, items = orders.begin(RepairKind.RELEASE)
     _by_pages(platform, lock, done, items, lambda connection, page: release_page(platform, connection, author, page))
     return done
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from campaign_ops.core.credits import judge_reservation
 from campaign_ops.core.model import CreditDecision, RepairKind, Reservation
-from campaign_ops.core.plan import Plan
+from campaign_ops.core.plan import Plan, make_plan, releases_without_asking
 from campaign_ops.core.report import CreditLine
 from campaign_ops.platform import statements
 from campaign_ops.platform.platform import Platform
@@ -52,6 +52,29 @@ def judge_credits(platform: Platform, connection: sa.Connection, *, tried: Colle
         elif decision.needs_person:
             for_person.append((held, decision))
     return [*fresh, *again][:most] + for_person, max(0, releases - most)
+
+
+def releases_of(platform: Platform, connection: sa.Connection, planned: Collection[str]) -> Plan:
+    """Which of the planned reservations would be released now, judged together with all others that would be."""
+    now = connection.scalar(statements.clock())
+    assert now is not None
+    due: list[Judged] = []
+    others = 0
+    for held in questionable_reservations(platform, connection):
+        decision = _judged(platform, held, now)
+        if decision.release and held.id in planned:
+            due.append((held, decision))
+        else:
+            others += decision.release
+    held_count = held_if_many(platform, connection, len(due) + others)
+    return make_plan([], due, more_releases=others, sending=0, held=held_count, policy=platform.policy, now=now)
+
+
+def held_if_many(platform: Platform, connection: sa.Connection, releases: int) -> int | None:
+    """All reservations that are held; None where too few would be released for their share to matter."""
+    if releases <= releases_without_asking(platform.policy):
+        return None
+    return connection.scalar(statements.held_count(platform.tables(connection)))
 
 
 def judge_one(platform: Platform, held: Reservation) -> CreditDecision:

@@ -4,74 +4,78 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import QueueState, RepairKind
-from campaign_ops.core.plan import Plan, ServerSeen, alarms_about, make_plan, suspicions_about
+from campaign_ops.core.plan import Plan, make_plan
 from campaign_ops.core.report import CreditLine, HealthReport, RepairLine
+from campaign_ops.core.sighting import Sighting, alarms_about, sighted, suspicions_about
 from campaign_ops.core.verdicts import decide
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import state
 from campaign_ops.platform.journal import Author
-from campaign_ops.platform.migrations import current
+from campaign_ops.platform.migrations import is_current
 from campaign_ops.platform.platform import Platform
-from campaign_ops.sweep.credits import credit_lines, judge_credits
+from campaign_ops.sweep.credits import credit_lines, held_if_many, judge_credits
 from campaign_ops.sweep.observe import Observation, observe
 from campaign_ops.sweep.records import STEP_OF
 from campaign_ops.sweep.rows import RECIPIENT_STATES, queue_of, recipients, status_row
 
 
 def plan_of(
-    platform: Platform, connection: sa.Connection, seen: Observation, server: ServerSeen | None, *, before: int | None
-) -> Plan:
-    """Judge every campaign of the observation and every questionable reservation.
+    platform: Platform,
+    connection: sa.Connection,
+    seen: Observation,
+    *,
+    before: int | None,
+    of_credits: bool = True,
+) -> tuple[Plan, Sighting | None]:
+    """Judge every campaign of a look at all of them, and every questionable reservation.
 
     Args:
         platform: What was looked at.
         connection: An open connection.
         seen: What was found.
-        server: The Redis process that was seen.
         before: What sweeps before this one did counts; None for all.
+        of_credits: Whether to judge reservations.
+
+    Returns:
+        What would be done, with the breakers; and what is to be remembered of the queue.
     """
+    last: Sighting | None = None
     lately: Collection[str] = ()
     tried: Collection[str] = ()
-    if current(connection):
+    if is_current(connection):
+        last = platform.sightings.last(connection) if platform.sightings is not None else None
         # Whatever was lost at one moment has become stuck when this time has passed.
         seconds = platform.policy.stuck_after_seconds
         lately = platform.journal.reenqueued_lately(connection, seconds=seconds, before=before)
         tried = platform.journal.releases_tried(connection, before=before)
+    missing = any(one.coverage is not None and one.coverage.missing for one in seen.evidence)
+    sighting = sighted(last, seen.queue, seen.at, wanted=missing)
     judged = [(one, decide(one, seen.queue, platform.policy, seen.at)) for one in seen.evidence]
-    credits_judged, more_releases = judge_credits(platform, connection, tried=tried)
-    return make_plan(
+    credits_judged, more_releases = judge_credits(platform, connection, tried=tried) if of_credits else ([], 0)
+    releases = sum(decision.release for _, decision in credits_judged) + more_releases
+    plan = make_plan(
         judged,
         credits_judged,
         more_releases=more_releases,
         sending=seen.sending,
+        held=held_if_many(platform, connection, releases),
         policy=platform.policy,
         lately=lately,
-        suspicions=suspicions_about(server, platform.policy, seen.at),
-        alarms=alarms_about(seen.queue),
+        suspicions=suspicions_about(sighting, platform.policy, seen.at) if _readable(seen.queue) else [],
+        alarms=alarms_about(seen.queue, sighting),
         now=seen.at,
     )
+    return plan, sighting
 
 
-def server_seen(
-    platform: Platform, connection: sa.Connection, seen: Observation, *, before: int | None
-) -> ServerSeen | None:
-    """The Redis process of this observation, and since when it has been the one; None where there is none to tell."""
-    if seen.queue is None or seen.queue.server_id is None or seen.queue.problem:
-        return None
-    found = platform.journal.latest_step(connection, "redis_server", before=before) if current(connection) else None
-    if found is None:
-        return ServerSeen(seen.queue.server_id, seen.at, trusted=True)  # the first we see: nothing to compare it with
-    kept = found[1]
-    if kept["id"] == seen.queue.server_id:
-        return ServerSeen(kept["id"], datetime.fromisoformat(kept["since"]), trusted=kept["trusted"])
-    return ServerSeen(seen.queue.server_id, seen.at, trusted=False)
+def _readable(queue: QueueState | None) -> bool:
+    return queue is not None and not queue.problem
 
 
 def read_queue_state(platform: Platform) -> QueueState | None:
@@ -89,7 +93,7 @@ def dry_run(platform: Platform) -> HealthReport:
     seen = observe(platform)
 
     def _judge(connection: sa.Connection) -> tuple[Plan, list[CreditLine]]:
-        plan = plan_of(platform, connection, seen, server_seen(platform, connection, seen, before=None), before=None)
+        plan, _ = plan_of(platform, connection, seen, before=None)
         return plan, credit_lines(platform, connection, plan, [])
 
     plan, held = platform.database.run(_judge, read_only=True)
@@ -106,6 +110,7 @@ def dry_run(platform: Platform) -> HealthReport:
                 targets=targets,
                 detail=_releases_next_time(kind, plan),
                 held_back=str(breaker) if breaker else None,
+                tripped=breaker is not None,
             )
         )
     return HealthReport(
@@ -180,5 +185,6 @@ def _repair_line(kind: RepairKind, figures: Mapping[str, Any], made: Sequence[sa
         targets=tuple(one.target for one in made),
         detail=", ".join(details),
         held_back=figures.get("held_back"),
+        tripped=figures.get("tripped", False),
         failures=tuple((target, why) for target, why in figures.get("failures", ())),
     )

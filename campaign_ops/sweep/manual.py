@@ -15,19 +15,20 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import NotFound, Refused
 from campaign_ops.core.model import Action, Campaign, Decision, Evidence, Outcome, RepairKind, Reservation, Verdict
-from campaign_ops.core.plan import PlanItem, alarms_about, campaign_item
+from campaign_ops.core.plan import PlanItem, campaign_item
+from campaign_ops.core.sighting import alarms_about, sighted
 from campaign_ops.core.verdicts import decide, total_recipients, unsent
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import statements
 from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
-from campaign_ops.platform.migrations import check_current
+from campaign_ops.platform.migrations import check_current, is_current
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue_jobs import named
 from campaign_ops.sweep.act import Done, complete_page, release_page
 from campaign_ops.sweep.credits import judge_one
 from campaign_ops.sweep.live_work import LiveWork
-from campaign_ops.sweep.observe import ANY_AGE, Look, campaign_of, looking, observe, reservation_of
+from campaign_ops.sweep.observe import ANY_AGE, Look, Observation, campaign_of, looking, observe, reservation_of
 from campaign_ops.sweep.reenqueue import reenqueue_seen
 
 LOCK_WAIT_SECONDS = 30
@@ -146,13 +147,10 @@ def reenqueue_locked(
         if decision.action is not Action.REENQUEUE:
             raise Refused(f"{decision.verdict}: {decision.reason}", where=where, mend=_MENDS.get(decision.verdict, ""))
         missing = evidence.coverage.missing if evidence.coverage else 0
+        _check_alarms(platform, look.observation, where, dry_run=dry_run)
         if dry_run:
             jobs = ceil(missing / platform.profile.queue.batch_size)
             return Fix(campaign.id, False, f"would re-enqueue {_batches(missing, jobs)}: {decision.reason}")
-        if alarms := alarms_about(look.observation.queue):
-            raise Refused(
-                alarms[0], where=where, mend="`campaign-ops reconcile --confirm-breaker`, if that is really so"
-            )
         author = platform.database.run(lambda connection: author_of(platform, connection, person))
         reenqueue_seen(platform, author, lock, look, done)
     why = done.held_back or next((one.error for one in done.failures), "")
@@ -161,6 +159,24 @@ def reenqueue_locked(
         raise Refused(why or full or "it changed while we looked", where=where, mend="look again")
     message = f"re-enqueued {_batches(done.recipients, done.jobs)} of campaign {campaign.id}"
     return Fix(campaign.id, True, message + (f"; then {why}" if why else ""), tuple(done.repair_ids))
+
+
+def _check_alarms(platform: Platform, seen: Observation, where: str, *, dry_run: bool) -> None:
+    """Refuse what a sweep would be held back from; unless for a dry run, remember the queue as it was seen."""
+    sightings = platform.sightings
+    assert sightings is not None
+
+    def _alarms(connection: sa.Connection) -> list[str]:
+        last = sightings.last(connection) if is_current(connection) else None
+        sighting = sighted(last, seen.queue, seen.at, wanted=True)
+        if sighting is not None and not dry_run:
+            check_current(connection, platform.database.where)
+            connection.execute(sightings.noting(sighting))
+        return alarms_about(seen.queue, sighting)
+
+    if alarms := platform.database.run(_alarms, read_only=dry_run):
+        mend = "look at the queue; if it is really so, `campaign-ops reconcile --confirm-breaker`"
+        raise Refused(alarms[0], where=where, mend=mend)
 
 
 def _batches(recipients: int, jobs: int) -> str:

@@ -30,7 +30,7 @@ from campaign_ops.core.model import (
 )
 from campaign_ops.platform import cover, planner, statements
 from campaign_ops.platform.driver_errors import mapped
-from campaign_ops.platform.migrations import current
+from campaign_ops.platform.migrations import is_current
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.profile import Profile
 from campaign_ops.platform.queue import Queue, Snapshot
@@ -197,7 +197,7 @@ def _evidence(
     campaigns: Sequence[Campaign],
     before: int | None,
 ) -> list[Evidence]:
-    known_to_us = current(connection) is not None
+    known_to_us = is_current(connection)
     when_sent = platform.profile.recipient.rows == "sent"
     evidence: list[Evidence] = []
     for page in in_pages(campaigns, PAGE):
@@ -362,7 +362,7 @@ def questionable_reservations(platform: Platform, connection: sa.Connection) -> 
     tables = platform.tables(connection)
     if tables.reservation is None:
         return
-    known_to_us = current(connection) is not None
+    known_to_us = is_current(connection)
     query = statements.questionable_reservations(tables).execution_options(yield_per=PAGE)
     with planner.read_to_the_end(connection):
         found = connection.execute(query, {"max_age": platform.policy.reservation_max_age_seconds})

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_ops.core.model import QueueState, RepairKind
-from campaign_ops.core.plan import Plan, ServerSeen
+from campaign_ops.core.plan import Plan
 from campaign_ops.platform import state
 from campaign_ops.sweep.act import Done
 from campaign_ops.sweep.observe import Observation
@@ -86,10 +86,6 @@ def figures_of(done: Done) -> dict[str, Any]:
         "jobs": done.jobs,
         "recipients": done.recipients,
         "held_back": done.held_back,
+        "tripped": done.tripped,
         "failures": [[one.target, one.error] for one in done.failures],
     }
-
-
-def server_noted(server: ServerSeen) -> dict[str, Any]:
-    """Which Redis process was looked at, since when, and whether a person has said that it may be believed."""
-    return {"id": server.id, "since": server.since.isoformat(), "trusted": server.trusted}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
@@ -25,8 +25,8 @@ from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import NewJob, Queue, Snapshot, job_id
-from campaign_ops.sweep.act import Done, Failure
-from campaign_ops.sweep.observe import Look, OpenBatch, looking
+from campaign_ops.sweep.act import Done, Failure, Orders
+from campaign_ops.sweep.observe import Look, Observation, OpenBatch, looking
 
 log = logging.getLogger(__name__)
 JOBS_PER_PAGE = 250
@@ -84,6 +84,7 @@ def reenqueue(
     plan: Plan,
     lock: SweepLock,
     *,
+    judge: Callable[[Observation], Plan],
     confirmed: bool = False,
     look: Look | None = None,
 ) -> Done:
@@ -92,33 +93,37 @@ def reenqueue(
     Args:
         platform: What to repair.
         author: Who does it, for the journal.
-        plan: Which campaigns; their evidence is read anew.
+        plan: Which campaigns, and of how many recipients at most; their evidence is read anew.
         lock: The sweep lock, held.
+        judge: Says what a look at all campaigns would have a sweep do; whatever it holds back is held back.
         confirmed: A person has confirmed that the breaker may be passed.
         look: The look that the plan was made from, if it is going on still; without one all is looked at anew.
     """
-    items = plan.of(RepairKind.REENQUEUE)
-    done = Done(RepairKind.REENQUEUE, planned=len(items))
+    done = Done(RepairKind.REENQUEUE, planned=len(plan.of(RepairKind.REENQUEUE)))
     if platform.queue is None:
         return done
-    if look is None:
-        try:
-            settle_intents(platform)
-        except QueueUnavailable as error:
-            done.held_back = str(error) if items else None
-            return done
-    if breaker := plan.held_back(RepairKind.REENQUEUE, confirmed=confirmed):
-        done.held_back = str(breaker)
-        return done
-    if not items:
-        return done
-    planned = {item.target for item in items}
     if look is not None:
-        reenqueue_seen(platform, author, lock, look, done, only=planned)
+        _put_back(platform, author, lock, look, done, Orders(plan, plan, confirmed))
         return done
-    with looking(platform, only=planned) as fresh:
-        reenqueue_seen(platform, author, lock, fresh, done)
+    try:
+        settle_intents(platform)
+    except QueueUnavailable as error:
+        done.held_back = str(error) if done.planned else None
+        return done
+    if done.planned:
+        with looking(platform) as fresh:
+            _put_back(platform, author, lock, fresh, done, Orders(plan, judge(fresh.observation), confirmed))
     return done
+
+
+def _put_back(platform: Platform, author: Author, lock: SweepLock, look: Look, done: Done, orders: Orders) -> None:
+    if not done.planned:
+        return
+    if breaker := orders.now.held_back(RepairKind.REENQUEUE, confirmed=orders.confirmed):
+        done.trip(breaker)
+        return
+    only = {item.target for item in orders.now.within(orders.planned, RepairKind.REENQUEUE)}
+    reenqueue_seen(platform, author, lock, look, done, only=only)
 
 
 def settle_intents(platform: Platform) -> None:

@@ -16,9 +16,10 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import QueueUnavailable, Refused, StatementRejected, Unavailable
 from campaign_ops.core.model import QueueState, RepairKind
-from campaign_ops.core.plan import Plan, ServerSeen
+from campaign_ops.core.plan import Plan
 from campaign_ops.core.policy import Breaker
 from campaign_ops.core.report import HealthReport, render
+from campaign_ops.core.sighting import Sighting
 from campaign_ops.platform import state
 from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import CONFIRMED, Author
@@ -26,8 +27,9 @@ from campaign_ops.platform.migrations import check_current
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.statements import clock
 from campaign_ops.sweep import act
-from campaign_ops.sweep.act import Done
-from campaign_ops.sweep.health import plan_of, read_queue_state, report_of, server_seen
+from campaign_ops.sweep.act import Done, Orders
+from campaign_ops.sweep.credits import releases_of
+from campaign_ops.sweep.health import plan_of, read_queue_state, report_of
 from campaign_ops.sweep.observe import Look, Observation, looking, observe
 from campaign_ops.sweep.records import (
     STEP_OF,
@@ -36,7 +38,6 @@ from campaign_ops.sweep.records import (
     planned,
     queue_read,
     recipients_counted,
-    server_noted,
     stuck_found,
 )
 from campaign_ops.sweep.reenqueue import reenqueue, settle_intents
@@ -104,19 +105,46 @@ class Sweep:
     def make_plan(self) -> Plan:
         """What would be done, to what, and why: the rows of ``repair_plan``."""
         seen = observe(self.platform, before=self._author().sweep_id)
-        plan, server = self._judge(seen)
-        self._write(planned(plan, seen), server=server)
+        plan, sighting = self._judge(seen)
+        self._write(planned(plan, seen), sighting=sighting)
         return plan
 
-    def _judge(self, seen: Observation) -> tuple[Plan, ServerSeen | None]:
-        """The plan, and the Redis process that it is made from."""
+    def _judge(self, seen: Observation) -> tuple[Plan, Sighting | None]:
+        """The plan that a look gives, and what is to be remembered of the queue."""
         author = self._author()
+        return self.platform.database.run(
+            lambda connection: plan_of(self.platform, connection, seen, before=author.sweep_id)
+        )
 
-        def _judged(connection: sa.Connection) -> tuple[Plan, ServerSeen | None]:
-            server = server_seen(self.platform, connection, seen, before=author.sweep_id)
-            return plan_of(self.platform, connection, seen, server, before=author.sweep_id), server
+    def _judge_again(self, seen: Observation) -> Plan:
+        """What a look of a repairing step gives, credits aside; the queue is remembered as it was seen."""
+        author, sightings = self._author(), self.platform.sightings
+
+        def _judged(connection: sa.Connection) -> Plan:
+            plan, sighting = plan_of(self.platform, connection, seen, before=author.sweep_id, of_credits=False)
+            if sightings is not None and sighting is not None and seen.queue is not None:
+                connection.execute(sightings.noting(sighting))
+            return plan
 
         return self.platform.database.run(_judged)
+
+    def _completions_now(self, plan: Plan) -> Plan:
+        """What would be completed and recounted now; the queue is read only where that would hold it back."""
+        if not plan.of(RepairKind.COMPLETE) and not plan.of(RepairKind.RECOUNT):
+            return plan
+        before = self._author().sweep_id
+        now = self._judge_again(observe(self.platform, before=before, coverage=False))
+        if now.breakers[RepairKind.COMPLETE].tripped and self.platform.queue is not None:
+            now = self._judge_again(observe(self.platform, before=before))
+        return now
+
+    def _releases_now(self, plan: Plan) -> Plan:
+        """Which of the planned reservations would be released now, and whether that is a mass."""
+        items = plan.of(RepairKind.RELEASE)
+        if not items:
+            return plan
+        targets = {item.target for item in items}
+        return self.platform.database.run(lambda connection: releases_of(self.platform, connection, targets))
 
     # -- act ---------------------------------------------------------------------------------------------------
 
@@ -125,8 +153,9 @@ class Sweep:
         plan = plan or self.load_plan()
         author = self._writing_author()
         with self._locked() as lock:
-            recounted = act.recount(self.platform, author, plan, lock)
-            completed = act.complete(self.platform, author, plan, lock, confirmed=self.confirm_breaker)
+            orders = Orders(plan, self._completions_now(plan), self.confirm_breaker)
+            recounted = act.recount(self.platform, author, orders, lock)
+            completed = act.complete(self.platform, author, orders, lock)
         self._note_done(recounted, completed)
         return completed, recounted
 
@@ -135,13 +164,18 @@ class Sweep:
         plan = plan or self.load_plan()
         author = self._writing_author()
         with self._locked() as lock:
-            done = reenqueue(self.platform, author, plan, lock, confirmed=self.confirm_breaker, look=look)
+            done = reenqueue(
+                self.platform,
+                author,
+                plan,
+                lock,
+                judge=self._judge_again,
+                confirmed=self.confirm_breaker,
+                look=look,
+            )
         self._note_done(done)
-        if self.confirm_breaker and not done.held_back:
-            queue = read_queue_state(self.platform)
-            if queue is not None and queue.server_id is not None:
-                trusted = ServerSeen(queue.server_id, self._now(), trusted=True)
-                self._note({"redis_server": server_noted(trusted)})
+        if self.confirm_breaker and not done.held_back and self.platform.sightings is not None:
+            self.platform.database.run(self.platform.sightings.trust)
         return done
 
     def release(self, plan: Plan | None = None) -> Done:
@@ -149,7 +183,8 @@ class Sweep:
         plan = plan or self.load_plan()
         author = self._writing_author()
         with self._locked() as lock:
-            done = act.release(self.platform, author, plan, lock)
+            orders = Orders(plan, self._releases_now(plan), self.confirm_breaker)
+            done = act.release(self.platform, author, orders, lock)
         self._note_done(done)
         return done
 
@@ -190,13 +225,13 @@ class Sweep:
                     lambda: open_look.enter_context(looking(self.platform, before=author.sweep_id))
                 )
                 seen = look.observation
-                plan, server = self._judge(seen)
+                plan, sighting = self._judge(seen)
                 self._write(
                     stuck_found(seen),
                     recipients_counted(seen),
                     queue_read(seen.queue, seen.at),
                     planned(plan, seen),
-                    server=server,
+                    sighting=sighting,
                 )
                 if settled:
                     self.reenqueue(plan, look)
@@ -303,18 +338,17 @@ class Sweep:
         assert now is not None
         return now
 
-    def _write(self, *records: Record, server: ServerSeen | None = None) -> list[dict[str, Any]]:
+    def _write(self, *records: Record, sighting: Sighting | None = None) -> list[dict[str, Any]]:
         """Write what steps found, all of it or nothing; the last one's rows."""
-        author = self._author()
+        author, sightings = self._author(), self.platform.sightings
 
         def _written(connection: sa.Connection) -> None:
             journal = self.platform.journal
             for record in records:
                 journal.add_history(connection, record.table, author, record.at, record.rows)
             figures = {record.step: record.figures for record in records}
-            if server is not None:
-                figures["redis_server"] = server_noted(server)
-            journal.add_figures(connection, author.sweep_id, figures)
+            along = sightings.noting(sighting) if sightings is not None and sighting is not None else None
+            journal.add_figures(connection, author.sweep_id, figures, along=along)
 
         self.platform.database.run(_written)
         return records[-1].rows

@@ -139,9 +139,7 @@ def test_a_restarted_redis_stays_suspect_until_a_confirmed_sweep_has_acted(world
     world = worlds.make("sms", policy={"cooldown_seconds": 0})
     world.sweep()
     with world.platform.database.transaction() as connection:
-        connection.execute(
-            sa.text("UPDATE campaign_ops.sweep SET figures = jsonb_set(figures, '{redis_server,id}', '\"another\"')")
-        )
+        connection.execute(sa.text("UPDATE campaign_ops.queue_sighting SET server_id = 'another'"))
     quiet = world.sweep()  # nothing looks stuck yet: this must not make the new process a trusted one
     assert "restarted or failed over" in render(quiet)
     for number in range(3):

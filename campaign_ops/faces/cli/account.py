@@ -96,10 +96,4 @@ class HeldBack:
 
 def held_back(report: HealthReport) -> list[HeldBack]:
     """The kinds of repair that were held back, and by what."""
-    found = []
-    for line in report.repairs:
-        if line.held_back is not None:
-            breaker = report.plan.breakers.get(line.kind)
-            tripped = breaker is not None and breaker.tripped and str(breaker) == line.held_back
-            found.append(HeldBack(line.kind, line.held_back, tripped))
-    return found
+    return [HeldBack(line.kind, line.held_back, line.tripped) for line in report.repairs if line.held_back is not None]

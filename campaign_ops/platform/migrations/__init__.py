@@ -22,6 +22,11 @@ def current(connection: sa.Connection) -> str | None:
     return revision
 
 
+def is_current(connection: sa.Connection) -> bool:
+    """Whether the schema is there and the one that this program was written for: else nothing is known to us."""
+    return current(connection) == HEAD
+
+
 def check_current(connection: sa.Connection, where: str) -> None:
     """Raise StateSchemaError unless the schema is the one that this program was written for."""
     there = current(connection)

@@ -9,7 +9,21 @@ depends_on = None
 
 IDENTITY: tuple[str, ...] = ()
 
-CONFIRMATIONS: tuple[str, ...] = ()
+CONFIRMATIONS = (
+    """
+    CREATE TABLE campaign_ops.queue_sighting (
+        platform text NOT NULL,
+        queue text NOT NULL,
+        server_id text,
+        server_since timestamptz NOT NULL,
+        server_trusted boolean NOT NULL,
+        job_counter bigint,
+        emptied text NOT NULL DEFAULT '',
+        seen_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (platform, queue)
+    )
+    """,
+)
 
 AMBIGUOUS: tuple[str, ...] = ()
 

@@ -1,0 +1,89 @@
+"""What sweeps remember of a queue between looks, and what speaks against believing the next one. Pure.
+
+Kept until a person confirms: whoever adds to an emptied queue, we ourselves too, makes it look like a sound one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from campaign_ops.core.model import QueueState, age
+from campaign_ops.core.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A queue as it was last seen.
+
+    Attributes:
+        server_id: The Redis process that answered; None where it does not tell.
+        server_since: Since when it has been that process.
+        server_trusted: It is the first that we saw, or a person has confirmed a repair that relied on it.
+        job_counter: BullMQ's count of all jobs ever added; None where the queue was never seen to exist.
+        emptied: How it was seen that the queue had been emptied; empty text if it was not.
+    """
+
+    server_id: str | None
+    server_since: datetime
+    server_trusted: bool = True
+    job_counter: int | None = None
+    emptied: str = ""
+
+
+def sighted(before: Sighting | None, queue: QueueState | None, now: datetime, *, wanted: bool) -> Sighting | None:
+    """What is remembered after one more look; an unreadable queue teaches nothing.
+
+    Args:
+        before: What was remembered so far; None at the first look.
+        queue: The queue as it was read.
+        now: The database's clock at the look.
+        wanted: Whether anything would be put back. A queue that never existed is no alarm where nobody misses it.
+    """
+    if queue is None or queue.problem:
+        return before
+    known = before is not None and before.job_counter is not None
+    after = before or Sighting(queue.server_id, now)
+    if queue.server_id is not None and queue.server_id != after.server_id:
+        # Nothing to compare the first with: it is trusted.
+        after = replace(after, server_id=queue.server_id, server_since=now, server_trusted=after.server_id is None)
+    if not after.emptied:
+        after = replace(after, emptied=_emptied(after, queue, missed=known or wanted))
+    return replace(after, job_counter=queue.job_counter) if queue.exists else after
+
+
+def _emptied(before: Sighting, queue: QueueState, *, missed: bool) -> str:
+    if not queue.exists:
+        return "it did not exist under this prefix" if missed else ""
+    if before.job_counter is not None and queue.job_counter < before.job_counter:
+        return f"its job counter went back from {before.job_counter:,} to {queue.job_counter:,}"
+    return ""
+
+
+def confirmed(sighting: Sighting) -> Sighting:
+    """The same after a person has confirmed that the queue may be believed."""
+    return replace(sighting, server_trusted=True, emptied="")
+
+
+def alarms_about(queue: QueueState | None, sighting: Sighting | None) -> list[str]:
+    """What forbids taking "no job" for "lost" until a person says otherwise."""
+    if queue is None or queue.problem:
+        return []
+    if not queue.exists:
+        return [f"queue {queue.name} does not exist under this prefix: emptied, or the wrong prefix"]
+    if sighting is not None and sighting.emptied:
+        lost = "what it held may be lost, or stand in another Redis"
+        return [f"queue {queue.name} was emptied or replaced: {sighting.emptied}; {lost}"]
+    return []
+
+
+def suspicions_about(sighting: Sighting | None, policy: Policy, now: datetime) -> list[str]:
+    """What makes a lot of "no job" suspect: another Redis process than before, until its losses have had time to show.
+
+    A campaign looks stuck only ``stuck_after`` later, so a new process stays suspect for longer than that.
+    """
+    if sighting is None or sighting.server_trusted:
+        return []
+    if age(sighting.server_since, now) > policy.stuck_after + policy.cooldown:
+        return []
+    return ["Redis was restarted or failed over a short while ago: it may have lost jobs or run on old data"]
