@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import redis
 import sqlalchemy as sa
 
 from campaign_ops.core.model import Counters
@@ -45,6 +46,7 @@ def test_after_a_sweep_over_a_healthy_platform_every_check_passes(sms: World, in
     found = reconciled(sms, instance).get_asset_check_evaluations()
     assert {(one.asset_key.path[-1], one.check_name) for one in found} == {
         ("stuck_campaigns", "nothing_stuck_for_long"),
+        ("queue_state", "queue_was_read"),
         ("repair_plan", "nobody_in_two_jobs"),
         ("released_credits", "no_leaked_reservation"),
         ("campaign_health", "sweep_is_fresh"),
@@ -100,6 +102,34 @@ def test_a_recipient_in_two_live_jobs_fails_the_check(sms: World, instance: dg.D
     found = check_of(reconciled(sms, instance), "nobody_in_two_jobs")
     assert (found.passed, found.metadata["doubled"].value) == (False, 3)
     assert found.description == "1 with recipients in two live jobs: doubled"
+
+
+def test_a_queue_that_could_not_be_read_fails_its_check_and_jobs_that_nobody_read_are_unknown(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    """Measured before: the run and every check passed, `nobody_in_two_jobs` with "All is well."."""
+    sms.queue_url = "redis://127.0.0.1:1/0"
+    result = reconciled(sms, instance)
+    read = check_of(result, "queue_was_read")
+    assert (read.passed, read.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "Redis cannot be reached" in (read.description or "")
+    doubled = check_of(result, "nobody_in_two_jobs")
+    assert (doubled.passed, doubled.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert (doubled.description or "").startswith("unknown: the queue could not be read")
+    assert dict(doubled.metadata) == {}
+
+
+def test_a_queue_that_may_only_be_looked_at_warns(sms: World, instance: dg.DagsterInstance) -> None:
+    with redis.Redis.from_url(sms.queue.url) as client:
+        client.hset(sms.queue.key("meta"), "version", "bullmq:9.0.0")
+    read = check_of(reconciled(sms, instance), "queue_was_read")
+    assert (read.passed, read.severity) == (False, dg.AssetCheckSeverity.WARN)
+
+
+def test_what_no_sweep_has_looked_at_is_unknown(sms: World, instance: dg.DagsterInstance) -> None:
+    for name in ("nothing_stuck_for_long", "nobody_in_two_jobs", "no_leaked_reservation", "queue_was_read"):
+        found = checked(sms, instance, name)
+        assert (found.passed, found.description) == (False, "unknown: no sweep has looked yet"), name
 
 
 def test_no_sweep_for_three_ticks_of_the_schedule_fails_the_check(sms: World, instance: dg.DagsterInstance) -> None:

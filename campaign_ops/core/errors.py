@@ -14,6 +14,7 @@ CampaignOpsError
     │   └── DatabaseTimeout     a statement or lock timeout ran out
     │       └── Conflict        deadlock or serialization failure: the same work may succeed at once
     └── QueueUnavailable        Redis unreachable, or the queue could not be read whole
+        └── QueueUnclear        it was read, and what it holds must not be acted on: a person's work, not an outage
 """
 
 from __future__ import annotations
@@ -94,3 +95,7 @@ class Conflict(DatabaseTimeout):
 
 class QueueUnavailable(Unavailable):
     """The queue could not be read whole. Never to be taken for an empty one."""
+
+
+class QueueUnclear(QueueUnavailable):
+    """The queue answers, but holds what is not understood or belongs to what may only be looked at."""

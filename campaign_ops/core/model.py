@@ -123,6 +123,7 @@ class Coverage:
 class QueueState:
     """One reading of a queue. ``problem`` says why it must not be acted on; then the counts mean nothing.
 
+    ``away`` tells a queue that could not be read, which may mend itself, from one that was and must not be acted on.
     ``workers`` is None where the server does not tell. ``server_id`` changes when Redis restarts or fails over.
     ``job_counter`` counts the jobs ever added; it goes back only when the queue was emptied or old data restored.
     """
@@ -139,6 +140,7 @@ class QueueState:
     undecodable: int = 0
     foreign_jobs: int = 0
     problem: str | None = None
+    away: bool = False
 
     @property
     def depth(self) -> int:

@@ -29,7 +29,10 @@ class CreditLine:
 
 @dataclass(frozen=True, slots=True)
 class RepairLine:
-    """What one kind of repair did in this sweep. ``tripped``: a breaker held it back, and a person may confirm it."""
+    """What one kind of repair did in this sweep.
+
+    ``tripped``: a breaker held it back, and a person may confirm it. ``away``: a server was away.
+    """
 
     kind: RepairKind
     planned: int
@@ -39,6 +42,7 @@ class RepairLine:
     held_back: str | None = None
     tripped: bool = False
     failures: tuple[tuple[str, str], ...] = ()
+    away: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,11 @@ class HealthReport:
         if self.queue is not None and self.queue.problem:
             lines.append(f"queue {self.queue.name}: {self.queue.problem}")
         return lines
+
+    @property
+    def source_away(self) -> bool:
+        """Whether a server was away, so that the sweep could not do or not see all that it should."""
+        return any(line.away for line in self.repairs) or (self.queue is not None and self.queue.away)
 
     def figures(self) -> dict[str, int]:
         """The headline numbers, for plots and for comparing sweeps."""

@@ -21,6 +21,7 @@ from campaign_ops.platform import state
 from campaign_ops.platform.journal import Journal
 from campaign_ops.platform.statements import clock
 from campaign_ops.settings import PlatformSettings
+from campaign_ops.sweep.rows import queue_of
 
 MISSED_TICKS = 3
 """So many ticks of the schedule without a finished sweep, and somebody should look why."""
@@ -28,10 +29,14 @@ MISSED_TICKS = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found. ``problem`` is empty when all is well; ``count`` is what a person would plot."""
+    """What a check found. ``problem`` is empty when all is well; ``count`` is what a person would plot.
 
-    count: int
+    A check that cannot know says so in ``problem``, beginning with "unknown", and counts nothing.
+    """
+
+    count: int | None
     problem: str = ""
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,14 @@ class _Seen:
         """The latest sweep's figures of a step."""
         found = self.journal.latest_step(self.connection, step)
         return found[1] if found else {}
+
+    def queue_problem(self) -> tuple[str, bool]:
+        """Why the latest sweep could not rely on the queue, empty when it could; and whether the queue was away."""
+        plan = self.figures("repair_plan")
+        if plan.get("queue_problem"):
+            return plan["queue_problem"], plan.get("queue_away", False)
+        rows = [queue_of(row) for row in self.rows(state.queue_state, "queue_state")]
+        return next(((one.problem, one.away) for one in rows if one.problem), ("", False))
 
     def repaired(self, kind: RepairKind, *steps: str) -> set[str]:
         """What was repaired in this way by the latest sweep of any of these steps."""
@@ -74,7 +87,15 @@ def _counters_agree(seen: _Seen) -> Finding:
     return _finding([f"{row['campaign_id']} ({row['drift']})" for row in drifting], "with counters unlike their rows")
 
 
+def _queue_was_read(seen: _Seen) -> Finding:
+    problem, away = seen.queue_problem()
+    severity = dg.AssetCheckSeverity.ERROR if away else dg.AssetCheckSeverity.WARN
+    return Finding(int(bool(problem)), problem, severity)
+
+
 def _nobody_in_two_jobs(seen: _Seen) -> Finding:
+    if problem := seen.queue_problem()[0]:
+        return Finding(None, f"unknown: the queue could not be read or not relied on: {problem}")
     rows = [row for row in seen.rows(state.repair_plan, "repair_plan") if row["doubled"]]
     finding = _finding([row["target"] for row in rows], "with recipients in two live jobs")
     return Finding(sum(row["doubled"] for row in rows), finding.problem)
@@ -107,6 +128,16 @@ def _finding(what: Sequence[str], words: str) -> Finding:
     return Finding(len(what), f"{len(what)} {words}: {ids(what)}" if what else "")
 
 
+_READ_FROM = {
+    "stuck_campaigns": "stuck_campaigns",
+    "recipient_status": "recipient_status",
+    "queue_state": "queue_state",
+    "repair_plan": "repair_plan",
+    "released_credits": "repair_plan",
+}
+"""The step whose rows tell about an asset."""
+
+
 @dataclass(frozen=True)
 class Check:
     """One check, the asset that it is about, and the name of the number that it counts."""
@@ -116,6 +147,12 @@ class Check:
     counts: str
     find: Callable[[_Seen], Finding]
     description: str
+
+    def judge(self, seen: _Seen) -> Finding:
+        """What it finds; unknown as long as no sweep has made the step that it is about."""
+        if self.asset in _READ_FROM and not seen.figures(_READ_FROM[self.asset]):
+            return Finding(None, "unknown: no sweep has looked yet")
+        return self.find(seen)
 
 
 _CHECKS = (
@@ -132,6 +169,13 @@ _CHECKS = (
         "drifting",
         _counters_agree,
         "The counters of every stuck campaign say what its recipients say.",
+    ),
+    Check(
+        "queue_was_read",
+        "queue_state",
+        "unread",
+        _queue_was_read,
+        "The latest sweep could read the queue and rely on what it read. ERROR when the queue was away.",
     ),
     Check(
         "nobody_in_two_jobs",
@@ -162,6 +206,7 @@ def checks(platform: PlatformSettings) -> Iterator[Check]:
     profile = platform.profile
     missing = {
         "counters_agree": profile.campaign.counters is None,
+        "queue_was_read": profile.queue is None,
         "nobody_in_two_jobs": profile.queue is None,
         "no_leaked_reservation": profile.reservation is None,
     }
@@ -188,7 +233,7 @@ def sweep_checks(platform: PlatformSettings) -> dg.AssetChecksDefinition:
 
             def _look(connection: sa.Connection) -> dict[dg.AssetCheckKey, Finding]:
                 seen = _Seen(platform, watched.journal, connection)
-                return {key: check.find(seen) for key, check in wanted.items()}
+                return {key: check.judge(seen) for key, check in wanted.items()}
 
             found = watched.database.run(_look, read_only=True)
         for key, finding in found.items():
@@ -196,9 +241,9 @@ def sweep_checks(platform: PlatformSettings) -> dg.AssetChecksDefinition:
                 asset_key=key.asset_key,
                 check_name=key.name,
                 passed=not finding.problem,
-                severity=dg.AssetCheckSeverity.WARN,
+                severity=finding.severity,
                 description=finding.problem or "All is well.",
-                metadata={wanted[key].counts: finding.count},
+                metadata={} if finding.count is None else {wanted[key].counts: finding.count},
             )
 
     return run_checks

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from redis import exceptions as driver
 
-from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.core.errors import QueueUnclear
 from campaign_ops.core.model import QueueState
 from campaign_ops.platform.profile import QueueProfile
 from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
@@ -124,7 +124,7 @@ class QueueReader:
         did stands in the rows, which must be read after this.
 
         Raises:
-            QueueUnavailable: A new job cannot be decoded, or is listed without its data: it may be anybody's.
+            QueueUnclear: A new job cannot be decoded, or is listed without its data: it may be anybody's.
         """
         wanted = frozenset(campaign_ids)
         live = self.live_ids()
@@ -150,9 +150,9 @@ class QueueReader:
             raise self._unclear(min(still_listed))
         return frozenset(found)
 
-    def _unclear(self, job_id: str) -> QueueUnavailable:
+    def _unclear(self, job_id: str) -> QueueUnclear:
         what = f"job {named(job_id)} appeared meanwhile and cannot be read, so it may cover anybody"
-        return QueueUnavailable(what, where=self.where, mend="the next sweep looks again")
+        return QueueUnclear(what, where=self.where, mend="the next sweep looks again")
 
     def marked(self, recipient_ids: Sequence[str]) -> frozenset[str]:
         """Name the recipients for whom a marker key says that the provider may have their message."""

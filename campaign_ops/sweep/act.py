@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import QueueUnavailable, StatementRejected, Unavailable
+from campaign_ops.core.errors import QueueUnavailable, QueueUnclear, StatementRejected, Unavailable
 from campaign_ops.core.model import Outcome, RepairKind
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.policy import Breaker
@@ -44,7 +44,7 @@ class Failure:
 class Done:
     """What one kind of repair really changed. ``held_back`` says why nothing was tried, or no more than was done.
 
-    ``tripped``: it was the breaker, which a person may confirm.
+    ``tripped``: it was the breaker, which a person may confirm. ``away``: it was an outage, perhaps over next time.
     """
 
     kind: RepairKind
@@ -57,6 +57,7 @@ class Done:
     jobs: int = 0
     recipients: int = 0
     deferred: int = 0
+    away: bool = False
 
     def trip(self, breaker: Breaker) -> None:
         """Note that this breaker holds the repair back."""
@@ -116,6 +117,7 @@ def complete(platform: Platform, author: Author, orders: Orders, lock: SweepLock
             )
     except QueueUnavailable as error:
         done.held_back = str(error)
+        done.away = not isinstance(error, QueueUnclear)
     return done
 
 
@@ -175,6 +177,7 @@ def _one_by_one(platform: Platform, lock: SweepLock, done: Done, page: Sequence[
             away = away + 1 if isinstance(error, Unavailable) else 0
             if away == GIVE_UP_AFTER:
                 done.held_back = f"stopped half way: {error}"
+                done.away = True
                 return
 
 

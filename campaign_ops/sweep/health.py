@@ -85,7 +85,7 @@ def read_queue_state(platform: Platform) -> QueueState | None:
     try:
         return platform.queue.state()
     except QueueUnavailable as error:
-        return QueueState(platform.queue.profile.name, problem=str(error))
+        return QueueState(platform.queue.profile.name, problem=str(error), away=True)
 
 
 def dry_run(platform: Platform) -> HealthReport:
@@ -156,8 +156,9 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
 
 def _queue_seen(queue: QueueState | None, figures: Mapping[str, Any]) -> QueueState | None:
     """The queue as its own step saw it, with the problem of the look that the plan was made from."""
-    problem = figures.get("repair_plan", {}).get("queue_problem")
-    return replace(queue, problem=problem) if queue and problem and not queue.problem else queue
+    plan = figures.get("repair_plan", {})
+    problem, away = plan.get("queue_problem"), plan.get("queue_away", False)
+    return replace(queue, problem=problem, away=away) if queue and problem and not queue.problem else queue
 
 
 def _releases_next_time(kind: RepairKind, plan: Plan) -> str:
@@ -186,5 +187,6 @@ def _repair_line(kind: RepairKind, figures: Mapping[str, Any], made: Sequence[sa
         detail=", ".join(details),
         held_back=figures.get("held_back"),
         tripped=figures.get("tripped", False),
+        away=figures.get("away", False),
         failures=tuple((target, why) for target, why in figures.get("failures", ())),
     )

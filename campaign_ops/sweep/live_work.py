@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.core.errors import QueueUnclear
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import Snapshot
 
@@ -21,7 +21,8 @@ class LiveWork:
         jobs: Ids of each campaign's live jobs, campaigns without any left out.
 
     Raises:
-        QueueUnavailable: The queue could not be read whole, or must not be acted on.
+        QueueUnavailable: The queue could not be read whole.
+        QueueUnclear: It was read, and must not be acted on.
     """
 
     def __init__(self, platform: Platform, campaign_ids: Collection[str]) -> None:
@@ -49,4 +50,4 @@ class LiveWork:
 
 def _check(problem: str | None, where: str) -> None:
     if problem:
-        raise QueueUnavailable(problem, where=where, mend="nothing is completed while jobs may be waiting unseen")
+        raise QueueUnclear(problem, where=where, mend="nothing is completed while jobs may be waiting unseen")

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.core.errors import QueueUnavailable, QueueUnclear
 from campaign_ops.core.model import (
     Attempts,
     Campaign,
@@ -143,7 +143,7 @@ def looking(
             try:
                 evidence, missing = _with_coverage(platform, queue, connection, evidence, jobs)
             except QueueUnavailable as error:
-                queue_state = replace(queue_state, problem=str(error))
+                queue_state = replace(queue_state, problem=str(error), away=not isinstance(error, QueueUnclear))
         observation = Observation(at, sending, tuple(evidence), queue_state)
         yield Look(observation, tables, connection, snapshot, missing, platform.database.where)
 
@@ -267,7 +267,8 @@ def _read_queue(
         return _load_cover(queue, connection, snapshot, ids, counts), snapshot, counts
     except QueueUnavailable as error:
         log.warning("the queue could not be read: %s", error)
-        return QueueState(queue.profile.name, problem=str(error)), None, counts
+        away = not isinstance(error, QueueUnclear)
+        return QueueState(queue.profile.name, problem=str(error), away=away), None, counts
 
 
 @dataclass

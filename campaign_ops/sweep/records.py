@@ -72,6 +72,7 @@ def planned(plan: Plan, seen: Observation) -> Record:
         "doubts": list(plan.doubts),
         "more_releases": plan.more_releases,
         "queue_problem": seen.queue.problem if seen.queue else None,
+        "queue_away": seen.queue.away if seen.queue else False,
     }
     return Record("repair_plan", state.repair_plan, seen.at, [plan_row(item) for item in plan.items], figures)
 
@@ -87,5 +88,6 @@ def figures_of(done: Done) -> dict[str, Any]:
         "recipients": done.recipients,
         "held_back": done.held_back,
         "tripped": done.tripped,
+        "away": done.away,
         "failures": [[one.target, one.error] for one in done.failures],
     }

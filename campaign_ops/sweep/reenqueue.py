@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import QueueUnavailable, Refused, StatementRejected, Unavailable
+from campaign_ops.core.errors import QueueUnavailable, QueueUnclear, Refused, StatementRejected, Unavailable
 from campaign_ops.core.model import Action, Decision, Evidence, RepairKind
 from campaign_ops.core.plan import Plan, share_out
 from campaign_ops.core.verdicts import attempts_without_progress, decide
@@ -109,6 +109,7 @@ def reenqueue(
         settle_intents(platform)
     except QueueUnavailable as error:
         done.held_back = str(error) if done.planned else None
+        done.away = bool(done.planned)
         return done
     if done.planned:
         with looking(platform) as fresh:
@@ -159,6 +160,7 @@ def reenqueue_seen(
     problem = observation.queue.problem if observation.queue else "there is no queue"
     if problem or look.snapshot is None or platform.queue is None:
         done.held_back = problem
+        done.away = observation.queue is not None and observation.queue.away
         return
     chosen = {}
     for evidence in observation.evidence:
@@ -212,7 +214,7 @@ def _add_page(work: _Work, page: Sequence[OpenBatch]) -> bool:
         work.dropped |= campaigns
         return True
     except (Unavailable, Refused) as error:
-        return _stop(work, str(error))
+        return _stop(work, str(error), away=isinstance(error, Unavailable) and not isinstance(error, QueueUnclear))
     return _add(work, intent)
 
 
@@ -228,7 +230,8 @@ def _add(work: _Work, intent: _Intent) -> bool:
         try:
             added = work.queue.present([job.id for job in intent.jobs])
         except QueueUnavailable:
-            return _stop(work, f"{trouble}; how many of {len(intent.jobs)} jobs were added is not known yet")
+            unknown = f"how many of {len(intent.jobs)} jobs were added is not known yet"
+            return _stop(work, f"{trouble}; {unknown}", away=True)
 
     def _confirm(connection: sa.Connection) -> None:
         # Asked, not remembered: when the answer to a commit is lost, this is done again.
@@ -239,13 +242,14 @@ def _add(work: _Work, intent: _Intent) -> bool:
     try:
         work.platform.database.run(_confirm)
     except Unavailable as error:
-        return _stop(work, f"{len(added)} jobs were added and could not be confirmed: {error}")
+        return _stop(work, f"{len(added)} jobs were added and could not be confirmed: {error}", away=True)
     _count(work, intent, added)
-    return _stop(work, trouble) if trouble else True
+    return _stop(work, trouble, away=True) if trouble else True
 
 
-def _stop(work: _Work, why: str) -> bool:
+def _stop(work: _Work, why: str, *, away: bool = False) -> bool:
     work.done.held_back = f"stopped half way: {why}"
+    work.done.away = away
     return False
 
 

@@ -102,6 +102,7 @@ def queue_of(row: Mapping[str, Any]) -> QueueState:
         version=row["version"],
         server_id=row["server_id"],
         problem=row["problem"],
+        away=bool(row["problem"]) and not counts,
     )
 
 

@@ -28,7 +28,8 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.DONE: "done, and nothing needs a person",
-    ExitCode.FAILED: "failed: a server is away, or something unexpected; trying again may help",
+    ExitCode.FAILED: "a server is away (the database: nothing was done; the queue: what does not need it was done), or"
+    " something unexpected; trying again may help",
     ExitCode.SET_UP: "command line, configuration, profile, schema or permissions are wrong; trying again is no help",
     ExitCode.REFUSED: "refused: what was asked for does not hold (or no such id); nothing was changed",
     ExitCode.BUSY: "another sweep of the platform is under way; nothing was done",

@@ -41,7 +41,7 @@ _TO_DO = {
         "reconcile --dry-run",
         "reconcile --platform sms",
         "reconcile --platform sms --confirm-breaker",
-        "reconcile --wait 0 || [ $? -ge 4 ]   # cron: busy, and work for a person, are no failures",
+        "reconcile --wait 0 || [ $? -ge 4 ]   # cron: red when a server is away; busy, and work for a person, are not",
     ],
 )
 def reconcile(
@@ -136,6 +136,8 @@ def _check_writable(path: Path) -> None:
 
 
 def _code(report: HealthReport, told: list[Told]) -> ExitCode:
+    if report.source_away:
+        return ExitCode.FAILED
     return ExitCode.PERSON if report.trouble or any(one.needs_person for one in told) else ExitCode.DONE
 
 
