@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from campaign_ops.core.model import (
     Attempts,
@@ -32,7 +33,7 @@ def ago(**span: float) -> datetime:
 
 
 def covered_by(
-    pending: int, *, in_jobs: int = 0, marked: int = 0, live_jobs: int | None = None, **more: int
+    pending: int, *, in_jobs: int = 0, marked: int = 0, live_jobs: int | None = None, **more: Any
 ) -> Coverage:
     """What the queue says of so many pending recipients; those in no job and not marked are missing."""
     jobs = int(in_jobs > 0) if live_jobs is None else live_jobs

@@ -250,6 +250,17 @@ def test_a_paused_queue_holds_everything_back() -> None:
     assert (decision.verdict, decision.action) == (Verdict.QUEUE_PAUSED, Action.REPORT)
 
 
+# -- unclear_jobs ---------------------------------------------------------------------------------------------------
+
+
+def test_live_jobs_that_cannot_be_understood_block_their_campaign_and_are_named_with_their_number() -> None:
+    coverage = covered_by(5, in_jobs=2, unclear_jobs={"makeBatches": 2, "sendBulkSMS": 1})
+    decision = sms(5, coverage=coverage).with_queue(workers=0).decide()
+    assert (decision.verdict, decision.action) == (Verdict.UNCLEAR_JOBS, Action.REPORT)
+    assert decision.needs_person
+    assert "makeBatches (2), sendBulkSMS (1)" in decision.reason
+
+
 def test_live_jobs_and_nobody_to_take_them_is_reported() -> None:
     decision = sms(5, coverage=covered_by(5, in_jobs=5)).with_queue(workers=0).decide()
     assert (decision.verdict, decision.action) == (Verdict.NO_WORKERS, Action.REPORT)
@@ -380,7 +391,11 @@ IN_ORDER: list[tuple[Verdict, Look]] = [
         sms(5, moved=NOW).with_queue(problem="away", paused=True).with_attempts(**UNDER_SUSPICION),
     ),
     (Verdict.QUEUE_UNREADABLE, sms(5).with_queue(problem="away", paused=True, workers=0)),
-    (Verdict.QUEUE_PAUSED, sms(5, coverage=covered_by(5, in_jobs=5)).with_queue(paused=True, workers=0)),
+    (
+        Verdict.QUEUE_PAUSED,
+        sms(5, coverage=covered_by(5, in_jobs=5, unclear_jobs={"x": 1})).with_queue(paused=True, workers=0),
+    ),
+    (Verdict.UNCLEAR_JOBS, sms(5, coverage=covered_by(5, in_jobs=1, unclear_jobs={"x": 1})).with_queue(workers=0)),
     (
         Verdict.NO_WORKERS,
         sms(5, coverage=covered_by(5, in_jobs=5)).with_queue(workers=0).with_attempts(**UNDER_SUSPICION),

@@ -30,6 +30,7 @@ class Verdict(StrEnum):
     PROGRESSING = "progressing"
     QUEUE_UNREADABLE = "queue_unreadable"
     QUEUE_PAUSED = "queue_paused"
+    UNCLEAR_JOBS = "unclear_jobs"
     NO_WORKERS = "no_workers"
     BACKLOG = "backlog"
     COOLDOWN = "cooldown"
@@ -108,7 +109,8 @@ class Coverage:
     """What the queue says of a campaign's pending recipients.
 
     ``covered`` stand in a live job, ``marked`` in none but the provider may have them, ``missing`` in none:
-    pending = covered + marked + missing. ``doubled`` stand in two or more live jobs.
+    pending = covered + marked + missing. ``doubled`` stand in two or more live jobs. ``unclear_jobs`` counts, by name,
+    the live jobs that may be about the campaign and cannot be understood: whom they carry is not known.
     """
 
     covered: int = 0
@@ -117,6 +119,7 @@ class Coverage:
     doubled: int = 0
     live_jobs: int = 0
     failed_jobs: int = 0
+    unclear_jobs: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,8 @@ class QueueState:
     ``away`` tells a queue that could not be read, which may mend itself, from one that was and must not be acted on.
     ``workers`` is None where the server does not tell. ``server_id`` changes when Redis restarts or fails over.
     ``job_counter`` counts the jobs ever added; it goes back only when the queue was emptied or old data restored.
+    ``unclear_jobs`` counts, by name, the live jobs that may be about a stuck campaign and cannot be understood;
+    ``foreign_jobs`` those of other names that have nothing to do with one.
     """
 
     name: str
@@ -137,7 +142,7 @@ class QueueState:
     exists: bool = True
     job_counter: int = 0
     orphans: int = 0
-    undecodable: int = 0
+    unclear_jobs: Mapping[str, int] = field(default_factory=dict)
     foreign_jobs: int = 0
     problem: str | None = None
     away: bool = False

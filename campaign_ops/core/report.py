@@ -211,11 +211,17 @@ def _queue_section(queue: QueueState | None, doubts: Sequence[str]) -> str:
     workers = "unknown" if queue.workers is None else str(queue.workers)
     rows = [[state, f"{count:,}"] for state, count in queue.counts.items()]
     paused = ", **paused**" if queue.paused else ""
-    odd = [(queue.orphans, "ids without a job"), (queue.foreign_jobs, "jobs of other names")]
-    extra = "".join(f", {count} {what}" for count, what in odd if count)
+    extra = "".join(f", {line}" for line in odd_jobs(queue))
     line = f"{queue.depth:,} waiting, {workers} workers{paused}{extra}; {_plain(queue.version or 'no version')}"
     doubted = "".join(f"\n\n**{_plain(doubt)}**" for doubt in doubts)
     return f"## Queue {_plain(queue.name)}\n\n{line}{doubted}\n\n{table(['state', 'jobs'], rows)}"
+
+
+def odd_jobs(queue: QueueState) -> list[str]:
+    """What stands in a queue beside jobs that are understood, in words."""
+    odd = [(queue.orphans, "ids without a job"), (queue.foreign_jobs, "jobs of other names")]
+    unclear = [(count, f"jobs {name} that cannot be understood") for name, count in sorted(queue.unclear_jobs.items())]
+    return [f"{count} {what}" for count, what in (*odd, *unclear) if count]
 
 
 def _credit_section(report: HealthReport) -> str:

@@ -5,6 +5,7 @@ The checks stand in the order of judgement. The first that fits wins.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from campaign_ops.core.model import (
@@ -151,12 +152,17 @@ def _still_queued(evidence: Evidence, queue: QueueState, decision: Decision) -> 
     if queue.problem or coverage is None:
         reason = f"{decision.reason}; but {queue.problem or 'the queue was not read'}: a job may still be waiting"
         return Decision(Verdict.QUEUE_UNREADABLE, reason, Action.REPORT, needs_person=True)
-    if not coverage.live_jobs:
+    if not coverage.live_jobs and not coverage.unclear_jobs:
         return None
-    reason = f"{decision.reason}; but still in {plural(coverage.live_jobs, 'live job')}: over when those are"
+    if coverage.unclear_jobs:
+        reason = f"{decision.reason}; but {unclear(coverage.unclear_jobs)}"
+    else:
+        reason = f"{decision.reason}; but still in {plural(coverage.live_jobs, 'live job')}: over when those are"
     if queue.paused:
         reason = f"{reason}; queue {queue.name} is paused"
         return Decision(Verdict.QUEUE_PAUSED, reason, Action.REPORT, needs_person=True)
+    if coverage.unclear_jobs:
+        return Decision(Verdict.UNCLEAR_JOBS, reason, Action.REPORT, needs_person=True)
     if queue.workers == 0:
         reason = f"{reason}; no worker is connected to queue {queue.name}"
         return Decision(Verdict.NO_WORKERS, reason, Action.REPORT, needs_person=True)
@@ -178,7 +184,16 @@ def _judge_queue(evidence: Evidence, queue: QueueState | None, policy: Policy, n
     if queue.paused:
         reason = f"{pending} pending; somebody paused queue {queue.name}"
         return Decision(Verdict.QUEUE_PAUSED, reason, Action.REPORT, needs_person=True)
+    if coverage.unclear_jobs:
+        reason = f"{pending} pending; {unclear(coverage.unclear_jobs)}"
+        return Decision(Verdict.UNCLEAR_JOBS, reason, Action.REPORT, needs_person=True)
     return _judge_coverage(evidence, queue, coverage, policy, now)
+
+
+def unclear(jobs: Mapping[str, int]) -> str:
+    """Live jobs that cannot be understood, by name, in words."""
+    names = ", ".join(f"{name} ({count})" for name, count in sorted(jobs.items()))
+    return f"{plural(sum(jobs.values()), 'live job')} may carry its recipients and cannot be understood: {names}"
 
 
 def _judge_coverage(

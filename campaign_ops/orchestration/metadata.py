@@ -12,7 +12,7 @@ import dagster as dg
 
 from campaign_ops.core.model import QueueState, RepairKind
 from campaign_ops.core.plan import Plan, PlanItem
-from campaign_ops.core.report import HealthReport, ids, render
+from campaign_ops.core.report import HealthReport, ids, odd_jobs, render
 from campaign_ops.core.report import table as markdown_table
 from campaign_ops.orchestration.frames import SHOWN, Rows, counted, table
 from campaign_ops.sweep.act import Done
@@ -50,13 +50,12 @@ def of_queue(queue: QueueState | None) -> Metadata:
         return {"in_words": "This platform has no queue."}
     row = queue_row(queue)
     numbers = {key: value for key, value in row.items() if isinstance(value, int) and not isinstance(value, bool)}
-    odd = [(queue.orphans, "ids without a job"), (queue.foreign_jobs, "jobs of other names")]
     lines = [
         *([f"It could not be relied on: {queue.problem}"] if queue.problem else []),
         *(["It is paused: nothing is sent and nothing is added."] if queue.paused else []),
         *(["No worker is connected."] if queue.workers == 0 else []),
         *(["The server does not tell who is connected."] if queue.workers is None and not queue.problem else []),
-        *(f"{count} {what}" for count, what in odd if count),
+        *odd_jobs(queue),
     ]
     return {
         **numbers,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import PermissionMissing, ProfileMismatch
+from campaign_ops.platform.ids import JobIds, id_type
 from campaign_ops.platform.profile import Profile
 from campaign_ops.platform.relations import Column, misfit, quoted, read_relations
 
@@ -79,6 +80,12 @@ class Catalog:
     def numeric_ids(self, profile: Profile) -> bool:
         """Whether recipient ids are numbers, in the database and so in a job's payload."""
         return self.column(profile.recipient.table, profile.recipient.id).type_name in INTEGER_TYPES
+
+    def job_ids(self, profile: Profile) -> JobIds:
+        """How ids in a job's payload are compared with the columns that they come from."""
+        campaign, recipient = profile.campaign, profile.recipient
+        of_campaign = self.column(campaign.table, campaign.id).type_name
+        return JobIds(id_type(of_campaign), id_type(self.column(recipient.table, recipient.id).type_name))
 
 
 def needs(profile: Profile) -> Iterator[Need]:

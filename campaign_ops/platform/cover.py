@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.core.errors import QueueUnclear
 from campaign_ops.platform import planner
 from campaign_ops.platform.statements import IDS, to_send
 from campaign_ops.platform.tables import PlatformTables, as_text, one_of
@@ -52,7 +52,7 @@ class Batch:
 
 def create(connection: sa.Connection, tables: PlatformTables) -> None:
     """Make the tables. From here on the transaction is read only, but for them."""
-    spec = _id_type(tables).spec
+    spec = _id_spec(tables)
     for name in (COVER, MARKED):
         connection.execute(sa.text(f"CREATE TEMP TABLE {name} (recipient_id {spec}) ON COMMIT DROP"))
     batches = f'campaign_id text COLLATE "C", number int, recipient_ids {spec}[], PRIMARY KEY (campaign_id, number)'
@@ -66,7 +66,8 @@ def load(connection: sa.Connection, recipient_ids: Iterable[str], table: str = C
     """Add recipients to the cover, or to those marked, as they come. If the source fails half way, nothing of it stays.
 
     Raises:
-        QueueUnavailable: The source failed, or an id is not of the type of the platform's ids.
+        QueueUnavailable: The source failed.
+        QueueUnclear: An id is not of the type of the platform's ids.
     """
     with connection.begin_nested():
         driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]
@@ -77,7 +78,7 @@ def load(connection: sa.Connection, recipient_ids: Iterable[str], table: str = C
                 with driver.cursor() as cursor, cursor.copy(into) as copy:
                     copy.write(lines)
         except (psycopg.DataError, UnicodeError):
-            raise QueueUnavailable(
+            raise QueueUnclear(
                 "a job lists a recipient id that is not of the platform's id type or encoding, so nobody knows whom it"
                 " covers",
                 mend="look at the newest jobs' payload, or correct id_type in the profile",
@@ -184,9 +185,11 @@ def marked(connection: sa.Connection, *, limit: int) -> list[str]:
     return list(connection.scalars(query))
 
 
-def _id_type(tables: PlatformTables) -> Any:
+def _id_spec(tables: PlatformTables) -> str:
+    """The type of recipient ids, without a length: an id in a job may be longer than any of the table's."""
     names = tables.profile.recipient
-    return tables.catalog.column(names.table, names.id)
+    column = tables.catalog.column(names.table, names.id)
+    return column.type_name if column.type_name in ("varchar", "bpchar") else column.spec
 
 
 def _texts(ids: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

@@ -58,6 +58,7 @@ class Platform:
             self._tables = PlatformTables(self.profile, catalog)
             if self.queue is not None:
                 self.queue.numeric_ids = catalog.numeric_ids(self.profile)
+                self.queue.ids = catalog.job_ids(self.profile)
         return self._tables
 
     def lock(self, *, wait_seconds: float) -> SweepLock:

@@ -196,7 +196,11 @@ class QueueProfile(Part):
 
     Attributes:
         name: Queue name.
-        job: Job name; jobs of other names are counted, never decoded.
+        job: Name of the jobs that are added.
+        further_jobs: Further names under which the application sends to a campaign's recipients. A live job of any
+            name that carries the payload's keys covers its recipients; one of these names that cannot be understood
+            may be anybody's, and blocks every campaign.
+        harmless_jobs: Names of jobs that never send: one that mentions a campaign does not block it.
         payload: The job's data. ``{campaign_id}``, ``{tenant}`` and ``{recipient_ids}`` stand for the values.
         batch_size: Recipients per job.
         options: BullMQ job options, as its clients take them.
@@ -205,6 +209,8 @@ class QueueProfile(Part):
 
     name: Name
     job: Name
+    further_jobs: tuple[Name, ...] = ()
+    harmless_jobs: tuple[Name, ...] = ()
     payload: dict[str, JsonScalar]
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 500
     options: dict[str, JsonScalar | dict[str, JsonScalar]] = {}
@@ -230,6 +236,10 @@ class QueueProfile(Part):
             if "{recipient_id}" not in marker:
                 msg = f"marker {marker!r} does not name {{recipient_id}}"
                 raise ValueError(msg)
+        clash = {self.job, *self.further_jobs} & {*self.harmless_jobs}
+        if clash:
+            msg = f"job {sorted(clash)[0]!r} sends to recipients, so it cannot stand in harmless_jobs"
+            raise ValueError(msg)
         reserved = {"jobId", "repeat", "parent"} & set(self.options)
         if reserved:
             msg = f"option {sorted(reserved)[0]!r} is set by campaign_ops; take it out"

@@ -16,9 +16,11 @@ from redis import exceptions as driver
 
 from campaign_ops.core.errors import QueueUnclear
 from campaign_ops.core.model import QueueState
+from campaign_ops.platform.ids import JobIds
 from campaign_ops.platform.profile import QueueProfile
 from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
-from campaign_ops.platform.queue_jobs import FailedJob, LiveJobs, Snapshot, decode, named
+from campaign_ops.platform.queue_jobs import FailedJob, LiveJobs, Snapshot
+from campaign_ops.platform.queue_payload import PayloadReader, named
 
 LISTS = ("wait", "paused", "active")
 SORTED_SETS = ("prioritized", "delayed", "waiting-children")
@@ -49,7 +51,7 @@ class ServerFacts:
 
 
 class QueueReader:
-    """Reads one queue. Connects on first use.
+    """Reads one queue. Connects on first use. ``ids`` says how its jobs' ids are compared with the database's.
 
     Raises:
         QueueUnavailable: From every method, when Redis is away, refuses, or answers in part.
@@ -58,6 +60,7 @@ class QueueReader:
     def __init__(self, address: QueueAddress, profile: QueueProfile) -> None:
         self.address = address
         self.profile = profile
+        self.ids = JobIds()
         self.where = f"Redis {address.endpoint}, queue {address.prefix}:{profile.name}"
         self._client = address.reading_client()
         self._may_ask_info = True
@@ -109,24 +112,26 @@ class QueueReader:
 
     def failed_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> Iterator[FailedJob]:
         """Read, page by page, the newest failed jobs of these campaigns. They cover nobody; they say why."""
-        wanted = frozenset(campaign_ids)
+        payloads = PayloadReader(self.profile, self.ids, campaign_ids)
         for job_id, (name, data) in self.fields(snapshot.failed, "name", "data"):
-            payload = decode(data, self.profile)
-            if name == self.profile.job and payload.campaign_id in wanted and payload.recipient_ids is not None:
-                yield FailedJob(job_id, payload.campaign_id, payload.recipient_ids)
+            said = payloads.read(name, data)
+            if said.campaign_id is not None:
+                yield FailedJob(job_id, said.campaign_id, said.recipient_ids)
 
     def newcomers(
         self, snapshot: Snapshot, campaign_ids: Collection[str], *, ours: Collection[str] = frozenset()
     ) -> frozenset[str]:
         """Name those of these campaigns that have a live job now which was not in the snapshot and is not ``ours``.
 
-        A job is known again by its id and the time it was made. A new job that came and went is nobody's: whatever it
-        did stands in the rows, which must be read after this.
+        Those are among them that such a job may be about without saying so clearly. A job is known again by its id and
+        the time it was made. A new job that came and went is nobody's: whatever it did stands in the rows, which must
+        be read after this.
 
         Raises:
-            QueueUnclear: A new job cannot be decoded, or is listed without its data: it may be anybody's.
+            QueueUnclear: A new job cannot be understood, or is listed without its data: it may be anybody's.
         """
         wanted = frozenset(campaign_ids)
+        payloads = PayloadReader(self.profile, self.ids, wanted)
         live = self.live_ids()
         covering = {job_id: one for job_id, one in snapshot.covering.items() if one[0] in wanted and job_id in live}
         found = {
@@ -140,18 +145,19 @@ class QueueReader:
         for job_id, (name, data, defa) in self.fields(new, "name", "data", "defa"):
             if name is None and data is None:
                 gone.add(job_id)
-            elif name == self.profile.job and not (defa is not None and job_id in snapshot.finished):
-                payload = decode(data, self.profile)
-                if payload.campaign_id is None:
+            elif not (defa is not None and job_id in snapshot.finished):
+                said = payloads.read(name, data)
+                if said.doubt is payloads.wanted.everybody:
                     raise self._unclear(job_id)
-                if payload.campaign_id in wanted:
-                    found.add(payload.campaign_id)
+                found |= said.doubt
+                if said.campaign_id is not None:
+                    found.add(said.campaign_id)
         if still_listed := gone and gone & self.live_ids().keys():
             raise self._unclear(min(still_listed))
         return frozenset(found)
 
     def _unclear(self, job_id: str) -> QueueUnclear:
-        what = f"job {named(job_id)} appeared meanwhile and cannot be read, so it may cover anybody"
+        what = f"job {named(job_id)} appeared meanwhile and cannot be understood, so it may cover anybody"
         return QueueUnclear(what, where=self.where, mend="the next sweep looks again")
 
     def marked(self, recipient_ids: Sequence[str]) -> frozenset[str]:

@@ -10,14 +10,14 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import PermissionMissing, Refused
-from campaign_ops.core.model import Action, RepairKind
-from campaign_ops.core.verdicts import decide
+from campaign_ops.core.model import Action, RepairKind, Verdict
+from campaign_ops.core.verdicts import decide, unclear
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import repairs
 from campaign_ops.platform.journal import Entry
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import Queue
-from campaign_ops.sweep.manual import Fix, Person, author_of, find_campaign, locked, reenqueue_locked
+from campaign_ops.sweep.manual import MENDS, Fix, Person, author_of, find_campaign, locked, reenqueue_locked
 from campaign_ops.sweep.observe import ANY_AGE, Observation, looking
 
 AT_ONCE = 10_000
@@ -112,6 +112,13 @@ def _marked(platform: Platform, campaign_id: str) -> tuple[list[str], Observatio
         queue = look.observation.queue
         if queue is not None and queue.problem:
             raise Refused(queue.problem, where=f"campaign {campaign_id}", mend="see to the queue first")
+        for evidence in look.observation.evidence:
+            if evidence.coverage and evidence.coverage.unclear_jobs:
+                raise Refused(
+                    unclear(evidence.coverage.unclear_jobs),
+                    where=f"campaign {campaign_id}",
+                    mend=MENDS[Verdict.UNCLEAR_JOBS],
+                )
         marked = look.marked(AT_ONCE)
     if not marked:
         raise Refused("no recipient of it is marked as perhaps sent", where=f"campaign {campaign_id}")

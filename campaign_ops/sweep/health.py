@@ -155,10 +155,13 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
 
 
 def _queue_seen(queue: QueueState | None, figures: Mapping[str, Any]) -> QueueState | None:
-    """The queue as its own step saw it, with the problem of the look that the plan was made from."""
+    """The queue as its own step saw it, with what the look that the plan was made from found wrong with it."""
+    if queue is None:
+        return None
     plan = figures.get("repair_plan", {})
+    queue = replace(queue, unclear_jobs=plan.get("unclear_jobs") or {})
     problem, away = plan.get("queue_problem"), plan.get("queue_away", False)
-    return replace(queue, problem=problem, away=away) if queue and problem and not queue.problem else queue
+    return replace(queue, problem=problem, away=away) if problem and not queue.problem else queue
 
 
 def _releases_next_time(kind: RepairKind, plan: Plan) -> str:

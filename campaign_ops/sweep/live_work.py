@@ -19,6 +19,7 @@ class LiveWork:
 
     Attributes:
         jobs: Ids of each campaign's live jobs, campaigns without any left out.
+        unclear: By campaign, the live jobs that may be about it and cannot be understood, by name.
 
     Raises:
         QueueUnavailable: The queue could not be read whole.
@@ -27,6 +28,7 @@ class LiveWork:
 
     def __init__(self, platform: Platform, campaign_ids: Collection[str]) -> None:
         self.jobs: Mapping[str, Sequence[str]] = {}
+        self.unclear: Mapping[str, Mapping[str, int]] = {}
         self._queue = platform.queue
         self._snapshot: Snapshot | None = None
         if self._queue is None or not campaign_ids:
@@ -39,13 +41,14 @@ class LiveWork:
             if not job.doomed:
                 found[job.campaign_id].append(job.id)
         _check(live.state.problem, self._queue.where)
-        self.jobs = found
+        self.jobs, self.unclear = found, live.unclear
 
     def now(self, campaign_ids: Collection[str]) -> set[str]:
-        """Those of the campaigns that have a live job: from the look, or added since."""
+        """Those of the campaigns that have a live job, or may have one: from the look, or added since."""
         if self._queue is None or self._snapshot is None:
             return set()
-        return (self.jobs.keys() & campaign_ids) | self._queue.newcomers(self._snapshot, campaign_ids)
+        busy = self.jobs.keys() | self.unclear.keys()
+        return (busy & set(campaign_ids)) | self._queue.newcomers(self._snapshot, campaign_ids)
 
 
 def _check(problem: str | None, where: str) -> None:

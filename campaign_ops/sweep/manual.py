@@ -17,14 +17,14 @@ from campaign_ops.core.errors import NotFound, Refused
 from campaign_ops.core.model import Action, Campaign, Decision, Evidence, Outcome, RepairKind, Reservation, Verdict
 from campaign_ops.core.plan import PlanItem, campaign_item
 from campaign_ops.core.sighting import alarms_about, sighted
-from campaign_ops.core.verdicts import decide, total_recipients, unsent
+from campaign_ops.core.verdicts import decide, total_recipients, unclear, unsent
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import statements
 from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
 from campaign_ops.platform.migrations import check_current, is_current
 from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.queue_jobs import named
+from campaign_ops.platform.queue_payload import named
 from campaign_ops.sweep.act import Done, complete_page, release_page
 from campaign_ops.sweep.credits import judge_one
 from campaign_ops.sweep.live_work import LiveWork
@@ -101,7 +101,14 @@ def mark_complete(
 
 
 def _check_no_job_lists(platform: Platform, campaign_id: str) -> None:
-    jobs = LiveWork(platform, [campaign_id]).jobs.get(campaign_id, ())
+    work = LiveWork(platform, [campaign_id])
+    if campaign_id in work.unclear:
+        raise Refused(
+            f"nothing is pending, but {unclear(work.unclear[campaign_id])}",
+            where=f"campaign {campaign_id}",
+            mend=MENDS[Verdict.UNCLEAR_JOBS],
+        )
+    jobs = work.jobs.get(campaign_id, ())
     if jobs:
         listed = ", ".join(map(named, jobs[:JOBS_NAMED])) + (", …" if len(jobs) > JOBS_NAMED else "")
         raise Refused(
@@ -145,7 +152,7 @@ def reenqueue_locked(
     with looking(platform, only=[campaign.id], stuck_after=ANY_AGE) as look:
         evidence, decision = _judged(platform, look, campaign)
         if decision.action is not Action.REENQUEUE:
-            raise Refused(f"{decision.verdict}: {decision.reason}", where=where, mend=_MENDS.get(decision.verdict, ""))
+            raise Refused(f"{decision.verdict}: {decision.reason}", where=where, mend=MENDS.get(decision.verdict, ""))
         missing = evidence.coverage.missing if evidence.coverage else 0
         _check_alarms(platform, look.observation, where, dry_run=dry_run)
         if dry_run:
@@ -183,9 +190,10 @@ def _batches(recipients: int, jobs: int) -> str:
     return f"{plural(recipients, 'recipient')} in {plural(jobs, 'job')}"
 
 
-_MENDS = {
+MENDS = {
     Verdict.QUARANTINED: "lift it with `campaign-ops retry-quarantined`",
     Verdict.QUEUE_PAUSED: "resume the queue first",
+    Verdict.UNCLEAR_JOBS: "look at these jobs; name them in queue.further_jobs or queue.harmless_jobs of the profile",
     Verdict.COOLDOWN: "wait until the cooldown is over",
     Verdict.FINISHED: "use `campaign-ops mark-complete`",
     Verdict.AMBIGUOUS: "choose `campaign-ops send-again` or `campaign-ops take-as-sent`",

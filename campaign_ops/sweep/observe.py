@@ -273,10 +273,11 @@ def _read_queue(
 
 @dataclass
 class JobCounts:
-    """Jobs of each stuck campaign: live and able to send, and failed or doomed."""
+    """Jobs of each stuck campaign: live and able to send, failed or doomed, and those that leave doubt, by name."""
 
     live: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    unclear: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def _load_cover(
@@ -294,6 +295,7 @@ def _load_cover(
                 yield from job.recipient_ids
 
     cover.load(connection, _recipients())
+    counts.unclear = jobs.unclear
     counts.failed.update(job.campaign_id for job in queue.failed_jobs(snapshot, wanted))
     return jobs.state
 
@@ -337,6 +339,7 @@ def _with_coverage(
             doubled=doubled.get(key, 0),
             live_jobs=jobs.live[key],
             failed_jobs=jobs.failed[key],
+            unclear_jobs=jobs.unclear.get(key, {}),
         )
         covered.append(replace(one, coverage=coverage))
     return covered, missing

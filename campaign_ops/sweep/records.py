@@ -73,6 +73,7 @@ def planned(plan: Plan, seen: Observation) -> Record:
         "more_releases": plan.more_releases,
         "queue_problem": seen.queue.problem if seen.queue else None,
         "queue_away": seen.queue.away if seen.queue else False,
+        "unclear_jobs": dict(seen.queue.unclear_jobs) if seen.queue else {},
     }
     return Record("repair_plan", state.repair_plan, seen.at, [plan_row(item) for item in plan.items], figures)
 

@@ -22,6 +22,13 @@ def test_newcomers_are_the_campaigns_that_got_a_job_since_the_snapshot(queue: Qu
     assert queue.newcomers(snapshot, ["c1", "c2"]) == {"c2"}
 
 
+def test_newcomers_are_those_too_that_a_job_of_another_name_carries_or_may_be_about(queue: Queue, raw: Any) -> None:
+    snapshot = queue.snapshot()
+    put(raw, "wait", "retry", payload("c1", "r1"), name="retryBulkSMS")
+    put(raw, "wait", "batches", '{"campaignId": "c2"}', name="makeBatches")
+    assert queue.newcomers(snapshot, ["c1", "c2", "c3"]) == {"c1", "c2"}
+
+
 def test_our_own_jobs_are_no_newcomers_whatever_became_of_them(queue: Queue, raw: Any) -> None:
     snapshot = queue.snapshot()
     put(raw, "wait", "ops-1", payload("c1", "r1"))

@@ -67,7 +67,7 @@ def test_jobs_are_read_in_every_state_that_a_client_puts_them_in(
     assert state.version is not None
     assert state.version.startswith(f"bullmq:{node.major}.")
     assert state.exists
-    assert (state.foreign_jobs, state.orphans, state.undecodable) == (1, 0, 0)
+    assert (state.foreign_jobs, state.orphans, state.unclear_jobs) == (1, 0, {})
     assert state.counts == queue.state().counts
     assert contents(server) == before
 

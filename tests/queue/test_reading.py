@@ -65,13 +65,23 @@ def test_a_job_that_will_fail_when_picked_up_is_doomed(queue: Queue, raw: Any) -
     assert job.doomed
 
 
-def test_foreign_jobs_are_counted_and_never_decoded(queue: Queue, raw: Any) -> None:
+def test_jobs_of_other_names_that_say_nothing_of_a_wanted_campaign_are_only_counted(queue: Queue, raw: Any) -> None:
     put(raw, "wait", "1", "not even JSON", name="sendEmail")
-    put(raw, "wait", "2", payload("c1", "r1"), name="sendEmail")
+    put(raw, "wait", "2", payload("c2", "r1"), name="sendEmail")
+    put(raw, "wait", "3", "{}", name="sendEmail")
     reading = queue.live_jobs(queue.snapshot(), ["c1"])
     assert list(reading) == []
-    assert reading.state.foreign_jobs == 2
-    assert reading.state.problem is None
+    assert reading.state.foreign_jobs == 3
+    assert not reading.state.unclear_jobs
+    assert not reading.unclear
+
+
+def test_a_job_of_any_name_that_carries_the_payloads_keys_covers_its_recipients(queue: Queue, raw: Any) -> None:
+    put(raw, "wait", "1", payload("c1", "r1"), name="retryBulkSMS")
+    put(raw, "failed", "2", payload("c1", "r2"), name="retryBulkSMS")
+    snapshot = queue.snapshot()
+    assert [job.recipient_ids for job in queue.live_jobs(snapshot, ["c1"])] == [("r1",)]
+    assert [job.recipient_ids for job in queue.failed_jobs(snapshot, ["c1"])] == [("r2",)]
 
 
 @pytest.mark.parametrize(
@@ -95,32 +105,33 @@ def test_foreign_jobs_are_counted_and_never_decoded(queue: Queue, raw: Any) -> N
         b'{"campaignId": "c1", "recipientIds": ["r\xff"]}',
     ],
 )
-def test_a_payload_that_cannot_be_decoded_is_a_problem_and_neither_coverage_nor_its_absence(
+def test_a_payload_that_cannot_be_decoded_is_doubt_and_neither_coverage_nor_its_absence(
     queue: Queue, raw: Any, data: str
 ) -> None:
     put(raw, "delayed", "good", payload("c1", "r1"))
     put(raw, "wait", "bad", data)
     reading = queue.live_jobs(queue.snapshot(), ["c1"])
     assert [job.id for job in reading] == ["good"]
-    assert reading.state.undecodable == 1
-    assert reading.state.problem
-    assert "job bad" in reading.state.problem
+    assert reading.unclear == {"c1": {"sendBulkSMS": 1}}
+    assert reading.state.unclear_jobs == {"sendBulkSMS": 1}
 
 
-def test_a_job_without_data_is_a_problem_too(queue: Queue, raw: Any) -> None:
+def test_a_job_without_data_is_doubt_too(queue: Queue, raw: Any) -> None:
     put(raw, "wait", "bad", "")
     raw.hdel(key("bad"), "data")
-    reading = queue.live_jobs(queue.snapshot(), ["c1"])
+    reading = queue.live_jobs(queue.snapshot(), ["c1", "c2"])
     assert list(reading) == []
-    assert reading.state.problem
+    assert reading.unclear == {"c1": {"sendBulkSMS": 1}, "c2": {"sendBulkSMS": 1}}
 
 
-def test_unreadable_recipients_of_a_campaign_nobody_asked_for_are_only_counted(queue: Queue, raw: Any) -> None:
+def test_unreadable_recipients_are_doubt_about_their_own_campaign_alone(queue: Queue, raw: Any) -> None:
     put(raw, "wait", "bad", payload("c2", None))
-    reading = queue.live_jobs(queue.snapshot(), ["c1"])
+    reading = queue.live_jobs(queue.snapshot(), ["c1", "c2"])
     assert list(reading) == []
-    assert reading.state.undecodable == 1
-    assert reading.state.problem is None
+    assert reading.unclear == {"c2": {"sendBulkSMS": 1}}
+    another = queue.live_jobs(queue.snapshot(), ["c1"])
+    assert list(another) == []
+    assert another.unclear == {}
 
 
 def test_the_account_of_a_reading_does_not_exist_before_its_end(queue: Queue, raw: Any) -> None:

@@ -18,7 +18,7 @@ from tests.conftest import World
 def covered(world: World) -> Counter[str]:
     """In how many live jobs each recipient stands."""
     jobs = world.queue.live_job_ids()
-    return Counter(str(one) for job in jobs for one in world.queue.job_data(job)["recipientIds"])
+    return Counter(str(one) for job in jobs for one in world.queue.job_data(job).get("recipientIds", ()))
 
 
 def state_fingerprint(world: World) -> object:
@@ -31,7 +31,8 @@ class Meddler(Queue):
 
     def __init__(self, queue: Queue, *, after: str = "", before: str = "", what: Callable[[], object]) -> None:
         self._after, self._before, self._what = after, before, what
-        super().__init__(queue.address, queue.profile)
+        super().__init__(queue.address, queue.profile, numeric_ids=queue.numeric_ids)
+        self.ids = queue.ids
 
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)

@@ -296,4 +296,4 @@ def test_a_job_whose_id_is_no_text_stops_completions_only_if_it_may_be_ours(
     report = world.sweep()
     assert world.app.campaign("done")["status"] == ("sending" if ours else "sent")
     assert report.queue is not None
-    assert bool(report.queue.problem) is ours
+    assert bool(report.queue.unclear_jobs) is ours

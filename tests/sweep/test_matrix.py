@@ -393,7 +393,7 @@ MATRIX: dict[Callable[[Scene], Found], Verdict] = {
     of_an_unknown_version: Verdict.QUEUE_UNREADABLE,
     of_bullmq_pro: Verdict.QUEUE_UNREADABLE,
     with_groups: Verdict.QUEUE_UNREADABLE,
-    with_an_undecodable_job: Verdict.QUEUE_UNREADABLE,
+    with_an_undecodable_job: Verdict.UNCLEAR_JOBS,
 }
 
 
