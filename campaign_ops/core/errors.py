@@ -13,6 +13,7 @@ CampaignOpsError
     ├── DatabaseUnavailable     unreachable, restarting, out of connections
     │   └── DatabaseTimeout     a statement or lock timeout ran out
     │       └── Conflict        deadlock or serialization failure: the same work may succeed at once
+    ├── StillWriting            a transaction of the application is open that may change what we would judge
     └── QueueUnavailable        Redis unreachable, or the queue could not be read whole
         └── QueueUnclear        it was read, and what it holds must not be acted on: a person's work, not an outage
 """
@@ -91,6 +92,10 @@ class DatabaseTimeout(DatabaseUnavailable):
 
 class Conflict(DatabaseTimeout):
     """Deadlock or serialization failure."""
+
+
+class StillWriting(Unavailable):
+    """A transaction has written recipients and is still open. Nothing is completed before it ends."""
 
 
 class QueueUnavailable(Unavailable):

@@ -131,6 +131,43 @@ def tallies(tables: PlatformTables) -> Query:
     )
 
 
+_WRITERS = sa.text(
+    """
+    WITH RECURSIVE parts AS (
+        SELECT CAST(:recipient_table AS regclass)::oid AS oid
+        UNION ALL
+        SELECT i.inhrelid FROM pg_inherits i JOIN parts p ON i.inhparent = p.oid
+    )
+    SELECT l.pid, l.virtualtransaction, max(a.application_name) AS application_name, max(a.xact_start) AS xact_start,
+           coalesce(bool_or(pg_backend_pid() = ANY (pg_blocking_pids(l.pid))), false) AS waits_for_us
+    FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'relation' AND l.granted AND l.relation IN (SELECT oid FROM parts)
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.mode IN (
+          'RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'
+      )
+      AND l.pid IS DISTINCT FROM pg_backend_pid()
+    GROUP BY l.pid, l.virtualtransaction
+    """
+)
+
+
+def recipient_writers(connection: sa.Connection, tables: PlatformTables) -> sa.TextClause:
+    """Transactions of others that have written or locked recipients, in any partition, and are not over yet.
+
+    A lock is held to the end of its transaction, prepared ones (without pid) included, and any role may see it.
+    """
+    name = connection.dialect.identifier_preparer.format_table(tables.recipient)
+    return _WRITERS.bindparams(recipient_table=name)
+
+
+def reopened(tables: PlatformTables, *, by_any_row: bool = False) -> Query:
+    """Those of the given campaigns that have somebody to send to, or with ``by_any_row`` any recipient. Binds: ids."""
+    recipient = tables.recipient.c
+    query = sa.select(as_text(recipient.campaign_id)).where(one_of(recipient.campaign_id, IDS)).distinct()
+    return query if by_any_row else query.where(to_send(tables))
+
+
 def held_totals(tables: PlatformTables) -> Query:
     """Credits held per tenant: in all, and for campaigns that are sending; the largest holders first. Binds: limit."""
     reservation, campaign = tables.reservations.c, tables.campaign.c

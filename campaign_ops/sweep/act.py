@@ -16,19 +16,29 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import QueueUnavailable, QueueUnclear, StatementRejected, Unavailable
+from campaign_ops.core.errors import (
+    Conflict,
+    QueueUnavailable,
+    QueueUnclear,
+    StatementRejected,
+    StillWriting,
+    Unavailable,
+)
 from campaign_ops.core.model import Outcome, RepairKind
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.policy import Breaker
+from campaign_ops.core.wording import plural
 from campaign_ops.platform import planner, repairs, statements
 from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
 from campaign_ops.platform.platform import Platform
 from campaign_ops.sweep.live_work import LiveWork
 from campaign_ops.sweep.observe import in_pages
+from campaign_ops.sweep.writers import wait_out
 
 log = logging.getLogger(__name__)
 PAGE = 500
+OF_ALL = (QueueUnavailable, StillWriting)  # of one campaign alone no more can be known than of all together
 GIVE_UP_AFTER = 3  # targets in a row that time out: each takes three statement timeouts, under the sweep lock
 
 
@@ -112,19 +122,13 @@ def complete(platform: Platform, author: Author, orders: Orders, lock: SweepLock
                 done,
                 chosen,
                 lambda connection, page, outcome=outcome: complete_page(  # type: ignore[misc]
-                    platform, connection, author, _without_work(work, page), empty_outcome=outcome
+                    platform, connection, author, page, work, empty_outcome=outcome
                 ),
             )
-    except QueueUnavailable as error:
+    except OF_ALL as error:
         done.held_back = str(error)
-        done.away = not isinstance(error, QueueUnclear)
+        done.away = isinstance(error, QueueUnavailable) and not isinstance(error, QueueUnclear)
     return done
-
-
-def _without_work(work: LiveWork, page: Sequence[PlanItem]) -> list[PlanItem]:
-    """The campaigns of the page that no live job lists."""
-    busy = work.now({item.target for item in page})
-    return [item for item in page if item.target not in busy]
 
 
 def recount(platform: Platform, author: Author, orders: Orders, lock: SweepLock) -> Done:
@@ -149,8 +153,8 @@ def _by_pages(platform: Platform, lock: SweepLock, done: Done, items: Sequence[P
         lock.check()
         try:
             _note(done, platform.database.run(lambda connection, page=page: work(connection, page)))  # type: ignore[misc]
-        except QueueUnavailable:
-            raise  # as little known of each as of all together
+        except OF_ALL:
+            raise
         except (StatementRejected, Unavailable) as error:
             log.warning(
                 "%s: %s of %s campaigns failed together, trying one by one: %s",
@@ -168,7 +172,7 @@ def _one_by_one(platform: Platform, lock: SweepLock, done: Done, page: Sequence[
         lock.check()
         try:
             _note(done, platform.database.run(lambda connection, item=item: work(connection, [item])))  # type: ignore[misc]
-        except QueueUnavailable:
+        except OF_ALL:
             raise
         except (StatementRejected, Unavailable) as error:
             state = json.dumps({key: value for key, value in asdict(item).items() if value is not None}, default=str)
@@ -192,6 +196,7 @@ def complete_page(
     connection: sa.Connection,
     author: Author,
     page: Sequence[PlanItem],
+    work: LiveWork,
     *,
     empty_outcome: Outcome | None = None,
     stuck_after: float | None = None,
@@ -199,24 +204,58 @@ def complete_page(
 ) -> tuple[list[Entry], list[int]]:
     """Complete those of the page that are finished now, and release what was held for them.
 
+    The queue is asked before the rows, and open transactions that have written recipients are waited for: before our
+    locks, since they may want the same campaigns; before the premise is read; and once more before the commit, with
+    whatever was committed while the premise was being read.
+
     Unless a person does it (``by_person``), what a person has undone is left alone: an undo puts back the very
     ``updated_at`` that an older plan has seen.
+
+    Raises:
+        QueueUnavailable: Nobody can know whether a live job lists one of them.
+        StillWriting: A transaction has written recipients and does not end.
+        Conflict: One of them got work while it was completed; the same call finds it open.
     """
-    tables = platform.tables(connection)
+    tables, where = platform.tables(connection), platform.database.where
+    busy = work.now({item.target for item in page})
+    page = [item for item in page if item.target not in busy]
+    if not page:
+        return [], []
+    wait_out(connection, tables, where)
     observed = observed_now(platform, connection, page, stuck_after)
     held = set() if by_person else platform.attempts.held(connection, observed["ids"])
     locked_rows = connection.execute(repairs.lock_observed(tables), observed)
     before = {row.id: row for row in locked_rows if row.id not in held}
     if not before:
         return [], []
+    wait_out(connection, tables, where)
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
     with planner.by_index(connection):
         after = list(connection.execute(repairs.complete(tables, empty_outcome), locked))
+    if not after:
+        return [], []
     entries = _entries(RepairKind.COMPLETE, page, before, after)
     repair_ids = platform.journal.record(connection, author, entries)
     parents = dict(zip((row.id for row in after), repair_ids, strict=True))
     released = list(_release_with(platform, connection, parents, by_person=by_person))
-    return entries + released, repair_ids + platform.journal.record(connection, author, released)
+    repair_ids += platform.journal.record(connection, author, released)
+    wait_out(connection, tables, where)
+    _check_still_over(platform, connection, work, list(parents), empty=empty_outcome is not None)
+    return entries + released, repair_ids
+
+
+def _check_still_over(
+    platform: Platform, connection: sa.Connection, work: LiveWork, campaign_ids: list[str], *, empty: bool
+) -> None:
+    """Raise Conflict if one of the campaigns that are about to be completed has got work again."""
+    with planner.by_index(connection):
+        query = statements.reopened(platform.tables(connection), by_any_row=empty)
+        reopened = set(connection.scalars(query, {"ids": campaign_ids}))
+    if changed := reopened | work.now(campaign_ids):
+        raise Conflict(
+            f"{plural(len(changed), 'campaign')} got work while being completed, such as {min(changed)}",
+            where=platform.database.where,
+        )
 
 
 def _release_with(

@@ -64,6 +64,7 @@ def mark_complete(
         NotFound: No such campaign, or another tenant's.
         Refused: It is not sending, recipients are still open, or live jobs list it.
         QueueUnavailable: Nobody can know whether live jobs list it.
+        StillWriting: A transaction has written recipients and is still open.
     """
     find_campaign(platform, campaign_id, tenant)
     seen = observe(platform, only=[campaign_id], coverage=False, stuck_after=ANY_AGE)
@@ -76,16 +77,16 @@ def mark_complete(
         )
     empty = Outcome.DONE if decision.verdict is Verdict.EMPTY else None
     if dry_run:
-        _check_no_job_lists(platform, campaign_id)
+        _no_live_work(platform, campaign_id)
         return Fix(campaign_id, False, f"would complete campaign {campaign_id}: {decision.reason}")
     item = campaign_item(evidence, decision, seen.at)
     with locked(platform):
 
         def _write(connection: sa.Connection) -> tuple[list[Entry], list[int]]:
             author = author_of(platform, connection, person)
-            _check_no_job_lists(platform, campaign_id)
+            work = _no_live_work(platform, campaign_id)
             return complete_page(
-                platform, connection, author, [item], empty_outcome=empty, stuck_after=ANY_AGE, by_person=True
+                platform, connection, author, [item], work, empty_outcome=empty, stuck_after=ANY_AGE, by_person=True
             )
 
         entries, repair_ids = platform.database.run(_write)
@@ -100,7 +101,8 @@ def mark_complete(
     return Fix(campaign_id, True, f"campaign {campaign_id} is {word} now{also}", tuple(repair_ids))
 
 
-def _check_no_job_lists(platform: Platform, campaign_id: str) -> None:
+def _no_live_work(platform: Platform, campaign_id: str) -> LiveWork:
+    """A look at the queue in which no live job lists the campaign; Refused, naming the jobs, if one does or may."""
     work = LiveWork(platform, [campaign_id])
     if campaign_id in work.unclear:
         raise Refused(
@@ -108,14 +110,14 @@ def _check_no_job_lists(platform: Platform, campaign_id: str) -> None:
             where=f"campaign {campaign_id}",
             mend=MENDS[Verdict.UNCLEAR_JOBS],
         )
-    jobs = work.jobs.get(campaign_id, ())
-    if jobs:
+    if jobs := work.jobs.get(campaign_id, ()):
         listed = ", ".join(map(named, jobs[:JOBS_NAMED])) + (", …" if len(jobs) > JOBS_NAMED else "")
         raise Refused(
             f"nothing is pending, but {plural(len(jobs), 'live job')} may still send: {listed}",
             where=f"campaign {campaign_id}",
             mend="let a worker finish them, or remove them from the queue first",
         )
+    return work
 
 
 def _made(platform: Platform, person: Person, kind: RepairKind, target: str) -> list[int]:

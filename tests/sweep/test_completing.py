@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from campaign_ops.core.errors import QueueUnavailable, Refused
+from campaign_ops.core.errors import QueueUnavailable, Refused, StillWriting
 from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.report import HealthReport
+from campaign_ops.demo.tables import minutes
+from campaign_ops.doctor.grants import grants
+from campaign_ops.sweep import writers
 from campaign_ops.sweep.manual import Person, mark_complete
 from tests.conftest import World, Worlds
 from tests.sweep.actors import meddling
@@ -128,3 +135,198 @@ def test_mark_complete_refuses_while_the_queue_cannot_be_read(worlds: Worlds) ->
     with pytest.raises(QueueUnavailable):
         mark_complete(world.platform, "done", OPERATOR)
     assert world.app.campaign("done")["status"] == "sending"
+
+
+# -- transactions of the application that are open meanwhile ---------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "PATIENCE_SECONDS", 0.1)
+
+
+SET_BACK = """UPDATE "CampaignRecipient" SET status = 'pending', "failedAt" = NULL WHERE "campaignId" = 'retried'"""
+ADD = """
+    INSERT INTO "CampaignRecipient" (id, "campaignId", phone, status) VALUES ('new', 'retried', '+1', 'pending')
+"""
+LOCK = """SELECT id FROM "CampaignRecipient" WHERE "campaignId" = 'retried' FOR UPDATE"""
+NO_FOREIGN_KEY = 'ALTER TABLE "CampaignRecipient" DROP CONSTRAINT "CampaignRecipient_campaignId_fkey"'
+TOUCH = """UPDATE "Campaign" SET "updatedAt" = now() WHERE id = 'retried'"""
+
+
+@contextmanager
+def writing(world: World, *statements: str, isolation: str = "READ COMMITTED") -> Iterator[sa.Connection]:
+    """A transaction of the application that has done this and is open; committed in the end."""
+    engine = world.app.engine.execution_options(isolation_level=isolation)
+    with engine.connect() as connection, connection.begin():
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        yield connection
+
+
+def do(world: World, statement: str) -> None:
+    with world.app.engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def when_completing(world: World, what: Callable[[], object]) -> None:
+    """Let somebody act once, between the premise that was read and the commit that follows."""
+    acted: list[bool] = []
+
+    def after(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.lstrip().startswith("WITH seen") and "UPDATE" in statement and not acted:
+            acted.append(True)
+            what()
+
+    sa.event.listen(world.platform.database._engine, "after_cursor_execute", after)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("statement", "isolation"),
+    [(SET_BACK, "READ COMMITTED"), (SET_BACK, "SERIALIZABLE"), (ADD, "REPEATABLE READ"), (LOCK, "READ COMMITTED")],
+    ids=["set back", "set back, serializable", "insert", "lock"],
+)
+def test_nothing_is_completed_while_a_transaction_that_wrote_recipients_is_open(
+    sms: World, statement: str, isolation: str
+) -> None:
+    """Measured before: completed as failed, and after the application's commit its rows were pending in it for ever."""
+    do(sms, NO_FOREIGN_KEY)
+    sms.app.add_campaign("retried", failed=3)
+    sms.app.add_reservation("hold", campaign="retried")
+    with writing(sms, statement, isolation=isolation):
+        report = sms.sweep()
+        (line,) = (line for line in report.repairs if line.kind is RepairKind.COMPLETE)
+        assert "of pid " in str(line.held_back)
+        assert "is still open" in report.trouble[0]
+    assert sms.app.campaign("retried")["status"] == "sending"
+    assert sms.app.reservation("hold")["status"] == "active"
+    sms.sweep()
+    assert sms.app.campaign("retried")["status"] == ("failed" if statement == LOCK else "sending")
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_a_transaction_that_ends_soon_is_waited_for_and_what_it_wrote_is_read(sms: World, end: str) -> None:
+    sms.app.add_campaign("retried", failed=3)
+    connection = sms.app.engine.connect()
+    transaction = connection.begin()
+    connection.exec_driver_sql(SET_BACK)
+    plan = sms.begin().make_plan()
+    assert plan.of(RepairKind.COMPLETE)
+    timer = threading.Timer(0.2, getattr(transaction, end))
+    timer.start()
+    sms.begin().complete(plan)
+    timer.join()
+    connection.close()
+    assert sms.app.campaign("retried")["status"] == ("sending" if end == "commit" else "failed")
+
+
+def test_rows_that_are_set_back_while_the_premise_is_read_keep_the_campaign_open(sms: World) -> None:
+    sms.app.add_campaign("retried", failed=3)
+    sms.app.add_reservation("hold", campaign="retried")
+    sms.app.add_campaign("over", failed=3)
+    when_completing(sms, lambda: do(sms, SET_BACK))
+    sms.sweep()
+    assert sms.app.campaign("retried")["status"] == "sending"
+    assert sms.app.reservation("hold")["status"] == "active"
+    assert sms.app.campaign("over")["status"] == "failed"
+    assert [row["target"] for row in sms.rows("SELECT target FROM campaign_ops.repair")] == ["over"]
+
+
+def test_a_job_that_is_added_while_the_premise_is_read_keeps_the_campaign_open(sms: World) -> None:
+    sms.app.add_campaign("retried", failed=3)
+    ids = recipients(sms, "retried")
+    when_completing(sms, lambda: sms.queue.add("retried", "shop_north", ids, delay=AN_HOUR))
+    sms.sweep()
+    assert sms.app.campaign("retried")["status"] == "sending"
+
+
+def test_recipients_inserted_while_an_empty_campaign_is_ended_keep_it_open(worlds: Worlds) -> None:
+    world = worlds.make("sms", policy={"empty_campaigns": "fail"})
+    do(world, NO_FOREIGN_KEY)
+    world.app.add_campaign("retried")
+    when_completing(world, lambda: do(world, ADD))
+    world.sweep()
+    assert world.app.campaign("retried")["status"] == "sending"
+
+
+def test_a_retry_that_wants_the_campaign_that_we_lock_gets_it(sms: World) -> None:
+    """It has set its rows back and touches the campaign: it would wait for us, and we for it."""
+    sms.app.add_campaign("retried", failed=3)
+    waiting = threading.Thread()
+
+    def begin() -> None:
+        nonlocal waiting
+        started = threading.Event()
+
+        def retry() -> None:
+            with writing(sms, SET_BACK) as connection:
+                started.set()
+                connection.exec_driver_sql(TOUCH)
+
+        waiting = threading.Thread(target=retry)
+        waiting.start()
+        started.wait(5)
+
+    when_completing(sms, begin)
+    report = sms.sweep()
+    waiting.join(5)
+    assert not waiting.is_alive()
+    assert report.trouble == []
+    assert sms.app.campaign("retried")["status"] == "sending"
+    assert sms.rows("SELECT target FROM campaign_ops.repair") == []
+
+
+def test_a_table_that_is_always_being_written_starves_no_completion(sms: World) -> None:
+    """Only the transactions that are open at the moment are waited for, and none of them for long."""
+    for number in range(5):
+        sms.app.add_campaign(f"c{number}", failed=2)
+    sms.app.add_campaign("busy", pending=2, updated_ago=minutes(0))
+    stop = threading.Event()
+    change = """UPDATE "CampaignRecipient" SET status = status WHERE "campaignId" = 'busy'"""
+
+    def write() -> None:
+        while not stop.is_set():
+            with writing(sms, change, "SELECT pg_sleep(0.03)"):
+                pass
+
+    hands = [threading.Thread(target=write) for _ in range(2)]
+    for one in hands:
+        one.start()
+    report = sms.sweep()
+    stop.set()
+    for one in hands:
+        one.join()
+    assert report.figures()["completed"] == 5
+
+
+@pytest.mark.usefixtures("impatient")
+def test_mark_complete_refuses_while_such_a_transaction_is_open(sms: World) -> None:
+    sms.app.add_campaign("retried", failed=3)
+    with writing(sms, SET_BACK), pytest.raises(StillWriting, match="of pid"):
+        mark_complete(sms.platform, "retried", OPERATOR)
+    with pytest.raises(Refused, match="3 of 3 recipients still pending"):
+        mark_complete(sms.platform, "retried", OPERATOR)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_write_straight_into_a_partition_is_noticed(sms: World) -> None:
+    sms.app.add_campaign("retried", failed=3)
+    do(sms, 'CREATE TABLE "Old" (LIKE "CampaignRecipient" INCLUDING ALL) INHERITS ("CampaignRecipient")')
+    with writing(sms, ADD.replace('"CampaignRecipient"', '"Old"')):
+        sms.sweep()
+        assert sms.app.campaign("retried")["status"] == "sending"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_ordinary_role_sees_the_transactions_of_others(sms: World) -> None:
+    role = f"ordinary_{sms.platform.database.where.rpartition('_')[2]}"
+    sms.app.add_campaign("retried", failed=3)
+    for statement in grants(sms.platform.profile, role):
+        do(sms, statement.replace("%", "%%"))
+    platform = sms.again()
+    sa.event.listen(
+        platform.database._engine, "begin", lambda connection: connection.exec_driver_sql(f'SET LOCAL ROLE "{role}"')
+    )
+    with writing(sms, SET_BACK), pytest.raises(StillWriting, match="of pid"):
+        mark_complete(platform, "retried", OPERATOR)

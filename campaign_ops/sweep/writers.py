@@ -1,0 +1,51 @@
+"""Transactions of others that have written recipients and are still open: what they wrote is not to be seen yet.
+
+A premise that is read meanwhile is read without them. Those that are open now are waited for, and no later ones: a busy
+table starves nothing, since each of them ends soon, and one that does not is named.
+"""
+
+from __future__ import annotations
+
+import time
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import Conflict, StillWriting
+from campaign_ops.platform import statements
+from campaign_ops.platform.tables import PlatformTables
+
+PATIENCE_SECONDS = 5.0  # for each wait; campaigns that are over may be locked by us for so long
+POLL_SECONDS = 0.02
+
+
+def wait_out(connection: sa.Connection, tables: PlatformTables, where: str) -> None:
+    """Return when every transaction that has written recipients by now is over; what it wrote can be read then.
+
+    Raises:
+        StillWriting: One of them is still open after `PATIENCE_SECONDS`.
+        Conflict: One of them waits for a lock of ours, and would do so for ever.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    query = statements.recipient_writers(connection, tables)
+    open_ = {row.virtualtransaction: row for row in connection.execute(query)}
+    while open_:
+        if any(row.waits_for_us for row in open_.values()):
+            raise Conflict("a transaction that has written recipients waits for a campaign that we lock", where=where)
+        if time.monotonic() > until:
+            raise StillWriting(
+                f"{_who(next(iter(open_.values())))} has written or locked rows of {tables.recipient.name} and is"
+                " still open: nobody knows what it will have changed",
+                where=where,
+                mend="the next sweep tries again; end that transaction if it was forgotten",
+            )
+        time.sleep(POLL_SECONDS)
+        now = {row.virtualtransaction: row for row in connection.execute(query)}
+        open_ = {key: now[key] for key in open_ if key in now}
+
+
+def _who(row: sa.Row[tuple[object, ...]]) -> str:
+    if row.pid is None:
+        return "a prepared transaction (see pg_prepared_xacts)"
+    name = f" ({row.application_name})" if row.application_name else ""
+    since = f", begun at {row.xact_start:%H:%M:%S} UTC," if row.xact_start else ""
+    return f"a transaction of pid {row.pid}{name}{since}"
