@@ -98,6 +98,15 @@ class DemoQueue:
 
         return self._run(add)
 
+    def add_other(self, name: str, data: object) -> None:
+        """Add a job of any name and payload, as other parts of the application do."""
+
+        async def add(queue: Queue) -> None:
+            await queue.add(name, data, {})
+
+        self.open()
+        self._run(add)
+
     def payload(self, campaign: str, tenant: str, recipient_ids: Sequence[str]) -> dict[str, Any]:
         """A job's data in the profile's terms."""
         values: dict[object, Any] = {

@@ -19,10 +19,14 @@ def build_paused(servers: EmbeddedServers) -> DemoPlatform:
 
 
 def build_idle(servers: EmbeddedServers) -> DemoPlatform:
-    """``sms_idle``: the jobs are there, the workers are not."""
+    """``sms_idle``: the jobs are there, the workers are not. One job would only make a campaign's batches."""
     platform = create_platform(servers, "sms_idle", "sms", queue_prefix="bull-idle")
     _add_campaign(platform, "no_workers", "cmp_harvest_fair", "Harvest fair", 150)
     _enqueue(platform, "no_workers")
+    _add_campaign(platform, "unclear_jobs", "cmp_apple_week", "Apple week", 80)
+    queue = platform.queue()
+    queue.add_other("makeBatches", {"campaignId": platform.roles["unclear_jobs"]})
+    queue.close()
     return platform
 
 
@@ -51,7 +55,7 @@ def _add_campaign(platform: DemoPlatform, role: str, label: str, name: str, pend
     platform.roles[role] = writer.add_campaign(
         label, name=name, updated_ago=minutes(45), moved_ago=minutes(46), succeeded=30, pending=pending
     )
-    platform.credits["held_while_sending"] = writer.add_reservation(
+    platform.credits[f"held_while_sending_{role}"] = writer.add_reservation(
         label.replace("cmp_", "res_"), campaign=label, amount=pending + 30, expires_in=hours(23)
     )
     writer.close()

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from bullmq import Queue as BullQueue
 
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import Verdict
@@ -22,11 +21,7 @@ SARAH = Person("sarah", "a ticket", "run-1")
 
 def put(world: World, name: str, data: Any) -> None:
     """A job that some part of the application has added."""
-
-    async def add(queue: BullQueue) -> None:
-        await queue.add(name, data, {"removeOnComplete": True})
-
-    world.queue._run(add)
+    world.queue.add_other(name, data)
 
 
 def test_a_retry_under_another_name_covers_and_the_rest_is_put_back(sms: World) -> None:
