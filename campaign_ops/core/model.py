@@ -110,7 +110,8 @@ class Coverage:
 
     ``covered`` stand in a live job, ``marked`` in none but the provider may have them, ``missing`` in none:
     pending = covered + marked + missing. ``doubled`` stand in two or more live jobs. ``unclear_jobs`` counts, by name,
-    the live jobs that may be about the campaign and cannot be understood: whom they carry is not known.
+    the live jobs that may be about the campaign and cannot be understood: whom they carry is not known. Completed jobs
+    list ``in_completed_jobs`` of those marked; ``unread_completed_jobs`` are kept in the queue and were not looked at.
     """
 
     covered: int = 0
@@ -120,6 +121,8 @@ class Coverage:
     live_jobs: int = 0
     failed_jobs: int = 0
     unclear_jobs: Mapping[str, int] = field(default_factory=dict)
+    in_completed_jobs: int = 0
+    unread_completed_jobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

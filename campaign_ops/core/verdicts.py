@@ -203,8 +203,10 @@ def _judge_coverage(
     shares = (
         f"{pending} pending: {coverage.covered} in {plural(coverage.live_jobs, 'live job')}, {coverage.missing} in none"
     )
-    if coverage.marked:
-        shares += f", {coverage.marked} marked as perhaps sent"
+    if by_marker := coverage.marked - coverage.in_completed_jobs:
+        shares += f", {by_marker} marked as perhaps sent"
+    if coverage.in_completed_jobs:
+        shares += f", {coverage.in_completed_jobs} in completed jobs, so perhaps sent"
     held_back = _held_back(evidence, policy, now)
     if coverage.live_jobs and queue.workers == 0:
         reason = f"{shares}; no worker is connected to queue {queue.name}"
@@ -216,11 +218,17 @@ def _judge_coverage(
         return Decision(held_back, f"{shares}; {_held_back_reason(held_back, evidence, now)}", *_held_action(held_back))
     if coverage.missing:
         verdict = Verdict.JOBS_FAILED if coverage.failed_jobs else Verdict.JOBS_LOST
-        why = plural(coverage.failed_jobs, "failed job") if coverage.failed_jobs else "their jobs are nowhere"
+        why = plural(coverage.failed_jobs, "failed job") if coverage.failed_jobs else _nowhere(coverage)
         reason = f"{shares}; {why}; attempt {attempts.total + 1}"
         return Decision(verdict, reason, Action.REENQUEUE, needs_person=coverage.marked > 0)
     reason = f"{shares}; never sent again by itself, a person chooses"
     return Decision(Verdict.AMBIGUOUS, reason, Action.REPORT, needs_person=True)
+
+
+def _nowhere(coverage: Coverage) -> str:
+    if not coverage.unread_completed_jobs:
+        return "their jobs are nowhere"
+    return f"no job of theirs was found, {plural(coverage.unread_completed_jobs, 'completed job')} not looked at"
 
 
 def _held_back(evidence: Evidence, policy: Policy, now: datetime) -> Verdict | None:

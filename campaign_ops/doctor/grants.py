@@ -11,11 +11,13 @@ from campaign_ops.platform.database import STATE_SCHEMA
 from campaign_ops.platform.profile import Profile
 
 VERSION_TABLE = "alembic_version"
-JOURNAL = tuple(table.name for table in (state.sweep, state.repair, state.intent, state.attempt))
+JOURNAL = tuple(table.name for table in (state.sweep, state.repair, state.intent, state.attempt, state.queue_sighting))
+MEMORY = (state.ambiguous.name,)
 HISTORIES = tuple(table.name for table in state.HISTORIES)
 OWN_RIGHTS: dict[str, tuple[str, ...]] = {
     VERSION_TABLE: ("SELECT",),
     **dict.fromkeys(JOURNAL, ("SELECT", "INSERT", "UPDATE")),
+    **dict.fromkeys(MEMORY, ("SELECT", "INSERT", "UPDATE", "DELETE")),
     **dict.fromkeys(HISTORIES, ("SELECT", "INSERT", "DELETE")),
 }
 """What a sweep does with each table of schema ``campaign_ops``; its views are only read."""
@@ -79,6 +81,7 @@ def own_grants(role: str) -> list[str]:
         f"GRANT USAGE ON SCHEMA {STATE_SCHEMA} TO {name}",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA {STATE_SCHEMA} TO {name}",
         f"GRANT INSERT, UPDATE ON {own_tables(JOURNAL)} TO {name}",
+        f"GRANT INSERT, UPDATE, DELETE ON {own_tables(MEMORY)} TO {name}",
         f"GRANT INSERT, DELETE ON {own_tables(HISTORIES)} TO {name}",
     ]
 

@@ -9,6 +9,7 @@ from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.grants import (
     HISTORIES,
     JOURNAL,
+    MEMORY,
     OWN_RIGHTS,
     Needed,
     listed,
@@ -149,4 +150,4 @@ def missing_own(server: Server, rights: dict[str, frozenset[str]]) -> Iterator[F
 
 def lost_tables(rights: dict[str, frozenset[str]]) -> list[str]:
     """Our own tables that somebody has dropped."""
-    return [table for table in (*JOURNAL, *HISTORIES) if table not in rights]
+    return [table for table in (*JOURNAL, *MEMORY, *HISTORIES) if table not in rights]

@@ -1,14 +1,14 @@
 """Who is waiting, and who speaks for them, in temporary tables of one transaction.
 
 The *cover* holds the recipients that live jobs carry; the *batches* hold those that wait and stand in no job, cut as
-jobs would carry them; *marked* are those among them whom the provider may have. Ids stream through: neither this
-process nor a statement holds them all.
+jobs would carry them; *marked* are recipients that the provider may have: by a marker, by a completed job, or because
+an earlier look saw one of these (``known``). Ids stream through: neither this process nor a statement holds them all.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from campaign_ops.core.errors import QueueUnclear
 from campaign_ops.platform import planner
+from campaign_ops.platform.ambiguous import AmbiguousLog, Suspect
 from campaign_ops.platform.statements import IDS, to_send
 from campaign_ops.platform.tables import PlatformTables, as_text, one_of
 
@@ -30,9 +31,10 @@ _SPECIAL = re.compile(r"[\\\r\t]")
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 _COVER = sa.table(COVER, sa.column("recipient_id"))
-_MARKED = sa.table(MARKED, sa.column("recipient_id"))
+_MARKED = sa.table(MARKED, sa.column("recipient_id"), sa.column("job_id", sa.Text), sa.column("known", sa.Boolean))
 _BATCH = sa.table("campaign_ops_batch", sa.column("campaign_id"), sa.column("number"), sa.column("recipient_ids"))
 _BATCH_KEY = (_BATCH.c.campaign_id, _BATCH.c.number)
+_JOB_IDS = sa.func.array_agg(sa.distinct(_MARKED.c.job_id)).filter(_MARKED.c.job_id.is_not(None))
 READ_ONLY = sa.text("SET TRANSACTION READ ONLY")
 # With the default of 4 MB a hash of 100,000 ids goes to disk, and takes twice as long. What is set higher stays.
 _WORK_MEM = sa.text(
@@ -43,18 +45,25 @@ _DOUBLED = sa.select(_COVER.c.recipient_id).group_by(_COVER.c.recipient_id).havi
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Waiting recipients of one campaign, enough for one job."""
+    """Waiting recipients of one campaign, enough for one job.
+
+    ``marked`` are those that the provider may have, as far as was known before the batch was read;
+    ``in_completed_jobs`` of them are listed by completed jobs.
+    """
 
     campaign_id: str
     number: int
     recipient_ids: list[str]
+    marked: Collection[str] = ()
+    in_completed_jobs: int = 0
 
 
 def create(connection: sa.Connection, tables: PlatformTables) -> None:
     """Make the tables. From here on the transaction is read only, but for them."""
     spec = _id_spec(tables)
-    for name in (COVER, MARKED):
-        connection.execute(sa.text(f"CREATE TEMP TABLE {name} (recipient_id {spec}) ON COMMIT DROP"))
+    connection.execute(sa.text(f"CREATE TEMP TABLE {COVER} (recipient_id {spec}) ON COMMIT DROP"))
+    marks = f"recipient_id {spec}, job_id text, known boolean NOT NULL DEFAULT false"
+    connection.execute(sa.text(f"CREATE TEMP TABLE {MARKED} ({marks}) ON COMMIT DROP"))
     batches = f'campaign_id text COLLATE "C", number int, recipient_ids {spec}[], PRIMARY KEY (campaign_id, number)'
     connection.execute(sa.text(f"CREATE TEMP TABLE campaign_ops_batch ({batches}) ON COMMIT DROP"))
     connection.execute(sa.text(f"CREATE INDEX ON {MARKED} (recipient_id)"))
@@ -69,12 +78,15 @@ def load(connection: sa.Connection, recipient_ids: Iterable[str], table: str = C
         QueueUnavailable: The source failed.
         QueueUnclear: An id is not of the type of the platform's ids.
     """
+    _copy(connection, sql.SQL("COPY {} (recipient_id) FROM STDIN").format(sql.Identifier(table)), _lines(recipient_ids))
+
+
+def _copy(connection: sa.Connection, into: sql.Composed, chunks: Iterable[str]) -> None:
     with connection.begin_nested():
         driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]
         try:
             # A COPY of its own for each chunk: the source may be slow, and a statement must not wait for it.
-            into = sql.SQL("COPY {} (recipient_id) FROM STDIN").format(sql.Identifier(table))
-            for lines in _lines(recipient_ids):
+            for lines in chunks:
                 with driver.cursor() as cursor, cursor.copy(into) as copy:
                     copy.write(lines)
         except (psycopg.DataError, UnicodeError):
@@ -95,6 +107,41 @@ def _lines(recipient_ids: Iterable[str]) -> Iterator[str]:
         yield lines
 
 
+def load_remembered(connection: sa.Connection, tables: PlatformTables, log: AmbiguousLog) -> int:
+    """Add to those marked whom an earlier look saw marked and nobody has decided about; how many."""
+    undecided = log.undecided().subquery("undecided").c
+    columns = sa.select(sa.cast(undecided.recipient_id, tables.recipient.c.id.type), undecided.job_id, sa.true())
+    return connection.execute(_insert(_MARKED, ["recipient_id", "job_id", "known"], columns)).rowcount
+
+
+def load_completed(connection: sa.Connection, listed: Iterable[tuple[str, str]], log: AmbiguousLog | None) -> int:
+    """Add to those marked the missing recipients that completed jobs list; how many entries stay.
+
+    Args:
+        connection: The transaction of the look, its batches filled.
+        listed: (recipient id, job id), as the jobs are read.
+        log: What is remembered, to leave out what a person has decided about; None before ``campaign-ops migrate``.
+    """
+    into = sql.SQL("COPY {} (recipient_id, job_id) FROM STDIN").format(sql.Identifier(MARKED))
+    _copy(connection, into, _pairs(listed))
+    missing = sa.select(sa.func.unnest(_BATCH.c.recipient_ids).label("id")).subquery("missing")
+    beside_the_point = sa.not_(sa.exists().where(missing.c.id == _MARKED.c.recipient_id).correlate(_MARKED))
+    if log is not None:
+        decided = log.is_decided(as_text(_MARKED.c.recipient_id), _MARKED.c.job_id)
+        beside_the_point = sa.or_(beside_the_point, decided)
+    fresh = sa.and_(_MARKED.c.job_id.is_not(None), sa.not_(_MARKED.c.known))
+    with planner.hash_joins(connection):
+        connection.execute(sa.delete(_MARKED).where(fresh, beside_the_point))
+    return connection.scalar(sa.select(sa.func.count()).select_from(_MARKED).where(fresh)) or 0
+
+
+def _pairs(listed: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Rows of two columns in COPY's text format."""
+    iterator = iter(listed)
+    while chunk := list(islice(iterator, LINES)):
+        yield "".join(f"{one.translate(_ESCAPED)}\t{other.translate(_ESCAPED)}\n" for one, other in chunk)
+
+
 def any_doubled(connection: sa.Connection) -> bool:
     """Whether anybody stands in two or more live jobs; nearly always not."""
     return bool(connection.scalar(sa.select(_DOUBLED.exists())))
@@ -112,8 +159,8 @@ def doubled(connection: sa.Connection, tables: PlatformTables, campaign_ids: Seq
         return {row.campaign_id: row.number for row in connection.execute(query, {"ids": list(campaign_ids)})}
 
 
-def fill_batches(connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int) -> None:
-    """Cut the waiting recipients of these campaigns that stand in no live job into batches of ``size``.
+def fill_batches(connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int) -> int:
+    """Cut the waiting recipients of these campaigns that stand in no live job into batches of ``size``; how many.
 
     One pass over all campaigns: a LATERAL would hash the cover anew for each, and took 20 times as long for 500
     campaigns and 500,000 covered recipients. Nested loops took minutes for 20,000 recipients without statistics.
@@ -134,19 +181,44 @@ def fill_batches(connection: sa.Connection, tables: PlatformTables, campaign_ids
     )
     key = (numbered.c.campaign_id, numbered.c.number)
     cut = sa.select(*key, sa.func.array_agg(numbered.c.recipient_id)).group_by(*key)
-    statement = sa.insert(_BATCH).from_select(["campaign_id", "number", "recipient_ids"], cut)
+    statement = _insert(_BATCH, ["campaign_id", "number", "recipient_ids"], cut)
     with planner.hash_joins(connection):
-        connection.execute(statement, {"ids": list(campaign_ids), "size": size})
+        return connection.execute(statement, {"ids": list(campaign_ids), "size": size}).rowcount
 
 
-def batches(connection: sa.Connection, *, size: int) -> Iterator[Batch]:
-    """All batches, streamed, campaign by campaign."""
+def campaigns_with_batches(connection: sa.Connection) -> list[str]:
+    """The campaigns in which anybody waits who stands in no live job."""
+    return list(connection.scalars(sa.select(_BATCH.c.campaign_id).distinct()))
+
+
+def batches(connection: sa.Connection, *, size: int, marked: bool = False) -> Iterator[Batch]:
+    """All batches, streamed, campaign by campaign; with those marked among them, if ``marked`` says that there are."""
     query = sa.select(*_BATCH_KEY, _texts(_BATCH.c.recipient_ids)).order_by(*_BATCH_KEY)
+    if marked:
+        suspects = _suspects_of_batch()
+        query = query.add_columns(_texts(suspects.c.ids), suspects.c.in_completed_jobs)
+        query = query.select_from(_BATCH.join(suspects, sa.true()))
     rows = max(1, IDS_AT_ONCE // size)
     # Per statement: set on a connection it would stay.
     options = {"stream_results": True, "yield_per": rows}
-    for campaign_id, number, recipient_ids in connection.execute(query, execution_options=options):
-        yield Batch(campaign_id, number, recipient_ids)
+    for row in connection.execute(query, execution_options=options):
+        campaign_id, number, recipient_ids = row[:3]
+        known, in_completed_jobs = row[3:] or (None, 0)
+        yield Batch(campaign_id, number, recipient_ids, frozenset(known or ()), in_completed_jobs)
+
+
+def _suspects_of_batch() -> sa.FromClause:
+    """Those marked among a batch's recipients, and how many of them completed jobs list."""
+    distinct = sa.distinct(_MARKED.c.recipient_id)
+    return (
+        sa.select(
+            sa.func.array_agg(distinct).label("ids"),
+            sa.func.count(distinct).filter(_MARKED.c.job_id.is_not(None)).label("in_completed_jobs"),
+        )
+        .where(_MARKED.c.recipient_id == sa.any_(_BATCH.c.recipient_ids))
+        .correlate(_BATCH)
+        .lateral("suspects")
+    )
 
 
 def read_again(connection: sa.Connection, tables: PlatformTables, chosen: Sequence[tuple[str, int]]) -> Iterator[Batch]:
@@ -179,10 +251,46 @@ def read_again(connection: sa.Connection, tables: PlatformTables, chosen: Sequen
         yield Batch(campaign_id, number, recipient_ids)
 
 
-def marked(connection: sa.Connection, *, limit: int) -> list[str]:
-    """Waiting recipients that only a marker speaks for."""
-    query = sa.select(as_text(_MARKED.c.recipient_id)).order_by(_MARKED.c.recipient_id).limit(limit)
-    return list(connection.scalars(query))
+def marked(connection: sa.Connection, *, limit: int) -> list[Suspect]:
+    """Missing recipients that the provider may have."""
+    missing = sa.select(_BATCH.c.campaign_id, sa.func.unnest(_BATCH.c.recipient_ids).label("id")).subquery("missing")
+    query = (
+        sa.select(missing.c.campaign_id, as_text(missing.c.id), _JOB_IDS)
+        .select_from(missing.join(_MARKED, _MARKED.c.recipient_id == missing.c.id))
+        .group_by(missing.c.campaign_id, missing.c.id)
+        .order_by(missing.c.id)
+        .limit(limit)
+    )
+    return [_suspect(row) for row in connection.execute(query)]
+
+
+def not_remembered(connection: sa.Connection, tables: PlatformTables) -> Iterator[list[Suspect]]:
+    """Those marked who wait still and were not marked at any earlier look, page by page."""
+    recipient = tables.recipient.c
+    campaign_id, recipient_id = as_text(recipient.campaign_id), as_text(recipient.id)
+    query = (
+        sa.select(campaign_id, recipient_id, _JOB_IDS)
+        .select_from(tables.recipient.join(_MARKED, _MARKED.c.recipient_id == recipient.id))
+        .where(to_send(tables))
+        .group_by(campaign_id, recipient_id)
+        .having(sa.not_(sa.func.bool_or(_MARKED.c.known)))
+        .execution_options(stream_results=True, yield_per=LINES)
+    )
+    with planner.by_index(connection):
+        rows = connection.execute(query)
+    with rows:
+        for page in rows.partitions():
+            yield [_suspect(row) for row in page]
+
+
+def _suspect(row: Sequence[Any]) -> Suspect:
+    campaign_id, recipient_id, job_ids = row
+    return Suspect(campaign_id, recipient_id, tuple(job_ids or ()))
+
+
+def _insert(table: sa.TableClause, names: list[str], rows: sa.Select[*tuple[Any, ...]]) -> sa.Insert:
+    """An insert that tells how many rows it made: SQLAlchemy does not keep the number by itself."""
+    return sa.insert(table).from_select(names, rows).execution_options(preserve_rowcount=True)
 
 
 def _id_spec(tables: PlatformTables) -> str:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import PermissionMissing
 from campaign_ops.core.policy import Policy
+from campaign_ops.platform.ambiguous import AmbiguousLog
 from campaign_ops.platform.attempts import AttemptLog
 from campaign_ops.platform.catalog import read_catalog
 from campaign_ops.platform.database import Database, SweepLock
@@ -44,6 +45,11 @@ class Platform:
     def sightings(self) -> SightingLog | None:
         """What was last seen of its queue; None where it has none."""
         return SightingLog(self.name, self.queue.profile.name) if self.queue is not None else None
+
+    @property
+    def ambiguous(self) -> AmbiguousLog:
+        """Its recipients that the provider may have, until a person decides or their rows move."""
+        return AmbiguousLog(self.attempts.platform)
 
     def tables(self, connection: sa.Connection) -> PlatformTables:
         """The platform's tables, checked against the catalog the first time.

@@ -205,6 +205,9 @@ class QueueProfile(Part):
         batch_size: Recipients per job.
         options: BullMQ job options, as its clients take them.
         markers: Redis keys, with ``{recipient_id}``, whose existence says that the provider may have the message.
+        completed_means: What a completed job that is kept says of its recipients that are still pending: ``sent``, that
+            the provider may have their messages, so that a person chooses; or ``nothing``, where workers complete
+            jobs without sending all of them, so that they are put back.
     """
 
     name: Name
@@ -215,6 +218,7 @@ class QueueProfile(Part):
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 500
     options: dict[str, JsonScalar | dict[str, JsonScalar]] = {}
     markers: tuple[str, ...] = ()
+    completed_means: Literal["sent", "nothing"] = "sent"
 
     @property
     def campaign_key(self) -> str:

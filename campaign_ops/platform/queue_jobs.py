@@ -38,6 +38,15 @@ class FailedJob:
 
 
 @dataclass(frozen=True)
+class CompletedJob:
+    """One job that a worker has completed and that is kept, whatever its name."""
+
+    id: str
+    campaign_id: str
+    recipient_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Every live job id of the queue at one moment.
 
@@ -48,6 +57,7 @@ class Snapshot:
         finished: Ids that `LiveJobs` found finished, or doomed: whatever is under such an id later is a new job.
         covering: Id of each job that `LiveJobs` found to cover somebody, to its campaign and the time it was made:
             another job may be under the same id later.
+        completed: Ids of the completed jobs that were read since.
     """
 
     state: QueueState
@@ -55,6 +65,7 @@ class Snapshot:
     failed: tuple[str, ...]
     finished: set[str] = field(default_factory=set, compare=False)
     covering: dict[str, tuple[str, str | None]] = field(default_factory=dict, compare=False)
+    completed: set[str] = field(default_factory=set, compare=False)
 
 
 class LiveJobs(Iterator[LiveJob]):

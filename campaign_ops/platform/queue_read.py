@@ -19,7 +19,7 @@ from campaign_ops.core.model import QueueState
 from campaign_ops.platform.ids import JobIds
 from campaign_ops.platform.profile import QueueProfile
 from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
-from campaign_ops.platform.queue_jobs import FailedJob, LiveJobs, Snapshot
+from campaign_ops.platform.queue_jobs import CompletedJob, FailedJob, LiveJobs, Snapshot
 from campaign_ops.platform.queue_payload import PayloadReader, named
 
 LISTS = ("wait", "paused", "active")
@@ -29,6 +29,7 @@ DEAD = ("failed", "completed")
 PRO_KEYS = ("groups", "groups:limit", "groups:max", "groups:paused", "groups:metas")
 KNOWN_MAJORS = (4, 5, 6)
 FAILED_LOOKED_AT = 5_000
+COMPLETED_LOOKED_AT = 5_000
 JOBS_PER_PAGE = 200
 KEYS_PER_PAGE = 500
 RECIPIENTS_PER_TRIP = 2_000
@@ -117,6 +118,21 @@ class QueueReader:
             said = payloads.read(name, data)
             if said.campaign_id is not None:
                 yield FailedJob(job_id, said.campaign_id, said.recipient_ids)
+
+    def completed_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> Iterator[CompletedJob]:
+        """Read, page by page, the newest completed jobs of these campaigns that were not read for this snapshot before.
+
+        To be read after the rows: a worker said of each that it has done the batch.
+        """
+        payloads = PayloadReader(self.profile, self.ids, campaign_ids)
+        with driver_errors_mapped(self.where):
+            newest: Any = self._client.zrange(self.key("completed"), 0, COMPLETED_LOOKED_AT - 1, desc=True)
+        new = [job_id for job_id in newest if job_id not in snapshot.completed]
+        for job_id, (name, data) in self.fields(new, "name", "data"):
+            said = payloads.read(name, data)
+            if said.campaign_id is not None:
+                yield CompletedJob(job_id, said.campaign_id, said.recipient_ids)
+        snapshot.completed.update(new)
 
     def newcomers(
         self, snapshot: Snapshot, campaign_ids: Collection[str], *, ours: Collection[str] = frozenset()

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from campaign_ops.core.model import Outcome
 from campaign_ops.platform.statements import (
     IDS,
+    ONE,
     Query,
     is_expired,
     is_held,
@@ -27,9 +28,6 @@ from campaign_ops.platform.statements import (
 from campaign_ops.platform.tables import PlatformTables, as_moment, as_text, aware, db_now, one_of, words
 
 UPDATED_ATS = sa.bindparam("updated_ats", type_=sa.ARRAY(sa.DateTime(timezone=True)))
-ONE: sa.ColumnElement[int] = sa.literal_column(
-    "1"
-)  # EXISTS (SELECT *) would ask for the right to read every column, phone numbers too
 COUNTER_KEYS = ("succeeded", "failed")
 
 

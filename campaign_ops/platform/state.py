@@ -89,6 +89,17 @@ attempt = sa.Table(
     sa.Column("held_reason", TEXT),
 )
 
+ambiguous = sa.Table(
+    "ambiguous",
+    metadata,
+    sa.Column("platform", TEXT, primary_key=True),
+    sa.Column("recipient_id", TEXT, primary_key=True),
+    sa.Column("campaign_id", TEXT, nullable=False),
+    sa.Column("job_ids", sa.ARRAY(TEXT), nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("seen_at", MOMENT, nullable=False),
+    sa.Column("decided_at", MOMENT),
+)
+
 
 queue_sighting = sa.Table(
     "queue_sighting",

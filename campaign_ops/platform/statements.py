@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from campaign_ops.platform.tables import PlatformTables, as_moment, as_text, aware, db_now, one_of, words
 
 IDS = sa.bindparam("ids", type_=sa.ARRAY(sa.Text))
+# EXISTS (SELECT *) would ask for the right to read every column, phone numbers too.
+ONE: sa.ColumnElement[int] = sa.literal_column("1")
 Query = sa.Select[*tuple[Any, ...]]
 
 
@@ -98,6 +100,16 @@ def is_accepted(tables: PlatformTables) -> sa.ColumnElement[bool]:
 def to_send(tables: PlatformTables) -> sa.ColumnElement[bool]:
     """The recipient still waits to be sent to."""
     return sa.and_(is_pending(tables), sa.not_(is_accepted(tables)))
+
+
+def waits(recipient_id: sa.ColumnElement[str], tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """The recipient with this id, as text, still waits to be sent to, in whatever campaign.
+
+    A scalar subquery: EXISTS would be planned as a join, which reads all recipients where statistics are old.
+    """
+    recipient = tables.recipient.c
+    same = recipient.id == sa.cast(recipient_id, recipient.id.type)
+    return sa.func.coalesce(sa.select(sa.true()).where(same, to_send(tables)).limit(1).scalar_subquery(), sa.false())
 
 
 def is_settled(tables: PlatformTables) -> sa.ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""The two choices about recipients whom a marker says that the provider may already have. Only a person makes them.
+"""The two choices about recipients that the provider may already have. Only a person makes them.
 
 Send again, although it may reach somebody twice; or take as sent, although it may have reached nobody.
 """
@@ -14,6 +14,7 @@ from campaign_ops.core.model import Action, RepairKind, Verdict
 from campaign_ops.core.verdicts import decide, unclear
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import repairs
+from campaign_ops.platform.ambiguous import Suspect
 from campaign_ops.platform.journal import Entry
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import Queue
@@ -45,11 +46,13 @@ def send_again(
         def _intend(connection: sa.Connection) -> int:
             author = author_of(platform, connection, person)
             entry = Entry(RepairKind.SEND_AGAIN, campaign_id, campaign_id, campaign.tenant, f"{many} perhaps sent")
+            platform.ambiguous.decide(connection, marked)
             return platform.journal.record(connection, author, [entry])[0]
 
         repair_id = platform.database.run(_intend)
-        keys = queue.forget_marks(marked)
-        after = {"ids": marked, "markers_deleted": keys}
+        ids = [one.recipient_id for one in marked]
+        keys = queue.forget_marks(ids)
+        after = {"ids": ids, "markers_deleted": keys}
         platform.database.run(lambda connection: platform.journal.set_after(connection, repair_id, after))
         fix = reenqueue_locked(platform, lock, campaign, person)
     return Fix(campaign_id, True, fix.message, (repair_id, *fix.repair_ids))
@@ -59,7 +62,8 @@ def _check_would_reenqueue(platform: Platform, campaign_id: str, seen: Observati
     """Refuse before the markers are gone what would be refused after: they are all the evidence there is."""
     evidence = seen.evidence[0]
     assert evidence.coverage is not None
-    coverage = replace(evidence.coverage, missing=evidence.coverage.missing + evidence.coverage.marked, marked=0)
+    missing = evidence.coverage.missing + evidence.coverage.marked
+    coverage = replace(evidence.coverage, missing=missing, marked=0, in_completed_jobs=0)
     decision = decide(replace(evidence, coverage=coverage), seen.queue, platform.policy, seen.at)
     if decision.action is not Action.REENQUEUE:
         raise Refused(f"{decision.verdict}: {decision.reason}", where=f"campaign {campaign_id}")
@@ -86,13 +90,15 @@ def take_as_sent(
         def _write(connection: sa.Connection) -> tuple[int, int]:
             _check_rights(platform, connection)
             author = author_of(platform, connection, person)
-            written = list(connection.scalars(repairs.take_as_sent(platform.tables(connection)), {"ids": marked}))
+            ids = [one.recipient_id for one in marked]
+            written = list(connection.scalars(repairs.take_as_sent(platform.tables(connection)), {"ids": ids}))
             if not written:
                 raise Refused("they moved while we looked; nothing was done", where=f"campaign {campaign_id}")
             why = f"{plural(len(written), 'recipient')} marked as perhaps sent"
             entry = Entry(
                 RepairKind.TAKE_AS_SENT, campaign_id, campaign_id, campaign.tenant, why, after={"ids": written}
             )
+            platform.ambiguous.forget(connection, written)
             return platform.journal.record(connection, author, [entry])[0], len(written)
 
         repair_id, written = platform.database.run(_write)
@@ -101,13 +107,13 @@ def take_as_sent(
 
 
 def _queue(platform: Platform, campaign_id: str) -> Queue:
-    if platform.queue is None or platform.profile.queue is None or not platform.profile.queue.markers:
-        raise Refused("the profile names no markers (queue.markers)", where=f"campaign {campaign_id}")
+    if platform.queue is None:
+        raise Refused("this platform has no queue", where=f"campaign {campaign_id}")
     return platform.queue
 
 
-def _marked(platform: Platform, campaign_id: str) -> tuple[list[str], Observation]:
-    """Recipients that wait, stand in no live job, and are marked; and the observation that says so."""
+def _marked(platform: Platform, campaign_id: str) -> tuple[list[Suspect], Observation]:
+    """Recipients that wait, stand in no live job, and may have been sent to; and the observation that says so."""
     with looking(platform, only=[campaign_id], stuck_after=ANY_AGE) as look:
         queue = look.observation.queue
         if queue is not None and queue.problem:

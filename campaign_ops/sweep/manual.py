@@ -30,6 +30,7 @@ from campaign_ops.sweep.credits import judge_one
 from campaign_ops.sweep.live_work import LiveWork
 from campaign_ops.sweep.observe import ANY_AGE, Look, Observation, campaign_of, looking, observe, reservation_of
 from campaign_ops.sweep.reenqueue import reenqueue_seen
+from campaign_ops.sweep.suspects import remember
 
 LOCK_WAIT_SECONDS = 30
 JOBS_NAMED = 5
@@ -152,6 +153,8 @@ def reenqueue_locked(
     assert platform.profile.queue is not None
     done = Done(RepairKind.REENQUEUE, planned=1)
     with looking(platform, only=[campaign.id], stuck_after=ANY_AGE) as look:
+        if not dry_run:
+            remember(platform, look)
         evidence, decision = _judged(platform, look, campaign)
         if decision.action is not Action.REENQUEUE:
             raise Refused(f"{decision.verdict}: {decision.reason}", where=where, mend=MENDS.get(decision.verdict, ""))

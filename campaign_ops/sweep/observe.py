@@ -29,12 +29,14 @@ from campaign_ops.core.model import (
     Tally,
 )
 from campaign_ops.platform import cover, planner, statements
+from campaign_ops.platform.ambiguous import Suspect
 from campaign_ops.platform.driver_errors import mapped
 from campaign_ops.platform.migrations import is_current
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.profile import Profile
 from campaign_ops.platform.queue import Queue, Snapshot
 from campaign_ops.platform.tables import PlatformTables
+from campaign_ops.sweep.suspects import gather, unread_completed_jobs
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -74,6 +76,8 @@ class Look:
         snapshot: The queue as it was read; None where it was not read whole.
         missing: By campaign, the batches that a re-enqueue would add.
         where: The database, for messages.
+        remembers: Whether our own tables are there to keep what was found.
+        fresh_suspects: Whether anybody was found marked whom our own tables may not know yet.
     """
 
     observation: Observation
@@ -82,6 +86,8 @@ class Look:
     snapshot: Snapshot | None
     missing: Mapping[str, Sequence[OpenBatch]]
     where: str
+    remembers: bool = False
+    fresh_suspects: bool = False
 
     def read_again(self, chosen: Sequence[OpenBatch]) -> list[tuple[str, list[str]]]:
         """(campaign id, recipient ids) of these batches: those recipients that still wait now."""
@@ -93,8 +99,8 @@ class Look:
                 for batch in cover.read_again(self.connection, self.tables, keys)
             ]
 
-    def marked(self, limit: int) -> list[str]:
-        """Waiting recipients in no job whose marker says that the provider may have them."""
+    def marked(self, limit: int) -> list[Suspect]:
+        """Waiting recipients in no live job that the provider may have."""
         return cover.marked(self.connection, limit=limit)
 
 
@@ -137,15 +143,20 @@ def looking(
         at = connection.scalar(statements.clock())
         assert at is not None
         sending = connection.scalar(statements.sending_count(tables)) or 0
-        evidence = _evidence(platform, connection, tables, campaigns, before)
+        remembers = bool(campaigns) and is_current(connection)
+        evidence = _evidence(platform, connection, tables, campaigns, before, remembers=remembers)
         missing: Mapping[str, Sequence[OpenBatch]] = {}
+        fresh_suspects = False
         if queue is not None and snapshot is not None and queue_state is not None and not queue_state.problem:
             try:
-                evidence, missing = _with_coverage(platform, queue, connection, evidence, jobs)
+                evidence, missing, fresh_suspects = _with_coverage(
+                    platform, queue, connection, evidence, snapshot, jobs, remembers=remembers
+                )
             except QueueUnavailable as error:
                 queue_state = replace(queue_state, problem=str(error), away=not isinstance(error, QueueUnclear))
         observation = Observation(at, sending, tuple(evidence), queue_state)
-        yield Look(observation, tables, connection, snapshot, missing, platform.database.where)
+        where = platform.database.where
+        yield Look(observation, tables, connection, snapshot, missing, where, remembers, fresh_suspects)
 
 
 def observe(
@@ -196,15 +207,16 @@ def _evidence(
     tables: PlatformTables,
     campaigns: Sequence[Campaign],
     before: int | None,
+    *,
+    remembers: bool,
 ) -> list[Evidence]:
-    known_to_us = is_current(connection)
     when_sent = platform.profile.recipient.rows == "sent"
     evidence: list[Evidence] = []
     for page in in_pages(campaigns, PAGE):
         ids = [campaign.id for campaign in page]
         counts = tally(connection, tables, ids)
-        attempts = platform.attempts.of(connection, ids) if known_to_us else {}
-        earlier = platform.journal.pending_before(connection, ids, before=before) if known_to_us else {}
+        attempts = platform.attempts.of(connection, ids) if remembers else {}
+        earlier = platform.journal.pending_before(connection, ids, before=before) if remembers else {}
         for campaign in page:
             pending_before, seen_at = earlier.get(campaign.id, (None, None))
             evidence.append(
@@ -301,34 +313,52 @@ def _load_cover(
 
 
 def _with_coverage(
-    platform: Platform, queue: Queue, connection: sa.Connection, evidence: Sequence[Evidence], jobs: JobCounts
-) -> tuple[list[Evidence], dict[str, list[OpenBatch]]]:
-    """The evidence with what the queue says of it, and the batches that nobody will send to.
+    platform: Platform,
+    queue: Queue,
+    connection: sa.Connection,
+    evidence: Sequence[Evidence],
+    snapshot: Snapshot,
+    jobs: JobCounts,
+    *,
+    remembers: bool,
+) -> tuple[list[Evidence], dict[str, list[OpenBatch]], bool]:
+    """The evidence with what the queue says of it, the batches that nobody will send to, and whether there are suspects
+    that our own tables may not know yet.
 
-    Recipients that moved since they were counted are told as covered.
+    Recipients that moved since they were counted are reported as covered.
     """
     assert platform.profile.queue is not None
     size = platform.profile.queue.batch_size
     tables = platform.tables(connection)
     doubled: dict[str, int] = {}
     any_doubled = cover.any_doubled(connection)
+    filled = 0
     for page in _pages_of_pending(evidence):
-        cover.fill_batches(connection, tables, page, size=size)
+        filled += cover.fill_batches(connection, tables, page, size=size)
         if any_doubled:
             doubled |= cover.doubled(connection, tables, page)
     missing: dict[str, list[OpenBatch]] = defaultdict(list)
     lost: Counter[str] = Counter()
     marked: Counter[str] = Counter()
-    for batches in in_pages(cover.batches(connection, size=size), max(1, cover.IDS_AT_ONCE // size)):
-        spoken_for = queue.marked([one for batch in batches for one in batch.recipient_ids])
+    completed: Counter[str] = Counter()
+    known = fresh = False
+    if filled:
+        known, fresh = gather(platform, queue, connection, snapshot, remembers=remembers)
+    for batches in in_pages(cover.batches(connection, size=size, marked=known), max(1, cover.IDS_AT_ONCE // size)):
+        asked = [one for batch in batches for one in batch.recipient_ids if one not in batch.marked]
+        spoken_for = queue.marked(asked)
         if spoken_for:
             cover.load(connection, spoken_for, cover.MARKED)
+            fresh = True
         for batch in batches:
-            silent = len(batch.recipient_ids) - sum(one in spoken_for for one in batch.recipient_ids if spoken_for)
-            marked[batch.campaign_id] += len(batch.recipient_ids) - silent
+            suspects = len(batch.marked) + sum(one in spoken_for for one in batch.recipient_ids if spoken_for)
+            silent = len(batch.recipient_ids) - suspects
+            completed[batch.campaign_id] += batch.in_completed_jobs
+            marked[batch.campaign_id] += suspects
             lost[batch.campaign_id] += silent
             if silent and len(missing[batch.campaign_id]) < platform.policy.max_jobs_per_sweep:
                 missing[batch.campaign_id].append(OpenBatch(batch.campaign_id, batch.number, silent))
+    unread = unread_completed_jobs(queue, snapshot.state)
     covered = []
     for one in evidence:
         key = one.campaign.id
@@ -340,9 +370,11 @@ def _with_coverage(
             live_jobs=jobs.live[key],
             failed_jobs=jobs.failed[key],
             unclear_jobs=jobs.unclear.get(key, {}),
+            in_completed_jobs=completed[key],
+            unread_completed_jobs=unread,
         )
         covered.append(replace(one, coverage=coverage))
-    return covered, missing
+    return covered, missing, fresh
 
 
 def _pages_of_pending(evidence: Iterable[Evidence]) -> Iterator[list[str]]:

@@ -27,6 +27,7 @@ from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import NewJob, Queue, Snapshot, job_id
 from campaign_ops.sweep.act import Done, Failure, Orders
 from campaign_ops.sweep.observe import Look, Observation, OpenBatch, looking
+from campaign_ops.sweep.suspects import marked_meanwhile, remember
 
 log = logging.getLogger(__name__)
 JOBS_PER_PAGE = 250
@@ -113,6 +114,7 @@ def reenqueue(
         return done
     if done.planned:
         with looking(platform) as fresh:
+            remember(platform, fresh)
             _put_back(platform, author, lock, fresh, done, Orders(plan, judge(fresh.observation), confirmed))
     return done
 
@@ -314,8 +316,10 @@ def _write_intent(work: _Work, connection: sa.Connection, batches: Sequence[_Bat
 
 
 def _unmarked(work: _Work, batches: Sequence[_Batch]) -> list[_Batch]:
-    """Without those who are marked: a job that came and went may have sent and never written it."""
-    marked = work.queue.marked([one for batch in batches for one in batch.recipient_ids])
+    """Without those who are marked by now: a job that came and went may have sent and never written it."""
+    waiting = {one: batch.campaign_id for batch in batches for one in batch.recipient_ids}
+    at = work.look.observation.at
+    marked = marked_meanwhile(work.platform, work.queue, work.snapshot, waiting, at=at)
     if not marked:
         return list(batches)
     kept = [

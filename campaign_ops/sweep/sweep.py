@@ -42,6 +42,7 @@ from campaign_ops.sweep.records import (
 )
 from campaign_ops.sweep.reenqueue import reenqueue, settle_intents
 from campaign_ops.sweep.rows import plan_item
+from campaign_ops.sweep.suspects import remember
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,14 @@ class Sweep:
 
     def make_plan(self) -> Plan:
         """What would be done, to what, and why: the rows of ``repair_plan``."""
-        seen = observe(self.platform, before=self._author().sweep_id)
+        before = self._author().sweep_id
+
+        def _look() -> Observation:
+            with looking(self.platform, before=before) as look:
+                remember(self.platform, look)
+                return look.observation
+
+        seen = self.platform.database.retrying(_look)
         plan, sighting = self._judge(seen)
         self._write(planned(plan, seen), sighting=sighting)
         return plan
@@ -224,6 +232,7 @@ class Sweep:
                 look = self.platform.database.retrying(
                     lambda: open_look.enter_context(looking(self.platform, before=author.sweep_id))
                 )
+                remember(self.platform, look)
                 seen = look.observation
                 plan, sighting = self._judge(seen)
                 self._write(
@@ -263,6 +272,7 @@ class Sweep:
         try:
             with self.platform.database.transaction() as connection:
                 self.platform.journal.prune(connection, days)
+                self.platform.ambiguous.forget_moved(connection, self.platform.tables(connection))
         except (StatementRejected, Unavailable) as error:
             log.warning("%s: old rows were not pruned: %s", self.platform.name, error)
 

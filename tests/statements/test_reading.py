@@ -152,7 +152,7 @@ def test_who_waits_in_no_job_is_cut_into_batches_and_read_again(ground: Ground) 
         }
         assert again == {one: set(found[one]) - {sent}, other: set(others)}
         cover.load(connection, others, cover.MARKED)
-        assert cover.marked(connection, limit=1) == sorted(others)[:1]
+        assert [one.recipient_id for one in cover.marked(connection, limit=1)] == sorted(others)[:1]
 
 
 def _call_sent(ground: Ground, recipient_id: str) -> None:
@@ -167,7 +167,7 @@ def test_ids_reach_the_cover_whatever_is_in_them(sms_ground: Ground) -> None:
     with sms_ground.begin() as connection:
         cover.create(connection, sms_ground.tables)
         cover.load(connection, odd, cover.MARKED)
-        assert set(cover.marked(connection, limit=99)) == set(odd)
+        assert set(connection.scalars(sa.text(f"SELECT recipient_id FROM {cover.MARKED}"))) == set(odd)
 
 
 def test_covering_leaves_no_table_behind_and_cannot_write_another(ground: Ground) -> None:

@@ -204,7 +204,8 @@ def test_a_slow_queue_is_not_the_database_s_timeout(world: World) -> None:
     with database.transaction() as connection:
         cover.create(connection, world.platform.tables(connection))
         cover.load(connection, slow(), cover.MARKED)  # type: ignore[arg-type]
-        assert cover.marked(connection, limit=9) == ["a", "b", "c"]
+        kept = connection.scalars(sa.text(f"SELECT recipient_id FROM {cover.MARKED} ORDER BY 1"))
+        assert list(kept) == ["a", "b", "c"]
     database.close()
 
 

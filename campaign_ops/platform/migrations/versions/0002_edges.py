@@ -25,7 +25,16 @@ CONFIRMATIONS = (
     """,
 )
 
-AMBIGUOUS: tuple[str, ...] = ()
+AMBIGUOUS: tuple[str, ...] = (
+    """CREATE TABLE campaign_ops.ambiguous (
+        platform text,
+        recipient_id text,
+        campaign_id text NOT NULL,
+        job_ids text[] NOT NULL DEFAULT '{}',
+        seen_at timestamptz NOT NULL,
+        decided_at timestamptz,
+        PRIMARY KEY (platform, recipient_id))""",
+)
 
 INTENTS: tuple[str, ...] = ()
 

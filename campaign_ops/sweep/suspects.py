@@ -1,0 +1,93 @@
+"""Recipients that the provider may have: found in markers and completed jobs, remembered in our own tables.
+
+A sweep never sends to them again by itself. What was seen once holds until a person decides or the row moves, whatever
+becomes of the marker or the job meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from campaign_ops.core.model import QueueState
+from campaign_ops.platform import cover
+from campaign_ops.platform.ambiguous import Suspect
+from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.queue import Queue, Snapshot
+from campaign_ops.platform.queue_payload import named
+from campaign_ops.platform.queue_read import COMPLETED_LOOKED_AT
+
+if TYPE_CHECKING:
+    from campaign_ops.sweep.observe import Look
+
+
+def gather(
+    platform: Platform, queue: Queue, connection: sa.Connection, snapshot: Snapshot, *, remembers: bool
+) -> tuple[bool, bool]:
+    """Mark the missing recipients of a look that were marked before or stand in completed jobs.
+
+    Args:
+        platform: What is looked at.
+        queue: Its queue.
+        connection: The transaction of the look, its batches filled.
+        snapshot: The queue at the look.
+        remembers: Whether our own tables are there to ask.
+
+    Returns:
+        Whether anybody is marked, and whether anybody is whom our own tables may not know yet.
+    """
+    tables = platform.tables(connection)
+    known = cover.load_remembered(connection, tables, platform.ambiguous) if remembers else 0
+    fresh = 0
+    if queue.profile.completed_means == "sent" and snapshot.state.counts.get("completed"):
+        campaigns = cover.campaigns_with_batches(connection)
+        listed = (
+            (recipient_id, named(job.id))
+            for job in queue.completed_jobs(snapshot, campaigns)
+            for recipient_id in job.recipient_ids
+        )
+        fresh = cover.load_completed(connection, listed, platform.ambiguous if remembers else None)
+    return bool(known or fresh), bool(fresh)
+
+
+def unread_completed_jobs(queue: Queue, state: QueueState) -> int:
+    """Completed jobs that the queue keeps and that no look reads."""
+    completed = state.counts.get("completed", 0)
+    return completed if queue.profile.completed_means == "nothing" else max(0, completed - COMPLETED_LOOKED_AT)
+
+
+def remember(platform: Platform, look: Look) -> None:
+    """Write down whom this look has found marked for the first time; to be called by whoever may write."""
+    if not (look.fresh_suspects and look.remembers):
+        return
+    for page in cover.not_remembered(look.connection, look.tables):
+        _write(platform, page, look.observation.at)
+
+
+def marked_meanwhile(
+    platform: Platform, queue: Queue, snapshot: Snapshot, waiting: Mapping[str, str], *, at: datetime
+) -> frozenset[str]:
+    """Those of the recipients about to be added that have been marked since the look; they are remembered, too.
+
+    Args:
+        platform: What is repaired.
+        queue: Its queue.
+        snapshot: The queue at the look.
+        waiting: Recipient ids with their campaigns.
+        at: When the look was made.
+    """
+    suspects = {one: Suspect(waiting[one], one) for one in queue.marked(list(waiting))}
+    if queue.profile.completed_means == "sent":
+        for job in queue.completed_jobs(snapshot, set(waiting.values())):
+            for one in waiting.keys() & set(job.recipient_ids):
+                suspects[one] = Suspect(waiting[one], one, (named(job.id),))
+    if suspects:
+        _write(platform, list(suspects.values()), at)
+    return frozenset(suspects)
+
+
+def _write(platform: Platform, suspects: Sequence[Suspect], at: datetime) -> None:
+    platform.database.run(lambda connection: platform.ambiguous.remember(connection, suspects, seen_at=at))
