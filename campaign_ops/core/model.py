@@ -164,7 +164,11 @@ class QueueState:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """How often a campaign was re-enqueued. ``without_progress`` starts again when its pending count has fallen."""
+    """How often a campaign was re-enqueued. ``without_progress`` starts again when its pending count has fallen.
+
+    ``left_out`` recipients were missing at the last attempt too and got no job: a limit was reached, or the queue
+    changed under it.
+    """
 
     total: int = 0
     without_progress: int = 0
@@ -172,6 +176,7 @@ class Attempts:
     pending_at_last: int | None = None
     held_by: str | None = None
     held_reason: str | None = None
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,6 +210,8 @@ def _judge_coverage(
     held_back = _held_back(evidence, policy, now)
     if coverage.live_jobs and queue.workers == 0:
         reason = f"{shares}; no worker is connected to queue {queue.name}"
+        if held_back and coverage.missing:
+            reason += f"; {_held_back_reason(held_back, evidence, now)}"
         act = Action.REENQUEUE if coverage.missing and not held_back else Action.REPORT
         return Decision(Verdict.NO_WORKERS, reason, act, needs_person=True)
     if not coverage.missing and not coverage.marked:  # not by number: one may have been sent between the two readings
@@ -233,11 +235,19 @@ def _nowhere(coverage: Coverage) -> str:
 
 def _held_back(evidence: Evidence, policy: Policy, now: datetime) -> Verdict | None:
     attempts = evidence.attempts
-    if attempts.last_at is not None and age(attempts.last_at, now) < policy.cooldown:
+    in_vain = attempts_without_progress(evidence) >= policy.max_attempts
+    fresh = attempts.last_at is not None and age(attempts.last_at, now) < policy.cooldown
+    if fresh and (in_vain or not goes_on(evidence)):
         return Verdict.COOLDOWN
-    if attempts_without_progress(evidence) >= policy.max_attempts:
-        return Verdict.QUARANTINED
-    return None
+    return Verdict.QUARANTINED if in_vain else None
+
+
+def goes_on(evidence: Evidence) -> bool:
+    """Whether whoever is missing was left out of the last attempt: nobody of it has to be waited for.
+
+    Not where more are missing than were left out: then jobs of that attempt are gone already.
+    """
+    return evidence.coverage is not None and 0 < evidence.coverage.missing <= evidence.attempts.left_out
 
 
 def attempts_without_progress(evidence: Evidence) -> int:

@@ -5,8 +5,10 @@ Apart from the journal because these rows decide: a fresh intent counts as cover
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,11 +22,26 @@ from campaign_ops.platform.journal import texts
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """A new attempt: its number, one more than was counted when it was decided on; who waited; how often in vain."""
+    """A new attempt.
+
+    Attributes:
+        number: One more than was counted when it was decided on.
+        pending: Recipients that waited.
+        missing: Those of them that stand in no job.
+        without_progress: Attempts in vain before it.
+    """
 
     number: int
     pending: int
+    missing: int
     without_progress: int
+
+
+class Closed(StrEnum):
+    """What became of an intended job that does not count as added."""
+
+    NOT_ADDED = "not_added"
+    TAKEN_BACK = "taken_back"
 
 
 class AttemptLog:
@@ -41,7 +58,13 @@ class AttemptLog:
         )
         return {
             row.campaign_id: Attempts(
-                row.total, row.without_progress, row.last_at, row.pending_at_last, row.held_by, row.held_reason
+                row.total,
+                row.without_progress,
+                row.last_at,
+                row.pending_at_last,
+                row.held_by,
+                row.held_reason,
+                row.left_out,
             )
             for row in connection.execute(query)
         }
@@ -49,7 +72,8 @@ class AttemptLog:
     def begin(self, connection: sa.Connection, beginnings: Mapping[str, Beginning]) -> dict[str, int]:
         """Count one more attempt of each campaign, unless somebody else did meanwhile or holds it; the numbers.
 
-        An attempt is in vain until shown otherwise only once its first job is in the queue: see `added`.
+        An attempt is in vain until shown otherwise only once its first job is in the queue: see `added`. Whoever is
+        missing is left out of it until `add_intents` names the jobs.
         """
         table = state.attempt
         rows = [
@@ -59,6 +83,7 @@ class AttemptLog:
                 "total": one.number,
                 "without_progress": one.without_progress,
                 "pending_at_last": one.pending,
+                "left_out": one.missing,
             }
             for campaign_id, one in beginnings.items()
         ]
@@ -71,7 +96,7 @@ class AttemptLog:
         new = statement.excluded
         statement = statement.on_conflict_do_update(
             index_elements=["platform", "campaign_id"],
-            set_={name: new[name] for name in ("total", "without_progress", "pending_at_last", "last_at")},
+            set_={name: new[name] for name in ("total", "without_progress", "pending_at_last", "left_out", "last_at")},
             where=sa.and_(table.c.total + 1 == new.total, table.c.held_by.is_(None)),
         )
         begun = connection.execute(statement.returning(table.c.campaign_id, table.c.total), document(rows))
@@ -89,6 +114,24 @@ class AttemptLog:
     def add_intents(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write down what is about to be added to the queue."""
         insert_rows(connection, state.intent, [{"platform": self.platform, **row} for row in rows])
+        intended: Counter[str] = Counter()
+        for row in rows:
+            intended[row["campaign_id"]] -= row["recipients"]
+        self._leave_out(connection, intended)
+
+    def _leave_out(self, connection: sa.Connection, recipients: Mapping[str, int]) -> None:
+        """Leave so many more recipients of each campaign out of its last attempt."""
+        if not recipients:
+            return
+        table = state.attempt
+        given = as_rows(table, ("campaign_id", "left_out"))
+        statement = (
+            sa.update(table)
+            .where(table.c.platform == self.platform, table.c.campaign_id == given.c.campaign_id)
+            .values(left_out=sa.func.greatest(table.c.left_out + given.c.left_out, 0))
+        )
+        rows = [{"campaign_id": campaign_id, "left_out": number} for campaign_id, number in recipients.items()]
+        connection.execute(statement, document(rows))
 
     def unconfirmed_campaigns(self, connection: sa.Connection, job_ids: Collection[str]) -> set[str]:
         """Campaigns of these jobs of whose attempt no job was confirmed before."""
@@ -99,27 +142,41 @@ class AttemptLog:
         )
         return set(connection.scalars(query))
 
-    def confirm_intents(self, connection: sa.Connection, job_ids: Collection[str]) -> int:
-        """Note that these jobs really are in the queue; how many were not noted before."""
+    def confirm_intents(self, connection: sa.Connection, recipients: Mapping[str, int]) -> None:
+        """Note that these jobs really are in the queue, with so many recipients."""
         intent = state.intent
+        given = as_rows(intent, ("job_id", "recipients"))
         statement = (
             sa.update(intent)
-            .where(intent.c.job_id == sa.any_(texts(job_ids)), intent.c.added_at.is_(None))
-            .values(added_at=sa.func.clock_timestamp())
+            .where(intent.c.job_id == given.c.job_id, _is_open())
+            .values(added_at=sa.func.clock_timestamp(), recipients=given.c.recipients)
         )
-        return connection.execute(statement).rowcount
+        rows = [{"job_id": job_id, "recipients": number} for job_id, number in recipients.items()]
+        connection.execute(statement, document(rows))
 
-    def open_intents(self, connection: sa.Connection, *, limit: int = 10_000) -> list[str]:
-        """Jobs of the last day that were intended and never confirmed, newest first."""
+    def close_intents(self, connection: sa.Connection, job_ids: Collection[str], closed_as: Closed) -> None:
+        """Note that these jobs are not in the queue through us, and why: their recipients were left out."""
+        if not job_ids:
+            return
+        intent = state.intent
+        statement = sa.update(intent).where(intent.c.job_id == sa.any_(texts(job_ids)), _is_open())
+        statement = statement.values(closed_as=closed_as.value)
+        left_out: Counter[str] = Counter()
+        for row in connection.execute(statement.returning(intent.c.campaign_id, intent.c.recipients)):
+            left_out[row.campaign_id] += row.recipients
+        self._leave_out(connection, left_out)
+
+    def open_intents(self, connection: sa.Connection, *, limit: int = 10_000) -> dict[str, int]:
+        """Jobs of the last day of which nobody knows what became of them, newest first, with their recipients."""
         intent = state.intent
         recent = intent.c.intended_at > sa.func.now() - sa.func.make_interval(0, 0, 0, 1)
         query = (
-            sa.select(intent.c.job_id)
-            .where(intent.c.platform == self.platform, intent.c.added_at.is_(None), recent)
+            sa.select(intent.c.job_id, intent.c.recipients)
+            .where(intent.c.platform == self.platform, _is_open(), recent)
             .order_by(intent.c.intended_at.desc())
             .limit(limit)
         )
-        return list(connection.scalars(query))
+        return {row.job_id: row.recipients for row in connection.execute(query)}
 
     def job_ids(self, connection: sa.Connection, repair_id: int) -> list[str]:
         """The jobs of one re-enqueue."""
@@ -178,3 +235,8 @@ class AttemptLog:
             table.campaign_id == sa.any_(texts(campaign_ids)),
         )
         return set(connection.scalars(query))
+
+
+def _is_open() -> sa.ColumnElement[bool]:
+    """Nobody has seen yet what became of the intended job."""
+    return sa.and_(state.intent.c.added_at.is_(None), state.intent.c.closed_as.is_(None))

@@ -13,13 +13,17 @@ from campaign_ops.core.errors import QueueUnavailable, Refused
 from campaign_ops.platform.profile import QueueProfile
 from campaign_ops.platform.queue_add import NewJob, QueueWriter, fill_payload, job_id
 from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
+from campaign_ops.platform.queue_guard import Guard, LastLook, LookAgain
 from campaign_ops.platform.queue_jobs import FailedJob, LiveJob, LiveJobs, Snapshot
 from campaign_ops.platform.queue_read import DEAD, KEYS_PER_PAGE, LIVE, QueueReader, ServerFacts, pages
 
 __all__ = [
     "FailedJob",
+    "Guard",
+    "LastLook",
     "LiveJob",
     "LiveJobs",
+    "LookAgain",
     "NewJob",
     "Queue",
     "QueueAddress",
@@ -28,7 +32,6 @@ __all__ = [
     "job_id",
 ]
 
-JOBS_PER_ADD = 100
 # New jobs go to one end of `wait`; those not this near to it are looked up in the whole queue.
 NEAR_THE_END = 1_000
 
@@ -51,17 +54,18 @@ class Queue(QueueReader):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def add(self, jobs: Sequence[NewJob], *, server_id: str | None = None) -> frozenset[str]:
-        """Add jobs and name those that were really added. An id that exists in any state is left alone and not named.
+    def add(self, jobs: Sequence[NewJob], guard: Guard | None = None) -> frozenset[str]:
+        """Add jobs, all at one moment; name those that were added. An id that exists in any state is left alone.
 
         Args:
-            jobs: What to add.
-            server_id: The Redis process that was looked at; where it is another one by now, nothing is added.
+            jobs: What to add; a few hundred at a time, since Redis does nothing else meanwhile.
+            guard: What must still hold inside Redis when they are added.
 
         Raises:
-            Refused: The queue is paused (BullMQ 4 and 5 would lose what is added then), may only be looked at, or an
-                id does not fit the payload. Nothing was added.
-            QueueUnavailable: Redis went away. Any part of the jobs may have been added: look again.
+            LookAgain: Something happened since the last look that cannot be judged. Nothing was added.
+            Refused: The queue is paused (BullMQ 4 and 5 would lose what is added then), may only be looked at, the
+                guard does not hold, or an id does not fit the payload. Nothing was added.
+            QueueUnavailable: Redis went away. All of the jobs may have been added: look again.
         """
         payloads = {job.id: fill_payload(job, self.profile, numeric_ids=self.numeric_ids) for job in jobs}
         if not payloads:
@@ -73,19 +77,7 @@ class Queue(QueueReader):
                 where=self.where,
                 mend="see to the queue first" if before.problem else "resume it first",
             )
-        if server_id is not None and before.server_id not in {server_id, None}:
-            raise Refused(
-                "nothing is added to this queue: Redis was restarted or replaced since it was looked at",
-                where=self.where,
-                mend="the next sweep looks again",
-            )
-        accepted: list[str] = []
-        for page in pages(list(payloads), JOBS_PER_ADD):
-            new = set(page) - self.present(page)
-            returned = self._writer.add([(one, payloads[one]) for one in page if one in new])
-            # With deduplication in the options the server may answer with another job's id: ours was dropped.
-            accepted += [one for one in returned if one in new]
-        return self._confirmed(accepted, before.server_id)
+        return self._confirmed(self._writer.add(jobs, payloads, guard), before.server_id)
 
     def remove_waiting(self, job_ids: Iterable[str]) -> frozenset[str]:
         """Remove those jobs that no worker has ever taken; name those removed."""

@@ -1,6 +1,6 @@
 """Adding jobs to a queue, and taking back what no worker has touched: the only code that writes to Redis.
 
-It goes through BullMQ's own client: a raw LPUSH would wake no worker.
+It goes through BullMQ's own client and scripts: a raw LPUSH would wake no worker.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,6 +19,8 @@ import bullmq
 from campaign_ops.core.errors import Refused
 from campaign_ops.platform.profile import QueueProfile
 from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
+from campaign_ops.platform.queue_guard import Guard, packed, refusal, script
+from campaign_ops.platform.queue_read import LISTS, SORTED_SETS
 
 MAX_JSON_INTEGER = 2**53 - 1  # the largest that JavaScript reads back unchanged
 SLUG_LENGTH = 40
@@ -101,17 +103,42 @@ class QueueWriter:
         self._thread: threading.Thread | None = None
         self._queue: bullmq.Queue | None = None
 
-    def add(self, jobs: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
-        """Add (id, payload) pairs under the profile's name and options; return the ids that the server says it has."""
-        entries = [
-            {"name": self._profile.job, "data": payload, "opts": {**self._profile.options, "jobId": one}}
-            for one, payload in jobs
-        ]
+    def add(
+        self, jobs: Sequence[NewJob], payloads: Mapping[str, dict[str, Any]], guard: Guard | None = None
+    ) -> list[str]:
+        """Add jobs under the profile's name and options, all in one step inside Redis, if the guard holds there.
 
-        async def add(queue: bullmq.Queue) -> list[str]:
-            return [str(job.id) for job in await queue.addBulk(entries)]
+        Returns:
+            The ids that were added: no id that existed in any state, nor of a campaign that got another job since the
+            guard's look.
 
-        return self._run(add)
+        Raises:
+            Refused: The queue is paused, or the guard does not hold. Nothing was added.
+        """
+
+        async def add(queue: bullmq.Queue) -> list[Any]:
+            async with queue.client.pipeline(transaction=True) as prepared, queue.client.pipeline() as pipe:
+                for job in jobs:
+                    options = {**self._profile.options, "jobId": job.id}
+                    await queue.scripts.addJob(
+                        bullmq.Job(queue, self._profile.job, payloads[job.id], options, job.id), prepared
+                    )
+                # BullMQ's client chooses the script and what it is given; we only put the guard in front.
+                (text,) = (one.script for one in prepared.scripts)
+                keys, calls = _calls(prepared.command_stack)
+                conditions = packed(guard, {job.campaign_id for job in jobs}, self._profile)
+                given = [queue.toKey(""), conditions, len(calls[0])]
+                for job, call in zip(jobs, calls, strict=True):
+                    given += [job.id, job.campaign_id, *call]
+                states = [queue.toKey(state) for state in (*LISTS, *SORTED_SETS, "meta", "events")]
+                await queue.client.register_script(script(text))([*states, *keys], given, client=pipe)
+                answer: list[Any] = (await pipe.execute())[0]
+                return answer
+
+        answer = self._run(add)
+        if answer[0] != "added":
+            raise refusal(answer, self._where)
+        return [job.id for job, outcome in zip(jobs, answer[1:], strict=True) if outcome == "added"]
 
     def remove(self, job_id: str) -> bool:
         """Take a job out of the queue; False when a worker holds it."""
@@ -164,6 +191,12 @@ class QueueWriter:
                 },
             )
         return await work(self._queue)
+
+
+def _calls(commands: Sequence[tuple[tuple[Any, ...], Any]]) -> tuple[list[Any], list[list[Any]]]:
+    """The keys of the same script called many times, and the arguments of each call."""
+    number = int(commands[0][0][2])
+    return list(commands[0][0][3 : 3 + number]), [list(call[3 + number :]) for call, _ in commands]
 
 
 async def _close(queue: bullmq.Queue) -> None:

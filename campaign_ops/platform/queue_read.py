@@ -19,6 +19,7 @@ from campaign_ops.core.model import QueueState
 from campaign_ops.platform.ids import JobIds
 from campaign_ops.platform.profile import QueueProfile
 from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
+from campaign_ops.platform.queue_guard import LastLook
 from campaign_ops.platform.queue_jobs import CompletedJob, FailedJob, LiveJobs, Snapshot
 from campaign_ops.platform.queue_payload import PayloadReader, named
 
@@ -107,6 +108,13 @@ class QueueReader:
             self._ask_live_ids(pipe)
             return self._by_id(pipe.execute())
 
+    def last_look(self) -> LastLook:
+        """Look at the queue for the last time before an add: what appears after this is new to the add's guard."""
+        clock = self._unless_refused("TIME", default=None)
+        events = self._unless_refused("XREVRANGE", self.key("events"), "+", "-", "COUNT", "1", default=None)
+        event = None if events is None else (events[0][0] if events else "0-0")
+        return LastLook(self.live_ids(), clock and clock[0] + clock[1] / 1_000_000, event)
+
     def live_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> LiveJobs:
         """Read, page by page, the jobs of these campaigns that were live at the snapshot; then see ``.state``."""
         return LiveJobs(self, snapshot, campaign_ids)
@@ -135,20 +143,25 @@ class QueueReader:
         snapshot.completed.update(new)
 
     def newcomers(
-        self, snapshot: Snapshot, campaign_ids: Collection[str], *, ours: Collection[str] = frozenset()
+        self,
+        snapshot: Snapshot,
+        campaign_ids: Collection[str],
+        *,
+        ours: Collection[str] = frozenset(),
+        look: LastLook | None = None,
     ) -> frozenset[str]:
         """Name those of these campaigns that have a live job now which was not in the snapshot and is not ``ours``.
 
         Those are among them that such a job may be about without saying so clearly. A job is known again by its id and
         the time it was made. A new job that came and went is nobody's: whatever it did stands in the rows, which must
-        be read after this.
+        be read after this. What is live is asked now, or taken from the ``look``.
 
         Raises:
             QueueUnclear: A new job cannot be understood, or is listed without its data: it may be anybody's.
         """
         wanted = frozenset(campaign_ids)
         payloads = PayloadReader(self.profile, self.ids, wanted)
-        live = self.live_ids()
+        live = self.live_ids() if look is None else look.live
         covering = {job_id: one for job_id, one in snapshot.covering.items() if one[0] in wanted and job_id in live}
         found = {
             covering[job_id][0]

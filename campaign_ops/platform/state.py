@@ -72,6 +72,7 @@ intent = sa.Table(
     sa.Column("recipients", INT, nullable=False),
     sa.Column("intended_at", MOMENT, nullable=False, server_default=sa.func.clock_timestamp()),
     sa.Column("added_at", MOMENT),
+    sa.Column("closed_as", TEXT),
     sa.Index("intent_by_repair", "repair_id"),
     sa.Index("intent_open", "platform", "intended_at", postgresql_where=sa.text("added_at IS NULL")),
 )
@@ -87,6 +88,7 @@ attempt = sa.Table(
     sa.Column("pending_at_last", BIG),
     sa.Column("held_by", TEXT),
     sa.Column("held_reason", TEXT),
+    sa.Column("left_out", BIG, nullable=False, server_default="0"),
 )
 
 ambiguous = sa.Table(

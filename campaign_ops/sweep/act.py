@@ -55,6 +55,7 @@ class Done:
     """What one kind of repair really changed. ``held_back`` says why nothing was tried, or no more than was done.
 
     ``tripped``: it was the breaker, which a person may confirm. ``away``: it was an outage, perhaps over next time.
+    ``taken_back`` jobs were added and taken out of the queue again: their campaign had changed meanwhile.
     """
 
     kind: RepairKind
@@ -67,6 +68,7 @@ class Done:
     jobs: int = 0
     recipients: int = 0
     deferred: int = 0
+    taken_back: int = 0
     away: bool = False
 
     def trip(self, breaker: Breaker) -> None:

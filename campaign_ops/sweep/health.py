@@ -173,6 +173,8 @@ def _repair_line(kind: RepairKind, figures: Mapping[str, Any], made: Sequence[sa
     details = []
     if figures.get("jobs"):
         details.append(f"{plural(figures['jobs'], 'job')}, {plural(figures['recipients'], 'recipient')}")
+    if figures.get("taken_back"):
+        details.append(f"{plural(figures['taken_back'], 'job')} taken out again")
     if left:
         details.append(f"{left} changed meanwhile")
     if figures.get("deferred"):

@@ -64,6 +64,11 @@ class OpenBatch(NamedTuple):
     number: int
     recipients: int
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from other batches."""
+        return self.campaign_id, self.number
+
 
 @dataclass
 class Look:
@@ -89,15 +94,20 @@ class Look:
     remembers: bool = False
     fresh_suspects: bool = False
 
-    def read_again(self, chosen: Sequence[OpenBatch]) -> list[tuple[str, list[str]]]:
-        """(campaign id, recipient ids) of these batches: those recipients that still wait now."""
-        keys = [(one.campaign_id, one.number) for one in chosen]
+    def read_again(self, chosen: Sequence[OpenBatch]) -> dict[tuple[str, int], list[str]]:
+        """Recipients of these batches that still wait now, by the batch's key."""
         # A savepoint: what fails here must not spoil the look for those that come after.
         with mapped(self.where), self.connection.begin_nested():
-            return [
-                (batch.campaign_id, batch.recipient_ids)
-                for batch in cover.read_again(self.connection, self.tables, keys)
-            ]
+            return {
+                (batch.campaign_id, batch.number): batch.recipient_ids
+                for batch in cover.read_again(self.connection, self.tables, [batch.key for batch in chosen])
+            }
+
+    def campaigns_now(self, campaign_ids: Collection[str]) -> dict[str, Campaign]:
+        """These campaigns as they are now."""
+        with mapped(self.where), self.connection.begin_nested():
+            rows = self.connection.execute(statements.campaigns(self.tables), {"ids": list(campaign_ids)})
+            return {row.id: campaign_of(row) for row in rows}
 
     def marked(self, limit: int) -> list[Suspect]:
         """Waiting recipients in no live job that the provider may have."""

@@ -87,6 +87,7 @@ def figures_of(done: Done) -> dict[str, Any]:
         "deferred": done.deferred,
         "jobs": done.jobs,
         "recipients": done.recipients,
+        "taken_back": done.taken_back,
         "held_back": done.held_back,
         "tripped": done.tripped,
         "away": done.away,

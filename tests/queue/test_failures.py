@@ -53,7 +53,7 @@ def test_a_redis_that_hangs_is_unavailable_soon(own_server: EmbeddedRedis) -> No
             with pytest.raises(QueueUnavailable, match="in time"):
                 list(queue.live_jobs(snapshot, ["c1"]))
             with pytest.raises(QueueUnavailable, match="in time"):
-                queue._writer.add([("ops-1", {})])
+                queue._writer.add([a_job("ops-1")], {"ops-1": {}})
             assert time.monotonic() - began < 3
             os.kill(pid, signal.SIGCONT)
             until(lambda: [job.id for job in queue.live_jobs(snapshot, ["c1"])] == ["1"])
@@ -78,17 +78,16 @@ def test_a_redis_that_dies_between_snapshot_and_pages_leaves_no_half_answer(own_
             queue.newcomers(snapshot, ["c1"])
 
 
-def test_an_add_that_dies_half_way_counts_nothing(own_server: EmbeddedRedis) -> None:
+def test_an_add_whose_redis_dies_counts_nothing(own_server: EmbeddedRedis) -> None:
     with Queue(QueueAddress(own_server.url()), PROFILE) as queue:
         queue.add([a_job("ops-0")])
         add = queue._writer.add
 
-        def dies_on_the_second_page(jobs: Any) -> list[str]:
-            if queue.present(["ops-1"]):
-                own_server.kill()
-            return add(jobs)
+        def dies(*arguments: Any) -> Any:
+            own_server.kill()
+            return add(*arguments)
 
-        queue._writer.add = dies_on_the_second_page  # type: ignore[method-assign]
+        queue._writer.add = dies  # type: ignore[method-assign, assignment]
         with pytest.raises(QueueUnavailable):
             queue.add([a_job(f"ops-{number}") for number in range(1, 250)])
 
@@ -145,7 +144,7 @@ def test_a_redis_without_memory_takes_no_jobs_and_is_not_empty(own_server: Embed
         with pytest.raises(QueueUnavailable, match="out of memory"):
             queue.snapshot()
         with pytest.raises(QueueUnavailable, match="out of memory") as caught:
-            queue._writer.add([("ops-2", {"recipientIds": ["r1"]})])
+            queue._writer.add([a_job("ops-2")], {"ops-2": {"recipientIds": ["r1"]}})
         assert "recipientIds" not in str(caught.value)
 
 

@@ -26,7 +26,7 @@ from campaign_ops.demo.application import Application
 from campaign_ops.demo.provider import Answer
 from campaign_ops.demo.worker import Claims
 from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.queue import Queue
+from campaign_ops.platform.queue import Guard, NewJob, Queue
 from campaign_ops.sweep import Sweep
 from tests.conftest import World
 
@@ -38,7 +38,7 @@ EXPECTED = (Refused, SweepBusy, DatabaseTimeout)
 STEPS = ("make_plan", "complete", "reenqueue", "release", "report")
 DEATHS = ("claim", "send", "write", "complete")
 QUEUE_CALLS = frozenset(
-    {"state", "snapshot", "live_jobs", "newcomers", "live_ids", "fields", "marked", "present", "add"}
+    {"state", "snapshot", "live_jobs", "last_look", "newcomers", "live_ids", "fields", "marked", "present", "add"}
 )
 OURS = "ops-"
 
@@ -55,10 +55,10 @@ class Watched(Queue):
         super().__init__(queue.address, queue.profile)
         add = self._writer.add
 
-        def judged(jobs: Any) -> list[str]:
-            stage.judge(jobs)
+        def judged(jobs: Sequence[NewJob], payloads: Any, guard: Guard | None = None) -> list[str]:
             stage.moment()
-            added = add(jobs)
+            added = add(jobs, payloads, guard)
+            stage.judge([payloads[one] for one in added])
             stage.added.update(added)
             stage.moment()
             return added
@@ -73,15 +73,7 @@ class Watched(Queue):
 
         def watched(*arguments: Any, **options: Any) -> Any:
             stage.moment(f"before {name}")
-            if name == "newcomers":
-                stage.looking_again, stage.committed = True, False
-            try:
-                result = value(*arguments, **options)
-            finally:
-                if name == "add":
-                    stage.committed = False
-            if name == "live_ids" and stage.looking_again:
-                stage.looking_again, stage.committed = False, True
+            result = value(*arguments, **options)
             stage.moment(f"after {name}")
             return result
 
@@ -89,11 +81,7 @@ class Watched(Queue):
 
 
 class Stage:
-    """Everybody's acts, and the record of what the application did itself.
-
-    ``committed``: we have looked at the queue for the last time and are about to add. Nothing that enqueues is let
-    in then: an application that adds the same recipients in these milliseconds has put them into two jobs itself.
-    """
+    """Everybody's acts, and the record of what the application did itself."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -134,7 +122,6 @@ class Stage:
         self.doubled_by_application: dict[str, int] = {}
         self.completed_by_application: set[str] = set()
         self.released_by_application: set[str] = set()
-        self.looking_again = self.committed = False
         self.moments = 0
         self.meanwhile: list[tuple[Place, Act]] = []
         self.platforms = [*self.platforms[:2]] or [self.process(), self.process()]
@@ -163,7 +150,7 @@ class Stage:
 
     def enqueue(self, campaign: str, most: int, *, lost: bool = False, **options: Any) -> None:
         """As the application does: its own pending recipients, whoever else has them, or only the ``lost`` ones."""
-        if self.committed or not self.app.is_sending(campaign):
+        if not self.app.is_sending(campaign):
             return
         covered = self.covered()
         ids = [one for one in self.app.pending_ids(campaign) if not (lost and covered[one])][:most]
@@ -179,9 +166,8 @@ class Stage:
 
     def come_and_go(self, campaign: str, death: str | None, recipients_first: int) -> None:
         """A job that is added, taken at once, and over: nobody who looks before and after sees it."""
-        if not self.committed:
-            self.enqueue(campaign, BATCH, lost=True, attempts=1, lifo=True)
-            self.work(death, recipients_first, fail=True)
+        self.enqueue(campaign, BATCH, lost=True, attempts=1, lifo=True)
+        self.work(death, recipients_first, fail=True)
 
     def add_recipients(self, campaign: str) -> None:
         if self.app.is_sending(campaign):
@@ -190,7 +176,7 @@ class Stage:
     def retry(self, nth: int) -> None:
         """A person or the application puts a failed job back."""
         failed = self.world.queue.job_ids("failed")
-        if self.committed or not failed:
+        if not failed:
             return
         job_id = failed[nth % len(failed)]
         covered = self.covered()
@@ -320,7 +306,6 @@ class Stage:
                 raise
         finally:
             self.meanwhile = []
-            self.looking_again = self.committed = False
 
     def moment(self, name: str = "") -> None:
         """A moment of a step, known by its number and perhaps by a name; whose turn it is acts."""
@@ -344,14 +329,14 @@ class Stage:
 
     # -- what must be true ---------------------------------------------------------------------------------------------
 
-    def judge(self, jobs: list[tuple[str, dict[str, Any]]]) -> None:
-        """At the moment of adding: each recipient waits, is unmarked, and stands in no live job."""
+    def judge(self, payloads: list[dict[str, Any]]) -> None:
+        """Right after adding: each recipient waits, is unmarked, and stands in no other live job."""
         covered = self.covered()
-        for _, payload in jobs:
+        for payload in payloads:
             ids = payload["recipientIds"]
             waiting = set(self.app.unsent(payload["campaignId"], ids))
             assert waiting == set(ids), f"not pending when added: {set(ids) - waiting}"
-            in_jobs = [one for one in ids if covered[one]]
+            in_jobs = [one for one in ids if covered[one] > 1]
             assert not in_jobs, f"in a live job when added: {in_jobs}"
             marked = [one for one in ids if any(self.redis.exists(m.format(recipient_id=one)) for m in self._markers)]
             assert not marked, f"marked when added: {marked}"

@@ -63,7 +63,7 @@ def test_recipients_added_while_we_complete_keep_the_campaign_open(sms: World) -
     assert sms.app.campaign("done")["status"] == "sending"
 
 
-def test_a_campaign_cancelled_between_the_snapshot_and_the_intent_gets_no_job(sms: World) -> None:
+def test_a_campaign_cancelled_after_the_intent_gets_no_job(sms: World) -> None:
     sms.app.add_campaign("lost", pending=3)
     sweep = sms.begin()
     sweep.make_plan()
@@ -71,7 +71,9 @@ def test_a_campaign_cancelled_between_the_snapshot_and_the_intent_gets_no_job(sm
         done = sweep.reenqueue()
     assert done.count == done.jobs == 0
     assert sms.queue.live_job_ids() == []
-    assert sms.rows("SELECT * FROM campaign_ops.intent") == []
+    assert sms.rows("SELECT added_at, closed_as FROM campaign_ops.intent") == [
+        {"added_at": None, "closed_as": "not_added"}
+    ]
 
 
 def test_what_the_application_enqueued_after_our_snapshot_is_not_enqueued_again(sms: World) -> None:

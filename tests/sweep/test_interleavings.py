@@ -22,7 +22,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from campaign_ops.demo.provider import Provider
 from campaign_ops.demo.worker import WorkerOptions
 from campaign_ops.demo.worker_process import WorkerProcess
-from campaign_ops.platform import queue as queue_module
 from campaign_ops.sweep import reenqueue as reenqueue_module
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered, meddling
@@ -48,7 +47,9 @@ ACTS = (
 )  # fmt: skip
 ACT = st.tuples(st.sampled_from(ACTS), SMALL, SMALL)
 ENQUEUEING = st.tuples(st.sampled_from(("enqueue", "come and go", "retry", "work and fail", "work")), SMALL, SMALL)
-PLACES = st.sampled_from([f"{when} {call}" for call in ("snapshot", "live_jobs", "newcomers", "add") for when in WHEN])
+PLACES = st.sampled_from(
+    [f"{when} {call}" for call in ("snapshot", "live_jobs", "last_look", "newcomers", "marked", "add") for when in WHEN]
+)
 MEANWHILE = st.lists(st.tuples(st.integers(1, 130) | PLACES, ACT | ENQUEUEING), min_size=1, max_size=4)
 Moment = tuple[Place, tuple[str, int, int]]
 
@@ -68,7 +69,6 @@ def small_batches(worlds: Worlds, size: int) -> World:
 @pytest.fixture
 def stage(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setattr(reenqueue_module, "JOBS_PER_PAGE", 2)
-    monkeypatch.setattr(queue_module, "JOBS_PER_ADD", 1)
     played = Stage(small_batches(worlds, BATCH))
     yield played
     played.close()

@@ -19,6 +19,7 @@ from campaign_ops.platform.queue import Queue, job_id
 from campaign_ops.platform.queue_jobs import LiveJob, LiveJobs
 from campaign_ops.platform.tables import PlatformTables, as_text
 from campaign_ops.sweep import act, observe, reenqueue
+from campaign_ops.sweep.observe import OpenBatch
 from tests.drill.mutations.mutation import Mutation, put, slowed
 
 _BATCH = sa.table("campaign_ops_batch", sa.column("campaign_id"))
@@ -123,15 +124,15 @@ def _effect_first() -> None:
     there: set[str] = set()
 
     def effect_and_intent(
-        work: reenqueue._Work, connection: sa.Connection, batches: Sequence[reenqueue._Batch]
-    ) -> reenqueue._Intent:
-        intent: reenqueue._Intent = write(work, connection, batches)
-        there.update(add(work.queue, intent.jobs))
+        work: reenqueue._Work, connection: sa.Connection, batches: Sequence[OpenBatch]
+    ) -> tuple[dict[str, OpenBatch], dict[str, reenqueue._Attempt]]:
+        intent, attempts = write(work, connection, batches)
+        there.update(add(work.queue, reenqueue._still_wanted(work, intent, work.queue.last_look())))
         time.sleep(2.5)
-        return intent
+        return intent, attempts
 
     write = put(reenqueue, "_write_intent", effect_and_intent)
-    add = put(Queue, "add", lambda _queue, jobs: frozenset(job.id for job in jobs) & there)
+    add = put(Queue, "add", lambda _queue, jobs, _guard: frozenset(job.id for job in jobs) & there)
 
 
 def _same_ids() -> None:

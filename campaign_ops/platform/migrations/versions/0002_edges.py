@@ -36,7 +36,12 @@ AMBIGUOUS: tuple[str, ...] = (
         PRIMARY KEY (platform, recipient_id))""",
 )
 
-INTENTS: tuple[str, ...] = ()
+# An intent is open until its job was seen in the queue, or it is closed as something else. `left_out` recipients of a
+# campaign were missing at its last attempt and got no job: the next sweep goes on with them.
+INTENTS: tuple[str, ...] = (
+    "ALTER TABLE campaign_ops.intent ADD COLUMN closed_as TEXT",
+    "ALTER TABLE campaign_ops.attempt ADD COLUMN left_out BIGINT DEFAULT 0 NOT NULL",
+)
 
 QUEUES: tuple[str, ...] = ()
 

@@ -1,0 +1,156 @@
+"""The last moment before an add, and the first after it: what others do then must neither double nor be overruled."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+import sqlalchemy as sa
+
+from campaign_ops.sweep import observe as observe_module
+from tests.conftest import World, Worlds
+from tests.sweep.actors import covered
+
+
+@pytest.fixture
+def world(worlds: Worlds) -> World:
+    return worlds.make("sms", policy={"breaker_floor": 100})
+
+
+def at_the_add(world: World, what: Callable[[], object]) -> None:
+    """Do something once everything was looked at and is about to be added."""
+    queue = world.platform.queue
+    assert queue is not None
+    add = queue._writer.add
+    left = [what]
+
+    def meddled(*arguments: object) -> object:
+        if left:
+            left.pop()()
+        return add(*arguments)  # type: ignore[arg-type]
+
+    queue._writer.add = meddled  # type: ignore[method-assign, assignment]
+
+
+# -- others enqueue ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_enqueued_while_the_intent_waits_for_a_lock_is_not_enqueued_again(world: World) -> None:
+    """Measured once: a commit that was blocked for 2.25 s, and all of 10 recipients in two jobs."""
+    world.app.add_campaign("c", pending=10)
+    ids = world.app.pending_ids("c")
+    blocker = world.app.engine.connect()
+    blocker.execute(sa.text("LOCK TABLE campaign_ops.intent IN SHARE MODE"))
+
+    def enqueue_and_let_go() -> None:
+        world.queue.add("c", "shop", ids)
+        blocker.commit()
+
+    timer = threading.Timer(0.6, enqueue_and_let_go)
+    timer.start()
+    world.sweep()
+    timer.join()
+    blocker.close()
+    assert covered(world) == dict.fromkeys(ids, 1)
+
+
+def test_what_is_enqueued_at_the_very_moment_of_the_add_is_not_enqueued_again(world: World) -> None:
+    for label in ("c", "other"):
+        world.app.add_campaign(label, pending=4)
+    ids = world.app.pending_ids("c")
+    at_the_add(world, lambda: world.queue.add("c", "shop", ids))
+    world.sweep()
+    assert covered(world) == dict.fromkeys([*ids, *world.app.pending_ids("other")], 1)
+
+
+def test_a_job_by_another_client_without_events_is_seen_too(world: World) -> None:
+    world.app.add_campaign("c", pending=4)
+    ids = world.app.pending_ids("c")
+
+    def enqueue_and_forget_events() -> None:
+        world.queue.add("c", "shop", ids)
+        with redis.Redis.from_url(world.queue.url) as client:
+            client.delete(world.queue.key("events"))
+
+    at_the_add(world, enqueue_and_forget_events)
+    world.sweep()
+    assert covered(world) == dict.fromkeys(ids, 1)
+
+
+def test_a_job_that_comes_and_goes_at_the_moment_of_the_add_is_looked_at_again(world: World) -> None:
+    """It was added, sent and removed after the last look: only the queue's events and the rows tell."""
+    world.app.add_campaign("c", pending=4)
+    sent, *others = world.app.pending_ids("c")
+
+    def come_and_go() -> None:
+        jobs = world.queue.add("c", "shop", [sent])
+        world.app.move_recipients("c", "succeeded", 1)
+        world.queue.remove(jobs)
+
+    at_the_add(world, come_and_go)
+    world.sweep()
+    assert covered(world) == dict.fromkeys(others, 1)
+
+
+def test_a_queue_paused_at_the_moment_of_the_add_gets_nothing_and_the_next_sweep_goes_on(world: World) -> None:
+    world.app.add_campaign("c", pending=4)
+    at_the_add(world, lambda: _pause(world, "1"))
+    report = world.sweep()
+    assert "paused" in str(report.repairs[1].held_back)
+    assert covered(world) == {}
+    _pause(world, None)
+    world.sweep()
+    assert set(covered(world).values()) == {1}
+
+
+def _pause(world: World, word: str | None) -> None:
+    with redis.Redis.from_url(world.queue.url) as client:
+        client.hset(world.queue.key("meta"), "paused", word) if word else client.hdel(world.queue.key("meta"), "paused")
+
+
+# -- people change their mind ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [{"status": "cancelled"}, {"status": "paused"}, {"tenant": "another"}])
+def test_jobs_of_a_campaign_changed_at_the_moment_of_the_add_are_taken_out_again(
+    world: World, change: dict[str, Any]
+) -> None:
+    world.app.add_campaign("c", pending=4)
+    world.app.add_campaign("other", pending=4)
+    at_the_add(world, lambda: world.app.set_campaign("c", **change))
+    report = world.sweep()
+    assert covered(world) == dict.fromkeys(world.app.pending_ids("other"), 1)
+    line = report.repairs[1]
+    assert (line.done, line.targets) == (1, ("other",))
+    assert "1 job taken out again" in line.detail
+    assert {row["closed_as"]: bool(row["added_at"]) for row in world.rows("SELECT * FROM campaign_ops.intent")} == {
+        None: True,
+        "taken_back": False,
+    }
+
+
+def test_a_job_that_lists_somebody_who_was_sent_to_at_the_moment_of_the_add_is_taken_out_again(world: World) -> None:
+    world.app.add_campaign("c", pending=4)
+    at_the_add(world, lambda: world.app.move_recipients("c", "succeeded", 1))
+    world.sweep()
+    assert covered(world) == {}
+
+
+def test_a_job_that_a_worker_has_taken_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.app.add_campaign("c", pending=4)
+    at_the_add(world, lambda: world.app.set_campaign("c", status="cancelled"))
+    now = observe_module.Look.campaigns_now
+
+    def taken_meanwhile(look: observe_module.Look, campaign_ids: set[str]) -> object:
+        with redis.Redis.from_url(world.queue.url, decode_responses=True) as client:
+            while job := client.rpoplpush(world.queue.key("wait"), world.queue.key("active")):
+                client.hset(world.queue.key(str(job)), "processedOn", "1")
+        return now(look, campaign_ids)
+
+    monkeypatch.setattr(observe_module.Look, "campaigns_now", taken_meanwhile)
+    report = world.sweep()
+    assert len(world.queue.live_job_ids()) == 1
+    assert report.repairs[1].done == 1
