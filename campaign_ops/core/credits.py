@@ -23,8 +23,11 @@ def judge_reservation(
         now: The database's clock, aware.
     """
     expired = held.expires_at is not None and held.expires_at <= now
-    old = age(held.created_at, now) > policy.reservation_max_age
+    old = held.created_at is not None and age(held.created_at, now) > policy.reservation_max_age
     hours = policy.reservation_max_age_seconds // 3600
+    if held.impossible:
+        reason = f"{held.impossible}, which cannot be; correct the value"
+        return CreditDecision(release=False, reason=reason, needs_person=True)
     if held.campaign_status == sending:
         late = "expired" if expired else f"older than {hours} h" if old else ""
         if late:

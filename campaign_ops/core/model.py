@@ -25,6 +25,7 @@ class Verdict(StrEnum):
     """Why a campaign is stuck. The order is the order of judgement: the first that fits wins."""
 
     UNKNOWN_STATUS = "unknown_status"
+    IMPOSSIBLE_DATE = "impossible_date"
     EMPTY = "empty"
     FINISHED = "finished"
     PROGRESSING = "progressing"
@@ -63,15 +64,27 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """One campaign row as read. ``counters`` is None on platforms that keep none."""
+    """One campaign row as read. ``counters`` is None on platforms that keep none.
+
+    Attributes:
+        updated_at: When it was last touched, as far as anything tells; None where nothing does.
+        updated_at_exact: The column as the database writes it, for comparing; None where it is NULL.
+        impossible: Which moments of the row cannot be, in words; empty when they all can.
+    """
 
     id: str
     tenant: str
     name: str
     status: str
-    updated_at: datetime
+    updated_at: datetime | None
     started_at: datetime | None = None
     counters: Counters | None = None
+    updated_at_exact: str | None = None
+    impossible: str = ""
+
+    def untouched_seconds(self, now: datetime) -> int | None:
+        """Whole seconds since it was last touched; None where nothing tells."""
+        return None if self.updated_at is None else int(age(self.updated_at, now).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,7 @@ class Tally:
 
     ``accepted`` rows still say pending but carry a provider message id: handed over, never to be sent again.
     ``pending`` does not include them. ``unknown`` maps status words that the profile does not know to their counts.
+    ``impossible`` rows moved, by their timestamps, at a moment that cannot be.
     """
 
     pending: int = 0
@@ -97,6 +111,7 @@ class Tally:
     failed: int = 0
     unknown: Mapping[str, int] = field(default_factory=dict)
     last_activity: datetime | None = None
+    impossible: int = 0
 
     @property
     def rows(self) -> int:
@@ -222,16 +237,20 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Credits held for a campaign. ``campaign_status`` is None when the campaign row is gone or was never named."""
+    """Credits held for a campaign. ``campaign_status`` is None when the campaign row is gone or was never named.
+
+    ``created_at`` is None where nothing tells the age; ``impossible`` says in words which values cannot be.
+    """
 
     id: str
     tenant: str
     campaign_id: str | None
     amount: str
-    created_at: datetime
+    created_at: datetime | None
     expires_at: datetime | None
     campaign_status: str | None
     release_undone: bool = False
+    impossible: str = ""
 
 
 @dataclass(frozen=True, slots=True)

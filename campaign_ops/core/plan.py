@@ -196,7 +196,7 @@ def campaign_item(evidence: Evidence, decision: Decision, now: datetime) -> Plan
         doubled=coverage.doubled if coverage else None,
         total=total_recipients(evidence),
         unsent=unsent(evidence),
-        stuck_seconds=int(age(campaign.updated_at, now).total_seconds()),
+        stuck_seconds=campaign.untouched_seconds(now),
         drained_per_hour=_drained_per_hour(evidence, now),
         drift=drift(evidence),
     )

@@ -105,6 +105,8 @@ def _judge_recipients(evidence: Evidence, policy: Policy, now: datetime) -> Deci
         words = ", ".join(f"{word!r} ({count})" for word, count in sorted(tally.unknown.items()))
         reason = f"recipients stand in a status that the profile does not know: {words}"
         return Decision(Verdict.UNKNOWN_STATUS, reason, Action.REPORT, needs_person=True)
+    if evidence.campaign.impossible or evidence.campaign.updated_at is None or tally.impossible:
+        return Decision(Verdict.IMPOSSIBLE_DATE, _undatable(evidence), Action.REPORT, needs_person=True)
     if total_recipients(evidence) == 0:
         return _empty(policy)
     if unsent(evidence) == 0:
@@ -115,6 +117,16 @@ def _judge_recipients(evidence: Evidence, policy: Policy, now: datetime) -> Deci
         reason = f"a recipient moved {_ago(moved, now)}, {_share(evidence)}: slow, not stuck"
         return Decision(Verdict.PROGRESSING, reason, Action.NONE)
     return None
+
+
+def _undatable(evidence: Evidence) -> str:
+    campaign = evidence.campaign
+    if campaign.impossible:
+        return f"{campaign.impossible}: how long it has been untouched cannot be told; correct the value"
+    if campaign.updated_at is None:
+        return "no timestamp tells how old it is; set the one that the application touches it with"
+    rows = plural(evidence.tally.impossible, "recipient")
+    return f"{rows} moved at a moment that cannot be (infinity, or yet to come); correct their timestamps"
 
 
 def _empty(policy: Policy) -> Decision:

@@ -76,7 +76,7 @@ def _nothing_stuck_for_long(seen: _Seen) -> Finding:
     limit = seen.platform.policy.alert_after_seconds
     completed = seen.repaired(RepairKind.COMPLETE, "stuck_campaigns", "completed_campaigns")
     rows = seen.rows(state.stuck_campaigns, "stuck_campaigns")
-    still = [row for row in rows if row["stuck_seconds"] > limit and row["campaign_id"] not in completed]
+    still = [row for row in rows if (row["stuck_seconds"] or 0) > limit and row["campaign_id"] not in completed]
     return _finding([row["campaign_id"] for row in still], f"stuck for more than {duration(limit)}")
 
 

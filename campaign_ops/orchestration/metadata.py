@@ -25,8 +25,8 @@ def of_stuck(rows: Rows, alert_after_seconds: int) -> Metadata:
     """Metadata of ``stuck_campaigns``: the longest untouched come first."""
     return {
         "stuck": len(rows),
-        "stuck_over_alert": sum(row["stuck_seconds"] > alert_after_seconds for row in rows),
-        "oldest_stuck_seconds": max((int(row["stuck_seconds"]) for row in rows), default=0),
+        "stuck_over_alert": sum((row["stuck_seconds"] or 0) > alert_after_seconds for row in rows),
+        "oldest_stuck_seconds": max((int(row["stuck_seconds"] or 0) for row in rows), default=0),
         "campaigns": table(rows, ("campaign_id", "tenant", "name", "updated_at", "stuck_seconds")),
     }
 

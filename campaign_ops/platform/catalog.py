@@ -97,6 +97,8 @@ def needs(profile: Profile) -> Iterator[Need]:
     yield Need("campaign.name", table, profile.campaign.name, "any")
     yield Need("campaign.status", table, profile.campaign.status, "word", words.all_known, written=True)
     yield Need("campaign.updated_at", table, profile.campaign.updated_at, "moment", written=True)
+    if profile.campaign.created_at:
+        yield Need("campaign.created_at", table, profile.campaign.created_at, "moment")
     if profile.campaign.started_at:
         yield Need("campaign.started_at", table, profile.campaign.started_at, "moment")
     if profile.campaign.completed_at:

@@ -14,7 +14,7 @@ import psycopg
 import sqlalchemy as sa
 
 from campaign_ops.platform.database import STATE_SCHEMA
-from campaign_ops.platform.tables import PlatformTables, as_text, aware, words
+from campaign_ops.platform.tables import PlatformTables, as_text, aware, in_our_years, words
 
 SAMPLE_ROWS = 20_000
 
@@ -298,7 +298,10 @@ def newest_update(connection: sa.Connection, tables: PlatformTables) -> datetime
     """When a campaign was touched last; one step down an index on (status, updated_at) for each known word."""
     campaign, known = tables.campaign.c, tables.profile.campaign.words.all_known
     latest: list[sa.Select[Any]] = [
-        sa.select(sa.func.max(campaign.updated_at).label("at")).where(words(campaign.status, (word,))) for word in known
+        sa.select(sa.func.max(campaign.updated_at).label("at")).where(
+            words(campaign.status, (word,)), in_our_years(campaign.updated_at)
+        )
+        for word in known
     ]
     each = sa.union_all(*latest).subquery()
     newest: datetime | None = connection.scalar(sa.select(aware(sa.func.max(each.c.at))))

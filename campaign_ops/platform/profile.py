@@ -80,6 +80,8 @@ class CampaignTable(Part):
         name: What people call it.
         status: The status column, text or an enum type.
         updated_at: Touched by the application whenever it touches the campaign.
+        created_at: When it was made; null where there is none. With ``started_at`` it tells the age of a campaign
+            whose ``updated_at`` is NULL.
         started_at: When sending began; null where there is none.
         completed_at: Set when the campaign completes; null where there is none.
         counters: The campaign's own counts; null where there are none.
@@ -92,6 +94,7 @@ class CampaignTable(Part):
     name: Name
     status: Name
     updated_at: Name
+    created_at: Name | None = None
     started_at: Name | None = None
     completed_at: Name | None = None
     counters: CounterColumns | None = None

@@ -7,7 +7,6 @@ the premise is judged on what was committed before our lock was granted.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,9 +24,10 @@ from campaign_ops.platform.statements import (
     to_send,
     went_well,
 )
-from campaign_ops.platform.tables import PlatformTables, as_moment, as_text, aware, db_now, one_of, words
+from campaign_ops.platform.tables import PlatformTables, as_moment, as_text, db_now, exact, is_finite, one_of, words
 
-UPDATED_ATS = sa.bindparam("updated_ats", type_=sa.ARRAY(sa.DateTime(timezone=True)))
+# As text, exactly as the database writes it: the driver cannot hold infinity, and NULL is a value here, too.
+UPDATED_ATS = sa.bindparam("updated_ats", type_=sa.ARRAY(sa.Text))
 COUNTER_KEYS = ("succeeded", "failed")
 
 
@@ -41,7 +41,7 @@ def _unmoved(tables: PlatformTables, observed: sa.FromClause) -> sa.ColumnElemen
     return sa.and_(
         campaign.id == sa.cast(observed.c.id, campaign.id.type),
         is_sending(tables),
-        campaign.updated_at == as_moment(campaign.updated_at, observed.c.updated_at),
+        campaign.updated_at.is_not_distinct_from(as_moment(campaign.updated_at, observed.c.updated_at)),
     )
 
 
@@ -49,9 +49,9 @@ def campaign_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
     """The campaign columns that a repair may write, as they are kept in the journal."""
     campaign = tables.campaign.c
     columns = [as_text(campaign.id).label("id"), as_text(campaign.tenant).label("tenant")]
-    columns += [as_text(campaign.status).label("status"), aware(campaign.updated_at).label("updated_at")]
+    columns += [as_text(campaign.status).label("status"), exact(campaign.updated_at).label("updated_at")]
     if "completed_at" in campaign:
-        columns.append(aware(campaign.completed_at).label("completed_at"))
+        columns.append(exact(campaign.completed_at).label("completed_at"))
     return columns + [campaign[key].label(key) for key in COUNTER_KEYS if key in campaign]
 
 
@@ -221,16 +221,19 @@ def reservation_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
         as_text(reservation[key]).label(key) for key in ("id", "tenant", "campaign_id", "amount", "status")
     ]
     if "released_at" in reservation:
-        columns.append(aware(reservation.released_at).label("released_at"))
+        columns.append(exact(reservation.released_at).label("released_at"))
     return columns
 
 
 def lock_holds_of_campaigns(tables: PlatformTables) -> Query:
-    """Lock every held reservation of the given campaigns; the state before. Binds: ids."""
+    """Lock every held reservation of the given campaigns; the state before. Binds: ids.
+
+    Without those whose amount is no number: the journal could not say what was released.
+    """
     reservation = tables.reservations.c
     return (
         sa.select(*reservation_state(tables))
-        .where(is_held(tables), one_of(reservation.campaign_id, IDS))
+        .where(is_held(tables), is_finite(reservation.amount), one_of(reservation.campaign_id, IDS))
         .order_by(reservation.id)
         .with_for_update()
     )
@@ -329,6 +332,5 @@ def _as_left(table: sa.Table, row_id: str, after: Mapping[str, Any]) -> list[sa.
 
 def _value(column: sa.Column[Any], value: Any) -> sa.ColumnElement[Any]:
     if isinstance(column.type, sa.DateTime):
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        return as_moment(column, sa.bindparam(None, moment, type_=sa.DateTime(timezone=True)))
+        return as_moment(column, sa.cast(sa.bindparam(None, value, type_=sa.Text), sa.DateTime(timezone=True)))
     return sa.bindparam(None, value, type_=column.type)

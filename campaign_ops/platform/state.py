@@ -136,8 +136,8 @@ stuck_campaigns = _history(
     sa.Column("tenant", TEXT),
     sa.Column("name", TEXT),
     sa.Column("status", TEXT, nullable=False),
-    sa.Column("updated_at", MOMENT, nullable=False),
-    sa.Column("stuck_seconds", BIG, nullable=False),
+    sa.Column("updated_at", MOMENT),
+    sa.Column("stuck_seconds", BIG),
 )
 
 recipient_status = _history(
@@ -211,7 +211,7 @@ MEANINGS = {
     "tenant": "Whose campaign or credits it is.",
     "name": "What people call it.",
     "status": "The campaign's status word, as it stands in the platform.",
-    "updated_at": "When the application last touched the campaign.",
+    "updated_at": "When the application last touched the campaign; empty where nothing tells.",
     "stuck_seconds": "How long ago that was.",
     "total": "Recipients in all.",
     "unsent": "Recipients not accounted for.",

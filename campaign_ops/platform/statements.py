@@ -9,12 +9,27 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.platform.tables import PlatformTables, as_moment, as_text, aware, db_now, one_of, words
+from campaign_ops.platform.tables import (
+    PlatformTables,
+    as_moment,
+    as_text,
+    aware,
+    db_now,
+    exact,
+    impossible,
+    in_our_years,
+    is_finite,
+    one_of,
+    readable,
+    tomorrow,
+    words,
+)
 
 IDS = sa.bindparam("ids", type_=sa.ARRAY(sa.Text))
 # EXISTS (SELECT *) would ask for the right to read every column, phone numbers too.
 ONE: sa.ColumnElement[int] = sa.literal_column("1")
 Query = sa.Select[*tuple[Any, ...]]
+NO_MOMENT = sa.cast(sa.null(), sa.DateTime(timezone=True))
 
 
 def seconds(name: str) -> sa.ColumnElement[Any]:
@@ -30,19 +45,31 @@ def clock() -> Query:
 def campaign_columns(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
     """What is read of a campaign, always under the same names."""
     campaign = tables.campaign.c
-    null_moment = sa.cast(sa.null(), sa.DateTime(timezone=True))
     return [
         as_text(campaign.id).label("id"),
         as_text(campaign.tenant).label("tenant"),
         as_text(campaign.name).label("name"),
         as_text(campaign.status).label("status"),
-        aware(campaign.updated_at).label("updated_at"),
-        (aware(campaign.started_at) if "started_at" in campaign else null_moment).label("started_at"),
+        readable(campaign.updated_at).label("updated_at"),
+        exact(campaign.updated_at).label("updated_at_exact"),
+        (readable(campaign.started_at) if "started_at" in campaign else NO_MOMENT).label("started_at"),
+        (readable(campaign.created_at) if "created_at" in campaign else NO_MOMENT).label("created_at"),
+        _impossible_moments(tables).label("impossible"),
         *(
             (sa.func.coalesce(campaign[key], 0) if key in campaign else sa.null()).label(key)
             for key in ("total", "succeeded", "failed")
         ),
     ]
+
+
+def _impossible_moments(tables: PlatformTables) -> sa.ColumnElement[str]:
+    """In words, which of the campaign's moments cannot be; empty when they all can."""
+    moments = [tables.campaign.c[key] for key in ("updated_at", "started_at") if key in tables.campaign.c]
+    return sa.func.concat_ws(", ", *(_told(one, exact(one), impossible(one)) for one in moments))
+
+
+def _told(column: sa.ColumnElement[Any], text: sa.ColumnElement[str], condition: sa.ColumnElement[bool]) -> Any:
+    return sa.case((condition, sa.literal(f"{column.name} is ", sa.Text).concat(text)))
 
 
 def is_sending(tables: PlatformTables) -> sa.ColumnElement[bool]:
@@ -51,9 +78,31 @@ def is_sending(tables: PlatformTables) -> sa.ColumnElement[bool]:
 
 
 def is_stuck(tables: PlatformTables) -> sa.ColumnElement[bool]:
-    """The campaign is being sent and was not touched for ``stuck_after`` seconds (an index on both serves)."""
+    """The campaign is being sent and was not touched for ``stuck_after`` seconds (an index on both serves).
+
+    Without those of `is_undated`.
+    """
     updated_at = tables.campaign.c.updated_at
     return sa.and_(is_sending(tables), updated_at < db_now(updated_at) - seconds("stuck_after"))
+
+
+def is_undated(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """No time without a touch makes it stuck: ``updated_at`` is NULL, infinity, or a day that is yet to come."""
+    updated_at = tables.campaign.c.updated_at
+    return sa.or_(updated_at.is_(None), updated_at > tomorrow(updated_at))
+
+
+def is_stuck_undated(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """The campaign is being sent, undated, and nothing says that it began less than ``stuck_after`` seconds ago.
+
+    Without those of `is_stuck`.
+    """
+    campaign, latest = tables.campaign.c, sa.func.now() - seconds("stuck_after")
+    others = [aware(campaign[key]) for key in ("started_at", "created_at") if key in campaign]
+    began = sa.func.coalesce(*others) if others else NO_MOMENT
+    old = sa.or_(began.is_(None), began < latest, impossible(began))
+    ahead = sa.and_(is_undated(tables), aware(campaign.updated_at) >= latest)
+    return sa.and_(is_sending(tables), sa.or_(sa.and_(campaign.updated_at.is_(None), old), ahead))
 
 
 def stuck_campaigns(tables: PlatformTables, *, first: bool) -> Query:
@@ -71,8 +120,18 @@ def stuck_campaigns(tables: PlatformTables, *, first: bool) -> Query:
 
 
 def stuck_among(tables: PlatformTables) -> Query:
-    """Those of the given campaigns that are stuck still. Binds: ids, stuck_after."""
-    return sa.select(*campaign_columns(tables)).where(is_stuck(tables), one_of(tables.campaign.c.id, IDS))
+    """Those of the given campaigns that are still stuck, undated ones included. Binds: ids, stuck_after."""
+    stuck = sa.or_(is_stuck(tables), is_stuck_undated(tables))
+    return sa.select(*campaign_columns(tables)).where(stuck, one_of(tables.campaign.c.id, IDS))
+
+
+def stuck_undated(tables: PlatformTables, *, first: bool) -> Query:
+    """One keyset page of stuck campaigns that `stuck_campaigns` leaves out. Binds: stuck_after, limit, after_id."""
+    campaign = tables.campaign.c
+    query = sa.select(*campaign_columns(tables)).where(is_stuck_undated(tables))
+    if not first:
+        query = query.where(campaign.id > sa.bindparam("after_id", type_=campaign.id.type))
+    return query.order_by(campaign.id).limit(sa.bindparam("limit", type_=sa.Integer))
 
 
 def campaigns(tables: PlatformTables) -> Query:
@@ -81,8 +140,10 @@ def campaigns(tables: PlatformTables) -> Query:
 
 
 def sending_count(tables: PlatformTables) -> Query:
-    """How many campaigns are being sent, stuck or not."""
-    return sa.select(sa.func.count()).select_from(tables.campaign).where(is_sending(tables))
+    """How many campaigns are being sent, stuck or not, and how many of them are undated."""
+    number = sa.func.count()
+    undated = number.filter(is_undated(tables)).label("undated")
+    return sa.select(number.label("sending"), undated).select_from(tables.campaign).where(is_sending(tables))
 
 
 def is_pending(tables: PlatformTables) -> sa.ColumnElement[bool]:
@@ -128,15 +189,15 @@ def went_well(tables: PlatformTables) -> sa.ColumnElement[bool]:
 def tallies(tables: PlatformTables) -> Query:
     """Recipients of the given campaigns by status and by whether the provider has them. Binds: ids."""
     recipient = tables.recipient.c
-    moments = [aware(column) for column in tables.activity_columns]
-    latest = sa.func.greatest(*moments) if moments else sa.cast(sa.null(), sa.DateTime(timezone=True))
+    latest = latest_activity(tables)
     return (
         sa.select(
             as_text(recipient.campaign_id).label("campaign_id"),
             as_text(recipient.status).label("status"),
             is_accepted(tables).label("accepted"),
             sa.func.count().label("number"),
-            sa.func.max(latest).label("last_activity"),
+            aware(sa.func.max(latest).filter(sa.not_(impossible(latest)))).label("last_activity"),
+            sa.func.count().filter(impossible(latest)).label("impossible"),
         )
         .where(one_of(recipient.campaign_id, IDS))
         .group_by(recipient.campaign_id, recipient.status, is_accepted(tables))
@@ -180,17 +241,29 @@ def reopened(tables: PlatformTables, *, by_any_row: bool = False) -> Query:
     return query if by_any_row else query.where(to_send(tables))
 
 
+def latest_activity(tables: PlatformTables) -> sa.ColumnElement[Any]:
+    """When a recipient last moved, in its columns' own terms where they are of one type: faster than each as aware."""
+    columns: list[sa.ColumnElement[Any]] = list(tables.activity_columns)
+    if not columns:
+        return NO_MOMENT
+    if len({column.type.timezone for column in columns}) > 1:  # type: ignore[attr-defined]
+        columns = [aware(column) for column in columns]
+    return sa.func.greatest(*columns, type_=columns[0].type)
+
+
 def held_totals(tables: PlatformTables) -> Query:
     """Credits held per tenant: in all, and for campaigns that are sending; the largest holders first. Binds: limit."""
     reservation, campaign = tables.reservations.c, tables.campaign.c
     tenant = as_text(reservation.tenant)
-    total = sa.func.sum(reservation.amount)
+    total = sa.func.sum(reservation.amount).filter(is_finite(reservation.amount))
     return (
         sa.select(
             tenant.label("tenant"),
             sa.func.count().label("reservations"),
-            total.label("held"),
-            sa.func.coalesce(total.filter(is_sending(tables)), 0).label("held_sending"),
+            sa.func.coalesce(total, 0).label("held"),
+            sa.func.coalesce(
+                sa.func.sum(reservation.amount).filter(is_finite(reservation.amount), is_sending(tables)), 0
+            ).label("held_sending"),
         )
         .select_from(tables.reservations.outerjoin(tables.campaign, campaign.id == reservation.campaign_id))
         .where(is_held(tables))
@@ -246,18 +319,30 @@ def questionable_reservations(tables: PlatformTables) -> Query:
 def reservation_columns(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
     """What is read of a reservation, with its campaign's status; needs a join with the campaign."""
     reservation, campaign = tables.reservations.c, tables.campaign.c
-    never = sa.cast(sa.null(), sa.DateTime(timezone=True))
+    expires_at = reservation.expires_at if "expires_at" in reservation else NO_MOMENT
     return [
         as_text(reservation.id).label("id"),
         as_text(reservation.tenant).label("tenant"),
         as_text(reservation.campaign_id).label("campaign_id"),
         as_text(reservation.amount).label("amount"),
         as_text(reservation.status).label("status"),
-        aware(reservation.created_at).label("created_at"),
-        (aware(reservation.expires_at) if "expires_at" in reservation else never).label("expires_at"),
+        readable(reservation.created_at).label("created_at"),
+        readable(expires_at).label("expires_at"),
+        _impossible_hold(tables).label("impossible"),
         # NULL where there is no such campaign, and only there.
         sa.case((campaign.id.is_not(None), sa.func.coalesce(as_text(campaign.status), ""))).label("campaign_status"),
     ]
+
+
+def _impossible_hold(tables: PlatformTables) -> sa.ColumnElement[str]:
+    """In words, which of the reservation's values cannot be; empty when they all can. An end at infinity can."""
+    reservation = tables.reservations.c
+    told = [_told(reservation.created_at, exact(reservation.created_at), impossible(reservation.created_at))]
+    if "expires_at" in reservation:
+        end = reservation.expires_at
+        told.append(_told(end, exact(end), sa.and_(sa.not_(in_our_years(end)), end < db_now(end))))
+    told.append(_told(reservation.amount, as_text(reservation.amount), sa.not_(is_finite(reservation.amount))))
+    return sa.func.concat_ws(", ", *told)
 
 
 def reservations(tables: PlatformTables) -> Query:

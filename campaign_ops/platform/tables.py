@@ -15,6 +15,9 @@ from sqlalchemy.types import UserDefinedType
 from campaign_ops.platform.catalog import INTEGER_TYPES, Catalog
 from campaign_ops.platform.profile import Profile
 
+_FLOATS = ("real", "double precision")
+_OUR_YEARS = "0001-01-01", "9999-12-31 23:59:59.999999"
+
 
 class PgType(UserDefinedType[Any]):
     """A type by its catalog name. Bound values are cast to it, so that text reaches an enum or a bigint column."""
@@ -39,7 +42,8 @@ class PlatformTables:
         self._metadata = sa.MetaData(schema=profile.db_schema)
         campaign = profile.campaign
         roles = {key: getattr(campaign, key) for key in ("id", "tenant", "name", "status", "updated_at")}
-        roles |= {key: getattr(campaign, key) for key in ("started_at", "completed_at") if getattr(campaign, key)}
+        optional = ("created_at", "started_at", "completed_at")
+        roles |= {key: name for key in optional if (name := getattr(campaign, key))}
         if campaign.counters:
             roles |= {
                 "total": campaign.counters.total,
@@ -122,6 +126,40 @@ def aware(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     if isinstance(column.type, sa.DateTime) and not column.type.timezone:
         return sa.func.timezone("utc", column, type_=sa.DateTime(timezone=True))
     return column
+
+
+def readable(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """The column as an aware moment that Python can hold; NULL for infinity and for years before 1 or after 9999."""
+    return sa.case((in_our_years(column), aware(column)))
+
+
+def in_our_years(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """The moment is one that Python can hold."""
+    first, last = (sa.cast(sa.literal_column(f"'{text}'"), column.type) for text in _OUR_YEARS)
+    return column.between(first, last)
+
+
+def exact(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """The aware moment as text, to the last digit, whatever it is: the driver cannot hold infinity, or a year BC."""
+    return sa.cast(aware(column), sa.Text)
+
+
+def impossible(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """Nothing can have happened at this moment: infinity, years that Python cannot hold, days that are yet to come."""
+    return sa.or_(sa.not_(in_our_years(column)), column > tomorrow(column))
+
+
+def tomorrow(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """A day from now, in the column's own terms: differing time zones and clocks explain less."""
+    return db_now(column) + sa.func.make_interval(0, 0, 0, 1)
+
+
+def is_finite(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """The number is one that can be added up; an integer always is."""
+    if not isinstance(column.type, sa.Numeric) and getattr(column.type, "spec", "") not in _FLOATS:
+        return sa.true()
+    endless = [sa.cast(sa.literal_column(f"'{text}'"), column.type) for text in ("NaN", "Infinity", "-Infinity")]
+    return column.not_in(endless)
 
 
 def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:

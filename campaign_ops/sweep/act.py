@@ -364,7 +364,7 @@ def observed_now(
     age = platform.policy.stuck_after_seconds if stuck_after is None else stuck_after
     binds = {"ids": [item.target for item in page], "stuck_after": age}
     rows = list(connection.execute(statements.stuck_among(platform.tables(connection)), binds))
-    return {"ids": [row.id for row in rows], "updated_ats": [row.updated_at for row in rows]}
+    return {"ids": [row.id for row in rows], "updated_ats": [row.updated_at_exact for row in rows]}
 
 
 def columns(row: sa.Row[Any]) -> dict[str, Any]:

@@ -143,7 +143,10 @@ def looking(
     age = platform.policy.stuck_after_seconds if stuck_after is None else stuck_after
     with platform.database.transaction(read_only=queue is None) as connection:
         tables = platform.tables(connection)
+        sending, undated = connection.execute(statements.sending_count(tables)).one()
         campaigns = list(_stuck(connection, tables, only, age))
+        if undated and only is None:
+            campaigns += _stuck_undated(connection, tables, age)
         ids = [campaign.id for campaign in campaigns]
         if queue is not None and ids:
             cover.create(connection, tables)
@@ -152,7 +155,6 @@ def looking(
         queue_state, snapshot, jobs = _read_queue(queue, connection, ids)
         at = connection.scalar(statements.clock())
         assert at is not None
-        sending = connection.scalar(statements.sending_count(tables)) or 0
         remembers = bool(campaigns) and is_current(connection)
         evidence = _evidence(platform, connection, tables, campaigns, before, remembers=remembers)
         missing: Mapping[str, Sequence[OpenBatch]] = {}
@@ -202,13 +204,35 @@ def _stuck(
         yield from map(campaign_of, rows)
         if len(rows) < PAGE:
             return
-        after = {"after_at": rows[-1].updated_at, "after_id": rows[-1].id}
+        after = {"after_at": rows[-1].updated_at_exact, "after_id": rows[-1].id}
+
+
+def _stuck_undated(connection: sa.Connection, tables: PlatformTables, stuck_after: float) -> Iterator[Campaign]:
+    """Stuck campaigns without an ``updated_at`` that tells: rarely any, so they are looked for only when counted."""
+    after: dict[str, object] = {}
+    while True:
+        query = statements.stuck_undated(tables, first=not after)
+        rows = list(connection.execute(query, {"stuck_after": stuck_after, **after, "limit": PAGE}))
+        yield from map(campaign_of, rows)
+        if len(rows) < PAGE:
+            return
+        after = {"after_id": rows[-1].id}
 
 
 def campaign_of(row: sa.Row[tuple[object, ...]]) -> Campaign:
     """A campaign from a row of `statements.campaign_columns`."""
     counters = None if row.total is None else Counters(row.total, row.succeeded, row.failed)
-    return Campaign(row.id, row.tenant or "", row.name or "", row.status, row.updated_at, row.started_at, counters)
+    return Campaign(
+        row.id,
+        row.tenant or "",
+        row.name or "",
+        row.status,
+        row.updated_at if row.updated_at_exact is not None else row.started_at or row.created_at,
+        row.started_at,
+        counters,
+        updated_at_exact=row.updated_at_exact,
+        impossible=row.impossible,
+    )
 
 
 def _evidence(
@@ -249,6 +273,7 @@ def tally(connection: sa.Connection, tables: PlatformTables, ids: Sequence[str])
     for row in connection.execute(statements.tallies(tables), {"ids": list(ids)}):
         so_far = found.get(row.campaign_id, Tally())
         latest = max(filter(None, (so_far.last_activity, row.last_activity)), default=None)
+        so_far = replace(so_far, impossible=so_far.impossible + row.impossible)
         meaning = _meaning(profile, row.status, accepted=row.accepted)
         if meaning is None:
             word = str(row.status)
@@ -429,4 +454,5 @@ def reservation_of(row: sa.Row[tuple[object, ...]], *, release_undone: bool = Fa
         expires_at=row.expires_at,
         campaign_status=row.campaign_status,
         release_undone=release_undone,
+        impossible=row.impossible,
     )

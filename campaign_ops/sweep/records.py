@@ -42,7 +42,7 @@ def stuck_found(seen: Observation) -> Record:
     figures = {
         "stuck": len(rows),
         "sending": seen.sending,
-        "oldest_stuck_seconds": max((row["stuck_seconds"] for row in rows), default=0),
+        "oldest_stuck_seconds": max((row["stuck_seconds"] or 0 for row in rows), default=0),
     }
     return Record("stuck_campaigns", state.stuck_campaigns, seen.at, rows, figures)
 

@@ -267,7 +267,9 @@ def _still_wanted(work: _Work, intent: Mapping[str, OpenBatch], look: LastLook) 
     ]
     jobs = _unmarked(work, jobs)
     now = work.look.campaigns_now({job.campaign_id for job in jobs})
-    untouched = {key for key, campaign in now.items() if campaign.updated_at == work.campaign(key).updated_at}
+    untouched = {
+        key for key, campaign in now.items() if campaign.updated_at_exact == work.campaign(key).updated_at_exact
+    }
     work.dropped |= now.keys() - untouched
     wanted = untouched & _as_observed(work, now)
     return [job for job in jobs if job.campaign_id in wanted]
@@ -381,7 +383,7 @@ def _write_intent(
 ) -> tuple[dict[str, OpenBatch], dict[str, _Attempt]]:
     """The intent of one page, for the campaigns that are as observed."""
     wanted = sorted({batch.campaign_id for batch in batches})
-    observed = {"ids": wanted, "updated_ats": [work.campaign(one).updated_at for one in wanted]}
+    observed = {"ids": wanted, "updated_ats": [work.campaign(one).updated_at_exact for one in wanted]}
     unmoved = set(connection.scalars(repairs.lock_still_sending(work.platform.tables(connection)), observed))
     attempts = {one: work.attempts[one] for one in unmoved if one in work.attempts}
     attempts |= _begin(work, connection, sorted(unmoved - attempts.keys()))

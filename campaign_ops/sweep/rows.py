@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from campaign_ops.core.model import Evidence, Outcome, QueueState, RepairKind, Verdict, age
+from campaign_ops.core.model import Evidence, Outcome, QueueState, RepairKind, Verdict
 from campaign_ops.core.plan import PlanItem
 from campaign_ops.core.verdicts import drift, total_recipients, unsent
 
@@ -40,7 +40,7 @@ def stuck_row(evidence: Evidence, at: datetime) -> dict[str, Any]:
         "name": campaign.name,
         "status": campaign.status,
         "updated_at": campaign.updated_at,
-        "stuck_seconds": int(age(campaign.updated_at, at).total_seconds()),
+        "stuck_seconds": campaign.untouched_seconds(at),
     }
 
 

@@ -22,8 +22,8 @@ class StatusLine:
     failed: int
     pending: int
     unsent: int
-    sending_seconds: int
-    untouched_seconds: int
+    sending_seconds: int | None
+    untouched_seconds: int | None
     stuck: bool
     verdict: str
     reason: str
@@ -37,12 +37,13 @@ def campaign_status(platform: Platform) -> list[StatusLine]:
 
 def _line(platform: Platform, seen: Observation, evidence: Evidence) -> StatusLine:
     campaign, tally, counters = evidence.campaign, evidence.tally, evidence.campaign.counters
-    untouched = age(campaign.updated_at, seen.at)
-    stuck = untouched > platform.policy.stuck_after
+    untouched = campaign.untouched_seconds(seen.at)
+    stuck = untouched is None or untouched > platform.policy.stuck_after_seconds or bool(campaign.impossible)
     verdict, reason = "sending", "touched lately"
     if stuck:
         decision = decide(evidence, seen.queue, platform.policy, seen.at)
         verdict, reason = decision.verdict.value, decision.reason
+    began = campaign.started_at or campaign.updated_at
     succeeded, failed = tally.succeeded + tally.accepted, tally.failed
     if counters is not None and evidence.rows_when_sent:
         succeeded, failed = max(succeeded, counters.succeeded), max(failed, counters.failed)
@@ -55,8 +56,8 @@ def _line(platform: Platform, seen: Observation, evidence: Evidence) -> StatusLi
         failed=failed,
         pending=tally.pending,
         unsent=unsent(evidence),
-        sending_seconds=int(age(campaign.started_at or campaign.updated_at, seen.at).total_seconds()),
-        untouched_seconds=int(untouched.total_seconds()),
+        sending_seconds=None if began is None else int(age(began, seen.at).total_seconds()),
+        untouched_seconds=untouched,
         stuck=stuck,
         verdict=verdict,
         reason=reason,

@@ -81,6 +81,10 @@ def _is_stuck(one: StatusLine) -> bool:
     return one.stuck and one.verdict != Verdict.PROGRESSING
 
 
+def _since(seconds: int | None) -> str:
+    return "unknown time" if seconds is None else duration(seconds)
+
+
 def _block(one: StatusLine, *, plain: bool) -> list[RenderableType]:
     """One campaign, as the runbook's own script showed it."""
     processed = one.total - one.unsent
@@ -89,7 +93,7 @@ def _block(one: StatusLine, *, plain: bool) -> list[RenderableType]:
         ["Tenant", one.tenant],
         ["Recipients", f"{one.total:,}: {one.succeeded:,} sent, {one.failed:,} failed, {one.unsent:,} to go"],
         ["Processed", progress if one.total else "no recipients"],
-        ["In sending", f"{duration(one.sending_seconds)}, untouched for {duration(one.untouched_seconds)}"],
+        ["In sending", f"{_since(one.sending_seconds)}, untouched for {_since(one.untouched_seconds)}"],
         ["Status", f"{'STUCK, ' if _is_stuck(one) else ''}{one.verdict}: {one.reason}"],
     ]
     title = f"{one.name} ({one.id})" if one.name and one.name != one.id else one.id

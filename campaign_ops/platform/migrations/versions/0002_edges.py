@@ -45,8 +45,14 @@ INTENTS: tuple[str, ...] = (
 
 QUEUES: tuple[str, ...] = ()
 
+# A campaign without a moment that tells its age is reported, too.
+UNDATED: tuple[str, ...] = (
+    "ALTER TABLE campaign_ops.stuck_campaigns_history"
+    " ALTER COLUMN updated_at DROP NOT NULL, ALTER COLUMN stuck_seconds DROP NOT NULL",
+)
+
 
 def upgrade() -> None:
-    for group in (IDENTITY, CONFIRMATIONS, AMBIGUOUS, INTENTS, QUEUES):
+    for group in (IDENTITY, CONFIRMATIONS, AMBIGUOUS, INTENTS, QUEUES, UNDATED):
         for statement in group:
             op.execute(statement)
