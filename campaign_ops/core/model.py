@@ -148,7 +148,8 @@ class QueueState:
     ``workers`` is None where the server does not tell. ``server_id`` changes when Redis restarts or fails over.
     ``job_counter`` counts the jobs ever added; it goes back only when the queue was emptied or old data restored.
     ``unclear_jobs`` counts, by name, the live jobs that may be about a stuck campaign and cannot be understood;
-    ``foreign_jobs`` those of other names that have nothing to do with one.
+    ``foreign_jobs`` those of other names that have nothing to do with one; ``doomed_jobs`` those of stuck campaigns
+    that stalled too often, which newer workers fail and older ones send.
     """
 
     name: str
@@ -162,6 +163,7 @@ class QueueState:
     orphans: int = 0
     unclear_jobs: Mapping[str, int] = field(default_factory=dict)
     foreign_jobs: int = 0
+    doomed_jobs: int = 0
     problem: str | None = None
     away: bool = False
 

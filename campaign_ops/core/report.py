@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from campaign_ops.core.model import QueueState, RepairKind, Verdict
 from campaign_ops.core.plan import Plan, PlanItem
-from campaign_ops.core.wording import duration
+from campaign_ops.core.wording import duration, plural
 
 SHOWN = 10
 
@@ -219,9 +219,13 @@ def _queue_section(queue: QueueState | None, doubts: Sequence[str]) -> str:
 
 def odd_jobs(queue: QueueState) -> list[str]:
     """What stands in a queue beside jobs that are understood, in words."""
-    odd = [(queue.orphans, "ids without a job"), (queue.foreign_jobs, "jobs of other names")]
-    unclear = [(count, f"jobs {name} that cannot be understood") for name, count in sorted(queue.unclear_jobs.items())]
-    return [f"{count} {what}" for count, what in (*odd, *unclear) if count]
+    odd = [
+        (queue.orphans, "id", "without a job"),
+        (queue.foreign_jobs, "job", "of other names"),
+        (queue.doomed_jobs, "job", "that stalled too often (BullMQ before 5.53 sends, later ones fail)"),
+        *((count, "job", f"{name} that cannot be understood") for name, count in sorted(queue.unclear_jobs.items())),
+    ]
+    return [f"{plural(count, noun)} {what}" for count, noun, what in odd if count]
 
 
 def _credit_section(report: HealthReport) -> str:

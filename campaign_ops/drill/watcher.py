@@ -29,16 +29,15 @@ OURS = "ops-"
 LOOK_EVERY_SECONDS = 0.02
 SAMPLE_EVERY_SECONDS = 1.0
 
-# All live jobs with their data, at one moment; those that will fail when they are taken cover nobody.
+# All live jobs with their data, at one moment.
 _LIVE_JOBS = """
 local jobs = {}
 local function take(ids)
     for _, id in ipairs(ids) do
-        local job = redis.call('HMGET', KEYS[1] .. id, 'data', 'defa')
-        if job[1] then
+        local data = redis.call('HGET', KEYS[1] .. id, 'data')
+        if data then
             jobs[#jobs + 1] = id
-            jobs[#jobs + 1] = job[1]
-            jobs[#jobs + 1] = job[2] and 1 or 0
+            jobs[#jobs + 1] = data
         end
     end
 end
@@ -161,15 +160,14 @@ class Watcher:
         found: list[Any] = self._script(keys=[self._base])
         now = time.time()
         covering: dict[str, set[str]] = defaultdict(set)
-        triples = [found[start : start + 3] for start in range(0, len(found), 3)]
-        for job_id, data, doomed in triples:
+        pairs = list(zip(found[::2], found[1::2], strict=True))
+        for job_id, data in pairs:
             recipients, campaign = self._payload(data)
             if job_id.startswith(OURS) and not self._known.get(job_id):
                 self._known[job_id] = True
                 self._write("job", now, id=job_id, campaign=campaign, recipients=len(recipients))
-            if not doomed:
-                for one in recipients:
-                    covering[one].add(job_id)
+            for one in recipients:
+                covering[one].add(job_id)
         doubled = {one: jobs for one, jobs in covering.items() if len(jobs) > 1}
         if doubled:
             self._read_events()  # of the moment between the two readings
@@ -178,7 +176,7 @@ class Watcher:
         self._looks += 1
         if now - self._sampled_at >= SAMPLE_EVERY_SECONDS:
             self._sampled_at = now
-            self.sample(now, len(triples))
+            self.sample(now, len(pairs))
 
     def sample(self, now: float, live: int) -> None:
         """Write how often it looked since the last time, and how many jobs live."""

@@ -19,13 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LiveJob:
-    """One job for a campaign that is not over. ``doomed``: it will fail when a worker takes it, so it covers nobody."""
+    """One job for a campaign that is not over."""
 
     id: str
     state: str
     campaign_id: str
     recipient_ids: tuple[str, ...]
-    doomed: bool
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Snapshot:
         state: Counts and flags of that moment.
         live: Job id to the state it stood in. All of them: look at the depth first where memory is short.
         failed: The newest failed ids, newest first, of which there may be more.
-        finished: Ids that `LiveJobs` found finished, or doomed: whatever is under such an id later is a new job.
+        finished: Ids that `LiveJobs` found finished: whatever is under such an id later is a new job.
         covering: Id of each job that `LiveJobs` found to cover somebody, to its campaign and the time it was made:
             another job may be under the same id later.
         completed: Ids of the completed jobs that were read since.
@@ -82,6 +81,7 @@ class LiveJobs(Iterator[LiveJob]):
         self._jobs = self._read()
         self._state: QueueState | None = None
         self._foreign = 0
+        self._doomed = 0
         self._lost: str | None = None
         self._unclear: Counter[str] = Counter()
         self._unclear_to_all: Counter[str] = Counter()
@@ -129,6 +129,7 @@ class LiveJobs(Iterator[LiveJob]):
             orphans=len(orphans),
             unclear_jobs=dict(self._unclear),
             foreign_jobs=self._foreign,
+            doomed_jobs=self._doomed,
             problem="; ".join(filter(None, problems)) or None,
         )
 
@@ -145,11 +146,11 @@ class LiveJobs(Iterator[LiveJob]):
             elif said.campaign_id is None and not self._payloads.is_ours(name):
                 self._foreign += 1
             if said.campaign_id is not None:
-                if defa is not None:
-                    self._snapshot.finished.add(job_id)
-                else:
-                    self._snapshot.covering[job_id] = (said.campaign_id, made)
-                yield LiveJob(job_id, live[job_id], said.campaign_id, said.recipient_ids, defa is not None)
+                # It stalled too often. Workers since BullMQ 5.53 fail it, but older ones send it, and no worker tells
+                # its version: it covers its recipients until it is over.
+                self._doomed += defa is not None
+                self._snapshot.covering[job_id] = (said.campaign_id, made)
+                yield LiveJob(job_id, live[job_id], said.campaign_id, said.recipient_ids)
         return gone
 
     def _note_doubt(self, name: str, campaign_ids: frozenset[str]) -> None:

@@ -171,16 +171,16 @@ class QueueReader:
         known = (snapshot.live.keys() - snapshot.finished) | frozenset(ours)
         new = [job_id for job_id in live if job_id not in known]
         gone = set()
-        for job_id, (name, data, defa) in self.fields(new, "name", "data", "defa"):
+        for job_id, (name, data) in self.fields(new, "name", "data"):
             if name is None and data is None:
                 gone.add(job_id)
-            elif not (defa is not None and job_id in snapshot.finished):
-                said = payloads.read(name, data)
-                if said.doubt is payloads.wanted.everybody:
-                    raise self._unclear(job_id)
-                found |= said.doubt
-                if said.campaign_id is not None:
-                    found.add(said.campaign_id)
+                continue
+            said = payloads.read(name, data)
+            if said.doubt is payloads.wanted.everybody:
+                raise self._unclear(job_id)
+            found |= said.doubt
+            if said.campaign_id is not None:
+                found.add(said.campaign_id)
         if still_listed := gone and gone & self.live_ids().keys():
             raise self._unclear(min(still_listed))
         return frozenset(found)

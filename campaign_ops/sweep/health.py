@@ -159,7 +159,7 @@ def _queue_seen(queue: QueueState | None, figures: Mapping[str, Any]) -> QueueSt
     if queue is None:
         return None
     plan = figures.get("repair_plan", {})
-    queue = replace(queue, unclear_jobs=plan.get("unclear_jobs") or {})
+    queue = replace(queue, unclear_jobs=plan.get("unclear_jobs") or {}, doomed_jobs=plan.get("doomed_jobs", 0))
     problem, away = plan.get("queue_problem"), plan.get("queue_away", False)
     return replace(queue, problem=problem, away=away) if problem and not queue.problem else queue
 

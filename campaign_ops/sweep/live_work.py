@@ -38,8 +38,7 @@ class LiveWork:
         found: dict[str, list[str]] = defaultdict(list)
         live = self._queue.live_jobs(self._snapshot, campaign_ids)
         for job in live:
-            if not job.doomed:
-                found[job.campaign_id].append(job.id)
+            found[job.campaign_id].append(job.id)
         _check(live.state.problem, self._queue.where)
         self.jobs, self.unclear = found, live.unclear
 

@@ -320,7 +320,7 @@ def _read_queue(
 
 @dataclass
 class JobCounts:
-    """Jobs of each stuck campaign: live and able to send, failed or doomed, and those that leave doubt, by name."""
+    """Jobs of each stuck campaign: live, failed, and those that leave doubt, by name."""
 
     live: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
@@ -335,11 +335,8 @@ def _load_cover(
 
     def _recipients() -> Iterator[str]:
         for job in jobs:
-            if job.doomed:  # it will fail as soon as a worker picks it up
-                counts.failed[job.campaign_id] += 1
-            else:
-                counts.live[job.campaign_id] += 1
-                yield from job.recipient_ids
+            counts.live[job.campaign_id] += 1
+            yield from job.recipient_ids
 
     cover.load(connection, _recipients())
     counts.unclear = jobs.unclear

@@ -74,6 +74,7 @@ def planned(plan: Plan, seen: Observation) -> Record:
         "queue_problem": seen.queue.problem if seen.queue else None,
         "queue_away": seen.queue.away if seen.queue else False,
         "unclear_jobs": dict(seen.queue.unclear_jobs) if seen.queue else {},
+        "doomed_jobs": seen.queue.doomed_jobs if seen.queue else 0,
     }
     return Record("repair_plan", state.repair_plan, seen.at, [plan_row(item) for item in plan.items], figures)
 

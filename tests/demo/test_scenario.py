@@ -75,7 +75,7 @@ OTHERWISE = {
     "finished_by_counters": "finished",
     "finished_by_its_rows": "queue_unreadable",
     "finished_by_rows": "finished",
-    "jobs_doomed": "jobs_failed",
+    "jobs_doomed": "backlog",
     "partly_lost": "jobs_lost",
     "cooldown": "jobs_lost",
     "quarantined": "jobs_lost",

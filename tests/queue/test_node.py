@@ -168,7 +168,7 @@ def test_what_a_worker_holds_is_not_removed_and_what_waits_is(node: Node, queue:
         assert states(queue) == {"r1": "active"}
 
 
-def test_a_job_that_stalled_too_often_waits_and_is_doomed(node: Node, queue: Queue) -> None:
+def test_a_job_that_stalled_too_often_covers_until_it_is_over(node: Node, queue: Queue) -> None:
     """BullMQ 5.53 and later put it back with the field `defa`; BullMQ 4 fails it at once."""
     queue.add([a_job("ops-1", "c1", "r1")])
     short = {"lockDuration": 300, "stalledInterval": 300, "maxStalledCount": 0}
@@ -183,4 +183,15 @@ def test_a_job_that_stalled_too_often_waits_and_is_doomed(node: Node, queue: Que
     if node.major == 4:
         assert [job.recipient_ids for job in queue.failed_jobs(snapshot, ["c1"])] == [("r1",)]
     else:
-        assert [job.doomed for job in queue.live_jobs(snapshot, ["c1"])] == [True]
+        reading = queue.live_jobs(snapshot, ["c1"])
+        assert [job.recipient_ids for job in reading] == [("r1",)]
+        assert reading.state.doomed_jobs == 1
+
+
+def test_what_a_worker_does_with_a_job_that_stalled_too_often(node: Node, queue: Queue, raw: Any) -> None:
+    """The reason why it covers: an older worker beside a new one sends it, and none tells its version."""
+    queue.add([a_job("ops-1", "c1", "r1")])
+    raw.hset(key("ops-1"), "defa", "job stalled more than allowable limit")
+    with node.stay("work"):
+        until(lambda: raw.zscore(key("completed"), "ops-1") or raw.zscore(key("failed"), "ops-1"))
+    assert (raw.zscore(key("completed"), "ops-1") is not None) is (node.major == 4)

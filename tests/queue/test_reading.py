@@ -44,8 +44,7 @@ def test_jobs_of_every_live_state_are_seen_and_those_of_other_campaigns_are_not(
     snapshot = queue.snapshot()
     reading = queue.live_jobs(snapshot, ["c1"])
     assert {job.id: job for job in reading} == {
-        f"job-{state}": LiveJob(f"job-{state}", state, "c1", (f"{state}-1", f"{state}-2"), doomed=False)
-        for state in states
+        f"job-{state}": LiveJob(f"job-{state}", state, "c1", (f"{state}-1", f"{state}-2")) for state in states
     }
     assert reading.state == snapshot.state
     assert [(job.id, job.recipient_ids) for job in queue.failed_jobs(snapshot, ["c1"])] == [
@@ -59,10 +58,11 @@ def test_ids_that_are_numbers_come_back_as_text(queue: Queue, raw: Any) -> None:
     assert job.recipient_ids == ("7", "9007199254740993")
 
 
-def test_a_job_that_will_fail_when_picked_up_is_doomed(queue: Queue, raw: Any) -> None:
+def test_a_job_that_stalled_too_often_covers_and_is_counted(queue: Queue, raw: Any) -> None:
     put(raw, "wait", "1", payload("c1", "r1"), defa="job stalled more than allowable limit")
-    (job,) = queue.live_jobs(queue.snapshot(), ["c1"])
-    assert job.doomed
+    reading = queue.live_jobs(queue.snapshot(), ["c1"])
+    assert [job.recipient_ids for job in reading] == [("r1",)]
+    assert reading.state.doomed_jobs == 1
 
 
 def test_jobs_of_other_names_that_say_nothing_of_a_wanted_campaign_are_only_counted(queue: Queue, raw: Any) -> None:
@@ -166,7 +166,7 @@ def test_a_job_that_finished_and_came_back_under_its_id_while_it_was_read_is_see
 
     monkeypatch.setattr(queue, "live_ids", after_somebody_added_it_anew)
     reading = queue.live_jobs(snapshot, ["c1"])
-    assert list(reading) == [LiveJob("c1-batch-1", "delayed", "c1", ("r2",), doomed=False)]
+    assert list(reading) == [LiveJob("c1-batch-1", "delayed", "c1", ("r2",))]
     assert reading.state.orphans == 0
 
 

@@ -394,12 +394,11 @@ class Stage:
         assert {row["campaign_id"]: row["total"] for row in counted} == dict(attempts), "attempts and journal differ"
 
     def covered(self) -> Counter[str]:
-        """In how many live jobs each recipient stands; jobs that will fail when taken cover nobody."""
+        """In how many live jobs each recipient stands."""
         key = self.world.queue.key
         covered: Counter[str] = Counter()
         for job_id in self.world.queue.live_job_ids():
-            data, doomed = self.redis.hmget(key(job_id), "data", "defa")
-            if data and not doomed:
+            if data := self.redis.hget(key(job_id), "data"):
                 covered.update(json.loads(data)["recipientIds"])
         return covered
 

@@ -8,10 +8,9 @@ from datetime import timedelta
 import pytest
 import redis
 import sqlalchemy as sa
-from bullmq import Job
-from bullmq import Queue as BullQueue
 
 from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.core.report import render
 from campaign_ops.platform import cover
 from campaign_ops.platform.attempts import AttemptLog
 from campaign_ops.platform.database import Database, Timeouts
@@ -46,34 +45,19 @@ def test_another_job_under_an_id_that_was_seen_is_a_new_one(world: World) -> Non
     assert covered(world) == dict.fromkeys(ids[2:], 1)
 
 
-def test_a_doomed_job_that_fails_and_is_retried_is_a_new_one(world: World) -> None:
-    world.app.add_campaign("c", pending=4)
-    world.queue.add("c", "shop", world.app.pending_ids("c"), job_ids=["j1"], attempts=1, backoff=None)
-    world.queue.doom("j1")
-
-    async def retry(queue: BullQueue) -> None:
-        job = await Job.fromId(queue, "j1")
-        assert job is not None
-        await job.retry("failed")
-
-    def retried() -> None:
-        world.queue.fail_waiting("boom")
-        world.queue._run(retry)
-        with redis.Redis.from_url(world.queue.url) as client:
-            client.hdel(world.queue.key("j1"), "defa")
-
-    with meddling(world, before="newcomers", what=retried):
-        world.sweep()
-    assert set(covered(world).values()) == {1}
-
-
-def test_a_job_that_is_doomed_still_keeps_nobody_from_being_put_back(world: World) -> None:
+def test_a_job_that_stalled_too_often_covers_until_it_has_failed(world: World) -> None:
+    """BullMQ 4 and early 5 send it: measured before, 4 of 4 recipients stood in two jobs."""
     world.app.add_campaign("c", pending=4)
     ids = world.app.pending_ids("c")
-    world.queue.add("c", "shop", ids, job_ids=["j1"])
+    world.queue.add("c", "shop", ids, job_ids=["j1"], attempts=1, backoff=None)
     world.queue.doom("j1")
+    report = world.sweep()
+    assert covered(world) == dict.fromkeys(ids, 1)
+    assert "1 job that stalled too often" in render(report)
+    world.queue.fail_waiting("it is over")
     world.sweep()
-    assert covered(world) == dict.fromkeys(ids, 2), "the doomed one and ours"
+    assert covered(world) == dict.fromkeys(ids, 1)
+    assert "j1" not in world.queue.live_job_ids()
 
 
 def test_whom_a_marker_spoke_for_once_is_left_alone_though_it_is_gone(world: World) -> None:
