@@ -100,7 +100,7 @@ def test_every_campaign_gets_the_verdict_that_it_is_there_for(platforms: list[De
         let_go = {"over", "cancelled", "expired", "old", "campaign_gone"}
         assert released == {target for role, target in demo.credits.items() if role in let_go}
         shown |= set(expected.values())
-    assert shown | {"cooldown", "quarantined"} == set(Verdict)
+    assert shown | {"cooldown", "quarantined", "impossible_date"} == set(Verdict)
 
 
 def test_the_same_platform_built_again_shows_the_same(stage: tuple[EmbeddedServers, list[DemoPlatform]]) -> None:
