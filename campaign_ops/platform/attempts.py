@@ -226,6 +226,17 @@ class AttemptLog:
         )
         return connection.execute(statement).rowcount > 0
 
+    def put_back(self, connection: sa.Connection, campaign_id: str, before: Attempts) -> bool:
+        """Restore the hold or the quarantine that was taken away, unless somebody holds the campaign now."""
+        table = state.attempt
+        in_vain = sa.func.greatest(table.c.without_progress, before.without_progress)
+        statement = (
+            sa.update(table)
+            .where(table.c.platform == self.platform, table.c.campaign_id == campaign_id, table.c.held_by.is_(None))
+            .values(held_by=before.held_by, held_reason=before.held_reason, without_progress=in_vain)
+        )
+        return connection.execute(statement).rowcount > 0
+
     def held(self, connection: sa.Connection, campaign_ids: Collection[str]) -> set[str]:
         """Those of the given campaigns that a person holds."""
         table = state.attempt.c

@@ -138,6 +138,9 @@ def _reservation_needs(profile: Profile) -> Iterator[Need]:
         yield Need("reservation.expires_at", table, reservation.expires_at, "moment")
     if reservation.released_at:
         yield Need("reservation.released_at", table, reservation.released_at, "moment", written=True)
+    if balance := profile.balance:
+        yield Need("balance.tenant", balance.table, balance.tenant, "any")
+        yield Need("balance.credits", balance.table, balance.credits, "number")
 
 
 def read_catalog(connection: sa.Connection, profile: Profile, where: str) -> Catalog:

@@ -323,13 +323,20 @@ class Journal:
         return [dict(row) for row in connection.execute(query).mappings()]
 
     def undone_releases(self, connection: sa.Connection, reservation_ids: Collection[str]) -> set[str]:
-        """Reservations whose release a person has undone: sweeps leave them alone."""
-        repair = state.repair.c
-        query = sa.select(repair.target).where(
-            repair.platform == self.platform,
-            repair.kind == RepairKind.RELEASE.value,
-            repair.target == sa.any_(texts(reservation_ids)),
-            repair.undone_by.is_not(None),
+        """Reservations whose own release a person has undone: sweeps leave them alone.
+
+        Not those that are held again since their campaign's completion was undone: they are released with it next time.
+        """
+        repair, undo = state.repair.c, state.repair.alias("undo")
+        query = (
+            sa.select(repair.target)
+            .join_from(state.repair, undo, undo.c.id == repair.undone_by)
+            .where(
+                repair.platform == self.platform,
+                repair.kind == RepairKind.RELEASE.value,
+                repair.target == sa.any_(texts(reservation_ids)),
+                undo.c.parent_id == repair.id,
+            )
         )
         return set(connection.scalars(query))
 

@@ -115,6 +115,11 @@ class RecipientWords(Part):
     failed: Words
 
     @property
+    def sent(self) -> str:
+        """The word of a recipient that a person takes as sent."""
+        return self.succeeded[0]
+
+    @property
     def all_known(self) -> tuple[str, ...]:
         """Every word that the profile gives a meaning to."""
         return (*self.pending, *self.succeeded, *self.failed)
@@ -194,6 +199,22 @@ class ReservationTable(Part):
     words: ReservationWords
 
 
+class BalanceTable(Part):
+    """Where a tenant's credits stand. Only read: an undo holds released credits again only if the tenant has them.
+
+    Attributes:
+        table: Table name.
+        tenant: The tenant's id, as the reservations have it.
+        credits: How many credits the tenant has.
+        includes_held: Whether credits that are held are counted among them; else they are those that can be spent.
+    """
+
+    table: Name
+    tenant: Name
+    credits: Name
+    includes_held: bool
+
+
 class QueueProfile(Part):
     """The BullMQ queue: what a job looks like.
 
@@ -264,6 +285,7 @@ class Profile(Part):
         campaign: The campaign table.
         recipient: The recipient table.
         reservation: The credit reservations; null where there are none.
+        balance: The tenants' credits; null where no column holds them, or where it is not to be read.
         queue: The queue; null where the platform sends in process.
     """
 
@@ -273,7 +295,20 @@ class Profile(Part):
     campaign: CampaignTable
     recipient: RecipientTable
     reservation: ReservationTable | None = None
+    balance: BalanceTable | None = None
     queue: QueueProfile | None = None
+
+    @model_validator(mode="after")
+    def _balance_is_apart(self) -> Profile:
+        if self.balance is None:
+            return self
+        if self.reservation is None:
+            msg = "balance is only read to hold released credits again; without reservation leave it out"
+            raise ValueError(msg)
+        if self.balance.table in (self.campaign.table, self.recipient.table, self.reservation.table):
+            msg = f"balance.table {self.balance.table!r} is one of the other tables; it needs one row per tenant"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _total_is_known(self) -> Profile:

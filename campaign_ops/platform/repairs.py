@@ -16,6 +16,7 @@ from campaign_ops.platform.statements import (
     IDS,
     ONE,
     Query,
+    is_accepted,
     is_expired,
     is_held,
     is_old,
@@ -200,17 +201,69 @@ def lock_still_sending(tables: PlatformTables) -> Query:
     )
 
 
+def lock_waiting(tables: PlatformTables) -> Query:
+    """Lock those of the given recipients that still wait while their campaign is sending; id and word. Binds: ids."""
+    recipient = tables.recipient.c
+    return (
+        sa.select(as_text(recipient.id).label("id"), as_text(recipient.status).label("status"))
+        .where(one_of(recipient.id, IDS), to_send(tables), _campaign_is_sending(tables))
+        .order_by(recipient.id)
+        .with_for_update(of=tables.recipient)
+    )
+
+
 def take_as_sent(tables: PlatformTables) -> sa.Update:
     """Call the given recipients sent, those that still wait, while their campaign is sending. Binds: ids."""
-    recipient, campaign = tables.recipient.c, tables.campaign.c
-    word = sa.bindparam(None, tables.profile.recipient.words.succeeded[0], type_=recipient.status.type)
-    belongs = sa.exists(ONE).where(campaign.id == recipient.campaign_id, is_sending(tables))
-    sending = belongs.select_from(tables.campaign).correlate(tables.recipient)
+    recipient = tables.recipient.c
     return (
         sa.update(tables.recipient)
-        .values({recipient.status: word})
-        .where(one_of(recipient.id, IDS), to_send(tables), sending)
+        .values(
+            {recipient.status: sa.bindparam(None, tables.profile.recipient.words.sent, type_=recipient.status.type)}
+        )
+        .where(one_of(recipient.id, IDS), to_send(tables), _campaign_is_sending(tables))
         .returning(as_text(recipient.id))
+    )
+
+
+def as_taken(tables: PlatformTables) -> Query:
+    """Those of the given recipients that are as `take_as_sent` left them. Binds: ids, taken_at."""
+    return sa.select(as_text(tables.recipient.c.id)).where(*_as_taken(tables))
+
+
+def give_back(word: str, tables: PlatformTables) -> sa.Update:
+    """Put those of the given recipients that are as `take_as_sent` left them back to ``word``. Binds: ids, taken_at."""
+    recipient = tables.recipient.c
+    return (
+        sa.update(tables.recipient)
+        .values({recipient.status: sa.bindparam(None, word, type_=recipient.status.type)})
+        .where(*_as_taken(tables))
+        .returning(as_text(recipient.id))
+    )
+
+
+def _as_taken(tables: PlatformTables) -> list[sa.ColumnElement[bool]]:
+    recipient = tables.recipient.c
+    taken_at = sa.bindparam("taken_at", type_=sa.DateTime(timezone=True))
+    untouched = [
+        sa.func.coalesce(column <= as_moment(column, taken_at), sa.true()) for column in tables.activity_columns
+    ]
+    is_taken = words(recipient.status, (tables.profile.recipient.words.sent,))
+    return [one_of(recipient.id, IDS), is_taken, sa.not_(is_accepted(tables)), _campaign_is_sending(tables), *untouched]
+
+
+def _campaign_is_sending(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """The recipient's campaign is being sent."""
+    belongs = sa.exists(ONE).where(tables.campaign.c.id == tables.recipient.c.campaign_id, is_sending(tables))
+    return belongs.select_from(tables.campaign).correlate(tables.recipient)
+
+
+def lock_sending(tables: PlatformTables) -> Query:
+    """Keep the given campaigns from ending while we look, those that are being sent. Binds: ids."""
+    campaign = tables.campaign.c
+    return (
+        sa.select(as_text(campaign.id))
+        .where(one_of(campaign.id, IDS), is_sending(tables))
+        .with_for_update(of=tables.campaign, key_share=True)
     )
 
 

@@ -278,6 +278,21 @@ def held_count(tables: PlatformTables) -> Query:
     return sa.select(sa.func.count()).select_from(tables.reservations).where(is_held(tables))
 
 
+def free_credits(balance: sa.Table, tables: PlatformTables) -> Query:
+    """What the given tenants have left to spend, where the profile names their balance. Binds: ids."""
+    profile, reservation = tables.profile.balance, tables.reservations.c
+    assert profile is not None
+    tenant = as_text(balance.c.tenant)
+    held = (
+        sa.select(sa.func.coalesce(sa.func.sum(reservation.amount), 0))
+        .where(is_held(tables), as_text(reservation.tenant) == tenant)
+        .correlate(balance)
+        .scalar_subquery()
+    )
+    left = balance.c.credits - held if profile.includes_held else balance.c.credits
+    return sa.select(tenant.label("tenant"), as_text(left).label("left")).where(tenant == sa.any_(IDS))
+
+
 def is_held(tables: PlatformTables) -> sa.ColumnElement[bool]:
     """The reservation still sets credits aside."""
     profile = tables.profile.reservation

@@ -63,6 +63,9 @@ class PlatformTables:
             keys = ("id", "tenant", "campaign_id", "amount", "status", "created_at", "expires_at", "released_at")
             roles = {key: name for key in keys if (name := getattr(reservation, key))}
             self.reservation = self._table(reservation.table, roles)
+        self.balance: sa.Table | None = None
+        if balance := profile.balance:
+            self.balance = self._table(balance.table, {"tenant": balance.tenant, "credits": balance.credits})
 
     def _table(self, name: str, roles: dict[str, str]) -> sa.Table:
         return sa.Table(name, self._metadata, *(self._column(name, real, key) for key, real in roles.items()))

@@ -91,12 +91,21 @@ def take_as_sent(
             _check_rights(platform, connection)
             author = author_of(platform, connection, person)
             ids = [one.recipient_id for one in marked]
-            written = list(connection.scalars(repairs.take_as_sent(platform.tables(connection)), {"ids": ids}))
+            tables = platform.tables(connection)
+            before = {row.id: row.status for row in connection.execute(repairs.lock_waiting(tables), {"ids": ids})}
+            written = list(connection.scalars(repairs.take_as_sent(tables), {"ids": list(before)}))
             if not written:
                 raise Refused("they moved while we looked; nothing was done", where=f"campaign {campaign_id}")
             why = f"{plural(len(written), 'recipient')} marked as perhaps sent"
+            words = {word: [one for one in written if before[one] == word] for word in {*before.values()}}
             entry = Entry(
-                RepairKind.TAKE_AS_SENT, campaign_id, campaign_id, campaign.tenant, why, after={"ids": written}
+                RepairKind.TAKE_AS_SENT,
+                campaign_id,
+                campaign_id,
+                campaign.tenant,
+                why,
+                before={"ids_by_status": words},
+                after={"status": platform.profile.recipient.words.sent, "ids": written},
             )
             platform.ambiguous.forget(connection, written)
             return platform.journal.record(connection, author, [entry])[0], len(written)

@@ -14,7 +14,17 @@ from math import ceil
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import NotFound, Refused
-from campaign_ops.core.model import Action, Campaign, Decision, Evidence, Outcome, RepairKind, Reservation, Verdict
+from campaign_ops.core.model import (
+    Action,
+    Attempts,
+    Campaign,
+    Decision,
+    Evidence,
+    Outcome,
+    RepairKind,
+    Reservation,
+    Verdict,
+)
 from campaign_ops.core.plan import PlanItem, campaign_item
 from campaign_ops.core.sighting import alarms_about, sighted
 from campaign_ops.core.verdicts import decide, total_recipients, unclear, unsent
@@ -262,9 +272,11 @@ def retry_quarantined(
 
     def _write(connection: sa.Connection) -> list[int]:
         author = author_of(platform, connection, person)
+        held = platform.attempts.of(connection, [campaign_id]).get(campaign_id, Attempts())
         if not platform.attempts.let_go(connection, campaign_id):
             return []
-        entry = Entry(RepairKind.LIFT, campaign_id, campaign_id, campaign.tenant, why or "")
+        before = {name: getattr(held, name) for name in ("held_by", "held_reason", "without_progress")}
+        entry = Entry(RepairKind.LIFT, campaign_id, campaign_id, campaign.tenant, why or "", before=before)
         return platform.journal.record(connection, author, [entry])
 
     with locked(platform):  # not while a sweep is at it
