@@ -230,7 +230,12 @@ def _recount_item(evidence: Evidence, decision: Decision) -> PlanItem:
 
 
 def share_out(wanted: Sequence[tuple[str, str, int]], budget: int) -> dict[str, int]:
-    """Share a budget of jobs between campaigns, a job at a time, round robin between tenants.
+    """Share a budget of jobs fairly between tenants, and give whole campaigns before parts of them.
+
+    Every tenant has an equal share, or what it wants if that is less. Its campaigns are served in the order given, as
+    long as they fit into the share as a whole. What is left of the shares then goes to the next campaign of each
+    tenant, the one with most left first: the whole campaign, if the budget has so much left and the tenant gets no more
+    than half as much again as its share, else what is left of the share.
 
     Args:
         wanted: (campaign id, tenant, jobs wanted), in the order in which a tenant's campaigns are served.
@@ -239,21 +244,33 @@ def share_out(wanted: Sequence[tuple[str, str, int]], budget: int) -> dict[str, 
     Returns:
         Jobs granted to each campaign; campaigns that get none are absent.
     """
-    queues: dict[str, list[list[int | str]]] = defaultdict(list)
+    waiting: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for campaign_id, tenant, jobs in wanted:
         if jobs > 0:
-            queues[tenant].append([campaign_id, jobs])
-    granted: dict[str, int] = defaultdict(int)
-    while budget > 0 and queues:
-        for tenant in list(queues):
-            if budget <= 0:
-                break
-            first = queues[tenant][0]
-            granted[str(first[0])] += 1
-            first[1] = int(first[1]) - 1
-            budget -= 1
-            if first[1] == 0:
-                queues[tenant].pop(0)
-                if not queues[tenant]:
-                    del queues[tenant]
-    return dict(granted)
+            waiting[tenant].append((campaign_id, jobs))
+    shares = _fair_shares({tenant: sum(jobs for _, jobs in queue) for tenant, queue in waiting.items()}, budget)
+    unspent = dict(shares)
+    granted: dict[str, int] = {}
+    for tenant, queue in waiting.items():
+        while queue and queue[0][1] <= unspent[tenant]:
+            campaign_id, jobs = queue.pop(0)
+            granted[campaign_id] = jobs
+            unspent[tenant] -= jobs
+    spare = sum(unspent.values())
+    for tenant in sorted(unspent, key=lambda one: -unspent[one]):
+        if waiting[tenant] and spare:
+            campaign_id, jobs = waiting[tenant][0]
+            whole = jobs <= min(spare, unspent[tenant] + shares[tenant] // 2)
+            granted[campaign_id] = jobs if whole else min(spare, unspent[tenant])
+            spare -= granted[campaign_id]
+    return {campaign_id: jobs for campaign_id, jobs in granted.items() if jobs}
+
+
+def _fair_shares(wishes: Mapping[str, int], budget: int) -> dict[str, int]:
+    """Share a budget so that nobody gets more than they wish, and nobody more than one who still wants, but for a 1."""
+    shares: dict[str, int] = {}
+    left = max(budget, 0)
+    for number, (tenant, wish) in enumerate(sorted(wishes.items(), key=lambda one: one[1])):
+        shares[tenant] = min(wish, -(-left // (len(wishes) - number)))
+        left -= shares[tenant]
+    return shares

@@ -160,7 +160,8 @@ def of_completed(completed: Done, recounted: Done, plan: Plan) -> Metadata:
 
 def of_reenqueued(done: Done, plan: Plan) -> Metadata:
     """Metadata of ``reenqueued_batches``."""
-    return {**of_done(done, plan), "jobs": done.jobs, "recipients": done.recipients}
+    counted = {"jobs": done.jobs, "recipients": done.recipients, "taken_back": done.taken_back}
+    return {**of_done(done, plan), **counted, "left_jobs": done.left_jobs, "left_recipients": done.left_recipients}
 
 
 def of_released(done: Done, plan: Plan) -> Metadata:
@@ -184,8 +185,11 @@ def _said(done: Done, plan: Plan) -> list[str]:
         lines.insert(0, f"Held back: {done.held_back}")
     if done.left:
         lines.append(f"{done.left} no longer needed it when it was looked at again")
-    if done.deferred:
-        lines.append(f"{done.deferred} wait for the next sweep: the queue or this sweep has its fill")
+    if done.left_jobs:
+        lines.append(
+            f"{done.deferred} campaigns and {done.cut} in part wait for the next sweep ({done.left_jobs} jobs,"
+            f" {done.left_recipients} recipients): the queue or this sweep has its fill"
+        )
     tried = {entry.target for entry in done.entries} | {one.target for one in done.failures}
     untouched = [item.target for item in plan.of(done.kind) if item.target not in tried]
     if lines and untouched:

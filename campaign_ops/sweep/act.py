@@ -55,7 +55,8 @@ class Done:
     """What one kind of repair really changed. ``held_back`` says why nothing was tried, or no more than was done.
 
     ``tripped``: it was the breaker, which a person may confirm. ``away``: it was an outage, perhaps over next time.
-    ``taken_back`` jobs were added and taken out of the queue again: their campaign had changed meanwhile.
+    ``taken_back`` jobs were added and taken out of the queue again: their campaign had changed meanwhile. A limit left
+    ``deferred`` campaigns out, and parts of the ``cut`` ones: ``left_recipients``, in ``left_jobs`` next time.
     """
 
     kind: RepairKind
@@ -68,6 +69,9 @@ class Done:
     jobs: int = 0
     recipients: int = 0
     deferred: int = 0
+    cut: int = 0
+    left_jobs: int = 0
+    left_recipients: int = 0
     taken_back: int = 0
     away: bool = False
 

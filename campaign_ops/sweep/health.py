@@ -177,8 +177,10 @@ def _repair_line(kind: RepairKind, figures: Mapping[str, Any], made: Sequence[sa
         details.append(f"{plural(figures['taken_back'], 'job')} taken out again")
     if left:
         details.append(f"{left} changed meanwhile")
-    if figures.get("deferred"):
-        details.append(f"{figures['deferred']} next time")
+    if figures.get("left_jobs"):
+        jobs, recipients = plural(figures["left_jobs"], "job"), plural(figures["left_recipients"], "recipient")
+        parts = f" and {figures['cut']} in part" if figures["cut"] else ""
+        details.append(f"{figures['deferred']} campaigns{parts} next time: {jobs}, {recipients}")
     if later := _releases_next_time(kind, plan):
         details.append(later)
     with_campaign = sum(one.parent_id is not None for one in made)

@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 
 import sqlalchemy as sa
 
@@ -175,11 +176,28 @@ def reenqueue_seen(
     budget = min(policy.max_jobs_per_sweep, max(policy.max_queue_depth - depth, 0))
     wanted = [(key, evidence.campaign.tenant, len(look.missing[key])) for key, (evidence, _) in chosen.items()]
     granted = share_out(wanted, budget)
-    done.deferred = len(chosen) - len(granted)
+    _count_left(done, chosen, {key: look.missing[key][:jobs] for key, jobs in granted.items()}, platform)
     work = _Work(platform, platform.queue, author, lock, look, look.snapshot, chosen, done)
     for page in _pages(batch for key in granted for batch in look.missing[key][: granted[key]]):
         if not _add_page(work, page):
             return
+
+
+def _count_left(
+    done: Done,
+    chosen: Mapping[str, tuple[Evidence, Decision]],
+    granted: Mapping[str, Sequence[OpenBatch]],
+    platform: Platform,
+) -> None:
+    """Count what the limits leave to the next sweep."""
+    size = platform.queue.profile.batch_size if platform.queue else 1
+    for key, (evidence, _) in chosen.items():
+        left = _missing(evidence) - sum(batch.recipients for batch in granted.get(key, ()))
+        if left > 0:
+            done.deferred += key not in granted
+            done.cut += key in granted
+            done.left_recipients += left
+            done.left_jobs += ceil(left / size)
 
 
 def _pages(batches: Iterable[OpenBatch]) -> Iterator[list[OpenBatch]]:
