@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 
 from campaign_ops.core.model import (
     Action,
@@ -97,6 +98,7 @@ def make_plan(
     lately: Collection[str] = (),
     suspicions: Sequence[str] = (),
     alarms: Sequence[str] = (),
+    given_up: Mapping[tuple[RepairKind, str], str] = MappingProxyType({}),
     now: datetime,
 ) -> Plan:
     """Turn decisions into the lines of a plan and check the breakers.
@@ -111,13 +113,17 @@ def make_plan(
         lately: Campaigns that sweeps shortly before have re-enqueued.
         suspicions: What speaks against trusting the queue, in words.
         alarms: What speaks loudly against it.
+        given_up: Repairs, by kind and target, that the database refuses each time, with the reason.
         now: The database's clock at the look.
     """
     items: list[PlanItem] = []
     for evidence, decision in judged:
         items.append(campaign_item(evidence, decision, now))
         if decision.recount and decision.action is not Action.COMPLETE:
-            items.append(_recount_item(evidence, decision))
+            if why := given_up.get((RepairKind.RECOUNT, evidence.campaign.id)):
+                items[-1] = _for_person(items[-1], f"recount {why}")
+            else:
+                items.append(_recount_item(evidence, decision))
     items.extend(
         PlanItem(
             kind=RepairKind.RELEASE if decision.release else None,
@@ -131,6 +137,9 @@ def make_plan(
         )
         for held, decision in credits_judged
     )
+    for place, item in enumerate(items):
+        if item.kind and (why := given_up.get((item.kind, item.target))):
+            items[place] = replace(_for_person(item, f"{item.kind} {why}"), kind=None)
     breakers = _breakers(items, sending, held, more_releases, policy, lately, suspicions, alarms)
     return Plan(tuple(items), sending, breakers, (*alarms, *suspicions), more_releases)
 
@@ -175,6 +184,10 @@ def _breakers(
         # Rows that are not believed for completing are not believed for counting.
         breakers[RepairKind.RECOUNT] = complete
     return breakers
+
+
+def _for_person(item: PlanItem, why: str) -> PlanItem:
+    return replace(item, needs_person=True, reason=f"{item.reason}; {why}")
 
 
 def campaign_item(evidence: Evidence, decision: Decision, now: datetime) -> PlanItem:

@@ -15,6 +15,7 @@ from campaign_ops.platform.database import Database, SweepLock
 from campaign_ops.platform.journal import Journal
 from campaign_ops.platform.profile import Profile
 from campaign_ops.platform.queue import Queue
+from campaign_ops.platform.refusals import Refusals
 from campaign_ops.platform.sightings import SightingLog
 from campaign_ops.platform.tables import PlatformTables
 
@@ -50,6 +51,11 @@ class Platform:
     def ambiguous(self) -> AmbiguousLog:
         """Its recipients that the provider may have, until a person decides or their rows move."""
         return AmbiguousLog(self.attempts.platform)
+
+    @property
+    def refusals(self) -> Refusals:
+        """Which of its repairs the database refuses each time."""
+        return Refusals(self.name)
 
     def tables(self, connection: sa.Connection) -> PlatformTables:
         """The platform's tables, checked against the catalog the first time.

@@ -25,7 +25,17 @@ from campaign_ops.platform.statements import (
     to_send,
     went_well,
 )
-from campaign_ops.platform.tables import PlatformTables, as_moment, as_text, db_now, exact, is_finite, one_of, words
+from campaign_ops.platform.tables import (
+    PlatformTables,
+    as_moment,
+    as_text,
+    db_now,
+    exact,
+    is_finite,
+    one_of,
+    settable,
+    words,
+)
 
 # As text, exactly as the database writes it: the driver cannot hold infinity, and NULL is a value here, too.
 UPDATED_ATS = sa.bindparam("updated_ats", type_=sa.ARRAY(sa.Text))
@@ -104,7 +114,7 @@ def _raised(tables: PlatformTables, seen: sa.CTE) -> dict[str, sa.ColumnElement[
     return {
         key: sa.func.greatest(sa.func.coalesce(campaign[key], 0), seen.c[key])
         for key in COUNTER_KEYS
-        if key in campaign
+        if key in campaign and not campaign[key].info["generated"]
     }
 
 
@@ -163,7 +173,7 @@ def complete(tables: PlatformTables, empty_outcome: Outcome | None = None) -> sa
     premise = _finished(tables, seen) if empty_outcome is None else _empty(tables, seen)
     return (
         sa.update(tables.campaign)
-        .values(values)
+        .values(settable(values))
         .where(_unmoved(tables, seen), premise)
         .returning(*campaign_state(tables))
     )
@@ -177,15 +187,39 @@ def recount(tables: PlatformTables) -> sa.Update:
     """
     campaign, seen = tables.campaign.c, _observed_and_counted(tables)
     raised = _raised(tables, seen)
-    behind = sa.or_(*(sa.func.coalesce(campaign[key], 0) < value for key, value in raised.items()))
-    if tables.profile.recipient.rows == "sent":
+    behind = sa.or_(sa.false(), *(sa.func.coalesce(campaign[key], 0) < value for key, value in raised.items()))
+    if tables.profile.recipient.rows == "sent" or not raised:
         behind = sa.literal_column("false")  # sa.false() would fold the join away, and warn of it
     return (
         sa.update(tables.campaign)
-        .values({campaign[key]: value for key, value in raised.items()})
+        .values({campaign[key]: value for key, value in raised.items()} or {campaign.status: campaign.status})
         .where(_unmoved(tables, seen), behind)
         .returning(*campaign_state(tables))
     )
+
+
+def matching(statement: sa.Update) -> Query:
+    """The rows that a guarded statement would change now. Binds: as the statement."""
+    assert isinstance(statement.table, sa.Table)
+    assert statement.whereclause is not None
+    return sa.select(as_text(statement.table.c.id)).where(statement.whereclause)
+
+
+_UPDATE_TRIGGERS = sa.text(
+    """
+    SELECT t.tgname::text FROM pg_trigger t
+    WHERE t.tgrelid = CAST(:name AS regclass) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+      AND t.tgtype & 16 <> 0 AND t.tgtype & 2 <> 0
+    ORDER BY 1
+    """
+)
+
+
+def update_triggers(connection: sa.Connection, statement: sa.Update) -> list[str]:
+    """Triggers before an update of the statement's table."""
+    assert isinstance(statement.table, sa.Table)
+    name = connection.dialect.identifier_preparer.format_table(statement.table)
+    return list(connection.scalars(_UPDATE_TRIGGERS, {"name": name}))
 
 
 def lock_still_sending(tables: PlatformTables) -> Query:
@@ -323,7 +357,7 @@ def _letting_go(tables: PlatformTables) -> dict[Any, Any]:
     }
     if "released_at" in reservation:
         values[reservation.released_at] = db_now(reservation.released_at)
-    return values
+    return settable(values)
 
 
 def release_locked(tables: PlatformTables) -> sa.Update:
@@ -369,7 +403,7 @@ def release(tables: PlatformTables) -> sa.Update:
 
 def restore(table: sa.Table, row_id: str, *, before: Mapping[str, Any], after: Mapping[str, Any]) -> sa.Update:
     """Put one row back to ``before``, if every column that we keep still is as we left it (``after``)."""
-    values = {table.c[key]: _value(table.c[key], before[key]) for key in after}
+    values = settable({table.c[key]: _value(table.c[key], before[key]) for key in after})
     return sa.update(table).values(values).where(*_as_left(table, row_id, after)).returning(as_text(table.c.id))
 
 

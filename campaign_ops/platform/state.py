@@ -91,6 +91,17 @@ attempt = sa.Table(
     sa.Column("left_out", BIG, nullable=False, server_default="0"),
 )
 
+refusal = sa.Table(
+    "refusal",
+    metadata,
+    sa.Column("platform", TEXT, primary_key=True),
+    sa.Column("kind", TEXT, primary_key=True),
+    sa.Column("target", TEXT, primary_key=True),
+    sa.Column("times", INT, nullable=False, server_default="1"),
+    sa.Column("why", TEXT, nullable=False),
+    sa.Column("last_at", MOMENT, nullable=False, server_default=sa.func.now()),
+)
+
 ambiguous = sa.Table(
     "ambiguous",
     metadata,

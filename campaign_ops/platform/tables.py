@@ -71,7 +71,8 @@ class PlatformTables:
         return sa.Table(name, self._metadata, *(self._column(name, real, key) for key, real in roles.items()))
 
     def _column(self, table: str, name: str, key: str) -> sa.Column[Any]:
-        return sa.Column(name, self._type(table, name), key=key)
+        generated = self.catalog.column(table, name).generated
+        return sa.Column(name, self._type(table, name), key=key, info={"generated": generated})
 
     def _type(self, table: str, name: str) -> sa.types.TypeEngine[Any]:
         column = self.catalog.column(table, name)
@@ -108,6 +109,11 @@ class PlatformTables:
         """The recipient's timestamp columns that show that it moved."""
         wanted = set(self.profile.recipient.activity)
         return [column for column in self.recipient.columns if column.name in wanted]
+
+
+def settable(values: dict[Any, Any]) -> dict[Any, Any]:
+    """The values without those of columns that the database computes itself, and refuses to be told."""
+    return {column: value for column, value in values.items() if not column.info.get("generated")}
 
 
 def db_now(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

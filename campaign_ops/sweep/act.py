@@ -32,6 +32,7 @@ from campaign_ops.platform import planner, repairs, statements
 from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
 from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.tables import PlatformTables
 from campaign_ops.sweep.live_work import LiveWork
 from campaign_ops.sweep.observe import in_pages
 from campaign_ops.sweep.writers import wait_out
@@ -184,11 +185,20 @@ def _one_by_one(platform: Platform, lock: SweepLock, done: Done, page: Sequence[
             state = json.dumps({key: value for key, value in asdict(item).items() if value is not None}, default=str)
             log.error("%s: could not %s %s: %s; its state: %s", platform.name, done.kind, item.target, error, state)
             done.failures.append(Failure(item.target, str(error)))
+            if isinstance(error, StatementRejected):
+                _note_refusal(platform, done.kind, item.target, error.what)
             away = away + 1 if isinstance(error, Unavailable) else 0
             if away == GIVE_UP_AFTER:
                 done.held_back = f"stopped half way: {error}"
                 done.away = True
                 return
+
+
+def _note_refusal(platform: Platform, kind: RepairKind, target: str, why: str) -> None:
+    try:
+        platform.database.run(lambda connection: platform.refusals.note(connection, kind, target, why))
+    except (StatementRejected, Unavailable) as error:
+        log.warning("%s: that %s of %s was refused could not be noted: %s", platform.name, kind, target, error)
 
 
 def _note(done: Done, result: tuple[list[Entry], list[int]]) -> None:
@@ -237,7 +247,8 @@ def complete_page(
     wait_out(connection, tables, where)
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
     with planner.by_index(connection):
-        after = list(connection.execute(repairs.complete(tables, empty_outcome), locked))
+        completion, sending = repairs.complete(tables, empty_outcome), platform.profile.campaign.words.sending
+        after = _effective(platform, connection, completion, locked, was=sending)
     if not after:
         return [], []
     entries = _entries(RepairKind.COMPLETE, page, before, after)
@@ -277,8 +288,16 @@ def _release_with(
         before = _without_undone(platform, connection, before)
     if not before:
         return
-    for row in connection.execute(repairs.release_locked(tables), {"ids": list(before)}):
+    for row in _effective(
+        platform, connection, repairs.release_locked(tables), {"ids": list(before)}, was=_held(tables)
+    ):
         yield release_entry(before[row.id], row, "its campaign is over: completed with it", parents[row.campaign_id])
+
+
+def _held(tables: PlatformTables) -> str:
+    profile = tables.profile.reservation
+    assert profile is not None
+    return profile.words.held
 
 
 def release_entry(before: sa.Row[Any], after: sa.Row[Any], reason: str, parent_id: int | None = None) -> Entry:
@@ -306,7 +325,7 @@ def _recount_page(
     before = {row.id: row for row in locked_rows if row.id not in held}
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
     with planner.by_index(connection):
-        after = list(connection.execute(repairs.recount(tables), locked))
+        after = _effective(platform, connection, repairs.recount(tables), locked)
     entries = _entries(RepairKind.RECOUNT, page, before, after)
     return entries, platform.journal.record(connection, author, entries)
 
@@ -356,9 +375,41 @@ def release_page(
         before = _without_undone(platform, connection, before)
     binds = {"ids": list(before), "locked": campaigns, "max_age": platform.policy.reservation_max_age_seconds}
     why = {item.target: item.reason for item in page}
-    released = connection.execute(repairs.release(tables), binds)
+    released = _effective(platform, connection, repairs.release(tables), binds, was=_held(tables))
     entries = [release_entry(before[row.id], row, why[row.id]) for row in released]
     return entries, platform.journal.record(connection, author, entries)
+
+
+def _effective(
+    platform: Platform, connection: sa.Connection, statement: sa.Update, binds: Mapping[str, Any], *, was: str = ""
+) -> list[sa.Row[Any]]:
+    """The rows that a guarded statement changed: all of those that its premise holds for.
+
+    Args:
+        platform: Whose rows they are.
+        connection: The transaction that has locked them.
+        statement: Update whose premise is in its WHERE.
+        binds: Its binds.
+        was: The status word that it replaces; empty for one that sets none.
+
+    Raises:
+        StatementRejected: Something keeps rows from being changed, or changes them back.
+    """
+    rows = list(connection.execute(statement, dict(binds)))
+    resisting = {row.id for row in rows if was and row.status == was}
+    if len(rows) < len(binds["ids"]):
+        wanted = set(connection.scalars(repairs.matching(statement), dict(binds)))
+        if wanted:  # once more: the premise may have come true between the two statements
+            rows += connection.execute(statement, dict(binds))
+            resisting |= wanted - {row.id for row in rows}
+    if resisting:
+        culprits = repairs.update_triggers(connection, statement)
+        raise StatementRejected(
+            f"the update of {min(resisting)} has no effect; triggers on it: {', '.join(culprits) or 'none'}",
+            where=platform.database.where,
+            mend="let the trigger pass the change, or end the campaign in the application",
+        )
+    return rows
 
 
 def observed_now(

@@ -48,7 +48,8 @@ def plan_of(
     last: Sighting | None = None
     lately: Collection[str] = ()
     tried: Collection[str] = ()
-    if is_current(connection):
+    known_to_us = is_current(connection)
+    if known_to_us:
         last = platform.sightings.last(connection) if platform.sightings is not None else None
         # Whatever was lost at one moment has become stuck when this time has passed.
         seconds = platform.policy.stuck_after_seconds
@@ -58,6 +59,9 @@ def plan_of(
     sighting = sighted(last, seen.queue, seen.at, wanted=missing)
     judged = [(one, decide(one, seen.queue, platform.policy, seen.at)) for one in seen.evidence]
     credits_judged, more_releases = judge_credits(platform, connection, tried=tried) if of_credits else ([], 0)
+    given_up: Mapping[tuple[RepairKind, str], str] = {}
+    if known_to_us and (judged or credits_judged):
+        given_up = platform.refusals.given_up(connection, after=platform.policy.max_attempts)
     releases = sum(decision.release for _, decision in credits_judged) + more_releases
     plan = make_plan(
         judged,
@@ -69,6 +73,7 @@ def plan_of(
         lately=lately,
         suspicions=suspicions_about(sighting, platform.policy, seen.at) if _readable(seen.queue) else [],
         alarms=alarms_about(seen.queue, sighting),
+        given_up=given_up,
         now=seen.at,
     )
     return plan, sighting

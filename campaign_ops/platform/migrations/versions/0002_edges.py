@@ -51,8 +51,19 @@ UNDATED: tuple[str, ...] = (
     " ALTER COLUMN updated_at DROP NOT NULL, ALTER COLUMN stuck_seconds DROP NOT NULL",
 )
 
+REFUSALS: tuple[str, ...] = (
+    """CREATE TABLE campaign_ops.refusal (
+        platform text,
+        kind text,
+        target text,
+        times integer NOT NULL DEFAULT 1,
+        why text NOT NULL,
+        last_at timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (platform, kind, target))""",
+)
+
 
 def upgrade() -> None:
-    for group in (IDENTITY, CONFIRMATIONS, AMBIGUOUS, INTENTS, QUEUES, UNDATED):
+    for group in (IDENTITY, CONFIRMATIONS, AMBIGUOUS, INTENTS, QUEUES, UNDATED, REFUSALS):
         for statement in group:
             op.execute(statement)
