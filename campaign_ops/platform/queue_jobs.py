@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LiveJob:
-    """One job for a campaign that is not over."""
+    """One job for a campaign that is not over. ``taken``: a worker has had it in its hands at least once."""
 
     id: str
     state: str
     campaign_id: str
     recipient_ids: tuple[str, ...]
+    taken: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,8 @@ class LiveJobs(Iterator[LiveJob]):
     def _look(self, live: Mapping[str, str]) -> Generator[LiveJob, None, set[str]]:
         """Yield the jobs of these campaigns among ``live``; return the ids that have no data."""
         gone = set()
-        for job_id, (name, data, defa, made) in self._reader.fields(list(live), "name", "data", "defa", "timestamp"):
+        wanted = ("name", "data", "defa", "timestamp", "processedOn")
+        for job_id, (name, data, defa, made, taken_at) in self._reader.fields(list(live), *wanted):
             if name is None and data is None:
                 gone.add(job_id)
                 continue
@@ -150,7 +152,9 @@ class LiveJobs(Iterator[LiveJob]):
                 # its version: it covers its recipients until it is over.
                 self._doomed += defa is not None
                 self._snapshot.covering[job_id] = (said.campaign_id, made)
-                yield LiveJob(job_id, live[job_id], said.campaign_id, said.recipient_ids)
+                # BullMQ 4 moves a job to `active` a moment before it writes `processedOn`.
+                taken = taken_at is not None or live[job_id] == "active"
+                yield LiveJob(job_id, live[job_id], said.campaign_id, said.recipient_ids, taken)
         return gone
 
     def _note_doubt(self, name: str, campaign_ids: frozenset[str]) -> None:

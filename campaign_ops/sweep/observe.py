@@ -34,15 +34,16 @@ from campaign_ops.platform.driver_errors import mapped
 from campaign_ops.platform.migrations import is_current
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.profile import Profile
-from campaign_ops.platform.queue import Queue, Snapshot
+from campaign_ops.platform.queue import LiveJob, Queue, Snapshot
 from campaign_ops.platform.tables import PlatformTables
-from campaign_ops.sweep.suspects import gather, unread_completed_jobs
+from campaign_ops.sweep.suspects import gather, left_marked, unread_completed_jobs
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PAGE = 1000  # campaigns or reservations per statement
 PENDING_AT_ONCE = 2_000_000  # waiting recipients per statement, but for a single campaign that has more
+TAKEN_AT_ONCE = 40  # jobs whose recipients' markers are asked together
 MAX_LIVE_JOBS = 500_000  # reading their ids at one moment keeps Redis busy for about a second
 ANY_AGE = -3.2e9  # seconds: also campaigns touched this moment, or in the future by a clock that is wrong
 
@@ -320,9 +321,13 @@ def _read_queue(
 
 @dataclass
 class JobCounts:
-    """Jobs of each stuck campaign: live, failed, and those that leave doubt, by name."""
+    """Jobs of each stuck campaign: live, failed, and those that leave doubt, by name.
+
+    ``left_marked`` are recipients of live jobs that a worker has marked and no worker is busy with.
+    """
 
     live: Counter[str] = field(default_factory=Counter)
+    left_marked: list[str] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
     unclear: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
@@ -333,12 +338,20 @@ def _load_cover(
     wanted = frozenset(ids)
     jobs = queue.live_jobs(snapshot, wanted)
 
+    taken: list[LiveJob] = []
+
     def _recipients() -> Iterator[str]:
         for job in jobs:
             counts.live[job.campaign_id] += 1
+            if job.taken and queue.profile.markers:
+                taken.append(job)
+            if len(taken) == TAKEN_AT_ONCE:
+                counts.left_marked += left_marked(queue, taken)
+                taken.clear()
             yield from job.recipient_ids
 
     cover.load(connection, _recipients())
+    counts.left_marked += left_marked(queue, taken)
     counts.unclear = jobs.unclear
     counts.failed.update(job.campaign_id for job in queue.failed_jobs(snapshot, wanted))
     return jobs.state
@@ -374,8 +387,11 @@ def _with_coverage(
     marked: Counter[str] = Counter()
     completed: Counter[str] = Counter()
     known = fresh = False
-    if filled:
+    if filled or jobs.left_marked:
         known, fresh = gather(platform, queue, connection, snapshot, remembers=remembers)
+    if jobs.left_marked:
+        cover.load(connection, jobs.left_marked, cover.MARKED)
+        fresh = True
     for batches in in_pages(cover.batches(connection, size=size, marked=known), max(1, cover.IDS_AT_ONCE // size)):
         asked = [one for batch in batches for one in batch.recipient_ids if one not in batch.marked]
         spoken_for = queue.marked(asked)

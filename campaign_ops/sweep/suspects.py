@@ -16,7 +16,7 @@ from campaign_ops.core.model import QueueState
 from campaign_ops.platform import cover
 from campaign_ops.platform.ambiguous import Suspect
 from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.queue import Queue, Snapshot
+from campaign_ops.platform.queue import LiveJob, Queue, Snapshot
 from campaign_ops.platform.queue_payload import named
 from campaign_ops.platform.queue_read import COMPLETED_LOOKED_AT
 
@@ -42,8 +42,8 @@ def gather(
     tables = platform.tables(connection)
     known = cover.load_remembered(connection, tables, platform.ambiguous) if remembers else 0
     fresh = 0
-    if queue.profile.completed_means == "sent" and snapshot.state.counts.get("completed"):
-        campaigns = cover.campaigns_with_batches(connection)
+    reads_completed = queue.profile.completed_means == "sent" and snapshot.state.counts.get("completed")
+    if reads_completed and (campaigns := cover.campaigns_with_batches(connection)):
         listed = (
             (recipient_id, named(job.id))
             for job in queue.completed_jobs(snapshot, campaigns)
@@ -51,6 +51,16 @@ def gather(
         )
         fresh = cover.load_completed(connection, listed, platform.ambiguous if remembers else None)
     return bool(known or fresh), bool(fresh)
+
+
+def left_marked(queue: Queue, jobs: Sequence[LiveJob]) -> list[str]:
+    """Marked recipients of jobs that a worker has taken and that no worker holds the lock of.
+
+    The job covers them as long as it is live; it may vanish together with the marker. What a worker holds is left out:
+    its claims come and go while it sends.
+    """
+    held = queue.locked(job.id for job in jobs)
+    return sorted(queue.marked([one for job in jobs if job.id not in held for one in job.recipient_ids]))
 
 
 def unread_completed_jobs(queue: Queue, state: QueueState) -> int:

@@ -189,6 +189,50 @@ def test_what_is_taken_as_sent_is_forgotten(sms: World) -> None:
     assert sms.app.tally("c") == {"sent": 2}
 
 
+def take_one(world: World, *, then_die: bool) -> None:
+    """A worker takes the next job; dead, its lock runs out."""
+
+    async def take(_queue: Any) -> None:
+        options = {"connection": world.queue.url, "prefix": world.queue.prefix, "autorun": False}
+        worker = Worker(world.queue.profile.name, lambda *_: None, options)
+        try:
+            assert await worker.moveToActive("token") is not None
+        finally:
+            await worker.close()
+
+    world.queue._run(take)
+    if then_die:
+        with redis.Redis.from_url(world.queue.url) as client:
+            client.delete(*(world.queue.key(f"{one}:lock") for one in world.queue.job_ids("active")))
+
+
+def test_whom_a_dead_worker_marked_is_remembered_while_its_job_still_covers_them(sms: World) -> None:
+    """The job and the marker may vanish together, and then nothing else would tell."""
+    sms.app.add_campaign("c", pending=3)
+    ids = sms.app.pending_ids("c")
+    sms.queue.add("c", "shop", ids)
+    take_one(sms, then_die=True)
+    sms.queue.mark(ids[:1])
+    assert verdict(sms) is Verdict.NO_WORKERS, "covered, so nothing to decide yet"
+    assert remembered(sms) == set(ids[:1])
+    sms.queue.clear()
+    sms.queue.open()
+    expire_markers(sms, ids)
+    sms.sweep(confirm_breaker=True)
+    assert covered(sms) == dict.fromkeys(ids[1:], 1)
+
+
+def test_what_a_live_worker_is_sending_is_not_ambiguous(sms: World) -> None:
+    """Its claim is released when the provider refuses: the next attempt is the worker's own."""
+    sms.app.add_campaign("c", pending=3)
+    ids = sms.app.pending_ids("c")
+    sms.queue.add("c", "shop", ids)
+    take_one(sms, then_die=False)
+    sms.queue.mark(ids[:1])
+    sms.sweep()
+    assert remembered(sms) == set()
+
+
 # -- completed jobs ----------------------------------------------------------------------------------------------------
 
 
