@@ -127,6 +127,7 @@ class Coverage:
     pending = covered + marked + missing. ``doubled`` stand in two or more live jobs. ``unclear_jobs`` counts, by name,
     the live jobs that may be about the campaign and cannot be understood: whom they carry is not known. Completed jobs
     list ``in_completed_jobs`` of those marked; ``unread_completed_jobs`` are kept in the queue and were not looked at.
+    ``unwritable_id``: an id among the missing, or the campaign's own, that no job can carry.
     """
 
     covered: int = 0
@@ -138,6 +139,7 @@ class Coverage:
     unclear_jobs: Mapping[str, int] = field(default_factory=dict)
     in_completed_jobs: int = 0
     unread_completed_jobs: int = 0
+    unwritable_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,10 +224,17 @@ def _judge_coverage(
         reason = f"{shares}; no worker is connected to queue {queue.name}"
         if held_back and coverage.missing:
             reason += f"; {_held_back_reason(held_back, evidence, now)}"
-        act = Action.REENQUEUE if coverage.missing and not held_back else Action.REPORT
+        if coverage.unwritable_id:
+            reason += f"; {_unwritable(coverage.unwritable_id)}"
+        can = coverage.missing and not held_back and not coverage.unwritable_id
+        act = Action.REENQUEUE if can else Action.REPORT
         return Decision(Verdict.NO_WORKERS, reason, act, needs_person=True)
     if not coverage.missing and not coverage.marked:  # not by number: one may have been sent between the two readings
         return Decision(Verdict.BACKLOG, f"{shares}; waiting its turn, {plural(queue.depth, 'job')} deep", Action.NONE)
+    if coverage.unwritable_id:
+        # Before the cooldown: no job was ever added, nor will one be.
+        verdict = Verdict.JOBS_FAILED if coverage.failed_jobs else Verdict.JOBS_LOST
+        return Decision(verdict, f"{shares}; {_unwritable(coverage.unwritable_id)}", Action.REPORT, needs_person=True)
     if held_back is not None:
         return Decision(held_back, f"{shares}; {_held_back_reason(held_back, evidence, now)}", *_held_action(held_back))
     if coverage.missing:
@@ -237,6 +244,13 @@ def _judge_coverage(
         return Decision(verdict, reason, Action.REENQUEUE, needs_person=coverage.marked > 0)
     reason = f"{shares}; never sent again by itself, a person chooses"
     return Decision(Verdict.AMBIGUOUS, reason, Action.REPORT, needs_person=True)
+
+
+def _unwritable(unwritable_id: str) -> str:
+    return (
+        f"id {unwritable_id!r} cannot be written as a number into a job, so nothing is put back:"
+        " set id_type in the profile to what the application's own jobs carry"
+    )
 
 
 def _nowhere(coverage: Coverage) -> str:

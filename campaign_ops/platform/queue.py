@@ -11,7 +11,7 @@ from typing import Any
 
 from campaign_ops.core.errors import QueueUnavailable, Refused
 from campaign_ops.platform.profile import QueueProfile
-from campaign_ops.platform.queue_add import NewJob, QueueWriter, fill_payload, job_id
+from campaign_ops.platform.queue_add import NewJob, QueueWriter, fill_payload, is_writable_number, job_id
 from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
 from campaign_ops.platform.queue_guard import Guard, LastLook, LookAgain
 from campaign_ops.platform.queue_jobs import FailedJob, LiveJob, LiveJobs, Snapshot
@@ -78,6 +78,10 @@ class Queue(QueueReader):
                 mend="see to the queue first" if before.problem else "resume it first",
             )
         return self._confirmed(self._writer.add(jobs, payloads, guard), before.server_id)
+
+    def unwritable(self, ids: Iterable[str]) -> str | None:
+        """Find an id that does not fit the payload, where the platform's ids are numbers."""
+        return next((one for one in ids if not is_writable_number(one)), None) if self.numeric_ids else None
 
     def remove_waiting(self, job_ids: Iterable[str]) -> frozenset[str]:
         """Remove those jobs that no worker has ever taken; name those removed."""

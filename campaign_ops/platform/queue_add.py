@@ -75,16 +75,21 @@ def _is_number(text: str) -> bool:
 
 
 def _number(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = None
-    if number is None or str(number) != text or abs(number) > MAX_JSON_INTEGER:
+    if not is_writable_number(text):
         raise Refused(
             f"id {text!r} cannot be written as a number into a job",
             mend="set id_type in the profile to what the application's own jobs carry",
         )
-    return number
+    return int(text)
+
+
+def is_writable_number(text: str) -> bool:
+    """Whether JavaScript reads the id back unchanged when it is written as a number."""
+    try:
+        number = int(text)
+    except ValueError:
+        return False
+    return str(number) == text and abs(number) <= MAX_JSON_INTEGER
 
 
 class QueueWriter:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
@@ -386,6 +386,7 @@ def _with_coverage(
     lost: Counter[str] = Counter()
     marked: Counter[str] = Counter()
     completed: Counter[str] = Counter()
+    unwritable: dict[str, str | None] = {}
     known = fresh = False
     if filled or jobs.left_marked:
         known, fresh = gather(platform, queue, connection, snapshot, remembers=remembers)
@@ -404,6 +405,9 @@ def _with_coverage(
             completed[batch.campaign_id] += batch.in_completed_jobs
             marked[batch.campaign_id] += suspects
             lost[batch.campaign_id] += silent
+            if silent and not unwritable.get(batch.campaign_id):
+                own = (one for one in batch.recipient_ids if one not in batch.marked and one not in spoken_for)
+                unwritable[batch.campaign_id] = queue.unwritable(chain([batch.campaign_id], own))
             if silent and len(missing[batch.campaign_id]) < platform.policy.max_jobs_per_sweep:
                 missing[batch.campaign_id].append(OpenBatch(batch.campaign_id, batch.number, silent))
     unread = unread_completed_jobs(queue, snapshot.state)
@@ -420,6 +424,7 @@ def _with_coverage(
             unclear_jobs=jobs.unclear.get(key, {}),
             in_completed_jobs=completed[key],
             unread_completed_jobs=unread,
+            unwritable_id=unwritable.get(key),
         )
         covered.append(replace(one, coverage=coverage))
     return covered, missing, fresh

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import sqlalchemy as sa
 
 from campaign_ops.core.model import Verdict
+from campaign_ops.demo.schema import PlatformShape
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered
 
@@ -63,3 +65,31 @@ def test_without_workers_the_line_says_that_a_campaign_is_in_cooldown(world: Wor
     world.queue.remove(world.queue.live_job_ids()[1:])
     (item,) = [item for item in world.sweep().stuck if item.verdict is Verdict.NO_WORKERS and item.kind is None]
     assert "its jobs get time" in item.reason
+
+
+@pytest.mark.parametrize("column", ["recipient", "campaign"])
+def test_an_id_that_no_number_in_a_job_can_hold_is_work_for_a_person_and_no_attempt(
+    worlds: Worlds, column: str
+) -> None:
+    """Measured once: six attempts without a single add, and a sweep that stopped half way for all the others."""
+    world = worlds.make("sms", shape=PlatformShape(ids="bigint"), policy={"breaker_floor": 100})
+    far, near = (world.app.add_campaign(label, pending=2) for label in ("far", "near"))
+    with world.app.engine.begin() as connection:
+        if column == "recipient":
+            statement = 'UPDATE "CampaignRecipient" SET id = id + 9007199254740991 WHERE "campaignId" = :id'
+        else:
+            connection.execute(sa.text("SET session_replication_role = replica"))
+            connection.execute(
+                sa.text('UPDATE "CampaignRecipient" SET "campaignId" = 9007199254740993 WHERE "campaignId" = :id'),
+                {"id": far},
+            )
+            statement = 'UPDATE "Campaign" SET id = 9007199254740993 WHERE id = :id'
+        connection.execute(sa.text(statement), {"id": far})
+    for _ in range(3):
+        report = world.sweep()
+    (item,) = [item for item in report.for_person if item.verdict is Verdict.JOBS_LOST]
+    assert item.kind is None
+    assert "cannot be written as a number into a job" in item.reason
+    assert covered(world) == dict.fromkeys(world.app.pending_ids(near), 1)
+    attempts = world.rows("SELECT campaign_id FROM campaign_ops.attempt")
+    assert [row["campaign_id"] for row in attempts] == [near]
