@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from campaign_ops.core.model import QueueState
+from campaign_ops.platform.queue_library import BULL, is_bulls_job
 from campaign_ops.platform.queue_payload import PayloadReader, named
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class LiveJobs(Iterator[LiveJob]):
         self._foreign = 0
         self._doomed = 0
         self._lost: str | None = None
+        self._old: str | None = None
         self._unclear: Counter[str] = Counter()
         self._unclear_to_all: Counter[str] = Counter()
         self._unclear_to: dict[str, Counter[str]] = {}
@@ -124,7 +126,8 @@ class LiveJobs(Iterator[LiveJob]):
             held = self._reader.locked(job_id for job_id in orphans if listed[job_id] == "active")
             if held:
                 self._lost = f"job {named(min(held))} is in the hands of a worker and has lost its data"
-        problems = [self._snapshot.state.problem, self._lost and f"{self._lost}: nobody knows whom it covers"]
+        lost = self._lost and f"{self._lost}: nobody knows whom it covers"
+        problems = [self._snapshot.state.problem, self._old, lost]
         self._state = replace(
             self._snapshot.state,
             orphans=len(orphans),
@@ -137,11 +140,15 @@ class LiveJobs(Iterator[LiveJob]):
     def _look(self, live: Mapping[str, str]) -> Generator[LiveJob, None, set[str]]:
         """Yield the jobs of these campaigns among ``live``; return the ids that have no data."""
         gone = set()
-        wanted = ("name", "data", "defa", "timestamp", "processedOn")
-        for job_id, (name, data, defa, made, taken_at) in self._reader.fields(list(live), *wanted):
+        wanted = ["name", "data", "defa", "timestamp", "processedOn"]
+        if self._snapshot.state.version is None:
+            wanted.append("opts")
+        for job_id, (name, data, defa, made, taken_at, *options) in self._reader.fields(list(live), *wanted):
             if name is None and data is None:
                 gone.add(job_id)
                 continue
+            if options and is_bulls_job(job_id, options[0]):
+                self._old = BULL
             said = self._payloads.read(name, data)
             if said.doubt:
                 self._note_doubt(named(name or "without a name"), said.doubt)

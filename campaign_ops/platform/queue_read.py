@@ -16,6 +16,7 @@ from redis import exceptions as driver
 
 from campaign_ops.core.errors import QueueUnclear
 from campaign_ops.core.model import QueueState
+from campaign_ops.platform import queue_library
 from campaign_ops.platform.ids import JobIds
 from campaign_ops.platform.profile import QueueProfile
 from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
@@ -27,8 +28,6 @@ LISTS = ("wait", "paused", "active")
 SORTED_SETS = ("prioritized", "delayed", "waiting-children")
 LIVE = LISTS + SORTED_SETS
 DEAD = ("failed", "completed")
-PRO_KEYS = ("groups", "groups:limit", "groups:max", "groups:paused", "groups:metas")
-KNOWN_MAJORS = (4, 5, 6)
 FAILED_LOOKED_AT = 5_000
 COMPLETED_LOOKED_AT = 5_000
 JOBS_PER_PAGE = 200
@@ -39,7 +38,6 @@ T = TypeVar("T")
 
 # BullMQ 4 wakes its workers by `0:1712345678` in `wait`. Ids of schedulers hold colons too, and they are jobs.
 _MARKER = re.compile(r"0:\d+")
-_VERSION = re.compile(r"([\w-]+):(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -286,27 +284,25 @@ class QueueReader:
             asked = len(pipe)
             for state in DEAD:
                 pipe.zcard(self.key(state))
-            pipe.exists(self.key("meta"))
-            pipe.hmget(self.key("meta"), "version", "paused")
-            pipe.get(self.key("id"))
-            pipe.exists(*map(self.key, PRO_KEYS))
+            queue_library.ask(pipe, self.key)
             if with_info:
                 pipe.info()
             answers = pipe.execute()
         return answers[:asked], (*answers[asked:], *([] if with_info else [{}]))
 
     def _describe(self, counts: dict[str, int], about: tuple[Any, ...]) -> QueueState:
-        failed, completed, exists, (version, paused), counter, pro_keys, info = about
+        failed, completed, *about_owner, info = about
+        owner = queue_library.owner(about_owner)
         return QueueState(
             name=self.profile.name,
             counts=counts | {"failed": failed, "completed": completed},
-            paused=paused is not None,
+            paused=owner.paused,
             workers=self._workers(),
-            version=version,
+            version=owner.version,
             server_id=info.get("run_id"),
-            exists=bool(exists),
-            job_counter=int(counter) if counter and counter.isdecimal() else 0,
-            problem=_problem(version, has_groups=bool(pro_keys), role=info.get("role")),
+            exists=owner.exists,
+            job_counter=owner.jobs_added,
+            problem=owner.problem(info.get("role")),
         )
 
     def _workers(self) -> int | None:
@@ -344,16 +340,3 @@ def pages(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 def _is_worker(client_name: str, queue: str) -> bool:
     # `<queue>:qe` listens to events; it is no worker.
     return client_name == queue or client_name.startswith(f"{queue}:w:")
-
-
-def _problem(version: str | None, *, has_groups: bool, role: str | None) -> str | None:
-    """Say why a queue may only be looked at, or None. Python's client writes no version, nor did BullMQ before 4."""
-    if role in {"slave", "replica"}:
-        return "this Redis is a replica: what it shows may be old"
-    if has_groups or (version or "").startswith("bullmq-pro"):
-        return "BullMQ Pro: jobs in groups stand in no list that can be read here"
-    known = _VERSION.match(version or "")
-    if version and (not known or known[1] != "bullmq" or int(known[2]) not in KNOWN_MAJORS):
-        majors = ", ".join(map(str, KNOWN_MAJORS))
-        return f"the queue belongs to {version}; only BullMQ {majors} is known well enough to be acted on"
-    return None

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import redis
 
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import Verdict
@@ -155,3 +156,21 @@ def test_a_job_that_does_not_say_its_campaign_may_be_any_campaigns(sms: World, c
     put(sms, "retryBulkSMS", {"campaignId": campaign, "recipientIds": sms.app.pending_ids("c")})
     assert [item.verdict for item in sms.sweep().stuck] == [Verdict.UNCLEAR_JOBS]
     assert len(sms.queue.live_job_ids()) == 1
+
+
+def test_a_queue_of_bull_is_only_looked_at(sms: World) -> None:
+    """Its keys as Bull 3 and 4 write them when the jobs are done and removed: everybody looks lost."""
+    sms.app.add_campaign("c", pending=4)
+    sms.queue.clear()
+    with redis.Redis.from_url(sms.queue.url) as client:
+        client.set(sms.queue.key("id"), 5)
+        client.set(sms.queue.key("stalled-check"), "1795559288385")
+        report = sms.sweep(confirm_breaker=True)
+        assert sorted(client.keys(sms.queue.key("*"))) == [
+            sms.queue.key(part).encode() for part in ("id", "stalled-check")
+        ]
+    (item,) = report.stuck
+    assert item.verdict is Verdict.QUEUE_UNREADABLE
+    assert "belongs to Bull" in item.reason
+    with pytest.raises(Refused, match="belongs to Bull"):
+        reenqueue_one(sms.platform, "c", SARAH)

@@ -1,0 +1,81 @@
+"""Which library a queue belongs to, by the keys that it writes, and whether it is known well enough to be acted on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+KNOWN_MAJORS = (4, 5, 6)
+_PRO_KEYS = ("groups", "groups:limit", "groups:max", "groups:paused", "groups:metas")
+# Bull's, and what BullMQ wrote before version 4. Observed with Bull 3.29 and 4.16.
+_OLD_KEYS = ("meta-paused", "priority")
+_VERSION = re.compile(r"([\w-]+):(\d+)\.")
+BULL = (
+    "the queue belongs to Bull, the library before BullMQ, or to BullMQ before version 4: it is only observed, since"
+    " what is added by BullMQ's rules is not handled by theirs"
+)
+
+
+class Owner(NamedTuple):
+    """What a queue's own keys say of the library that writes them.
+
+    ``version`` is None where it writes none, as Python's client and Bull do. ``old`` is what only Bull leaves behind.
+    """
+
+    version: str | None
+    paused: bool
+    exists: bool
+    jobs_added: int
+    pro: bool
+    old: bool
+
+    def problem(self, role: str | None) -> str | None:
+        """Say why the queue may only be looked at, or None. ``role`` is what the server says of itself."""
+        if role in {"slave", "replica"}:
+            return "this Redis is a replica: what it shows may be old"
+        if self.pro or (self.version or "").startswith("bullmq-pro"):
+            return "BullMQ Pro: jobs in groups stand in no list that can be read here"
+        if self.old:
+            return BULL
+        known = _VERSION.match(self.version or "")
+        if self.version and (not known or known[1] != "bullmq" or int(known[2]) not in KNOWN_MAJORS):
+            majors = ", ".join(map(str, KNOWN_MAJORS))
+            return f"the queue belongs to {self.version}; only BullMQ {majors} is known well enough to be acted on"
+        return None
+
+
+def ask(pipe: Any, key: Callable[[str], str]) -> None:
+    """Ask about the owner within a pipeline; `owner` takes the answers."""
+    pipe.hmget(key("meta"), "version", "paused", "opts.maxLenEvents")
+    pipe.get(key("id"))
+    pipe.exists(key("events"))
+    pipe.exists(key("meta"))
+    pipe.exists(*map(key, _PRO_KEYS))
+    pipe.exists(*map(key, _OLD_KEYS))
+
+
+def owner(answers: Sequence[Any]) -> Owner:
+    """Read the answers.
+
+    BullMQ and its Python client write `meta` when they open a queue and `events` with every job. Bull counts its jobs
+    in `id` as they do, and writes neither, but for the flag `paused` in `meta`.
+    """
+    (version, paused, max_events), counter, has_events, has_meta, pro, old_keys = answers
+    old = old_keys or (counter is not None and not (has_events or version or max_events))
+    return Owner(
+        version,
+        paused=paused is not None,
+        exists=bool(has_meta or old),
+        jobs_added=int(counter) if counter and counter.isdecimal() else 0,
+        pro=bool(pro),
+        old=bool(old),
+    )
+
+
+def is_bulls_job(job_id: str, options: str | None) -> bool:
+    """Whether Bull made this job: it writes the time into the options too, and BullMQ does so for repeated jobs only.
+
+    This tells a queue of Bull's into which BullMQ has written as well.
+    """
+    return '"timestamp":' in (options or "") and not job_id.startswith("repeat:")
