@@ -24,7 +24,8 @@ from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.profile import Profile
 from campaign_ops.platform.profile_file import load_profile
 from campaign_ops.platform.queue import Queue, QueueAddress
-from campaign_ops.sweep import Sweep
+from campaign_ops.sweep import Sweep, dry_run
+from campaign_ops.sweep.confirm import confirmation
 
 _numbers = itertools.count(1)
 
@@ -68,6 +69,11 @@ class World:
     def begin(self, **options: Any) -> Sweep:
         defaults: dict[str, Any] = {"run_id": uuid4().hex, "trigger": "test", "actor": "tests", "lock_wait_seconds": 5}
         return Sweep(self.platform, **{**defaults, **options})
+
+    def confirmed_sweep(self, **options: Any) -> HealthReport:
+        """The same by a person who confirms whatever a plan made right before shows to be held back."""
+        code = confirmation(dry_run(self.platform, run_id=uuid4().hex), "ann", "a test")
+        return self.sweep(confirm=code, **options)
 
     def again(self, **policy: Any) -> Platform:
         """The same platform from another process's point of view, with other thresholds if given."""

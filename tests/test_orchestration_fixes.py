@@ -12,7 +12,7 @@ from campaign_ops.demo.servers import EmbeddedServers
 from campaign_ops.demo.tables import hours
 from campaign_ops.platform.database import STATE_SCHEMA
 from tests.conftest import World, Worlds
-from tests.orchestrated import configured, contents, dagster_on_postgres, deployed, failures, plain, run
+from tests.orchestrated import configured, dagster_on_postgres, deployed, failures, plain, run
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,12 @@ def done(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     return next(plain(event.step_output_data.metadata) for event in result.all_events if event.is_successful_output)
 
 
+def confirmed(world: World, instance: dg.DagsterInstance, name: str, **given: Any) -> dg.ExecuteInProcessResult:
+    """A fix for real, with the code that its dry run shows."""
+    code = done(fix(world, instance, name, **given))["confirm"]
+    return fix(world, instance, name, dry_run=False, confirm=code, **given)
+
+
 def observed(instance: dg.DagsterInstance, asset: str, *results: dg.ExecuteInProcessResult) -> list[str]:
     """What stands on an asset's page about these runs."""
     records = instance.fetch_observations(dg.AssetKey(["sms", asset]), limit=50).records
@@ -42,22 +48,39 @@ def observed(instance: dg.DagsterInstance, asset: str, *results: dg.ExecuteInPro
 
 def test_a_fix_is_a_dry_run_unless_told_otherwise(sms: World, instance: dg.DagsterInstance) -> None:
     sms.app.add_campaign("finished", succeeded=3)
-    before = contents(sms)
+    before = sms.app.fingerprint()
     result = fix(sms, instance, "mark_campaign_complete", campaign_id="finished")
     assert done(result)["message"].startswith("would complete campaign finished")
     assert done(result)["changed"] is False
-    assert contents(sms) == before
+    assert sms.app.fingerprint() == before
     assert observed(instance, "completed_campaigns", result) == []
 
 
-def test_the_real_thing_without_the_id_as_confirmation_is_refused(sms: World, instance: dg.DagsterInstance) -> None:
+@pytest.mark.parametrize("code", ["", "yes", "finished", "aaaa-bbbb-cccc"])
+def test_the_real_thing_without_the_code_of_a_dry_run_is_refused(
+    sms: World, instance: dg.DagsterInstance, code: str
+) -> None:
+    """A link can launch a run with any value in it, and cannot know what the dry run shows."""
     sms.app.add_campaign("finished", succeeded=3)
-    before = contents(sms)
-    for confirm in ("", "yes"):
-        result = fix(sms, instance, "mark_campaign_complete", campaign_id="finished", dry_run=False, confirm=confirm)
-        (line,) = failures(result)
-        assert line.startswith(f"mark_campaign_complete: confirm is {confirm!r}, not 'finished'; nothing was done")
-    assert contents(sms) == before
+    before = sms.app.fingerprint()
+    result = fix(sms, instance, "mark_campaign_complete", campaign_id="finished", dry_run=False, confirm=code)
+    (line,) = failures(result)
+    assert line.startswith(f"mark-complete of finished: code {code!r} was never shown for this platform; nothing was")
+    assert sms.app.fingerprint() == before
+
+
+def test_a_run_that_was_confirmed_confirms_nothing_when_it_is_made_again(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    sms.app.add_campaign("lost", pending=7)
+    code = done(fix(sms, instance, "reenqueue_campaign", campaign_id="lost"))["confirm"]
+    real = {"campaign_id": "lost", "dry_run": False, "confirm": code}
+    assert done(fix(sms, instance, "reenqueue_campaign", **real))["changed"] is True
+    sms.queue.remove(sms.queue.live_job_ids())
+    sms.rows(f"UPDATE {STATE_SCHEMA}.attempt SET last_at = last_at - interval '1 hour' RETURNING 1")
+    (line,) = failures(fix(sms, instance, "reenqueue_campaign", **real))
+    assert "was used already, by ada" in line
+    assert sms.queue.live_job_ids() == []
 
 
 def test_a_confirmed_completion_changes_the_campaign_and_shows_on_the_assets_page(
@@ -65,7 +88,7 @@ def test_a_confirmed_completion_changes_the_campaign_and_shows_on_the_assets_pag
 ) -> None:
     sms.app.add_campaign("finished", succeeded=3)
     sms.app.add_reservation("hold", campaign="finished", amount=3)
-    result = fix(sms, instance, "mark_campaign_complete", campaign_id="finished", dry_run=False, confirm="finished")
+    result = confirmed(sms, instance, "mark_campaign_complete", campaign_id="finished")
     message = done(result)["message"]
     assert message.startswith("campaign finished is sent now")
     assert sms.app.campaign("finished")["status"] == "sent"
@@ -80,7 +103,7 @@ def test_a_premise_that_does_not_hold_is_one_line_with_the_numbers_and_not_worth
     sms: World, instance: dg.DagsterInstance
 ) -> None:
     sms.app.add_campaign("open", succeeded=3, pending=2)
-    result = fix(sms, instance, "mark_campaign_complete", campaign_id="open", dry_run=False, confirm="open")
+    result = fix(sms, instance, "mark_campaign_complete", campaign_id="open", dry_run=False, confirm="any")
     (line,) = failures(result)
     assert line.startswith("campaign open: 2 of 5 recipients still pending")
     event = next(event for event in result.all_events if event.is_step_failure)
@@ -99,11 +122,11 @@ def test_a_lost_campaign_is_put_back_into_the_queue_and_the_repair_can_be_undone
     sms: World, instance: dg.DagsterInstance
 ) -> None:
     sms.app.add_campaign("lost", pending=7)
-    made = fix(sms, instance, "reenqueue_campaign", campaign_id="lost", dry_run=False, confirm="lost")
+    made = confirmed(sms, instance, "reenqueue_campaign", campaign_id="lost")
     assert "7 recipients" in done(made)["message"]
     assert len(sms.queue.live_job_ids()) == 1
     number = int(done(made)["repairs"])
-    undone = fix(sms, instance, "undo_repair", repair_id=number, dry_run=False, confirm=str(number))
+    undone = confirmed(sms, instance, "undo_repair", repair_id=number)
     assert done(undone)["changed"] is True
     assert sms.queue.live_job_ids() == []
     assert len(observed(instance, "reenqueued_batches", made, undone)) == 2
@@ -115,11 +138,11 @@ def test_what_a_person_undid_sweeps_may_repair_again_when_a_person_says_so(
     sms.app.add_campaign("finished", succeeded=3)
     sms.sweep()
     number = sms.rows(f"SELECT id FROM {STATE_SCHEMA}.repair")[0]["id"]
-    undone = fix(sms, instance, "undo_repair", repair_id=number, dry_run=False, confirm=str(number))
+    undone = confirmed(sms, instance, "undo_repair", repair_id=number)
     assert done(undone)["changed"] is True
     assert sms.app.campaign("finished")["status"] == "sending"
     assert len(observed(instance, "completed_campaigns", undone)) == 1
-    said = done(fix(sms, instance, "retry_quarantined", campaign_id="finished", dry_run=False, confirm="finished"))
+    said = done(confirmed(sms, instance, "retry_quarantined", campaign_id="finished"))
     assert said["changed"] is True
     sms.sweep()
     assert sms.app.campaign("finished")["status"] == "sent"
@@ -127,8 +150,7 @@ def test_what_a_person_undid_sweeps_may_repair_again_when_a_person_says_so(
 
 def test_one_reservation_is_released_by_hand(sms: World, instance: dg.DagsterInstance) -> None:
     sms.app.add_reservation("leaked", campaign="gone", amount=9, created_ago=hours(60))
-    given = {"reservation_id": "leaked", "dry_run": False, "confirm": "leaked"}
-    result = fix(sms, instance, "release_reservation", **given)
+    result = confirmed(sms, instance, "release_reservation", reservation_id="leaked")
     assert done(result)["changed"] is True
     assert sms.app.reservation("leaked")["status"] == "released"
     assert len(observed(instance, "released_credits", result)) == 1

@@ -157,7 +157,7 @@ def test_a_sweep_is_known_by_its_run_and_by_who_or_what_started_it(sms: World, i
     assert [(row["trigger"], row["actor"]) for row in rows] == [(trigger, actor) for _, trigger, actor in started]
 
 
-def test_what_the_breaker_held_back_is_said_and_one_switch_of_the_run_confirms_it(
+def test_what_the_breaker_held_back_is_said_and_its_code_confirms_it_once(
     worlds: Worlds, instance: dg.DagsterInstance
 ) -> None:
     sms = worlds.make(policy={"breaker_floor": 1})
@@ -167,13 +167,34 @@ def test_what_the_breaker_held_back_is_said_and_one_switch_of_the_run_confirms_i
     completed = metadata_of(held, "completed_campaigns")
     assert (completed["planned"], completed["done"], completed["held_back"]) == (2, 0, 1)
     assert "Held back: would complete 2 of 2 sending campaigns" in completed["in_words"]
-    assert "confirm_breaker" in metadata_of(held, "repair_plan")["report"]
+    report = metadata_of(held, "repair_plan")["report"]
     assert sms.app.campaign("first")["status"] == "sending"
-    confirmed = {"resources": {"sms_platform": {"config": {"confirm_breaker": True}}}}
-    only_planned = run(deployed(configured(sms)), "sms__plan", instance, run_config=confirmed)
+    code = report.split("confirm: ")[1].split(",")[0]
+    assert code in metadata_of(held, "campaign_health")["report"]
+    by_config = {"resources": {"sms_platform": {"config": {"confirm": code, "by": "ada", "reason": "looked"}}}}
+    only_planned = run(deployed(configured(sms)), "sms__plan", instance, run_config=by_config)
     assert metadata_of(only_planned, "repair_plan")["held_back"] == 1
-    assert metadata_of(reconciled(sms, instance, run_config=confirmed), "completed_campaigns")["done"] == 2
+    assert metadata_of(reconciled(sms, instance, run_config=by_config), "completed_campaigns")["done"] == 2
     assert sms.app.campaign("first")["status"] == "sent"
+    for label in ("third", "fourth"):
+        sms.app.add_campaign(label, succeeded=3)
+    again = metadata_of(reconciled(sms, instance, run_config=by_config), "completed_campaigns")
+    assert (again["done"], again["held_back"]) == (0, 1)
+    assert "was used already, by ada" in again["in_words"]
+
+
+@pytest.mark.parametrize("given", [{"confirm": "x"}, {"confirm": "x", "by": "ada"}, {"confirm": "x", "reason": "y"}])
+def test_a_confirmation_without_who_and_why_is_refused(
+    sms: World, instance: dg.DagsterInstance, given: dict[str, str]
+) -> None:
+    result = run(
+        deployed(configured(sms)),
+        "sms__reconcile",
+        instance,
+        run_config={"resources": {"sms_platform": {"config": given}}},
+    )
+    assert all("give `by` and `reason`" in line for line in failures(result))
+    assert sms.rows(f"SELECT 1 FROM {STATE_SCHEMA}.sweep") == []
 
 
 def test_what_the_database_refuses_for_one_campaign_is_said_and_stops_no_other(

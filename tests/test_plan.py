@@ -156,26 +156,22 @@ def test_what_was_done_shortly_before_counts_with_it(count: int, lately: int, tr
 
 def test_a_campaign_that_is_put_back_again_counts_once() -> None:
     (target,) = (item.target for item in plan_of(LOST).items)
-    assert not plan_of(*[LOST] * 10, lately=[target]).held_back(RepairKind.REENQUEUE, confirmed=False)
-    assert plan_of(*[LOST] * 10, lately=["another"]).held_back(RepairKind.REENQUEUE, confirmed=False)
+    assert not plan_of(*[LOST] * 10, lately=[target]).held_back(RepairKind.REENQUEUE)
+    assert plan_of(*[LOST] * 10, lately=["another"]).held_back(RepairKind.REENQUEUE)
 
 
 @pytest.mark.parametrize(("look", "kind"), [(FINISHED, RepairKind.COMPLETE), (LOST, RepairKind.REENQUEUE)])
 def test_both_kinds_of_repair_have_a_breaker_of_their_own(look: Look, kind: RepairKind) -> None:
     plan = plan_of(*[look] * 11)
     other = ({RepairKind.COMPLETE, RepairKind.REENQUEUE} - {kind}).pop()
-    breaker = plan.held_back(kind, confirmed=False)
+    breaker = plan.held_back(kind)
     assert breaker is not None
     assert "11 of 11" in str(breaker)
-    assert plan.held_back(other, confirmed=False) is None
-
-
-def test_a_person_s_confirmation_passes_the_breaker() -> None:
-    assert plan_of(*[LOST] * 11).held_back(RepairKind.REENQUEUE, confirmed=True) is None
+    assert plan.held_back(other) is None
 
 
 def test_the_share_is_of_all_sending_campaigns_not_of_the_stuck_ones() -> None:
-    assert plan_of(*[LOST] * 11, sending=100).held_back(RepairKind.REENQUEUE, confirmed=False) is None
+    assert plan_of(*[LOST] * 11, sending=100).held_back(RepairKind.REENQUEUE) is None
 
 
 DRIFTING = messenger(10, sent=2, rows=Tally(pending=5, succeeded=5)).with_(rows_when_sent=False)
@@ -184,8 +180,8 @@ DRIFTING = messenger(10, sent=2, rows=Tally(pending=5, succeeded=5)).with_(rows_
 def test_recounts_wait_only_where_the_same_rows_are_not_believed_for_completing() -> None:
     plan = plan_of(*[DRIFTING] * 20)
     assert len(plan.of(RepairKind.RECOUNT)) == 20
-    assert all(plan.held_back(kind, confirmed=False) is None for kind in RepairKind)
-    assert plan_of(*[DRIFTING] * 2, *[FINISHED] * 20).held_back(RepairKind.RECOUNT, confirmed=False)
+    assert all(plan.held_back(kind) is None for kind in RepairKind)
+    assert plan_of(*[DRIFTING] * 2, *[FINISHED] * 20).held_back(RepairKind.RECOUNT)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +194,7 @@ def test_a_mass_release_of_credits_trips_a_breaker_of_its_own(
         (replace(LEAKED, id=f"res_{number}"), CreditDecision(release=True, reason="over")) for number in range(releases)
     ]
     plan = make_plan([], due, more_releases=more, sending=0, held=held, policy=POLICY, now=NOW)
-    assert (plan.held_back(RepairKind.RELEASE, confirmed=False) is not None) is tripped
+    assert (plan.held_back(RepairKind.RELEASE) is not None) is tripped
 
 
 # -- an earlier plan ------------------------------------------------------------------------------------------------
@@ -215,14 +211,14 @@ def test_a_later_look_does_no_more_than_the_plan_said() -> None:
 
 def test_a_suspicion_takes_the_floor_away_but_not_the_share() -> None:
     suspicions = suspicions_about(Sighting("r1", NOW, server_trusted=False), Policy(), NOW)
-    assert plan_of(LOST, sending=1, suspicions=suspicions).held_back(RepairKind.REENQUEUE, confirmed=False)
-    assert plan_of(LOST, LOST, sending=3, suspicions=suspicions).held_back(RepairKind.REENQUEUE, confirmed=False)
-    assert not plan_of(LOST, sending=3, suspicions=suspicions).held_back(RepairKind.REENQUEUE, confirmed=False)
+    assert plan_of(LOST, sending=1, suspicions=suspicions).held_back(RepairKind.REENQUEUE)
+    assert plan_of(LOST, LOST, sending=3, suspicions=suspicions).held_back(RepairKind.REENQUEUE)
+    assert not plan_of(LOST, sending=3, suspicions=suspicions).held_back(RepairKind.REENQUEUE)
 
 
 def test_an_alarm_trips_for_one_campaign_and_says_why() -> None:
     alarms = alarms_about(QueueState("sms-send", exists=False), None)
-    breaker = plan_of(LOST, sending=1000, alarms=alarms).held_back(RepairKind.REENQUEUE, confirmed=False)
+    breaker = plan_of(LOST, sending=1000, alarms=alarms).held_back(RepairKind.REENQUEUE)
     assert "wrong prefix" in str(breaker)
 
 
@@ -230,8 +226,8 @@ def test_suspicions_about_the_queue_do_not_keep_finished_campaigns_from_completi
     """Completion rests on the recipients' rows alone."""
     suspicions, alarms = ["Redis was restarted"], ["the queue does not exist"]
     plan = plan_of(FINISHED, FINISHED, LOST, suspicions=suspicions, alarms=alarms)
-    assert plan.held_back(RepairKind.COMPLETE, confirmed=False) is None
-    assert plan.held_back(RepairKind.REENQUEUE, confirmed=False) is not None
+    assert plan.held_back(RepairKind.COMPLETE) is None
+    assert plan.held_back(RepairKind.REENQUEUE) is not None
 
 
 def test_where_nothing_would_be_done_nothing_is_held_back() -> None:
@@ -241,7 +237,7 @@ def test_where_nothing_would_be_done_nothing_is_held_back() -> None:
 
 def test_missing_batches_of_a_queue_without_workers_count_for_the_breaker() -> None:
     waiting = sms(5, coverage=covered_by(5, in_jobs=2)).with_queue(workers=0)
-    assert plan_of(*[waiting] * 11).held_back(RepairKind.REENQUEUE, confirmed=False)
+    assert plan_of(*[waiting] * 11).held_back(RepairKind.REENQUEUE)
 
 
 # -- share_out ------------------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ class RepairKind(StrEnum):
     LIFT = "lift"
     SEND_AGAIN = "send_again"
     TAKE_AS_SENT = "take_as_sent"
+    CONFIRM = "confirm"
 
 
 class Outcome(StrEnum):

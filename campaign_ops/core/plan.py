@@ -53,7 +53,8 @@ class PlanItem:
 class Plan:
     """All lines, the breakers that keep whole kinds of repair back, and what speaks against trusting the queue.
 
-    ``more_releases`` reservations could be released too, and are left to the next sweeps.
+    ``more_releases`` reservations could be released too, and are left to the next sweeps. ``queue`` names the queue and
+    the Redis process that the plan rests on, and whether it was seen emptied.
     """
 
     items: tuple[PlanItem, ...]
@@ -61,6 +62,7 @@ class Plan:
     breakers: Mapping[RepairKind, Breaker] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
     more_releases: int = 0
+    queue: str = ""
 
     def of(self, kind: RepairKind | None) -> list[PlanItem]:
         """The lines of one kind."""
@@ -71,10 +73,14 @@ class Plan:
         before = {item.target: item for item in planned.of(kind)}
         return [item for item in self.of(kind) if item.target in before and _no_more(item, before[item.target])]
 
-    def held_back(self, kind: RepairKind, *, confirmed: bool) -> Breaker | None:
-        """The breaker that forbids this kind of repair now, if one does."""
+    def held_back(self, kind: RepairKind) -> Breaker | None:
+        """The breaker that forbids this kind of repair until a person confirms it, if one does."""
         breaker = self.breakers.get(kind)
-        return breaker if breaker is not None and breaker.tripped and not confirmed else None
+        return breaker if breaker is not None and breaker.tripped else None
+
+    def tripped(self) -> list[RepairKind]:
+        """The kinds of repair that a breaker holds back."""
+        return [kind for kind in self.breakers if self.held_back(kind) is not None]
 
 
 def _no_more(now: PlanItem, planned: PlanItem) -> bool:

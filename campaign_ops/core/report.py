@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from campaign_ops.core.confirmation import Offer
 from campaign_ops.core.model import QueueState, RepairKind, Verdict
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.wording import duration, plural
@@ -47,7 +48,10 @@ class RepairLine:
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """One platform after one sweep. ``before`` holds the same headline figures of the sweep before."""
+    """One platform after one sweep. ``before`` holds the same headline figures of the sweep before.
+
+    ``offers`` are the codes that let pass what a breaker held back; ``no_offer`` says why there is none.
+    """
 
     platform: str
     at: datetime
@@ -60,6 +64,8 @@ class HealthReport:
     before: Mapping[str, int] = field(default_factory=dict)
     dry_run: bool = False
     alert_after_seconds: int = 1800
+    offers: Sequence[Offer] = ()
+    no_offer: str = ""
 
     @property
     def stuck(self) -> list[PlanItem]:
@@ -154,9 +160,20 @@ def headline(report: HealthReport) -> str:
 def _person_section(report: HealthReport) -> str:
     items = report.for_person
     lines = [*report.trouble, *(f"{_name(item)}: {item.verdict or 'credits'}: {item.reason}" for item in items[:SHOWN])]
+    lines += [_how_to_confirm(report.platform, offer) for offer in report.offers]
+    if report.no_offer:
+        lines.append(report.no_offer)
     if len(items) > SHOWN:
         lines.append(f"and {len(items) - SHOWN} more: {ids(item.target for item in items[SHOWN:])}")
     return "## Needs a person\n\n" + ("\n".join(map(_bullet, lines)) if lines else "Nothing.")
+
+
+def _how_to_confirm(platform: str, offer: Offer) -> str:
+    command = f"campaign-ops reconcile --platform {platform} --confirm {offer.code} --reason WHY"
+    return (
+        f"Look at the queue; if {' and '.join(offer.kinds)} is right all the same, confirm exactly this"
+        f" until {offer.expires_at:%H:%M} UTC: {command}"
+    )
 
 
 def _stuck_section(report: HealthReport) -> str:

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.drill.ledger import CONFIRMED
 from campaign_ops.drill.sweeping import Swept, one_sweep
-from campaign_ops.sweep import Sweep
+from campaign_ops.sweep import Sweep, dry_run
+from campaign_ops.sweep.confirm import confirmation
 
 if TYPE_CHECKING:
     from campaign_ops.drill.stand import Stand
@@ -80,12 +81,13 @@ class OnCall:
         def sweep(run_id: str) -> Swept:
             # Before the sweep: what it does must find the word of a person already there.
             self._stand.ledger.note(CONFIRMED, run_id)
+            code = confirmation(dry_run(platform, run_id=f"{run_id}-plan"), NAME, "looked at the plan")
             report = Sweep(
                 platform,
                 run_id=run_id,
                 trigger=NAME,
                 actor=NAME,
-                confirm_breaker=True,
+                confirm=code,
                 lock_wait_seconds=_LOCK_WAIT_SECONDS,
             ).run()
             return Swept(report.figures(), {line.kind: line.held_back for line in report.repairs if line.held_back})

@@ -23,7 +23,8 @@ from campaign_ops.drill.audit.records import ROW_REPAIRS, Repair
 from campaign_ops.drill.audit.rows import Raw
 from campaign_ops.drill.ledger import UNDOING, Change
 from campaign_ops.platform.platform import Platform
-from campaign_ops.sweep import Sweep
+from campaign_ops.sweep import Sweep, dry_run
+from campaign_ops.sweep.confirm import confirmation
 from campaign_ops.sweep.manual import Person
 from campaign_ops.sweep.undo import undo
 
@@ -139,7 +140,8 @@ class _Trial:
 
     def sweep(self) -> Figure:
         """One more sweep, which no breaker holds back: what a person has undone stays undone."""
-        Sweep(self.platform, run_id="undo-trial", trigger="drill", actor="drill", confirm_breaker=True).run()
+        code = confirmation(dry_run(self.platform, run_id="undo-trial-plan"), "drill", "the undo trial")
+        Sweep(self.platform, run_id="undo-trial", trigger="drill", actor="drill", confirm=code).run()
         after = {place: _row(self.stores, place) for place in self.rows}
         return none_of("undone_stays", "undone repairs that a later sweep made again", _differences(self.rows, after))
 

@@ -43,6 +43,12 @@ def _stuck(sweep: Sweep) -> Metadata:
     return metadata.of_stuck(sweep.find_stuck(), sweep.platform.policy.alert_after_seconds)
 
 
+def _plan(sweep: Sweep) -> Metadata:
+    plan = sweep.make_plan()
+    offers = sweep.offers() if plan.tripped() else []
+    return metadata.of_plan(plan, offers, resource_key(sweep.platform.name))
+
+
 def _complete(sweep: Sweep) -> Metadata:
     plan = sweep.load_plan()
     return metadata.of_completed(*sweep.complete(plan), plan)
@@ -84,7 +90,7 @@ _DECIDED = (
     Step(
         "repair_plan",
         ("recipient_status", "queue_state", "reservation"),
-        lambda sweep: metadata.of_plan(sweep.make_plan(), confirmed=sweep.confirm_breaker),
+        _plan,
         "The dry run: what would be done, to what, and why. The repairs read which campaigns here, and look at each"
         " of them again before they write.",
     ),

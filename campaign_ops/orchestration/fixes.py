@@ -1,7 +1,7 @@
 """The manual fixes of the runbook, one op job each: what would be done first, the real thing only when confirmed.
 
-The webserver knows no passwords and a link can launch a run, so the real thing takes a value that only a person who
-looked can give: the id again.
+The webserver knows no passwords and a link can launch a run, so the real thing takes the code that only the dry run's
+report shows: it lets exactly that fix pass, once.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,13 +12,14 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from campaign_ops.core.errors import Refused
+from campaign_ops.core.confirmation import Offer
 from campaign_ops.core.model import RepairKind
 from campaign_ops.orchestration.names import FIX, asset_key, job_name, pool, resource_key, run_tags
 from campaign_ops.orchestration.resources import resource_of
 from campaign_ops.platform.platform import Platform
 from campaign_ops.settings import PlatformSettings
 from campaign_ops.sweep import ambiguous, manual
+from campaign_ops.sweep.confirm import FixCall, make_confirmed, try_out
 from campaign_ops.sweep.manual import Fix, Person
 from campaign_ops.sweep.undo import undo
 
@@ -30,7 +31,7 @@ class FixConfig(dg.Config):
     reason: str = Field(min_length=1, description="Why; stands in the journal.")
     tenant: str | None = Field(default=None, description="Refuse unless it belongs to this tenant.")
     dry_run: bool = Field(default=True, description="Only say what would be done.")
-    confirm: str = Field(default="", description="For the real thing, the same id once more.")
+    confirm: str = Field(default="", description="For the real thing, the code that the dry run shows.")
 
     def target(self) -> str:
         """The id of what is to be fixed."""
@@ -69,9 +70,10 @@ class RepairFix(FixConfig):
 
 @dataclass(frozen=True)
 class ManualFix:
-    """One fix: what it asks for, what it calls, and the asset whose page shows that it was done."""
+    """One fix: its name here and as a command, what it asks for and calls, and the asset whose page shows it."""
 
     name: str
+    command: str
     config: type[FixConfig]
     work: Callable[..., Fix]
     asset: str
@@ -86,6 +88,7 @@ def _undo(platform: Platform, repair_id: str, person: Person, **options: Any) ->
 _FIXES = (
     ManualFix(
         "mark_campaign_complete",
+        "mark-complete",
         CampaignFix,
         manual.mark_complete,
         "completed_campaigns",
@@ -93,6 +96,7 @@ _FIXES = (
     ),
     ManualFix(
         "reenqueue_campaign",
+        "reenqueue",
         CampaignFix,
         manual.reenqueue_one,
         "reenqueued_batches",
@@ -101,6 +105,7 @@ _FIXES = (
     ),
     ManualFix(
         "release_reservation",
+        "release",
         ReservationFix,
         manual.release_one,
         "released_credits",
@@ -109,6 +114,7 @@ _FIXES = (
     ),
     ManualFix(
         "undo_repair",
+        "undo",
         RepairFix,
         _undo,
         "repair_plan",
@@ -116,6 +122,7 @@ _FIXES = (
     ),
     ManualFix(
         "retry_quarantined",
+        "retry-quarantined",
         CampaignFix,
         manual.retry_quarantined,
         "repair_plan",
@@ -123,6 +130,7 @@ _FIXES = (
     ),
     ManualFix(
         "send_again",
+        "send-again",
         CampaignFix,
         ambiguous.send_again,
         "reenqueued_batches",
@@ -131,6 +139,7 @@ _FIXES = (
     ),
     ManualFix(
         "take_as_sent",
+        "take-as-sent",
         CampaignFix,
         ambiguous.take_as_sent,
         "recipient_status",
@@ -162,7 +171,7 @@ def _job(platform: PlatformSettings, fix: ManualFix, max_runtime: timedelta) -> 
 
     @dg.job(
         name=name,
-        description=f"{fix.description} A dry run unless `dry_run: false` and `confirm` repeats the id.",
+        description=f"{fix.description} A dry run, which shows a code; for real with `dry_run: false` and that code.",
         tags=run_tags(platform.name, FIX, max_runtime),
     )
     def fix_job() -> None:
@@ -175,13 +184,11 @@ def _apply(context: dg.OpExecutionContext, platform: PlatformSettings, fix: Manu
     target = config.target()
     person = Person(config.by, config.reason, context.run.run_id, trigger="dagster")
     with resource_of(context, platform.name).platform() as watched:
-        if not config.dry_run and config.confirm != target:
-            raise Refused(
-                f"confirm is {config.confirm!r}, not {target!r}; nothing was done",
-                where=fix.name,
-                mend=f"look at the dry run, then give confirm: {target!r}",
-            )
-        done = fix.work(watched, target, person, tenant=config.tenant, dry_run=config.dry_run)
+        call = FixCall(fix.command, fix.work, target, person, config.tenant)
+        if config.dry_run:
+            done, offer = try_out(watched, call)
+        else:
+            done, offer = make_confirmed(watched, call, config.confirm), None
         asset = _asset_of(watched, fix, target)
     said: Mapping[str, Any] = {
         "message": done.message,
@@ -190,11 +197,22 @@ def _apply(context: dg.OpExecutionContext, platform: PlatformSettings, fix: Manu
         "by": config.by,
         "reason": config.reason,
         "repairs": ", ".join(map(str, done.repair_ids)),
+        **_how_to_confirm(offer),
     }
     context.log.info(done.message)
     context.add_output_metadata(said)
     if done.changed:
         context.log_event(dg.AssetObservation(asset_key(platform.name, asset), done.message, metadata=said))
+
+
+def _how_to_confirm(offer: Offer | None) -> dict[str, str]:
+    if offer is None:
+        return {}
+    until = f"{offer.expires_at:%Y-%m-%d %H:%M} UTC"
+    return {
+        "confirm": offer.code,
+        "in_words": f"Do exactly this, once, with dry_run: false, confirm: {offer.code}, until {until}.",
+    }
 
 
 def _asset_of(platform: Platform, fix: ManualFix, target: str) -> str:

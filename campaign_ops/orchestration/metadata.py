@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from campaign_ops.core.confirmation import Offer
 from campaign_ops.core.model import QueueState, RepairKind
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.report import HealthReport, ids, odd_jobs, render
@@ -66,10 +67,11 @@ def of_queue(queue: QueueState | None) -> Metadata:
     }
 
 
-def of_plan(plan: Plan, *, confirmed: bool) -> Metadata:
-    """Metadata of ``repair_plan``: the dry run."""
+def of_plan(plan: Plan, offers: Sequence[Offer], resource: str) -> Metadata:
+    """Metadata of ``repair_plan``: the dry run, with the codes for what a breaker holds back."""
     rows = [plan_row(item) for item in plan.items]
-    held_back = {kind: str(found) for kind in plan.breakers if (found := plan.held_back(kind, confirmed=confirmed))}
+    held_back = {kind: str(plan.breakers[kind]) for kind in plan.tripped()}
+    how = [_how_to_confirm(offer, resource) for offer in offers]
     columns = ("kind", "target", "tenant", "verdict", "reason", "needs_person", "missing", "stuck_seconds", "amount")
     return {
         **{f"would_{kind.value}": len(plan.of(kind)) for kind in _PLANNED},
@@ -78,7 +80,7 @@ def of_plan(plan: Plan, *, confirmed: bool) -> Metadata:
         "needs_person": sum(item.needs_person for item in plan.items),
         "sending": plan.sending,
         "held_back": len(held_back),
-        "report": dg.MetadataValue.md(plan_report(plan, rows, held_back)),
+        "report": dg.MetadataValue.md(plan_report(plan, rows, held_back, how)),
         "lines": table(rows, columns),
     }
 
@@ -91,13 +93,18 @@ _PLANNED = {
 }
 
 
-def plan_report(plan: Plan, rows: Rows, held_back: Mapping[RepairKind, str]) -> str:
+def _how_to_confirm(offer: Offer, resource: str) -> str:
+    config = f"{{resources: {{{resource}: {{config: {{confirm: {offer.code}, by: WHO, reason: WHY}}}}}}}}"
+    until = f"until {offer.expires_at:%H:%M} UTC"
+    return f"If that is right all the same, confirm exactly this, once, {until}: launch `reconcile` with `{config}`."
+
+
+def plan_report(plan: Plan, rows: Rows, held_back: Mapping[RepairKind, str], how: Sequence[str] = ()) -> str:
     """The plan as Markdown: what would be done, to what, and why; then what is left alone."""
     sections = [f"# {len(plan.items) - len(plan.of(None))} repairs planned, {plan.sending} campaigns sending"]
     if held_back:
-        how = "A person can confirm them: launch the reconcile job with `confirm_breaker: true`."
         lines = [f"- {kind}: {reason}" for kind, reason in held_back.items()]
-        sections.append("\n".join(["## Held back", "", *lines, "", how]))
+        sections.append("\n".join(["## Held back", "", *lines, "", *how]))
     sections += [_items(heading, plan.of(kind)) for kind, heading in _PLANNED.items()]
     if plan.more_releases:
         sections.append(f"{plan.more_releases} more reservations could be released, and are left to later sweeps.")

@@ -11,7 +11,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from campaign_ops.core.errors import CampaignOpsError, Unavailable
+from campaign_ops.core.confirmation import Confirmation
+from campaign_ops.core.errors import CampaignOpsError, Refused, Unavailable
 from campaign_ops.orchestration.names import PLAN, SCHEDULE_TAG, SENSOR_TAG, WORK_TAG, resource_key
 from campaign_ops.platform.database import Timeouts
 from campaign_ops.platform.platform import Platform
@@ -48,13 +49,15 @@ class PlatformSource:
 class PlatformResource(dg.ConfigurableResource[Any]):
     """A platform's database and, where it has one, its queue. Nothing is connected before a step needs it."""
 
-    confirm_breaker: bool = Field(
-        default=False,
+    confirm: str = Field(
+        default="",
         description=(
-            "A person has looked at the plan and confirms that this run may repair more campaigns than the breaker"
-            " allows. For one run; never set it in a schedule."
+            "The code from the report of a plan that a breaker held back: lets exactly that plan pass, once. Needs `by`"
+            " and `reason`."
         ),
     )
+    by: str = Field(default="", description="Who confirms; stands in the journal.")
+    reason: str = Field(default="", description="Why; stands in the journal.")
     source: dg.ResourceDependency[PlatformSource]
 
     _made: Platform | None = PrivateAttr(default=None)
@@ -91,10 +94,21 @@ class PlatformResource(dg.ConfigurableResource[Any]):
                     run_id=run.run_id,
                     trigger=trigger,
                     actor=run.tags.get("user", trigger),
-                    # A plan made with it would count as trust in a Redis that nobody has acted on.
-                    confirm_breaker=self.confirm_breaker and run.tags.get(WORK_TAG) != PLAN,
+                    confirm=None if run.tags.get(WORK_TAG) == PLAN else self._confirmation(),
                 )
             yield self._sweep
+
+    def _confirmation(self) -> Confirmation | None:
+        """What a person confirms with this run's configuration.
+
+        Raises:
+            Refused: Who or why is missing.
+        """
+        if not self.confirm.strip():
+            return None
+        if not (self.by.strip() and self.reason.strip()):
+            raise Refused("who confirms, and why?", where="confirm", mend="give `by` and `reason` beside it")
+        return Confirmation(self.confirm, self.by.strip(), self.reason.strip())
 
 
 def trigger_of(run: dg.DagsterRun) -> str:

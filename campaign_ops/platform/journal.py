@@ -18,7 +18,7 @@ from campaign_ops.platform import state
 from campaign_ops.platform.bulk import insert_rows
 
 CONFIRMED = "confirmed"
-"""Among a sweep's figures: a person had confirmed that the breaker may be passed."""
+"""Among a sweep's figures: a person's code, and the kinds of repair that it let pass the breaker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +280,7 @@ class Journal:
                 repair.kind == RepairKind.REENQUEUE.value,
                 repair.undone_by.is_(None),
                 sweep.figures.has_key("repair_plan"),  # no fix by hand
-                sa.not_(sweep.figures.has_key(CONFIRMED)),
+                sa.func.coalesce(sa.not_(sweep.figures[CONFIRMED]["kinds"].has_key(RepairKind.REENQUEUE.value)), True),
                 _took_effect(),
             )
         )

@@ -11,6 +11,7 @@ from campaign_ops.core.policy import Policy
 from campaign_ops.platform.ambiguous import AmbiguousLog
 from campaign_ops.platform.attempts import AttemptLog
 from campaign_ops.platform.catalog import read_catalog
+from campaign_ops.platform.confirmations import ConfirmationLog
 from campaign_ops.platform.database import Database, SweepLock
 from campaign_ops.platform.journal import Journal
 from campaign_ops.platform.profile import Profile
@@ -45,7 +46,7 @@ class Platform:
     @property
     def sightings(self) -> SightingLog | None:
         """What was last seen of its queue; None where it has none."""
-        return SightingLog(self.name, self.queue.profile.name) if self.queue is not None else None
+        return SightingLog(self.attempts.platform, self.queue.profile.name) if self.queue is not None else None
 
     @property
     def ambiguous(self) -> AmbiguousLog:
@@ -56,6 +57,11 @@ class Platform:
     def refusals(self) -> Refusals:
         """Which of its repairs the database refuses each time."""
         return Refusals(self.name)
+
+    @property
+    def confirmations(self) -> ConfirmationLog:
+        """The codes that were shown for it."""
+        return ConfirmationLog(self.attempts.platform)
 
     def tables(self, connection: sa.Connection) -> PlatformTables:
         """The platform's tables, checked against the catalog the first time.

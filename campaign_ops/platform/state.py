@@ -128,6 +128,24 @@ queue_sighting = sa.Table(
 )
 
 
+confirmation = sa.Table(
+    "confirmation",
+    metadata,
+    sa.Column("code", TEXT, primary_key=True),
+    sa.Column("platform", TEXT, nullable=False),
+    sa.Column("what", TEXT, nullable=False),
+    sa.Column("covers", JSONB, nullable=False),
+    sa.Column("run_id", TEXT, nullable=False),
+    sa.Column("offered_at", MOMENT, nullable=False, server_default=sa.func.now()),
+    sa.Column("expires_at", MOMENT, nullable=False),
+    sa.Column("used_at", MOMENT),
+    sa.Column("used_by", TEXT),
+    sa.Column("reason", TEXT),
+    sa.Column("used_run", TEXT),
+    sa.Index("confirmation_open", "platform", "offered_at", postgresql_where=sa.text("used_at IS NULL")),
+)
+
+
 def _history(name: str, *columns: sa.Column[object]) -> sa.Table:
     """A table that every sweep adds its rows to; a view without ``_history`` shows the latest sweep's."""
     return sa.Table(

@@ -26,7 +26,6 @@ from campaign_ops.core.errors import (
 )
 from campaign_ops.core.model import Outcome, RepairKind
 from campaign_ops.core.plan import Plan, PlanItem
-from campaign_ops.core.policy import Breaker
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import planner, repairs, statements
 from campaign_ops.platform.database import SweepLock
@@ -76,10 +75,6 @@ class Done:
     taken_back: int = 0
     away: bool = False
 
-    def trip(self, breaker: Breaker) -> None:
-        """Note that this breaker holds the repair back."""
-        self.held_back, self.tripped = str(breaker), True
-
     @property
     def count(self) -> int:
         """Repairs that took effect."""
@@ -99,21 +94,29 @@ class Done:
 class Orders:
     """What a repairing step may do: what was planned and what a look of its own says now, whichever is less.
 
-    ``confirmed``: a person has confirmed that the breaker may be passed.
+    ``confirmed`` kinds may pass the breaker: a person's code covers them. ``refused`` ones it does not cover, and why.
     """
 
     planned: Plan
     now: Plan
-    confirmed: bool = False
+    confirmed: frozenset[RepairKind] = frozenset()
+    refused: Mapping[RepairKind, str] = field(default_factory=dict)
 
     def begin(self, kind: RepairKind) -> tuple[Done, list[PlanItem]]:
         """The record of one kind of repair and its targets; none where the breaker holds it back."""
         done = Done(kind, planned=len(self.planned.of(kind)))
-        breaker = self.now.held_back(kind, confirmed=self.confirmed) if done.planned else None
-        if breaker is None:
-            return done, self.now.within(self.planned, kind)
-        done.trip(breaker)
-        return done, []
+        return done, self.targets(kind, done)
+
+    def targets(self, kind: RepairKind, done: Done) -> list[PlanItem]:
+        """The targets of one kind of repair; where the breaker holds it back none, and ``done`` says so."""
+        breaker = self.now.held_back(kind) if done.planned else None
+        if breaker is None or kind in self.confirmed:
+            return self.now.within(self.planned, kind)
+        done.held_back, done.tripped = (
+            "; not confirmed: ".join(filter(None, [str(breaker), self.refused.get(kind)])),
+            True,
+        )
+        return []
 
 
 def complete(platform: Platform, author: Author, orders: Orders, lock: SweepLock) -> Done:

@@ -58,16 +58,16 @@ def releases_of(platform: Platform, connection: sa.Connection, planned: Collecti
     """Which of the planned reservations would be released now, judged together with all others that would be."""
     now = connection.scalar(statements.clock())
     assert now is not None
+    most, more = platform.policy.max_releases_per_sweep, 0
     due: list[Judged] = []
-    others = 0
     for held in questionable_reservations(platform, connection):
         decision = _judged(platform, held, now)
-        if decision.release and held.id in planned:
+        if decision.release and (held.id in planned or len(due) < most):
             due.append((held, decision))
         else:
-            others += decision.release
-    held_count = held_if_many(platform, connection, len(due) + others)
-    return make_plan([], due, more_releases=others, sending=0, held=held_count, policy=platform.policy, now=now)
+            more += decision.release
+    held_count = held_if_many(platform, connection, len(due) + more)
+    return make_plan([], due, more_releases=more, sending=0, held=held_count, policy=platform.policy, now=now)
 
 
 def held_if_many(platform: Platform, connection: sa.Connection, releases: int) -> int | None:

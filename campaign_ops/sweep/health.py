@@ -19,6 +19,7 @@ from campaign_ops.platform import state
 from campaign_ops.platform.journal import Author
 from campaign_ops.platform.migrations import is_current
 from campaign_ops.platform.platform import Platform
+from campaign_ops.sweep.confirm import offer_for
 from campaign_ops.sweep.credits import credit_lines, held_if_many, judge_credits
 from campaign_ops.sweep.observe import Observation, observe
 from campaign_ops.sweep.records import STEP_OF
@@ -57,6 +58,7 @@ def plan_of(
         tried = platform.journal.releases_tried(connection, before=before)
     missing = any(one.coverage is not None and one.coverage.missing for one in seen.evidence)
     sighting = sighted(last, seen.queue, seen.at, wanted=missing)
+    alarms = alarms_about(seen.queue, sighting)
     judged = [(one, decide(one, seen.queue, platform.policy, seen.at)) for one in seen.evidence]
     credits_judged, more_releases = judge_credits(platform, connection, tried=tried) if of_credits else ([], 0)
     given_up: Mapping[tuple[RepairKind, str], str] = {}
@@ -72,11 +74,19 @@ def plan_of(
         policy=platform.policy,
         lately=lately,
         suspicions=suspicions_about(sighting, platform.policy, seen.at) if _readable(seen.queue) else [],
-        alarms=alarms_about(seen.queue, sighting),
+        alarms=alarms,
         given_up=given_up,
         now=seen.at,
     )
-    return plan, sighting
+    return replace(plan, queue=_identity(seen.queue, emptied=bool(alarms))), sighting
+
+
+def _identity(queue: QueueState | None, *, emptied: bool) -> str:
+    """Which queue in which Redis process a plan rests on."""
+    if queue is None:
+        return ""
+    process = f"Redis process {queue.server_id[:8]}" if queue.server_id else "Redis"
+    return f"queue {queue.name} in {process}" + (", seen emptied" if emptied else "")
 
 
 def _readable(queue: QueueState | None) -> bool:
@@ -93,8 +103,11 @@ def read_queue_state(platform: Platform) -> QueueState | None:
         return QueueState(platform.queue.profile.name, problem=str(error), away=True)
 
 
-def dry_run(platform: Platform) -> HealthReport:
-    """What a sweep would do now. Writes nothing, and works before ``campaign-ops migrate``."""
+def dry_run(platform: Platform, *, run_id: str | None = None) -> HealthReport:
+    """What a sweep would do now. Works before ``campaign-ops migrate``.
+
+    Writes nothing; but for the code of what a breaker holds back, if there is a ``run_id`` to show it.
+    """
     seen = observe(platform)
 
     def _judge(connection: sa.Connection) -> tuple[Plan, list[CreditLine]]:
@@ -102,10 +115,11 @@ def dry_run(platform: Platform) -> HealthReport:
         return plan, credit_lines(platform, connection, plan, [])
 
     plan, held = platform.database.run(_judge, read_only=True)
+    offer, no_offer = offer_for(platform, plan, run_id) if run_id is not None else (None, "")
     lines = []
     for kind in STEP_OF:
         items = plan.of(kind)
-        breaker = plan.held_back(kind, confirmed=False)
+        breaker = plan.held_back(kind)
         targets = tuple(item.target for item in items)
         lines.append(
             RepairLine(
@@ -127,6 +141,8 @@ def dry_run(platform: Platform) -> HealthReport:
         credits=held,
         repairs=lines,
         dry_run=True,
+        offers=[offer] if offer is not None else [],
+        no_offer=no_offer,
         alert_after_seconds=platform.policy.alert_after_seconds,
     )
 
@@ -142,6 +158,8 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
     before = journal.latest_step(connection, "campaign_health", before=author.sweep_id)
     queue_rows = journal.history(connection, state.queue_state, author.sweep_id)
     status = figures.get("recipient_status", {})
+    tripped = any(figures.get(step, {}).get("tripped") for step in STEP_OF.values())
+    offers = platform.confirmations.open_offers(connection, author.run_id) if tripped else []
     return HealthReport(
         platform=platform.name,
         at=at,
@@ -155,6 +173,7 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
         ],
         repairs_of_the_day=journal.repair_counts(connection, hours=24),
         before=before[1] if before else {},
+        offers=[offer for offer, _ in offers],
         alert_after_seconds=platform.policy.alert_after_seconds,
     )
 

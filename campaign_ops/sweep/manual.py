@@ -6,9 +6,9 @@ The person's name and reason go into the journal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import sqlalchemy as sa
@@ -48,22 +48,30 @@ JOBS_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who asks and why; ``trigger`` and ``run_id`` say through which face."""
+    """Who asks and why; ``trigger`` and ``run_id`` say through which face.
+
+    ``at_most``: the recipients that were confirmed to be put back; None where no number was.
+    """
 
     name: str
     reason: str
     run_id: str
     trigger: str = "cli"
+    at_most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """What a manual fix did, or with ``dry_run`` would do. ``message`` is one line for the person."""
+    """What a manual fix did, or with ``dry_run`` would do. ``message`` is one line for the person.
+
+    ``covers``: the sizes of what a dry run would do, which a code is given for; without any, the message is.
+    """
 
     target: str
     changed: bool
     message: str
     repair_ids: tuple[int, ...] = ()
+    covers: Mapping[str, int | str] = field(default_factory=dict)
 
 
 def mark_complete(
@@ -89,7 +97,10 @@ def mark_complete(
     empty = Outcome.DONE if decision.verdict is Verdict.EMPTY else None
     if dry_run:
         _no_live_work(platform, campaign_id)
-        return Fix(campaign_id, False, f"would complete campaign {campaign_id}: {decision.reason}")
+        outcome = decision.outcome or Outcome.DONE
+        covers: dict[str, int | str] = {"outcome": outcome.value, "recipients": total_recipients(evidence)}
+        message = f"would complete campaign {campaign_id}: {decision.reason}"
+        return Fix(campaign_id, False, message, covers=covers)
     item = campaign_item(evidence, decision, seen.at)
     with locked(platform):
 
@@ -172,7 +183,11 @@ def reenqueue_locked(
         _check_alarms(platform, look.observation, where, dry_run=dry_run)
         if dry_run:
             jobs = ceil(missing / platform.profile.queue.batch_size)
-            return Fix(campaign.id, False, f"would re-enqueue {_batches(missing, jobs)}: {decision.reason}")
+            message = f"would re-enqueue {_batches(missing, jobs)}: {decision.reason}"
+            return Fix(campaign.id, False, message, covers={"missing": missing})
+        if person.at_most is not None and missing > person.at_most:
+            more = f"{missing} recipients are missing now, {person.at_most} were confirmed"
+            raise Refused(f"{more}; nothing was done", where=where, mend="look again")
         author = platform.database.run(lambda connection: author_of(platform, connection, person))
         reenqueue_seen(platform, author, lock, look, done)
     why = done.held_back or next((one.error for one in done.failures), "")
@@ -197,7 +212,7 @@ def _check_alarms(platform: Platform, seen: Observation, where: str, *, dry_run:
         return alarms_about(seen.queue, sighting)
 
     if alarms := platform.database.run(_alarms, read_only=dry_run):
-        mend = "look at the queue; if it is really so, `campaign-ops reconcile --confirm-breaker`"
+        mend = "look at the queue; if it is really so, `campaign-ops plan` shows how to confirm it"
         raise Refused(alarms[0], where=where, mend=mend)
 
 
@@ -230,7 +245,8 @@ def release_one(
     if not decision.release:
         raise Refused(f"{held.amount} credits stay held: {decision.reason}", where=where)
     if dry_run:
-        return Fix(reservation_id, False, f"would release {held.amount} credits: {decision.reason}")
+        message = f"would release {held.amount} credits: {decision.reason}"
+        return Fix(reservation_id, False, message, covers={"amount": held.amount})
     item = PlanItem(
         RepairKind.RELEASE, reservation_id, held.campaign_id, held.tenant, where, decision.reason, amount=held.amount
     )

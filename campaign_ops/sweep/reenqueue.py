@@ -87,8 +87,7 @@ def reenqueue(
     plan: Plan,
     lock: SweepLock,
     *,
-    judge: Callable[[Observation], Plan],
-    confirmed: bool = False,
+    orders: Callable[[Observation | None], Orders],
     look: Look | None = None,
 ) -> Done:
     """Put back the missing recipients of the planned campaigns that are still missing now.
@@ -98,15 +97,15 @@ def reenqueue(
         author: Who does it, for the journal.
         plan: Which campaigns, and of how many recipients at most; their evidence is read anew.
         lock: The sweep lock, held.
-        judge: Says what a look at all campaigns would have a sweep do; whatever it holds back is held back.
-        confirmed: A person has confirmed that the breaker may be passed.
+        orders: Says what may be done by a look at all campaigns; by the plan's own for None.
         look: The look that the plan was made from, if it is going on still; without one all is looked at anew.
     """
     done = Done(RepairKind.REENQUEUE, planned=len(plan.of(RepairKind.REENQUEUE)))
     if platform.queue is None:
         return done
     if look is not None:
-        _put_back(platform, author, lock, look, done, Orders(plan, plan, confirmed))
+        if done.planned:
+            _put_back(platform, author, lock, look, done, orders(None))
         return done
     try:
         settle_intents(platform)
@@ -117,18 +116,14 @@ def reenqueue(
     if done.planned:
         with looking(platform) as fresh:
             remember(platform, fresh)
-            _put_back(platform, author, lock, fresh, done, Orders(plan, judge(fresh.observation), confirmed))
+            _put_back(platform, author, lock, fresh, done, orders(fresh.observation))
     return done
 
 
 def _put_back(platform: Platform, author: Author, lock: SweepLock, look: Look, done: Done, orders: Orders) -> None:
-    if not done.planned:
-        return
-    if breaker := orders.now.held_back(RepairKind.REENQUEUE, confirmed=orders.confirmed):
-        done.trip(breaker)
-        return
-    only = {item.target for item in orders.now.within(orders.planned, RepairKind.REENQUEUE)}
-    reenqueue_seen(platform, author, lock, look, done, only=only)
+    only = {item.target for item in orders.targets(RepairKind.REENQUEUE, done)}
+    if not done.tripped:
+        reenqueue_seen(platform, author, lock, look, done, only=only)
 
 
 def settle_intents(platform: Platform) -> None:

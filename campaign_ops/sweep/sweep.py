@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from campaign_ops.core.confirmation import Confirmation, Offer
 from campaign_ops.core.errors import QueueUnavailable, Refused, StatementRejected, Unavailable
 from campaign_ops.core.model import QueueState, RepairKind
 from campaign_ops.core.plan import Plan
@@ -22,12 +23,13 @@ from campaign_ops.core.report import HealthReport, render
 from campaign_ops.core.sighting import Sighting
 from campaign_ops.platform import state
 from campaign_ops.platform.database import SweepLock
-from campaign_ops.platform.journal import CONFIRMED, Author
+from campaign_ops.platform.journal import Author
 from campaign_ops.platform.migrations import check_current
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.statements import clock
 from campaign_ops.sweep import act
 from campaign_ops.sweep.act import Done, Orders
+from campaign_ops.sweep.confirm import offer_for, orders_of
 from campaign_ops.sweep.credits import releases_of
 from campaign_ops.sweep.health import plan_of, read_queue_state, report_of
 from campaign_ops.sweep.observe import Look, Observation, looking, observe
@@ -58,7 +60,7 @@ class Sweep:
         run_id: Names the sweep; steps with the same one belong together.
         trigger: What started it: ``schedule``, ``sensor``, ``cli`` …
         actor: Who or what acts, for the journal.
-        confirm_breaker: A person has confirmed that the breaker may be passed.
+        confirm: A person's code, with who and why: what it covers may pass the breaker.
         lock_wait_seconds: How long a repair waits for another sweep to end before it gives up.
     """
 
@@ -69,14 +71,14 @@ class Sweep:
         run_id: str,
         trigger: str,
         actor: str,
-        confirm_breaker: bool = False,
+        confirm: Confirmation | None = None,
         lock_wait_seconds: float = 30,
     ) -> None:
         self.platform = platform
         self.run_id = run_id
         self.trigger = trigger
         self.actor = actor
-        self.confirm_breaker = confirm_breaker
+        self.confirm = confirm
         self.lock_wait_seconds = lock_wait_seconds
         self._lock: SweepLock | None = None
         self._begun: Author | None = None
@@ -115,7 +117,24 @@ class Sweep:
         seen = self.platform.database.retrying(_look)
         plan, sighting = self._judge(seen)
         self._write(planned(plan, seen), sighting=sighting)
+        self._offer(plan)
         return plan
+
+    def _offer(self, plan: Plan) -> None:
+        """Note a code for what the breakers hold back; a run that was given one shows another only if that fails."""
+        if self.confirm is None:
+            offer_for(self.platform, plan, self.run_id)
+
+    def offers(self) -> list[Offer]:
+        """The codes that this run shows."""
+
+        def _read(connection: sa.Connection) -> list[Offer]:
+            return [offer for offer, _ in self.platform.confirmations.open_offers(connection, self.run_id)]
+
+        return self.platform.database.run(_read, read_only=True)
+
+    def _orders(self, plan: Plan, now: Plan, *kinds: RepairKind) -> Orders:
+        return orders_of(self.platform, self._author(), self.confirm, plan, now, kinds)
 
     def _judge(self, seen: Observation) -> tuple[Plan, Sighting | None]:
         """The plan that a look gives, and what is to be remembered of the queue."""
@@ -161,7 +180,7 @@ class Sweep:
         plan = plan or self.load_plan()
         author = self._writing_author()
         with self._locked() as lock:
-            orders = Orders(plan, self._completions_now(plan), self.confirm_breaker)
+            orders = self._orders(plan, self._completions_now(plan), RepairKind.COMPLETE, RepairKind.RECOUNT)
             recounted = act.recount(self.platform, author, orders, lock)
             completed = act.complete(self.platform, author, orders, lock)
         self._note_done(recounted, completed)
@@ -172,17 +191,18 @@ class Sweep:
         plan = plan or self.load_plan()
         author = self._writing_author()
         with self._locked() as lock:
-            done = reenqueue(
-                self.platform,
-                author,
-                plan,
-                lock,
-                judge=self._judge_again,
-                confirmed=self.confirm_breaker,
-                look=look,
-            )
+            confirmed = False
+
+            def _orders(seen: Observation | None) -> Orders:
+                nonlocal confirmed
+                now = plan if seen is None else self._judge_again(seen)
+                orders = self._orders(plan, now, RepairKind.REENQUEUE)
+                confirmed = RepairKind.REENQUEUE in orders.confirmed
+                return orders
+
+            done = reenqueue(self.platform, author, plan, lock, orders=_orders, look=look)
         self._note_done(done)
-        if self.confirm_breaker and not done.held_back and self.platform.sightings is not None:
+        if confirmed and not done.held_back and self.platform.sightings is not None:
             self.platform.database.run(self.platform.sightings.trust)
         return done
 
@@ -191,7 +211,7 @@ class Sweep:
         plan = plan or self.load_plan()
         author = self._writing_author()
         with self._locked() as lock:
-            orders = Orders(plan, self._releases_now(plan), self.confirm_breaker)
+            orders = self._orders(plan, self._releases_now(plan), RepairKind.RELEASE)
             done = act.release(self.platform, author, orders, lock)
         self._note_done(done)
         return done
@@ -242,6 +262,7 @@ class Sweep:
                     planned(plan, seen),
                     sighting=sighting,
                 )
+                self._offer(plan)
                 if settled:
                     self.reenqueue(plan, look)
                 self._let_go(open_look)
@@ -366,8 +387,6 @@ class Sweep:
     def _note_done(self, *all_done: Done) -> None:
         """Add what repairing steps changed: at once, or within a whole sweep that had nothing to do, in the end."""
         figures: dict[str, Mapping[str, Any]] = {STEP_OF[done.kind]: figures_of(done) for done in all_done}
-        if self.confirm_breaker:
-            figures[CONFIRMED] = {"by": self.actor}
         if self._whole and not any(done.planned for done in all_done):
             self._idle |= figures
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,17 @@ class Program:
         assert outcome["error"] is None, outcome["error"]
         return dict(outcome["result"])
 
+    def confirmed(self, command: str, *words: object) -> Result:
+        """A manual fix for real: tried out first, then with the code that this has shown."""
+        return confirmed(self(command, *words))
+
+    def made(self, command: str, *words: object) -> dict[str, Any]:
+        """The result of a manual fix for real."""
+        result = self.only(command, *words)
+        (outcome,) = json.loads(run(*shlex.split(result["confirm"])[1:], "--json").stdout)["platforms"]
+        assert outcome["error"] is None, outcome["error"]
+        return dict(outcome["result"])
+
     def process(self, command: str, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command as a process of its own."""
         return subprocess.run(
@@ -82,6 +94,12 @@ def run(*words: object) -> Result:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+def confirmed(tried: Result) -> Result:
+    """What the command line does that a fix without its code has shown; the same result where it shows none."""
+    shown = [line for line in tried.stdout.splitlines() if " --confirm " in line]
+    return run(*shlex.split(shown[0])[1:]) if shown else tried
 
 
 def environ(more: Mapping[str, str]) -> dict[str, str]:

@@ -10,21 +10,21 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_ops.demo.schema import PlatformShape
-from tests.cli.program import AWAY, Program, configured, entry, lines_with, one_line, run
+from tests.cli.program import AWAY, Program, configured, confirmed, entry, lines_with, one_line, run
 from tests.conftest import World, Worlds
 
 
 def test_mark_complete_completes_the_campaign_and_tells_how_to_undo_it(program: Program, sms: World) -> None:
     campaign = sms.app.add_campaign("done", succeeded=5)
     sms.app.add_reservation("hold", campaign=campaign, amount=7)
-    result = program("mark-complete", "done", "--reason", "TICKET-1", "--by", "ada")
+    result = program.confirmed("mark-complete", "done", "--reason", "TICKET-1", "--by", "ada")
     assert result.exit_code == 0, result.output
     assert sms.app.campaign("done")["status"] == "sent"
     assert sms.app.reservation("hold")["status"] == "released"
     done, undo = result.stdout.splitlines()
     assert done == "sms: campaign done is sent now, 1 reservation released"
     printed = shlex.split(undo.removeprefix("undo it with: "))
-    assert run(*printed[1:]).exit_code == 0
+    assert confirmed(run(*printed[1:])).exit_code == 0
     assert sms.app.campaign("done")["status"] == "sending"
     assert sms.app.reservation("hold")["status"] == "active"
 
@@ -32,8 +32,8 @@ def test_mark_complete_completes_the_campaign_and_tells_how_to_undo_it(program: 
 def test_the_journal_has_the_persons_name_and_reason(program: Program, sms: World) -> None:
     sms.app.add_campaign("first", succeeded=5)
     sms.app.add_campaign("second", succeeded=5)
-    program("mark-complete", "first", "--reason", "TICKET-1", "--by", "ada")
-    program("mark-complete", "second", "--reason", "TICKET-2")
+    program.confirmed("mark-complete", "first", "--reason", "TICKET-1", "--by", "ada")
+    program.confirmed("mark-complete", "second", "--reason", "TICKET-2")
     first, second = sms.rows("SELECT actor, reason FROM campaign_ops.repair ORDER BY id")
     assert (first["actor"], second["actor"]) == ("ada", getpass.getuser())
     assert "TICKET-1" in first["reason"]
@@ -41,7 +41,7 @@ def test_the_journal_has_the_persons_name_and_reason(program: Program, sms: Worl
 
 def test_mark_complete_with_open_recipients_is_refused_with_the_numbers(program: Program, sms: World) -> None:
     sms.app.add_campaign("open", succeeded=3, pending=2)
-    result = program("mark-complete", "open", "--reason", "hurry")
+    result = program.confirmed("mark-complete", "open", "--reason", "hurry")
     assert result.exit_code == 3
     assert one_line(result.stderr) == "error: campaign open: 2 of 5 recipients still pending"
     assert result.stdout == ""
@@ -50,7 +50,7 @@ def test_mark_complete_with_open_recipients_is_refused_with_the_numbers(program:
 
 def test_a_campaign_that_is_not_sending_is_refused_with_its_status(program: Program, sms: World) -> None:
     sms.app.add_campaign("over", succeeded=1, status="cancelled")
-    result = program("mark-complete", "over", "--reason", "hurry")
+    result = program.confirmed("mark-complete", "over", "--reason", "hurry")
     assert result.exit_code == 3
     assert one_line(result.stderr) == "error: campaign over: its status is 'cancelled', not 'sending'"
     assert sms.app.campaign("over")["status"] == "cancelled"
@@ -58,7 +58,7 @@ def test_a_campaign_that_is_not_sending_is_refused_with_its_status(program: Prog
 
 def test_reenqueue_puts_the_missing_recipients_back(program: Program, sms: World) -> None:
     sms.app.add_campaign("lost", pending=3, succeeded=1)
-    result = program("reenqueue", "lost", "--reason", "TICKET-1")
+    result = program.confirmed("reenqueue", "lost", "--reason", "TICKET-1")
     assert result.exit_code == 0, result.output
     (job,) = sms.queue.live_job_ids()
     assert sorted(sms.queue.job_data(job)["recipientIds"]) == sms.app.pending_ids("lost")
@@ -69,7 +69,7 @@ def test_reenqueue_where_every_recipient_is_in_a_job_is_refused(program: Program
     """The person's word does not send twice."""
     sms.app.add_campaign("waiting", pending=3)
     sms.queue.add("waiting", "shop_north", sms.app.pending_ids("waiting"))
-    result = program("reenqueue", "waiting", "--reason", "hurry")
+    result = program.confirmed("reenqueue", "waiting", "--reason", "hurry")
     assert result.exit_code == 3
     assert "3 pending: 3 in 1 live job" in one_line(result.stderr)
     assert len(sms.queue.live_job_ids()) == 1
@@ -78,7 +78,7 @@ def test_reenqueue_where_every_recipient_is_in_a_job_is_refused(program: Program
 def test_release_lets_a_leaked_reservation_go(program: Program, sms: World) -> None:
     over = sms.app.add_campaign("over", status="cancelled")
     sms.app.add_reservation("leak", campaign=over, amount=12)
-    result = program.only("release", "leak", "--reason", "TICKET-1")
+    result = program.made("release", "leak", "--reason", "TICKET-1")
     assert sms.app.reservation("leak")["status"] == "released"
     assert (result["target"], result["changed"], len(result["repair_ids"])) == ("leak", True, 1)
 
@@ -86,7 +86,7 @@ def test_release_lets_a_leaked_reservation_go(program: Program, sms: World) -> N
 def test_release_of_credits_that_a_sending_campaign_needs_is_refused(program: Program, sms: World) -> None:
     campaign = sms.app.add_campaign("sending", pending=3)
     sms.app.add_reservation("hold", campaign=campaign, amount=12)
-    result = program("release", "hold", "--reason", "hurry")
+    result = program.confirmed("release", "hold", "--reason", "hurry")
     assert result.exit_code == 3
     assert one_line(result.stderr) == "error: reservation hold: 12 credits stay held: its campaign is sending"
     assert sms.app.reservation("hold")["status"] == "active"
@@ -144,11 +144,11 @@ def test_an_unknown_id_is_refused_in_one_line(program: Program, words: tuple[str
 
 def test_another_tenants_campaign_is_as_good_as_unknown(program: Program, sms: World) -> None:
     sms.app.add_campaign("done", succeeded=5, tenant="shop_north")
-    result = program("mark-complete", "done", "--reason", "x", "--tenant", "shop_south")
+    result = program.confirmed("mark-complete", "done", "--reason", "x", "--tenant", "shop_south")
     assert result.exit_code == 3
     assert "there is no such campaign of tenant shop_south" in one_line(result.stderr)
     assert sms.app.campaign("done")["status"] == "sending"
-    assert program("mark-complete", "done", "--reason", "x", "--tenant", "shop_north").exit_code == 0
+    assert program.confirmed("mark-complete", "done", "--reason", "x", "--tenant", "shop_north").exit_code == 0
 
 
 @pytest.mark.parametrize("wrong", ["abc", "1.5", "99999999999999999999", "1; DROP TABLE x", "-1"])
@@ -163,13 +163,13 @@ def test_an_integer_id_is_taken_as_it_is_printed(worlds: Worlds, tmp_path: Path)
     world = worlds.make("sms", shape=PlatformShape(ids="integer"))
     campaign = world.app.add_campaign("done", succeeded=2)
     assert campaign.isdigit()
-    assert configured(tmp_path, world)("mark-complete", campaign, "--reason", "x").exit_code == 0
+    assert configured(tmp_path, world).confirmed("mark-complete", campaign, "--reason", "x").exit_code == 0
     assert world.app.campaign("done")["status"] == "sent"
 
 
 def test_a_repair_number_that_is_none_is_a_wrong_command_line(program: Program) -> None:
     for wrong in ("abc", "0"):
-        result = program("undo", wrong, "--reason", "x")
+        result = program.confirmed("undo", wrong, "--reason", "x")
         assert result.exit_code == 2
         assert "REPAIR" in result.stderr
 
@@ -178,14 +178,14 @@ def test_undo_takes_jobs_back_and_sweeps_leave_the_campaign_alone_until_it_is_le
     program: Program, sms: World
 ) -> None:
     sms.app.add_campaign("lost", pending=3)
-    repair = program.only("reenqueue", "lost", "--reason", "TICKET-1")["repair_ids"][0]
-    undone = program("undo", repair, "--reason", "TICKET-2")
+    repair = program.made("reenqueue", "lost", "--reason", "TICKET-1")["repair_ids"][0]
+    undone = program.confirmed("undo", repair, "--reason", "TICKET-2")
     assert undone.exit_code == 0, undone.output
     assert sms.queue.live_job_ids() == []
     assert "removed 1 of 1 jobs of campaign lost" in undone.stdout
     assert program("reconcile").exit_code == 5
     assert sms.queue.live_job_ids() == []
-    let_go = program("retry-quarantined", "lost", "--reason", "TICKET-3")
+    let_go = program.confirmed("retry-quarantined", "lost", "--reason", "TICKET-3")
     assert let_go.exit_code == 0, let_go.output
     program("reconcile")
     assert sms.queue.live_job_ids() == []  # lifting a hold does not end the cooldown
@@ -197,16 +197,16 @@ def test_undo_takes_jobs_back_and_sweeps_leave_the_campaign_alone_until_it_is_le
 
 def test_a_repair_is_undone_once(program: Program, sms: World) -> None:
     sms.app.add_campaign("done", succeeded=1)
-    repair = program.only("mark-complete", "done", "--reason", "x")["repair_ids"][0]
-    assert program("undo", repair, "--reason", "x").exit_code == 0
-    again = program("undo", repair, "--reason", "x")
+    repair = program.made("mark-complete", "done", "--reason", "x")["repair_ids"][0]
+    assert program.confirmed("undo", repair, "--reason", "x").exit_code == 0
+    again = program.confirmed("undo", repair, "--reason", "x")
     assert again.exit_code == 3
     assert "undone already" in one_line(again.stderr)
 
 
 def test_undo_after_somebody_changed_the_row_is_refused(program: Program, sms: World) -> None:
     sms.app.add_campaign("done", succeeded=1)
-    repair = program.only("mark-complete", "done", "--reason", "x")["repair_ids"][0]
+    repair = program.made("mark-complete", "done", "--reason", "x")["repair_ids"][0]
     sms.app.set_campaign("done", status="cancelled")
     for words in (("--dry-run",), ("--reason", "x")):
         result = program("undo", repair, *words)
@@ -217,7 +217,7 @@ def test_undo_after_somebody_changed_the_row_is_refused(program: Program, sms: W
 
 def test_retry_of_a_campaign_that_nothing_holds_is_refused(program: Program, sms: World) -> None:
     sms.app.add_campaign("lost", pending=1)
-    result = program("retry-quarantined", "lost", "--reason", "x")
+    result = program.confirmed("retry-quarantined", "lost", "--reason", "x")
     assert result.exit_code == 3
     assert "neither quarantined nor held" in one_line(result.stderr)
 
@@ -227,12 +227,12 @@ def test_with_several_platforms_a_fix_needs_to_know_which(worlds: Worlds, tmp_pa
     program = configured(tmp_path, entry(first, "first"), entry(second, "second"))
     for world in (first, second):
         world.app.add_campaign("same", succeeded=1)
-    unclear = program("mark-complete", "same", "--reason", "x")
+    unclear = program.confirmed("mark-complete", "same", "--reason", "x")
     assert unclear.exit_code == 2
     assert one_line(unclear.stderr) == (
         "error: --platform: several platforms are configured; name one of first, second"
     )
-    assert program("mark-complete", "same", "--reason", "x", "--platform", "second").exit_code == 0
+    assert program.confirmed("mark-complete", "same", "--reason", "x", "--platform", "second").exit_code == 0
     assert (first.app.campaign("same")["status"], second.app.campaign("same")["status"]) == ("sending", "sent")
 
 
@@ -251,3 +251,26 @@ def test_a_database_that_is_away_fails_without_a_traceback(tmp_path: Path) -> No
     assert result.exit_code == 1
     assert lines_with(result.stderr, "error: 127.0.0.1:1/nothing: ")
     assert "Traceback" not in result.output
+
+
+def test_a_fix_without_its_code_only_says_what_it_would_do_and_shows_the_code(program: Program, sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=5)
+    tried = program("mark-complete", "done", "--reason", "TICKET-1")
+    assert tried.exit_code == 5, "a script must not take it for done"
+    would, told, command = tried.stdout.splitlines()
+    assert would.startswith("sms: would complete campaign done")
+    assert "it can be undone" in told
+    assert sms.app.campaign("done")["status"] == "sending"
+    assert run(*shlex.split(command)[1:]).exit_code == 0
+    assert sms.app.campaign("done")["status"] == "sent"
+    again = run(*shlex.split(command)[1:])
+    assert again.exit_code == 3
+
+
+@pytest.mark.parametrize("code", ["yes", "done", "aaaa-bbbb-cccc"])
+def test_a_code_that_nobody_was_shown_is_refused(program: Program, sms: World, code: str) -> None:
+    sms.app.add_campaign("done", succeeded=5)
+    result = program("mark-complete", "done", "--reason", "x", "--confirm", code)
+    assert result.exit_code == 3
+    assert f"code '{code}' was never shown" in one_line(result.stderr)
+    assert sms.app.campaign("done")["status"] == "sending"

@@ -162,7 +162,7 @@ def test_a_held_back_breaker_is_loud_and_the_command_it_prints_confirms_it(progr
     assert held.exit_code == 5
     assert sms.queue.live_job_ids() == []
     assert lines_with(held.stdout, "!! HELD BACK: re-enqueue, 12 campaigns", "would re-enqueue 12 of 12")
-    (told,) = lines_with(held.stdout, "--confirm-breaker")
+    (told,) = lines_with(held.stdout, "--confirm ")
     printed = shlex.split(told.removeprefix("!!"))
     assert printed[0] == "campaign-ops"
     confirmed = run(*printed[1:])
@@ -179,7 +179,7 @@ def test_a_held_back_breaker_stands_in_the_plan_and_in_the_json(program: Program
     result = program.only("reconcile", "--dry-run")
     (held,) = result["held_back"]
     assert held["kind"] == "reenqueue"
-    assert "--confirm-breaker" in held["confirm"]
+    assert " --confirm " in held["confirm"]
     assert {line["became"] for line in result["lines"]} == {"held_back"}
 
 
@@ -187,14 +187,14 @@ def test_one_breaker_confirmation_is_for_one_platform(worlds: Worlds, tmp_path: 
     first, second = worlds.make("sms"), worlds.make("sms")
     program = configured(tmp_path, entry(first, "first"), entry(second, "second"))
     first.app.add_campaign("finished", succeeded=1)
-    result = program("reconcile", "--confirm-breaker")
+    result = program("reconcile", "--confirm", "aaaa-bbbb-cccc", "--reason", "x")
     assert result.exit_code == 2
-    assert "--confirm-breaker" in result.stderr
+    assert "--confirm" in result.stderr
     assert first.app.campaign("finished")["status"] == "sending"
 
 
 def test_a_confirmation_without_effect_is_refused(program: Program) -> None:
-    result = program("reconcile", "--dry-run", "--confirm-breaker")
+    result = program("reconcile", "--dry-run", "--confirm", "aaaa-bbbb-cccc", "--reason", "x")
     assert result.exit_code == 2
     assert "--dry-run" in result.stderr
 

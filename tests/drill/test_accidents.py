@@ -26,7 +26,8 @@ from campaign_ops.drill.options import DrillOptions
 from campaign_ops.drill.shop import Shop
 from campaign_ops.drill.stand import OPS_ROLE, Stand
 from campaign_ops.settings import load_settings
-from campaign_ops.sweep import Sweep
+from campaign_ops.sweep import Sweep, dry_run
+from campaign_ops.sweep.confirm import confirmation
 from campaign_ops.sweep.status import campaign_status
 from tests.demo.waiting import wait_until
 
@@ -63,11 +64,12 @@ def make(name: str, seed: int = 1) -> tuple[Accident, random.Random]:
     return ACCIDENTS[name](), random.Random(f"{seed} {name}")
 
 
-def sweep(stand: Stand, **options: Any) -> None:
+def sweep(stand: Stand, *, confirmed: bool = False) -> None:
     """One whole sweep, as a process of ours makes it."""
     platform = stand.connect()
     try:
-        Sweep(platform, run_id=str(random.random()), trigger="test", actor="tests", **options).run()
+        given = confirmation(dry_run(platform, run_id=str(random.random())), "ann", "a test") if confirmed else None
+        Sweep(platform, run_id=str(random.random()), trigger="test", actor="tests", confirm=given).run()
     finally:
         platform.close()
 
@@ -359,7 +361,7 @@ def test_somebody_locks_in_the_opposite_order_and_we_are_the_victim(stand: Stand
     for number in range(3):
         stand.writer.move_recipients(f"cmp_{number}", "succeeded")
         stand.writer.set_campaign(f"cmp_{number}", updated_ago=LONG_AGO)
-    sweep(stand, confirm_breaker=True)
+    sweep(stand, confirmed=True)
     assert {status(stand, f"cmp_{number}") for number in range(3)} == {"sent"}
 
 

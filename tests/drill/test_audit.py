@@ -264,7 +264,7 @@ def test_a_journal_row_that_changed_nothing_is_named(stage: Audited) -> None:
 
 def test_a_journal_row_of_another_transaction_than_its_change_is_named(stage: Audited) -> None:
     stage.world.app.add_campaign("c", succeeded=1)
-    stage.world.sweep(confirm_breaker=False)
+    stage.world.sweep()
     stage.owner("CREATE TABLE kept AS SELECT * FROM campaign_ops.repair")
     stage.owner("DELETE FROM campaign_ops.repair")
     stage.owner("DELETE FROM drill.journaled")

@@ -23,13 +23,13 @@ def peak_kilobytes() -> int:
 def main(url: str, queue_url: str, prefix: str, what: str) -> None:
     profile = load_profile("sms")
     assert profile.queue is not None
-    policy = Policy(max_queue_depth=1_000_000, cooldown_seconds=0, max_jobs_per_sweep=2_000)
+    policy = Policy(max_queue_depth=1_000_000, cooldown_seconds=0, breaker_floor=1_000_000, max_jobs_per_sweep=2_000)
     queue = Queue(QueueAddress(queue_url, prefix), profile.queue)
     platform = Platform("sms", profile, policy, Database(url, Timeouts(statement_seconds=120)), queue)
     if what == "dry_run":
         report = dry_run(platform)
     else:
-        report = Sweep(platform, run_id="peak", trigger="test", actor="tests", confirm_breaker=True).run()
+        report = Sweep(platform, run_id="peak", trigger="test", actor="tests").run()
     platform.close()
     repairs = {line.kind.value: [line.planned, line.done, line.detail] for line in report.repairs}
     covered = sum(item.covered or 0 for item in report.stuck)

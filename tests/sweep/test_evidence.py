@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from campaign_ops.core.model import Verdict
 from campaign_ops.core.report import render
 from campaign_ops.demo.tables import minutes
+from campaign_ops.sweep import dry_run
+from campaign_ops.sweep.confirm import confirmation
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered
 
@@ -90,7 +92,7 @@ def test_an_emptied_redis_trips_the_breaker_until_a_person_confirms(sms: World) 
     report = sms.sweep()
     assert sms.queue.live_job_ids() == []
     assert any("does not exist" in line for line in report.trouble)
-    sms.sweep(confirm_breaker=True)
+    sms.confirmed_sweep()
     assert set(covered(sms).values()) == {1}
     assert len(covered(sms)) == 30
 
@@ -101,7 +103,7 @@ def test_a_lot_to_re_enqueue_trips_the_breaker(sms: World) -> None:
     report = sms.sweep()
     assert sms.queue.live_job_ids() == []
     assert any("12 of 12" in line for line in report.trouble)
-    sms.sweep(confirm_breaker=True)
+    sms.confirmed_sweep()
     assert len(covered(sms)) == 24
 
 
@@ -120,7 +122,7 @@ def test_sweeps_that_follow_each_other_do_not_pass_the_breaker_together(sms: Wor
     report = sms.sweep()
     assert sum(line.done for line in report.repairs) == 0
     assert any("would re-enqueue 6 of 16" in line and "after 6 that were done" in line for line in report.trouble)
-    assert sum(line.done for line in sms.sweep(confirm_breaker=True).repairs) == 6
+    assert sum(line.done for line in sms.confirmed_sweep().repairs) == 6
     lose(12, 14)
     assert sum(line.done for line in sms.sweep().repairs) == 2, "what a person has confirmed does not count"
 
@@ -144,12 +146,12 @@ def test_a_restarted_redis_stays_suspect_until_a_confirmed_sweep_has_acted(world
     assert "restarted or failed over" in render(quiet)
     for number in range(3):
         world.app.add_campaign(f"lost_{number}", pending=2)
-    world.begin(confirm_breaker=True).make_plan()
+    world.begin(confirm=confirmation(dry_run(world.platform, run_id="plan"), "ann", "a test")).make_plan()
     for _ in range(2):
         report = world.sweep()
         assert world.queue.live_job_ids() == []
         assert any("restarted or failed over" in line for line in report.trouble)
-    world.sweep(confirm_breaker=True)
+    world.confirmed_sweep()
     assert len(covered(world)) == 6
     world.queue.remove(world.queue.live_job_ids())
     world.sweep()

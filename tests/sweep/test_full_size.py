@@ -196,9 +196,9 @@ def test_a_redis_emptied_under_100_campaigns_is_one_clear_line(worlds: Worlds, r
     said = [line for line in report.trouble if "re-enqueue" in line]
     assert len(said) == len(report.trouble) == 1, report.trouble
     assert "would re-enqueue 100 of 100 sending campaigns" in said[0]
-    world.sweep(confirm_breaker=True)
+    world.confirmed_sweep()
     assert covered(world) == pending(world, *campaigns)
-    world.sweep(confirm_breaker=True)
+    world.confirmed_sweep()
     assert covered(world) == pending(world, *campaigns)
 
 
@@ -292,7 +292,7 @@ def test_beside_one_huge_campaign_the_others_are_not_taken_for_as_huge(worlds: W
         world.app.add_campaign(f"done_{number}", succeeded=3)
         world.app.add_campaign(f"lost_{number}", pending=3)
     before = rows_read(world, "CampaignRecipient")
-    report = world.sweep(confirm_breaker=True)
+    report = world.confirmed_sweep()
     assert [line.done for line in report.repairs if line.planned] == [30, 30]
     assert rows_read(world, "CampaignRecipient") - before <= 5 * 20_000
 

@@ -539,7 +539,7 @@ def test_causes_that_share_a_queue_are_told_apart(scene: Scene) -> None:
     check_our_jobs(scene)
     over = {label: Verdict.FINISHED for label in sent_to if label != "done"}
     # More at once than the breaker lets pass.
-    assert verdicts(scene.world.sweep(confirm_breaker=True)) == over | left | later
+    assert verdicts(scene.world.confirmed_sweep()) == over | left | later
     if later:
         scene.work_off([])
         assert verdicts(scene.world.sweep()) == {"doomed": Verdict.FINISHED} | left

@@ -357,7 +357,7 @@ def test_the_breaker_holds_completions_back_until_a_person_confirms(sms: World) 
     assert any("held back" in line and "12 of 12" in line for line in report.trouble)
     sms.sweep()
     assert len(sms.app.campaigns("sending")) == 12
-    sms.sweep(confirm_breaker=True)
+    sms.confirmed_sweep()
     assert len(sms.app.campaigns("sent")) == 12
 
 

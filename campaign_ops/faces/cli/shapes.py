@@ -63,6 +63,7 @@ class HeldBack(TypedDict):
     kind: Annotated[str, "the kind of repair"]
     reason: Annotated[str, "what speaks against making it"]
     confirm: Annotated[str | None, "the command that makes it all the same; null where no breaker waits for a person"]
+    confirm_until: Annotated[str | None, "until when its code is valid"]
 
 
 class SweepResult(TypedDict):
@@ -153,6 +154,8 @@ class FixResult(TypedDict):
     message: Annotated[str, "what was done, in words"]
     repair_ids: Annotated[list[int], "its entries in the journal"]
     undo: Annotated[str | None, "the command that undoes it; null where there is nothing to undo"]
+    confirm: Annotated[str | None, "the command that does exactly this for real; null where it is done"]
+    confirm_until: Annotated[str | None, "until when its code is valid"]
 
 
 class CheckedFinding(TypedDict):

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
+from campaign_ops.core.confirmation import Confirmation, Offer
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.report import HealthReport, RepairLine, headline, render
 from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces.cli import shapes
-from campaign_ops.faces.cli.account import Became, Told, held_back, tell
+from campaign_ops.faces.cli.account import Became, HeldBack, Told, held_back, tell
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call, operator
@@ -40,7 +41,7 @@ _TO_DO = {
     examples=[
         "reconcile --dry-run",
         "reconcile --platform sms",
-        "reconcile --platform sms --confirm-breaker",
+        'reconcile --platform sms --confirm k7qf-9mxt-2whd --reason "the queue was emptied for good"',
         "reconcile --wait 0 || [ $? -ge 4 ]   # cron: red when a server is away; busy, and work for a person, are not",
     ],
 )
@@ -48,9 +49,15 @@ def reconcile(
     call: Call,
     *,
     dry: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    confirm_breaker: Annotated[
-        bool, typer.Option("--confirm-breaker", help="Make the repairs that a breaker held back: you have looked.")
-    ] = False,
+    confirm: Annotated[
+        str,
+        typer.Option("--confirm", metavar="CODE", help="Make what a breaker held back: the code that the plan shows."),
+    ] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="With --confirm: why, for the journal.")] = "",
+    by: Annotated[
+        str,
+        typer.Option("--by", metavar="NAME", help="With --confirm: who; else the user of the operating system."),
+    ] = "",
     wait: Annotated[
         float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for another sweep to end.")
     ] = 30,
@@ -64,22 +71,24 @@ def reconcile(
     raises counters that are behind; says what it did, what it left alone and why, and what needs a person. All it does
     stands in the journal (`history`) and can be undone (`undo`).
     """
-    if confirm_breaker and dry:
-        raise typer.BadParameter("does nothing together with --dry-run", param_hint="--confirm-breaker")
-    if not call.alone and (confirm_breaker or markdown):
-        hint = "--confirm-breaker" if confirm_breaker else "--markdown"
+    if confirm and dry:
+        raise typer.BadParameter("does nothing together with --dry-run", param_hint="--confirm")
+    if confirm and not reason.strip():
+        raise typer.BadParameter("say why you confirm it, for the journal", param_hint="--reason")
+    if not call.alone and (confirm or markdown):
+        hint = "--confirm" if confirm else "--markdown"
         raise typer.BadParameter("is for one platform: name it with --platform", param_hint=hint)
     if markdown is not None:
         _check_writable(markdown)
     if dry:
-        report = dry_run(call.platform)
+        report = dry_run(call.platform, run_id=call.run_id)
     else:
         report = Sweep(
             call.platform,
             run_id=call.run_id,
             trigger="cli",
             actor=operator(),
-            confirm_breaker=confirm_breaker,
+            confirm=Confirmation(confirm, by.strip() or operator(), reason.strip()) if confirm else None,
             lock_wait_seconds=wait,
         ).run()
     if markdown is not None:
@@ -92,9 +101,10 @@ def reconcile(
 def plan(call: Call) -> Answer:
     """Show what a sweep would do now, line by line, and why.
 
-    Changes nothing, and works before `migrate`. Exits as a sweep would.
+    Changes nothing, and works before `migrate`. Where a breaker would hold something back, shows the code to confirm
+    it with (`reconcile --confirm`). Exits as a sweep would.
     """
-    report = dry_run(call.platform)
+    report = dry_run(call.platform, run_id=call.run_id)
     told = tell(report)
     rows = [
         [_planned(one), _target(one), _why(one), "needs a person" if one.needs_person else "", one.item.reason]
@@ -147,18 +157,31 @@ def _head(call: Call, report: HealthReport) -> list[RenderableType]:
     text: list[RenderableType] = [line(f"{report.platform}: {headline(report)}", style="bold"), line(looked)]
     for one in held_back(report):
         items = len(report.plan.of(one.kind))
-        what = f"!! HELD BACK: {_TO_DO[one.kind]}, {plural(items, 'campaign')}: {one.reason}"
+        named = "reservation" if one.kind is RepairKind.RELEASE else "campaign"
+        what = f"!! HELD BACK: {_TO_DO[one.kind]}, {plural(items, named)}: {one.reason}"
         text.append(line(what, style="bold red"))
-        if one.by_breaker:
-            text.append(line("!! Look at the queue first. If it is right all the same, confirm it with:", style="red"))
-            text.append(f"!!   {_confirm(call)}")
+    for offer in report.offers:
+        kinds = " and ".join(_TO_DO[RepairKind(kind)] for kind in offer.kinds)
+        until = f"until {offer.expires_at:%H:%M} UTC"
+        told = f"!! Look at the queue first. If to {kinds} is right all the same, confirm exactly this, once, {until}:"
+        text.append(line(told, style="red"))
+        text.append(f"!!   {_confirm(call, offer)}")
+    if report.no_offer:
+        text.append(line(f"!! {report.no_offer}", style="red"))
     if report.queue is not None and report.queue.problem:
         text.append(line(f"!! queue {report.queue.name}: {report.queue.problem}", style="bold red"))
     return text
 
 
-def _confirm(call: Call) -> str:
-    return call.command_line("reconcile", "--confirm-breaker")
+def _confirm(call: Call, offer: Offer) -> str:
+    return call.command_line("reconcile", "--confirm", offer.code, "--reason", "WHY")
+
+
+def _offer_of(report: HealthReport, held: HeldBack) -> Offer | None:
+    """The code that lets pass what was held back."""
+    if not held.by_breaker:
+        return None
+    return next((offer for offer in report.offers if held.kind.value in offer.kinds), None)
 
 
 def _account(call: Call, report: HealthReport, told: list[Told]) -> list[RenderableType]:
@@ -218,8 +241,14 @@ def _result(call: Call, report: HealthReport, told: list[Told]) -> shapes.SweepR
         "figures": report.figures(),
         "trouble": report.trouble,
         "held_back": [
-            {"kind": one.kind.value, "reason": one.reason, "confirm": _confirm(call) if one.by_breaker else None}
+            {
+                "kind": one.kind.value,
+                "reason": one.reason,
+                "confirm": _confirm(call, offer) if offer else None,
+                "confirm_until": offer.expires_at.isoformat() if offer else None,
+            }
             for one in held_back(report)
+            for offer in [_offer_of(report, one)]
         ],
         "lines": [_line(one) for one in told],
     }

@@ -23,6 +23,22 @@ CONFIRMATIONS = (
         PRIMARY KEY (platform, queue)
     )
     """,
+    """
+    CREATE TABLE campaign_ops.confirmation (
+        code text PRIMARY KEY,
+        platform text NOT NULL,
+        what text NOT NULL,
+        covers jsonb NOT NULL,
+        run_id text NOT NULL,
+        offered_at timestamptz NOT NULL DEFAULT now(),
+        expires_at timestamptz NOT NULL,
+        used_at timestamptz,
+        used_by text,
+        reason text,
+        used_run text
+    )
+    """,
+    "CREATE INDEX confirmation_open ON campaign_ops.confirmation (platform, offered_at) WHERE used_at IS NULL",
 )
 
 AMBIGUOUS: tuple[str, ...] = (

@@ -1,0 +1,93 @@
+"""The code that only the report of a plan or a dry run shows, and what it lets pass. Pure, but for chance.
+
+A code covers exactly what was shown, or less: whoever did not read the report cannot know it, and it passes once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from campaign_ops.core.model import RepairKind
+from campaign_ops.core.plan import Plan, PlanItem
+
+VALID_FOR = timedelta(minutes=30)
+"""Time to look at the queue before the code expires; the state is compared again anyway."""
+
+LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that is taken for another
+GROUPS, GROUP = 3, 4
+
+Covers = Mapping[str, Any]
+"""What a code lets pass, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a person gives: the code, who they are, and why."""
+
+    code: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A code to be shown, until when it is valid, and the kinds of repair that it lets pass; none for a manual fix."""
+
+    code: str
+    expires_at: datetime
+    kinds: tuple[str, ...] = ()
+
+
+def new_code(what: str, covers: Covers) -> str:
+    """A code for what it covers: a hash with a secret that nobody keeps, so that it cannot be computed."""
+    content = json.dumps([what, covers], sort_keys=True).encode()
+    digest = hashlib.sha256(secrets.token_bytes(32) + content).digest()
+    letters = "".join(LETTERS[byte % len(LETTERS)] for byte in digest[: GROUPS * GROUP])
+    return "-".join(letters[start : start + GROUP] for start in range(0, len(letters), GROUP))
+
+
+def covers_of(plan: Plan, kinds: Collection[RepairKind]) -> Covers:
+    """What a plan would do of these kinds: its targets with their sizes, and the queue that it rests on."""
+    repairs = {kind.value: {item.target: _size(item) for item in plan.of(kind)} for kind in sorted(kinds)}
+    return {"queue": plan.queue, "repairs": repairs}
+
+
+def _size(item: PlanItem) -> int | str:
+    if item.kind is RepairKind.REENQUEUE:
+        return item.missing or 0
+    if item.kind is RepairKind.RELEASE:
+        return str(Decimal(item.amount or 0).normalize())
+    return item.outcome.value if item.outcome is not None else ""
+
+
+def beyond(covers: Covers, kind: RepairKind, items: Sequence[PlanItem], queue: str) -> str:
+    """How these repairs go beyond what a code covers, with the numbers; empty where they do not. Less is fine."""
+    confirmed = covers["repairs"].get(kind.value)
+    if confirmed is None:
+        return "that code was not given for this kind of repair"
+    if kind is RepairKind.REENQUEUE and covers["queue"] != queue:
+        return f"that code was given for {covers['queue']}, and now it is {queue}"
+    others = [item for item in items if item.target not in confirmed]
+    larger = [item for item in items if item.target in confirmed and not no_more(_size(item), confirmed[item.target])]
+    reasons = []
+    if others:
+        reasons.append(f"{len(others)} of {len(items)} are not in the plan that the code was given for")
+    if larger:
+        first = larger[0]
+        sizes = f"{first.target}: {_size(first)} now, {confirmed[first.target]} then"
+        reasons.append(f"{len(larger)} of {len(items)} are more than it was given for ({sizes})")
+    return ", ".join(reasons)
+
+
+def no_more(now: object, confirmed: object) -> bool:
+    """Whether a size is within the confirmed one: numbers may be less, words must be the same."""
+    if isinstance(now, int) and isinstance(confirmed, int):
+        return now <= confirmed
+    return now == confirmed
