@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.cli.program import Program, configured, entry, lines_with, one_line, run
+from tests.cli.program import Program, configured, confirmed, entry, lines_with, one_line, run
 from tests.conftest import World, Worlds
 
 
@@ -20,7 +20,7 @@ def test_the_journal_is_shown_the_newest_first_with_reason_and_person(program: P
     sms.app.add_campaign("first", succeeded=3)
     program("reconcile")
     sms.app.add_campaign("second", succeeded=3)
-    program("mark-complete", "second", "--reason", "TICKET-2", "--by", "ada")
+    program.confirmed("mark-complete", "second", "--reason", "TICKET-2", "--by", "ada")
     assert repairs(program) == [("complete", "second"), ("complete", "first")]
     result = program("history")
     assert result.exit_code == 0
@@ -84,7 +84,7 @@ def test_the_command_in_the_journal_undoes_the_repair_and_then_says_so(program: 
     sms.app.add_campaign("done", succeeded=1)
     program("reconcile")
     (repair,) = program.only("history")["repairs"]
-    assert run(*shlex.split(repair["undo"])[1:]).exit_code == 0
+    assert confirmed(run(*shlex.split(repair["undo"])[1:])).exit_code == 0
     assert sms.app.campaign("done")["status"] == "sending"
     undo, undone = program.only("history")["repairs"]
     assert (undo["kind"], undo["undo"], undone["undone_by"], undone["undo"]) == ("undo", None, undo["id"], None)
