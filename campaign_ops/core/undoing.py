@@ -34,4 +34,5 @@ UNDOING: Mapping[RepairKind, Undoing] = {
         False, "messages may be out; undo its re-enqueue to remove the jobs that no worker has taken"
     ),
     RepairKind.UNDO: Undoing(False, "make the repair again"),
+    RepairKind.CONFIRM: Undoing(False, "undo the repairs that it let pass"),
 }

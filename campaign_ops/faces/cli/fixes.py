@@ -11,6 +11,8 @@ import typer
 from rich.console import RenderableType
 
 from campaign_ops.core.confirmation import Offer
+from campaign_ops.core.model import RepairKind
+from campaign_ops.core.undoing import UNDOING
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
@@ -38,7 +40,16 @@ By: TypeAlias = Annotated[
 
 Maker: TypeAlias = Callable[..., Fix]
 
-_UNDOABLE = (manual.mark_complete, manual.reenqueue_one, manual.release_one)
+_KINDS = {
+    "mark-complete": RepairKind.COMPLETE,
+    "reenqueue": RepairKind.REENQUEUE,
+    "release": RepairKind.RELEASE,
+    "undo": RepairKind.UNDO,
+    "send-again": RepairKind.SEND_AGAIN,
+    "take-as-sent": RepairKind.TAKE_AS_SENT,
+    "retry-quarantined": RepairKind.LIFT,
+}
+"""What each command writes into the journal."""
 
 
 @command(
@@ -204,7 +215,8 @@ def _fix(call: Call, name: str, make: Maker, target: Any, asked: _Asked) -> Answ
     else:
         fix, offer = try_out(call.platform, fix_call)
     undo_line = None
-    if fix.changed and fix.repair_ids and make in _UNDOABLE:
+    undoing = UNDOING[_KINDS[name]]
+    if fix.changed and fix.repair_ids and undoing.possible:
         undo_line = call.command_line("undo", fix.repair_ids[0], "--reason", "WHY")
     do_line = None if offer is None else _do_line(call, fix_call, asked, offer)
     result: shapes.FixResult = {
@@ -223,8 +235,11 @@ def _fix(call: Call, name: str, make: Maker, target: Any, asked: _Asked) -> Answ
     if undo_line is not None:
         text.append(f"undo it with: {undo_line}")
     if offer is not None:
-        back = "it can be undone" if make in _UNDOABLE else "it cannot be undone"
-        text += [line(f"do exactly this, once, until {offer.expires_at:%H:%M} UTC ({back}):"), f"  {do_line}"]
+        text += [
+            line(f"it {undoing}"),
+            line(f"do exactly this, once, until {offer.expires_at:%H:%M} UTC:"),
+            f"  {do_line}",
+        ]
     elif not asked.confirm:
         text.append(line("to do it, run `campaign-ops migrate` first"))
     unconfirmed = not asked.confirm and not asked.dry_run
