@@ -88,7 +88,9 @@ def sms(
     return Look(Evidence(campaign, tally, coverage=coverage or covered_by(pending)))
 
 
-def messenger(total: int, sent: int = 0, failed: int = 0, *, rows: Tally = NO_ROWS) -> Look:
-    """A campaign of a messenger platform: counters, rows only for what was sent, no queue."""
-    campaign = Campaign("cmp_1", "org_1", "test 6", "SENDING", ago(hours=1), counters=Counters(total, sent, failed))
-    return Look(Evidence(campaign, rows, rows_when_sent=True), queue=None)
+def messenger(total: int, sent: int = 0, failed: int = 0, *, rows: Tally = NO_ROWS, people_known: bool = True) -> Look:
+    """A campaign of a messenger platform: counters, rows only for what was sent and whom they are about, no queue."""
+    campaign = Campaign(
+        "cmp_1", "org_1", "test 6", "SENDING", ago(hours=1), ago(hours=2), Counters(total, sent, failed)
+    )
+    return Look(Evidence(campaign, rows, rows_when_sent=True, people_known=people_known), queue=None)

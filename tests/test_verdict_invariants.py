@@ -52,15 +52,27 @@ def a_look(noise: bytes) -> Look:
         )
 
     counters = pick(None, Counters(pick(0, 3, 8), few(), few()))
-    campaign = Campaign("cmp_1", "shop_1", "Spring sale", "sending", NOW - timedelta(hours=1), counters=counters)
+    campaign = Campaign(
+        "cmp_1", "shop_1", "Spring sale", "sending", NOW - timedelta(hours=1), pick(None, NOW), counters=counters
+    )
+    rows_when_sent = counters is not None and pick(True, False)
     attempts = Attempts(few(), few(), moment(), pick(None, few()), pick(None, None, None, "dana"), "looking into it")
     coverage = Coverage(few(), pick(0, few()), pick(0, few()), live_jobs=few(), failed_jobs=pick(0, few()))
     paused, problem = pick(False, False, False, True), pick(None, None, None, "Redis is away")
     queue = QueueState("sms-send", paused=paused, workers=pick(None, 0, 2), problem=problem)
     evidence = Evidence(
         campaign,
-        Tally(few(), few(), few(), few(), pick({}, {}, {}, {}, {"odd": 1}), pick(None, None, moment())),
-        rows_when_sent=counters is not None and pick(True, False),
+        Tally(
+            few(),
+            few(),
+            few(),
+            few(),
+            pick({}, {}, {}, {}, {"odd": 1}),
+            pick(None, None, moment()),
+            *([pick(0, few()), pick(0, few()), pick(0, few())] if rows_when_sent else []),
+        ),
+        rows_when_sent=rows_when_sent,
+        people_known=pick(True, False),
         attempts=attempts,
         coverage=pick(coverage, coverage, coverage, None),
         pending_before=pick(None, few()),
@@ -70,7 +82,7 @@ def a_look(noise: bytes) -> Look:
     return Look(evidence, pick(queue, queue, queue, None), policy)
 
 
-looks = st.binary(min_size=48, max_size=48).map(a_look)
+looks = st.binary(min_size=64, max_size=64).map(a_look)
 every = settings(max_examples=400, deadline=None)
 
 

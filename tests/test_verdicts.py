@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 
@@ -83,8 +84,8 @@ def test_a_campaign_whose_rows_vanished_with_their_contacts_is_not_empty() -> No
         (sms(accepted=1, failed=9), Outcome.DONE),
         (sms(accepted=10), Outcome.DONE),
         (messenger(10, sent=10), Outcome.DONE),
-        (messenger(10, sent=1, failed=9), Outcome.DONE),
-        (messenger(10, failed=10), Outcome.FAILED),
+        (messenger(10, sent=1, failed=9, rows=Tally(failed=9)), Outcome.DONE),
+        (messenger(10, failed=10, rows=Tally(failed=10)), Outcome.FAILED),
         (messenger(10, rows=Tally(succeeded=10)), Outcome.DONE),
         (messenger(10, rows=Tally(failed=10)), Outcome.FAILED),
         (messenger(10, sent=2, failed=8, rows=Tally(failed=8)), Outcome.DONE),
@@ -161,7 +162,7 @@ def test_counters_behind_the_rows_are_raised_on_completion_and_the_drift_is_said
 
 
 def test_counters_ahead_of_the_rows_are_never_lowered_and_the_drift_is_said() -> None:
-    decision = messenger(10, sent=9, failed=1, rows=Tally(succeeded=4)).decide()
+    decision = messenger(10, sent=9, failed=1, rows=Tally(succeeded=4, failed=1)).decide()
     assert decision.verdict is Verdict.FINISHED
     assert decision.recount is None
     assert "sent counter 9, rows 4" in decision.reason
@@ -170,6 +171,73 @@ def test_counters_ahead_of_the_rows_are_never_lowered_and_the_drift_is_said() ->
 def test_one_counter_ahead_and_one_behind_are_judged_apart() -> None:
     decision = messenger(10, sent=9, failed=1, rows=Tally(succeeded=4, failed=2)).decide()
     assert decision.recount == Counters(10, succeeded=9, failed=2)
+
+
+AGREEING = messenger(10, sent=8, failed=2, rows=Tally(succeeded=8, failed=2))
+BY_ROWS = messenger(10, sent=6, failed=2, rows=Tally(succeeded=8, failed=2))
+BY_COUNTERS = messenger(10, sent=8, failed=2, rows=Tally(succeeded=5, failed=2))
+
+
+@pytest.mark.parametrize("look", [AGREEING, BY_ROWS, BY_COUNTERS], ids=["agreeing", "rows", "counters"])
+@pytest.mark.parametrize("unknown", ["people", "start", "row"])
+def test_where_tries_or_runs_cannot_be_told_apart_counters_and_rows_prove_it_together_or_not_at_all(
+    look: Look, unknown: str
+) -> None:
+    evidence = look.evidence
+    changes: dict[str, object] = {
+        "people": {"people_known": False},
+        "start": {"campaign": replace(evidence.campaign, started_at=None)},
+        "row": {"tally": replace(evidence.tally, unsure=1)},
+    }[unknown]  # type: ignore[assignment]
+    assert look.decide().verdict is Verdict.FINISHED
+    decision = look.with_(**changes).decide()
+    assert decision.recount is None
+    if look is AGREEING:
+        assert decision.verdict is Verdict.FINISHED
+    else:
+        assert (decision.verdict, decision.action, decision.needs_person) == (Verdict.DISPUTED, Action.REPORT, True)
+        assert "mark it complete" in decision.reason
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        messenger(10, failed=10),
+        messenger(10, sent=2, failed=8, rows=Tally(failed=6)),
+        messenger(10, sent=6, failed=4, rows=Tally(succeeded=6)),
+        messenger(0, rows=Tally(succeeded=3)),
+    ],
+)
+def test_failed_tries_that_only_a_counter_knows_may_have_been_retried(look: Look) -> None:
+    """Six were sent to, four of them at the second try: sent 6 and failed 4 are not ten recipients."""
+    assert look.decide().verdict is Verdict.DISPUTED
+
+
+def test_a_disputed_campaign_in_which_something_moves_is_progressing() -> None:
+    look = messenger(10, sent=9, rows=Tally(succeeded=10, last_activity=A_MINUTE_AGO), people_known=False)
+    assert look.decide().verdict is Verdict.PROGRESSING
+
+
+@pytest.mark.parametrize("not_counted", [{"earlier": 40}, {"repeated": 40}])
+@pytest.mark.parametrize("counters", [(0, 0), (40, 0), (20, 20)])
+def test_rows_of_an_earlier_run_or_of_several_tries_speak_for_nobody_and_against_the_counters(
+    not_counted: dict[str, int], counters: tuple[int, int]
+) -> None:
+    """A resend: the rows of three days ago made a campaign finished of which nobody had got the second message."""
+    decision = messenger(40, *counters, rows=Tally(succeeded=20, **not_counted)).decide()  # type: ignore[arg-type]
+    assert (decision.verdict, decision.action, decision.recount) == (Verdict.STALLED, Action.REPORT, None)
+    assert "20 pending" in decision.reason
+    assert "40 rows of a" in decision.reason
+
+
+def test_a_second_run_is_finished_by_its_own_rows() -> None:
+    decision = messenger(40, 30, rows=Tally(succeeded=40, earlier=40, repeated=2)).decide()
+    assert (decision.verdict, decision.recount) == (Verdict.FINISHED, Counters(40, 40, 0))
+
+
+def test_a_campaign_with_rows_of_an_earlier_run_only_is_not_empty() -> None:
+    look = messenger(0, rows=Tally(earlier=3)).with_policy(empty_campaigns=EmptyPolicy.COMPLETE)
+    assert look.decide().verdict is Verdict.DISPUTED
 
 
 def test_rows_and_counters_are_not_added_up_to_call_a_campaign_finished() -> None:
@@ -390,6 +458,7 @@ IN_ORDER: list[tuple[Verdict, Look]] = [
         Verdict.PROGRESSING,
         sms(5, moved=NOW).with_queue(problem="away", paused=True).with_attempts(**UNDER_SUSPICION),
     ),
+    (Verdict.DISPUTED, messenger(5, failed=5)),
     (Verdict.QUEUE_UNREADABLE, sms(5).with_queue(problem="away", paused=True, workers=0)),
     (
         Verdict.QUEUE_PAUSED,

@@ -29,6 +29,7 @@ class Verdict(StrEnum):
     EMPTY = "empty"
     FINISHED = "finished"
     PROGRESSING = "progressing"
+    DISPUTED = "disputed"
     QUEUE_UNREADABLE = "queue_unreadable"
     QUEUE_PAUSED = "queue_paused"
     UNCLEAR_JOBS = "unclear_jobs"
@@ -104,6 +105,10 @@ class Tally:
     ``accepted`` rows still say pending but carry a provider message id: handed over, never to be sent again.
     ``pending`` does not include them. ``unknown`` maps status words that the profile does not know to their counts.
     ``impossible`` rows moved, by their timestamps, at a moment that cannot be.
+
+    Where rows appear only when sent, a settled row counts only if it is of this run and the best of its recipient:
+    ``earlier`` and ``repeated`` rows are not among the others. Of those that count, ``unsure`` may be either: nothing
+    says when they were made, or whom they are about.
     """
 
     pending: int = 0
@@ -113,10 +118,13 @@ class Tally:
     unknown: Mapping[str, int] = field(default_factory=dict)
     last_activity: datetime | None = None
     impossible: int = 0
+    earlier: int = 0
+    repeated: int = 0
+    unsure: int = 0
 
     @property
     def rows(self) -> int:
-        """All recipient rows."""
+        """All recipient rows, but for earlier and repeated ones."""
         return self.pending + self.accepted + self.succeeded + self.failed + sum(self.unknown.values())
 
 
@@ -204,12 +212,13 @@ class Evidence:
     """All that is known of one stuck campaign at one moment.
 
     ``coverage`` is None where there is no queue to read. ``rows_when_sent``: a recipient has no row before it is
-    sent, so the total is the campaign's own counter.
+    sent, so the total is the campaign's own counter; ``people_known``: the rows say then whom they are about.
     """
 
     campaign: Campaign
     tally: Tally
     rows_when_sent: bool = False
+    people_known: bool = False
     attempts: Attempts = field(default_factory=Attempts)
     coverage: Coverage | None = None
     pending_before: int | None = None

@@ -65,13 +65,40 @@ def _counters_with_a_say(evidence: Evidence) -> Counters | None:
 
 
 def _accounted_for(tally: Tally, counters: Counters) -> int:
-    return max(tally.accepted + tally.succeeded + tally.failed, counters.succeeded + counters.failed)
+    """Recipients that rows or counters speak for. Rows of an earlier run or of several tries contradict the counters:
+    these may be that run's, or count the tries."""
+    rows = tally.accepted + tally.succeeded + tally.failed
+    return rows if tally.earlier or tally.repeated else max(rows, counters.succeeded + counters.failed)
+
+
+def _rows_prove(evidence: Evidence) -> bool:
+    """Each row is known to be of this run, and of a recipient of its own."""
+    return evidence.people_known and evidence.campaign.started_at is not None and not evidence.tally.unsure
+
+
+def _proven(evidence: Evidence) -> bool:
+    """Whether nobody is unsent for certain, where rows appear only when sent and ``unsent`` says so.
+
+    Rows and counters agree; or rows that prove account for all; or, as rows vanish with their contacts, the counter of
+    those sent to does, with the failed rows. (A failed try may have been counted before each retry, a success once.)
+    """
+    tally, counters = evidence.tally, evidence.campaign.counters
+    if not evidence.rows_when_sent or counters is None:
+        return True
+    sent = tally.accepted + tally.succeeded
+    by_rows, by_counters = sent + tally.failed, counters.succeeded + counters.failed
+    if counters.total <= min(by_rows, by_counters):
+        return counters.total > 0
+    return _rows_prove(evidence) and 0 < counters.total <= max(by_rows, counters.succeeded + tally.failed)
 
 
 def raised_counters(evidence: Evidence) -> Counters | None:
-    """The counters raised to what the rows say, never lowered (rows vanish with their contacts); None if they agree."""
+    """The counters raised to what the rows say, never lowered (rows vanish with their contacts); None if they agree.
+
+    Nor by rows that may be of an earlier run, or several of one recipient.
+    """
     counters, tally = evidence.campaign.counters, evidence.tally
-    if counters is None:
+    if counters is None or (evidence.rows_when_sent and not _rows_prove(evidence)):
         return None
     raised = Counters(
         total=counters.total,
@@ -107,16 +134,36 @@ def _judge_recipients(evidence: Evidence, policy: Policy, now: datetime) -> Deci
         return Decision(Verdict.UNKNOWN_STATUS, reason, Action.REPORT, needs_person=True)
     if evidence.campaign.impossible or evidence.campaign.updated_at is None or tally.impossible:
         return Decision(Verdict.IMPOSSIBLE_DATE, _undatable(evidence), Action.REPORT, needs_person=True)
-    if total_recipients(evidence) == 0:
+    if total_recipients(evidence) == 0 and not tally.earlier:
         return _empty(policy)
-    if unsent(evidence) == 0:
+    if unsent(evidence) == 0 and _proven(evidence):
         return _finished(evidence)
     moved = _moved_at(evidence)
     if moved is not None and age(moved, now) <= policy.stuck_after:
         # No recount either: a counter raised under a sender's hands is counted twice when it adds its own share.
         reason = f"a recipient moved {_ago(moved, now)}, {_share(evidence)}: slow, not stuck"
         return Decision(Verdict.PROGRESSING, reason, Action.NONE)
-    return None
+    return _disputed(evidence) if unsent(evidence) == 0 else None
+
+
+def _disputed(evidence: Evidence) -> Decision:
+    tally, counters = evidence.tally, evidence.campaign.counters
+    assert counters is not None
+    rows = tally.accepted + tally.succeeded + tally.failed
+    said = f"rows speak for {rows} of {counters.total}, counters for {counters.succeeded + counters.failed}"
+    reason = f"nothing pending, but {said}{_not_counted(tally)}: look, then mark it complete if all were sent to"
+    return Decision(Verdict.DISPUTED, reason, Action.REPORT, needs_person=True)
+
+
+def _not_counted(tally: Tally) -> str:
+    """In words, the settled rows that speak for nobody, or perhaps for nobody."""
+    kinds = (
+        (tally.earlier, "of an earlier run"),
+        (tally.repeated, "of a recipient that has another"),
+        (tally.unsure, "that may be either"),
+    )
+    listed = ", ".join(f"{plural(number, 'row')} {what}" for number, what in kinds if number)
+    return f" ({listed})" if listed else ""
 
 
 def _undatable(evidence: Evidence) -> str:
@@ -186,6 +233,7 @@ def _judge_queue(evidence: Evidence, queue: QueueState | None, policy: Policy, n
     if queue is None:
         recount = _recount_of_open(evidence)
         reason = f"{pending} pending and nothing moves; this platform has no queue to put them back into"
+        reason += _not_counted(evidence.tally)
         if drift(evidence):
             reason += f"; counters drift: {drift(evidence)}"
         return Decision(Verdict.STALLED, reason, Action.REPORT, recount=recount, needs_person=True)

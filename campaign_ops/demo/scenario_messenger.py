@@ -49,6 +49,7 @@ def _finished(platform: DemoPlatform, writer: PlatformWriter) -> None:
         updated_ago=hours(4),
         moved_ago=hours(4),
         succeeded=50,
+        failed=2,
         counters=Counters(total=80, succeeded=78, failed=2),
     )
     roles["all_failed"] = writer.add_campaign(
@@ -92,6 +93,29 @@ def _unfinished(platform: DemoPlatform, writer: PlatformWriter) -> None:
         moved_ago=hours(2),
         succeeded=100,
         counters=Counters(total=200, succeeded=150, failed=0),
+    )
+    # Some of the failed were tried again: the counters count every try, the rows each recipient once.
+    roles["disputed"] = writer.add_campaign(
+        "cmp_ferry_timetable",
+        name="Ferry timetable",
+        tenant=ATLAS,
+        started_ago=hours(4),
+        updated_ago=hours(3),
+        moved_ago=hours(3),
+        succeeded=45,
+        failed=5,
+        counters=Counters(total=80, succeeded=45, failed=35),
+    )
+    # A resend that stopped at once: the rows are of the first run.
+    roles["resend"] = writer.add_campaign(
+        "cmp_harvest_fair",
+        name="Harvest fair",
+        tenant=LUMEN,
+        started_ago=minutes(20),
+        updated_ago=minutes(20),
+        moved_ago=hours(72),
+        succeeded=40,
+        counters=Counters(total=40, succeeded=0, failed=0),
     )
     roles["empty"] = writer.add_campaign("cmp_no_audience", name="No audience", tenant=LUMEN, updated_ago=hours(30))
     roles["progressing"] = writer.add_campaign(

@@ -110,6 +110,10 @@ class DemoTables:
         ]
         if names.provider_id:
             columns.append(sa.Column(names.provider_id, sa.Text, key="provider_id"))
+        if names.about:
+            columns.append(sa.Column(_first(names.about), sa.Text, key="about"))
+        if names.created_at:
+            columns.append(self._moment(_first(names.created_at), "created_at"))
         columns += [self._moment(name, name) for name in names.activity]
         table = sa.Table(names.table, self.metadata, *columns)
         self._index(table, "campaign_id", "status")
@@ -160,6 +164,10 @@ class DemoTables:
     def _index(self, table: sa.Table, *keys: str) -> None:
         columns = [table.c[key] for key in keys]
         sa.Index("_".join([table.name, *(column.name for column in columns), "idx"])[:63], *columns)
+
+
+def _first(names: str | tuple[str, ...]) -> str:
+    return names if isinstance(names, str) else names[0]
 
 
 def builtin_profile(name: str) -> Profile:

@@ -246,6 +246,8 @@ class PlatformWriter(PlatformReader):
             "phone": sa.literal("+1555") + sa.func.lpad(sa.cast(number, sa.Text), 7, "0"),
             "message": sa.literal("Hi! This is a demo message."),
             "status": sa.cast(sa.literal(word or own_word), table.c.status.type),
+            **({"about": sa.literal("contact_") + label} if "about" in table.c else {}),
+            **({"created_at": moved} if "created_at" in table.c else {}),
             **changes,
         }
         connection.execute(table.insert().from_select(list(values), sa.select(*values.values())))

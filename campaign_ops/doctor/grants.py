@@ -28,11 +28,12 @@ OWN_RIGHTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """The columns of one table that a sweep reads, and those of them that it writes."""
+    """The columns of one table that a sweep reads, those of them that it writes, and others that it reads if it can."""
 
     table: str
     read: tuple[str, ...]
     written: tuple[str, ...]
+    optional: tuple[str, ...] = ()
 
 
 def needed(profile: Profile) -> list[Needed]:
@@ -43,6 +44,7 @@ def needed(profile: Profile) -> list[Needed]:
             table,
             tuple(dict.fromkeys(need.column for need in wanted if need.table == table)),
             tuple(dict.fromkeys(need.column for need in wanted if need.table == table and need.written)),
+            _optional(profile) if table == profile.recipient.table else (),
         )
         for table in dict.fromkeys(need.table for need in wanted)
     ]
@@ -74,7 +76,16 @@ def platform_grants(profile: Profile, role: str) -> list[str]:
         if need.written:
             rights += f", UPDATE ({listed(need.written)})"
         statements.append(f"GRANT {rights} ON {qualified(profile, need.table)} TO {quoted(role)}")
+    for name in _optional(profile):
+        grant = f"GRANT SELECT ({quoted(name)}) ON {qualified(profile, profile.recipient.table)} TO {quoted(role)};"
+        statements.append(f"DO {literal(f'BEGIN {grant} EXCEPTION WHEN undefined_column THEN NULL; END')}")
     return statements
+
+
+def _optional(profile: Profile) -> tuple[str, ...]:
+    """Columns of the recipient that a list in the profile names: a table may have any of them, or none."""
+    lists = (profile.recipient.about, profile.recipient.created_at)
+    return tuple(name for names in lists if isinstance(names, tuple) for name in names)
 
 
 def own_grants(role: str) -> list[str]:

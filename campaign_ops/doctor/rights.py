@@ -105,7 +105,7 @@ def _excess_of(
     source = "PUBLIC" if grantee is None else quoted(grantee)
     through = "" if grantee == server.role else f" through {source}"
     whole = list(dict.fromkeys(one.privilege for one in given if one.column is None))
-    wanted = {"SELECT": need.read, "UPDATE": need.written}
+    wanted = {"SELECT": (*need.read, *need.optional), "UPDATE": need.written}
     by_column: dict[str, list[str]] = {}
     for one in given:
         if one.column and one.privilege not in whole and one.column not in wanted.get(one.privilege, ()):

@@ -57,6 +57,14 @@ class Catalog:
         """The column; it is known to be there once `read_catalog` has returned."""
         return self.columns[table, name]
 
+    def first_of(self, table: str, names: str | Iterable[str] | None, *, moment: bool = False) -> str | None:
+        """The column of that name, or the first of a list that is there, may be read and fits; None without any."""
+        if names is None or isinstance(names, str):
+            return names
+        there = (self.columns[table, name] for name in names if (table, name) in self.columns)
+        fitting = (one for one in there if one.may_select and (not moment or one.type_name in MOMENT_TYPES))
+        return next((one.name for one in fitting), None)
+
     def not_writable(self, profile: Profile) -> list[str]:
         """Columns that a sweep writes and this role may not, as ``"table"."column"``."""
         written = [need for need in needs(profile) if need.written]
@@ -121,6 +129,10 @@ def _recipient_needs(profile: Profile) -> Iterator[Need]:
         yield Need("recipient.provider_id", table, recipient.provider_id, "any")
     for index, column in enumerate(recipient.activity):
         yield Need(f"recipient.activity[{index}]", table, column, "moment")
+    if isinstance(recipient.about, str):
+        yield Need("recipient.about", table, recipient.about, "any")
+    if isinstance(recipient.created_at, str):
+        yield Need("recipient.created_at", table, recipient.created_at, "moment")
 
 
 def _reservation_needs(profile: Profile) -> Iterator[Need]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(min_length=1, max_length=63)]
 Words = Annotated[tuple[str, ...], Field(min_length=1)]
+Candidates = Annotated[tuple[Name, ...], Field(min_length=1)]
 JsonScalar = str | int | float | bool | None
 
 
@@ -144,6 +145,10 @@ class RecipientTable(Part):
         status: The status column, text or an enum type.
         provider_id: Set when the provider has accepted the message; null where there is none.
         activity: Timestamp columns that show that a recipient moved.
+        about: Says whom a row is about, so that a failed try and its retry are one recipient (with ``rows: sent``). A
+            name must exist; of a list the first column that exists and may be read is taken, or none.
+        created_at: When the row was made, so that rows of an earlier run are told apart (with ``rows: sent``); without
+            it, the earliest of ``activity``. A name or a list, as ``about``.
         rows: ``all`` when every recipient has a row from the start; ``sent`` when rows appear only when sent, so
             that the total is the campaign's own counter.
         words: What the status words mean.
@@ -155,6 +160,8 @@ class RecipientTable(Part):
     status: Name
     provider_id: Name | None = None
     activity: tuple[Name, ...] = ()
+    about: Name | Candidates | None = None
+    created_at: Name | Candidates | None = None
     rows: Literal["all", "sent"] = "all"
     words: RecipientWords
 

@@ -22,6 +22,7 @@ from campaign_ops.platform.statements import (
     is_old,
     is_sending,
     is_settled,
+    standings,
     to_send,
     went_well,
 )
@@ -86,20 +87,16 @@ def _observed_and_counted(tables: PlatformTables) -> sa.CTE:
     Subqueries that refer to the campaign would be planned for the average one: with a single campaign of millions among
     them, each would read the whole table, while the campaigns are locked.
     """
-    observed, recipient = _observed(), tables.recipient.c
-    settled = is_settled(tables)
-    number = sa.func.count()
-    failed = words(recipient.status, tables.profile.recipient.words.failed)
-    # IS NOT TRUE: a status of NULL is a word that nobody knows, and NOT (NULL IN ...) would hide it.
-    kinds = {"settled": settled, "open": settled.is_not(sa.true()), "succeeded": went_well(tables), "failed": failed}
+    observed, number = _observed(), sa.func.count()
+    source, kinds = _kinds_of_rows(tables)
     counted = (
         sa.select(
-            recipient.campaign_id.label("campaign_id"),
+            source.c.campaign_id.label("campaign_id"),
             number.label("rows"),
             *(number.filter(condition).label(key) for key, condition in kinds.items()),
         )
-        .where(one_of(recipient.campaign_id, IDS))
-        .group_by(recipient.campaign_id)
+        .where(one_of(source.c.campaign_id, IDS))
+        .group_by(source.c.campaign_id)
         .subquery("counted")
     )
     same = counted.c.campaign_id == sa.cast(observed.c.id, tables.campaign.c.id.type)
@@ -108,28 +105,64 @@ def _observed_and_counted(tables: PlatformTables) -> sa.CTE:
     return query.cte("seen").prefix_with("MATERIALIZED")
 
 
-def _raised(tables: PlatformTables, seen: sa.CTE) -> dict[str, sa.ColumnElement[Any]]:
-    """The counters at what the rows say, never lower than they are."""
-    campaign = tables.campaign.c
-    return {
-        key: sa.func.greatest(sa.func.coalesce(campaign[key], 0), seen.c[key])
-        for key in COUNTER_KEYS
-        if key in campaign and not campaign[key].info["generated"]
+def _kinds_of_rows(tables: PlatformTables) -> tuple[sa.FromClause, dict[str, sa.ColumnElement[bool]]]:
+    """Where rows are counted, and which of them as what: as `sweep.observe.tally` does."""
+    if tables.profile.recipient.rows == "sent":
+        rows = standings(tables)
+        counts = rows.c.standing.in_(("sure", "unsure"))
+        return rows, {
+            "settled": counts,
+            "open": rows.c.standing == "open",
+            "succeeded": sa.and_(counts, rows.c.well),
+            "failed": sa.and_(counts, sa.not_(rows.c.well)),
+            "not_counted": rows.c.standing.in_(("earlier", "repeated")),
+            "unsure": rows.c.standing == "unsure",
+        }
+    settled = is_settled(tables)
+    return tables.recipient, {
+        "settled": settled,
+        # A status of NULL is a word that nobody knows, and NOT (NULL IN ...) would hide it.
+        "open": settled.is_not(sa.true()),
+        "succeeded": went_well(tables),
+        "failed": words(tables.recipient.c.status, tables.profile.recipient.words.failed),
     }
 
 
-def _finished(tables: PlatformTables, seen: sa.CTE) -> sa.ColumnElement[bool]:
-    """Every recipient is accounted for, and there is at least one."""
+def _raised(tables: PlatformTables, seen: sa.CTE) -> dict[str, sa.ColumnElement[Any]]:
+    """The counters at what the rows say, never lower than they are, and only by rows that prove something."""
+    campaign = tables.campaign.c
+    written = [key for key in COUNTER_KEYS if key in campaign and not campaign[key].info["generated"]]
+    said: dict[str, sa.ColumnElement[Any]] = {key: seen.c[key] for key in written}
+    if tables.profile.recipient.rows == "sent":
+        said = {key: sa.case((_rows_prove(tables, seen), value), else_=0) for key, value in said.items()}
+    return {key: sa.func.greatest(sa.func.coalesce(campaign[key], 0), value) for key, value in said.items()}
+
+
+def _finished(tables: PlatformTables, seen: sa.CTE, *, by_person: bool) -> sa.ColumnElement[bool]:
+    """Every recipient is accounted for, and there is at least one; for a person, by rows or by counters."""
     campaign = tables.campaign.c
     nothing_open = seen.c.open == 0
     if "total" not in campaign:
         return sa.and_(nothing_open, seen.c.rows > 0)
-    total = sa.func.coalesce(campaign.total, 0)
-    most = sa.func.greatest(seen.c.settled, _counted(tables))
-    counted = sa.and_(sa.func.greatest(total, seen.c.settled) > 0, total <= most)
+    total, rows, counted = sa.func.coalesce(campaign.total, 0), seen.c.settled, _counted(tables)
+    most: sa.ColumnElement[Any] = sa.func.greatest(rows, counted)
+    if tables.profile.recipient.rows == "sent":
+        most = sa.case((seen.c.not_counted > 0, rows), else_=most)
+    enough = sa.and_(sa.func.greatest(total, seen.c.rows) > 0, total <= most)
     if tables.profile.recipient.rows == "all":  # then counters have a say only when all rows have vanished
-        counted = sa.or_(seen.c.rows > 0, counted)
-    return sa.and_(nothing_open, counted)
+        return sa.and_(nothing_open, sa.or_(seen.c.rows > 0, enough))
+    if by_person:
+        return sa.and_(nothing_open, enough)
+    alone = sa.func.greatest(rows, sa.func.coalesce(campaign.succeeded, 0) + seen.c.failed)
+    proven = sa.or_(total <= sa.func.least(rows, counted), sa.and_(_rows_prove(tables, seen), total <= alone))
+    return sa.and_(nothing_open, enough, total > 0, proven)
+
+
+def _rows_prove(tables: PlatformTables, seen: sa.CTE) -> sa.ColumnElement[bool]:
+    """Each row is known to be of this run, and of a recipient of its own (`core.verdicts`)."""
+    if "about" not in tables.recipient.c or "started_at" not in tables.campaign.c:
+        return sa.literal_column("false")
+    return sa.and_(tables.campaign.c.started_at.is_not(None), seen.c.unsure == 0)
 
 
 def _counted(tables: PlatformTables) -> sa.ColumnElement[Any]:
@@ -146,10 +179,11 @@ def _empty(tables: PlatformTables, seen: sa.CTE) -> sa.ColumnElement[bool]:
     return sa.and_(nobody, sa.func.coalesce(tables.campaign.c.total, 0) == 0)
 
 
-def complete(tables: PlatformTables, empty_outcome: Outcome | None = None) -> sa.Update:
+def complete(tables: PlatformTables, empty_outcome: Outcome | None = None, *, by_person: bool = False) -> sa.Update:
     """Complete campaigns in which nothing is pending; the word follows from the rows. Binds: ids, updated_ats.
 
-    With ``empty_outcome``, complete instead those that have no recipient at all, with the word the policy names.
+    With ``empty_outcome``, complete instead those that have no recipient at all, with the word the policy names. A
+    person (``by_person``) may decide between rows and counters that disagree.
     """
     campaign, known = tables.campaign.c, tables.profile.campaign.words
     failed_word = known.failed or known.done
@@ -170,7 +204,7 @@ def complete(tables: PlatformTables, empty_outcome: Outcome | None = None) -> sa
     if "completed_at" in campaign:
         values[campaign.completed_at] = sa.func.coalesce(campaign.completed_at, db_now(campaign.completed_at))
     values |= {campaign[key]: value for key, value in _raised(tables, seen).items()}
-    premise = _finished(tables, seen) if empty_outcome is None else _empty(tables, seen)
+    premise = _finished(tables, seen, by_person=by_person) if empty_outcome is None else _empty(tables, seen)
     return (
         sa.update(tables.campaign)
         .values(settable(values))

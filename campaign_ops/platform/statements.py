@@ -186,21 +186,69 @@ def went_well(tables: PlatformTables) -> sa.ColumnElement[bool]:
     return sa.or_(ended, sa.and_(is_pending(tables), is_accepted(tables)))
 
 
-def tallies(tables: PlatformTables) -> Query:
-    """Recipients of the given campaigns by status and by whether the provider has them. Binds: ids."""
-    recipient = tables.recipient.c
-    latest = latest_activity(tables)
+def standings(tables: PlatformTables) -> sa.Subquery:
+    """Recipient rows of the given campaigns, with what each stands for where rows appear only when sent. Binds: ids.
+
+    ``open``: not settled. ``earlier``: made before the campaign started (or last completed), so of an earlier run.
+    ``repeated``: another row of this run speaks for the same recipient already, the best of them. Of the rest, that
+    count as recipients, ``sure`` are those that are known to be of this run and of somebody of their own; ``unsure``
+    the others.
+    """
+    recipient, campaign = tables.recipient.c, tables.campaign.c
+    moments = [recipient.created_at] if "created_at" in recipient else tables.activity_columns
+    began = [aware(campaign[key]) for key in ("started_at", "completed_at") if key in campaign]
+    of_this_run: sa.ColumnElement[Any] = sa.null()
+    if moments and "started_at" in campaign:
+        start = sa.case((campaign.started_at.is_not(None), sa.func.greatest(*began)))
+        of_this_run = sa.func.least(*(sa.case((sa.not_(impossible(one)), aware(one))) for one in moments)) >= start
+    settled, about = is_settled(tables), recipient.about if "about" in recipient else sa.null()
+    comparable = sa.and_(settled, of_this_run.is_not(sa.false()), about.is_not(None))
+    best_first = sa.case((went_well(tables), 0), else_=1)
+    rank = sa.func.row_number().over(partition_by=(recipient.campaign_id, about, comparable), order_by=best_first)
+    standing = sa.case(
+        (settled.is_not(sa.true()), "open"),
+        (of_this_run.is_(sa.false()), "earlier"),
+        (sa.and_(comparable, rank > 1), "repeated"),
+        (sa.and_(comparable, of_this_run), "sure"),
+        else_="unsure",
+    )
     return (
         sa.select(
-            as_text(recipient.campaign_id).label("campaign_id"),
+            recipient.campaign_id.label("campaign_id"),
             as_text(recipient.status).label("status"),
             is_accepted(tables).label("accepted"),
+            went_well(tables).label("well"),
+            latest_activity(tables).label("last_activity"),
+            standing.label("standing"),
+        )
+        .select_from(tables.recipient.join(tables.campaign, campaign.id == recipient.campaign_id))
+        .where(one_of(recipient.campaign_id, IDS))
+        .subquery("standings")
+    )
+
+
+def tallies(tables: PlatformTables) -> Query:
+    """Recipients of the given campaigns by status, by whether the provider has them, and by `standings`. Binds: ids."""
+    recipient = tables.recipient.c
+    latest: sa.ColumnElement[Any]
+    if tables.profile.recipient.rows == "sent":
+        row = standings(tables).c
+        kinds = [row.status.label("status"), row.accepted.label("accepted"), row.standing.label("standing")]
+        latest = row.last_activity
+    else:
+        row = recipient
+        kinds = [as_text(row.status).label("status"), is_accepted(tables).label("accepted")]
+        latest = latest_activity(tables)
+    return (
+        sa.select(
+            as_text(row.campaign_id).label("campaign_id"),
+            *kinds,
             sa.func.count().label("number"),
             aware(sa.func.max(latest).filter(sa.not_(impossible(latest)))).label("last_activity"),
             sa.func.count().filter(impossible(latest)).label("impossible"),
         )
-        .where(one_of(recipient.campaign_id, IDS))
-        .group_by(recipient.campaign_id, recipient.status, is_accepted(tables))
+        .where(one_of(row.campaign_id, IDS))
+        .group_by(row.campaign_id, *(kind.element for kind in kinds))
     )
 
 

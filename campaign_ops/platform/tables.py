@@ -55,6 +55,9 @@ class PlatformTables:
         roles = {key: getattr(recipient, key) for key in ("id", "campaign_id", "status")}
         if recipient.provider_id:
             roles["provider_id"] = recipient.provider_id
+        about = catalog.first_of(recipient.table, recipient.about)
+        created_at = catalog.first_of(recipient.table, recipient.created_at, moment=True)
+        roles |= {key: name for key, name in (("about", about), ("created_at", created_at)) if name}
         named = set(roles.values())
         roles |= {f"activity:{name}": name for name in recipient.activity if name not in named}
         self.recipient = self._table(recipient.table, roles)

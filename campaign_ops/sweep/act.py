@@ -250,7 +250,8 @@ def complete_page(
     wait_out(connection, tables, where)
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
     with planner.by_index(connection):
-        completion, sending = repairs.complete(tables, empty_outcome), platform.profile.campaign.words.sending
+        completion = repairs.complete(tables, empty_outcome, by_person=by_person)
+        sending = platform.profile.campaign.words.sending
         after = _effective(platform, connection, completion, locked, was=sending)
     if not after:
         return [], []

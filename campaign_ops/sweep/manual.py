@@ -226,6 +226,7 @@ MENDS = {
     Verdict.UNCLEAR_JOBS: "look at these jobs; name them in queue.further_jobs or queue.harmless_jobs of the profile",
     Verdict.COOLDOWN: "wait until the cooldown is over",
     Verdict.FINISHED: "use `campaign-ops mark-complete`",
+    Verdict.DISPUTED: "look whom it was sent to, then use `campaign-ops mark-complete`",
     Verdict.AMBIGUOUS: "choose `campaign-ops send-again` or `campaign-ops take-as-sent`",
 }
 

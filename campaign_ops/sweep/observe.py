@@ -246,6 +246,7 @@ def _evidence(
     remembers: bool,
 ) -> list[Evidence]:
     when_sent = platform.profile.recipient.rows == "sent"
+    people_known = "about" in tables.recipient.c
     evidence: list[Evidence] = []
     for page in in_pages(campaigns, PAGE):
         ids = [campaign.id for campaign in page]
@@ -259,6 +260,7 @@ def _evidence(
                     campaign=campaign,
                     tally=counts.get(campaign.id, Tally()),
                     rows_when_sent=when_sent,
+                    people_known=people_known,
                     attempts=attempts.get(campaign.id, Attempts()),
                     pending_before=pending_before,
                     observed_before_at=seen_at,
@@ -275,24 +277,26 @@ def tally(connection: sa.Connection, tables: PlatformTables, ids: Sequence[str])
         so_far = found.get(row.campaign_id, Tally())
         latest = max(filter(None, (so_far.last_activity, row.last_activity)), default=None)
         so_far = replace(so_far, impossible=so_far.impossible + row.impossible)
-        meaning = _meaning(profile, row.status, accepted=row.accepted)
+        standing = row.standing if profile.recipient.rows == "sent" else ""
+        meaning = standing if standing in ("earlier", "repeated") else _meaning(profile, row)
         if meaning is None:
             word = str(row.status)
             unknown = {**so_far.unknown, word: so_far.unknown.get(word, 0) + row.number}
             found[row.campaign_id] = replace(so_far, unknown=unknown, last_activity=latest)
         else:
             count = getattr(so_far, meaning) + row.number
-            found[row.campaign_id] = replace(so_far, **{meaning: count, "last_activity": latest})
+            unsure = so_far.unsure + (row.number if standing == "unsure" else 0)
+            found[row.campaign_id] = replace(so_far, **{meaning: count, "last_activity": latest, "unsure": unsure})
     return found
 
 
-def _meaning(profile: Profile, status: str | None, *, accepted: bool) -> str | None:
+def _meaning(profile: Profile, row: sa.Row[tuple[object, ...]]) -> str | None:
     words = profile.recipient.words
-    if status in words.pending:
-        return "accepted" if accepted else "pending"
-    if status in words.succeeded:
+    if row.status in words.pending:
+        return "accepted" if row.accepted else "pending"
+    if row.status in words.succeeded:
         return "succeeded"
-    return "failed" if status in words.failed else None
+    return "failed" if row.status in words.failed else None
 
 
 def _read_queue(

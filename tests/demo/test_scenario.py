@@ -76,6 +76,7 @@ OTHERWISE = {
     "finished_by_its_rows": "queue_unreadable",
     "finished_by_rows": "finished",
     "jobs_doomed": "backlog",
+    "resend": "stalled",
     "partly_lost": "jobs_lost",
     "cooldown": "jobs_lost",
     "quarantined": "jobs_lost",

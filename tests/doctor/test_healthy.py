@@ -59,7 +59,7 @@ def test_a_platform_with_counters_and_no_queue_needs_no_other_rights_either(
 ) -> None:
     world = worlds.make("messenger", shape=shape)
     least(world)
-    world.app.add_campaign("finished", succeeded=3, counters=Counters(3, 1, 0))
+    world.app.add_campaign("finished", succeeded=3, counters=Counters(3, 1, 0), started_ago=hours(2))
     world.app.add_campaign("behind", succeeded=2, counters=Counters(5, 0, 0))
     assert complaints(examine(world.platform)) == []
     figures = world.sweep().figures()

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from campaign_ops.core.model import Action, Counters, Outcome
+from campaign_ops.core.model import Action, Counters, Outcome, Verdict
 from campaign_ops.core.verdicts import decide
 from campaign_ops.demo.tables import hours, minutes
 from campaign_ops.platform import repairs
+from campaign_ops.platform.platform import Platform
 from campaign_ops.sweep.observe import observe
+from tests.statements.conftest import COUNTING, Grounds
 from tests.statements.ground import Ground, seconds_since
 
 
@@ -115,6 +117,68 @@ def test_a_moment_of_completion_that_is_there_already_is_kept(counting: Ground) 
     before = counting.app.campaign("one")["completed_at"]
     assert complete(counting, "one")
     assert counting.app.campaign("one")["completed_at"] == before
+
+
+def change(ground: Ground, statement: str) -> None:
+    with ground.app.engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+
+
+FAILED_THEN_SENT = """
+    UPDATE "Message" m SET "contactId" = (
+        SELECT max("contactId") FROM "Message" o WHERE o."campaignId" = m."campaignId" AND status = 'SENT'
+    ) WHERE status = 'FAILED' AND "campaignId" LIKE '%%again%%'
+"""
+GONE_CONTACT = """UPDATE "Message" SET "contactId" = NULL WHERE "campaignId" LIKE '%%gone%%' AND status = 'FAILED'"""
+RESENT = """UPDATE "Campaign" SET "startedAt" = now() WHERE id LIKE '%%resent%%'"""
+COMPLETED_BEFORE = """UPDATE "Campaign" SET "completedAt" = now() WHERE id LIKE '%%over%%'"""
+SENT_SINCE = """
+    UPDATE "Message" SET "createdAt" = now() + interval '1 minute'
+    WHERE id LIKE '%%r000001' AND "campaignId" LIKE '%%more%%'
+"""
+
+
+@pytest.mark.parametrize("columns", ["both", "neither", "people", "moment"])
+def test_runs_and_tries_are_told_apart_in_the_write_as_in_the_verdict(grounds: Grounds, columns: str) -> None:
+    """Rows of this run and of an earlier one, failed tries and their retries, contacts that are gone, counters."""
+    ground = grounds(COUNTING["prisma"])
+    base = ground.platform.profile
+    names = {"about": base.recipient.about, "created_at": base.recipient.created_at}
+    if columns != "both":
+        names = {
+            key: value if columns == {"about": "people"}.get(key, "moment") else None for key, value in names.items()
+        }
+    profile = base.model_copy(update={"recipient": base.recipient.model_copy(update=names)})
+    platform = Platform(profile.name, profile, ground.platform.policy, ground.database, None)
+    tables = ground.database.run(platform.tables)
+    kinds = ("plain", "again", "gone", "resent", "resentmore", "over", "overmore", "resentagain", "unknown")
+    rows = [(0, 0), (2, 0), (0, 2), (2, 1), (1, 2), (3, 0)]
+    told = [(3, 0, 0), (3, 1, 1), (3, 2, 1), (3, 3, 0), (3, 0, 3), (0, 0, 0), (2, 2, 0)]
+    for number, (kind, (sent, failed), counters) in enumerate(product(kinds, rows, told)):
+        ground.app.add_campaign(
+            f"{kind}{number:03}",
+            succeeded=sent,
+            failed=failed,
+            counters=Counters(*counters),
+            moved_ago=hours(1),
+            started_ago=None if kind == "unknown" else hours(2),
+        )
+    for statement in (FAILED_THEN_SENT, GONE_CONTACT, RESENT, COMPLETED_BEFORE, SENT_SINCE):
+        change(ground, statement)
+    seen = observe(platform, coverage=False)
+    judged = {one.campaign.id: decide(one, None, platform.policy, seen.at) for one in seen.evidence}
+    assert len(judged) == len(kinds) * len(rows) * len(told)
+    binds = {"ids": list(judged), "updated_ats": [one.campaign.updated_at for one in seen.evidence]}
+    by_sweep = {row["id"]: row for row in ground.do(repairs.complete(tables), **binds)}
+    assert by_sweep.keys() == {one for one, found in judged.items() if found.action is Action.COMPLETE}
+    counted = {one.campaign.id: one.campaign.counters for one in seen.evidence}
+    for campaign_id, row in by_sweep.items():
+        expected = judged[campaign_id].recount or counted[campaign_id]
+        assert expected is not None
+        assert (row["succeeded"], row["failed"]) == (expected.succeeded, expected.failed)
+    by_person = {row["id"] for row in ground.do(repairs.complete(tables, by_person=True), **binds)}
+    assert by_person == {one for one, found in judged.items() if found.verdict is Verdict.DISPUTED}
+    assert {Verdict.FINISHED, Verdict.DISPUTED, Verdict.STALLED} <= {found.verdict for found in judged.values()}
 
 
 def test_what_is_written_is_what_would_have_been_judged(counting: Ground) -> None:

@@ -108,7 +108,7 @@ def test_every_hold_of_a_completed_campaign_is_found_and_let_go(ground: Ground) 
 
 
 def test_a_repair_can_be_taken_back_to_the_last_digit(counting: Ground) -> None:
-    counting.app.add_campaign("one", succeeded=3, counters=Counters(3, 1, 0))
+    counting.app.add_campaign("one", succeeded=3, counters=Counters(3, 1, 0), started_ago=hours(2))
     original, binds = counting.app.campaign("one"), counting.observed("one")
     with counting.begin() as connection:
         before = kept(connection.execute(repairs.lock_observed(counting.tables), binds).mappings().one())

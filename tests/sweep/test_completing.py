@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import QueueUnavailable, Refused, StillWriting
-from campaign_ops.core.model import RepairKind, Verdict
+from campaign_ops.core.errors import ProfileMismatch, QueueUnavailable, Refused, StillWriting
+from campaign_ops.core.model import Counters, RepairKind, Verdict
 from campaign_ops.core.report import HealthReport
-from campaign_ops.demo.tables import minutes
+from campaign_ops.demo.tables import hours, minutes
 from campaign_ops.doctor.grants import grants
 from campaign_ops.sweep import writers
 from campaign_ops.sweep.manual import Person, mark_complete
@@ -135,6 +135,95 @@ def test_mark_complete_refuses_while_the_queue_cannot_be_read(worlds: Worlds) ->
     with pytest.raises(QueueUnavailable):
         mark_complete(world.platform, "done", OPERATOR)
     assert world.app.campaign("done")["status"] == "sending"
+
+
+# -- a resend, and failed tries beside their retries -----------------------------------------------------------------
+
+
+def test_a_resend_is_not_finished_by_the_rows_of_the_run_before(messenger: World) -> None:
+    """Measured before: completed, and its counter raised from 0 to 40; nobody had got the second message."""
+    messenger.app.add_campaign(
+        "resent",
+        succeeded=40,
+        moved_ago=hours(72),
+        started_ago=minutes(20),
+        updated_ago=minutes(20),
+        counters=Counters(40, 0, 0),
+    )
+    before = messenger.app.fingerprint()
+    report = messenger.sweep()
+    assert messenger.app.fingerprint() == before
+    assert verdict(report, "resent") == Verdict.STALLED
+    assert "40 rows of an earlier run" in next(item.reason for item in report.for_person)
+    with pytest.raises(Refused, match="40 of 40 recipients still pending"):
+        mark_complete(messenger.platform, "resent", OPERATOR)
+
+
+def test_a_failed_try_and_its_retry_are_one_recipient(messenger: World) -> None:
+    """20 of 40 contacts with one failed row and one sent row each were 40 of 40."""
+    messenger.app.add_campaign("tried", succeeded=20, failed=20, started_ago=hours(2), counters=Counters(40, 20, 20))
+    do(
+        messenger,
+        """UPDATE "Message" m SET "contactId" = (SELECT o."contactId" FROM "Message" o WHERE o.id = left(m.id, -2)"""
+        """ || lpad((right(m.id, 2)::int - 20)::text, 2, '0')) WHERE status = 'FAILED'""",
+    )
+    before = messenger.app.fingerprint()
+    report = messenger.sweep()
+    assert messenger.app.fingerprint() == before
+    assert verdict(report, "tried") == Verdict.STALLED
+    with pytest.raises(Refused, match="20 of 40 recipients still pending"):
+        mark_complete(messenger.platform, "tried", OPERATOR)
+
+
+@pytest.mark.parametrize("counters", [Counters(40, 20, 0), Counters(40, 0, 0), Counters(40, 39, 0)])
+def test_without_a_column_that_says_whom_rows_are_about_a_person_decides(messenger: World, counters: Counters) -> None:
+    do(messenger, 'ALTER TABLE "Message" DROP COLUMN "contactId", DROP COLUMN "createdAt"')
+    messenger.app.engine.dispose()
+    with messenger.app.engine.begin() as connection:
+        campaign = messenger.app.tables.campaign
+        values = {"id": "tried", "tenant": "o", "name": "n", "status": "SENDING", "total": 40}
+        moments = {key: sa.text("timezone('utc', now()) - interval '2 hours'") for key in ("updated_at", "started_at")}
+        told = {"succeeded": counters.succeeded, "failed": counters.failed}
+        connection.execute(campaign.insert().values(values | told | moments))
+        connection.exec_driver_sql(
+            """INSERT INTO "Message" (id, "campaignId", phone, status, "sentAt") SELECT n, 'tried', '', """
+            """CASE WHEN n > 20 THEN 'SENT' ELSE 'FAILED' END, timezone('utc', now()) - interval '1 hour'"""
+            """ FROM generate_series(1, 40) n"""
+        )
+    report = messenger.sweep()
+    assert verdict(report, "tried") == Verdict.DISPUTED
+    assert messenger.app.campaign("tried")["status"] == "SENDING"
+    assert messenger.app.campaign("tried")["succeeded"] == counters.succeeded
+    mark_complete(messenger.platform, "tried", OPERATOR)
+    row = messenger.app.campaign("tried")
+    assert (row["status"], row["succeeded"], row["failed"]) == ("COMPLETED", counters.succeeded, counters.failed)
+
+
+def test_a_role_that_may_not_read_the_optional_columns_goes_on_without_them(messenger: World) -> None:
+    messenger.app.add_campaign("agreeing", succeeded=3, started_ago=hours(2))
+    messenger.app.add_campaign("by_rows", succeeded=3, started_ago=hours(2), counters=Counters(3, 2, 0))
+    role = f"older_{messenger.platform.database.where.rpartition('_')[2]}"
+    for statement in grants(messenger.platform.profile, role):
+        if "undefined_column" not in statement:
+            do(messenger, statement.replace("%", "%%"))
+    platform = messenger.again()
+    sa.event.listen(
+        platform.database._engine, "begin", lambda connection: connection.exec_driver_sql(f'SET LOCAL ROLE "{role}"')
+    )
+    messenger.platform = platform
+    report = messenger.sweep()
+    assert messenger.app.campaign("agreeing")["status"] == "COMPLETED"
+    assert verdict(report, "by_rows") == Verdict.DISPUTED
+
+
+@pytest.mark.parametrize("key", ["about", "created_at"])
+def test_a_column_that_the_profile_names_by_itself_must_exist(messenger: World, key: str) -> None:
+    """Of a list any may be missing; a misspelt name would silently prove less."""
+    profile = messenger.platform.profile
+    recipient = profile.recipient.model_copy(update={key: "contatcId"})
+    messenger.platform.profile = profile.model_copy(update={"recipient": recipient})
+    with pytest.raises(ProfileMismatch, match=f"contatcId.*recipient.{key}.*did you mean"):
+        messenger.sweep()
 
 
 # -- transactions of the application that are open meanwhile ---------------------------------------------------------

@@ -183,8 +183,8 @@ def test_snake_case_tables_in_another_schema_with_reserved_names(worlds: Worlds)
 
 def test_counters_behind_the_rows_are_raised_and_those_ahead_are_kept(messenger: World) -> None:
     app = messenger.app
-    app.add_campaign("behind", succeeded=48, failed=2, counters=Counters(50, 30, 0))
-    app.add_campaign("ahead", succeeded=40, counters=Counters(50, 45, 5))
+    app.add_campaign("behind", succeeded=48, failed=2, counters=Counters(50, 30, 0), started_ago=hours(2))
+    app.add_campaign("ahead", succeeded=40, failed=5, counters=Counters(50, 45, 5), started_ago=hours(2))
     app.add_campaign("stalled", succeeded=10, counters=Counters(50, 4, 0))
     report = messenger.sweep()
     behind, ahead, stalled = (app.campaign(one) for one in ("behind", "ahead", "stalled"))

@@ -99,8 +99,8 @@ def _never_give_up() -> None:
 def _unknown_is_failed() -> None:
     meaning = observe._meaning
 
-    def guessed(*arguments: Any, accepted: bool) -> str:
-        return meaning(*arguments, accepted=accepted) or "failed"
+    def guessed(*arguments: Any) -> str:
+        return meaning(*arguments) or "failed"
 
     put(observe, "_meaning", guessed)
 
