@@ -166,7 +166,10 @@ def _breakers(
     alarms: Sequence[str],
 ) -> dict[RepairKind, Breaker]:
     targets = {kind: [item.target for item in items if item.kind is kind] for kind in RepairKind}
-    complete = check_breaker(policy, "complete", count=len(targets[RepairKind.COMPLETE]), of=sending)
+    finished = len(targets[RepairKind.COMPLETE])
+    by_rows = check_breaker(policy, "complete", count=finished, of=sending)
+    # A queue that is not there shows no live job either, and a campaign with one is not finished.
+    complete = check_breaker(policy, "complete", count=finished, of=sending, alarms=alarms)
     reenqueue = check_breaker(
         policy,
         "re-enqueue",
@@ -186,9 +189,9 @@ def _breakers(
             what="held reservations",
             floor=releases_without_asking(policy),
         )
-    if complete.tripped and targets[RepairKind.RECOUNT]:
+    if by_rows.tripped and targets[RepairKind.RECOUNT]:
         # Rows that are not believed for completing are not believed for counting.
-        breakers[RepairKind.RECOUNT] = complete
+        breakers[RepairKind.RECOUNT] = by_rows
     return breakers
 
 

@@ -156,12 +156,14 @@ class Sweep:
         return self.platform.database.run(_judged)
 
     def _completions_now(self, plan: Plan) -> Plan:
-        """What would be completed and recounted now; the queue is read only where that would hold it back."""
+        """What would be completed and recounted now; the queue is read whole only where something holds that back."""
         if not plan.of(RepairKind.COMPLETE) and not plan.of(RepairKind.RECOUNT):
             return plan
         before = self._author().sweep_id
         now = self._judge_again(observe(self.platform, before=before, coverage=False))
-        if now.breakers[RepairKind.COMPLETE].tripped and self.platform.queue is not None:
+        held_back = any(one.held_back(RepairKind.COMPLETE) for one in (plan, now))
+        queue = read_queue_state(self.platform)
+        if queue is not None and (held_back or not queue.exists):
             now = self._judge_again(observe(self.platform, before=before))
         return now
 

@@ -120,6 +120,19 @@ def test_nothing_is_completed_when_the_queue_goes_away_between_plan_and_repair(s
     assert sms.app.campaign("done")["status"] == "sending"
 
 
+def test_nothing_is_completed_where_there_is_no_queue_under_the_prefix(sms: World) -> None:
+    """With a wrong prefix the delayed jobs of another would all be unseen."""
+    sms.app.add_campaign("done", failed=3)
+    sweep = sms.begin()
+    plan = sweep.make_plan()
+    sms.queue.clear()
+    for completed in (sweep.complete(plan)[0], sms.begin().complete()[0]):
+        assert "wrong prefix" in str(completed.held_back)
+    report = sms.sweep()
+    assert "wrong prefix" in report.trouble[0]
+    assert sms.app.campaign("done")["status"] == "sending"
+
+
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_mark_complete_refuses_while_a_live_job_lists_the_campaign_and_names_it(sms: World, dry_run: bool) -> None:
     job = all_failed_and_retried(sms, delay=AN_HOUR)
