@@ -213,6 +213,7 @@ class Evidence:
 
     ``coverage`` is None where there is no queue to read. ``rows_when_sent``: a recipient has no row before it is
     sent, so the total is the campaign's own counter; ``people_known``: the rows say then whom they are about.
+    ``strange_holds``: the words of its reservations, where the profile knows none of them.
     """
 
     campaign: Campaign
@@ -223,6 +224,7 @@ class Evidence:
     coverage: Coverage | None = None
     pending_before: int | None = None
     observed_before_at: datetime | None = None
+    strange_holds: tuple[str, ...] = ()
 
 
 class Action(StrEnum):

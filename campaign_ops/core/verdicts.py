@@ -38,10 +38,19 @@ def decide(evidence: Evidence, queue: QueueState | None, policy: Policy, now: da
         decision = _judge_queue(evidence, queue, policy, now)
     elif decision.action is Action.COMPLETE and queue is not None:
         decision = _still_queued(evidence, queue, decision) or decision
+    if decision.action is Action.COMPLETE and evidence.strange_holds:
+        reason = f"{decision.reason}; but {strange_holds(evidence)}"
+        decision = Decision(Verdict.UNKNOWN_STATUS, reason, Action.REPORT, needs_person=True)
     if evidence.attempts.held_by:
         why = f"{decision.reason}; held by {evidence.attempts.held_by}: {evidence.attempts.held_reason}"
         return Decision(decision.verdict, why, Action.REPORT, needs_person=True)
     return decision
+
+
+def strange_holds(evidence: Evidence) -> str:
+    """Why a campaign is not completed whose credits would stay locked for ever."""
+    shown = ", ".join(map(repr, evidence.strange_holds))
+    return f"its reservations say {shown}, which the profile gives no meaning to: their credits would stay locked"
 
 
 def total_recipients(evidence: Evidence) -> int:

@@ -17,6 +17,7 @@ from campaign_ops.core.errors import CampaignOpsError, DatabaseTimeout, ProfileM
 from campaign_ops.doctor import clock, fit, indexes, rights, server
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.grants import needed, quoted
+from campaign_ops.doctor.jobs import jobs
 from campaign_ops.doctor.own_schema import own_schema
 from campaign_ops.doctor.queue import queue
 from campaign_ops.doctor.unreachable import database_finding, unexamined
@@ -47,6 +48,7 @@ def examine(platform: Platform) -> list[Finding]:
     except CampaignOpsError as error:
         found.append(database_finding(error, connected=bool(found)))
     found.extend(queue(platform))
+    found.extend(jobs(platform))
     return found
 
 
@@ -159,6 +161,8 @@ class _Examination:
         for role, table, column in fit.status_columns(profile):
             if fit.enum_words(catalog, table, column) is None:
                 self._check("words", partial(self._sampled, role, by_role[role], tables[table]))
+        if profile.reservation is not None:
+            self._check("words", partial(self._holds, typed, tables[profile.reservation.table]))
         campaign = profile.campaign
         column = f"{quoted(campaign.table)}.{quoted(campaign.updated_at)}"
         if tables[campaign.table].rows >= indexes.SMALL_TABLE_ROWS and not indexes.serves_newest(profile, there):
@@ -171,6 +175,14 @@ class _Examination:
     def _sampled(self, role: str, rows: sa.Table, table: Table) -> list[Finding]:
         words = inspection.sample_words(self.connection, rows, table.rows)
         return [fit.strange_words(self.platform.profile, role, words, sampled=True)]
+
+    def _holds(self, typed: PlatformTables, table: Table) -> list[Finding]:
+        # Held ones are rare in a large table, and those of campaigns that are sending are held: look there too.
+        words = {
+            *inspection.sample_words(self.connection, typed.reservations, table.rows),
+            *inspection.words_while_sending(self.connection, typed),
+        }
+        return [fit.strange_holds(self.platform.profile, words)]
 
     def _newest(self, facts: Server, typed: PlatformTables, column: str, *, naive: bool) -> Finding:
         newest = inspection.newest_update(self.connection, typed)

@@ -41,6 +41,26 @@ def enum_words(catalog: Catalog, table: str, column: str) -> tuple[str, ...] | N
     return found.words if found.is_enum else None
 
 
+def strange_holds(profile: Profile, words: Collection[str]) -> Finding:
+    """Words of reservations that the profile gives no meaning to; credits under such a word are never released."""
+    reservation = profile.reservation
+    assert reservation is not None
+    label = f"{quoted(reservation.table)}.{quoted(reservation.status)}"
+    strange = sorted(set(words) - set(reservation.words.all_known))
+    if not strange:
+        return Finding("words", Level.OK, f"{label}: every word in a sample of rows has a meaning")
+    what = f"{label}: the profile gives no meaning to {_shown(strange)}; credits under such a word are never released"
+    mend = f"put what holds nothing into reservation.words.over; held is {reservation.words.held!r} now"
+    if reservation.words.held in words:
+        return Finding("words", Level.WARNING, what, mend)
+    what += f", and no row says {reservation.words.held!r}"
+    return Finding("words", Level.ERROR, what, f"correct reservation.words.held, or {mend}")
+
+
+def _shown(words: list[str]) -> str:
+    return ", ".join(words[:12]) + (f" and {len(words) - 12} more" if len(words) > 12 else "")
+
+
 def strange_words(profile: Profile, role: str, words: Collection[str], *, sampled: bool) -> Finding:
     """Words of one status column that the profile gives no meaning to."""
     table, column = next((table, column) for one, table, column in status_columns(profile) if one == role)
@@ -56,8 +76,10 @@ def strange_words(profile: Profile, role: str, words: Collection[str], *, sample
     if not strange:
         where = "in a sample of rows" if sampled else "of its enum type"
         return Finding("words", Level.OK, f"{label}: every word {where} has a meaning")
-    shown = ", ".join(strange[:12]) + (f" and {len(strange) - 12} more" if len(strange) > 12 else "")
-    what = f"{label}: the profile gives no meaning to {shown}; {effect}"
+    what = f"{label}: the profile gives no meaning to {_shown(strange)}; {effect}"
+    if sampled and not set(words) & set(known):
+        what += f"; and no row has any of its words ({', '.join(known)})"
+        return Finding("words", Level.ERROR, what, f"correct {role}.words of the profile")
     return Finding("words", Level.WARNING, what, f"put them into {role}.words.{lists} of the profile")
 
 

@@ -11,12 +11,9 @@ from campaign_ops.platform.database import STATE_SCHEMA
 from campaign_ops.platform.profile import Profile
 
 VERSION_TABLE = "alembic_version"
-JOURNAL = tuple(
-    table.name
-    for table in (state.sweep, state.repair, state.intent, state.attempt, state.queue_sighting, state.refusal)
-)
 MEMORY = (state.ambiguous.name,)
 HISTORIES = tuple(table.name for table in state.HISTORIES)
+JOURNAL = tuple(table.name for table in state.sweep.metadata.sorted_tables if table.name not in {*HISTORIES, *MEMORY})
 OWN_RIGHTS: dict[str, tuple[str, ...]] = {
     VERSION_TABLE: ("SELECT",),
     **dict.fromkeys(JOURNAL, ("SELECT", "INSERT", "UPDATE")),

@@ -86,7 +86,9 @@ class Catalog:
         )
 
     def numeric_ids(self, profile: Profile) -> bool:
-        """Whether recipient ids are numbers, in the database and so in a job's payload."""
+        """Whether ids are numbers in a job's payload: as in the database, unless the profile says otherwise."""
+        if profile.queue is not None and profile.queue.payload_ids != "auto":
+            return profile.queue.payload_ids == "numbers"
         return self.column(profile.recipient.table, profile.recipient.id).type_name in INTEGER_TYPES
 
     def job_ids(self, profile: Profile) -> JobIds:
@@ -139,7 +141,7 @@ def _reservation_needs(profile: Profile) -> Iterator[Need]:
     if (reservation := profile.reservation) is None:
         return
     table = reservation.table
-    words = (reservation.words.held, reservation.words.released)
+    words = reservation.words.all_known
     yield Need("reservation.id", table, reservation.id, "id")
     yield Need("reservation.tenant", table, reservation.tenant, "any")
     yield Need("reservation.campaign_id", table, reservation.campaign_id, "id")

@@ -14,9 +14,11 @@ import psycopg
 import sqlalchemy as sa
 
 from campaign_ops.platform.database import STATE_SCHEMA
-from campaign_ops.platform.tables import PlatformTables, as_text, aware, in_our_years, words
+from campaign_ops.platform.statements import IDS, is_sending
+from campaign_ops.platform.tables import PlatformTables, as_text, aware, in_our_years, one_of, words
 
 SAMPLE_ROWS = 20_000
+SENDING_LOOKED_AT = 500
 
 _SERVER = sa.text(
     """
@@ -292,6 +294,21 @@ def sample_words(connection: sa.Connection, table: sa.Table, rows: int) -> list[
     some = sa.select(sampled.c.status).limit(2 * SAMPLE_ROWS).subquery()
     found = connection.scalars(sa.select(as_text(some.c.status)).distinct())
     return sorted("NULL" if word is None else word for word in found)
+
+
+def words_while_sending(connection: sa.Connection, tables: PlatformTables) -> list[str]:
+    """The status words of reservations whose campaign is sending, of a bounded number of campaigns."""
+    reservation, campaign = tables.reservations.c, tables.campaign.c
+    sending = sa.select(campaign.id).where(is_sending(tables)).limit(SENDING_LOOKED_AT)
+    found = connection.scalars(
+        sa.select(as_text(reservation.status)).where(reservation.campaign_id.in_(sending)).distinct()
+    )
+    return sorted("NULL" if word is None else word for word in found)
+
+
+def existing(connection: sa.Connection, table: sa.Table, ids: Collection[str]) -> list[str]:
+    """Those of the ids that are in the table's id column."""
+    return list(connection.scalars(sa.select(as_text(table.c.id)).where(one_of(table.c.id, IDS)), {"ids": list(ids)}))
 
 
 def newest_update(connection: sa.Connection, tables: PlatformTables) -> datetime | None:

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from campaign_ops.platform.placeholders import check_placeholders
+
 Name = Annotated[str, Field(min_length=1, max_length=63)]
 Words = Annotated[tuple[str, ...], Field(min_length=1)]
 Candidates = Annotated[tuple[Name, ...], Field(min_length=1)]
@@ -172,10 +174,25 @@ class ReservationWords(Part):
     Attributes:
         held: Credits are set aside.
         released: Credits are free again.
+        over: Further words under which nothing is set aside. A campaign whose reservations all have words that stand
+            nowhere here is not completed.
     """
 
     held: str
     released: str
+    over: tuple[str, ...] = ()
+
+    @property
+    def all_known(self) -> tuple[str, ...]:
+        """Every word that the profile gives a meaning to."""
+        return tuple(dict.fromkeys([self.held, self.released, *self.over]))
+
+    @model_validator(mode="after")
+    def _one_meaning_each(self) -> ReservationWords:
+        if self.held == self.released or self.held in self.over:
+            msg = f"{self.held!r} stands in two places; a reservation word has one meaning"
+            raise ValueError(msg)
+        return self
 
 
 class ReservationTable(Part):
@@ -233,6 +250,8 @@ class QueueProfile(Part):
             may be anybody's, and blocks every campaign.
         harmless_jobs: Names of jobs that never send: one that mentions a campaign does not block it.
         payload: The job's data. ``{campaign_id}``, ``{tenant}`` and ``{recipient_ids}`` stand for the values.
+        payload_ids: Whether ids of campaigns and recipients are numbers or text in a job; ``auto`` for what they are in
+            the database.
         batch_size: Recipients per job.
         options: BullMQ job options, as its clients take them.
         markers: Redis keys, with ``{recipient_id}``, whose existence says that the provider may have the message.
@@ -246,6 +265,7 @@ class QueueProfile(Part):
     further_jobs: tuple[Name, ...] = ()
     harmless_jobs: tuple[Name, ...] = ()
     payload: dict[str, JsonScalar]
+    payload_ids: Literal["auto", "numbers", "text"] = "auto"
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 500
     options: dict[str, JsonScalar | dict[str, JsonScalar]] = {}
     markers: tuple[str, ...] = ()
@@ -271,6 +291,9 @@ class QueueProfile(Part):
             if "{recipient_id}" not in marker:
                 msg = f"marker {marker!r} does not name {{recipient_id}}"
                 raise ValueError(msg)
+        check_placeholders("payload", self.payload, ("{campaign_id}", "{tenant}", "{recipient_ids}"), whole=True)
+        check_placeholders("markers", list(self.markers), ("{recipient_id}",), whole=False)
+        check_placeholders("options", self.options, (), whole=False)
         clash = {self.job, *self.further_jobs} & {*self.harmless_jobs}
         if clash:
             msg = f"job {sorted(clash)[0]!r} sends to recipients, so it cannot stand in harmless_jobs"

@@ -24,6 +24,8 @@ from campaign_ops.platform.queue_read import LISTS, SORTED_SETS
 
 MAX_JSON_INTEGER = 2**53 - 1  # the largest that JavaScript reads back unchanged
 SLUG_LENGTH = 40
+OWN_ID_PREFIX = "ops-"
+"""What every id of ours begins with."""
 
 T = TypeVar("T")
 
@@ -49,7 +51,7 @@ def job_id(campaign_id: str, attempt: int, batch: int, salt: str) -> str:
     """
     slug = re.sub(r"[^A-Za-z0-9]+", "-", campaign_id)[:SLUG_LENGTH].strip("-")
     digest = hashlib.sha256(json.dumps([campaign_id, attempt, batch, salt]).encode()).hexdigest()[:16]
-    return f"ops-{slug}-a{attempt}-b{batch}-{digest}"
+    return f"{OWN_ID_PREFIX}{slug}-a{attempt}-b{batch}-{digest}"
 
 
 def fill_payload(job: NewJob, profile: QueueProfile, *, numeric_ids: bool) -> dict[str, Any]:

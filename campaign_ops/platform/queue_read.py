@@ -218,6 +218,19 @@ class QueueReader:
         """Name the ids that a worker holds the lock of now."""
         return self._existing(job_ids, ":lock")
 
+    def newest(self, limit: int) -> dict[str, list[str]]:
+        """Ids of the newest jobs of every state, dead ones included, at most ``limit`` of each."""
+        with driver_errors_mapped(self.where), self._client.pipeline(transaction=False) as pipe:
+            for state in LISTS:
+                pipe.lrange(self.key(state), 0, limit - 1)
+            for state in SORTED_SETS + DEAD:
+                pipe.zrange(self.key(state), 0, limit - 1, desc=True)
+            answers = pipe.execute()
+        return {
+            state: [one for one in ids if not _MARKER.fullmatch(one)]
+            for state, ids in zip(LIVE + DEAD, answers, strict=True)
+        }
+
     def server(self) -> ServerFacts:
         """Ask the server about itself."""
         _, (*_, info) = self._multi(lambda _pipe: None)

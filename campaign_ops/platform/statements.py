@@ -341,6 +341,23 @@ def free_credits(balance: sa.Table, tables: PlatformTables) -> Query:
     return sa.select(tenant.label("tenant"), as_text(left).label("left")).where(tenant == sa.any_(IDS))
 
 
+def strange_holds(tables: PlatformTables) -> Query:
+    """Those of the campaigns that have reservations of which none has a known word, and the words. Binds: ids."""
+    reservation, profile = tables.reservations.c, tables.profile.reservation
+    assert profile is not None
+    word = sa.func.coalesce(as_text(reservation.status), "NULL")
+    known = sa.func.coalesce(words(reservation.status, profile.words.all_known), sa.false())
+    return (
+        sa.select(
+            as_text(reservation.campaign_id).label("campaign_id"),
+            sa.func.array_agg(word.distinct()).label("words"),
+        )
+        .where(one_of(reservation.campaign_id, IDS))
+        .group_by(reservation.campaign_id)
+        .having(sa.not_(sa.func.bool_or(known)))
+    )
+
+
 def is_held(tables: PlatformTables) -> sa.ColumnElement[bool]:
     """The reservation still sets credits aside."""
     profile = tables.profile.reservation

@@ -27,7 +27,7 @@ from campaign_ops.core.model import (
 )
 from campaign_ops.core.plan import PlanItem, campaign_item
 from campaign_ops.core.sighting import alarms_about, sighted
-from campaign_ops.core.verdicts import decide, total_recipients, unclear, unsent
+from campaign_ops.core.verdicts import decide, strange_holds, total_recipients, unclear, unsent
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import statements
 from campaign_ops.platform.database import SweepLock
@@ -93,6 +93,10 @@ def mark_complete(
     if open_:
         raise Refused(
             f"{open_} of {total_recipients(evidence)} recipients still pending", where=f"campaign {campaign_id}"
+        )
+    if evidence.strange_holds:
+        raise Refused(
+            strange_holds(evidence), where=f"campaign {campaign_id}", mend="correct reservation.words of the profile"
         )
     empty = Outcome.DONE if decision.verdict is Verdict.EMPTY else None
     if dry_run:

@@ -253,6 +253,7 @@ def _evidence(
         counts = tally(connection, tables, ids)
         attempts = platform.attempts.of(connection, ids) if remembers else {}
         earlier = platform.journal.pending_before(connection, ids, before=before) if remembers else {}
+        strange = _strange_holds(connection, tables, ids)
         for campaign in page:
             pending_before, seen_at = earlier.get(campaign.id, (None, None))
             evidence.append(
@@ -264,9 +265,18 @@ def _evidence(
                     attempts=attempts.get(campaign.id, Attempts()),
                     pending_before=pending_before,
                     observed_before_at=seen_at,
+                    strange_holds=strange.get(campaign.id, ()),
                 )
             )
     return evidence
+
+
+def _strange_holds(connection: sa.Connection, tables: PlatformTables, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The words of the reservations of each campaign that has some, and none with a known word."""
+    if tables.reservation is None:
+        return {}
+    rows = connection.execute(statements.strange_holds(tables), {"ids": list(ids)})
+    return {row.campaign_id: tuple(row.words) for row in rows}
 
 
 def tally(connection: sa.Connection, tables: PlatformTables, ids: Sequence[str]) -> dict[str, Tally]:

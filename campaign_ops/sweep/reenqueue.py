@@ -28,6 +28,7 @@ from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author, Entry
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import Guard, LastLook, LookAgain, NewJob, Queue, Snapshot, job_id
+from campaign_ops.platform.queue_sample import misfit, sample_jobs
 from campaign_ops.sweep.act import Done, Failure, Orders
 from campaign_ops.sweep.observe import Look, Observation, OpenBatch, looking
 from campaign_ops.sweep.suspects import marked_meanwhile, remember
@@ -172,6 +173,8 @@ def reenqueue_seen(
     wanted = [(key, evidence.campaign.tenant, len(look.missing[key])) for key, (evidence, _) in chosen.items()]
     granted = share_out(wanted, budget)
     _count_left(done, chosen, {key: look.missing[key][:jobs] for key, jobs in granted.items()}, platform)
+    if granted and not _profile_describes_jobs(platform.queue, done):
+        return
     work = _Work(platform, platform.queue, author, lock, look, look.snapshot, chosen, done)
     for page in _pages(batch for key in granted for batch in look.missing[key][: granted[key]]):
         if not _add_page(work, page):
@@ -193,6 +196,18 @@ def _count_left(
             done.cut += key in granted
             done.left_recipients += left
             done.left_jobs += ceil(left / size)
+
+
+def _profile_describes_jobs(queue: Queue, done: Done) -> bool:
+    """Whether jobs made by the profile would be like the application's; else the repair is held back."""
+    try:
+        problem = misfit(sample_jobs(queue), queue.profile, numeric_ids=queue.numeric_ids)
+    except QueueUnavailable as error:
+        done.held_back, done.away = str(error), True
+        return False
+    if problem is not None:
+        done.held_back = f"the profile does not describe the jobs of {queue.where}: {problem.what}; {problem.mend}"
+    return problem is None
 
 
 def _pages(batches: Iterable[OpenBatch]) -> Iterator[list[OpenBatch]]:

@@ -121,6 +121,45 @@ def test_a_mistake_in_a_profile_is_reported_where_it_was_written(text: str, said
     assert refused(write("x.yaml", text)) == [said]
 
 
+_PAYLOAD = "there are: {campaign_id}, {tenant}, {recipient_ids}"
+
+
+@pytest.mark.parametrize(
+    ("queue", "said"),
+    [
+        (
+            'payload: {shopId: "{shop_id}"}',
+            f"payload.shopId: nothing is put in for {{shop_id}}; did you mean {{tenant}}? {_PAYLOAD}",
+        ),
+        (
+            'payload: {camp: "{campaignId}"}',
+            f"payload.camp: nothing is put in for {{campaignId}}; did you mean {{campaign_id}}? {_PAYLOAD}",
+        ),
+        (
+            'payload: {who: "{recipient_id}"}',
+            f"payload.who: nothing is put in for {{recipient_id}}; did you mean {{recipient_ids}}? {_PAYLOAD}",
+        ),
+        ('payload: {x: "{zzz}"}', f"payload.x: nothing is put in for {{zzz}}; {_PAYLOAD}"),
+        (
+            'payload: {x: "shop-{tenant}"}',
+            "payload.x: {tenant} must be the whole value, not a part of 'shop-{tenant}'",
+        ),
+        (
+            'markers: ["sent:{campaign_id}:{recipient_id}"]',
+            "markers: nothing is put in for {campaign_id}; there are: {recipient_id}",
+        ),
+        (
+            'options: {backoff: {type: "{tenant}"}}',
+            "options.backoff.type: nothing is put in for {tenant}; no placeholder can stand there",
+        ),
+    ],
+)
+def test_a_placeholder_that_nothing_is_put_in_for_is_refused(queue: str, said: str) -> None:
+    """Measured before: `{shop_id}` went to the workers as it is."""
+    (problem,) = refused(write("x.yaml", f"extends: sms\nqueue:\n  {queue}\n"))
+    assert problem == f"x.yaml:2: queue: {said}"
+
+
 def test_an_unknown_name_or_path_is_refused() -> None:
     assert refused("smms") == [
         "profile: no built-in profile 'smms'; did you mean sms? (the name of a file ends in .yaml)"

@@ -1,0 +1,141 @@
+"""The profile against the jobs that are really in the queue, dead ones too: names, payloads, batches, options, ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from campaign_ops.core.errors import CampaignOpsError, QueueUnavailable
+from campaign_ops.doctor.finding import Finding, Level
+from campaign_ops.platform import inspection
+from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.profile import QueueProfile
+from campaign_ops.platform.queue_read import LIVE
+from campaign_ops.platform.queue_sample import SampledJob, counted, differences, listed, misfit, names_of, sample_jobs
+
+STATEMENT_SECONDS = 2.0
+LOCK_SECONDS = 0.5
+IDS_LOOKED_UP = 100
+# Of BullMQ's many options, those that change how and when our jobs run among the application's.
+_OPTIONS = ("attempts", "backoff", "priority", "lifo")
+
+
+def jobs(platform: Platform) -> Iterator[Finding]:
+    """Compare what a sweep would add with a few jobs of each state. Nothing where there is no queue to read."""
+    if platform.queue is None:
+        return
+    try:
+        found = sample_jobs(platform.queue)
+    except QueueUnavailable:
+        return  # the examination of the queue says so
+    if not found:
+        what = "the queue holds no job of the application, so its name and payload could not be compared"
+        yield Finding("queue_jobs", Level.NOTE, what)
+        return
+    try:
+        with platform.database.transaction(read_only=True) as connection:
+            platform.tables(connection)  # says what the ids are
+    except CampaignOpsError:
+        what = "jobs were not compared with the profile, since the platform's tables could not be read"
+        yield Finding("queue_jobs", Level.NOTE, what)
+        return
+    profile, numeric = platform.queue.profile, platform.queue.numeric_ids
+    problem = misfit(found, profile, numeric_ids=numeric)
+    yield _names(found, profile) if problem is None else Finding("queue_jobs", Level.ERROR, problem.what, problem.mend)
+    named = [job for job in found if job.name in names_of(profile)]
+    if problem is not None or not named:
+        return
+    differing = list(differences(named, profile, numeric_ids=numeric))
+    for one in differing:
+        yield Finding("queue_payload", Level.WARNING, one.what, one.mend)
+    if not differing:
+        yield Finding("queue_payload", Level.OK, f"the payload is that of {len(named)} jobs looked at, key by key")
+    yield _batches(named, profile)
+    yield from _options(named, profile)
+    yield from _ids(platform, named)
+
+
+def _names(found: Sequence[SampledJob], profile: QueueProfile) -> Finding:
+    known = {*names_of(profile), *profile.harmless_jobs}
+    others = [job for job in found if job.name not in known]
+    wanted = " or ".join(map(repr, names_of(profile)))
+    if len(others) == len(found):
+        keys = dict.fromkeys(key for job in found for key in job.data)
+        what = f"none of {len(found)} jobs looked at is named {wanted}; there are {counted(job.name for job in found)},"
+        what += f" with the keys {listed(keys)}"
+        return Finding("queue_jobs", Level.ERROR, what, "correct queue.job, queue.payload or queue.name")
+    if others:
+        what = f"besides {wanted} there are jobs named {counted(job.name for job in others)}"
+        mend = "name those that send in queue.further_jobs, and those that never do in queue.harmless_jobs"
+        return Finding("queue_jobs", Level.NOTE, what, mend)
+    return Finding("queue_jobs", Level.OK, f"{len(found)} jobs looked at are named {wanted}")
+
+
+def _batches(named: Sequence[SampledJob], profile: QueueProfile) -> Finding:
+    lists = [job.data.get(profile.recipients_key) for job in named]
+    largest = max((len(one) for one in lists if isinstance(one, list)), default=0)
+    what = f"the application's batches have at most {largest} recipients, and the profile's {profile.batch_size}"
+    if largest > profile.batch_size:
+        return Finding("queue_batches", Level.NOTE, what, f"set queue.batch_size to {largest}")
+    full = sum(isinstance(one, list) and len(one) == largest for one in lists)
+    if largest < profile.batch_size and full > 1:
+        mend = f"set queue.batch_size to {largest}, if workers take no more at a time"
+        return Finding("queue_batches", Level.WARNING, what, mend)
+    return Finding("queue_batches", Level.OK, what)
+
+
+def _options(named: Sequence[SampledJob], profile: QueueProfile) -> Iterator[Finding]:
+    """Options that all of the application's jobs share and ours would not."""
+    unlike = False
+    for name in _OPTIONS:
+        theirs = [_normal(name, job.options.get(name)) for job in named]
+        ours = _normal(name, profile.options.get(name))
+        if ours in theirs:
+            continue
+        unlike = True
+        there = next(one for one in theirs if one != ours)
+        what = f"the application's jobs have {name} {there!r}, and ours would have {ours!r}"
+        yield Finding("queue_options", Level.WARNING, what, f"set queue.options.{name} to what workers expect")
+    if not unlike:
+        yield Finding("queue_options", Level.OK, f"{', '.join(_OPTIONS)} are those of jobs looked at")
+
+
+def _normal(name: str, value: Any) -> Any:
+    """An option as BullMQ understands it: absent is the default, a number of milliseconds a fixed back-off."""
+    if name == "attempts":
+        return value or 1
+    if name == "priority":
+        return value or 0
+    if name == "lifo":
+        return bool(value)
+    return {"type": "fixed", "delay": value} if isinstance(value, int) and value else value or None
+
+
+def _ids(platform: Platform, named: Sequence[SampledJob]) -> Iterator[Finding]:
+    """Whether the ids in jobs are those of campaigns and recipients, and not of something else."""
+    assert platform.queue is not None
+    profile = platform.queue.profile
+    lists = [job.data.get(profile.recipients_key) for job in named]
+    recipients = [str(one) for ids in lists if isinstance(ids, list) for one in ids[:IDS_LOOKED_UP]]
+    campaigns = [str(job.data[profile.campaign_key]) for job in named if profile.campaign_key in job.data]
+    try:
+        with platform.database.transaction(read_only=True) as connection:
+            inspection.be_impatient(connection, statement_seconds=STATEMENT_SECONDS, lock_seconds=LOCK_SECONDS)
+            tables = platform.tables(connection)
+            looked_up = [
+                ("campaign", profile.campaign_key, campaigns[:IDS_LOOKED_UP], tables.campaign),
+                ("recipient", profile.recipients_key, recipients[:IDS_LOOKED_UP], tables.recipient),
+            ]
+            there = [inspection.existing(connection, table, ids) for _, _, ids, table in looked_up]
+    except CampaignOpsError:
+        what = "the ids in jobs could not be looked up in the database, or are not of its columns' types"
+        yield Finding("queue_ids", Level.NOTE, what)
+        return
+    unknown = [one for one, found in zip(looked_up, there, strict=True) if one[2] and not found]
+    for role, key, ids, table in unknown:
+        what = f"none of {len(ids)} ids under {key!r} in jobs is the id of a {role} in {table.name!r}"
+        mend = f"correct queue.payload, {role}.table or {role}.id of the profile, or database_url"
+        live = any(job.state in LIVE for job in named)
+        yield Finding("queue_ids", Level.ERROR if live else Level.WARNING, what, mend)
+    if not unknown:
+        yield Finding("queue_ids", Level.OK, "the ids in jobs are those of campaigns and recipients")
