@@ -23,6 +23,8 @@ VALID_FOR = timedelta(minutes=30)
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that is taken for another
 GROUPS, GROUP = 3, 4
 
+_BY_QUEUE = (RepairKind.REENQUEUE, RepairKind.COMPLETE)  # what a queue that shows no live job is evidence for
+
 Covers = Mapping[str, Any]
 """What a code lets pass, as JSON."""
 
@@ -72,7 +74,7 @@ def beyond(covers: Covers, kind: RepairKind, items: Sequence[PlanItem], queue: s
     confirmed = covers["repairs"].get(kind.value)
     if confirmed is None:
         return "that code was not given for this kind of repair"
-    if kind is RepairKind.REENQUEUE and covers["queue"] != queue:
+    if kind in _BY_QUEUE and queue and covers["queue"] != queue:
         return f"that code was given for {covers['queue']}, and now it is {queue}"
     others = [item for item in items if item.target not in confirmed]
     larger = [item for item in items if item.target in confirmed and not no_more(_size(item), confirmed[item.target])]

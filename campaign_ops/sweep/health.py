@@ -15,7 +15,7 @@ from campaign_ops.core.report import CreditLine, HealthReport, RepairLine
 from campaign_ops.core.sighting import Sighting, alarms_about, sighted, suspicions_about
 from campaign_ops.core.verdicts import decide
 from campaign_ops.core.wording import plural
-from campaign_ops.platform import state
+from campaign_ops.platform import state, statements
 from campaign_ops.platform.journal import Author
 from campaign_ops.platform.migrations import is_current
 from campaign_ops.platform.platform import Platform
@@ -101,6 +101,19 @@ def read_queue_state(platform: Platform) -> QueueState | None:
         return platform.queue.state()
     except QueueUnavailable as error:
         return QueueState(platform.queue.profile.name, problem=str(error), away=True)
+
+
+def alarms_now(platform: Platform) -> list[str]:
+    """What forbids believing the queue, by its counts and by what is remembered of it."""
+    queue = read_queue_state(platform)
+
+    def _alarms(connection: sa.Connection) -> list[str]:
+        last = platform.sightings.last(connection) if platform.sightings is not None else None
+        now = connection.scalar(statements.clock())
+        assert now is not None
+        return alarms_about(queue, sighted(last, queue, now, wanted=False))
+
+    return platform.database.run(_alarms, read_only=True)
 
 
 def dry_run(platform: Platform, *, run_id: str | None = None) -> HealthReport:

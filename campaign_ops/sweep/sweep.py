@@ -31,7 +31,7 @@ from campaign_ops.sweep import act
 from campaign_ops.sweep.act import Done, Orders
 from campaign_ops.sweep.confirm import offer_for, orders_of
 from campaign_ops.sweep.credits import releases_of
-from campaign_ops.sweep.health import plan_of, read_queue_state, report_of
+from campaign_ops.sweep.health import alarms_now, plan_of, read_queue_state, report_of
 from campaign_ops.sweep.observe import Look, Observation, looking, observe
 from campaign_ops.sweep.records import (
     STEP_OF,
@@ -162,8 +162,7 @@ class Sweep:
         before = self._author().sweep_id
         now = self._judge_again(observe(self.platform, before=before, coverage=False))
         held_back = any(one.held_back(RepairKind.COMPLETE) for one in (plan, now))
-        queue = read_queue_state(self.platform)
-        if queue is not None and (held_back or not queue.exists):
+        if self.platform.queue is not None and (held_back or alarms_now(self.platform)):
             now = self._judge_again(observe(self.platform, before=before))
         return now
 
@@ -186,6 +185,12 @@ class Sweep:
             recounted = act.recount(self.platform, author, orders, lock)
             completed = act.complete(self.platform, author, orders, lock)
         self._note_done(recounted, completed)
+        if (
+            RepairKind.COMPLETE in orders.confirmed
+            and not completed.held_back
+            and not orders.now.of(RepairKind.REENQUEUE)
+        ):
+            self._trust()  # nothing else of this look rests on the queue
         return completed, recounted
 
     def reenqueue(self, plan: Plan | None = None, look: Look | None = None) -> Done:
@@ -204,9 +209,14 @@ class Sweep:
 
             done = reenqueue(self.platform, author, plan, lock, orders=_orders, look=look)
         self._note_done(done)
-        if confirmed and not done.held_back and self.platform.sightings is not None:
-            self.platform.database.run(self.platform.sightings.trust)
+        if confirmed and not done.held_back:
+            self._trust()
         return done
+
+    def _trust(self) -> None:
+        """Believe the queue as it is from now on: a person has confirmed all repairs that rest on it."""
+        if self.platform.sightings is not None:
+            self.platform.database.run(self.platform.sightings.trust)
 
     def release(self, plan: Plan | None = None) -> Done:
         """Release credits that are held for nothing."""

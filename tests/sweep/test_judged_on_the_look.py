@@ -190,3 +190,28 @@ def test_a_mass_release_of_credits_waits_for_a_person(worlds: Worlds) -> None:
     assert "12 of 12 held reservations" in (done.held_back or "")
     assert any("12 of 12" in line for line in world.sweep().trouble)
     assert {one["status"] for number in range(12) for one in world.app.reservations(f"c_{number}")} == {"active"}
+
+
+@pytest.mark.parametrize("accident", ["emptied", "emptied and used again"])
+def test_an_emptied_queue_is_no_proof_that_the_failed_are_not_tried_again(sms: World, accident: str) -> None:
+    """The application's own retry waited in it, and nothing else says that the campaign is not over."""
+    sms.app.add_campaign("failed", failed=3)
+    other = sms.app.add_campaign("other", pending=1, updated_ago=minutes(0))
+    sms.queue.add(other, "shop_north", sms.app.pending_ids(other))
+    sms.queue.add(other, "shop_north", sms.app.pending_ids(other))
+    sweep = sms.begin()
+    assert len(sweep.make_plan().of(RepairKind.COMPLETE)) == 1
+    ACCIDENTS[accident](sms)
+    completed, _ = sweep.complete()
+    assert (completed.count, completed.tripped) == (0, True)
+    assert sms.app.campaign("failed")["status"] == "sending"
+
+
+def test_who_confirms_all_that_rests_on_an_emptied_queue_is_not_asked_again(sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=3)
+    sms.queue.clear()
+    assert sms.confirmed_sweep().trouble == []
+    assert sms.app.campaign("done")["status"] == "sent"
+    sms.queue.open()
+    sms.app.add_campaign("next", succeeded=3)
+    assert sms.sweep().trouble == []
