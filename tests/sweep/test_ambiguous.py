@@ -218,7 +218,7 @@ def test_whom_a_dead_worker_marked_is_remembered_while_its_job_still_covers_them
     sms.queue.clear()
     sms.queue.open()
     expire_markers(sms, ids)
-    sms.sweep(confirm_breaker=True)
+    sms.confirmed_sweep()
     assert covered(sms) == dict.fromkeys(ids[1:], 1)
 
 

@@ -124,8 +124,12 @@ def test_redis_gone_half_way_through_the_read_stops_only_what_needs_it(
     assert (done.count, done.jobs) == (0, 0)
     assert len(world.queue.live_job_ids()) == 300
     assert world.rows("SELECT * FROM campaign_ops.intent") == []
-    assert world.app.campaign("done")["status"] == "sent"
-    assert {world.app.reservation(one)["status"] for one in ("hold", "leak")} == {"released"}
+    read = (
+        when == "while acting" and accident is READS["marker pages"]
+    )  # by the step before; else a job may wait unseen
+    assert world.app.campaign("done")["status"] == ("sent" if read else "sending")
+    held = "released" if read else "active"
+    assert [world.app.reservation(one)["status"] for one in ("hold", "leak")] == [held, "released"]
     assert any("Redis" in line for line in report.trouble), report.trouble
     if when == "while deciding":
         verdicts = {item.target: item.verdict for item in report.stuck}
@@ -305,7 +309,9 @@ def test_leaked_credits_that_no_statistics_know_of_are_read_once(worlds: Worlds)
         world.app.add_reservation(campaign="over")
     before = rows_read(world, "CreditReservation")
     assert len(dry_run(world.platform).plan.items) == 3_000
-    assert rows_read(world, "CreditReservation") - before <= 2 * 3_000  # the totals of the tenants are another time
+    assert (
+        rows_read(world, "CreditReservation") - before <= 3 * 3_000
+    )  # how many are held, and the tenants' totals, are other times
 
 
 def statement(world: World, text: str) -> None:

@@ -165,7 +165,7 @@ def test_a_queue_of_bull_is_only_looked_at(sms: World) -> None:
     with redis.Redis.from_url(sms.queue.url) as client:
         client.set(sms.queue.key("id"), 5)
         client.set(sms.queue.key("stalled-check"), "1795559288385")
-        report = sms.sweep(confirm_breaker=True)
+        report = sms.confirmed_sweep()
         assert sorted(client.keys(sms.queue.key("*"))) == [
             sms.queue.key(part).encode() for part in ("id", "stalled-check")
         ]
