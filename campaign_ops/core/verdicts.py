@@ -205,7 +205,7 @@ def _finished(evidence: Evidence) -> Decision:
     outcome = Outcome.FAILED if succeeded == 0 else Outcome.DONE
     reason = f"nothing pending: {succeeded} succeeded, {failed} failed of {total_recipients(evidence)}"
     if tally.accepted:
-        reason += f" ({tally.accepted} accepted by the provider, still marked pending)"
+        reason += f" ({tally.accepted} accepted by the provider stay marked pending)"
     if drift(evidence):
         reason += f"; counters drift: {drift(evidence)}"
     return Decision(Verdict.FINISHED, reason, Action.COMPLETE, outcome, recount=raised_counters(evidence))

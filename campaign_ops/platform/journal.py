@@ -187,6 +187,12 @@ class Journal:
         )
         return {row.campaign_id: (row.unsent, row.observed_at) for row in connection.execute(query)}
 
+    def accepted(self, connection: sa.Connection, sweep_id: int, campaign_ids: Collection[str]) -> int:
+        """Recipients of these campaigns that this sweep saw accepted by the provider, though pending by their word."""
+        table = state.recipient_status.c
+        these = sa.and_(table.sweep_id == sweep_id, table.campaign_id == sa.any_(texts(campaign_ids)))
+        return int(connection.scalar(sa.select(sa.func.coalesce(sa.func.sum(table.accepted), 0)).where(these)) or 0)
+
     # -- repairs -----------------------------------------------------------------------------------------------
 
     def record(self, connection: sa.Connection, author: Author, entries: Sequence[Entry]) -> list[int]:

@@ -134,13 +134,15 @@ def dry_run(platform: Platform, *, run_id: str | None = None) -> HealthReport:
         items = plan.of(kind)
         breaker = plan.held_back(kind)
         targets = tuple(item.target for item in items)
+        chosen = set(targets)
+        accepted = sum(one.tally.accepted for one in seen.evidence if one.campaign.id in chosen)
         lines.append(
             RepairLine(
                 kind,
                 planned=len(items),
                 done=0,
                 targets=targets,
-                detail=_releases_next_time(kind, plan),
+                detail=_releases_next_time(kind, plan) or _left_pending(kind, accepted),
                 held_back=str(breaker) if breaker else None,
                 tripped=breaker is not None,
             )
@@ -173,6 +175,8 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
     status = figures.get("recipient_status", {})
     tripped = any(figures.get(step, {}).get("tripped") for step in STEP_OF.values())
     offers = platform.confirmations.open_offers(connection, author.run_id) if tripped else []
+    completed = [one.target for one in targets if one.kind == RepairKind.COMPLETE]
+    accepted = journal.accepted(connection, author.sweep_id, completed) if completed else 0
     return HealthReport(
         platform=platform.name,
         at=at,
@@ -181,7 +185,7 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
         queue=_queue_seen(queue_of(queue_rows[0]) if queue_rows else None, figures),
         credits=credit_lines(platform, connection, plan, released),
         repairs=[
-            _repair_line(kind, figures.get(step, {}), [one for one in targets if one.kind == kind], plan)
+            _repair_line(kind, figures.get(step, {}), [one for one in targets if one.kind == kind], plan, accepted)
             for kind, step in STEP_OF.items()
         ],
         repairs_of_the_day=journal.repair_counts(connection, hours=24),
@@ -201,11 +205,20 @@ def _queue_seen(queue: QueueState | None, figures: Mapping[str, Any]) -> QueueSt
     return replace(queue, problem=problem, away=away) if problem and not queue.problem else queue
 
 
+def _left_pending(kind: RepairKind, accepted: int) -> str:
+    """Said once, with the completion: no later sweep looks at a campaign that is over."""
+    if kind is not RepairKind.COMPLETE or not accepted:
+        return ""
+    return f"{plural(accepted, 'recipient')} accepted by the provider stay pending: correct them in the application"
+
+
 def _releases_next_time(kind: RepairKind, plan: Plan) -> str:
     return f"{plan.more_releases} next time" if kind is RepairKind.RELEASE and plan.more_releases else ""
 
 
-def _repair_line(kind: RepairKind, figures: Mapping[str, Any], made: Sequence[sa.Row[Any]], plan: Plan) -> RepairLine:
+def _repair_line(
+    kind: RepairKind, figures: Mapping[str, Any], made: Sequence[sa.Row[Any]], plan: Plan, accepted: int
+) -> RepairLine:
     planned, left = figures.get("planned", 0), figures.get("left", 0)
     details = []
     if figures.get("jobs"):
@@ -220,6 +233,8 @@ def _repair_line(kind: RepairKind, figures: Mapping[str, Any], made: Sequence[sa
         details.append(f"{figures['deferred']} campaigns{parts} next time: {jobs}, {recipients}")
     if later := _releases_next_time(kind, plan):
         details.append(later)
+    if pending := _left_pending(kind, accepted):
+        details.append(pending)
     with_campaign = sum(one.parent_id is not None for one in made)
     if kind is RepairKind.RELEASE and with_campaign:
         details.append(f"{with_campaign} with their campaign")

@@ -7,7 +7,7 @@ from collections import Counter
 import redis
 import sqlalchemy as sa
 
-from campaign_ops.core.model import Verdict
+from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.report import render
 from campaign_ops.demo.tables import minutes
 from campaign_ops.sweep import dry_run
@@ -171,3 +171,14 @@ def test_a_redis_that_takes_no_writes_does_not_make_campaigns_be_given_up(worlds
     assert all(report.figures()["reenqueued"] == 0 and report.trouble for report in reports)
     assert world.sweep().figures()["reenqueued"] == 1
     assert covered(world) == Counter(world.app.pending_ids("lost"))
+
+
+def test_recipients_that_stay_pending_in_a_completed_campaign_are_named_once(sms: World) -> None:
+    """No later sweep looks at a campaign that is over: what its report does not say, nothing will."""
+    sms.app.add_campaign("c", succeeded=2, accepted=3)
+    said = "3 recipients accepted by the provider stay pending"
+    (line,) = [one for one in dry_run(sms.platform).repairs if one.kind is RepairKind.COMPLETE]
+    assert said in line.detail
+    assert said in render(sms.sweep())
+    (row,) = sms.rows("SELECT reason FROM campaign_ops.repair WHERE kind = 'complete'")
+    assert "3 accepted by the provider stay marked pending" in row["reason"]
