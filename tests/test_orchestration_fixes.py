@@ -8,8 +8,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from campaign_ops.core.undoing import KIND_OF_FIX, UNDOING
 from campaign_ops.demo.servers import EmbeddedServers
 from campaign_ops.demo.tables import hours
+from campaign_ops.faces.cli.app import COMMANDS, help_of
+from campaign_ops.orchestration.fixes import MANUAL_FIXES
 from campaign_ops.platform.database import STATE_SCHEMA
 from tests.conftest import World, Worlds
 from tests.orchestrated import configured, dagster_on_postgres, deployed, failures, plain, run
@@ -161,3 +164,11 @@ def test_who_and_why_cannot_be_left_out(worlds: Worlds) -> None:
     config = {"campaign_id": "one", "by": "ada"}
     with pytest.raises(dg.DagsterInvalidConfigError, match="reason"):
         job.execute_in_process(run_config={"ops": {"sms__mark_campaign_complete_now": {"config": config}}})
+
+
+def test_every_fix_says_before_it_is_made_whether_it_can_be_undone(worlds: Worlds) -> None:
+    repository = deployed(configured(worlds.make()))
+    for fix in MANUAL_FIXES:
+        job = repository.resolve_job_def(f"sms__{fix.name}")
+        assert f"It {UNDOING[KIND_OF_FIX[fix.command]]}." in str(job.description)
+        assert f"It {UNDOING[KIND_OF_FIX[fix.command]]}." in help_of(COMMANDS[fix.command])

@@ -36,3 +36,14 @@ UNDOING: Mapping[RepairKind, Undoing] = {
     RepairKind.UNDO: Undoing(False, "make the repair again"),
     RepairKind.CONFIRM: Undoing(False, "undo the repairs that it let pass"),
 }
+
+KIND_OF_FIX: Mapping[str, RepairKind] = {
+    "mark-complete": RepairKind.COMPLETE,
+    "reenqueue": RepairKind.REENQUEUE,
+    "release": RepairKind.RELEASE,
+    "undo": RepairKind.UNDO,
+    "send-again": RepairKind.SEND_AGAIN,
+    "take-as-sent": RepairKind.TAKE_AS_SENT,
+    "retry-quarantined": RepairKind.LIFT,
+}
+"""What each fix by hand writes into the journal."""

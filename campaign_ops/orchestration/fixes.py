@@ -14,6 +14,7 @@ from pydantic import Field
 
 from campaign_ops.core.confirmation import Offer
 from campaign_ops.core.model import RepairKind
+from campaign_ops.core.undoing import KIND_OF_FIX, UNDOING
 from campaign_ops.orchestration.names import FIX, asset_key, job_name, pool, resource_key, run_tags
 from campaign_ops.orchestration.resources import resource_of
 from campaign_ops.platform.platform import Platform
@@ -85,7 +86,7 @@ def _undo(platform: Platform, repair_id: str, person: Person, **options: Any) ->
     return undo(platform, int(repair_id), person, **options)
 
 
-_FIXES = (
+MANUAL_FIXES = (
     ManualFix(
         "mark_campaign_complete",
         "mark-complete",
@@ -152,7 +153,7 @@ _FIXES = (
 def fix_jobs(platform: PlatformSettings, max_runtime: timedelta) -> list[dg.JobDefinition]:
     """The fixes that make sense for this platform."""
     missing = {"queue": platform.profile.queue is None, "reservation": platform.profile.reservation is None}
-    return [_job(platform, fix, max_runtime) for fix in _FIXES if not missing.get(fix.part or "", False)]
+    return [_job(platform, fix, max_runtime) for fix in MANUAL_FIXES if not missing.get(fix.part or "", False)]
 
 
 def _job(platform: PlatformSettings, fix: ManualFix, max_runtime: timedelta) -> dg.JobDefinition:
@@ -171,7 +172,10 @@ def _job(platform: PlatformSettings, fix: ManualFix, max_runtime: timedelta) -> 
 
     @dg.job(
         name=name,
-        description=f"{fix.description} A dry run, which shows a code; for real with `dry_run: false` and that code.",
+        description=(
+            f"{fix.description} It {UNDOING[KIND_OF_FIX[fix.command]]}."
+            " A dry run, which shows a code; for real with `dry_run: false` and that code."
+        ),
         tags=run_tags(platform.name, FIX, max_runtime),
     )
     def fix_job() -> None:
@@ -196,6 +200,7 @@ def _apply(context: dg.OpExecutionContext, platform: PlatformSettings, fix: Manu
         "changed": done.changed,
         "by": config.by,
         "reason": config.reason,
+        "undo": str(UNDOING[KIND_OF_FIX[fix.command]]),
         "repairs": ", ".join(map(str, done.repair_ids)),
         **_how_to_confirm(offer),
     }

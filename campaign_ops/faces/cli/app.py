@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from campaign_ops.core.undoing import KIND_OF_FIX, UNDOING
 from campaign_ops.faces.cli.exit_codes import MEANINGS
 from campaign_ops.faces.cli.runner import Answer, Command, Common, Run
 
@@ -87,6 +88,12 @@ def command(
     return register
 
 
+def help_of(made: Command) -> str:
+    """What the help says of a command; of a fix by hand, also whether it can be undone."""
+    text = inspect.getdoc(made.function) or ""
+    return f"{text}\n\nIt {UNDOING[KIND_OF_FIX[made.name]]}." if made.name in KIND_OF_FIX else text
+
+
 def _entry_of(made: Command) -> Callable[..., None]:
     """What typer sees: the function's own parameters and the common ones, in place of the call."""
     common = get_type_hints(Common, include_extras=True)
@@ -107,7 +114,7 @@ def _entry_of(made: Command) -> Callable[..., None]:
         inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=common[one.name])
         for one in fields(Common)
     ]
-    entry.__doc__ = made.function.__doc__
+    entry.__doc__ = help_of(made)
     entry.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     entry.__annotations__ = {one.name: one.annotation for one in parameters}
     return entry

@@ -16,7 +16,7 @@ import typer
 
 from campaign_ops.core.report import table
 from campaign_ops.faces.cli import app, shapes
-from campaign_ops.faces.cli.app import COMMANDS, INTERRUPTED
+from campaign_ops.faces.cli.app import COMMANDS, INTERRUPTED, help_of
 from campaign_ops.faces.cli.besides import BESIDES, load
 from campaign_ops.faces.cli.exit_codes import MEANINGS
 from campaign_ops.faces.cli.runner import Command, Common
@@ -70,7 +70,7 @@ def _command(made: Command, own: Sequence[Any]) -> Iterator[str]:
     arguments = [one.metavar for one in own if one.param_type_name == "argument"]
     yield f"## {made.name}\n"
     yield f"```\n{' '.join(['campaign-ops', made.name, *arguments, '[OPTIONS]'])}\n```\n"
-    yield f"{inspect.getdoc(made.function)}\n"
+    yield f"{help_of(made)}\n"
     if own:
         yield _options(own)
     which = "every platform, unless `--platform` names one" if made.several else "one platform"

@@ -11,8 +11,7 @@ import typer
 from rich.console import RenderableType
 
 from campaign_ops.core.confirmation import Offer
-from campaign_ops.core.model import RepairKind
-from campaign_ops.core.undoing import UNDOING
+from campaign_ops.core.undoing import KIND_OF_FIX, UNDOING
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
@@ -39,17 +38,6 @@ By: TypeAlias = Annotated[
 ]
 
 Maker: TypeAlias = Callable[..., Fix]
-
-_KINDS = {
-    "mark-complete": RepairKind.COMPLETE,
-    "reenqueue": RepairKind.REENQUEUE,
-    "release": RepairKind.RELEASE,
-    "undo": RepairKind.UNDO,
-    "send-again": RepairKind.SEND_AGAIN,
-    "take-as-sent": RepairKind.TAKE_AS_SENT,
-    "retry-quarantined": RepairKind.LIFT,
-}
-"""What each command writes into the journal."""
 
 
 @command(
@@ -215,7 +203,7 @@ def _fix(call: Call, name: str, make: Maker, target: Any, asked: _Asked) -> Answ
     else:
         fix, offer = try_out(call.platform, fix_call)
     undo_line = None
-    undoing = UNDOING[_KINDS[name]]
+    undoing = UNDOING[KIND_OF_FIX[name]]
     if fix.changed and fix.repair_ids and undoing.possible:
         undo_line = call.command_line("undo", fix.repair_ids[0], "--reason", "WHY")
     do_line = None if offer is None else _do_line(call, fix_call, asked, offer)
