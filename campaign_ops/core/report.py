@@ -230,6 +230,8 @@ def _queue_section(queue: QueueState | None, doubts: Sequence[str]) -> str:
     paused = ", **paused**" if queue.paused else ""
     extra = "".join(f", {line}" for line in odd_jobs(queue))
     line = f"{queue.depth:,} waiting, {workers} workers{paused}{extra}; {_plain(queue.version or 'no version')}"
+    if queue.server_id is None:
+        line += "\n\nThis Redis does not tell which process it is (INFO): a restart or replacement is not noticed."
     doubted = "".join(f"\n\n**{_plain(doubt)}**" for doubt in doubts)
     return f"## Queue {_plain(queue.name)}\n\n{line}{doubted}\n\n{table(['state', 'jobs'], rows)}"
 

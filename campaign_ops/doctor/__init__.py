@@ -3,5 +3,6 @@
 from campaign_ops.doctor.examination import examine
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.grants import grants
+from campaign_ops.doctor.redis_acl import redis_acl
 
-__all__ = ["Finding", "Level", "examine", "grants"]
+__all__ = ["Finding", "Level", "examine", "grants", "redis_acl"]

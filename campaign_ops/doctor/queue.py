@@ -29,6 +29,7 @@ def queue(platform: Platform) -> Iterator[Finding]:
         yield queue_finding("queue", error)
         return
     yield Finding("queue", Level.OK, f"{platform.queue.where} answers")
+    yield _rights(platform.queue)
     yield redis_version(server)
     yield from _role(server)
     yield _eviction(server)
@@ -39,6 +40,24 @@ def queue(platform: Platform) -> Iterator[Finding]:
     yield _paused(state)
     yield _workers(state)
     yield depth(state, platform.policy)
+
+
+_LOST = {
+    "INFO": "a Redis that was restarted, replaced or is a replica is not noticed",
+    "TIME": "the add has no deadline by Redis's own clock",
+    "XREVRANGE": "jobs that came and went between look and add are not noticed",
+    "CLIENT LIST": "workers are not counted",
+}
+
+
+def _rights(queue: Queue) -> Finding:
+    """Whether the user may ask what a sweep would like to know. What it must know fails loudly."""
+    refused = queue.refused()
+    if not refused:
+        return Finding("queue_rights", Level.OK, "the Redis user may ask all that a sweep asks")
+    what = "the Redis user may not run " + "; ".join(f"{name}: {_LOST[name]}" for name in refused)
+    more = " ".join(f"+{name.lower().replace(' ', '|')}" for name in refused)
+    return Finding("queue_rights", Level.WARNING, what, f"redis-cli ACL SETUSER <user in queue_url> {more}")
 
 
 def redis_version(server: ServerFacts) -> Finding:

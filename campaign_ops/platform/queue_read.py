@@ -231,6 +231,12 @@ class QueueReader:
             for state, ids in zip(LIVE + DEAD, answers, strict=True)
         }
 
+    def refused(self) -> list[str]:
+        """Questions that this user may not ask, and without which a sweep goes on knowing less."""
+        newest_event = ["XREVRANGE", self.key("events"), "+", "-", "COUNT", "1"]
+        asked = [["INFO", "server"], ["TIME"], newest_event, ["CLIENT LIST"]]
+        return [words[0] for words in asked if self._unless_refused(*words, default=None) is None]
+
     def server(self) -> ServerFacts:
         """Ask the server about itself."""
         _, (*_, info) = self._multi(lambda _pipe: None)

@@ -32,7 +32,13 @@ def as_role(world: World, role: str) -> str:
 def test_migrate_makes_the_schema_and_says_from_where_to_where(worlds: Worlds, tmp_path: Path) -> None:
     world = worlds.make("sms", migrated=False)
     program = configured(tmp_path, world)
-    assert program.only("migrate") == {"before": None, "after": HEAD, "changed": True, "grants": None}
+    assert program.only("migrate") == {
+        "before": None,
+        "after": HEAD,
+        "changed": True,
+        "grants": None,
+        "redis_acl": None,
+    }
     assert revision(world) == HEAD
     again = program("migrate")
     assert again.exit_code == 0
@@ -64,6 +70,10 @@ def test_the_sql_of_grants_makes_a_role_that_can_sweep(worlds: Worlds, tmp_path:
     world.app.add_campaign("finished", succeeded=1)
     printed = configured(tmp_path, world)("migrate", "--grants", "cli_sweeper")
     assert printed.exit_code == 0
+    for user in ("cli_sweeper", "cli_sweeper_reader"):
+        assert lines_with(
+            printed.stdout, f"-- redis-cli ACL SETUSER {user} reset on >PASSWORD ~{world.queue.prefix}:sms"
+        )
     try:
         psql = world.app.engine.raw_connection()
         psql.cursor().execute(printed.stdout)

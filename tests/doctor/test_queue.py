@@ -51,6 +51,7 @@ def test_a_queue_as_it_should_be_earns_no_complaint(shared: EmbeddedRedis, redis
     assert {one.level for one in findings} == {Level.OK}
     assert [one.check for one in findings] == [
         "queue",
+        "queue_rights",
         "queue_server",
         "queue_role",
         "queue_eviction",
@@ -165,15 +166,15 @@ def test_a_refused_password_is_told_and_stays_secret(own: EmbeddedRedis) -> None
         assert "(" not in found.what
 
 
-def test_a_server_that_tells_little_of_itself_costs_notes_only(own: EmbeddedRedis) -> None:
+def test_a_server_that_tells_little_of_itself_is_told_of_and_what_is_lost_by_it(own: EmbeddedRedis) -> None:
     with connect(own) as client:
         client.execute_command(
             *("ACL", "SETUSER", "ops", "on", ">pw", "~bull:sms-send:*", "~sms:*", "+@all", "-@dangerous", "-@admin")
         )
     findings = looked_at(own, own.url().replace("//", "//ops:pw@"))
     noted = [one.check for one in findings if one.level is not Level.OK]
-    assert noted == ["queue_server", "queue_eviction", "queue_workers"]
-    assert complaints(findings) == []
+    assert noted == ["queue_rights", "queue_server", "queue_eviction", "queue_workers"]
+    assert [one.check for one in complaints(findings)] == ["queue_rights"]
 
 
 def test_markers_that_may_not_be_read_are_an_error_with_the_patterns_to_allow(own: EmbeddedRedis) -> None:

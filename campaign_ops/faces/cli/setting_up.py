@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from rich.console import RenderableType
 
 from campaign_ops.core.wording import plural
-from campaign_ops.doctor import Level, examine
+from campaign_ops.doctor import Level, examine, redis_acl
 from campaign_ops.doctor import grants as grants_of
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
@@ -69,7 +69,8 @@ def migrate(
         typer.Option(
             "--grants",
             metavar="ROLE",
-            help="Then print the SQL that makes this role, with just the rights that a sweep needs.",
+            help="Then print the SQL that makes this role, and as comments the command that makes such a Redis user,"
+            " with just the rights that a sweep needs.",
         ),
     ] = None,
 ) -> Answer:
@@ -82,11 +83,13 @@ def migrate(
         raise typer.BadParameter("is for one platform: name it with --platform", param_hint="--grants")
     before, after = migrate_schema(call.platform.database)
     statements = None if grants is None else grants_of(call.settings.profile, grants)
+    acls = None if grants is None else _redis_acls(call.settings, grants)
     result: shapes.MigrateResult = {
         "before": before,
         "after": after,
         "changed": before != after,
         "grants": statements,
+        "redis_acl": acls,
     }
     if before is None:
         what = f"schema campaign_ops made, at revision {after}"
@@ -97,7 +100,17 @@ def migrate(
     text = f"{call.name}: {what}"
     if statements is None:
         return Answer(result, [line(text)])
-    return Answer(result, [f"-- {text}", *(f"{clean(statement)};" for statement in statements)])
+    sql = [f"-- {text}", *(f"{clean(statement)};" for statement in statements)]
+    return Answer(result, [*sql, *(f"-- redis-cli {clean(acl)}" for acl in acls or ())])
+
+
+def _redis_acls(settings: PlatformSettings, user: str) -> list[str] | None:
+    """The Redis user of a sweep, and one that can only look; None where there is no queue."""
+    queue = settings.profile.queue
+    if queue is None:
+        return None
+    reader = redis_acl(queue, settings.queue_prefix, f"{user}_reader", read_only=True)
+    return [redis_acl(queue, settings.queue_prefix, user), reader]
 
 
 @command(several=True, shape=shapes.ConfigResult, examples=["config", "config --config /etc/campaign_ops.yaml --json"])

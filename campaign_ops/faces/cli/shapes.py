@@ -181,6 +181,10 @@ class MigrateResult(TypedDict):
     after: Annotated[str, "the revision now"]
     changed: Annotated[bool, "whether there was anything to do"]
     grants: Annotated[list[str] | None, "with `--grants`, the statements that give the role its rights; else null"]
+    redis_acl: Annotated[
+        list[str] | None,
+        "with `--grants`, the commands that make the Redis user of a sweep and one that only reads; else null",
+    ]
 
 
 class ConfigResult(TypedDict):
