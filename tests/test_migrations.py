@@ -19,6 +19,7 @@ from campaign_ops.core.model import RepairKind
 from campaign_ops.demo.servers import EmbeddedServers
 from campaign_ops.platform import migrations, state
 from campaign_ops.platform.attempts import AttemptLog
+from campaign_ops.platform.binding import by_name, rekey
 from campaign_ops.platform.database import STATE_SCHEMA, Database
 from campaign_ops.platform.journal import Author, Entry, Journal
 from campaign_ops.platform.migrations import HEAD, check_current, current, migrate
@@ -84,7 +85,7 @@ def test_migrating_says_from_where_to_where(empty: Database) -> None:
 def test_migrating_twice_changes_nothing_the_second_time(empty: Database) -> None:
     migrate(empty)
     with empty.transaction() as connection:
-        Journal("sms").begin_sweep(connection, "run", "test", "tests")
+        Journal("sms", "public.Campaign").begin_sweep(connection, "run", "test", "tests")
         before = relations(connection)
     assert migrate(empty) == (HEAD, HEAD)
     with empty.transaction() as connection:
@@ -160,6 +161,61 @@ def test_a_missing_schema_and_an_older_one_ask_for_migrating(empty: Database) ->
     assert "migrate" in older.value.mend
 
 
+def at_first_revision(database: Database) -> None:
+    """The schema as the first release made it."""
+    from alembic import command
+    from alembic.config import Config
+
+    with database.transaction() as connection:
+        connection.execute(sa.schema.CreateSchema(STATE_SCHEMA))
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+
+
+OLD_ROWS = """
+INSERT INTO campaign_ops.sweep (platform, run_id, trigger, actor)
+    VALUES ('sms', 'a', 'cli', 'x'), ('mail', 'b', 'cli', 'x');
+INSERT INTO campaign_ops.repair (platform, sweep_id, kind, campaign_id, target, reason, actor, run_id)
+    SELECT platform, id, 'reenqueue', 'c1', 'c1', 'r', 'x', run_id FROM campaign_ops.sweep;
+INSERT INTO campaign_ops.intent (job_id, platform, repair_id, campaign_id, attempt, batch, recipients)
+    SELECT platform || '-job', platform, id, 'c1', 1, 0, 5 FROM campaign_ops.repair;
+INSERT INTO campaign_ops.attempt (platform, campaign_id, total, last_at, held_by)
+    VALUES ('sms', 'c1', 2, now(), 'anna'), ('mail', 'c1', 1, now(), NULL);
+"""
+
+
+def test_what_the_first_release_recorded_by_name_is_found_by_the_table_it_belongs_to(empty: Database) -> None:
+    at_first_revision(empty)
+    with empty.transaction() as connection:
+        connection.exec_driver_sql(OLD_ROWS)
+    assert migrate(empty) == ("0001", HEAD)
+    with empty.transaction() as connection:
+        rekey(connection, by_name("sms"), "public.Campaign")
+    log, journal = AttemptLog("public.Campaign"), Journal("renamed", "public.Campaign")
+    with empty.transaction() as connection:
+        assert log.of(connection, ["c1"])["c1"].held_by == "anna"
+        assert list(log.open_intents(connection)) == ["sms-job"]
+        assert [row["platform"] for row in journal.repairs(connection)] == ["sms"]
+        assert AttemptLog(by_name("mail")).of(connection, ["c1"])["c1"].total == 1
+
+
+def test_of_two_records_of_one_campaign_what_holds_back_more_counts(empty: Database) -> None:
+    """Two names for one table, from the days when each had records of its own."""
+    at_first_revision(empty)
+    with empty.transaction() as connection:
+        connection.exec_driver_sql(OLD_ROWS)
+    migrate(empty)
+    with empty.transaction() as connection:
+        for name in ("mail", "sms"):
+            rekey(connection, by_name(name), "public.Campaign")
+        (attempts,) = AttemptLog("public.Campaign").of(connection, ["c1"]).values()
+        assert (attempts.total, attempts.held_by) == (2, "anna")
+        assert sorted(AttemptLog("public.Campaign").open_intents(connection)) == ["mail-job", "sms-job"]
+
+
 # -- what the views show --------------------------------------------------------------------------------------------
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -185,8 +241,9 @@ VIEWS = [*ROWS, *REPAIRS]
 
 def sweep(connection: sa.Connection, view: str, run: str, found: int, *, platform: str = "sms") -> Author:
     """A sweep that makes one step and finds so much."""
-    journal = Journal(platform)
+    journal = Journal(platform, f"{platform}.Campaign")
     author = journal.begin_sweep(connection, run, "test", "tests")
+    assert author is not None
     if view in ROWS:
         table = next(table for table in state.HISTORIES if table.name == f"{view}_history")
         journal.add_history(connection, table, author, NOW, [ROWS[view]] * found)
@@ -196,7 +253,7 @@ def sweep(connection: sa.Connection, view: str, run: str, found: int, *, platfor
         if view == "reenqueued_batches" and repair_ids:
             batch = {"campaign_id": "c1", "attempt": 1, "batch": 0, "recipients": 5}
             intents = [{**batch, "job_id": f"{platform}-{run}-{one}", "repair_id": one} for one in repair_ids]
-            AttemptLog(platform).add_intents(connection, intents)
+            AttemptLog(f"{platform}.Campaign").add_intents(connection, intents)
     journal.add_figures(connection, author.sweep_id, {view: {"found": found}})
     return author
 
@@ -249,8 +306,9 @@ def test_every_asset_of_the_pipeline_has_its_view(connection: sa.Connection) -> 
 
 
 def test_each_repair_is_shown_by_the_view_of_its_kind_alone(connection: sa.Connection) -> None:
-    journal = Journal("sms")
+    journal = Journal("sms", "public.Campaign")
     author = journal.begin_sweep(connection, "run", "test", "tests")
+    assert author is not None
     journal.record(connection, author, [Entry(kind, "t", "c1", "shop", "because") for kind in RepairKind])
     for view in REPAIRS:
         journal.add_figures(connection, author.sweep_id, {view: {}})

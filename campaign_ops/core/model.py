@@ -55,6 +55,7 @@ class RepairKind(StrEnum):
     SEND_AGAIN = "send_again"
     TAKE_AS_SENT = "take_as_sent"
     CONFIRM = "confirm"
+    BIND = "bind"
 
 
 class Outcome(StrEnum):

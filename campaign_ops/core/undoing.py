@@ -34,6 +34,7 @@ UNDOING: Mapping[RepairKind, Undoing] = {
         False, "messages may be out; undo its re-enqueue to remove the jobs that no worker has taken"
     ),
     RepairKind.UNDO: Undoing(False, "make the repair again"),
+    RepairKind.BIND: Undoing(False, "bind the campaign table again, with the configuration of before"),
     RepairKind.CONFIRM: Undoing(False, "undo the repairs that it let pass"),
 }
 
@@ -45,5 +46,6 @@ KIND_OF_FIX: Mapping[str, RepairKind] = {
     "send-again": RepairKind.SEND_AGAIN,
     "take-as-sent": RepairKind.TAKE_AS_SENT,
     "retry-quarantined": RepairKind.LIFT,
+    "bind": RepairKind.BIND,
 }
 """What each fix by hand writes into the journal."""

@@ -20,6 +20,7 @@ from campaign_ops.doctor.grants import needed, quoted
 from campaign_ops.doctor.jobs import jobs
 from campaign_ops.doctor.own_schema import own_schema
 from campaign_ops.doctor.queue import queue
+from campaign_ops.doctor.sharing import sharing
 from campaign_ops.doctor.unreachable import database_finding, unexamined
 from campaign_ops.platform import inspection
 from campaign_ops.platform.catalog import Catalog, needs, read_catalog
@@ -111,6 +112,8 @@ class _Examination:
         tables = self._ask("tables", lambda: inspection.read_tables(connection, profile.db_schema, names))
         if tables is None or set(names) - set(tables):
             return
+        journal = not any(one.check == "journal" and one.level is Level.ERROR for one in self.found)
+        self._check("sharing", lambda: sharing(self.platform, connection, catalog, journal=journal))
         self._check("excess", lambda: self._excess(facts, tables))
         self.found += [*fit.row_security(facts, tables), *fit.triggers(profile, tables)]
         self._check("foreign_key", self._foreign_key)

@@ -20,7 +20,7 @@ from campaign_ops.platform.journal import texts
 from campaign_ops.platform.statements import ONE, waits
 from campaign_ops.platform.tables import PlatformTables
 
-_KEY = ("platform", "recipient_id")
+_KEY = ("tables", "recipient_id")
 _COLUMNS = (*_KEY, "campaign_id", "job_ids", "seen_at", "decided_at")
 
 
@@ -34,22 +34,22 @@ class Suspect:
 
 
 class AmbiguousLog:
-    """The suspects of one platform. Takes an open connection everywhere, as the journal does."""
+    """The suspects of one platform, kept under its campaign table. Takes an open connection everywhere."""
 
-    def __init__(self, platform: str) -> None:
-        self.platform = platform
+    def __init__(self, tables: str) -> None:
+        self.tables = tables
 
     def undecided(self) -> sa.Select[str, str | None]:
         """(recipient id, one of the completed jobs that list it) of all that nobody has decided about."""
         table = state.ambiguous.c
         return sa.select(table.recipient_id, table.job_ids[1].label("job_id")).where(
-            table.platform == self.platform, table.decided_at.is_(None)
+            table.tables == self.tables, table.decided_at.is_(None)
         )
 
     def is_decided(self, recipient_id: sa.ColumnElement[str], job_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
         """A person has decided about this recipient, knowing of this completed job."""
         table = state.ambiguous.c
-        known = sa.and_(table.platform == self.platform, table.recipient_id == recipient_id)
+        known = sa.and_(table.tables == self.tables, table.recipient_id == recipient_id)
         return sa.exists(ONE).where(known, table.decided_at.is_not(None), job_id == sa.any_(table.job_ids))
 
     def remember(self, connection: sa.Connection, suspects: Sequence[Suspect], *, seen_at: datetime) -> None:
@@ -65,14 +65,14 @@ class AmbiguousLog:
     def forget(self, connection: sa.Connection, recipient_ids: Collection[str]) -> None:
         """Drop these: their rows have moved."""
         table = state.ambiguous
-        mine = sa.and_(table.c.platform == self.platform, table.c.recipient_id == sa.any_(texts(recipient_ids)))
+        mine = sa.and_(table.c.tables == self.tables, table.c.recipient_id == sa.any_(texts(recipient_ids)))
         connection.execute(sa.delete(table).where(mine))
 
     def forget_moved(self, connection: sa.Connection, tables: PlatformTables) -> None:
         """Drop those whose rows no longer wait to be sent to, or are gone."""
         table = state.ambiguous
         moved = sa.not_(waits(table.c.recipient_id, tables))
-        connection.execute(sa.delete(table).where(table.c.platform == self.platform, moved))
+        connection.execute(sa.delete(table).where(table.c.tables == self.tables, moved))
 
     def _write(
         self, connection: sa.Connection, suspects: Sequence[Suspect], *, seen_at: datetime, decided_at: datetime | None
@@ -97,7 +97,7 @@ class AmbiguousLog:
         for start in range(0, len(suspects), ROWS_AT_ONCE):
             rows: list[dict[str, Any]] = [
                 {
-                    "platform": self.platform,
+                    "tables": self.tables,
                     "recipient_id": one.recipient_id,
                     "campaign_id": one.campaign_id,
                     "job_ids": list(one.job_ids),

@@ -45,16 +45,20 @@ class Closed(StrEnum):
 
 
 class AttemptLog:
-    """The attempts of one platform. Takes an open connection everywhere, as the journal does."""
+    """The attempts of one platform, kept under its campaign table. Takes an open connection everywhere.
 
-    def __init__(self, platform: str) -> None:
-        self.platform = platform
+    Args:
+        tables: The campaign table, as `Profile.tables_key` names it.
+    """
+
+    def __init__(self, tables: str) -> None:
+        self.tables = tables
 
     def of(self, connection: sa.Connection, campaign_ids: Collection[str]) -> dict[str, Attempts]:
         """How often each campaign was re-enqueued and whether a person holds it."""
         table = state.attempt
         query = sa.select(table).where(
-            table.c.platform == self.platform, table.c.campaign_id == sa.any_(texts(campaign_ids))
+            table.c.tables == self.tables, table.c.campaign_id == sa.any_(texts(campaign_ids))
         )
         return {
             row.campaign_id: Attempts(
@@ -78,7 +82,7 @@ class AttemptLog:
         table = state.attempt
         rows = [
             {
-                "platform": self.platform,
+                "tables": self.tables,
                 "campaign_id": campaign_id,
                 "total": one.number,
                 "without_progress": one.without_progress,
@@ -95,7 +99,7 @@ class AttemptLog:
         statement = insert(table).from_select([*rows[0], "last_at"], source)
         new = statement.excluded
         statement = statement.on_conflict_do_update(
-            index_elements=["platform", "campaign_id"],
+            index_elements=["tables", "campaign_id"],
             set_={name: new[name] for name in ("total", "without_progress", "pending_at_last", "left_out", "last_at")},
             where=sa.and_(table.c.total + 1 == new.total, table.c.held_by.is_(None)),
         )
@@ -107,13 +111,13 @@ class AttemptLog:
         table = state.attempt
         connection.execute(
             sa.update(table)
-            .where(table.c.platform == self.platform, table.c.campaign_id == sa.any_(texts(campaign_ids)))
+            .where(table.c.tables == self.tables, table.c.campaign_id == sa.any_(texts(campaign_ids)))
             .values(without_progress=table.c.without_progress + 1)
         )
 
     def add_intents(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write down what is about to be added to the queue."""
-        insert_rows(connection, state.intent, [{"platform": self.platform, **row} for row in rows])
+        insert_rows(connection, state.intent, [{"tables": self.tables, **row} for row in rows])
         intended: Counter[str] = Counter()
         for row in rows:
             intended[row["campaign_id"]] -= row["recipients"]
@@ -127,7 +131,7 @@ class AttemptLog:
         given = as_rows(table, ("campaign_id", "left_out"))
         statement = (
             sa.update(table)
-            .where(table.c.platform == self.platform, table.c.campaign_id == given.c.campaign_id)
+            .where(table.c.tables == self.tables, table.c.campaign_id == given.c.campaign_id)
             .values(left_out=sa.func.greatest(table.c.left_out + given.c.left_out, 0))
         )
         rows = [{"campaign_id": campaign_id, "left_out": number} for campaign_id, number in recipients.items()]
@@ -172,7 +176,7 @@ class AttemptLog:
         recent = intent.c.intended_at > sa.func.now() - sa.func.make_interval(0, 0, 0, 1)
         query = (
             sa.select(intent.c.job_id, intent.c.recipients)
-            .where(intent.c.platform == self.platform, _is_open(), recent)
+            .where(intent.c.tables == self.tables, _is_open(), recent)
             .order_by(intent.c.intended_at.desc())
             .limit(limit)
         )
@@ -196,7 +200,7 @@ class AttemptLog:
                     intent, sa.and_(intent.c.repair_id == repair.c.id, intent.c.attempt == given.c.attempt)
                 )
             )
-            .where(repair.c.platform == self.platform, intent.c.added_at.is_not(None))
+            .where(repair.c.tables == self.tables, intent.c.added_at.is_not(None))
         )
         rows = [{"campaign_id": campaign_id, "attempt": number} for campaign_id, number in attempts.items()]
         jobs: dict[str, list[str]] = {}
@@ -207,11 +211,11 @@ class AttemptLog:
     def hold(self, connection: sa.Connection, campaign_id: str, by: str, reason: str) -> None:
         """Keep sweeps from repairing this campaign until a person lets it go."""
         statement = insert(state.attempt).values(
-            platform=self.platform, campaign_id=campaign_id, held_by=by, held_reason=reason
+            tables=self.tables, campaign_id=campaign_id, held_by=by, held_reason=reason
         )
         connection.execute(
             statement.on_conflict_do_update(
-                index_elements=["platform", "campaign_id"], set_={"held_by": by, "held_reason": reason}
+                index_elements=["tables", "campaign_id"], set_={"held_by": by, "held_reason": reason}
             )
         )
 
@@ -220,7 +224,7 @@ class AttemptLog:
         table = state.attempt
         statement = (
             sa.update(table)
-            .where(table.c.platform == self.platform, table.c.campaign_id == campaign_id)
+            .where(table.c.tables == self.tables, table.c.campaign_id == campaign_id)
             .where(sa.or_(table.c.held_by.is_not(None), table.c.without_progress > 0))
             .values(held_by=None, held_reason=None, without_progress=0)
         )
@@ -232,7 +236,7 @@ class AttemptLog:
         in_vain = sa.func.greatest(table.c.without_progress, before.without_progress)
         statement = (
             sa.update(table)
-            .where(table.c.platform == self.platform, table.c.campaign_id == campaign_id, table.c.held_by.is_(None))
+            .where(table.c.tables == self.tables, table.c.campaign_id == campaign_id, table.c.held_by.is_(None))
             .values(held_by=before.held_by, held_reason=before.held_reason, without_progress=in_vain)
         )
         return connection.execute(statement).rowcount > 0
@@ -241,7 +245,7 @@ class AttemptLog:
         """Those of the given campaigns that a person holds."""
         table = state.attempt.c
         query = sa.select(table.campaign_id).where(
-            table.platform == self.platform,
+            table.tables == self.tables,
             table.held_by.is_not(None),
             table.campaign_id == sa.any_(texts(campaign_ids)),
         )

@@ -23,6 +23,10 @@ INTEGER_TYPES = frozenset({"int2", "int4", "int8"})
 NUMBER_TYPES = frozenset({*INTEGER_TYPES, "numeric", "float4", "float8"})
 MOMENT_TYPES = frozenset({"timestamp", "timestamptz"})
 
+_OID = sa.text(
+    "SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE n.nspname || '.' || c.relname = replace(:key, '\"', '') AND c.relkind IN ('r', 'p')"
+)
 _TABLES = sa.text(
     """
     SELECT n.nspname AS schema_name, c.relname AS table_name
@@ -50,6 +54,7 @@ class Catalog:
     """The columns of the platform's tables, as they really are, and the tables of which policies may hide rows."""
 
     columns: dict[tuple[str, str], Column]
+    campaign_oid: int
     role: str = ""
     row_security: tuple[str, ...] = ()
 
@@ -180,7 +185,13 @@ def read_catalog(connection: sa.Connection, profile: Profile, where: str) -> Cat
             problems, where=f"profile {profile.name} on {where}", mend="correct the profile; nothing was touched"
         )
     hidden = tuple(relation.name for relation in seen.relations.values() if relation.row_security)
-    return Catalog(found, role=seen.role, row_security=hidden)
+    return Catalog(found, seen.relations[profile.campaign.table].oid, role=seen.role, row_security=hidden)
+
+
+def table_oid(connection: sa.Connection, key: str) -> int | None:
+    """The number of the table that `Profile.tables_key` names so; None where there is none."""
+    oid: int | None = connection.scalar(_OID, {"key": key})
+    return oid
 
 
 def _missing_tables(

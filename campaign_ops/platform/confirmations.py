@@ -13,10 +13,10 @@ KEPT_DAYS = 1  # how long a code that nobody used is known, so that "expired" ca
 
 
 class ConfirmationLog:
-    """The confirmations of one platform. Takes an open connection everywhere, as the journal does."""
+    """The confirmations of one platform, kept under its campaign table. Takes an open connection everywhere."""
 
-    def __init__(self, platform: str) -> None:
-        self.platform = platform
+    def __init__(self, tables: str) -> None:
+        self.tables = tables
 
     def offer(self, connection: sa.Connection, what: str, covers: Covers, run_id: str) -> Offer:
         """A new code.
@@ -29,11 +29,11 @@ class ConfirmationLog:
         """
         table = state.confirmation
         old = sa.func.now() - sa.func.make_interval(0, 0, 0, KEPT_DAYS)
-        forgotten = (table.c.platform == self.platform, table.c.used_at.is_(None), table.c.expires_at < old)
+        forgotten = (table.c.tables == self.tables, table.c.used_at.is_(None), table.c.expires_at < old)
         connection.execute(sa.delete(table).where(*forgotten))
         values = {
             "code": new_code(what, covers),
-            "platform": self.platform,
+            "tables": self.tables,
             "what": what,
             "covers": dict(covers),
             "run_id": run_id,
@@ -45,14 +45,14 @@ class ConfirmationLog:
     def open_offers(self, connection: sa.Connection, run_id: str) -> list[tuple[Offer, Covers]]:
         """The codes that a run has shown and that may still be used, the oldest first."""
         table = state.confirmation.c
-        mine = (table.platform == self.platform, table.run_id == run_id)
+        mine = (table.tables == self.tables, table.run_id == run_id)
         query = sa.select(state.confirmation).where(*mine, table.used_at.is_(None), table.expires_at > sa.func.now())
         return [(_offer(row), row.covers) for row in connection.execute(query.order_by(table.offered_at, table.code))]
 
     def newest(self, connection: sa.Connection, what: str) -> Offer | None:
         """The newest code for this that may still be used."""
         table = state.confirmation.c
-        mine = (table.platform == self.platform, table.what == what)
+        mine = (table.tables == self.tables, table.what == what)
         query = sa.select(state.confirmation).where(*mine, table.used_at.is_(None), table.expires_at > sa.func.now())
         row = connection.execute(query.order_by(table.offered_at.desc()).limit(1)).first()
         return _offer(row) if row is not None else None
@@ -66,7 +66,7 @@ class ConfirmationLog:
         written = code.strip().lower()
         query = sa.select(table, (table.c.expires_at <= sa.func.now()).label("expired"))
         row = connection.execute(
-            query.where(table.c.platform == self.platform, table.c.code == written).with_for_update()
+            query.where(table.c.tables == self.tables, table.c.code == written).with_for_update()
         ).first()
         if row is None:
             return f"code {code!r} was never shown for this platform", {}
@@ -81,7 +81,7 @@ class ConfirmationLog:
     def use(self, connection: sa.Connection, what: str, given: Confirmation, run_id: str) -> bool:
         """Note that a code is used up, and void those that other runs have shown for the same; False if it was."""
         table = state.confirmation
-        mine = (table.c.platform == self.platform, table.c.what == what, table.c.used_at.is_(None))
+        mine = (table.c.tables == self.tables, table.c.what == what, table.c.used_at.is_(None))
         written = given.code.strip().lower()
         used: dict[str, Any] = {"used_at": sa.func.now(), "used_by": given.by, "reason": given.reason}
         first = connection.execute(
@@ -95,7 +95,7 @@ class ConfirmationLog:
         """Make the code of a run usable again that came to do nothing at all."""
         table = state.confirmation
         unused = {"used_at": None, "used_by": None, "reason": None, "used_run": None}
-        mine = (table.c.platform == self.platform, table.c.used_run == run_id)
+        mine = (table.c.tables == self.tables, table.c.used_run == run_id)
         connection.execute(sa.update(table).where(*mine).values(**unused))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ import tenacity
 from campaign_ops.core.errors import DatabaseUnavailable, SweepBusy
 from campaign_ops.platform.driver_errors import STATE_SCHEMA, mapped
 
-__all__ = ["STATE_SCHEMA", "Database", "SweepLock", "Timeouts"]
+__all__ = ["STATE_SCHEMA", "Database", "SweepLock", "Timeouts", "same_database"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -128,6 +129,19 @@ class Database:
     def close(self) -> None:
         """Drop what is left of the engine."""
         self._engine.dispose()
+
+
+def same_database(one: Database, other: Database) -> bool:
+    """Whether two addresses lead to the same database of the same server, however they are spelled.
+
+    An advisory lock taken through one is there for the other. No name or number tells as much: a server restored from
+    a base backup has the system identifier and all the oids of the first, and some hosts do not tell the identifier.
+    """
+    key = secrets.randbits(62)
+    with one.transaction(read_only=True) as holding:
+        holding.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+        with other.transaction(read_only=True) as asking:
+            return not asking.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(key)))
 
 
 def _log_retry(state: tenacity.RetryCallState) -> None:

@@ -48,22 +48,48 @@ class Entry:
 
 
 class Journal:
-    """The journal of one platform."""
+    """The journal of one platform: written with its name, for people, and found again by its campaign table.
 
-    def __init__(self, platform: str) -> None:
+    Args:
+        platform: The platform's name in the configuration.
+        tables: The campaign table, as `Profile.tables_key` names it.
+    """
+
+    def __init__(self, platform: str, tables: str) -> None:
         self.platform = platform
+        self.tables = tables
 
     # -- sweeps ------------------------------------------------------------------------------------------------
 
-    def begin_sweep(self, connection: sa.Connection, run_id: str, trigger: str, actor: str) -> Author:
-        """The sweep of this run: begun now, or, for a later step of the same run, as it was begun."""
-        row = {"platform": self.platform, "run_id": run_id, "trigger": trigger, "actor": actor}
-        statement = insert(state.sweep).values(row)
+    def begin_sweep(
+        self,
+        connection: sa.Connection,
+        run_id: str,
+        trigger: str,
+        actor: str,
+        *,
+        premise: sa.ColumnElement[bool] | None = None,
+    ) -> Author | None:
+        """The sweep of this run: begun now, or, for a later step of the same run, as it was begun.
+
+        None where the ``premise`` does not hold: then nothing was written.
+        """
+        row = {
+            "platform": self.platform,
+            "tables": self.tables,
+            "run_id": run_id,
+            "trigger": trigger,
+            "actor": actor,
+        }
+        values = sa.select(*(sa.bindparam(None, value, type_=sa.Text) for value in row.values()))
+        statement = insert(state.sweep).from_select(
+            list(row), values if premise is None else values.where(premise), include_defaults=False
+        )
         statement = statement.on_conflict_do_update(
             index_elements=["platform", "run_id"], set_={"run_id": statement.excluded.run_id}
         )
-        found = connection.execute(statement.returning(state.sweep.c.id, state.sweep.c.actor)).one()
-        return Author(found.id, run_id, found.actor)
+        begun = connection.execute(statement.returning(state.sweep.c.id, state.sweep.c.actor)).one_or_none()
+        return Author(begun.id, run_id, begun.actor) if begun is not None else None
 
     def add_figures(
         self,
@@ -93,7 +119,7 @@ class Journal:
         sweep = state.sweep.c
         moment: datetime | None = connection.scalar(
             sa.select(sweep.finished_at)
-            .where(sweep.platform == self.platform, sweep.finished_at.is_not(None))
+            .where(sweep.tables == self.tables, sweep.finished_at.is_not(None))
             .order_by(sweep.started_at.desc())
             .limit(1)
         )
@@ -119,7 +145,7 @@ class Journal:
         """
         sweep = state.sweep.c
         query = sa.select(sweep.id, sweep.figures[step].label("figures")).where(
-            sweep.platform == self.platform, sweep.figures.has_key(step)
+            sweep.tables == self.tables, sweep.figures.has_key(step)
         )
         if sweep_id is not None:
             query = query.where(sweep.id == sweep_id)
@@ -169,10 +195,11 @@ class Journal:
         """Forget histories older than ``days``; the journal and the sweeps with their figures stay."""
         sweep = state.sweep.c
         old = sa.func.now() - sa.func.make_interval(0, 0, 0, days)
-        last = sa.select(sa.func.max(sweep.id)).where(sweep.platform == self.platform, sweep.started_at < old)
+        last = sa.select(sa.func.max(sweep.id)).where(sweep.tables == self.tables, sweep.started_at < old)
         for table in state.HISTORIES:
             before = table.c.sweep_id <= last.scalar_subquery()
-            connection.execute(sa.delete(table).where(before, table.c.platform == self.platform))
+            ours = sa.exists().where(sweep.id == table.c.sweep_id, sweep.tables == self.tables)
+            connection.execute(sa.delete(table).where(before, ours))
 
     def pending_before(
         self, connection: sa.Connection, campaign_ids: Collection[str], *, before: int | None
@@ -202,6 +229,7 @@ class Journal:
         rows = [
             {
                 "platform": self.platform,
+                "tables": self.tables,
                 "sweep_id": author.sweep_id,
                 "run_id": author.run_id,
                 "actor": author.actor,
@@ -235,7 +263,7 @@ class Journal:
         """Repairs, the newest first, with how many jobs each put into the queue."""
         repair, intent = state.repair, state.intent
         # Ids first: rows are wide, and to sort all of them to show a few would go to disk.
-        ids = sa.select(repair.c.id).where(repair.c.platform == self.platform).order_by(repair.c.id.desc()).limit(limit)
+        ids = sa.select(repair.c.id).where(repair.c.tables == self.tables).order_by(repair.c.id.desc()).limit(limit)
         wanted = {"sweep_id": sweep_id, "campaign_id": campaign_id, "tenant": tenant, "kind": kind}
         for column, value in wanted.items():
             if value is not None:
@@ -281,7 +309,7 @@ class Journal:
             sa.select(repair.target)
             .select_from(state.repair.join(state.sweep, sweep.id == repair.sweep_id))
             .where(
-                repair.platform == self.platform,
+                repair.tables == self.tables,
                 repair.at > sa.func.now() - since,
                 repair.kind == RepairKind.REENQUEUE.value,
                 repair.undone_by.is_(None),
@@ -312,14 +340,14 @@ class Journal:
         recent = repair.c.at > sa.func.now() - sa.func.make_interval(0, 0, 0, 0, hours)
         query = (
             sa.select(repair.c.kind, sa.func.count().label("number"))
-            .where(repair.c.platform == self.platform, recent, _took_effect())
+            .where(repair.c.tables == self.tables, recent, _took_effect())
             .group_by(repair.c.kind)
         )
         return {row.kind: row.number for row in connection.execute(query)}
 
     def repair(self, connection: sa.Connection, repair_id: int, *, lock: bool = False) -> Mapping[str, Any] | None:
         """One repair by its number; locked until the transaction ends if asked."""
-        query = sa.select(state.repair).where(state.repair.c.platform == self.platform, state.repair.c.id == repair_id)
+        query = sa.select(state.repair).where(state.repair.c.tables == self.tables, state.repair.c.id == repair_id)
         row = connection.execute(query.with_for_update() if lock else query).mappings().first()
         return dict(row) if row is not None else None
 
@@ -338,7 +366,7 @@ class Journal:
             sa.select(repair.target)
             .join_from(state.repair, undo, undo.c.id == repair.undone_by)
             .where(
-                repair.platform == self.platform,
+                repair.tables == self.tables,
                 repair.kind == RepairKind.RELEASE.value,
                 repair.target == sa.any_(texts(reservation_ids)),
                 undo.c.parent_id == repair.id,
@@ -350,7 +378,7 @@ class Journal:
         """Repairs of one target by one run: what became of a commit whose answer was lost."""
         repair = state.repair.c
         query = sa.select(repair.id).where(
-            repair.platform == self.platform,
+            repair.tables == self.tables,
             repair.run_id == run_id,
             repair.kind == kind.value,
             repair.target == target,

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import PermissionMissing
 from campaign_ops.core.policy import Policy
+from campaign_ops.platform import binding
 from campaign_ops.platform.ambiguous import AmbiguousLog
 from campaign_ops.platform.attempts import AttemptLog
-from campaign_ops.platform.catalog import read_catalog
+from campaign_ops.platform.binding import Answers, Claim
+from campaign_ops.platform.catalog import Catalog, read_catalog, table_oid
 from campaign_ops.platform.confirmations import ConfirmationLog
-from campaign_ops.platform.database import Database, SweepLock
-from campaign_ops.platform.journal import Journal
+from campaign_ops.platform.database import Database, SweepLock, same_database
+from campaign_ops.platform.journal import Author, Journal
+from campaign_ops.platform.migrations import check_current
 from campaign_ops.platform.profile import Profile
 from campaign_ops.platform.queue import Queue
 from campaign_ops.platform.refusals import Refusals
 from campaign_ops.platform.sightings import SightingLog
 from campaign_ops.platform.tables import PlatformTables
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """Another platform of the same configuration: its name, its profile, and how to reach its database."""
+
+    name: str
+    profile: Profile
+    connect: Callable[[], Database]
 
 
 @dataclass
@@ -31,37 +45,38 @@ class Platform:
     database: Database
     queue: Queue | None
     contact: str | None = None
+    siblings: tuple[Sibling, ...] = ()
     _tables: PlatformTables | None = field(default=None, repr=False)
 
     @property
     def journal(self) -> Journal:
         """Our record of this platform."""
-        return Journal(self.name)
+        return Journal(self.name, self.profile.tables_key)
 
     @property
     def attempts(self) -> AttemptLog:
         """What was tried for each of its campaigns."""
-        return AttemptLog(self.name)
+        return AttemptLog(self.profile.tables_key)
 
     @property
     def sightings(self) -> SightingLog | None:
         """What was last seen of its queue; None where it has none."""
-        return SightingLog(self.attempts.platform, self.queue.profile.name) if self.queue is not None else None
+        return SightingLog(self.profile.tables_key, self.queue.profile.name) if self.queue is not None else None
 
     @property
     def ambiguous(self) -> AmbiguousLog:
         """Its recipients that the provider may have, until a person decides or their rows move."""
-        return AmbiguousLog(self.attempts.platform)
+        return AmbiguousLog(self.profile.tables_key)
 
     @property
     def refusals(self) -> Refusals:
         """Which of its repairs the database refuses each time."""
-        return Refusals(self.name)
+        return Refusals(self.profile.tables_key)
 
     @property
     def confirmations(self) -> ConfirmationLog:
         """The codes that were shown for it."""
-        return ConfirmationLog(self.attempts.platform)
+        return ConfirmationLog(self.profile.tables_key)
 
     def tables(self, connection: sa.Connection) -> PlatformTables:
         """The platform's tables, checked against the catalog the first time.
@@ -81,8 +96,67 @@ class Platform:
 
     def lock(self, *, wait_seconds: float) -> SweepLock:
         """The sweep lock of these tables, whatever name a deployment gives the platform."""
-        key = f"{self.profile.db_schema}.{self.profile.campaign.table}"
-        return SweepLock(self.database, self.name, key=key, wait_seconds=wait_seconds)
+        return SweepLock(self.database, self.name, key=self.profile.tables_key, wait_seconds=wait_seconds)
+
+    def begin(self, connection: sa.Connection, run_id: str, trigger: str, actor: str) -> Author:
+        """Begin a sweep, or a person's fix, in the journal; the later steps of one run belong to the first.
+
+        Raises:
+            StateSchemaError: Our own schema is missing or of another revision.
+            Refused: The campaign table is another configuration's: see `binding`.
+        """
+        check_current(connection, self.database.where)
+        catalog = self.tables(connection).catalog
+        claim = self.claim(catalog)
+        premise = binding.holds(claim)
+        author = self.journal.begin_sweep(connection, run_id, trigger, actor, premise=premise)
+        if author is None:
+            binding.bind(connection, claim, self.answers(connection, catalog))
+            author = self.journal.begin_sweep(connection, run_id, trigger, actor)
+        assert author is not None
+        return author
+
+    def claim(self, catalog: Catalog) -> Claim:
+        """What this configuration says about the campaign table."""
+        queue = self.queue
+        return Claim(
+            platform=self.name,
+            tables=self.profile.tables_key,
+            table_oid=catalog.campaign_oid,
+            redis=queue.address.endpoint if queue is not None else None,
+            queues=(f"{queue.address.prefix}:{queue.profile.name}",) if queue is not None else (),
+        )
+
+    def adopt_by_name(self, connection: sa.Connection) -> None:
+        """Move what was recorded under the platform's name, before revision 0002, to its campaign table."""
+        binding.rekey(connection, binding.by_name(self.name), self.profile.tables_key)
+
+    def answers(self, connection: sa.Connection, catalog: Catalog) -> Answers:
+        """What `binding` asks where another configuration seems to have been here."""
+        return Answers(
+            table_oid=lambda key: table_oid(connection, key),
+            is_same_redis=lambda: self._is_redis_of_last_sweep(connection),
+            is_watched_as=lambda name: any(
+                one.name == name and self.shares_table_with(one, catalog) for one in self.siblings
+            ),
+        )
+
+    def shares_table_with(self, other: Sibling, catalog: Catalog) -> bool:
+        """Whether another platform's campaign table is this one's, by what the databases themselves say.
+
+        Raises:
+            DatabaseUnavailable: One of the two databases is away.
+        """
+        with closing(other.connect()) as database:
+            if not same_database(self.database, database):
+                return False
+            with database.transaction(read_only=True) as connection:
+                return table_oid(connection, other.profile.tables_key) == catalog.campaign_oid
+
+    def _is_redis_of_last_sweep(self, connection: sa.Connection) -> bool:
+        """Whether the queue's Redis is the process that the last sweep has read, under another address."""
+        last = self.sightings.last(connection) if self.sightings is not None else None
+        return self.queue is not None and last is not None and self.queue.server().server_id == last.server_id
 
     def check_writable(self, connection: sa.Connection) -> None:
         """Raise PermissionMissing unless the role may update every column that a repair writes."""

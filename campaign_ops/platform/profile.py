@@ -328,6 +328,15 @@ class Profile(Part):
     balance: BalanceTable | None = None
     queue: QueueProfile | None = None
 
+    @property
+    def tables_key(self) -> str:
+        """Names the campaign table within its database: the sweep lock and all that decides are kept under it.
+
+        As in the catalog, ``public.Campaign``; a part that holds a dot or a quote itself is quoted.
+        """
+        parts = (self.db_schema, self.campaign.table)
+        return ".".join('"' + part.replace('"', '""') + '"' if {".", '"'} & {*part} else part for part in parts)
+
     @model_validator(mode="after")
     def _balance_is_apart(self) -> Profile:
         if self.balance is None:

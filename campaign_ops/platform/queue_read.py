@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from redis import exceptions as driver
@@ -236,6 +236,12 @@ class QueueReader:
         newest_event = ["XREVRANGE", self.key("events"), "+", "-", "COUNT", "1"]
         asked = [["INFO", "server"], ["TIME"], newest_event, ["CLIENT LIST"]]
         return [words[0] for words in asked if self._unless_refused(*words, default=None) is None]
+
+    def live_elsewhere(self, queue: str) -> int:
+        """Count the live jobs of another queue, ``prefix:name``, on the same Redis."""
+        prefix, _, name = queue.rpartition(":")
+        address, profile = replace(self.address, prefix=prefix), self.profile.model_copy(update={"name": name})
+        return QueueReader(address, profile).state().live
 
     def server(self) -> ServerFacts:
         """Ask the server about itself."""

@@ -95,6 +95,7 @@ class Relation:
 
     Attributes:
         name: Its name.
+        oid: Its number in this database.
         kind: ``pg_class.relkind``.
         row_security: Whether policies decide which rows our role sees.
         partition_of: The partitioned table that it is a part of.
@@ -103,6 +104,7 @@ class Relation:
     """
 
     name: str
+    oid: int
     kind: str
     row_security: bool
     partition_of: str | None
@@ -126,7 +128,7 @@ def read_relations(connection: sa.Connection, schema: str, named: Sequence[tuple
     rows = list(connection.execute(_COLUMNS, binds))
     relations = {
         row.relname: Relation(
-            row.relname, row.relkind, row.row_security, row.partition_of, row.inherits_from, row.foreign_part
+            row.relname, row.oid, row.relkind, row.row_security, row.partition_of, row.inherits_from, row.foreign_part
         )
         for row in rows
     }

@@ -10,10 +10,10 @@ from campaign_ops.platform import state
 
 
 class SightingLog:
-    """The sightings of one platform's queue. Takes an open connection everywhere, as the journal does."""
+    """The sightings of one platform's queue, kept under its campaign table. Takes an open connection everywhere."""
 
-    def __init__(self, platform: str, queue: str) -> None:
-        self.platform = platform
+    def __init__(self, tables: str, queue: str) -> None:
+        self.tables = tables
         self.queue = queue
 
     def last(self, connection: sa.Connection) -> Sighting | None:
@@ -22,14 +22,14 @@ class SightingLog:
         row = connection.execute(
             sa.select(
                 table.server_id, table.server_since, table.server_trusted, table.job_counter, table.emptied
-            ).where(table.platform == self.platform, table.queue == self.queue)
+            ).where(table.tables == self.tables, table.queue == self.queue)
         ).first()
         return Sighting(*row) if row is not None else None
 
     def noting(self, sighting: Sighting) -> Insert:
         """The statement that remembers a look. It forgets no alarm: two plans at once may write in either order."""
         statement = insert(state.queue_sighting).values(
-            platform=self.platform,
+            tables=self.tables,
             queue=self.queue,
             server_id=sighting.server_id,
             server_since=sighting.server_since,
@@ -40,7 +40,7 @@ class SightingLog:
         new, old = statement.excluded, state.queue_sighting.c
         names = ("server_id", "server_since", "server_trusted", "job_counter")
         return statement.on_conflict_do_update(
-            index_elements=["platform", "queue"],
+            index_elements=["tables", "queue"],
             set_={
                 **{name: new[name] for name in names},
                 "emptied": sa.case((old.emptied != "", old.emptied), else_=new.emptied),
@@ -53,6 +53,6 @@ class SightingLog:
         table = state.queue_sighting
         connection.execute(
             sa.update(table)
-            .where(table.c.platform == self.platform, table.c.queue == self.queue)
+            .where(table.c.tables == self.tables, table.c.queue == self.queue)
             .values(server_trusted=True, emptied="")
         )

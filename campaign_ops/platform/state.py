@@ -1,7 +1,8 @@
 """Our own tables, in schema ``campaign_ops`` of the platform's database. Made and changed by the migrations only.
 
-Two platforms may share a database, so every table names the platform. Histories are pruned; the journal
-(``repair``) and the attempts are kept.
+Two platforms may share a database. What decides is kept under the campaign table (``tables``, as
+`Profile.tables_key` names it), so that renaming a platform forgets nothing; ``platform`` is the configured name, for
+people. Histories are pruned; the journal (``repair``) and the attempts are kept.
 """
 
 from __future__ import annotations
@@ -17,11 +18,24 @@ BIG = sa.BigInteger
 INT = sa.Integer
 TEXT = sa.Text
 
+binding = sa.Table(
+    "binding",
+    metadata,
+    sa.Column("tables", TEXT, primary_key=True),
+    sa.Column("platform", TEXT, nullable=False),
+    sa.Column("table_oid", BIG),
+    sa.Column("redis", sa.ARRAY(TEXT), nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("queues", sa.ARRAY(TEXT), nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("bound_at", MOMENT, nullable=False, server_default=sa.func.now()),
+    sa.Column("bound_by", TEXT, nullable=False, server_default=""),
+)
+
 sweep = sa.Table(
     "sweep",
     metadata,
     sa.Column("id", BIG, sa.Identity(always=True), primary_key=True),
     sa.Column("platform", TEXT, nullable=False),
+    sa.Column("tables", TEXT, nullable=False),
     sa.Column("run_id", TEXT, nullable=False),
     sa.Column("trigger", TEXT, nullable=False),
     sa.Column("actor", TEXT, nullable=False),
@@ -29,7 +43,7 @@ sweep = sa.Table(
     sa.Column("finished_at", MOMENT),
     sa.Column("figures", JSONB, nullable=False, server_default=sa.text("'{}'")),
     sa.UniqueConstraint("platform", "run_id"),
-    sa.Index("sweep_by_start", "platform", "started_at"),
+    sa.Index("sweep_by_start", "tables", "started_at"),
 )
 
 repair = sa.Table(
@@ -37,6 +51,7 @@ repair = sa.Table(
     metadata,
     sa.Column("id", BIG, sa.Identity(always=True), primary_key=True),
     sa.Column("platform", TEXT, nullable=False),
+    sa.Column("tables", TEXT, nullable=False),
     sa.Column("sweep_id", BIG, sa.ForeignKey(sweep.c.id), nullable=False),
     sa.Column("at", MOMENT, nullable=False, server_default=sa.func.now()),
     sa.Column("kind", TEXT, nullable=False),
@@ -52,9 +67,9 @@ repair = sa.Table(
     sa.Column("after", JSONB, nullable=False, server_default=sa.text("'{}'")),
     sa.Column("parent_id", BIG, sa.ForeignKey("repair.id")),
     sa.Column("undone_by", BIG, sa.ForeignKey("repair.id")),
-    sa.Index("repair_undone", "platform", "target", postgresql_where=sa.text("undone_by IS NOT NULL")),
-    sa.Index("repair_by_time", "platform", "at"),
-    sa.Index("repair_by_campaign", "platform", "campaign_id"),
+    sa.Index("repair_undone", "tables", "target", postgresql_where=sa.text("undone_by IS NOT NULL")),
+    sa.Index("repair_by_time", "tables", "at"),
+    sa.Index("repair_by_campaign", "tables", "campaign_id"),
     sa.Index("repair_by_sweep", "sweep_id"),
     sa.Index("repair_by_run", "run_id"),
     sa.Index("repair_by_parent", "parent_id", postgresql_where=sa.text("parent_id IS NOT NULL")),
@@ -64,7 +79,7 @@ intent = sa.Table(
     "intent",
     metadata,
     sa.Column("job_id", TEXT, primary_key=True),
-    sa.Column("platform", TEXT, nullable=False),
+    sa.Column("tables", TEXT, nullable=False),
     sa.Column("repair_id", BIG, sa.ForeignKey(repair.c.id), nullable=False),
     sa.Column("campaign_id", TEXT, nullable=False),
     sa.Column("attempt", INT, nullable=False),
@@ -74,13 +89,13 @@ intent = sa.Table(
     sa.Column("added_at", MOMENT),
     sa.Column("closed_as", TEXT),
     sa.Index("intent_by_repair", "repair_id"),
-    sa.Index("intent_open", "platform", "intended_at", postgresql_where=sa.text("added_at IS NULL")),
+    sa.Index("intent_open", "tables", "intended_at", postgresql_where=sa.text("added_at IS NULL")),
 )
 
 attempt = sa.Table(
     "attempt",
     metadata,
-    sa.Column("platform", TEXT, primary_key=True),
+    sa.Column("tables", TEXT, primary_key=True),
     sa.Column("campaign_id", TEXT, primary_key=True),
     sa.Column("total", INT, nullable=False, server_default="0"),
     sa.Column("without_progress", INT, nullable=False, server_default="0"),
@@ -94,7 +109,7 @@ attempt = sa.Table(
 refusal = sa.Table(
     "refusal",
     metadata,
-    sa.Column("platform", TEXT, primary_key=True),
+    sa.Column("tables", TEXT, primary_key=True),
     sa.Column("kind", TEXT, primary_key=True),
     sa.Column("target", TEXT, primary_key=True),
     sa.Column("times", INT, nullable=False, server_default="1"),
@@ -105,7 +120,7 @@ refusal = sa.Table(
 ambiguous = sa.Table(
     "ambiguous",
     metadata,
-    sa.Column("platform", TEXT, primary_key=True),
+    sa.Column("tables", TEXT, primary_key=True),
     sa.Column("recipient_id", TEXT, primary_key=True),
     sa.Column("campaign_id", TEXT, nullable=False),
     sa.Column("job_ids", sa.ARRAY(TEXT), nullable=False, server_default=sa.text("'{}'")),
@@ -117,7 +132,7 @@ ambiguous = sa.Table(
 queue_sighting = sa.Table(
     "queue_sighting",
     metadata,
-    sa.Column("platform", TEXT, primary_key=True),
+    sa.Column("tables", TEXT, primary_key=True),
     sa.Column("queue", TEXT, primary_key=True),
     sa.Column("server_id", TEXT),
     sa.Column("server_since", MOMENT, nullable=False),
@@ -132,7 +147,7 @@ confirmation = sa.Table(
     "confirmation",
     metadata,
     sa.Column("code", TEXT, primary_key=True),
-    sa.Column("platform", TEXT, nullable=False),
+    sa.Column("tables", TEXT, nullable=False),
     sa.Column("what", TEXT, nullable=False),
     sa.Column("covers", JSONB, nullable=False),
     sa.Column("run_id", TEXT, nullable=False),
@@ -142,7 +157,7 @@ confirmation = sa.Table(
     sa.Column("used_by", TEXT),
     sa.Column("reason", TEXT),
     sa.Column("used_run", TEXT),
-    sa.Index("confirmation_open", "platform", "offered_at", postgresql_where=sa.text("used_at IS NULL")),
+    sa.Index("confirmation_open", "tables", "offered_at", postgresql_where=sa.text("used_at IS NULL")),
 )
 
 
@@ -233,7 +248,7 @@ campaign_health = _history(
 HISTORIES = (stuck_campaigns, recipient_status, queue_state, repair_plan, campaign_health)
 
 MEANINGS = {
-    "platform": "Name of the platform in the configuration.",
+    "platform": "Name of the platform in the configuration, at the time.",
     "sweep_id": "The sweep that wrote the row.",
     "observed_at": "When it was seen or done, by the database's clock.",
     "campaign_id": "The platform's own id.",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from campaign_ops.platform.database import Database
-from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.platform import Platform, Sibling
 from campaign_ops.platform.queue import Queue, QueueAddress
 from campaign_ops.settings.model import PlatformSettings
 
@@ -19,5 +21,11 @@ def connect(settings: PlatformSettings) -> Platform:
             read_timeout_seconds=settings.timeouts.queue_seconds,
         )
         queue = Queue(address, settings.profile.queue)
-    database = Database(settings.database_url.get_secret_value(), settings.timeouts)
-    return Platform(settings.name, settings.profile, settings.policy, database, queue, settings.contact)
+    siblings = tuple(Sibling(one.name, one.profile, partial(_database, one)) for one in settings.others)
+    return Platform(
+        settings.name, settings.profile, settings.policy, _database(settings), queue, settings.contact, siblings
+    )
+
+
+def _database(settings: PlatformSettings) -> Database:
+    return Database(settings.database_url.get_secret_value(), settings.timeouts)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+
+import sqlalchemy as sa
 
 from campaign_ops.platform.explain import nearest, validate
 from campaign_ops.platform.profile_file import resolve_profile
 from campaign_ops.platform.yaml_file import read_file
-from campaign_ops.platform.yaml_tree import Tree, as_error
+from campaign_ops.platform.yaml_tree import Problem, Tree, as_error
 from campaign_ops.settings.entry import PlatformEntry, fit_name
 from campaign_ops.settings.environment import fill_in, find_file
 from campaign_ops.settings.model import BrokenPlatform, PlatformSettings, Settings
@@ -33,8 +36,34 @@ def load_settings(path: Path | None = None) -> Settings:
         if entry is None:
             broken.append(BrokenPlatform(name, as_error(problems.values())))
         else:
-            platforms.append(entry.settings())
-    return Settings(path, tuple(platforms), tuple(broken))
+            settings = entry.settings()
+            if (first := next((one for one in platforms if _same_table(one, settings)), None)) is None:
+                platforms.append(settings)
+            else:
+                broken.append(BrokenPlatform(name, as_error([_watched_twice(written, settings, first)])))
+    others = [tuple(one for one in platforms if one is not platform) for platform in platforms]
+    return Settings(path, tuple(map(_with_others, platforms, others)), tuple(broken))
+
+
+def _with_others(platform: PlatformSettings, others: tuple[PlatformSettings, ...]) -> PlatformSettings:
+    return replace(platform, others=others)
+
+
+def _same_table(one: PlatformSettings, other: PlatformSettings) -> bool:
+    """Whether two entries name the same campaign table by the same address. The doctor asks the databases, too."""
+    return one.profile.tables_key == other.profile.tables_key and _place(one) == _place(other)
+
+
+def _place(platform: PlatformSettings) -> tuple[object, ...]:
+    """The database that a URL leads to, whatever user it names and with whatever parameters."""
+    url = sa.make_url(platform.database_url.get_secret_value())
+    host = url.host.casefold() if url.host else url.query.get("host")
+    return (host, url.port or url.query.get("port", 5432), url.database)
+
+
+def _watched_twice(written: Tree, platform: PlatformSettings, first: PlatformSettings) -> Problem:
+    what = f"and campaign table {platform.profile.tables_key} are those of platform {first.name}, too"
+    return written.problem(("database_url",), what, "take one of the two out; one platform can look at several queues")
 
 
 def _entries(tree: Tree) -> list[Tree]:

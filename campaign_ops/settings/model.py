@@ -22,7 +22,8 @@ class PlatformSettings:
     """All that is set for one platform.
 
     ``database_url`` is a SQLAlchemy URL with the ``postgresql+psycopg`` driver; ``queue_url`` is None exactly where
-    the profile has no queue; ``schedule`` is a cron expression in UTC.
+    the profile has no queue; ``schedule`` is a cron expression in UTC. ``others`` are the sound platforms of the same
+    file, which have no ``others`` themselves.
     """
 
     name: str
@@ -34,6 +35,7 @@ class PlatformSettings:
     policy: Policy = field(default_factory=Policy)
     timeouts: Timeouts = field(default_factory=Timeouts)
     schedule: str = DEFAULT_SCHEDULE
+    others: tuple[PlatformSettings, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -368,9 +368,8 @@ def locked(platform: Platform) -> Iterator[SweepLock]:
 
 def author_of(platform: Platform, connection: sa.Connection, person: Person) -> Author:
     """The journal's author for a person."""
-    check_current(connection, platform.database.where)
     platform.check_writable(connection)
-    author = platform.journal.begin_sweep(connection, person.run_id, person.trigger, person.name)
+    author = platform.begin(connection, person.run_id, person.trigger, person.name)
     return replace(author, reason=person.reason)
 
 

@@ -24,7 +24,6 @@ from campaign_ops.core.sighting import Sighting
 from campaign_ops.platform import state
 from campaign_ops.platform.database import SweepLock
 from campaign_ops.platform.journal import Author
-from campaign_ops.platform.migrations import check_current
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.statements import clock
 from campaign_ops.sweep import act
@@ -360,13 +359,10 @@ class Sweep:
 
     def _author(self) -> Author:
         """The journal's author of this sweep; begins it the first time."""
-
-        def _begin(connection: sa.Connection) -> Author:
-            check_current(connection, self.platform.database.where)
-            return self.platform.journal.begin_sweep(connection, self.run_id, self.trigger, self.actor)
-
         if self._begun is None:
-            self._begun = self.platform.database.run(_begin)
+            self._begun = self.platform.database.run(
+                lambda connection: self.platform.begin(connection, self.run_id, self.trigger, self.actor)
+            )
         return self._begun
 
     def _writing_author(self) -> Author:

@@ -94,7 +94,11 @@ def test_the_command_in_the_journal_undoes_the_repair_and_then_says_so(program: 
 def test_another_platforms_repairs_in_the_same_database_are_not_shown(worlds: Worlds, tmp_path: Path) -> None:
     world = worlds.make("sms")
     world.app.add_campaign("done", succeeded=1)
-    program = configured(tmp_path, entry(world, "first"), entry(world, "second"))
+    with world.app.engine.begin() as connection:
+        for table in ("Campaign", "CampaignRecipient", "CreditReservation"):
+            connection.execute(sa.text(f'CREATE SCHEMA IF NOT EXISTS b; CREATE TABLE b."{table}" AS TABLE "{table}"'))
+    second = entry(world, "second", profile={"extends": "sms", "schema": "b"})
+    program = configured(tmp_path, entry(world, "first"), second)
     program("reconcile", "--platform", "first")
     assert len(program.only("history", "--platform", "first")["repairs"]) == 1
     assert program("history", "--platform", "second").stdout == "second: 0 repairs\n"

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_ops.platform.migrations import HEAD, current
-from tests.cli.program import BROKEN, Program, configured, entry, lines_with, one_line, run
+from tests.cli.program import AWAY, BROKEN, Program, configured, entry, lines_with, one_line, run
 from tests.conftest import World, Worlds
 
 SECRETS = {
@@ -159,7 +159,7 @@ def test_a_configuration_that_cannot_be_read_is_json_too(tmp_path: Path) -> None
 
 
 def test_an_unknown_platform_is_answered_with_the_nearest(sms: World, tmp_path: Path) -> None:
-    program = configured(tmp_path, entry(sms, "shop_one"), entry(sms, "shop_two"))
+    program = configured(tmp_path, AWAY | {"name": "shop_one"}, entry(sms, "shop_two"))
     result = program("status", "--platform", "shop_tow")
     assert result.exit_code == 2
     assert one_line(result.stderr) == (

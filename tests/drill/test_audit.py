@@ -636,8 +636,9 @@ def repair_id(stage: Audited, kind: str) -> int:
 
 def plant_repair(stage: Audited, kind: str, target: str) -> None:
     stage.ops(
-        "INSERT INTO campaign_ops.repair (platform, sweep_id, kind, campaign_id, target, reason, actor, run_id)"
-        " SELECT platform, id, :kind, :target, :target, 'planted', 'test', run_id FROM campaign_ops.sweep LIMIT 1",
+        "INSERT INTO campaign_ops.repair (platform, tables, sweep_id, kind, campaign_id, target, reason, actor, run_id)"
+        " SELECT platform, tables, id, :kind, :target, :target, 'planted', 'test', run_id"
+        " FROM campaign_ops.sweep LIMIT 1",
         kind=kind,
         target=target,
     )

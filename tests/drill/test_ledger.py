@@ -79,8 +79,8 @@ def test_a_journal_row_written_without_the_lock_has_no_holder(watched: Audited) 
 def plant_journal_row(watched: Audited) -> None:
     watched.world.sweep()
     watched.ops(
-        "INSERT INTO campaign_ops.repair (platform, sweep_id, kind, campaign_id, target, reason, actor, run_id)"
-        " SELECT platform, id, 'reenqueue', 'c', 'c', 'planted', 'test', run_id FROM campaign_ops.sweep LIMIT 1"
+        "INSERT INTO campaign_ops.repair (platform, tables, sweep_id, kind, campaign_id, target, reason, actor, run_id)"
+        " SELECT platform, tables, id, 'reenqueue', 'c', 'c', 'planted', 'test', run_id FROM campaign_ops.sweep LIMIT 1"
     )
 
 

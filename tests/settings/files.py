@@ -35,5 +35,6 @@ def problems(text: str) -> list[str]:
 
 
 def and_second(text: str) -> str:
-    """The same platform once more, called ``second``: to be added to another file."""
-    return text.replace("name: sms", "name: second").removeprefix("platforms:\n")
+    """The same kind of platform once more, called ``second``, in a database of its own: to be added to another file."""
+    second = text.replace("name: sms", "name: second").replace("${DB}", "${DB}_two")
+    return second.removeprefix("platforms:\n")

@@ -279,3 +279,20 @@ def test_a_syntax_error_does_not_quote_the_line_it_is_in() -> None:
         load("platforms:\n  - database_url: 'postgresql://a:hunter2@h/db\n    name: x\n")
     assert "hunter2" not in str(caught.value)
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("spelling", ["${DB}", "postgresql://another:role@DB.example/app?application_name=x"])
+def test_a_second_platform_over_the_same_campaign_table_is_refused(spelling: str) -> None:
+    """Two of them have each other's jobs for lost; the doctor asks the databases, however the URLs are spelled."""
+    settings = load(sms() + and_second(sms()).replace("${DB}_two", spelling))
+    assert [one.name for one in settings.platforms] == ["sms"]
+    (broken,) = settings.broken
+    assert broken.name == "second"
+    assert "campaign_ops.yaml:8" in str(broken.error)
+    assert "public.Campaign" in str(broken.error)
+    assert "platform sms" in str(broken.error)
+
+
+def test_another_table_of_the_same_database_is_another_platform() -> None:
+    other = and_second(sms(profile="{extends: sms, schema: b}")).replace("${DB}_two", "${DB}")
+    assert load(sms() + other).broken == ()

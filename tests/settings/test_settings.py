@@ -76,7 +76,7 @@ def test_variables_stand_anywhere_in_a_value_and_may_have_defaults(monkeypatch: 
 def test_the_example_file_loads_given_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     example = (ROOT / "campaign_ops.example.yaml").read_text()
     for name in re.findall(r"\$\{(\w+_URL)\}", example):
-        monkeypatch.setenv(name, QUEUE if "REDIS" in name else DATABASE)
+        monkeypatch.setenv(name, QUEUE if "REDIS" in name else DATABASE + name.lower())
     settings = load(example)
     assert (settings.names, settings.broken) == (("sms", "messenger"), ())
 
@@ -87,7 +87,7 @@ def test_the_example_file_with_every_key_commented_in_says_the_defaults(monkeypa
     _, platforms = example.split("platforms:\n")
     keys = re.sub(r"^( +)# (?=( *[a-z_]+: ?|- name))", r"\1", platforms, flags=re.MULTILINE)
     for name in re.findall(r"\$\{(\w+_URL)\}", keys):
-        monkeypatch.setenv(name, QUEUE if "REDIS" in name else DATABASE)
+        monkeypatch.setenv(name, QUEUE if "REDIS" in name else DATABASE + name.lower())
     settings = load(f"platforms:\n{keys}")
     assert settings.broken == ()
     assert [platform.name for platform in settings.platforms] == ["sms", "messenger", "shop"]

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+import sqlalchemy as sa
 
 from campaign_ops.core.errors import NotFound, QueueUnavailable, Refused
 from campaign_ops.core.model import Counters, Verdict
 from campaign_ops.demo.schema import PlatformShape
 from campaign_ops.demo.tables import hours, minutes, redis_fingerprint
-from campaign_ops.platform.queue import Queue
+from campaign_ops.platform.queue import Queue, QueueAddress
 from campaign_ops.sweep.ambiguous import send_again, take_as_sent
 from campaign_ops.sweep.manual import Person, mark_complete, reenqueue_one, release_one, retry_quarantined
 from campaign_ops.sweep.undo import undo
@@ -170,7 +171,9 @@ def test_an_undo_that_died_before_it_removed_the_jobs_can_be_done_again(sms: Wor
     (repair,) = sms.rows("SELECT id FROM campaign_ops.repair")
     queue = sms.platform.queue
     assert queue is not None
-    sms.platform.queue = Queue(type(queue.address)("redis://127.0.0.1:1"), queue.profile)
+    with sms.platform.database.transaction() as connection:
+        connection.execute(sa.text("UPDATE campaign_ops.binding SET redis = redis || ARRAY['127.0.0.1:1/0']"))
+    sms.platform.queue = Queue(QueueAddress("redis://127.0.0.1:1", queue.address.prefix), queue.profile)
     with pytest.raises(QueueUnavailable):
         undo(sms.platform, repair["id"], OPERATOR)
     sms.platform.queue = queue

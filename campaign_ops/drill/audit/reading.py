@@ -77,7 +77,7 @@ _REPAIRS = sa.text(
 )
 _INTENTS = sa.text(
     "SELECT job_id, repair_id, campaign_id, recipients, intended_at, added_at FROM campaign_ops.intent"
-    " WHERE platform = :platform ORDER BY intended_at, job_id"
+    " WHERE repair_id IN (SELECT id FROM campaign_ops.repair WHERE platform = :platform) ORDER BY intended_at, job_id"
 )
 _SWEEPS = sa.text(
     "SELECT id, run_id, started_at, finished_at, figures ? 'repair_plan' AS planned,"

@@ -20,6 +20,7 @@ from campaign_ops.faces.cli.screen import line
 from campaign_ops.sweep import ambiguous, manual
 from campaign_ops.sweep.confirm import FixCall, make_confirmed, try_out
 from campaign_ops.sweep.manual import Fix, Person
+from campaign_ops.sweep.rebind import rebind
 from campaign_ops.sweep.undo import undo as undo_repair
 
 CampaignId: TypeAlias = Annotated[str, typer.Argument(metavar="ID", help="The campaign's id.")]
@@ -176,6 +177,28 @@ def retry_quarantined(
     return _fix(
         call, "retry-quarantined", manual.retry_quarantined, campaign, _Asked(tenant, reason, by, confirm, dry_run)
     )
+
+
+@command(
+    shape=shapes.FixResult,
+    examples=["bind public.Campaign --dry-run", 'bind public.Campaign --reason "the queue is sms-send-2 now"'],
+)
+def bind(
+    call: Call,
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="The campaign table with its schema.")],
+    *,
+    dry_run: DryRun = False,
+    reason: Reason = "",
+    by: By = "",
+    confirm: Confirm = "",
+) -> Answer:
+    """Say that a campaign table's jobs are now where this configuration says.
+
+    A sweep that would look at fewer queues than the last one, or at another Redis, is refused: it would put back what
+    waits in the others. When the queue has really moved, and no job is left where it was, this lets sweeps go on.
+    Refused while a queue on the same Redis that would no longer be looked at holds jobs.
+    """
+    return _fix(call, "bind", rebind, table, _Asked(None, reason, by, confirm, dry_run))
 
 
 @dataclass(frozen=True)

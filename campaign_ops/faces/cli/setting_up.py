@@ -82,6 +82,7 @@ def migrate(
     if grants is not None and not call.alone:
         raise typer.BadParameter("is for one platform: name it with --platform", param_hint="--grants")
     before, after = migrate_schema(call.platform.database)
+    call.platform.database.run(call.platform.adopt_by_name)
     statements = None if grants is None else grants_of(call.settings.profile, grants)
     acls = None if grants is None else _redis_acls(call.settings, grants)
     result: shapes.MigrateResult = {
