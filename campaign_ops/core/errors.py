@@ -46,12 +46,20 @@ class ConfigurationError(CampaignOpsError):
 class ProfileMismatch(CampaignOpsError):
     """The profile names something the database does not have. Raised before anything is touched.
 
-    ``problems`` holds one line for each missing table, column or word.
+    ``problems`` holds one line for each missing table, column or word; the message shows the first few of them.
     """
+
+    SHOWN = 3
 
     def __init__(self, problems: list[str], *, where: str = "", mend: str = "") -> None:
         self.problems = problems
-        super().__init__(" | ".join(problems), where=where, mend=mend)
+        more = len(problems) - self.SHOWN
+        shown = " | ".join(problems[: self.SHOWN])
+        super().__init__(
+            f"{shown} | and {more} more, all named by `campaign-ops doctor`" if more > 0 else shown,
+            where=where,
+            mend=mend,
+        )
 
 
 class StateSchemaError(CampaignOpsError):

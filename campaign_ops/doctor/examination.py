@@ -14,7 +14,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import CampaignOpsError, DatabaseTimeout, ProfileMismatch, Unavailable
-from campaign_ops.doctor import clock, fit, indexes, rights, server
+from campaign_ops.doctor import clock, fit, indexes, rights, server, suggestions
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.grants import needed, quoted
 from campaign_ops.doctor.jobs import jobs
@@ -117,6 +117,7 @@ class _Examination:
         self._check("excess", lambda: self._excess(facts, tables))
         self.found += [*fit.row_security(facts, tables), *fit.triggers(profile, tables)]
         self._check("foreign_key", self._foreign_key)
+        self.found += suggestions.unmapped(profile, catalog)
         there = self._ask("index", lambda: inspection.read_indexes(connection, profile.db_schema, names))
         if there is None:
             return
@@ -164,6 +165,7 @@ class _Examination:
         for role, table, column in fit.status_columns(profile):
             if fit.enum_words(catalog, table, column) is None:
                 self._check("words", partial(self._sampled, role, by_role[role], tables[table]))
+        self._check("done_word", partial(self._done_word, typed, tables[profile.campaign.table]))
         if profile.reservation is not None:
             self._check("words", partial(self._holds, typed, tables[profile.reservation.table]))
         campaign = profile.campaign
@@ -178,6 +180,15 @@ class _Examination:
     def _sampled(self, role: str, rows: sa.Table, table: Table) -> list[Finding]:
         words = inspection.sample_words(self.connection, rows, table.rows)
         return [fit.strange_words(self.platform.profile, role, words, sampled=True)]
+
+    def _done_word(self, typed: PlatformTables, table: Table) -> list[Finding]:
+        catalog, campaign = typed.catalog, self.platform.profile.campaign
+        named = [campaign.completed_at] if campaign.completed_at else []
+        columns = named or suggestions.candidates(catalog, campaign.table, "completed_at")
+        readable = [name for name in columns if catalog.column(campaign.table, name).may_select]
+        rows, finished = inspection.count_words(self.connection, typed.campaign, table.rows, readable)
+        found = suggestions.done_word(self.platform.profile, rows, finished)
+        return [found] if found is not None else []
 
     def _holds(self, typed: PlatformTables, table: Table) -> list[Finding]:
         # Held ones are rare in a large table, and those of campaigns that are sending are held: look there too.

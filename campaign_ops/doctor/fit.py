@@ -67,7 +67,7 @@ def strange_words(profile: Profile, role: str, words: Collection[str], *, sample
     label = f"{quoted(table)}.{quoted(column)}"
     known: Collection[str]
     if role == "campaign":
-        known, lists = profile.campaign.words.all_known, "over or idle"
+        known, lists = profile.campaign.words.all_known, "over (done, if it is what finished ones say) or idle"
         effect = "such campaigns are taken neither for sending nor for over, and their credits are only reported"
     else:
         known, lists = profile.recipient.words.all_known, "pending, succeeded or failed"

@@ -21,6 +21,7 @@ TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "citext", "name"})
 ID_TYPES = {"text": TEXT_TYPES, "uuid": {"uuid"}, "integer": {"int2", "int4"}, "bigint": {"int8"}}
 INTEGER_TYPES = frozenset({"int2", "int4", "int8"})
 NUMBER_TYPES = frozenset({*INTEGER_TYPES, "numeric", "float4", "float8"})
+INSTEAD_SHOWN = 6
 MOMENT_TYPES = frozenset({"timestamp", "timestamptz"})
 
 _OID = sa.text(
@@ -90,6 +91,14 @@ class Catalog:
             mend=f"ALTER ROLE {quoted(self.role)} BYPASSRLS, or connect as a role that owns the tables",
         )
 
+    def names(self, table: str, *, moments: bool = False) -> list[str]:
+        """The table's columns, or those of them that hold a moment."""
+        return [
+            name
+            for (where, name), column in self.columns.items()
+            if where == table and (not moments or column.type_name in MOMENT_TYPES)
+        ]
+
     def numeric_ids(self, profile: Profile) -> bool:
         """Whether ids are numbers in a job's payload: as in the database, unless the profile says otherwise."""
         if profile.queue is not None and profile.queue.payload_ids != "auto":
@@ -157,6 +166,8 @@ def _reservation_needs(profile: Profile) -> Iterator[Need]:
         yield Need("reservation.expires_at", table, reservation.expires_at, "moment")
     if reservation.released_at:
         yield Need("reservation.released_at", table, reservation.released_at, "moment", written=True)
+    if reservation.updated_at:
+        yield Need("reservation.updated_at", table, reservation.updated_at, "moment", written=True)
     if balance := profile.balance:
         yield Need("balance.tenant", balance.table, balance.tenant, "any")
         yield Need("balance.credits", balance.table, balance.credits, "number")
@@ -280,7 +291,9 @@ def _instead(name: str, there: Iterable[str]) -> str:
     there = list(there)
     near = difflib.get_close_matches(name.lower(), [item.lower() for item in there], n=1, cutoff=0.5)
     nearest = next((item for item in there if near and item.lower() == near[0]), None)
-    listed = ", ".join(there[:12]) + (f" and {len(there) - 12} more" if len(there) > 12 else "")
+    near_or_first = there[:INSTEAD_SHOWN]
+    more = len(there) - len(near_or_first)
+    listed = ", ".join(near_or_first) + (f" and {more} more" if more else "")
     if nearest:
         return f'did you mean "{nearest}"? there are: {listed}'
     return f"there are: {listed}" if there else "there is none"

@@ -296,6 +296,24 @@ def sample_words(connection: sa.Connection, table: sa.Table, rows: int) -> list[
     return sorted("NULL" if word is None else word for word in found)
 
 
+def count_words(
+    connection: sa.Connection, table: sa.Table, rows: int, finished_at: Collection[str]
+) -> tuple[dict[str, int], set[str]]:
+    """Status words of a sample of campaigns with their number, and those of rows in which one of the columns is set.
+
+    The columns of ``finished_at`` need not be among those that the profile names.
+    """
+    moments: list[sa.ColumnClause[Any]] = [sa.column(name) for name in finished_at]
+    whole = sa.table(table.name, sa.column(table.c.status.name), *moments, schema=table.schema)
+    percent = 100.0 if rows <= SAMPLE_ROWS else 100.0 * SAMPLE_ROWS / rows
+    some = whole.tablesample(sa.func.system(percent), name="sampled")
+    word = sa.func.coalesce(as_text(some.c[table.c.status.name]), "NULL")
+    ended = [sa.func.bool_or(some.c[moment.name].is_not(None)) for moment in moments]
+    finished = sa.or_(*ended) if ended else sa.false()
+    found = connection.execute(sa.select(word.label("word"), sa.func.count(), finished).group_by(word)).all()
+    return {row[0]: row[1] for row in found}, {row[0] for row in found if row[2]}
+
+
 def words_while_sending(connection: sa.Connection, tables: PlatformTables) -> list[str]:
     """The status words of reservations whose campaign is sending, of a bounded number of campaigns."""
     reservation, campaign = tables.reservations.c, tables.campaign.c

@@ -208,6 +208,7 @@ class ReservationTable(Part):
         created_at: When the hold began.
         expires_at: When it should end; null where there is none.
         released_at: Set when it ends; null where there is none.
+        updated_at: Touched whenever the reservation is; null where there is none, or where a trigger sees to it.
         words: What the status words mean.
     """
 
@@ -220,6 +221,7 @@ class ReservationTable(Part):
     created_at: Name
     expires_at: Name | None = None
     released_at: Name | None = None
+    updated_at: Name | None = None
     words: ReservationWords
 
 

@@ -335,14 +335,16 @@ def lock_sending(tables: PlatformTables) -> Query:
     )
 
 
+_RELEASE_MOMENTS = ("released_at", "updated_at")
+
+
 def reservation_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
     """The reservation columns that a repair may write, as they are kept in the journal."""
     reservation = tables.reservations.c
     columns: list[sa.ColumnElement[Any]] = [
         as_text(reservation[key]).label(key) for key in ("id", "tenant", "campaign_id", "amount", "status")
     ]
-    if "released_at" in reservation:
-        columns.append(exact(reservation.released_at).label("released_at"))
+    columns += [exact(reservation[key]).label(key) for key in _RELEASE_MOMENTS if key in reservation]
     return columns
 
 
@@ -389,8 +391,7 @@ def _letting_go(tables: PlatformTables) -> dict[Any, Any]:
     values: dict[Any, Any] = {
         reservation.status: sa.bindparam(None, profile.words.released, type_=reservation.status.type)
     }
-    if "released_at" in reservation:
-        values[reservation.released_at] = db_now(reservation.released_at)
+    values |= {reservation[key]: db_now(reservation[key]) for key in _RELEASE_MOMENTS if key in reservation}
     return settable(values)
 
 

@@ -63,7 +63,8 @@ class PlatformTables:
         self.recipient = self._table(recipient.table, roles)
         self.reservation: sa.Table | None = None
         if reservation := profile.reservation:
-            keys = ("id", "tenant", "campaign_id", "amount", "status", "created_at", "expires_at", "released_at")
+            keys = ["id", "tenant", "campaign_id", "amount", "status"]
+            keys += ["created_at", "expires_at", "released_at", "updated_at"]
             roles = {key: name for key in keys if (name := getattr(reservation, key))}
             self.reservation = self._table(reservation.table, roles)
         self.balance: sa.Table | None = None

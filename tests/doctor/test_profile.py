@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from campaign_ops.demo.tables import PlatformShape
+import pytest
+
+from campaign_ops.core.errors import ProfileMismatch
+from campaign_ops.demo.tables import PlatformShape, hours
 from campaign_ops.doctor import Level, examine
 from campaign_ops.platform.profile_file import load_profile
+from campaign_ops.sweep.manual import Person
+from campaign_ops.sweep.undo import undo
 from tests.conftest import World, Worlds
-from tests.doctor.bench import complaints, least, mend, of, run, the
+from tests.doctor.bench import complaints, least, mend, of, owner, run, the
 
 ENUMS = PlatformShape(statuses="enum")
 MANY = 12_000
@@ -86,3 +91,69 @@ def test_triggers_that_our_repairs_fire_are_named(sms: World) -> None:
     (note,) = of(examine(sms.platform), "triggers")
     assert note.level is Level.NOTE
     assert note.what.endswith('triggers too: "touch"')
+
+
+def test_the_word_that_finished_campaigns_carry_is_suggested_and_the_column_that_says_when(sms: World) -> None:
+    """Measured before: the built-in profile passed, and campaigns became `sent` without `finishedAt`."""
+    run(sms, 'ALTER TABLE "Campaign" ADD COLUMN "finishedAt" timestamptz, ADD COLUMN "startedAt" timestamptz')
+    sms.app.add_campaign("over", status="completed", succeeded=2)
+    sms.app.add_campaign("cancelled", status="cancelled", succeeded=2)
+    run(sms, 'UPDATE "Campaign" SET "finishedAt" = now()')
+    findings = examine(sms.platform)
+    (error,) = of(findings, "done_word")
+    assert error.level is Level.ERROR
+    assert "finished campaigns say 'completed', and none says 'sent'" in error.what
+    assert error.mend == "set campaign.words.done to 'completed' in the profile"
+    assert [(one.level, one.mend) for one in of(findings, "columns")] == [
+        (Level.NOTE, "set campaign.started_at to 'startedAt' in the profile"),
+        (Level.WARNING, "set campaign.completed_at to 'finishedAt' in the profile"),
+    ]
+
+
+def test_cancelled_campaigns_do_not_say_what_finished_ones_carry(sms: World) -> None:
+    run(sms, 'ALTER TABLE "Campaign" ADD COLUMN "endedAt" timestamptz')
+    sms.app.add_campaign("cancelled", status="cancelled", succeeded=2)
+    run(sms, 'UPDATE "Campaign" SET "endedAt" = now()')
+    assert of(examine(sms.platform), "done_word") == []
+    sms.app.add_campaign("sent", status="sent", succeeded=2)
+    assert the(examine(sms.platform), "done_word").level is Level.OK
+
+
+def test_a_reservation_s_updated_at_is_suggested_touched_by_a_release_and_put_back_by_its_undo(sms: World) -> None:
+    run(sms, 'ALTER TABLE "CreditReservation" ADD COLUMN "updatedAt" timestamp NOT NULL DEFAULT \'2020-01-01\'')
+    (note,) = of(examine(sms.platform), "columns")
+    assert (note.level, note.mend) == (Level.NOTE, "set reservation.updated_at to 'updatedAt' in the profile")
+    profile = sms.platform.profile
+    assert profile.reservation is not None
+    reservation = profile.reservation.model_copy(update={"updated_at": "updatedAt"})
+    sms.platform.profile = profile.model_copy(update={"reservation": reservation})
+    least(sms)
+    campaign = sms.app.add_campaign("finished", succeeded=1)
+    sms.app.add_reservation("hold", campaign=campaign)
+    sms.app.add_reservation("leak", campaign="gone", created_ago=hours(90))
+    sms.sweep()
+    assert _touched(sms) == {"hold": True, "leak": True}
+    for repair in sms.rows("SELECT id FROM campaign_ops.repair WHERE parent_id IS NULL"):
+        undo(sms.platform, repair["id"], Person("me", "tests", "run"))
+    assert _touched(sms) == {"hold": False, "leak": False}
+
+
+def _touched(world: World) -> dict[str, bool]:
+    with owner(world) as connection:
+        rows = connection.execute(
+            "SELECT id, \"updatedAt\" > now() AT TIME ZONE 'utc' - interval '1 minute' FROM \"CreditReservation\""
+        )
+        return dict(rows.fetchall())
+
+
+def test_a_profile_that_fits_nowhere_is_answered_in_a_line_that_can_be_read(sms: World) -> None:
+    """Measured before: one line of 1,000 characters."""
+    profile = sms.platform.profile
+    strange = {key: f"no_{key}" for key in ("tenant", "name", "status", "updated_at")}
+    sms.platform.profile = profile.model_copy(update={"campaign": profile.campaign.model_copy(update=strange)})
+    with pytest.raises(ProfileMismatch) as error:
+        sms.sweep()
+    assert len(error.value.problems) == 4
+    assert "and 1 more, all named by `campaign-ops doctor`" in str(error.value)
+    assert len(str(error.value)) < 700
+    assert len(of(examine(sms.platform), "profile")) == 4
