@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 def plural(count: object, noun: str) -> str:
     """``1 job``, ``2 jobs``."""
@@ -15,3 +17,12 @@ def duration(seconds: int) -> str:
     if seconds < 7200:
         return f"{seconds // 60} min"
     return f"{seconds // 3600} h" if seconds < 172_800 else f"{seconds // 86_400} d"
+
+
+def settled_in_words(settled: Mapping[str, int]) -> str:
+    """What became of the jobs of a sweep that ended before it could confirm them; empty without any."""
+    words = {"added": "added", "taken_back": "taken out again", "not_added": "not added", "unknown": "not known"}
+    parts = [f"{plural(settled[key], 'job')} {word}" for key, word in words.items() if settled.get(key)]
+    if settled.get("recipients"):
+        parts[0] += f" ({plural(settled['recipients'], 'recipient')})"
+    return "of an earlier sweep that ended early: " + ", ".join(parts) if parts else ""

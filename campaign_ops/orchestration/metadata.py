@@ -15,6 +15,7 @@ from campaign_ops.core.model import QueueState, RepairKind
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.report import HealthReport, ids, odd_jobs, render
 from campaign_ops.core.report import table as markdown_table
+from campaign_ops.core.wording import settled_in_words
 from campaign_ops.orchestration.frames import SHOWN, Rows, counted, table
 from campaign_ops.sweep.act import Done
 from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_row, queue_row
@@ -192,6 +193,8 @@ def _said(done: Done, plan: Plan) -> list[str]:
         lines.insert(0, f"Held back: {done.held_back}")
     if done.left:
         lines.append(f"{done.left} no longer needed it when it was looked at again")
+    if settled := settled_in_words(done.settled):
+        lines.append(settled)
     if done.left_jobs:
         lines.append(
             f"{done.deferred} campaigns and {done.cut} in part wait for the next sweep ({done.left_jobs} jobs,"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -42,6 +43,15 @@ class Closed(StrEnum):
 
     NOT_ADDED = "not_added"
     TAKEN_BACK = "taken_back"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIntent:
+    """A job that was intended, with so many recipients, and of which nobody knows what became of it."""
+
+    recipients: int
+    intended_at: datetime
 
 
 class AttemptLog:
@@ -138,11 +148,12 @@ class AttemptLog:
         connection.execute(statement, document(rows))
 
     def unconfirmed_campaigns(self, connection: sa.Connection, job_ids: Collection[str]) -> set[str]:
-        """Campaigns of these jobs of whose attempt no job was confirmed before."""
+        """Campaigns of these open jobs whose attempt was not counted before."""
         intent, other = state.intent, state.intent.alias("other")
-        confirmed = sa.exists().where(other.c.repair_id == intent.c.repair_id, other.c.added_at.is_not(None))
+        counted = sa.or_(other.c.added_at.is_not(None), other.c.closed_as == Closed.UNKNOWN.value)
+        confirmed = sa.exists().where(other.c.repair_id == intent.c.repair_id, counted)
         query = sa.select(intent.c.campaign_id).where(
-            intent.c.job_id == sa.any_(texts(job_ids)), intent.c.added_at.is_(None), sa.not_(confirmed)
+            intent.c.job_id == sa.any_(texts(job_ids)), _is_open(), sa.not_(confirmed)
         )
         return set(connection.scalars(query))
 
@@ -159,7 +170,7 @@ class AttemptLog:
         connection.execute(statement, document(rows))
 
     def close_intents(self, connection: sa.Connection, job_ids: Collection[str], closed_as: Closed) -> None:
-        """Note that these jobs are not in the queue through us, and why: their recipients were left out."""
+        """Note that these jobs do not count as added, and why; recipients of those known not to be were left out."""
         if not job_ids:
             return
         intent = state.intent
@@ -168,19 +179,19 @@ class AttemptLog:
         left_out: Counter[str] = Counter()
         for row in connection.execute(statement.returning(intent.c.campaign_id, intent.c.recipients)):
             left_out[row.campaign_id] += row.recipients
-        self._leave_out(connection, left_out)
+        if closed_as is not Closed.UNKNOWN:
+            self._leave_out(connection, left_out)
 
-    def open_intents(self, connection: sa.Connection, *, limit: int = 10_000) -> dict[str, int]:
-        """Jobs of the last day of which nobody knows what became of them, newest first, with their recipients."""
+    def open_intents(self, connection: sa.Connection, *, limit: int = 10_000) -> dict[str, OpenIntent]:
+        """Jobs of which nobody knows what became of them, newest first."""
         intent = state.intent
-        recent = intent.c.intended_at > sa.func.now() - sa.func.make_interval(0, 0, 0, 1)
         query = (
-            sa.select(intent.c.job_id, intent.c.recipients)
-            .where(intent.c.tables == self.tables, _is_open(), recent)
+            sa.select(intent.c.job_id, intent.c.recipients, intent.c.intended_at)
+            .where(intent.c.tables == self.tables, _is_open())
             .order_by(intent.c.intended_at.desc())
             .limit(limit)
         )
-        return {row.job_id: row.recipients for row in connection.execute(query)}
+        return {row.job_id: OpenIntent(row.recipients, row.intended_at) for row in connection.execute(query)}
 
     def job_ids(self, connection: sa.Connection, repair_id: int) -> list[str]:
         """The jobs of one re-enqueue."""

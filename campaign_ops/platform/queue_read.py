@@ -20,6 +20,7 @@ from campaign_ops.platform import queue_library
 from campaign_ops.platform.ids import JobIds
 from campaign_ops.platform.profile import QueueProfile
 from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
+from campaign_ops.platform.queue_events import Traces, traces_of
 from campaign_ops.platform.queue_guard import LastLook
 from campaign_ops.platform.queue_jobs import CompletedJob, FailedJob, LiveJobs, Snapshot
 from campaign_ops.platform.queue_payload import PayloadReader, named
@@ -209,6 +210,10 @@ class QueueReader:
             around = marker.split("{recipient_id}")
             keys += [one.join(around) for one in recipient_ids]
         return keys
+
+    def traces(self, job_ids: Collection[str]) -> Traces:
+        """Look for jobs that are gone in the queue's events."""
+        return traces_of(self._client, self.key("events"), job_ids, self.where)
 
     def present(self, job_ids: Iterable[str]) -> frozenset[str]:
         """Name the ids under which a job exists now, in whatever state."""

@@ -301,7 +301,7 @@ MEANINGS = {
     "batch": "Which job of the attempt.",
     "job_id": "The job's id in the queue.",
     "recipients": "Recipients in the job.",
-    "added_at": "When it was seen in the queue; empty if it never was.",
+    "added_at": "When it was seen in the queue; empty if it never was, or was taken out again.",
     "reservation_id": "The platform's own id.",
 }
 """What the columns of the assets' tables hold; a name means the same in all of them."""

@@ -57,6 +57,7 @@ class Done:
     ``tripped``: it was the breaker, which a person may confirm. ``away``: it was an outage, perhaps over next time.
     ``taken_back`` jobs were added and taken out of the queue again: their campaign had changed meanwhile. A limit left
     ``deferred`` campaigns out, and parts of the ``cut`` ones: ``left_recipients``, in ``left_jobs`` next time.
+    ``settled`` counts the jobs of earlier sweeps that ended before they could confirm them, by what became of them.
     """
 
     kind: RepairKind
@@ -73,6 +74,7 @@ class Done:
     left_jobs: int = 0
     left_recipients: int = 0
     taken_back: int = 0
+    settled: Mapping[str, int] = field(default_factory=dict)
     away: bool = False
 
     @property

@@ -14,7 +14,7 @@ from campaign_ops.core.plan import Plan, make_plan
 from campaign_ops.core.report import CreditLine, HealthReport, RepairLine
 from campaign_ops.core.sighting import Sighting, alarms_about, sighted, suspicions_about
 from campaign_ops.core.verdicts import decide
-from campaign_ops.core.wording import plural
+from campaign_ops.core.wording import plural, settled_in_words
 from campaign_ops.platform import state, statements
 from campaign_ops.platform.journal import Author
 from campaign_ops.platform.migrations import is_current
@@ -223,6 +223,8 @@ def _repair_line(
     details = []
     if figures.get("jobs"):
         details.append(f"{plural(figures['jobs'], 'job')}, {plural(figures['recipients'], 'recipient')}")
+    if settled := settled_in_words(figures.get("settled", {})):
+        details.append(settled)
     if figures.get("taken_back"):
         details.append(f"{plural(figures['taken_back'], 'job')} taken out again")
     if left:

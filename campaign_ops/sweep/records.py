@@ -92,6 +92,7 @@ def figures_of(done: Done) -> dict[str, Any]:
         "jobs": done.jobs,
         "recipients": done.recipients,
         "taken_back": done.taken_back,
+        "settled": dict(done.settled),
         "held_back": done.held_back,
         "tripped": done.tripped,
         "away": done.away,

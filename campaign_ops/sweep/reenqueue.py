@@ -31,6 +31,7 @@ from campaign_ops.platform.queue import Guard, LastLook, LookAgain, NewJob, Queu
 from campaign_ops.platform.queue_sample import misfit, sample_jobs
 from campaign_ops.sweep.act import Done, Failure, Orders
 from campaign_ops.sweep.observe import Look, Observation, OpenBatch, looking
+from campaign_ops.sweep.settle import settle_intents
 from campaign_ops.sweep.suspects import marked_meanwhile, remember
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def reenqueue(
             _put_back(platform, author, lock, look, done, orders(None))
         return done
     try:
-        settle_intents(platform)
+        done.settled = settle_intents(platform)
     except QueueUnavailable as error:
         done.held_back = str(error) if done.planned else None
         done.away = bool(done.planned)
@@ -125,22 +126,6 @@ def _put_back(platform: Platform, author: Author, lock: SweepLock, look: Look, d
     only = {item.target for item in orders.targets(RepairKind.REENQUEUE, done)}
     if not done.tripped:
         reenqueue_seen(platform, author, lock, look, done, only=only)
-
-
-def settle_intents(platform: Platform) -> None:
-    """Confirm intents of an earlier sweep that died before it could: those whose jobs are in the queue."""
-    queue = platform.queue
-    open_jobs = platform.database.run(platform.attempts.open_intents) if queue is not None else {}
-    if queue is None or not open_jobs:
-        return
-    present = queue.present(open_jobs)
-
-    def _settle(connection: sa.Connection) -> None:
-        platform.attempts.added(connection, platform.attempts.unconfirmed_campaigns(connection, present))
-        platform.attempts.confirm_intents(connection, {name: open_jobs[name] for name in present})
-
-    if present:
-        platform.database.run(_settle)
 
 
 def reenqueue_seen(

@@ -41,8 +41,9 @@ from campaign_ops.sweep.records import (
     recipients_counted,
     stuck_found,
 )
-from campaign_ops.sweep.reenqueue import reenqueue, settle_intents
+from campaign_ops.sweep.reenqueue import reenqueue
 from campaign_ops.sweep.rows import plan_item
+from campaign_ops.sweep.settle import settle_intents
 from campaign_ops.sweep.suspects import remember
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,8 @@ class Sweep:
         self._whole = False
         # Figures of steps that had nothing to do: written with the report.
         self._idle: dict[str, Mapping[str, Any]] = {}
+        # What `run` found of earlier sweeps' jobs, until the step that reports it.
+        self._settled: Mapping[str, int] = {}
 
     # -- observe -----------------------------------------------------------------------------------------------
 
@@ -207,6 +210,7 @@ class Sweep:
                 return orders
 
             done = reenqueue(self.platform, author, plan, lock, orders=_orders, look=look)
+        done.settled = done.settled or self._settled
         self._note_done(done)
         if confirmed and not done.held_back:
             self._trust()
@@ -286,7 +290,7 @@ class Sweep:
     def _settle(self) -> bool:
         """Whether intents of an earlier sweep could be settled, so that its attempts are counted."""
         try:
-            settle_intents(self.platform)
+            self._settled = settle_intents(self.platform)
         except QueueUnavailable:
             return False
         return True
@@ -395,7 +399,7 @@ class Sweep:
     def _note_done(self, *all_done: Done) -> None:
         """Add what repairing steps changed: at once, or within a whole sweep that had nothing to do, in the end."""
         figures: dict[str, Mapping[str, Any]] = {STEP_OF[done.kind]: figures_of(done) for done in all_done}
-        if self._whole and not any(done.planned for done in all_done):
+        if self._whole and not any(done.planned or done.settled for done in all_done):
             self._idle |= figures
         else:
             self._note(figures)

@@ -1,0 +1,81 @@
+"""What became of jobs that an earlier sweep intended and did not live to confirm."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from campaign_ops.core.model import age
+from campaign_ops.platform.attempts import Closed, OpenIntent
+from campaign_ops.platform.platform import Platform
+from campaign_ops.platform.queue import Queue
+from campaign_ops.platform.statements import clock
+
+SURE_AFTER = timedelta(minutes=2)
+"""Whoever intended a job no longer adds it by then; and PostgreSQL's clock and Redis's differ by less."""
+
+
+def settle_intents(platform: Platform) -> dict[str, int]:
+    """Settle open intents by what the queue holds, by its events, or by time; count the jobs by what became of them.
+
+    A job that neither stands in the queue nor left a trace was not added, if the events are complete since before it
+    was intended. Where that is not known, it stays open as long as it counts as coverage, and is unknown from then on.
+
+    Raises:
+        QueueUnavailable: Redis is away: nothing was settled.
+    """
+    queue = platform.queue
+    open_jobs = platform.database.run(platform.attempts.open_intents) if queue is not None else {}
+    if queue is None or not open_jobs:
+        return {}
+    became = _became(queue, open_jobs, platform.policy.cooldown, platform.database.run(_now))
+    if not became:
+        return {}
+
+    def _write(connection: sa.Connection) -> None:
+        log = platform.attempts
+        added = [name for name, closed_as in became.items() if closed_as is None]
+        perhaps = [name for name, closed_as in became.items() if closed_as in {None, Closed.UNKNOWN}]
+        log.added(connection, log.unconfirmed_campaigns(connection, perhaps))
+        log.confirm_intents(connection, {name: open_jobs[name].recipients for name in added})
+        for closed_as in Closed:
+            log.close_intents(connection, [name for name, one in became.items() if one is closed_as], closed_as)
+
+    platform.database.run(_write)
+    counts: dict[str, int] = {}
+    for name, closed_as in became.items():
+        word = "added" if closed_as is None else closed_as.value
+        counts[word] = counts.get(word, 0) + 1
+        if closed_as is None:
+            counts["recipients"] = counts.get("recipients", 0) + open_jobs[name].recipients
+    return counts
+
+
+def _became(
+    queue: Queue, open_jobs: Mapping[str, OpenIntent], cooldown: timedelta, now: datetime
+) -> dict[str, Closed | None]:
+    """What each job is closed as, None for those that were added; jobs that stay open are absent."""
+    became: dict[str, Closed | None] = dict.fromkeys(queue.present(open_jobs))
+    rest: Collection[str] = open_jobs.keys() - became.keys()
+    if not rest:
+        return became
+    traces = queue.traces(rest)
+    for name in rest:
+        intended_at = open_jobs[name].intended_at
+        since = traces.complete_since
+        if name in traces.removed:
+            became[name] = Closed.TAKEN_BACK
+        elif name in traces.added:
+            became[name] = None
+        elif since is not None and since < intended_at - SURE_AFTER and age(intended_at, now) > SURE_AFTER:
+            became[name] = Closed.NOT_ADDED
+        elif age(intended_at, now) > cooldown:
+            became[name] = Closed.UNKNOWN
+    return became
+
+
+def _now(connection: sa.Connection) -> datetime:
+    now: datetime = connection.execute(clock()).scalar_one()
+    return now
