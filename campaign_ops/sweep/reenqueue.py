@@ -305,21 +305,26 @@ def _taken_back(work: _Work, intent: Mapping[str, OpenBatch], added: Mapping[str
     """
     if not added:
         return _Outcome()
+    removed: frozenset[str] = frozenset()
     try:
-        waiting = work.look.read_again([intent[name] for name in added])
-        now = work.look.campaigns_now({job.campaign_id for job in added.values()})
-        wanted = _as_observed(work, now)
-        unwanted = [
+        # Campaigns first: their rows are read in a tenth of the time, and workers take jobs meanwhile.
+        wanted = _as_observed(work, work.look.campaigns_now({job.campaign_id for job in added.values()}))
+        removed = work.queue.remove_waiting(name for name, job in added.items() if job.campaign_id not in wanted)
+        waiting = work.look.read_again([intent[name] for name in added.keys() - removed])
+        moved = [
             name
-            for name, job in added.items()
-            if job.campaign_id not in wanted or not set(job.recipient_ids) <= set(waiting.get(intent[name].key, ()))
+            for name in added.keys() - removed
+            if not set(added[name].recipient_ids) <= set(waiting.get(intent[name].key, ()))
         ]
-        removed = work.queue.remove_waiting(unwanted)
+        removed |= work.queue.remove_waiting(moved)
     except (StatementRejected, Unavailable) as error:
-        return _Outcome(
-            added, trouble=f"{len(added)} jobs were added, and could not be looked at once more: {error}", away=True
-        )
-    return _Outcome({name: job for name, job in added.items() if name not in removed}, removed)
+        trouble = f"{len(added)} jobs were added, and could not be looked at once more: {error}"
+        return _Outcome(_without(added, removed), removed, trouble=trouble, away=True)
+    return _Outcome(_without(added, removed), removed)
+
+
+def _without(jobs: Mapping[str, NewJob], names: Collection[str]) -> dict[str, NewJob]:
+    return {name: job for name, job in jobs.items() if name not in names}
 
 
 def _after_lost_answer(work: _Work, jobs: Sequence[NewJob], trouble: str) -> _Outcome:
