@@ -47,11 +47,12 @@ def test_a_sweep_on_it_is_stored_with_its_events_metadata_and_our_own_log(
     worlds: Worlds, instance: dg.DagsterInstance
 ) -> None:
     sms = worlds.make(queue_url="redis://127.0.0.1:1/0")
-    sms.app.add_campaign("finished", succeeded=3)
+    sms.app.add_campaign("over", status="sent")
+    sms.app.add_reservation("leak", campaign="over")
     result = run(deployed(configured(sms)), "sms__reconcile", instance)
     assert result.success
-    assert sms.app.campaign("finished")["status"] == "sent"
-    event = instance.get_latest_materialization_event(dg.AssetKey(["sms", "completed_campaigns"]))
+    assert sms.app.reservation("leak")["status"] == "released"
+    event = instance.get_latest_materialization_event(dg.AssetKey(["sms", "released_credits"]))
     assert event is not None
     assert event.asset_materialization is not None
     assert event.asset_materialization.metadata["done"].value == 1

@@ -27,11 +27,13 @@ def put(world: World, name: str, data: Any) -> None:
 
 def test_a_retry_under_another_name_covers_and_the_rest_is_put_back(sms: World) -> None:
     """Measured before: 10 of 10 recipients doubled."""
-    sms.app.add_campaign("c", pending=10)
-    ids = sms.app.pending_ids("c")
+    for campaign, pending in (("c", 10), ("other", 1)):
+        sms.app.add_campaign(campaign, pending=pending)
+    ids, others = sms.app.pending_ids("c"), sms.app.pending_ids("other")
     put(sms, "retryBulkSMS", sms.queue.payload("c", "shop_north", ids[:6]))
+    sms.queue.add("other", "shop_north", others)
     sms.sweep()
-    assert covered(sms) == dict.fromkeys(ids, 1)
+    assert covered(sms) == dict.fromkeys([*ids, *others], 1)
 
 
 def test_a_job_that_makes_batches_blocks_its_campaign_alone_and_stands_in_the_report(sms: World) -> None:
