@@ -79,11 +79,11 @@ def _live_job_hides() -> None:
 
     def of_idle_campaigns(
         connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int
-    ) -> None:
+    ) -> int:
         recipient = tables.recipient.c
         busy = sa.select(as_text(recipient.campaign_id)).where(recipient.id.in_(sa.select(_COVER.c.recipient_id)))
         covered = set(connection.scalars(busy.distinct()))
-        fill(connection, tables, [one for one in campaign_ids if one not in covered], size=size)
+        return int(fill(connection, tables, [one for one in campaign_ids if one not in covered], size=size))
 
     fill = put(cover, "fill_batches", of_idle_campaigns)
 
@@ -93,14 +93,14 @@ def _whole_campaign() -> None:
 
     def of_whole_campaigns(
         connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int
-    ) -> None:
+    ) -> int:
         fill(connection, tables, campaign_ids, size=size)
         lost = connection.scalars(sa.select(_BATCH.c.campaign_id).distinct()).all()
         recipient = tables.recipient.c
         theirs = sa.select(recipient.id).where(as_text(recipient.campaign_id).in_(lost))
         connection.execute(sa.delete(_COVER).where(_COVER.c.recipient_id.in_(theirs)))
         connection.execute(sa.delete(_BATCH).where(_BATCH.c.campaign_id.in_(lost)))
-        fill(connection, tables, lost, size=size)
+        return int(fill(connection, tables, lost, size=size))
 
     fill = put(cover, "fill_batches", of_whole_campaigns)
 
