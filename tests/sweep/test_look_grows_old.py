@@ -14,7 +14,7 @@ from campaign_ops.core.report import render
 from campaign_ops.platform import cover
 from campaign_ops.platform.attempts import AttemptLog
 from campaign_ops.platform.database import Database, Timeouts
-from campaign_ops.sweep import Sweep
+from campaign_ops.sweep import Sweep, add_page
 from campaign_ops.sweep import reenqueue as reenqueue_module
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered, meddling
@@ -92,7 +92,7 @@ def test_a_recipient_that_moves_to_another_campaign_is_not_put_back_under_the_ol
 def test_a_process_that_was_stopped_after_its_second_look_adds_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reenqueue_module, "MAX_SECONDS_TO_ADD", 0.5)
+    monkeypatch.setattr(add_page, "MAX_SECONDS_TO_ADD", 0.5)
     world.app.add_campaign("c", pending=2)
     ids = world.app.pending_ids("c")
 

@@ -18,7 +18,8 @@ from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import Queue, job_id
 from campaign_ops.platform.queue_jobs import LiveJob, LiveJobs
 from campaign_ops.platform.tables import PlatformTables, as_text
-from campaign_ops.sweep import act, observe, reenqueue
+from campaign_ops.sweep import act, add_page, intend, observe
+from campaign_ops.sweep.intend import Attempt, Work
 from campaign_ops.sweep.observe import OpenBatch
 from tests.drill.mutations.mutation import Mutation, put, slowed
 
@@ -124,20 +125,20 @@ def _effect_first() -> None:
     there: set[str] = set()
 
     def effect_and_intent(
-        work: reenqueue._Work, connection: sa.Connection, batches: Sequence[OpenBatch]
-    ) -> tuple[dict[str, OpenBatch], dict[str, reenqueue._Attempt]]:
+        work: Work, connection: sa.Connection, batches: Sequence[OpenBatch]
+    ) -> tuple[dict[str, OpenBatch], dict[str, Attempt]]:
         intent, attempts = write(work, connection, batches)
-        there.update(add(work.queue, reenqueue._still_wanted(work, intent, work.queue.last_look())))
+        there.update(add(work.queue, add_page._still_wanted(work, intent, work.queue.last_look())))
         time.sleep(2.5)
         return intent, attempts
 
-    write = put(reenqueue, "_write_intent", effect_and_intent)
+    write = put(intend, "_write_intent", effect_and_intent)
     add = put(Queue, "add", lambda _queue, jobs, _guard: frozenset(job.id for job in jobs) & there)
 
 
 def _same_ids() -> None:
     """A batch's job is always called the same, so that it cannot be there twice."""
-    put(reenqueue, "job_id", lambda campaign_id, _attempt, batch, **_: job_id(campaign_id, 1, batch, salt=""))
+    put(intend, "job_id", lambda campaign_id, _attempt, batch, **_: job_id(campaign_id, 1, batch, salt=""))
 
 
 MUTATIONS: dict[str, Mutation] = {
