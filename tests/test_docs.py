@@ -48,3 +48,16 @@ def test_the_readme_names_the_two_commands_and_real_targets() -> None:
     assert {"demo", "test"} <= named
     for target in named:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"the Makefile has no target {target}"
+
+
+def test_every_promise_names_a_test_that_exists() -> None:
+    """A row of docs/safety.md without a test that could break it would be a claim."""
+    page = (ROOT / "docs" / "safety.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
+    assert len(rows) > 40
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", row)
+        assert named, f"no test: {row[:80]}"
+        for path, name in named:
+            assert (ROOT / path).exists(), path
+            assert not name or f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{name}"
