@@ -36,7 +36,8 @@ def main() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os._exit, 0)
         return made
 
-    worker.__dict__.update(Application=TrustingApplication, make_worker=make_trusting)
+    # No completed job is kept: it would tell who was sent to, whatever the sweep's mistake.
+    worker.__dict__.update(Application=TrustingApplication, make_worker=make_trusting, KEPT_JOBS=0)
     worker.main()
 
 
