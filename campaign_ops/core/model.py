@@ -137,7 +137,8 @@ class Coverage:
     pending = covered + marked + missing. ``doubled`` stand in two or more live jobs. ``unclear_jobs`` counts, by name,
     the live jobs that may be about the campaign and cannot be understood: whom they carry is not known. Completed jobs
     list ``in_completed_jobs`` of those marked; ``unread_completed_jobs`` are kept in the queue and were not looked at.
-    ``unwritable_id``: an id among the missing, or the campaign's own, that no job can carry.
+    ``unwritable_id``: an id among the missing, or the campaign's own, that no job can carry. ``live_in`` names the
+    queues that its live jobs are in, where the platform has several.
     """
 
     covered: int = 0
@@ -150,6 +151,14 @@ class Coverage:
     in_completed_jobs: int = 0
     unread_completed_jobs: int = 0
     unwritable_id: str | None = None
+    live_in: frozenset[str] = frozenset()
+
+
+def queue_name(pattern: str, tenant: str) -> str:
+    """The queue that a name with ``{tenant}`` means for a tenant; empty where the tenant cannot be part of a name."""
+    if "{tenant}" not in pattern:
+        return pattern
+    return pattern.replace("{tenant}", tenant) if tenant and ":" not in tenant else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +171,9 @@ class QueueState:
     ``unclear_jobs`` counts, by name, the live jobs that may be about a stuck campaign and cannot be understood;
     ``foreign_jobs`` those of other names that have nothing to do with one; ``doomed_jobs`` those of stuck campaigns
     that stalled too often, which newer workers fail and older ones send.
+
+    Where a platform has several queues, ``parts`` are they and the rest is true of all together; ``put_back`` is the
+    name of the one that a campaign's batches are put back into, with ``{tenant}`` for its tenant.
     """
 
     name: str
@@ -178,6 +190,20 @@ class QueueState:
     doomed_jobs: int = 0
     problem: str | None = None
     away: bool = False
+    put_back: str = ""
+    parts: tuple[QueueState, ...] = ()
+
+    @property
+    def each(self) -> tuple[QueueState, ...]:
+        """Every queue by itself."""
+        return self.parts or (self,)
+
+    def of(self, tenant: str) -> QueueState | None:
+        """The queue that batches of this tenant's campaigns are put back into; None where its name gives none."""
+        if not self.parts:
+            return self
+        name = queue_name(self.put_back, tenant)
+        return next((part for part in self.parts if part.name == name), None)
 
     @property
     def depth(self) -> int:

@@ -225,6 +225,8 @@ def _queue_section(queue: QueueState | None, doubts: Sequence[str]) -> str:
         return "## Queue\n\nThis platform has none."
     if queue.problem:
         return f"## Queue {_plain(queue.name)}\n\n{_plain(queue.problem)}"
+    if queue.parts:
+        return _queues_section(queue, doubts)
     workers = "unknown" if queue.workers is None else str(queue.workers)
     rows = [[state, f"{count:,}"] for state, count in queue.counts.items()]
     paused = ", **paused**" if queue.paused else ""
@@ -234,6 +236,24 @@ def _queue_section(queue: QueueState | None, doubts: Sequence[str]) -> str:
         line += "\n\nThis Redis does not tell which process it is (INFO): a restart or replacement is not noticed."
     doubted = "".join(f"\n\n**{_plain(doubt)}**" for doubt in doubts)
     return f"## Queue {_plain(queue.name)}\n\n{line}{doubted}\n\n{table(['state', 'jobs'], rows)}"
+
+
+def _queues_section(queue: QueueState, doubts: Sequence[str]) -> str:
+    """Several queues: a row for each."""
+    rows = [
+        [
+            _plain(part.name) + (" (paused)" if part.paused else "") + ("" if part.exists else " (never used)"),
+            f"{part.depth:,}",
+            f"{part.live:,}",
+            f"{part.counts.get('failed', 0):,}",
+            "unknown" if part.workers is None else str(part.workers),
+        ]
+        for part in queue.parts
+    ]
+    extra = "".join(f", {line}" for line in odd_jobs(queue))
+    doubted = "".join(f"\n\n**{_plain(doubt)}**" for doubt in doubts)
+    back = f"Batches are put back into {_plain(queue.put_back)}. {queue.depth:,} waiting in all{extra}."
+    return f"## Queues\n\n{back}{doubted}\n\n" + table(["queue", "waiting", "live", "failed", "workers"], rows)
 
 
 def odd_jobs(queue: QueueState) -> list[str]:

@@ -5,6 +5,7 @@ Kept until a person confirms: whoever adds to an emptied queue, we ourselves too
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -52,6 +53,22 @@ def sighted(before: Sighting | None, queue: QueueState | None, now: datetime, *,
     return replace(after, job_counter=queue.job_counter) if queue.exists else after
 
 
+def all_sighted(
+    before: Mapping[str, Sighting], queue: QueueState | None, now: datetime, *, wanted: Collection[str]
+) -> dict[str, Sighting]:
+    """What is remembered of every queue of a platform, by name, after one more look.
+
+    ``wanted`` names those into which anything would be put back.
+    """
+    parts = queue.each if queue is not None and not queue.problem else ()
+    after = {
+        part.name: sighting
+        for part in parts
+        if (sighting := sighted(before.get(part.name), part, now, wanted=part.name in wanted)) is not None
+    }
+    return after if parts else dict(before)
+
+
 def _emptied(before: Sighting, queue: QueueState, *, missed: bool) -> str:
     if not queue.exists:
         return "it did not exist under this prefix" if missed else ""
@@ -77,6 +94,22 @@ def alarms_about(queue: QueueState | None, sighting: Sighting | None) -> list[st
     return []
 
 
+def all_alarms(
+    queue: QueueState | None, sightings: Mapping[str, Sighting], *, wanted: Collection[str] = ()
+) -> list[str]:
+    """What forbids taking "no job" for "lost", of every queue of a platform.
+
+    Of several queues one that was never used is no alarm, unless something would be put back into it.
+    """
+    if queue is None or not queue.parts:
+        return alarms_about(queue, sightings.get(queue.name) if queue is not None else None)
+    if queue.problem:
+        return []
+    known = {name for name, sighting in sightings.items() if sighting.job_counter is not None or sighting.emptied}
+    used = [part for part in queue.parts if part.exists or part.name in known or part.name in wanted]
+    return [alarm for part in used for alarm in alarms_about(part, sightings.get(part.name))]
+
+
 def suspicions_about(sighting: Sighting | None, policy: Policy, now: datetime) -> list[str]:
     """What makes a lot of "no job" suspect: another Redis process than before, until its losses have had time to show.
 
@@ -87,3 +120,9 @@ def suspicions_about(sighting: Sighting | None, policy: Policy, now: datetime) -
     if age(sighting.server_since, now) > policy.stuck_after + policy.cooldown:
         return []
     return ["Redis was restarted or failed over a short while ago: it may have lost jobs or run on old data"]
+
+
+def all_suspicions(sightings: Mapping[str, Sighting], policy: Policy, now: datetime) -> list[str]:
+    """What makes a lot of "no job" suspect, of every queue of a platform."""
+    found = [one for sighting in sightings.values() for one in suspicions_about(sighting, policy, now)]
+    return list(dict.fromkeys(found))

@@ -211,6 +211,16 @@ def _finished(evidence: Evidence) -> Decision:
     return Decision(Verdict.FINISHED, reason, Action.COMPLETE, outcome, recount=raised_counters(evidence))
 
 
+def _holds_jobs(part: QueueState, queue: QueueState, coverage: Coverage) -> bool:
+    """Whether live jobs of a campaign are in this queue; of a platform with one queue, all are."""
+    return not queue.parts or part.name in coverage.live_in
+
+
+def _without_workers(queue: QueueState, coverage: Coverage) -> list[str]:
+    """Queues in which live jobs of a campaign wait for workers that are not connected."""
+    return [part.name for part in queue.each if part.workers == 0 and _holds_jobs(part, queue, coverage)]
+
+
 def _still_queued(evidence: Evidence, queue: QueueState, decision: Decision) -> Decision | None:
     """What keeps a campaign open whose rows say that it may be completed: a live job may send, or change its rows.
 
@@ -226,13 +236,13 @@ def _still_queued(evidence: Evidence, queue: QueueState, decision: Decision) -> 
         reason = f"{decision.reason}; but {unclear(coverage.unclear_jobs)}"
     else:
         reason = f"{decision.reason}; but still in {plural(coverage.live_jobs, 'live job')}: over when those are"
-    if queue.paused:
-        reason = f"{reason}; queue {queue.name} is paused"
+    if paused := [part.name for part in queue.each if part.paused and _holds_jobs(part, queue, coverage)]:
+        reason = f"{reason}; queue {', '.join(paused)} is paused"
         return Decision(Verdict.QUEUE_PAUSED, reason, Action.REPORT, needs_person=True)
     if coverage.unclear_jobs:
         return Decision(Verdict.UNCLEAR_JOBS, reason, Action.REPORT, needs_person=True)
-    if queue.workers == 0:
-        reason = f"{reason}; no worker is connected to queue {queue.name}"
+    if idle := _without_workers(queue, coverage):
+        reason = f"{reason}; no worker is connected to queue {', '.join(idle)}"
         return Decision(Verdict.NO_WORKERS, reason, Action.REPORT, needs_person=True)
     return Decision(Verdict.BACKLOG, reason, Action.NONE)
 
@@ -250,8 +260,13 @@ def _judge_queue(evidence: Evidence, queue: QueueState | None, policy: Policy, n
     if queue.problem or coverage is None:
         reason = f"{pending} pending; {queue.problem or 'the queue was not read'}"
         return Decision(Verdict.QUEUE_UNREADABLE, reason, Action.REPORT, needs_person=True)
-    if queue.paused:
-        reason = f"{pending} pending; somebody paused queue {queue.name}"
+    target = queue.of(evidence.campaign.tenant)
+    if target is None:
+        reason = f"{pending} pending; its tenant {evidence.campaign.tenant!r} names no queue ({queue.put_back})"
+        return Decision(Verdict.QUEUE_UNREADABLE, reason, Action.REPORT, needs_person=True)
+    holding = [part for part in queue.each if part is target or _holds_jobs(part, queue, coverage)]
+    if paused := [part.name for part in holding if part.paused]:
+        reason = f"{pending} pending; somebody paused queue {', '.join(paused)}"
         return Decision(Verdict.QUEUE_PAUSED, reason, Action.REPORT, needs_person=True)
     if coverage.unclear_jobs:
         reason = f"{pending} pending; {unclear(coverage.unclear_jobs)}"
@@ -277,8 +292,9 @@ def _judge_coverage(
     if coverage.in_completed_jobs:
         shares += f", {coverage.in_completed_jobs} in completed jobs, so perhaps sent"
     held_back = _held_back(evidence, policy, now)
-    if coverage.live_jobs and queue.workers == 0:
-        reason = f"{shares}; no worker is connected to queue {queue.name}"
+    idle = _without_workers(queue, coverage)
+    if coverage.live_jobs and idle:
+        reason = f"{shares}; no worker is connected to queue {', '.join(idle)}"
         if held_back and coverage.missing:
             reason += f"; {_held_back_reason(held_back, evidence, now)}"
         if coverage.unwritable_id:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from campaign_ops.core.errors import CampaignOpsError, QueueUnavailable
+from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.platform import inspection
 from campaign_ops.platform.platform import Platform
@@ -26,7 +26,7 @@ def jobs(platform: Platform) -> Iterator[Finding]:
         return
     try:
         found = sample_jobs(platform.queue)
-    except QueueUnavailable:
+    except CampaignOpsError:
         return  # the examination of the queue says so
     if not found:
         what = "the queue holds no job of the application, so its name and payload could not be compared"

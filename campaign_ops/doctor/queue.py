@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
-from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.core.errors import CampaignOpsError, QueueUnavailable
 from campaign_ops.core.model import QueueState
 from campaign_ops.core.policy import Policy
 from campaign_ops.doctor.finding import Finding, Level
@@ -28,18 +29,29 @@ def queue(platform: Platform) -> Iterator[Finding]:
     except QueueUnavailable as error:
         yield queue_finding("queue", error)
         return
+    except CampaignOpsError as error:
+        what = f"the queues were not examined, since nobody could say which tenants there are: {error.what}"
+        yield Finding("queue", Level.NOTE, what)
+        return
     yield Finding("queue", Level.OK, f"{platform.queue.where} answers")
     yield _rights(platform.queue)
     yield redis_version(server)
     yield from _role(server)
     yield _eviction(server)
-    yield _exists(platform.queue, state)
-    if server.role not in REPLICA_ROLES:
-        yield _library(state)
+    for one in state.each:
+        yield _exists(platform.queue, one)
+        if server.role not in REPLICA_ROLES:
+            yield _named(state, one, _library(one))
     yield from _markers(platform.queue)
-    yield _paused(state)
-    yield _workers(state)
+    for one in state.each:
+        yield _named(state, one, _paused(one))
+        yield _named(state, one, _workers(one))
     yield depth(state, platform.policy)
+
+
+def _named(state: QueueState, part: QueueState, finding: Finding) -> Finding:
+    """The finding with the name of its queue, where there are several."""
+    return replace(finding, what=f"{part.name}: {finding.what}") if state.parts else finding
 
 
 _LOST = {

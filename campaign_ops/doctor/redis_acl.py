@@ -28,12 +28,13 @@ def redis_acl(queue: QueueProfile, prefix: str, user: str, *, read_only: bool = 
     """The command, for ``redis-cli``, that makes a user with just these rights. PASSWORD is to be replaced.
 
     Args:
-        queue: The queue, whose keys and markers the user may touch.
+        queue: The queue, or queues, whose keys and markers the user may touch.
         prefix: BullMQ's key prefix.
         user: Its name; Redis takes no blanks in it.
         read_only: Enough for `plan`, `status` and the doctor, not for a sweep.
     """
-    patterns = [f"{_literal(prefix)}:{_literal(queue.name)}:*"]
+    names = ["*".join(map(_literal, name.split("{tenant}"))) for name in (queue.name, *queue.also)]
+    patterns = [f"{_literal(prefix)}:{name}:*" for name in names]
     patterns += ["*".join(map(_literal, marker.split("{recipient_id}"))) for marker in queue.markers]
     commands = READING if read_only else (*READING, *WRITING)
     name = re.sub(r"\s", "_", user)

@@ -45,12 +45,14 @@ def _table_spec(platform: PlatformSettings, name: str, table: _Table) -> dg.Asse
 
 
 def _queue_spec(platform: PlatformSettings, queue: QueueProfile) -> dg.AssetSpec:
+    names = ", ".join(f"`{platform.queue_prefix}:{name}`" for name in (queue.name, *queue.also))
+    which = f"queue{'s' if queue.several else ''} {names}"
     return dg.AssetSpec(
         asset_key(platform.name, "queue"),
         group_name=platform.name,
         kinds={"redis", "bullmq"},
         owners=owners(platform.contact),
-        description=f"The platform's BullMQ queue `{platform.queue_prefix}:{queue.name}`, jobs `{queue.job}`.",
+        description=f"The platform's BullMQ {which}, jobs `{queue.job}`.",
     )
 
 

@@ -193,6 +193,13 @@ class AttemptLog:
         )
         return {row.job_id: OpenIntent(row.recipients, row.intended_at) for row in connection.execute(query)}
 
+    def tenants_of(self, connection: sa.Connection, job_ids: Collection[str]) -> set[str]:
+        """Owners of the campaigns that these jobs were made for."""
+        repair, intent = state.repair.c, state.intent.c
+        query = sa.select(repair.tenant).join_from(state.repair, state.intent, intent.repair_id == repair.id)
+        wanted = query.where(intent.job_id == sa.any_(texts(list(job_ids))), repair.tenant.is_not(None))
+        return set(connection.scalars(wanted))
+
     def job_ids(self, connection: sa.Connection, repair_id: int) -> list[str]:
         """The jobs of one re-enqueue."""
         query = sa.select(state.intent.c.job_id).where(state.intent.c.repair_id == repair_id)

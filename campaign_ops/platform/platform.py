@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import PermissionMissing
 from campaign_ops.core.policy import Policy
-from campaign_ops.platform import binding
+from campaign_ops.platform import binding, statements
 from campaign_ops.platform.ambiguous import AmbiguousLog
 from campaign_ops.platform.attempts import AttemptLog
 from campaign_ops.platform.binding import Answers, Claim
@@ -21,6 +21,7 @@ from campaign_ops.platform.journal import Author, Journal
 from campaign_ops.platform.migrations import check_current
 from campaign_ops.platform.profile import Profile
 from campaign_ops.platform.queue import Queue
+from campaign_ops.platform.queues import Queues
 from campaign_ops.platform.refusals import Refusals
 from campaign_ops.platform.sightings import SightingLog
 from campaign_ops.platform.tables import PlatformTables
@@ -48,6 +49,10 @@ class Platform:
     siblings: tuple[Sibling, ...] = ()
     _tables: PlatformTables | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        if isinstance(self.queue, Queues):
+            self.queue.tenants = self.sending_tenants
+
     @property
     def journal(self) -> Journal:
         """Our record of this platform."""
@@ -60,8 +65,8 @@ class Platform:
 
     @property
     def sightings(self) -> SightingLog | None:
-        """What was last seen of its queue; None where it has none."""
-        return SightingLog(self.profile.tables_key, self.queue.profile.name) if self.queue is not None else None
+        """What was last seen of its queues; None where it has none."""
+        return SightingLog(self.profile.tables_key) if self.queue is not None else None
 
     @property
     def ambiguous(self) -> AmbiguousLog:
@@ -124,7 +129,9 @@ class Platform:
             tables=self.profile.tables_key,
             table_oid=catalog.campaign_oid,
             redis=queue.address.endpoint if queue is not None else None,
-            queues=(f"{queue.address.prefix}:{queue.profile.name}",) if queue is not None else (),
+            queues=sorted(f"{queue.address.prefix}:{name}" for name in (queue.profile.name, *queue.profile.also))
+            if queue is not None
+            else (),
         )
 
     def adopt_by_name(self, connection: sa.Connection) -> None:
@@ -153,10 +160,20 @@ class Platform:
             with database.transaction(read_only=True) as connection:
                 return table_oid(connection, other.profile.tables_key) == catalog.campaign_oid
 
+    def sending_tenants(self) -> list[str]:
+        """Tenants with a campaign that is being sent: asked at every look, as the queues are."""
+
+        def _read(connection: sa.Connection) -> list[str]:
+            return [one for one in connection.scalars(statements.sending_tenants(self.tables(connection))) if one]
+
+        return self.database.run(_read, read_only=True)
+
     def _is_redis_of_last_sweep(self, connection: sa.Connection) -> bool:
         """Whether the queue's Redis is the process that the last sweep has read, under another address."""
-        last = self.sightings.last(connection) if self.sightings is not None else None
-        return self.queue is not None and last is not None and self.queue.server().server_id == last.server_id
+        if self.queue is None or self.sightings is None:
+            return False
+        known = {sighting.server_id for sighting in self.sightings.last(connection).values()}
+        return self.queue.server().server_id in known - {None}
 
     def check_writable(self, connection: sa.Connection) -> None:
         """Raise PermissionMissing unless the role may update every column that a repair writes."""

@@ -5,6 +5,7 @@ A user's file may ``extends`` a built-in profile and override any part of it.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -245,7 +246,10 @@ class QueueProfile(Part):
     """The BullMQ queue: what a job looks like.
 
     Attributes:
-        name: Queue name.
+        name: Name of the queue that batches are put back into. ``{tenant}`` in it stands for the campaign's tenant:
+            every tenant has a queue of its own.
+        also: Further queues whose jobs send to the same campaigns, such as one for retries or for another priority.
+            All are looked at; nothing is put back into them. ``{tenant}`` may be part of these names, too.
         job: Name of the jobs that are added.
         further_jobs: Further names under which the application sends to a campaign's recipients. A live job of any
             name that carries the payload's keys covers its recipients; one of these names that cannot be understood
@@ -263,6 +267,7 @@ class QueueProfile(Part):
     """
 
     name: Name
+    also: tuple[Name, ...] = ()
     job: Name
     further_jobs: tuple[Name, ...] = ()
     harmless_jobs: tuple[Name, ...] = ()
@@ -274,6 +279,11 @@ class QueueProfile(Part):
     completed_means: Literal["sent", "nothing"] = "sent"
 
     @property
+    def several(self) -> bool:
+        """Whether there is more than one queue."""
+        return bool(self.also) or "{tenant}" in self.name
+
+    @property
     def campaign_key(self) -> str:
         """The payload key that carries the campaign's id."""
         return next(key for key, value in self.payload.items() if value == "{campaign_id}")
@@ -282,6 +292,21 @@ class QueueProfile(Part):
     def recipients_key(self) -> str:
         """The payload key that carries the recipients' ids."""
         return next(key for key, value in self.payload.items() if value == "{recipient_ids}")
+
+    @model_validator(mode="after")
+    def _names(self) -> QueueProfile:
+        names = (self.name, *self.also)
+        for name in names:
+            if others := set(re.findall(r"{(campaign_id|recipient_ids?|campaign|recipient)}", name)):
+                msg = f"queue {name!r} holds {{{sorted(others)[0]}}}; only {{tenant}} may be part of a queue's name"
+                raise ValueError(msg)
+            if self.several and ":" in name:
+                msg = f"queue {name!r} holds a colon, which no queue's name may; the prefix is queue_prefix"
+                raise ValueError(msg)
+        if len({*names}) < len(names):
+            msg = f"{next(one for one in names if names.count(one) > 1)!r} is named twice; name every queue once"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _placeholders(self) -> QueueProfile:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import redis
+
 from campaign_ops.core.errors import QueueUnavailable, Refused
 from campaign_ops.platform.profile import QueueProfile
 from campaign_ops.platform.queue_add import NewJob, QueueWriter, fill_payload, is_writable_number, job_id
@@ -43,8 +45,15 @@ class Queue(QueueReader):
         QueueUnavailable: From every method, when Redis is away, refuses, or answers in part.
     """
 
-    def __init__(self, address: QueueAddress, profile: QueueProfile, *, numeric_ids: bool = False) -> None:
-        super().__init__(address, profile)
+    def __init__(
+        self,
+        address: QueueAddress,
+        profile: QueueProfile,
+        *,
+        numeric_ids: bool = False,
+        client: redis.Redis | None = None,
+    ) -> None:
+        super().__init__(address, profile, client)
         self.numeric_ids = numeric_ids
         self._writer = QueueWriter(address, profile, self.where)
 
@@ -116,14 +125,14 @@ class Queue(QueueReader):
             return frozenset(job_ids)
 
         def fill(pipe: Any) -> None:
-            self._ask_live_ids(pipe)
+            self.ask_live_ids(pipe)
             for one in rest:
                 pipe.exists(self.key(one))
                 for state in DEAD:
                     pipe.zscore(self.key(state), one)
 
         answers, (*_, info) = self._multi(fill)
-        live = self._by_id(answers[: len(LIVE)])
+        live = self.by_id(answers[: len(LIVE)])
         lost = set()
         for one, (exists, *dead) in zip(rest, pages(answers[len(LIVE) :], 1 + len(DEAD)), strict=True):
             if exists and one not in live and all(score is None for score in dead):

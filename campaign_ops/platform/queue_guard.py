@@ -31,11 +31,25 @@ class LastLook:
         live: Every live job id and its state.
         at: Redis's own clock a moment before, in seconds; None where it may not be asked.
         event: Id of the newest of the queue's events a moment before; None where they cannot be read.
+        parts: Of several queues, the look at each by name.
     """
 
     live: Mapping[str, str]
     at: float | None = None
     event: str | None = None
+    parts: Mapping[str, LastLook] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OtherQueue:
+    """A further queue of the platform: a job that came there takes the campaign, too.
+
+    ``prefix`` is that of its keys; ``look`` and ``covering`` are as those of a guard.
+    """
+
+    prefix: str
+    look: LastLook
+    covering: Mapping[str, tuple[str, str | None]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,7 @@ class Guard:
             use an id again for another job.
         server_id: The Redis process that was looked at; None where it is not known.
         max_seconds: How long ago the look may be.
+        others: The platform's other queues.
     """
 
     look: LastLook
@@ -56,6 +71,7 @@ class Guard:
     covering: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
     server_id: str | None = None
     max_seconds: float = 60
+    others: Sequence[OtherQueue] = ()
 
 
 def canonical(campaign_id: str) -> str:
@@ -77,13 +93,13 @@ def packed(guard: Guard | None, campaign_ids: Collection[str], profile: QueuePro
     conditions: dict[str, Any] = {}
     if guard is not None:
         wanted = set(campaign_ids)
-        covering = [(job_id, *one) for job_id, one in guard.covering.items() if one[0] in wanted]
         conditions = {
-            "known": [*guard.look.live, *guard.ours],
-            "covering": [(job_id, made or "", canonical(campaign)) for job_id, campaign, made in covering],
+            **_seen(guard.look, guard.covering, guard.ours, wanted),
+            "others": [
+                {"prefix": one.prefix, **_seen(one.look, one.covering, guard.ours, wanted)} for one in guard.others
+            ],
             "server": guard.server_id or "",
             "deadline": -1 if guard.look.at is None else guard.look.at + guard.max_seconds,
-            "event": guard.look.event or "",
             "sends": dict.fromkeys((profile.job, *profile.further_jobs), True),
             "harmless": dict.fromkeys(profile.harmless_jobs, True),
             "mentions": [(_mention(campaign), canonical(campaign)) for campaign in sorted(wanted)],
@@ -92,6 +108,21 @@ def packed(guard: Guard | None, campaign_ids: Collection[str], profile: QueuePro
         }
     # Ids may be any bytes: they stand as lone surrogates in ours.
     return json.dumps(conditions, ensure_ascii=False).encode(errors="surrogateescape")
+
+
+def _seen(
+    look: LastLook,
+    covering: Mapping[str, tuple[str, str | None]],
+    ours: Collection[str],
+    wanted: Collection[str],
+) -> dict[str, Any]:
+    """What was seen of one queue."""
+    about = [(job_id, one) for job_id, one in covering.items() if one[0] in wanted]
+    return {
+        "known": [*look.live, *ours],
+        "covering": [(job_id, made or "", canonical(campaign)) for job_id, (campaign, made) in about],
+        "event": look.event or "",
+    }
 
 
 def script(add_job: str) -> str:
@@ -139,8 +170,8 @@ local function canonical(id)
 end
 
 -- Which campaigns a new job may be about; false where it may be about any. The exact reading is another look's.
-local function campaigns_of(job_id)
-  local job = redis.call('HMGET', prefix .. job_id, 'name', 'data')
+local function campaigns_of(job_key)
+  local job = redis.call('HMGET', job_key, 'name', 'data')
   if not job[2] then return false end
   local text, values, found = string.lower(job[2]), {}, {}
   local key = '"' .. string.gsub(guard.campaign_key, '[^%w]', '%%%0') .. '"%s*:%s*'
@@ -171,33 +202,45 @@ if guard.known then
     return {'late'}
   end
 
-  local known, new = {}, {}
-  for _, id in ipairs(guard.known) do known[id] = true end
-  local function note(id)
-    if not known[id] and not string.find(id, '^0:%d+$') then
-      known[id] = true
-      new[#new + 1] = id
+  -- What came to a queue since it was seen takes its campaigns; the job that may be about any is returned.
+  local function judge(seen, prefix, states, events_key)
+    local known, new = {}, {}
+    for _, id in ipairs(seen.known) do known[id] = true end
+    local function note(id)
+      if not known[id] and not string.find(id, '^0:%d+$') then
+        known[id] = true
+        new[#new + 1] = id
+      end
+    end
+    for state = 1, 6 do
+      for _, id in ipairs(redis.call(state <= 3 and 'LRANGE' or 'ZRANGE', states[state], 0, -1)) do note(id) end
+    end
+    -- Jobs that came and went since then stand in no state; the events name them.
+    local events = seen.event ~= '' and redis.pcall('XRANGE', events_key, seen.event, '+', 'COUNT', MAX_EVENTS) or {}
+    for _, event in ipairs(events.err and {} or events) do
+      for field = 1, #event[2], 2 do
+        if event[1] ~= seen.event and event[2][field] == 'jobId' then note(event[2][field + 1]) end
+      end
+    end
+    if #new > MAX_NEW then return new[1] end
+    for _, id in ipairs(new) do
+      local campaigns = campaigns_of(prefix .. id)
+      if not campaigns then return id end
+      for campaign in pairs(campaigns) do taken[campaign] = true end
+    end
+    for _, job in ipairs(seen.covering) do
+      local made = redis.call('HGET', prefix .. job[1], 'timestamp')
+      if made and made ~= job[2] then taken[job[3]] = true end
     end
   end
-  for state = 1, 6 do
-    for _, id in ipairs(redis.call(state <= 3 and 'LRANGE' or 'ZRANGE', KEYS[state], 0, -1)) do note(id) end
-  end
-  -- Jobs that came and went since then stand in no state; the events name them.
-  local events = guard.event ~= '' and redis.pcall('XRANGE', KEYS[8], guard.event, '+', 'COUNT', MAX_EVENTS) or {}
-  for _, event in ipairs(events.err and {} or events) do
-    for field = 1, #event[2], 2 do
-      if event[1] ~= guard.event and event[2][field] == 'jobId' then note(event[2][field + 1]) end
-    end
-  end
-  if #new > MAX_NEW then return {'unclear', new[1]} end
-  for _, id in ipairs(new) do
-    local campaigns = campaigns_of(id)
-    if not campaigns then return {'unclear', id} end
-    for campaign in pairs(campaigns) do taken[campaign] = true end
-  end
-  for _, job in ipairs(guard.covering) do
-    local made = redis.call('HGET', prefix .. job[1], 'timestamp')
-    if made and made ~= job[2] then taken[job[3]] = true end
+
+  local unclear = judge(guard, prefix, KEYS, KEYS[8])
+  if unclear then return {'unclear', unclear} end
+  for _, other in ipairs(guard.others) do
+    local states = {}
+    for state = 1, 6 do states[state] = other.prefix .. string.match(KEYS[state], '[^:]+$') end
+    unclear = judge(other, other.prefix, states, other.prefix .. 'events')
+    if unclear then return {'unclear', unclear} end
   end
 end
 

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LiveJob:
-    """One job for a campaign that is not over. ``taken``: a worker has had it in its hands at least once."""
+    """One job for a campaign that is not over. ``taken``: a worker has had it in its hands at least once.
+
+    ``queue`` names its queue, where the platform has several.
+    """
 
     id: str
     state: str
     campaign_id: str
     recipient_ids: tuple[str, ...]
     taken: bool = field(default=False, compare=False)
+    queue: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Snapshot:
         covering: Id of each job that `LiveJobs` found to cover somebody, to its campaign and the time it was made:
             another job may be under the same id later.
         completed: Ids of the completed jobs that were read since.
+        parts: Of several queues, the snapshot of each by name, all of one moment.
     """
 
     state: QueueState
@@ -67,6 +72,7 @@ class Snapshot:
     finished: set[str] = field(default_factory=set, compare=False)
     covering: dict[str, tuple[str, str | None]] = field(default_factory=dict, compare=False)
     completed: set[str] = field(default_factory=set, compare=False)
+    parts: Mapping[str, Snapshot] = field(default_factory=dict)
 
 
 class LiveJobs(Iterator[LiveJob]):

@@ -10,8 +10,9 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+import redis
 from redis import exceptions as driver
 
 from campaign_ops.core.errors import QueueUnclear
@@ -36,6 +37,7 @@ KEYS_PER_PAGE = 500
 RECIPIENTS_PER_TRIP = 2_000
 
 T = TypeVar("T")
+Clients: TypeAlias = Sequence[Mapping[str, str]]
 
 # BullMQ 4 wakes its workers by `0:1712345678` in `wait`. Ids of schedulers hold colons too, and they are jobs.
 _MARKER = re.compile(r"0:\d+")
@@ -58,12 +60,13 @@ class QueueReader:
         QueueUnavailable: From every method, when Redis is away, refuses, or answers in part.
     """
 
-    def __init__(self, address: QueueAddress, profile: QueueProfile) -> None:
+    def __init__(self, address: QueueAddress, profile: QueueProfile, client: redis.Redis | None = None) -> None:
         self.address = address
         self.profile = profile
         self.ids = JobIds()
+        self.name = profile.name
         self.where = f"Redis {address.endpoint}, queue {address.prefix}:{profile.name}"
-        self._client = address.reading_client()
+        self._client = client or address.reading_client()
         self._may_ask_info = True
 
     def key(self, part: str) -> str:
@@ -73,39 +76,51 @@ class QueueReader:
     def state(self) -> QueueState:
         """Count the queue's states at one moment. Cheap, however long the queue is."""
 
-        def fill(pipe: Any) -> None:
-            for state in LISTS:
-                pipe.llen(self.key(state))
-            for state in SORTED_SETS:
-                pipe.zcard(self.key(state))
-            pipe.lindex(self.key("wait"), -1)
-            pipe.lindex(self.key("paused"), -1)
+        answers, about = self._multi(self.ask_counts)
+        return self.counted(answers, about)
 
-        (*numbers, wait_end, paused_end), about = self._multi(fill)
+    def ask_counts(self, pipe: Any) -> None:
+        """Ask how many jobs are in each live state; `counted` takes the answers."""
+        for state in LISTS:
+            pipe.llen(self.key(state))
+        for state in SORTED_SETS:
+            pipe.zcard(self.key(state))
+        pipe.lindex(self.key("wait"), -1)
+        pipe.lindex(self.key("paused"), -1)
+
+    def counted(self, answers: Sequence[Any], about: tuple[Any, ...], clients: Clients | None = None) -> QueueState:
+        """The queue's state from the answers to `ask_counts`."""
+        *numbers, wait_end, paused_end = answers
         counts = dict(zip(LIVE, numbers, strict=True))
         for state, end in (("wait", wait_end), ("paused", paused_end)):
             counts[state] -= bool(end and _MARKER.fullmatch(end))
-        return self._describe(counts, about)
+        return self._describe(counts, about, clients)
 
     def snapshot(self) -> Snapshot:
         """Read the ids of every live job, and of the newest failed ones, at one moment."""
 
-        def fill(pipe: Any) -> None:
-            self._ask_live_ids(pipe)
-            pipe.zrange(self.key("failed"), 0, FAILED_LOOKED_AT - 1, desc=True)
+        answers, about = self._multi(self.ask_ids)
+        return self.taken(answers, about)
 
-        (*ids, failed), about = self._multi(fill)
-        live = self._by_id(ids)
+    def ask_ids(self, pipe: Any) -> None:
+        """Ask for the ids of every live job and of the newest failed ones; `taken` takes the answers."""
+        self.ask_live_ids(pipe)
+        pipe.zrange(self.key("failed"), 0, FAILED_LOOKED_AT - 1, desc=True)
+
+    def taken(self, answers: Sequence[Any], about: tuple[Any, ...], clients: Clients | None = None) -> Snapshot:
+        """The snapshot from the answers to `ask_ids`."""
+        *ids, failed = answers
+        live = self.by_id(ids)
         counts = dict.fromkeys(LIVE, 0)
         for state in live.values():
             counts[state] += 1
-        return Snapshot(self._describe(counts, about), live, tuple(failed))
+        return Snapshot(self._describe(counts, about, clients), live, tuple(failed))
 
     def live_ids(self) -> Mapping[str, str]:
         """Read the ids of every live job and the state of each, at one moment."""
         with driver_errors_mapped(self.where), self._client.pipeline(transaction=True) as pipe:
-            self._ask_live_ids(pipe)
-            return self._by_id(pipe.execute())
+            self.ask_live_ids(pipe)
+            return self.by_id(pipe.execute())
 
     def last_look(self) -> LastLook:
         """Look at the queue for the last time before an add: what appears after this is new to the add's guard."""
@@ -281,13 +296,18 @@ class QueueReader:
                 getattr(pipe, command)(*arguments)
             return pipe.execute()
 
-    def _ask_live_ids(self, pipe: Any) -> None:
+    def mind(self, tenants: Iterable[str]) -> None:
+        """Look at these tenants' queues, too: one queue is everybody's."""
+
+    def ask_live_ids(self, pipe: Any) -> None:
+        """Ask for the ids of every live job; `by_id` takes the answers."""
         for state in LISTS:
             pipe.lrange(self.key(state), 0, -1)
         for state in SORTED_SETS:
             pipe.zrange(self.key(state), 0, -1)
 
-    def _by_id(self, ids: Sequence[Sequence[str]]) -> dict[str, str]:
+    def by_id(self, ids: Sequence[Sequence[str]]) -> dict[str, str]:
+        """Every live job with the state that it stands in."""
         return {
             job_id: state
             for state, of_state in zip(LIVE, ids, strict=True)
@@ -312,22 +332,26 @@ class QueueReader:
         with self._client.pipeline(transaction=True) as pipe:
             fill(pipe)
             asked = len(pipe)
-            for state in DEAD:
-                pipe.zcard(self.key(state))
-            queue_library.ask(pipe, self.key)
+            self.ask_about(pipe)
             if with_info:
                 pipe.info()
             answers = pipe.execute()
         return answers[:asked], (*answers[asked:], *([] if with_info else [{}]))
 
-    def _describe(self, counts: dict[str, int], about: tuple[Any, ...]) -> QueueState:
+    def ask_about(self, pipe: Any) -> None:
+        """Ask what `_describe` wants to know of a queue besides its live jobs."""
+        for state in DEAD:
+            pipe.zcard(self.key(state))
+        queue_library.ask(pipe, self.key)
+
+    def _describe(self, counts: dict[str, int], about: tuple[Any, ...], clients: Clients | None) -> QueueState:
         failed, completed, *about_owner, info = about
         owner = queue_library.owner(about_owner)
         return QueueState(
             name=self.profile.name,
             counts=counts | {"failed": failed, "completed": completed},
             paused=owner.paused,
-            workers=self._workers(),
+            workers=self._workers(self.clients() if clients is None else clients),
             version=owner.version,
             server_id=info.get("run_id"),
             exists=owner.exists,
@@ -335,9 +359,13 @@ class QueueReader:
             problem=owner.problem(info.get("role")),
         )
 
-    def _workers(self) -> int | None:
+    def clients(self) -> Clients:
+        """Everybody who is connected to the server; empty when it does not tell."""
+        connected: Clients = self._unless_refused("CLIENT LIST", default=[])
+        return connected
+
+    def _workers(self, clients: Clients) -> int | None:
         """Count the connected workers; None when the server does not tell."""
-        clients = self._unless_refused("CLIENT LIST", default=[])
         if not clients:
             return None  # we are connected, so an empty list is no answer
         encoded = b64encode(self.profile.name.encode()).decode()

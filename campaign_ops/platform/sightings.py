@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
 
@@ -10,33 +12,38 @@ from campaign_ops.platform import state
 
 
 class SightingLog:
-    """The sightings of one platform's queue, kept under its campaign table. Takes an open connection everywhere."""
+    """The sightings of a platform's queues, kept under its campaign table. Takes an open connection everywhere."""
 
-    def __init__(self, tables: str, queue: str) -> None:
+    def __init__(self, tables: str) -> None:
         self.tables = tables
-        self.queue = queue
 
-    def last(self, connection: sa.Connection) -> Sighting | None:
-        """What is remembered of the queue; None before the first look."""
+    def last(self, connection: sa.Connection) -> dict[str, Sighting]:
+        """What is remembered of each queue, by its name."""
         table = state.queue_sighting.c
-        row = connection.execute(
-            sa.select(
-                table.server_id, table.server_since, table.server_trusted, table.job_counter, table.emptied
-            ).where(table.tables == self.tables, table.queue == self.queue)
-        ).first()
-        return Sighting(*row) if row is not None else None
+        columns = (table.server_id, table.server_since, table.server_trusted, table.job_counter, table.emptied)
+        rows = connection.execute(sa.select(table.queue, *columns).where(table.tables == self.tables))
+        return {name: Sighting(*seen) for name, *seen in rows}
 
-    def noting(self, sighting: Sighting) -> Insert:
-        """The statement that remembers a look. It forgets no alarm: two plans at once may write in either order."""
-        statement = insert(state.queue_sighting).values(
-            tables=self.tables,
-            queue=self.queue,
-            server_id=sighting.server_id,
-            server_since=sighting.server_since,
-            server_trusted=sighting.server_trusted,
-            job_counter=sighting.job_counter,
-            emptied=sighting.emptied,
-        )
+    def noting(self, sightings: Mapping[str, Sighting]) -> Insert | None:
+        """The statement that remembers a look; None where nothing was seen.
+
+        It forgets no alarm: two plans at once may write in either order.
+        """
+        if not sightings:
+            return None
+        rows = [
+            {
+                "tables": self.tables,
+                "queue": name,
+                "server_id": sighting.server_id,
+                "server_since": sighting.server_since,
+                "server_trusted": sighting.server_trusted,
+                "job_counter": sighting.job_counter,
+                "emptied": sighting.emptied,
+            }
+            for name, sighting in sorted(sightings.items())
+        ]
+        statement = insert(state.queue_sighting).values(rows)
         new, old = statement.excluded, state.queue_sighting.c
         names = ("server_id", "server_since", "server_trusted", "job_counter")
         return statement.on_conflict_do_update(
@@ -49,10 +56,7 @@ class SightingLog:
         )
 
     def trust(self, connection: sa.Connection) -> None:
-        """Note that a person has confirmed a repair that relied on the queue as it is."""
+        """Note that a person has confirmed a repair that relied on the queues as they are."""
         table = state.queue_sighting
-        connection.execute(
-            sa.update(table)
-            .where(table.c.tables == self.tables, table.c.queue == self.queue)
-            .values(server_trusted=True, emptied="")
-        )
+        mine = table.c.tables == self.tables
+        connection.execute(sa.update(table).where(mine).values(server_trusted=True, emptied=""))

@@ -146,6 +146,12 @@ def sending_count(tables: PlatformTables) -> Query:
     return sa.select(number.label("sending"), undated).select_from(tables.campaign).where(is_sending(tables))
 
 
+def sending_tenants(tables: PlatformTables) -> sa.Select[str]:
+    """Tenants with a campaign that is being sent."""
+    tenant = as_text(tables.campaign.c.tenant)
+    return sa.select(tenant).where(is_sending(tables)).distinct().order_by(tenant)
+
+
 def is_pending(tables: PlatformTables) -> sa.ColumnElement[bool]:
     """The recipient's word says not sent yet, whether or not the provider has it."""
     return words(tables.recipient.c.status, tables.profile.recipient.words.pending)

@@ -6,7 +6,8 @@ from functools import partial
 
 from campaign_ops.platform.database import Database
 from campaign_ops.platform.platform import Platform, Sibling
-from campaign_ops.platform.queue import Queue, QueueAddress
+from campaign_ops.platform.queue import QueueAddress
+from campaign_ops.platform.queues import open_queue
 from campaign_ops.settings.model import PlatformSettings
 
 
@@ -20,7 +21,7 @@ def connect(settings: PlatformSettings) -> Platform:
             connect_timeout_seconds=settings.timeouts.connect_seconds,
             read_timeout_seconds=settings.timeouts.queue_seconds,
         )
-        queue = Queue(address, settings.profile.queue)
+        queue = open_queue(address, settings.profile.queue)
     siblings = tuple(Sibling(one.name, one.profile, partial(_database, one)) for one in settings.others)
     return Platform(
         settings.name, settings.profile, settings.policy, _database(settings), queue, settings.contact, siblings

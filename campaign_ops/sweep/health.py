@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import QueueState, RepairKind
 from campaign_ops.core.plan import Plan, make_plan
+from campaign_ops.core.queues import together
 from campaign_ops.core.report import CreditLine, HealthReport, RepairLine
-from campaign_ops.core.sighting import Sighting, alarms_about, sighted, suspicions_about
+from campaign_ops.core.sighting import Sighting, all_alarms, all_sighted, all_suspicions
 from campaign_ops.core.verdicts import decide
 from campaign_ops.core.wording import plural, settled_in_words
 from campaign_ops.platform import state, statements
@@ -33,7 +34,7 @@ def plan_of(
     *,
     before: int | None,
     of_credits: bool = True,
-) -> tuple[Plan, Sighting | None]:
+) -> tuple[Plan, Mapping[str, Sighting]]:
     """Judge every campaign of a look at all of them, and every questionable reservation.
 
     Args:
@@ -46,19 +47,19 @@ def plan_of(
     Returns:
         What would be done, with the breakers; and what is to be remembered of the queue.
     """
-    last: Sighting | None = None
+    last: Mapping[str, Sighting] = {}
     lately: Collection[str] = ()
     tried: Collection[str] = ()
     known_to_us = is_current(connection)
     if known_to_us:
-        last = platform.sightings.last(connection) if platform.sightings is not None else None
+        last = platform.sightings.last(connection) if platform.sightings is not None else {}
         # Whatever was lost at one moment has become stuck when this time has passed.
         seconds = platform.policy.stuck_after_seconds
         lately = platform.journal.reenqueued_lately(connection, seconds=seconds, before=before)
         tried = platform.journal.releases_tried(connection, before=before)
-    missing = any(one.coverage is not None and one.coverage.missing for one in seen.evidence)
-    sighting = sighted(last, seen.queue, seen.at, wanted=missing)
-    alarms = alarms_about(seen.queue, sighting)
+    wanted = seen.put_back_into
+    sightings = all_sighted(last, seen.queue, seen.at, wanted=wanted)
+    alarms = all_alarms(seen.queue, sightings, wanted=wanted)
     judged = [(one, decide(one, seen.queue, platform.policy, seen.at)) for one in seen.evidence]
     credits_judged, more_releases = judge_credits(platform, connection, tried=tried) if of_credits else ([], 0)
     given_up: Mapping[tuple[RepairKind, str], str] = {}
@@ -73,12 +74,12 @@ def plan_of(
         held=held_if_many(platform, connection, releases),
         policy=platform.policy,
         lately=lately,
-        suspicions=suspicions_about(sighting, platform.policy, seen.at) if _readable(seen.queue) else [],
+        suspicions=all_suspicions(sightings, platform.policy, seen.at) if _readable(seen.queue) else [],
         alarms=alarms,
         given_up=given_up,
         now=seen.at,
     )
-    return replace(plan, queue=_identity(seen.queue, emptied=bool(alarms))), sighting
+    return replace(plan, queue=_identity(seen.queue, emptied=bool(alarms))), sightings
 
 
 def _identity(queue: QueueState | None, *, emptied: bool) -> str:
@@ -100,7 +101,7 @@ def read_queue_state(platform: Platform) -> QueueState | None:
     try:
         return platform.queue.state()
     except QueueUnavailable as error:
-        return QueueState(platform.queue.profile.name, problem=str(error), away=True)
+        return QueueState(platform.queue.name, problem=str(error), away=True)
 
 
 def alarms_now(platform: Platform) -> list[str]:
@@ -108,10 +109,10 @@ def alarms_now(platform: Platform) -> list[str]:
     queue = read_queue_state(platform)
 
     def _alarms(connection: sa.Connection) -> list[str]:
-        last = platform.sightings.last(connection) if platform.sightings is not None else None
+        last = platform.sightings.last(connection) if platform.sightings is not None else {}
         now = connection.scalar(statements.clock())
         assert now is not None
-        return alarms_about(queue, sighted(last, queue, now, wanted=False))
+        return all_alarms(queue, all_sighted(last, queue, now, wanted=()))
 
     return platform.database.run(_alarms, read_only=True)
 
@@ -182,7 +183,7 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
         at=at,
         plan=plan,
         recipients={name: status[name] for name in RECIPIENT_STATES if name in status},
-        queue=_queue_seen(queue_of(queue_rows[0]) if queue_rows else None, figures),
+        queue=_queue_seen(_queue_of(platform, queue_rows), figures),
         credits=credit_lines(platform, connection, plan, released),
         repairs=[
             _repair_line(kind, figures.get(step, {}), [one for one in targets if one.kind == kind], plan, accepted)
@@ -193,6 +194,14 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
         offers=[offer for offer, _ in offers],
         alert_after_seconds=platform.policy.alert_after_seconds,
     )
+
+
+def _queue_of(platform: Platform, rows: Sequence[Mapping[str, Any]]) -> QueueState | None:
+    """The queue, or the queues together, as the rows of ``queue_state`` have them."""
+    parts = [queue_of(row) for row in rows]
+    if platform.queue is None or not platform.queue.profile.several or not parts:
+        return parts[0] if parts else None
+    return together(platform.queue.name, platform.queue.profile.name, parts)
 
 
 def _queue_seen(queue: QueueState | None, figures: Mapping[str, Any]) -> QueueState | None:

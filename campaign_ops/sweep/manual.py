@@ -26,7 +26,7 @@ from campaign_ops.core.model import (
     Verdict,
 )
 from campaign_ops.core.plan import PlanItem, campaign_item
-from campaign_ops.core.sighting import alarms_about, sighted
+from campaign_ops.core.sighting import all_alarms, all_sighted
 from campaign_ops.core.verdicts import decide, strange_holds, total_recipients, unclear, unsent
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import statements
@@ -208,12 +208,13 @@ def _check_alarms(platform: Platform, seen: Observation, where: str, *, dry_run:
     assert sightings is not None
 
     def _alarms(connection: sa.Connection) -> list[str]:
-        last = sightings.last(connection) if is_current(connection) else None
-        sighting = sighted(last, seen.queue, seen.at, wanted=True)
-        if sighting is not None and not dry_run:
+        last = sightings.last(connection) if is_current(connection) else {}
+        wanted = seen.put_back_into
+        after = all_sighted(last, seen.queue, seen.at, wanted=wanted)
+        if not dry_run and (noting := sightings.noting(after)) is not None:
             check_current(connection, platform.database.where)
-            connection.execute(sightings.noting(sighting))
-        return alarms_about(seen.queue, sighting)
+            connection.execute(noting)
+        return all_alarms(seen.queue, after, wanted=wanted)
 
     if alarms := platform.database.run(_alarms, read_only=dry_run):
         mend = "look at the queue; if it is really so, `campaign-ops plan` shows how to confirm it"

@@ -57,6 +57,13 @@ class Observation:
     evidence: tuple[Evidence, ...]
     queue: QueueState | None = None
 
+    @property
+    def put_back_into(self) -> set[str]:
+        """Names of the queues that missing recipients would be put back into."""
+        missing = [one for one in self.evidence if one.coverage is not None and one.coverage.missing]
+        queues = [self.queue.of(one.campaign.tenant) for one in missing] if self.queue is not None else []
+        return {queue.name for queue in queues if queue is not None}
+
 
 class OpenBatch(NamedTuple):
     """Recipients of one campaign, enough for one job, whom nobody will send to: where they are kept, how many."""
@@ -330,17 +337,19 @@ def _read_queue(
     except QueueUnavailable as error:
         log.warning("the queue could not be read: %s", error)
         away = not isinstance(error, QueueUnclear)
-        return QueueState(queue.profile.name, problem=str(error), away=away), None, counts
+        return QueueState(queue.name, problem=str(error), away=away), None, counts
 
 
 @dataclass
 class JobCounts:
     """Jobs of each stuck campaign: live, failed, and those that leave doubt, by name.
 
-    ``left_marked`` are recipients of live jobs that a worker has marked and no worker is busy with.
+    ``live_in`` names the queues of the live ones, where there are several. ``left_marked`` are recipients of live jobs
+    that a worker has marked and no worker is busy with.
     """
 
     live: Counter[str] = field(default_factory=Counter)
+    live_in: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     left_marked: list[str] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
     unclear: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -357,6 +366,8 @@ def _load_cover(
     def _recipients() -> Iterator[str]:
         for job in jobs:
             counts.live[job.campaign_id] += 1
+            if job.queue:
+                counts.live_in[job.campaign_id].add(job.queue)
             if job.taken and queue.profile.markers:
                 taken.append(job)
             if len(taken) == TAKEN_AT_ONCE:
@@ -439,6 +450,7 @@ def _with_coverage(
             in_completed_jobs=completed[key],
             unread_completed_jobs=unread,
             unwritable_id=unwritable.get(key),
+            live_in=frozenset(jobs.live_in.get(key, ())),
         )
         covered.append(replace(one, coverage=coverage))
     return covered, missing, fresh

@@ -63,7 +63,9 @@ def _rebind(platform: Platform, connection: sa.Connection, person: Person, *, dr
 
 
 def _check_empty(platform: Platform, dropped: list[str]) -> None:
-    for queue in dropped:
+    tenants = platform.sending_tenants() if any("{tenant}" in queue for queue in dropped) else []
+    names = [queue.replace("{tenant}", tenant) for queue in dropped for tenant in tenants or [""]]
+    for queue in dict.fromkeys(names):
         live = platform.queue.live_elsewhere(queue) if platform.queue is not None else 0
         if live:
             raise Refused(

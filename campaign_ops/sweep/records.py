@@ -56,9 +56,9 @@ def recipients_counted(seen: Observation) -> Record:
 
 
 def queue_read(queue: QueueState | None, at: datetime) -> Record:
-    """The queue by state; no row where the platform has none."""
-    rows = [queue_row(queue)] if queue else []
-    return Record("queue_state", state.queue_state, at, rows, rows[0] if rows else {})
+    """Every queue by state; no row where the platform has none."""
+    rows = [queue_row(part) for part in queue.each] if queue else []
+    return Record("queue_state", state.queue_state, at, rows, queue_row(queue) if queue else {})
 
 
 def planned(plan: Plan, seen: Observation) -> Record:

@@ -30,6 +30,8 @@ def settle_intents(platform: Platform) -> dict[str, int]:
     open_jobs = platform.database.run(platform.attempts.open_intents) if queue is not None else {}
     if queue is None or not open_jobs:
         return {}
+    if queue.profile.several:
+        queue.mind(platform.database.run(lambda connection: platform.attempts.tenants_of(connection, open_jobs)))
     became = _became(queue, open_jobs, platform.policy.cooldown, platform.database.run(_now))
     if not became:
         return {}

@@ -65,8 +65,9 @@ def left_marked(queue: Queue, jobs: Sequence[LiveJob]) -> list[str]:
 
 def unread_completed_jobs(queue: Queue, state: QueueState) -> int:
     """Completed jobs that the queue keeps and that no look reads."""
-    completed = state.counts.get("completed", 0)
-    return completed if queue.profile.completed_means == "nothing" else max(0, completed - COMPLETED_LOOKED_AT)
+    completed = [part.counts.get("completed", 0) for part in state.each]
+    read = 0 if queue.profile.completed_means == "nothing" else COMPLETED_LOOKED_AT
+    return sum(max(0, number - read) for number in completed)
 
 
 def remember(platform: Platform, look: Look) -> None:

@@ -138,7 +138,7 @@ class Sweep:
     def _orders(self, plan: Plan, now: Plan, *kinds: RepairKind) -> Orders:
         return orders_of(self.platform, self._author(), self.confirm, plan, now, kinds)
 
-    def _judge(self, seen: Observation) -> tuple[Plan, Sighting | None]:
+    def _judge(self, seen: Observation) -> tuple[Plan, Mapping[str, Sighting]]:
         """The plan that a look gives, and what is to be remembered of the queue."""
         author = self._author()
         return self.platform.database.run(
@@ -150,9 +150,9 @@ class Sweep:
         author, sightings = self._author(), self.platform.sightings
 
         def _judged(connection: sa.Connection) -> Plan:
-            plan, sighting = plan_of(self.platform, connection, seen, before=author.sweep_id, of_credits=False)
-            if sightings is not None and sighting is not None and seen.queue is not None:
-                connection.execute(sightings.noting(sighting))
+            plan, seen_now = plan_of(self.platform, connection, seen, before=author.sweep_id, of_credits=False)
+            if sightings is not None and seen.queue is not None and (noting := sightings.noting(seen_now)) is not None:
+                connection.execute(noting)
             return plan
 
         return self.platform.database.run(_judged)
@@ -381,7 +381,7 @@ class Sweep:
         assert now is not None
         return now
 
-    def _write(self, *records: Record, sighting: Sighting | None = None) -> list[dict[str, Any]]:
+    def _write(self, *records: Record, sighting: Mapping[str, Sighting] | None = None) -> list[dict[str, Any]]:
         """Write what steps found, all of it or nothing; the last one's rows."""
         author, sightings = self._author(), self.platform.sightings
 
@@ -390,7 +390,7 @@ class Sweep:
             for record in records:
                 journal.add_history(connection, record.table, author, record.at, record.rows)
             figures = {record.step: record.figures for record in records}
-            along = sightings.noting(sighting) if sightings is not None and sighting is not None else None
+            along = sightings.noting(sighting) if sightings is not None and sighting else None
             journal.add_figures(connection, author.sweep_id, figures, along=along)
 
         self.platform.database.run(_written)

@@ -240,6 +240,7 @@ def _take_jobs_back(platform: Platform, repair: Mapping[str, Any], person: Perso
         return undo_id, platform.attempts.job_ids(connection, repair["id"])
 
     undo_id, job_ids = platform.database.run(_intend)
+    queue.mind([repair["tenant"] or ""])
     removed = queue.remove_waiting(job_ids)
     outcome = {"jobs": len(job_ids), "removed": len(removed)}
     platform.database.run(lambda connection: journal.set_after(connection, undo_id, outcome))

@@ -129,7 +129,7 @@ def config(call: Call) -> Answer:
         "queue_url": None
         if settings.queue_url is None
         else masked_queue_url(settings.queue_url, settings.queue_prefix),
-        "queue_name": None if queue is None else queue.name,
+        "queue_name": None if queue is None else ", ".join([queue.name, *queue.also]),
         "queue_prefix": None if queue is None else settings.queue_prefix,
         "contact": settings.contact,
         "schedule": settings.schedule,
