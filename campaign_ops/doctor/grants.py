@@ -11,7 +11,7 @@ from campaign_ops.platform.database import STATE_SCHEMA
 from campaign_ops.platform.profile import Profile
 
 VERSION_TABLE = "alembic_version"
-MEMORY = (state.ambiguous.name, state.binding.name)
+MEMORY = (state.ambiguous.name, state.binding.name, state.confirmation.name)
 HISTORIES = tuple(table.name for table in state.HISTORIES)
 JOURNAL = tuple(table.name for table in state.sweep.metadata.sorted_tables if table.name not in {*HISTORIES, *MEMORY})
 OWN_RIGHTS: dict[str, tuple[str, ...]] = {
