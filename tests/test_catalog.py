@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import ProfileMismatch
 from campaign_ops.demo.schema import PlatformShape, create_tables
 from campaign_ops.demo.servers import EmbeddedServers
+from campaign_ops.platform import statements
 from campaign_ops.platform.catalog import Catalog, needs, read_catalog
 from campaign_ops.platform.profile import Profile
 from campaign_ops.platform.profile_file import load_profile
@@ -253,6 +254,29 @@ def test_a_profile_is_checked_without_a_right_to_the_tables(tables: sa.Connectio
     """What is missing is a privilege then, not a column."""
     tables.exec_driver_sql("CREATE ROLE outsider; SET LOCAL ROLE outsider")
     assert not read(tables).column("Campaign", "status").may_select
+
+
+def test_words_that_a_profile_calls_optional_may_be_missing_from_an_enum(connection: sa.Connection) -> None:
+    """The built-in messenger profile knows SENT campaigns and QUEUED messages, which not every such platform has."""
+    profile = load_profile("messenger")
+    create_tables(connection, profile, PlatformShape(statuses="enum"))
+    for table, kind, word in (("Campaign", "CampaignStatus", "SENT"), ("Message", "MessageStatus", "QUEUED")):
+        connection.exec_driver_sql(f"ALTER TYPE \"{kind}\" RENAME VALUE '{word}' TO 'ELSE'")
+        assert word not in read(connection, profile).column(table, "status").words
+    tables = PlatformTables(profile, read(connection, profile))
+    assert connection.scalar(sa.select(sa.func.count()).where(statements.is_pending(tables))) == 0
+
+
+def test_a_number_is_an_id_only_where_the_column_can_hold_it(connection: sa.Connection) -> None:
+    for ids, bits in (("integer", 31), ("bigint", 63)):
+        profile = sms(schema=f"of_{ids}")
+        create_tables(connection, profile, PlatformShape(ids=ids))  # type: ignore[arg-type]
+        tables = PlatformTables(profile, read(connection, profile))
+        may_be = [tables.may_be_id(tables.campaign, str(one)) for one in (2**bits - 1, 2**bits, -(2**bits), "9" * 5000)]
+        assert may_be == [True, False, True, False]
+    create_tables(connection, sms())
+    tables = PlatformTables(sms(), read(connection))
+    assert not tables.may_be_id(tables.campaign, "caf\udce9")
 
 
 # -- relations that show only some of the rows ----------------------------------------------------------------------

@@ -314,8 +314,31 @@ def test_a_missing_privilege_names_the_table_and_the_mend(connect: Connect) -> N
     assert "doctor" in caught.value.mend
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda _: f"postgresql+psycopg://u:{PASSWORD}@127.0.0.1:99999/x", "the port is none"),
+        (lambda url: f"{url}&sslmode=maybe", "a parameter of the URL"),
+        (lambda url: f"{url}&no_such_option=1", "a parameter of the URL"),
+        (lambda url: f"{url}&target_session_attrs=anybody", "a parameter of the URL"),
+    ],
+)
+def test_a_url_that_can_never_work_is_no_outage(connect: Connect, change: Callable[[str], str], words: str) -> None:
+    """Measured before: told as an outage, and tried three times."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        run(connect(change), "SELECT 1")
+    assert PASSWORD not in all_told(caught.value)
+
+
+def test_a_url_that_points_at_redis_says_that_it_is_not_postgresql(connect: Connect, servers: EmbeddedServers) -> None:
+    """Redis waits for the end of a line, so the driver only sees that nobody answers."""
+    url = f"postgresql+psycopg://u:p@127.0.0.1:{sa.make_url(servers.redis.url()).port}/x"
+    with pytest.raises(ConfigurationError, match="not PostgreSQL"):
+        run(connect(lambda _: url, connect_seconds=2), "SELECT 1")
+
+
 def test_a_server_that_takes_no_writes_is_the_wrong_server(connect: Connect) -> None:
-    with pytest.raises(ConfigurationError, match="primary"):
+    with pytest.raises(ConfigurationError, match="default_transaction_read_only"):
         run(connect(), "SET TRANSACTION READ ONLY; INSERT INTO noted VALUES ('never')")
 
 

@@ -47,6 +47,11 @@ def section(text: str, title: str) -> str:
     return found[1].strip()
 
 
+def test_slow_campaigns_are_not_called_stuck() -> None:
+    items = [line("lost"), line("slow", Verdict.PROGRESSING)]
+    assert headline(a_report(*items)) == "1 stuck and 1 slow of 20 sending, nothing needs a person"
+
+
 # -- what it says ---------------------------------------------------------------------------------------------------
 
 

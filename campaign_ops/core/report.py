@@ -154,7 +154,9 @@ def headline(report: HealthReport) -> str:
         lead = f"{figures['needs_person']} need a person"
     else:
         lead = "nothing needs a person"
-    return " ".join(f"{figures['stuck']} stuck of {figures['sending']} sending, {lead}".split())
+    slow = sum(item.verdict is Verdict.PROGRESSING for item in report.stuck)
+    counts = f"{figures['stuck'] - slow} stuck" + (f" and {slow} slow" if slow else "")
+    return " ".join(f"{counts} of {figures['sending']} sending, {lead}".split())
 
 
 def _person_section(report: HealthReport) -> str:

@@ -26,3 +26,8 @@ def settled_in_words(settled: Mapping[str, int]) -> str:
     if settled.get("recipients"):
         parts[0] += f" ({plural(settled['recipients'], 'recipient')})"
     return "of an earlier sweep that ended early: " + ", ".join(parts) if parts else ""
+
+
+def is_unicode(text: str) -> bool:
+    """Whether no byte of it was something else than UTF-8; such bytes stand as lone surrogates."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)

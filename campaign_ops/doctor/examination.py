@@ -112,7 +112,7 @@ class _Examination:
         tables = self._ask("tables", lambda: inspection.read_tables(connection, profile.db_schema, names))
         if tables is None or set(names) - set(tables):
             return
-        journal = not any(one.check == "journal" and one.level is Level.ERROR for one in self.found)
+        journal = any(one.check == "journal" and one.level is Level.OK for one in self.found)
         self._check("sharing", lambda: sharing(self.platform, connection, catalog, journal=journal))
         self._check("excess", lambda: self._excess(facts, tables))
         self.found += [*fit.row_security(facts, tables), *fit.triggers(profile, tables)]

@@ -116,8 +116,15 @@ def _eviction(server: ServerFacts) -> Finding:
 
 
 def _exists(queue: Queue, state: QueueState) -> Finding:
-    if state.exists or state.live:
+    if state.exists:
         return Finding("queue_name", Level.OK, f"queue {state.name} exists under prefix {queue.address.prefix}")
+    if state.live:
+        what = (
+            f"queue {state.name} has {state.live} live jobs under prefix {queue.address.prefix}, but not the key that"
+            " every BullMQ library writes for a queue: a sweep takes it for emptied and puts nothing back"
+        )
+        mend = "start the application's workers or senders, which write it; it was removed, or the jobs were restored"
+        return Finding("queue_name", Level.WARNING, what, mend)
     what = f"queue {state.name} was never used under prefix {queue.address.prefix}"
     try:
         others = prefixes_of(queue.address, state.name)

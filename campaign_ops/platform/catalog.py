@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import PermissionMissing, ProfileMismatch
 from campaign_ops.platform.ids import JobIds, id_type
-from campaign_ops.platform.profile import Profile
+from campaign_ops.platform.profile import CampaignWords, Profile, RecipientWords
 from campaign_ops.platform.relations import Column, misfit, quoted, read_relations
 
 TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "citext", "name"})
@@ -119,7 +119,7 @@ def needs(profile: Profile) -> Iterator[Need]:
     yield Need("campaign.id", table, profile.campaign.id, "id")
     yield Need("campaign.tenant", table, profile.campaign.tenant, "any")
     yield Need("campaign.name", table, profile.campaign.name, "any")
-    yield Need("campaign.status", table, profile.campaign.status, "word", words.all_known, written=True)
+    yield Need("campaign.status", table, profile.campaign.status, "word", _required(words), written=True)
     yield Need("campaign.updated_at", table, profile.campaign.updated_at, "moment", written=True)
     if profile.campaign.created_at:
         yield Need("campaign.created_at", table, profile.campaign.created_at, "moment")
@@ -135,12 +135,16 @@ def needs(profile: Profile) -> Iterator[Need]:
     yield from _reservation_needs(profile)
 
 
+def _required(words: CampaignWords | RecipientWords) -> tuple[str, ...]:
+    return tuple(word for word in words.all_known if word not in words.optional)
+
+
 def _recipient_needs(profile: Profile) -> Iterator[Need]:
     recipient = profile.recipient
     table = recipient.table
     yield Need("recipient.id", table, recipient.id, "id")
     yield Need("recipient.campaign_id", table, recipient.campaign_id, "id")
-    yield Need("recipient.status", table, recipient.status, "word", recipient.words.all_known)
+    yield Need("recipient.status", table, recipient.status, "word", _required(recipient.words))
     if recipient.provider_id:
         yield Need("recipient.provider_id", table, recipient.provider_id, "any")
     for index, column in enumerate(recipient.activity):

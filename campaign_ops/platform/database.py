@@ -18,7 +18,7 @@ import sqlalchemy as sa
 import tenacity
 
 from campaign_ops.core.errors import DatabaseUnavailable, SweepBusy
-from campaign_ops.platform.driver_errors import STATE_SCHEMA, mapped
+from campaign_ops.platform.driver_errors import STATE_SCHEMA, mapped, not_postgresql
 
 __all__ = ["STATE_SCHEMA", "Database", "SweepLock", "Timeouts", "same_database"]
 
@@ -78,11 +78,26 @@ class Database:
             DatabaseUnavailable, DatabaseTimeout, Conflict: try again later.
             PermissionMissing, StateSchemaError, ProfileMismatch, StatementRejected, ConfigurationError: do not.
         """
-        with mapped(self.where), self._engine.begin() as connection:
-            self._prepare(connection)
-            if read_only:
-                connection.execute(sa.text("SET TRANSACTION READ ONLY"))
-            yield connection
+        try:
+            with mapped(self.where), self._engine.begin() as connection:
+                self._prepare(connection)
+                if read_only:
+                    connection.execute(sa.text("SET TRANSACTION READ ONLY"))
+                yield connection
+        except DatabaseUnavailable as error:
+            if "timeout expired" in error.what and self._is_redis():
+                raise not_postgresql(self.where) from None
+            raise
+
+    def _is_redis(self) -> bool:
+        """Whether a Redis answers there. It waits for the end of a line, which our driver never sends."""
+        url = self._engine.url
+        try:
+            with socket.create_connection((url.host, url.port or 5432), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64).startswith((b"+PONG", b"-NOAUTH", b"-DENIED", b"-LOADING"))
+        except (OSError, TypeError):
+            return False
 
     def _prepare(self, connection: sa.Connection) -> None:
         timeouts = self.timeouts

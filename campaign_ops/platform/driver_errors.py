@@ -47,7 +47,19 @@ _BY_STATE: dict[str, tuple[type[CampaignOpsError], str, str]] = {
     "55P03": (DatabaseTimeout, "a lock was not to be had in time", "somebody holds it; it is tried again"),
     "57014": (DatabaseTimeout, "a statement took too long", "see timeouts.statement_seconds and the doctor's indexes"),
     "42501": (PermissionMissing, "", "run `campaign-ops doctor` for the exact GRANT"),
-    "25006": (ConfigurationError, "this server is a read-only standby", "point database_url at the primary"),
+    "25006": (
+        ConfigurationError,
+        "the server takes no writes from this session: it is a standby, or default_transaction_read_only is set",
+        "point database_url at the primary, or set default_transaction_read_only = off for this role",
+    ),
+    "port": (ConfigurationError, "the port is none", "correct the port in database_url: 1 to 65535"),
+    "option": (ConfigurationError, "a parameter of the URL cannot be", "correct the part after ? in database_url"),
+    "protocol": (ConfigurationError, "what answers there is not PostgreSQL", "correct host and port in database_url"),
+    "tls": (
+        ConfigurationError,
+        "no encrypted connection can be made",
+        "correct sslmode, sslrootcert in database_url",
+    ),
     "28P01": (ConfigurationError, "the password was refused", "check user and password in database_url"),
     "28000": (ConfigurationError, "the user was refused", "check user and password in database_url"),
     "rules": (
@@ -76,13 +88,23 @@ _BY_WORDS = {
     "no such user": "28000",
     'database "[^"]*" does not exist': "3D000",
     "no such database": "3D000",
+    "invalid port number": "port",
+    r"invalid \w+ value|invalid (integer|connection option)|unrecognized \w+ value|is not a valid IP": "option",
+    "response to SSL negotiation|expected authentication request from server": "protocol",
+    "does not support SSL, but SSL was required|root certificate file": "tls",
 }
+
+
+def not_postgresql(where: str) -> CampaignOpsError:
+    """The error for a server that speaks another protocol."""
+    kind, what, mend = _BY_STATE["protocol"]
+    return kind(what, where=where, mend=mend)
 
 
 def map_error(error: BaseException, where: str) -> CampaignOpsError:
     """The error of ours that stands for a driver's."""
     state = getattr(error, "sqlstate", None) or ""
-    if not state and isinstance(error, psycopg.OperationalError):
+    if not state and isinstance(error, psycopg.OperationalError | psycopg.ProgrammingError):
         state = next((state for words, state in _BY_WORDS.items() if re.search(words, str(error))), "")
     diag = getattr(error, "diag", None)
     primary = " ".join((getattr(diag, "message_primary", None) or "").split())

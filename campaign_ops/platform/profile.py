@@ -33,6 +33,7 @@ class CampaignWords(Part):
         failed: What it becomes when all recipients failed; null where the platform has no such word.
         over: Every word after which nothing is sent any more (``done`` and ``failed`` are always among them).
         idle: Words of a campaign that is not sending now but may later.
+        optional: Those of ``over`` and ``idle`` that an enum type need not have.
     """
 
     sending: str
@@ -40,6 +41,7 @@ class CampaignWords(Part):
     failed: str | None = None
     over: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
     @property
     def all_over(self) -> tuple[str, ...]:
@@ -112,11 +114,13 @@ class RecipientWords(Part):
         pending: Not sent yet.
         succeeded: Handed to the provider or better.
         failed: Will not be sent any more.
+        optional: Those of them that an enum type need not have.
     """
 
     pending: Words
     succeeded: Words
     failed: Words
+    optional: tuple[str, ...] = ()
 
     @property
     def sent(self) -> str:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import UserDefinedType
 
+from campaign_ops.core.wording import is_unicode
 from campaign_ops.platform.catalog import INTEGER_TYPES, Catalog
 from campaign_ops.platform.profile import Profile
 
@@ -25,8 +26,9 @@ class PgType(UserDefinedType[Any]):
     cache_ok = True
     render_bind_cast = True
 
-    def __init__(self, spec: str) -> None:
+    def __init__(self, spec: str, labels: tuple[str, ...] = ()) -> None:
         self.spec = spec
+        self.labels = labels
 
     def get_col_spec(self, **_: object) -> str:
         """The name, as it stands in a CAST."""
@@ -88,19 +90,21 @@ class PlatformTables:
             case "numeric":
                 return sa.Numeric()
             case _:
-                return PgType(column.spec)
+                return PgType(column.spec, column.words)
 
     def may_be_id(self, table: sa.Table, text: str) -> bool:
         """Whether a person's text can be an id of this table at all; a server would refuse to compare it otherwise."""
         type_name = self.catalog.column(table.name, table.c.id.name).type_name
         if type_name in INTEGER_TYPES:
-            return text.isascii() and text.removeprefix("-").isdigit() and -(2**63) <= int(text) < 2**63
+            bits = 8 * int(type_name.removeprefix("int")) - 1
+            looks = text.isascii() and text.removeprefix("-").isdigit() and len(text) <= len(str(-(2**63)))
+            return looks and -(2**bits) <= int(text) < 2**bits
         if type_name == "uuid":
             try:
                 UUID(text)
             except ValueError:
                 return False
-        return "\0" not in text
+        return "\0" not in text and is_unicode(text)
 
     @property
     def reservations(self) -> sa.Table:
@@ -186,5 +190,10 @@ def one_of(column: sa.ColumnElement[Any], values: sa.ColumnElement[Any]) -> sa.C
 
 
 def words(column: sa.ColumnElement[Any], values: tuple[str, ...]) -> sa.ColumnElement[bool]:
-    """``column IN (values)``, each cast to the column's type so that an index on it serves."""
-    return column.in_([sa.bindparam(None, value, type_=column.type) for value in values])
+    """``column IN (values)``, each cast to the column's type so that an index on it serves.
+
+    Without words that an enum type does not have: no row holds them, and the server would refuse to compare.
+    """
+    labels = getattr(column.type, "labels", ())
+    held = [value for value in values if not labels or value in labels]
+    return column.in_([sa.bindparam(None, value, type_=column.type) for value in held]) if held else sa.false()

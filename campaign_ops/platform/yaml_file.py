@@ -13,6 +13,7 @@ from campaign_ops.platform.yaml_tree import KeyPath, Mark, Problem, Tree, Value
 
 _MERGE = "tag:yaml.org,2002:merge"
 _TEXT = "tag:yaml.org,2002:str"
+MOST_VALUES = 50_000  # aliases of aliases multiply: 300 bytes took 1.1 GB
 _SCALARS = {_TEXT, *(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null", "timestamp"))}
 
 
@@ -44,10 +45,15 @@ def read_text(text: str, file: str, *, built_in: bool = False) -> Tree:
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
+        reader = _Reader(loader, file, built_in)
+        value = reader.value(node, ()) if node is not None else None
     except yaml.YAMLError as error:
         return Tree(None, {(): start}, {(): _syntax_problem(error, text, file)})
-    reader = _Reader(loader, file, built_in)
-    value = reader.value(node, ()) if node is not None else None
+    except RecursionError:
+        return Tree(None, {(): start}, {(): Problem(start, "is nested too deeply", "no key lies that deep")})
+    if reader.values > MOST_VALUES:
+        what, mend = f"has more than {MOST_VALUES:,} values", "write less, and fewer aliases of aliases"
+        return Tree(None, {(): start}, {(): Problem(start, what, mend)})
     return Tree(value, {(): start} | reader.marks, reader.problems)
 
 
@@ -75,8 +81,12 @@ class _Reader:
         self.marks: dict[KeyPath, Mark] = {}
         self.problems: dict[KeyPath, Problem] = {}
         self.open: list[yaml.Node] = []
+        self.values = 0
 
     def value(self, node: yaml.Node, path: KeyPath) -> Value:
+        self.values += 1
+        if self.values > MOST_VALUES:
+            return None
         if any(node is around for around in self.open):
             self.complain(path, self.line(path, node), "refers to a part that it is itself in", "take the alias out")
             return None

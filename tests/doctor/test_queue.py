@@ -209,3 +209,12 @@ def test_depth_is_held_against_the_limits(waiting: int, level: Level, words: str
 )
 def test_an_old_redis_is_a_warning(told: str | None, level: Level) -> None:
     assert redis_version(ServerFacts(told, "master", "noeviction", "id")).level is level
+
+
+def test_jobs_without_the_queue_s_own_key_are_what_a_sweep_calls_emptied(shared: EmbeddedRedis, redis: Any) -> None:
+    """The doctor said that the queue exists where the plan said that it does not."""
+    put(redis, "wait", "1", payload("c1", "r1"))
+    redis.delete(key("meta"))
+    found = the(looked_at(shared), "queue_name")
+    assert found.level is Level.WARNING
+    assert "takes it for emptied" in found.what

@@ -8,6 +8,7 @@ import pytest
 from dagster import AssetSpec, ScheduleDefinition, job
 
 from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.platform.yaml_file import read_text
 from tests.settings.files import and_second, load, problems, sms
 
 
@@ -296,3 +297,17 @@ def test_a_second_platform_over_the_same_campaign_table_is_refused(spelling: str
 def test_another_table_of_the_same_database_is_another_platform() -> None:
     other = and_second(sms(profile="{extends: sms, schema: b}")).replace("${DB}_two", "${DB}")
     assert load(sms() + other).broken == ()
+
+
+ALIASES = "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("a: &a [x]\n" + ALIASES, "more than"), ("a: " + "[" * 5000 + "]" * 5000, "nested too deeply")],
+    ids=["aliases of aliases", "brackets"],
+)
+def test_a_file_that_grows_when_it_is_read_is_refused_at_once(text: str, said: str) -> None:
+    """Measured before: 300 bytes took 1.1 GB and did not end; 5,000 brackets were a traceback."""
+    (problem,) = read_text(text, "it.yaml").problems.values()
+    assert said in problem.what

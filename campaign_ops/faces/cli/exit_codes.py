@@ -10,6 +10,7 @@ from campaign_ops.core.errors import (
     PermissionMissing,
     ProfileMismatch,
     Refused,
+    StatementRejected,
     StateSchemaError,
     SweepBusy,
 )
@@ -31,7 +32,8 @@ MEANINGS = {
     ExitCode.FAILED: "a server is away (the database: nothing was done; the queue: what does not need it was done), or"
     " something unexpected; trying again may help",
     ExitCode.SET_UP: "command line, configuration, profile, schema or permissions are wrong; trying again is no help",
-    ExitCode.REFUSED: "refused: what was asked for does not hold (or no such id); nothing was changed",
+    ExitCode.REFUSED: "refused: what was asked for does not hold (or no such id), or the database rejects it;"
+    " nothing was changed",
     ExitCode.BUSY: "another sweep of the platform is under way; nothing was done",
     ExitCode.PERSON: "done, but something needs a person: a breaker holds back, a campaign is given up, a check warns",
 }
@@ -41,7 +43,7 @@ _SET_UP = (ConfigurationError, ProfileMismatch, StateSchemaError, PermissionMiss
 
 def exit_code_of(error: Exception) -> ExitCode:
     """The exit code that stands for an error, ours or not."""
-    if isinstance(error, Refused):
+    if isinstance(error, Refused | StatementRejected):
         return ExitCode.REFUSED
     if isinstance(error, SweepBusy):
         return ExitCode.BUSY

@@ -22,6 +22,7 @@ import typer
 from rich.console import RenderableType
 
 from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
+from campaign_ops.core.wording import is_unicode
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of, gravest
 from campaign_ops.faces.cli.screen import Screen, logging_to_stderr, without_credentials
@@ -140,6 +141,7 @@ class Run:
         """Run the command on its platforms, print what came of it, and say how to exit."""
         with logging_to_stderr(verbose=self.common.verbose, debug=self.common.debug):
             try:
+                _check_unicode(values)
                 settings = load_settings(self.common.config)
                 names = self._names(settings)
             except Exception as error:  # noqa: BLE001 - a person gets a line instead of a traceback, whatever it was
@@ -208,6 +210,13 @@ class Run:
             # Escaped to ASCII: nothing in it is obeyed by a terminal, and every encoding can print it.
             self.screen.write(json.dumps(document, indent=2) + "\n")
         return code
+
+
+def _check_unicode(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, str) and not is_unicode(value):
+            where = name.replace("_", "-")
+            raise ConfigurationError("is not UTF-8 text", where=where, mend="type it again in a UTF-8 terminal")
 
 
 def failure_of(error: Exception) -> shapes.Failure:

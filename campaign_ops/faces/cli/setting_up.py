@@ -81,6 +81,8 @@ def migrate(
     """
     if grants is not None and not call.alone:
         raise typer.BadParameter("is for one platform: name it with --platform", param_hint="--grants")
+    if grants is not None and not grants.strip():
+        raise typer.BadParameter("takes the name of a role", param_hint="--grants")
     before, after = migrate_schema(call.platform.database)
     call.platform.database.run(call.platform.adopt_by_name)
     statements = None if grants is None else grants_of(call.settings.profile, grants)
