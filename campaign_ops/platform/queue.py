@@ -15,7 +15,7 @@ from campaign_ops.core.errors import QueueUnavailable, Refused
 from campaign_ops.platform.profile import QueueProfile
 from campaign_ops.platform.queue_add import NewJob, QueueWriter, fill_payload, is_writable_number, job_id
 from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
-from campaign_ops.platform.queue_guard import Guard, LastLook, LookAgain
+from campaign_ops.platform.queue_guard import Guard, LastLook, LookAgain, NothingAdded
 from campaign_ops.platform.queue_jobs import FailedJob, LiveJob, LiveJobs, Snapshot
 from campaign_ops.platform.queue_read import DEAD, KEYS_PER_PAGE, LIVE, QueueReader, ServerFacts, pages
 
@@ -27,6 +27,7 @@ __all__ = [
     "LiveJobs",
     "LookAgain",
     "NewJob",
+    "NothingAdded",
     "Queue",
     "QueueAddress",
     "ServerFacts",
@@ -74,6 +75,7 @@ class Queue(QueueReader):
             LookAgain: Something happened since the last look that cannot be judged. Nothing was added.
             Refused: The queue is paused (BullMQ 4 and 5 would lose what is added then), may only be looked at, the
                 guard does not hold, or an id does not fit the payload. Nothing was added.
+            NothingAdded: Redis answered that it cannot add.
             QueueUnavailable: Redis went away. All of the jobs may have been added: look again.
         """
         payloads = {job.id: fill_payload(job, self.profile, numeric_ids=self.numeric_ids) for job in jobs}

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import bullmq
+from redis import exceptions as driver
 
-from campaign_ops.core.errors import Refused
+from campaign_ops.core.errors import QueueUnavailable, Refused
 from campaign_ops.platform.profile import QueueProfile
-from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
-from campaign_ops.platform.queue_guard import Guard, packed, refusal, script
+from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped, error_in_script
+from campaign_ops.platform.queue_guard import Guard, NothingAdded, packed, refusal, script
 from campaign_ops.platform.queue_read import LISTS, SORTED_SETS
 
 MAX_JSON_INTEGER = 2**53 - 1  # the largest that JavaScript reads back unchanged
@@ -121,6 +122,7 @@ class QueueWriter:
 
         Raises:
             Refused: The queue is paused, or the guard does not hold. Nothing was added.
+            NothingAdded: Redis answered, but cannot add.
         """
 
         async def add(queue: bullmq.Queue) -> list[Any]:
@@ -142,10 +144,18 @@ class QueueWriter:
                 answer: list[Any] = (await pipe.execute())[0]
                 return answer
 
-        answer = self._run(add)
+        try:
+            answer = self._run(add)
+            if answer[0] == "failed":
+                with driver_errors_mapped(self._where):
+                    raise error_in_script(answer[1])
+        except QueueUnavailable as error:
+            if not isinstance(error.__cause__, driver.ResponseError):
+                raise
+            raise NothingAdded(error.what, where=error.where, mend=error.mend) from error
         if answer[0] != "added":
             raise refusal(answer, self._where)
-        return [job.id for job, outcome in zip(jobs, answer[1:], strict=True) if outcome == "added"]
+        return [job.id for job, outcome in zip(jobs, answer[1:], strict=False) if outcome == "added"]
 
     def remove(self, job_id: str) -> bool:
         """Take a job out of the queue; False when a worker holds it."""

@@ -5,6 +5,7 @@ No queue logic here: key names and commands stand in `queue_read` and `queue_add
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -178,6 +179,15 @@ def driver_errors_mapped(where: str) -> Iterator[None]:
     except (driver.RedisError, OSError) as error:
         what, mend = _explain(error)
         raise QueueUnavailable(what, where=where, mend=mend) from error
+
+
+def error_in_script(text: str) -> driver.ResponseError:
+    """The driver's error for what a command inside a script answered; Redis before 7 says where in front of it."""
+    text = re.sub(r"^(@user_script: ?\d+: ?)+", "", text).removeprefix("-")
+    kinds = {"OOM": driver.OutOfMemoryError, "READONLY": driver.ReadOnlyError, "NOPERM": driver.NoPermissionError}
+    if "The user executing the script can't run" in text or "ACL failure in script" in text:  # Redis 6.2, 7
+        return driver.NoPermissionError(text)
+    return kinds.get(text.split(" ")[0], driver.ResponseError)(text)
 
 
 def _explain(error: Exception) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from campaign_ops.core.errors import Refused
+from campaign_ops.core.errors import QueueUnavailable, Refused
 from campaign_ops.platform.profile import QueueProfile
 
 MAX_NEW_JOBS = 1_000  # judged inside Redis, which does nothing else meanwhile
@@ -21,6 +21,10 @@ EVENTS_LOOKED_AT = 10_000  # BullMQ keeps about as many
 
 class LookAgain(Refused):
     """The last look no longer holds: it is too old, or something came that cannot be judged. Nothing was added."""
+
+
+class NothingAdded(QueueUnavailable):
+    """Redis answered that it cannot add: out of memory, no replicas, a missing right. Nothing was added."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ def refusal(answer: Sequence[Any], where: str) -> Refused:
 # KEYS: the six live states, lists first; meta; events; then those of BullMQ's script.
 # ARGV: the prefix of job keys; the guard; how many arguments BullMQ's script takes; then for each job its id, its
 # campaign, and these arguments.
-# Answer: {"added", what became of each job} or {why nothing was added, the job at fault}.
+# Answer: {"added", what became of each job, up to one that could not be added} or {why nothing was added, more}.
 _GUARDED = r"""
 local prefix, guard, size = ARGV[1], cjson.decode(ARGV[2]), tonumber(ARGV[3])
 local taken = {}
@@ -252,7 +256,13 @@ for first = 4, #ARGV, size + 2 do
   elseif redis.call('EXISTS', prefix .. id) == 1 then
     answer[#answer + 1] = 'exists'
   else
-    local added = add_job(keys, {unpack(ARGV, first + 2, first + 1 + size)})
+    local fine, added = pcall(add_job, keys, {unpack(ARGV, first + 2, first + 1 + size)})
+    if not fine then
+      -- What was added before stays: Redis takes nothing back. Only the caller can tell what that means.
+      local why = type(added) == 'table' and added.err or tostring(added)
+      if #answer == 1 then return {'failed', why} end
+      return answer
+    end
     answer[#answer + 1] = added == id and 'added' or 'dropped'
   end
 end

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from campaign_ops.core.errors import QueueUnavailable, QueueUnclear, Refused
+from campaign_ops.core.errors import QueueUnclear, Refused
 from campaign_ops.core.model import QueueState, queue_name
 from campaign_ops.core.queues import together
 from campaign_ops.platform.profile import QueueProfile
@@ -20,7 +20,7 @@ from campaign_ops.platform.queue import Queue
 from campaign_ops.platform.queue_add import NewJob
 from campaign_ops.platform.queue_address import QueueAddress, driver_errors_mapped
 from campaign_ops.platform.queue_events import Traces
-from campaign_ops.platform.queue_guard import Guard, LastLook, OtherQueue
+from campaign_ops.platform.queue_guard import Guard, LastLook, NothingAdded, OtherQueue
 from campaign_ops.platform.queue_jobs import CompletedJob, FailedJob, LiveJob, Snapshot
 from campaign_ops.platform.queue_read import QueueReader
 
@@ -204,9 +204,7 @@ class Queues(Queue):
         for name, batch in by_queue.items():
             try:
                 added |= self._member(name).add(batch, guard and self._guard_of(name, guard))
-            except QueueUnavailable:
-                raise
-            except Refused:
+            except (NothingAdded, Refused):
                 if not added:
                     raise
                 break  # the rest is left to the next sweep, which sees what was added

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import QueueUnavailable, QueueUnclear, Refused, StatementRejected, Unavailable
 from campaign_ops.core.model import Campaign
 from campaign_ops.platform.attempts import Closed
-from campaign_ops.platform.queue import Guard, LastLook, LookAgain, NewJob
+from campaign_ops.platform.queue import Guard, LastLook, LookAgain, NewJob, NothingAdded
 from campaign_ops.sweep.act import Failure
 from campaign_ops.sweep.intend import Work, intend
 from campaign_ops.sweep.observe import OpenBatch
@@ -83,6 +83,8 @@ def _add(work: Work, intent: Mapping[str, OpenBatch]) -> _Outcome:
         except LookAgain:
             if not looks_left:
                 raise
+        except NothingAdded:
+            raise
         except QueueUnavailable as error:
             return _after_lost_answer(work, jobs, str(error))
         else:

@@ -14,7 +14,8 @@ import pytest
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.demo.postgres_server import free_port
 from campaign_ops.demo.servers import EmbeddedRedis
-from campaign_ops.platform.queue import Queue, QueueAddress
+from campaign_ops.platform import queue_guard
+from campaign_ops.platform.queue import NothingAdded, Queue, QueueAddress
 from tests.queue.bench import PROFILE, a_job, answers_lost, connect, key, payload, put, redis_process, until
 
 
@@ -219,3 +220,30 @@ def test_one_node_of_a_cluster_is_named_as_such(tmp_path: Path) -> None:
     ):
         seen: set[str] = set()
         until(lambda: what_it_says(queue, seen).startswith("this is one node of a Redis Cluster"))
+
+
+def test_a_redis_that_takes_no_writes_says_so_and_has_nothing(own_server: EmbeddedRedis) -> None:
+    with connect(own_server) as client, Queue(QueueAddress(own_server.url()), PROFILE) as queue:
+        client.config_set("min-replicas-to-write", 1)
+        with pytest.raises(NothingAdded, match="NOREPLICAS") as caught:
+            queue.add([a_job("ops-1"), a_job("ops-2")])
+        assert "user_script" not in str(caught.value)
+        assert client.keys("*") == []
+
+
+def test_a_user_who_may_not_add_is_told_what_is_missing(own_server: EmbeddedRedis) -> None:
+    with connect(own_server) as client:
+        client.execute_command("ACL", "SETUSER", "ops", "on", ">pw", "~bull:*", "+@all", "-lpush")
+        queue_of_user = Queue(QueueAddress(own_server.url().replace("//", "//ops:pw@")), PROFILE)
+        with queue_of_user as queue, pytest.raises(NothingAdded, match="may not"):
+            queue.add([a_job("ops-1")])
+        assert queue.snapshot().live == {}
+
+
+def test_what_was_added_before_another_job_failed_is_named(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis takes nothing back of a script that fails half way."""
+    failing = queue_guard._GUARDED.replace("pcall(add_job,", "pcall(id == 'ops-2' and error or add_job,")
+    monkeypatch.setattr(queue_guard, "_GUARDED", failing)
+    assert queue.add([a_job(f"ops-{number}") for number in range(4)]) == {"ops-0", "ops-1"}
+    with pytest.raises(NothingAdded):
+        queue.add([a_job("ops-2")])
