@@ -23,6 +23,7 @@ NAME = "sweeper-1"
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     with Stand(DrillOptions(tmp_path_factory.mktemp("sweeping"), seed=1, dagster=False)) as up:
+        up.queue.open()  # a queue that a sweep did not find holds repairs back until a person confirms
         yield up
 
 
