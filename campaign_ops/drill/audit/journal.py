@@ -16,6 +16,7 @@ from campaign_ops.drill.audit.figure import Figure, none_of, shown
 from campaign_ops.drill.audit.records import ROW_REPAIRS, Intent, Records, Repair
 from campaign_ops.drill.audit.rows import Raw, clock
 from campaign_ops.drill.ledger import Change
+from campaign_ops.drill.watcher import SeenJob
 
 SEEN_WITHIN = timedelta(seconds=5)
 """A job that was added is seen within this time; what Redis loses sooner after may have been seen by nobody."""
@@ -107,6 +108,8 @@ def _without_row(records: Records) -> Iterator[str]:
 def _jobs(records: Records) -> Iterator[str]:
     """Re-enqueues: every job of ours in an intent, and every confirmed intent seen as a job."""
     by_id = {intent.job_id: intent for intent in records.intents}
+    finished = {sweep.id for sweep in records.sweeps.values() if sweep.finished_at is not None}
+    confirmed = {one.id for one in records.repairs if one.sweep_id in finished}
     for one in records.repairs:
         if one.kind == "reenqueue" and not records.intents_of.get(one.id):
             yield f"{one}: it meant to add no job at all"
@@ -114,10 +117,7 @@ def _jobs(records: Records) -> Iterator[str]:
         intent = by_id.get(job_id)
         if intent is None:
             yield f"job {job_id}: seen in the queue, and nobody meant to add it"
-        elif seen.recipients is not None and (seen.campaign_id, seen.recipients) != (
-            intent.campaign_id,
-            intent.recipients,
-        ):
+        elif seen.recipients is not None and not _as_meant(seen, intent, confirmed=intent.repair_id in confirmed):
             was = f"{seen.recipients} recipients of {seen.campaign_id}"
             yield f"job {job_id}: {was}, and meant were {intent.recipients} of {intent.campaign_id}"
     for intent in records.intents:
@@ -125,6 +125,14 @@ def _jobs(records: Records) -> Iterator[str]:
             continue
         if records.now - intent.added_at > SEEN_WITHIN and not _lost(records, intent.added_at):
             yield f"job {intent.job_id}: journaled as added at {clock(intent.added_at)}, and never seen in the queue"
+
+
+def _as_meant(seen: SeenJob, intent: Intent, *, confirmed: bool) -> bool:
+    """Whether a job is what its intent says. Recipients may move after the intent: only a confirmation counts them."""
+    if seen.recipients is None or seen.campaign_id != intent.campaign_id:
+        return False
+    exact = confirmed and intent.added_at is not None
+    return seen.recipients == intent.recipients if exact else seen.recipients <= intent.recipients
 
 
 def _lost(records: Records, added_at: datetime) -> bool:

@@ -216,6 +216,7 @@ MUTATIONS: dict[str, Mutation] = {
         seen=frozenset({"journal", "in_two_jobs"}),
         accidents=("drop_connections",) * 10 + ("unsendable",) * 5,
         seconds=40,
+        worker_module="tests.drill.trusting_worker",
     ),
     "same_ids": Mutation(
         rule=8,
@@ -224,6 +225,7 @@ MUTATIONS: dict[str, Mutation] = {
         seen=frozenset({"still_stuck"}),
         accidents=("unsendable",),
         seconds=8,
+        worker_module="tests.drill.trusting_worker",
         settle_seconds=12,
     ),
 }
