@@ -60,7 +60,7 @@ def _no_premise() -> None:
 
     put(act, "observed_now", as_planned)
     put(repairs, "_unmoved", same_id)
-    put(repairs, "_finished", lambda _tables, _seen: sa.true())
+    put(repairs, "_finished", lambda _tables, _seen, **_: sa.true())
     slowed(act, "complete", 0.4)
 
 
