@@ -46,11 +46,16 @@ def still_stuck(records: Records) -> Figure:
     return Figure(figure.key, what, "0", found, figure.holds, figure.examples)
 
 
+def _for_a_person(row: PlanRow) -> bool:
+    """Return whether no later sweep mends it: by its verdict, or as the database has refused its repair too often."""
+    return row.needs_person and (row.verdict in PERSONS or "refused 3 times" in row.reason)
+
+
 def waiting(records: Records) -> tuple[tuple[str, str], ...]:
     """(campaign, reason) of the stuck campaigns that the last sweep left to a person."""
     latest = _latest_plan(records)
     stuck = [(key, latest.get(key)) for key in _stuck(records)]
-    theirs = [(key, row) for key, row in stuck if row is not None and row.needs_person and row.verdict in PERSONS]
+    theirs = [(key, row) for key, row in stuck if row is not None and _for_a_person(row)]
     return tuple((key, f"{row.verdict}: {row.reason}") for key, row in theirs)
 
 
