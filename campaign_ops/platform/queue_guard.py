@@ -248,6 +248,18 @@ if guard.known then
   end
 end
 
+local function in_a_state(id)
+  for list = 1, 3 do
+    for _, there in ipairs(redis.call('LRANGE', KEYS[list], 0, -1)) do
+      if there == id then return true end
+    end
+  end
+  for set = 4, 6 do
+    if redis.call('ZSCORE', KEYS[set], id) then return true end
+  end
+  return false
+end
+
 local keys, answer = {unpack(KEYS, 9)}, {'added'}
 for first = 4, #ARGV, size + 2 do
   local id, campaign = ARGV[first], canonical(ARGV[first + 1])
@@ -258,7 +270,13 @@ for first = 4, #ARGV, size + 2 do
   else
     local fine, added = pcall(add_job, keys, {unpack(ARGV, first + 2, first + 1 + size)})
     if not fine then
-      -- What was added before stays: Redis takes nothing back. Only the caller can tell what that means.
+      -- What was written before the error stays: Redis takes nothing back. BullMQ puts a job into its state before it
+      -- writes marker and event, so the job may be there; a job that is in no state is only a hash, which goes.
+      if in_a_state(id) then
+        answer[#answer + 1] = 'added'
+        return answer
+      end
+      pcall(redis.call, 'DEL', prefix .. id)
       local why = type(added) == 'table' and added.err or tostring(added)
       if #answer == 1 then return {'failed', why} end
       return answer

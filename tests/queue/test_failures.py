@@ -240,6 +240,26 @@ def test_a_user_who_may_not_add_is_told_what_is_missing(own_server: EmbeddedRedi
         assert queue.snapshot().live == {}
 
 
+def test_a_job_that_stands_in_the_queue_when_its_add_fails_counts_as_added(own_server: EmbeddedRedis) -> None:
+    """BullMQ pushes a job before it writes its marker: the intent was closed as not added while the job was live."""
+    with connect(own_server) as client:
+        client.execute_command("ACL", "SETUSER", "ops", "on", ">pw", "~bull:*", "+@all", "-zadd")
+        with Queue(QueueAddress(own_server.url().replace("//", "//ops:pw@")), PROFILE) as queue:
+            added = queue.add([a_job("ops-1"), a_job("ops-2")])
+            assert added == set(queue.snapshot().live) == {"ops-1"}
+
+
+def test_a_job_whose_add_fails_before_it_stands_anywhere_leaves_nothing(own_server: EmbeddedRedis) -> None:
+    with connect(own_server) as client:
+        client.execute_command("ACL", "SETUSER", "ops", "on", ">pw", "~bull:*", "+@all", "-lpush")
+        with (
+            Queue(QueueAddress(own_server.url().replace("//", "//ops:pw@")), PROFILE) as queue,
+            pytest.raises(NothingAdded),
+        ):
+            queue.add([a_job("ops-1")])
+        assert not client.exists(f"bull:{PROFILE.name}:ops-1")
+
+
 def test_what_was_added_before_another_job_failed_is_named(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis takes nothing back of a script that fails half way."""
     failing = queue_guard._GUARDED.replace("pcall(add_job,", "pcall(id == 'ops-2' and error or add_job,")
