@@ -65,19 +65,8 @@ def failed(board: Scoreboard) -> dict[str, tuple[str, ...]]:
     return {figure.key: figure.examples for figure in board.figures if not figure.holds}
 
 
-# Layers that came later prevent the damage of these rules, too: kept completed jobs leave recipients to a person, and a
-# script in Redis refuses what came since the look. Each needs a new trigger before a drill can show it again.
-HIDDEN_BY_OTHER_LAYERS = {"never_give_up", "effect_first", "same_ids"}
-DRILLED = [
-    pytest.param(name, marks=pytest.mark.xfail(reason="another layer prevents the damage", strict=False))
-    if name in HIDDEN_BY_OTHER_LAYERS
-    else name
-    for name in MUTATIONS
-]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", DRILLED)
+@pytest.mark.parametrize("name", MUTATIONS)
 def test_a_drill_reports_the_damage_of_a_rule_that_is_missing(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
