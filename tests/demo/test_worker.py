@@ -83,7 +83,7 @@ def test_a_stopped_worker_hands_its_job_back_and_a_killed_ones_job_is_found_stal
     assert queue.job_ids("active") == []
     assert queue.live_job_ids() == [job_id]
     assert len(writer.pending_ids(campaign)) == 100 - provider.sends(), "the recipient in hand was written"
-    killed = shop.worker(work_dir, quick("killed", delay_ms=20, lock_ms=400, claims=True))
+    killed = shop.worker(work_dir, quick("killed", delay_ms=20, lock_ms=2_000, claims=True))
     killed.start()
     sent = provider.sends()
     wait_until(lambda: provider.sends() > sent + 3)
