@@ -157,6 +157,7 @@ MUTATIONS: dict[str, Mutation] = {
         accidents=("unsendable", "lose_jobs"),
         seconds=8,
         settle_seconds=12,
+        worker_module="tests.drill.trusting_worker",  # keeps no completed jobs: those leave recipients to a person
     ),
     "no_premise": Mutation(
         rule=3,
