@@ -309,3 +309,12 @@ class CreditDecision:
 def age(since: datetime, now: datetime) -> timedelta:
     """Time from ``since`` to ``now``, never below zero (clocks disagree by a little)."""
     return max(now - since, timedelta(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A pending recipient that the provider may have: a marker says so, or the completed jobs ``job_ids`` list it."""
+
+    campaign_id: str
+    recipient_id: str
+    job_ids: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ from campaign_ops.orchestration.resources import resource_of
 from campaign_ops.platform.platform import Platform
 from campaign_ops.settings import PlatformSettings
 from campaign_ops.sweep import ambiguous, manual
-from campaign_ops.sweep.confirm import FixCall, make_confirmed, try_out
+from campaign_ops.sweep.confirm_fix import FixCall, make_confirmed, try_out
 from campaign_ops.sweep.manual import Fix, Person
 from campaign_ops.sweep.undo import undo
 

@@ -7,13 +7,13 @@ here. Speaks to our own table only; whether a row has moved is asked through `st
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from campaign_ops.core.model import Suspect
 from campaign_ops.platform import state
 from campaign_ops.platform.bulk import ROWS_AT_ONCE, as_rows, document
 from campaign_ops.platform.journal import texts
@@ -22,15 +22,6 @@ from campaign_ops.platform.tables import PlatformTables
 
 _KEY = ("tables", "recipient_id")
 _COLUMNS = (*_KEY, "campaign_id", "job_ids", "seen_at", "decided_at")
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """A pending recipient that the provider may have: a marker says so, or the completed jobs ``job_ids`` list it."""
-
-    campaign_id: str
-    recipient_id: str
-    job_ids: tuple[str, ...] = ()
 
 
 class AmbiguousLog:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 import sqlalchemy as sa
@@ -19,8 +19,8 @@ from psycopg import sql
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from campaign_ops.core.errors import QueueUnclear
+from campaign_ops.core.model import Suspect
 from campaign_ops.platform import planner
-from campaign_ops.platform.ambiguous import AmbiguousLog, Suspect
 from campaign_ops.platform.statements import IDS, to_send
 from campaign_ops.platform.tables import PlatformTables, as_text, one_of
 
@@ -56,6 +56,16 @@ class Batch:
     recipient_ids: list[str]
     marked: Collection[str] = ()
     in_completed_jobs: int = 0
+
+
+class Remembered(Protocol):
+    """What earlier looks saw and people decided, as statements to join with: `AmbiguousLog` keeps it."""
+
+    def undecided(self) -> sa.Select[str, str | None]:
+        """(recipient id, one of the completed jobs that list it) of all that are not decided."""
+
+    def is_decided(self, recipient_id: sa.ColumnElement[str], job_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+        """A person has decided about this recipient, knowing of this completed job."""
 
 
 def create(connection: sa.Connection, tables: PlatformTables) -> None:
@@ -107,14 +117,14 @@ def _lines(recipient_ids: Iterable[str]) -> Iterator[str]:
         yield lines
 
 
-def load_remembered(connection: sa.Connection, tables: PlatformTables, log: AmbiguousLog) -> int:
+def load_remembered(connection: sa.Connection, tables: PlatformTables, log: Remembered) -> int:
     """Add to those marked whom an earlier look saw marked and nobody has decided about; how many."""
     undecided = log.undecided().subquery("undecided").c
     columns = sa.select(sa.cast(undecided.recipient_id, tables.recipient.c.id.type), undecided.job_id, sa.true())
     return connection.execute(_insert(_MARKED, ["recipient_id", "job_id", "known"], columns)).rowcount
 
 
-def load_completed(connection: sa.Connection, listed: Iterable[tuple[str, str]], log: AmbiguousLog | None) -> int:
+def load_completed(connection: sa.Connection, listed: Iterable[tuple[str, str]], log: Remembered | None) -> int:
     """Add to those marked the missing recipients that completed jobs list; how many entries stay.
 
     Args:

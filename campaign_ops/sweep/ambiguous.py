@@ -10,11 +10,10 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import PermissionMissing, Refused
-from campaign_ops.core.model import Action, RepairKind, Verdict
+from campaign_ops.core.model import Action, RepairKind, Suspect, Verdict
 from campaign_ops.core.verdicts import decide, unclear
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import repairs
-from campaign_ops.platform.ambiguous import Suspect
 from campaign_ops.platform.journal import Entry
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import Queue

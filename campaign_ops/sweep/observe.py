@@ -26,10 +26,10 @@ from campaign_ops.core.model import (
     Evidence,
     QueueState,
     Reservation,
+    Suspect,
     Tally,
 )
 from campaign_ops.platform import cover, planner, statements
-from campaign_ops.platform.ambiguous import Suspect
 from campaign_ops.platform.driver_errors import mapped
 from campaign_ops.platform.migrations import is_current
 from campaign_ops.platform.platform import Platform

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from campaign_ops.core.model import QueueState
+from campaign_ops.core.model import QueueState, Suspect
 from campaign_ops.platform import cover
-from campaign_ops.platform.ambiguous import Suspect
 from campaign_ops.platform.platform import Platform
 from campaign_ops.platform.queue import LiveJob, Queue, Snapshot
 from campaign_ops.platform.queue_payload import named

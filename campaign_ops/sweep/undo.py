@@ -14,11 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import NotFound, Refused
-from campaign_ops.core.model import Attempts, RepairKind
+from campaign_ops.core.model import Attempts, RepairKind, Suspect
 from campaign_ops.core.undoing import UNDOING
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import repairs, statements
-from campaign_ops.platform.ambiguous import Suspect
 from campaign_ops.platform.journal import Entry
 from campaign_ops.platform.migrations import check_current
 from campaign_ops.platform.platform import Platform

@@ -13,7 +13,8 @@ from campaign_ops.core.errors import Refused
 from campaign_ops.core.report import render
 from campaign_ops.demo.tables import minutes
 from campaign_ops.sweep import dry_run
-from campaign_ops.sweep.confirm import FixCall, confirmation, make_confirmed, try_out
+from campaign_ops.sweep.confirm import confirmation
+from campaign_ops.sweep.confirm_fix import FixCall, make_confirmed, try_out
 from campaign_ops.sweep.manual import Person, mark_complete, reenqueue_one
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered

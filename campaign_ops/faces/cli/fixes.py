@@ -18,7 +18,7 @@ from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import line
 from campaign_ops.sweep import ambiguous, manual
-from campaign_ops.sweep.confirm import FixCall, make_confirmed, try_out
+from campaign_ops.sweep.confirm_fix import FixCall, make_confirmed, try_out
 from campaign_ops.sweep.manual import Fix, Person
 from campaign_ops.sweep.rebind import rebind
 from campaign_ops.sweep.undo import undo as undo_repair
