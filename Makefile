@@ -20,13 +20,13 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@touch $@
 
 demo: env ## stuck campaigns found, explained and repaired by Dagster, on embedded servers (PROFILE=sms|messenger)
-	@$(BIN)/python -m campaign_ops.demo run --profile $(PROFILE)
+	@$(BIN)/campaign-ops demo --profile $(PROFILE)
 
 up: env ## the same platform living, with Dagster's web page, schedule and sensors; Ctrl-C stops all of it
-	@$(BIN)/python -m campaign_ops.demo up
+	@$(BIN)/campaign-ops up
 
 drill: env ## the accidents that operators fear, on embedded servers, and a scoreboard (DRILL="--seconds 60 --node")
-	@$(BIN)/python -m campaign_ops.drill $(DRILL)
+	@$(BIN)/campaign-ops drill $(DRILL)
 
 test: env ## all tests, on embedded servers
 	@$(BIN)/python -m pytest -n 2

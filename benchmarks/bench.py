@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.ground import Ground, a_worker, lay
 from benchmarks.sizes import ANCHORS, Size, T
-from campaign_ops.demo.servers import EmbeddedServers
+from campaign_ops.lab.servers.embedded import EmbeddedServers
 
 
 @dataclass(frozen=True, slots=True)

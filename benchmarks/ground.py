@@ -15,14 +15,14 @@ import psycopg
 import redis
 
 from benchmarks.sizes import BATCH, Laid, Size, batched
+from campaign_ops.bullmq.queue import Queue, QueueAddress
 from campaign_ops.core.policy import Policy
-from campaign_ops.demo.schema import create_tables
-from campaign_ops.demo.servers import EmbeddedServers
-from campaign_ops.platform.database import Database, Timeouts
-from campaign_ops.platform.migrations import migrate
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.profile_file import load_profile
-from campaign_ops.platform.queue import Queue, QueueAddress
+from campaign_ops.journal.migrations import migrate
+from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.lab.shop.schema import create_tables
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import Database, Timeouts
+from campaign_ops.profile.load import load_profile
 
 PROFILE = load_profile("sms")
 assert PROFILE.queue is not None

@@ -114,5 +114,5 @@ def _png(text: str) -> Path:
     if path.suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"{text!r} is no PNG file: let its name end in .png")
     if importlib.util.find_spec("matplotlib") is None:
-        raise argparse.ArgumentTypeError("matplotlib is not installed: pip install 'campaign_ops[demo]'")
+        raise argparse.ArgumentTypeError("matplotlib is not installed: pip install 'campaign_ops[lab]'")
     return path

@@ -18,7 +18,7 @@ from benchmarks.bench import Bench, Goal
 from benchmarks.ground import lay, running
 from benchmarks.options import MEASURES, SIZES
 from benchmarks.rounds import say, table
-from campaign_ops.demo.servers import EmbeddedServers
+from campaign_ops.lab.servers.embedded import EmbeddedServers
 
 
 def run(wanted: argparse.Namespace) -> None:

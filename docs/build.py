@@ -7,7 +7,7 @@ from pathlib import Path
 
 from campaign_ops.core import errors
 from campaign_ops.faces.cli.describe import describe_cli
-from campaign_ops.platform.profile_file import built_in_profiles
+from campaign_ops.profile.load import built_in_profiles
 from campaign_ops.settings import describe_profile, describe_settings, markdown_table
 
 HERE = Path(__file__).parent

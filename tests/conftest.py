@@ -12,18 +12,18 @@ from uuid import uuid4
 import pytest
 import redis
 
+from campaign_ops.bullmq.queue import Queue, QueueAddress
 from campaign_ops.core.policy import Policy
 from campaign_ops.core.report import HealthReport
-from campaign_ops.demo.jobs import DemoQueue
-from campaign_ops.demo.schema import PRISMA, PlatformShape
-from campaign_ops.demo.servers import EmbeddedServers
-from campaign_ops.demo.tables import PlatformWriter
-from campaign_ops.platform.database import Database, Timeouts
-from campaign_ops.platform.migrations import migrate
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.profile import Profile
-from campaign_ops.platform.profile_file import load_profile
-from campaign_ops.platform.queue import Queue, QueueAddress
+from campaign_ops.journal.migrations import migrate
+from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.lab.shop.jobs import DemoQueue
+from campaign_ops.lab.shop.schema import PRISMA, PlatformShape
+from campaign_ops.lab.shop.tables import PlatformWriter
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import Database, Timeouts
+from campaign_ops.profile.load import load_profile
+from campaign_ops.profile.model import Profile
 from campaign_ops.sweep import Sweep, dry_run
 from campaign_ops.sweep.confirm import confirmation
 

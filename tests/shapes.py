@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from campaign_ops.demo.schema import PRISMA, PlatformShape
-from campaign_ops.platform.profile import Profile
+from campaign_ops.lab.shop.schema import PRISMA, PlatformShape
+from campaign_ops.profile.model import Profile
 
 SHAPES = {
     "prisma": PRISMA,

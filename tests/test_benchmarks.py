@@ -20,7 +20,7 @@ from benchmarks.options import MEASURES, arguments
 from benchmarks.rounds import Disagreement, agree
 from benchmarks.sizes import TINY, Kind
 from benchmarks.versus import EVERYBODY
-from campaign_ops.demo.servers import EmbeddedServers
+from campaign_ops.lab.servers.embedded import EmbeddedServers
 
 LAID = list(TINY.campaigns())
 PUT_BACK = {

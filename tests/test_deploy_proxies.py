@@ -30,8 +30,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from campaign_ops.demo.postgres_server import free_port
-from tests.orchestrated import REPOSITORY
+from campaign_ops.lab.servers.postgres import free_port
+from tests.orchestration.orchestrated import REPOSITORY
 
 NAME = "dagster.example.com"
 LOGIN = {"Authorization": "Basic " + base64.b64encode(b"oncall:pass").decode()}

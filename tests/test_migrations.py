@@ -16,13 +16,13 @@ from alembic.runtime.migration import MigrationContext
 
 from campaign_ops.core.errors import PermissionMissing, StateSchemaError
 from campaign_ops.core.model import RepairKind
-from campaign_ops.demo.servers import EmbeddedServers
-from campaign_ops.platform import migrations, state
-from campaign_ops.platform.attempts import AttemptLog
-from campaign_ops.platform.binding import by_name, rekey
-from campaign_ops.platform.database import STATE_SCHEMA, Database
-from campaign_ops.platform.journal import Author, Entry, Journal
-from campaign_ops.platform.migrations import HEAD, check_current, current, migrate
+from campaign_ops.journal import migrations, schema
+from campaign_ops.journal.attempts import AttemptLog
+from campaign_ops.journal.binding import by_name, rekey
+from campaign_ops.journal.journal import Author, Entry, Journal
+from campaign_ops.journal.migrations import HEAD, check_current, current, migrate
+from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.postgres.database import STATE_SCHEMA, Database
 
 _numbers = itertools.count(1)
 
@@ -75,7 +75,7 @@ def test_a_migrated_database_is_what_the_program_believes_it_to_be(connection: s
             "compare_server_default": True,
         },
     )
-    assert compare_metadata(context, state.metadata) == []
+    assert compare_metadata(context, schema.metadata) == []
 
 
 def test_migrating_says_from_where_to_where(empty: Database) -> None:
@@ -90,7 +90,7 @@ def test_migrating_twice_changes_nothing_the_second_time(empty: Database) -> Non
     assert migrate(empty) == (HEAD, HEAD)
     with empty.transaction() as connection:
         assert relations(connection) == before
-        assert connection.scalar(sa.select(sa.func.count()).select_from(state.sweep)) == 1
+        assert connection.scalar(sa.select(sa.func.count()).select_from(schema.sweep)) == 1
 
 
 def test_two_that_migrate_at_once_do_it_once(empty: Database) -> None:
@@ -245,7 +245,7 @@ def sweep(connection: sa.Connection, view: str, run: str, found: int, *, platfor
     author = journal.begin_sweep(connection, run, "test", "tests")
     assert author is not None
     if view in ROWS:
-        table = next(table for table in state.HISTORIES if table.name == f"{view}_history")
+        table = next(table for table in schema.HISTORIES if table.name == f"{view}_history")
         journal.add_history(connection, table, author, NOW, [ROWS[view]] * found)
     else:
         entries = [Entry(REPAIRS[view], f"t{n}", f"{run} {n}", "shop", "because") for n in range(found)]

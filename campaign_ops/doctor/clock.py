@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from campaign_ops.doctor.finding import Finding, Level
-from campaign_ops.platform.inspection import Server
+from campaign_ops.postgres.inspection import Server
 
 SKEW_NOTED = timedelta(seconds=5)
 SKEW_BAD = timedelta(seconds=60)

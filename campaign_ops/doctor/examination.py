@@ -22,13 +22,13 @@ from campaign_ops.doctor.own_schema import own_schema
 from campaign_ops.doctor.queue import queue
 from campaign_ops.doctor.sharing import sharing
 from campaign_ops.doctor.unreachable import database_finding, unexamined
-from campaign_ops.platform import inspection
-from campaign_ops.platform.catalog import Catalog, needs, read_catalog
-from campaign_ops.platform.driver_errors import mapped
-from campaign_ops.platform.inspection import Index, Server, Table
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.profile import Profile
-from campaign_ops.platform.tables import PlatformTables
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import inspection
+from campaign_ops.postgres.catalog import Catalog, needs, read_catalog
+from campaign_ops.postgres.errors import mapped
+from campaign_ops.postgres.inspection import Index, Server, Table
+from campaign_ops.postgres.tables import PlatformTables
+from campaign_ops.profile.model import Profile
 
 STATEMENT_SECONDS = 2.0
 LOCK_SECONDS = 0.5

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator
 from campaign_ops.core.errors import ProfileMismatch
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.grants import qualified, quoted
-from campaign_ops.platform.catalog import Catalog
-from campaign_ops.platform.inspection import Server, Table
-from campaign_ops.platform.profile import Profile
+from campaign_ops.postgres.catalog import Catalog
+from campaign_ops.postgres.inspection import Server, Table
+from campaign_ops.profile.model import Profile
 
 
 def misfits(error: ProfileMismatch) -> Iterator[Finding]:

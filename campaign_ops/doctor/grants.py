@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from campaign_ops.platform import state
-from campaign_ops.platform.catalog import needs
-from campaign_ops.platform.database import STATE_SCHEMA
-from campaign_ops.platform.profile import Profile
+from campaign_ops.journal import schema
+from campaign_ops.postgres.catalog import needs
+from campaign_ops.postgres.database import STATE_SCHEMA
+from campaign_ops.profile.model import Profile
 
 VERSION_TABLE = "alembic_version"
-MEMORY = (state.ambiguous.name, state.binding.name, state.confirmation.name)
-HISTORIES = tuple(table.name for table in state.HISTORIES)
-JOURNAL = tuple(table.name for table in state.sweep.metadata.sorted_tables if table.name not in {*HISTORIES, *MEMORY})
+MEMORY = (schema.ambiguous.name, schema.binding.name, schema.confirmation.name)
+HISTORIES = tuple(table.name for table in schema.HISTORIES)
+JOURNAL = tuple(table.name for table in schema.sweep.metadata.sorted_tables if table.name not in {*HISTORIES, *MEMORY})
 OWN_RIGHTS: dict[str, tuple[str, ...]] = {
     VERSION_TABLE: ("SELECT",),
     **dict.fromkeys(JOURNAL, ("SELECT", "INSERT", "UPDATE")),

@@ -9,8 +9,8 @@ from enum import IntEnum
 
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.grants import listed, qualified, quoted
-from campaign_ops.platform.inspection import Index, Table
-from campaign_ops.platform.profile import Profile
+from campaign_ops.postgres.inspection import Index, Table
+from campaign_ops.profile.model import Profile
 
 SMALL_TABLE_ROWS = 10_000
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from campaign_ops.bullmq.reader import LIVE
+from campaign_ops.bullmq.sample import SampledJob, counted, differences, listed, misfit, names_of, sample_jobs
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.doctor.finding import Finding, Level
-from campaign_ops.platform import inspection
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.profile import QueueProfile
-from campaign_ops.platform.queue_read import LIVE
-from campaign_ops.platform.queue_sample import SampledJob, counted, differences, listed, misfit, names_of, sample_jobs
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import inspection
+from campaign_ops.profile.model import QueueProfile
 
 STATEMENT_SECONDS = 2.0
 LOCK_SECONDS = 0.5

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.grants import VERSION_TABLE, own_grants, quoted
 from campaign_ops.doctor.rights import lost_tables, missing_own
-from campaign_ops.platform import inspection
-from campaign_ops.platform.database import STATE_SCHEMA
-from campaign_ops.platform.inspection import Server
-from campaign_ops.platform.migrations import HEAD, current
+from campaign_ops.journal.migrations import HEAD, current
+from campaign_ops.postgres import inspection
+from campaign_ops.postgres.database import STATE_SCHEMA
+from campaign_ops.postgres.inspection import Server
 
 MIGRATE = "run `campaign-ops migrate` as a role that may create a schema in this database"
 

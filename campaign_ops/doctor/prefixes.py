@@ -6,8 +6,8 @@ import re
 import time
 from typing import Any
 
-from campaign_ops.platform.queue import QueueAddress
-from campaign_ops.platform.queue_address import driver_errors_mapped
+from campaign_ops.bullmq.address import driver_errors_mapped
+from campaign_ops.bullmq.queue import QueueAddress
 
 KEYS_PER_PAGE = 2_000
 MAX_PAGES = 500

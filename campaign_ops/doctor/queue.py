@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from campaign_ops.bullmq.queue import Queue, ServerFacts
 from campaign_ops.core.errors import CampaignOpsError, QueueUnavailable
 from campaign_ops.core.model import QueueState
 from campaign_ops.core.policy import Policy
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.prefixes import prefixes_of
 from campaign_ops.doctor.unreachable import queue_finding
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.queue import Queue, ServerFacts
+from campaign_ops.platform import Platform
 
 OLDEST_REDIS = (6, 2)
 REPLICA_ROLES = frozenset({"slave", "replica"})

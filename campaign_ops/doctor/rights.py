@@ -20,10 +20,10 @@ from campaign_ops.doctor.grants import (
     qualified,
     quoted,
 )
-from campaign_ops.platform.catalog import Catalog
-from campaign_ops.platform.database import STATE_SCHEMA
-from campaign_ops.platform.inspection import Grant, Server, Table
-from campaign_ops.platform.profile import Profile
+from campaign_ops.postgres.catalog import Catalog
+from campaign_ops.postgres.database import STATE_SCHEMA
+from campaign_ops.postgres.inspection import Grant, Server, Table
+from campaign_ops.profile.model import Profile
 
 OWN_ROLE_MEND = (
     "`campaign-ops migrate --grants campaign_ops` prints the SQL for a role with just the rights needed: run it, and"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.grants import quoted
-from campaign_ops.platform.database import Timeouts
-from campaign_ops.platform.inspection import Server
+from campaign_ops.postgres.database import Timeouts
+from campaign_ops.postgres.inspection import Server
 
 OLDEST = 14
 SHORT_STATEMENT_SECONDS = 5

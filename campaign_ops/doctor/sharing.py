@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import CampaignOpsError, Refused
 from campaign_ops.doctor.finding import Finding, Level
-from campaign_ops.platform import binding
-from campaign_ops.platform.catalog import Catalog
-from campaign_ops.platform.platform import Platform
+from campaign_ops.journal import binding
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.catalog import Catalog
 
 CHECK = "sharing"
 

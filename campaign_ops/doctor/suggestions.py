@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.grants import quoted
-from campaign_ops.platform.catalog import Catalog
-from campaign_ops.platform.profile import Profile
+from campaign_ops.postgres.catalog import Catalog
+from campaign_ops.profile.model import Profile
 
 _FINISHED_WORD = re.compile(r"complet|finish|sent|done|succe|deliver|closed|ended", re.IGNORECASE)
 _NAMES = {

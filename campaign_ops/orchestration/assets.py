@@ -18,8 +18,8 @@ from campaign_ops.orchestration.names import asset_key, pool, resource_key
 from campaign_ops.orchestration.owners import owners
 from campaign_ops.orchestration.resources import resource_of
 from campaign_ops.orchestration.sources import database_name, sources
-from campaign_ops.platform.database import STATE_SCHEMA
-from campaign_ops.platform.profile import Profile
+from campaign_ops.postgres.database import STATE_SCHEMA
+from campaign_ops.profile.model import Profile
 from campaign_ops.settings import PlatformSettings
 from campaign_ops.sweep import Sweep
 

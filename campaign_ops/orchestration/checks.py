@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.report import ids
 from campaign_ops.core.wording import duration
+from campaign_ops.journal import schema
+from campaign_ops.journal.journal import Journal
 from campaign_ops.orchestration.clock import ticks_since
 from campaign_ops.orchestration.names import asset_key, job_name, pool, resource_key
 from campaign_ops.orchestration.resources import resource_of
-from campaign_ops.platform import state
-from campaign_ops.platform.journal import Journal
-from campaign_ops.platform.statements import clock
+from campaign_ops.postgres.reads import clock
 from campaign_ops.settings import PlatformSettings
 from campaign_ops.sweep.rows import queue_of
 
@@ -62,7 +62,7 @@ class _Seen:
         plan = self.figures("repair_plan")
         if plan.get("queue_problem"):
             return plan["queue_problem"], plan.get("queue_away", False)
-        rows = [queue_of(row) for row in self.rows(state.queue_state, "queue_state")]
+        rows = [queue_of(row) for row in self.rows(schema.queue_state, "queue_state")]
         return next(((one.problem, one.away) for one in rows if one.problem), ("", False))
 
     def repaired(self, kind: RepairKind, *steps: str) -> set[str]:
@@ -75,14 +75,14 @@ class _Seen:
 def _nothing_stuck_for_long(seen: _Seen) -> Finding:
     limit = seen.platform.policy.alert_after_seconds
     completed = seen.repaired(RepairKind.COMPLETE, "stuck_campaigns", "completed_campaigns")
-    rows = seen.rows(state.stuck_campaigns, "stuck_campaigns")
+    rows = seen.rows(schema.stuck_campaigns, "stuck_campaigns")
     still = [row for row in rows if (row["stuck_seconds"] or 0) > limit and row["campaign_id"] not in completed]
     return _finding([row["campaign_id"] for row in still], f"stuck for more than {duration(limit)}")
 
 
 def _counters_agree(seen: _Seen) -> Finding:
     raised = seen.repaired(RepairKind.RECOUNT, "recipient_status", "completed_campaigns")
-    rows = seen.rows(state.recipient_status, "recipient_status")
+    rows = seen.rows(schema.recipient_status, "recipient_status")
     drifting = [row for row in rows if row["drift"] and row["campaign_id"] not in raised]
     return _finding([f"{row['campaign_id']} ({row['drift']})" for row in drifting], "with counters unlike their rows")
 
@@ -96,14 +96,14 @@ def _queue_was_read(seen: _Seen) -> Finding:
 def _nobody_in_two_jobs(seen: _Seen) -> Finding:
     if problem := seen.queue_problem()[0]:
         return Finding(None, f"unknown: the queue could not be read or not relied on: {problem}")
-    rows = [row for row in seen.rows(state.repair_plan, "repair_plan") if row["doubled"]]
+    rows = [row for row in seen.rows(schema.repair_plan, "repair_plan") if row["doubled"]]
     finding = _finding([row["target"] for row in rows], "with recipients in two live jobs")
     return Finding(sum(row["doubled"] for row in rows), finding.problem)
 
 
 def _no_leaked_reservation(seen: _Seen) -> Finding:
     released = seen.repaired(RepairKind.RELEASE, "repair_plan", "released_credits")
-    rows = seen.rows(state.repair_plan, "repair_plan")
+    rows = seen.rows(schema.repair_plan, "repair_plan")
     left = [row["target"] for row in rows if row["kind"] == RepairKind.RELEASE and row["target"] not in released]
     finding = _finding(left, "reservations still held for nothing")
     if more := seen.figures("repair_plan").get("more_releases", 0):

@@ -8,9 +8,9 @@ import dagster as dg
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from campaign_ops.platform import state
+from campaign_ops.journal import schema
 
-_repair, _intent = state.repair.c, state.intent.c
+_repair, _intent = schema.repair.c, schema.intent.c
 _TEXT: sa.Column[object] = sa.Column("", sa.Text)
 
 # The repairs are views over the journal; the migrations say which.
@@ -54,7 +54,7 @@ _VIEWS: Mapping[str, Mapping[str, sa.Column[object]]] = {
         "undone_by": _repair.undone_by,
     },
 }
-_TABLES = {table.name.removesuffix("_history"): table for table in state.HISTORIES}
+_TABLES = {table.name.removesuffix("_history"): table for table in schema.HISTORIES}
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -68,6 +68,6 @@ def _column(name: str, column: sa.Column[object]) -> dg.TableColumn:
     return dg.TableColumn(
         name=name,
         type=column.type.compile(dialect=_DIALECT).lower(),
-        description=state.MEANINGS[name],
+        description=schema.MEANINGS[name],
         constraints=dg.TableColumnConstraints(nullable=bool(column.nullable)),
     )

@@ -15,14 +15,14 @@ from pydantic import Field
 from campaign_ops.core.confirmation import Offer
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.undoing import KIND_OF_FIX, UNDOING
+from campaign_ops.fixes import ambiguous, manual
+from campaign_ops.fixes.confirm import FixCall, make_confirmed, try_out
+from campaign_ops.fixes.manual import Fix, Person
+from campaign_ops.fixes.undo import undo
 from campaign_ops.orchestration.names import FIX, asset_key, job_name, pool, resource_key, run_tags
 from campaign_ops.orchestration.resources import resource_of
-from campaign_ops.platform.platform import Platform
+from campaign_ops.platform import Platform
 from campaign_ops.settings import PlatformSettings
-from campaign_ops.sweep import ambiguous, manual
-from campaign_ops.sweep.confirm_fix import FixCall, make_confirmed, try_out
-from campaign_ops.sweep.manual import Fix, Person
-from campaign_ops.sweep.undo import undo
 
 
 class FixConfig(dg.Config):

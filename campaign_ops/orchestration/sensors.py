@@ -15,8 +15,8 @@ from campaign_ops.orchestration.jobs import AssetJob
 from campaign_ops.orchestration.names import job_name, resource_key
 from campaign_ops.orchestration.resources import resource_of
 from campaign_ops.orchestration.under_way import run_under_way
-from campaign_ops.platform import statements
-from campaign_ops.platform.platform import Platform
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import reads
 from campaign_ops.settings import PlatformSettings
 
 INTERVAL_SECONDS = 30
@@ -66,7 +66,7 @@ def _look(platform: Platform) -> tuple[QueueState, int]:
         if queue.problem or queue.live:
             return queue, 0
         with platform.database.transaction(read_only=True) as connection:
-            return queue, connection.scalar(statements.sending_count(platform.tables(connection))) or 0
+            return queue, connection.scalar(reads.sending_count(platform.tables(connection))) or 0
     finally:
         platform.close()
 

@@ -4,7 +4,7 @@ Every mistake is answered with file, line, key, what is wrong and the mend; no s
 connected to.
 """
 
-from campaign_ops.platform.database import Timeouts
+from campaign_ops.postgres.database import Timeouts
 from campaign_ops.settings.connect import connect
 from campaign_ops.settings.describe import describe_profile, describe_settings, markdown_table
 from campaign_ops.settings.load import load_settings

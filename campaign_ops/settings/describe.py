@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from campaign_ops.platform.explain import KeyDoc, describe
-from campaign_ops.platform.profile import Profile
+from campaign_ops.config.explain import KeyDoc, describe
+from campaign_ops.profile.model import Profile
 from campaign_ops.settings.entry import PlatformEntry
 from campaign_ops.settings.environment import Environment
 

@@ -12,8 +12,8 @@ from croniter import croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from campaign_ops.core.policy import EmptyPolicy, Policy
-from campaign_ops.platform.database import Timeouts
-from campaign_ops.platform.profile import Profile
+from campaign_ops.postgres.database import Timeouts
+from campaign_ops.profile.model import Profile
 from campaign_ops.settings.model import DEFAULT_QUEUE_PREFIX, DEFAULT_SCHEDULE, PlatformSettings
 from campaign_ops.settings.urls import checked_queue_url, normal_database_url
 

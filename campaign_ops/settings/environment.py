@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from campaign_ops.config.yaml_tree import KeyPath, Tree
 from campaign_ops.core.errors import ConfigurationError
-from campaign_ops.platform.yaml_tree import KeyPath, Tree
 
 FILE_NAME = "campaign_ops.yaml"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from campaign_ops.config.explain import nearest
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.policy import Policy
-from campaign_ops.platform.database import Timeouts
-from campaign_ops.platform.explain import nearest
-from campaign_ops.platform.profile import Profile
+from campaign_ops.postgres.database import Timeouts
+from campaign_ops.profile.model import Profile
 
 DEFAULT_QUEUE_PREFIX = "bull"
 DEFAULT_SCHEDULE = "*/10 * * * *"

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from sqlalchemy.exc import ArgumentError
 
+from campaign_ops.bullmq.address import QueueAddress
 from campaign_ops.core.errors import ConfigurationError
-from campaign_ops.platform.queue_address import QueueAddress
 
 _FORM = "postgresql://user:password@host:5432/database"
 _SCHEMES = {"postgresql", "postgres", "postgresql+psycopg"}

@@ -27,11 +27,11 @@ from campaign_ops.core.errors import (
 from campaign_ops.core.model import Outcome, RepairKind
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.wording import plural
-from campaign_ops.platform import planner, repairs, statements
-from campaign_ops.platform.database import SweepLock
-from campaign_ops.platform.journal import Author, Entry
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.tables import PlatformTables
+from campaign_ops.journal.journal import Author, Entry
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import planner, reads, writes
+from campaign_ops.postgres.database import SweepLock
+from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.sweep.live_work import LiveWork
 from campaign_ops.sweep.observe import in_pages
 from campaign_ops.sweep.writers import wait_out
@@ -245,14 +245,14 @@ def complete_page(
     wait_out(connection, tables, where)
     observed = observed_now(platform, connection, page, stuck_after)
     held = set() if by_person else platform.attempts.held(connection, observed["ids"])
-    locked_rows = connection.execute(repairs.lock_observed(tables), observed)
+    locked_rows = connection.execute(writes.lock_observed(tables), observed)
     before = {row.id: row for row in locked_rows if row.id not in held}
     if not before:
         return [], []
     wait_out(connection, tables, where)
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
     with planner.by_index(connection):
-        completion = repairs.complete(tables, empty_outcome, by_person=by_person)
+        completion = writes.complete(tables, empty_outcome, by_person=by_person)
         sending = platform.profile.campaign.words.sending
         after = _effective(platform, connection, completion, locked, was=sending)
     if not after:
@@ -272,7 +272,7 @@ def _check_still_over(
 ) -> None:
     """Raise Conflict if one of the campaigns that are about to be completed has got work again."""
     with planner.by_index(connection):
-        query = statements.reopened(platform.tables(connection), by_any_row=empty)
+        query = reads.reopened(platform.tables(connection), by_any_row=empty)
         reopened = set(connection.scalars(query, {"ids": campaign_ids}))
     if changed := reopened | work.now(campaign_ids):
         raise Conflict(
@@ -289,13 +289,13 @@ def _release_with(
     if tables.reservation is None or not parents:
         return
     ids = {"ids": list(parents)}
-    before = {row.id: row for row in connection.execute(repairs.lock_holds_of_campaigns(tables), ids)}
+    before = {row.id: row for row in connection.execute(writes.lock_holds_of_campaigns(tables), ids)}
     if not by_person:
         before = _without_undone(platform, connection, before)
     if not before:
         return
     for row in _effective(
-        platform, connection, repairs.release_locked(tables), {"ids": list(before)}, was=_held(tables)
+        platform, connection, writes.release_locked(tables), {"ids": list(before)}, was=_held(tables)
     ):
         yield release_entry(before[row.id], row, "its campaign is over: completed with it", parents[row.campaign_id])
 
@@ -327,11 +327,11 @@ def _recount_page(
     tables = platform.tables(connection)
     observed = observed_now(platform, connection, page)
     held = platform.attempts.held(connection, observed["ids"])
-    locked_rows = connection.execute(repairs.lock_observed(tables), observed)
+    locked_rows = connection.execute(writes.lock_observed(tables), observed)
     before = {row.id: row for row in locked_rows if row.id not in held}
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
     with planner.by_index(connection):
-        after = _effective(platform, connection, repairs.recount(tables), locked)
+        after = _effective(platform, connection, writes.recount(tables), locked)
     entries = _entries(RepairKind.RECOUNT, page, before, after)
     return entries, platform.journal.record(connection, author, entries)
 
@@ -375,13 +375,13 @@ def release_page(
     """Release those of the page that nothing holds any more; what a person has undone only ``by_person``."""
     tables = platform.tables(connection)
     ids = {"ids": [item.target for item in page]}
-    campaigns = list(connection.scalars(repairs.lock_campaigns_of_holds(tables), ids))
-    before = {row.id: row for row in connection.execute(repairs.lock_holds(tables), ids)}
+    campaigns = list(connection.scalars(writes.lock_campaigns_of_holds(tables), ids))
+    before = {row.id: row for row in connection.execute(writes.lock_holds(tables), ids)}
     if not by_person:
         before = _without_undone(platform, connection, before)
     binds = {"ids": list(before), "locked": campaigns, "max_age": platform.policy.reservation_max_age_seconds}
     why = {item.target: item.reason for item in page}
-    released = _effective(platform, connection, repairs.release(tables), binds, was=_held(tables))
+    released = _effective(platform, connection, writes.release(tables), binds, was=_held(tables))
     entries = [release_entry(before[row.id], row, why[row.id]) for row in released]
     return entries, platform.journal.record(connection, author, entries)
 
@@ -404,12 +404,12 @@ def _effective(
     rows = list(connection.execute(statement, dict(binds)))
     resisting = {row.id for row in rows if was and row.status == was}
     if len(rows) < len(binds["ids"]):
-        wanted = set(connection.scalars(repairs.matching(statement), dict(binds)))
+        wanted = set(connection.scalars(writes.matching(statement), dict(binds)))
         if wanted:  # once more: the premise may have come true between the two statements
             rows += connection.execute(statement, dict(binds))
             resisting |= wanted - {row.id for row in rows}
     if resisting:
-        culprits = repairs.update_triggers(connection, statement)
+        culprits = writes.update_triggers(connection, statement)
         raise StatementRejected(
             f"the update of {min(resisting)} has no effect; triggers on it: {', '.join(culprits) or 'none'}",
             where=platform.database.where,
@@ -424,7 +424,7 @@ def observed_now(
     """What must not have changed when we write: read now, of those of the page that are stuck still."""
     age = platform.policy.stuck_after_seconds if stuck_after is None else stuck_after
     binds = {"ids": [item.target for item in page], "stuck_after": age}
-    rows = list(connection.execute(statements.stuck_among(platform.tables(connection)), binds))
+    rows = list(connection.execute(reads.stuck_among(platform.tables(connection)), binds))
     return {"ids": [row.id for row in rows], "updated_ats": [row.updated_at_exact for row in rows]}
 
 

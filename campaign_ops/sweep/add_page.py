@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
+from campaign_ops.bullmq.queue import Guard, LastLook, LookAgain, NewJob, NothingAdded
 from campaign_ops.core.errors import QueueUnavailable, QueueUnclear, Refused, StatementRejected, Unavailable
 from campaign_ops.core.model import Campaign
-from campaign_ops.platform.attempts import Closed
-from campaign_ops.platform.queue import Guard, LastLook, LookAgain, NewJob, NothingAdded
+from campaign_ops.journal.attempts import Closed
 from campaign_ops.sweep.act import Failure
 from campaign_ops.sweep.intend import Work, intend
 from campaign_ops.sweep.observe import OpenBatch

@@ -16,9 +16,9 @@ from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan
 from campaign_ops.core.report import HealthReport
-from campaign_ops.platform.journal import CONFIRMED, Author, Entry
-from campaign_ops.platform.migrations import check_current
-from campaign_ops.platform.platform import Platform
+from campaign_ops.journal.journal import CONFIRMED, Author, Entry
+from campaign_ops.journal.migrations import check_current
+from campaign_ops.platform import Platform
 from campaign_ops.sweep.act import Orders
 
 SWEEP = "a sweep"

@@ -13,8 +13,8 @@ from campaign_ops.core.credits import judge_reservation
 from campaign_ops.core.model import CreditDecision, RepairKind, Reservation
 from campaign_ops.core.plan import Plan, make_plan, releases_without_asking
 from campaign_ops.core.report import CreditLine
-from campaign_ops.platform import statements
-from campaign_ops.platform.platform import Platform
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import reads
 from campaign_ops.sweep.observe import questionable_reservations
 
 TENANTS = 50
@@ -36,7 +36,7 @@ def judge_credits(platform: Platform, connection: sa.Connection, *, tried: Colle
     """
     if platform.profile.reservation is None:
         return [], 0
-    now = connection.scalar(statements.clock())
+    now = connection.scalar(reads.clock())
     assert now is not None
     most, releases = platform.policy.max_releases_per_sweep, 0
     fresh: list[Judged] = []
@@ -56,7 +56,7 @@ def judge_credits(platform: Platform, connection: sa.Connection, *, tried: Colle
 
 def releases_of(platform: Platform, connection: sa.Connection, planned: Collection[str]) -> Plan:
     """Which of the planned reservations would be released now, judged together with all others that would be."""
-    now = connection.scalar(statements.clock())
+    now = connection.scalar(reads.clock())
     assert now is not None
     most, more = platform.policy.max_releases_per_sweep, 0
     due: list[Judged] = []
@@ -74,12 +74,12 @@ def held_if_many(platform: Platform, connection: sa.Connection, releases: int) -
     """All reservations that are held; None where too few would be released for their share to matter."""
     if releases <= releases_without_asking(platform.policy):
         return None
-    return connection.scalar(statements.held_count(platform.tables(connection)))
+    return connection.scalar(reads.held_count(platform.tables(connection)))
 
 
 def judge_one(platform: Platform, held: Reservation) -> CreditDecision:
     """Decide about one held reservation, by the database's clock."""
-    now: datetime | None = platform.database.run(lambda connection: connection.scalar(statements.clock()))
+    now: datetime | None = platform.database.run(lambda connection: connection.scalar(reads.clock()))
     assert now is not None
     return _judged(platform, held, now)
 
@@ -110,7 +110,7 @@ def credit_lines(
         leaked[item.tenant] += Decimal(item.amount or 0)
     for tenant, amount in released:
         freed[tenant] += Decimal(amount or 0)
-    rows = connection.execute(statements.held_totals(platform.tables(connection)), {"limit": TENANTS})
+    rows = connection.execute(reads.held_totals(platform.tables(connection)), {"limit": TENANTS})
     held = {row.tenant or "": Decimal(row.held) for row in rows}
     tenants = list(dict.fromkeys([*leaked, *freed, *held]))
     return [CreditLine(one, held.get(one, Decimal(0)), leaked[one], freed[one]) for one in tenants]

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
+from campaign_ops.bullmq.queue import Queue, Snapshot, job_id
 from campaign_ops.core.model import Campaign, Decision, Evidence, RepairKind
 from campaign_ops.core.verdicts import attempts_without_progress, goes_on
-from campaign_ops.platform import repairs
-from campaign_ops.platform.attempts import Beginning
-from campaign_ops.platform.database import SweepLock
-from campaign_ops.platform.journal import Author, Entry
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.queue import Queue, Snapshot, job_id
+from campaign_ops.journal.attempts import Beginning
+from campaign_ops.journal.journal import Author, Entry
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import writes
+from campaign_ops.postgres.database import SweepLock
 from campaign_ops.sweep.act import Done
 from campaign_ops.sweep.observe import Look, OpenBatch
 
@@ -70,7 +70,7 @@ def _write_intent(
     """The intent of one page, for the campaigns that are as observed."""
     wanted = sorted({batch.campaign_id for batch in batches})
     observed = {"ids": wanted, "updated_ats": [work.campaign(one).updated_at_exact for one in wanted]}
-    unmoved = set(connection.scalars(repairs.lock_still_sending(work.platform.tables(connection)), observed))
+    unmoved = set(connection.scalars(writes.lock_still_sending(work.platform.tables(connection)), observed))
     attempts = {one: work.attempts[one] for one in unmoved if one in work.attempts}
     attempts |= _begin(work, connection, sorted(unmoved - attempts.keys()))
     intent: dict[str, OpenBatch] = {}

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
+from campaign_ops.bullmq.queue import Snapshot
 from campaign_ops.core.errors import QueueUnclear
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.queue import Snapshot
+from campaign_ops.platform import Platform
 
 
 class LiveWork:

@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
+from campaign_ops.bullmq.queue import LiveJob, Queue, Snapshot
 from campaign_ops.core.errors import QueueUnavailable, QueueUnclear
 from campaign_ops.core.model import (
     Attempts,
@@ -29,13 +30,12 @@ from campaign_ops.core.model import (
     Suspect,
     Tally,
 )
-from campaign_ops.platform import cover, planner, statements
-from campaign_ops.platform.driver_errors import mapped
-from campaign_ops.platform.migrations import is_current
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.profile import Profile
-from campaign_ops.platform.queue import LiveJob, Queue, Snapshot
-from campaign_ops.platform.tables import PlatformTables
+from campaign_ops.journal.migrations import is_current
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import cover, planner, reads
+from campaign_ops.postgres.errors import mapped
+from campaign_ops.postgres.tables import PlatformTables
+from campaign_ops.profile.model import Profile
 from campaign_ops.sweep.suspects import gather, left_marked, unread_completed_jobs
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class Look:
     def campaigns_now(self, campaign_ids: Collection[str]) -> dict[str, Campaign]:
         """These campaigns as they are now."""
         with mapped(self.where), self.connection.begin_nested():
-            rows = self.connection.execute(statements.campaigns(self.tables), {"ids": list(campaign_ids)})
+            rows = self.connection.execute(reads.campaigns(self.tables), {"ids": list(campaign_ids)})
             return {row.id: campaign_of(row) for row in rows}
 
     def marked(self, limit: int) -> list[Suspect]:
@@ -151,7 +151,7 @@ def looking(
     age = platform.policy.stuck_after_seconds if stuck_after is None else stuck_after
     with platform.database.transaction(read_only=queue is None) as connection:
         tables = platform.tables(connection)
-        sending, undated = connection.execute(statements.sending_count(tables)).one()
+        sending, undated = connection.execute(reads.sending_count(tables)).one()
         campaigns = list(_stuck(connection, tables, only, age))
         if undated and only is None:
             campaigns += _stuck_undated(connection, tables, age)
@@ -161,7 +161,7 @@ def looking(
         elif queue is not None:
             connection.execute(cover.READ_ONLY)
         queue_state, snapshot, jobs = _read_queue(queue, connection, ids)
-        at = connection.scalar(statements.clock())
+        at = connection.scalar(reads.clock())
         assert at is not None
         remembers = bool(campaigns) and is_current(connection)
         evidence = _evidence(platform, connection, tables, campaigns, before, remembers=remembers)
@@ -202,12 +202,12 @@ def _stuck(
     binds: dict[str, object] = {"stuck_after": stuck_after}
     if only is not None:
         for page in in_pages(sorted(only), PAGE):
-            for row in connection.execute(statements.stuck_among(tables), {**binds, "ids": page}):
+            for row in connection.execute(reads.stuck_among(tables), {**binds, "ids": page}):
                 yield campaign_of(row)
         return
     after: dict[str, object] = {}
     while True:
-        query = statements.stuck_campaigns(tables, first=not after)
+        query = reads.stuck_campaigns(tables, first=not after)
         rows = list(connection.execute(query, {**binds, **after, "limit": PAGE}))
         yield from map(campaign_of, rows)
         if len(rows) < PAGE:
@@ -219,7 +219,7 @@ def _stuck_undated(connection: sa.Connection, tables: PlatformTables, stuck_afte
     """Stuck campaigns without an ``updated_at`` that tells: rarely any, so they are looked for only when counted."""
     after: dict[str, object] = {}
     while True:
-        query = statements.stuck_undated(tables, first=not after)
+        query = reads.stuck_undated(tables, first=not after)
         rows = list(connection.execute(query, {"stuck_after": stuck_after, **after, "limit": PAGE}))
         yield from map(campaign_of, rows)
         if len(rows) < PAGE:
@@ -282,7 +282,7 @@ def _strange_holds(connection: sa.Connection, tables: PlatformTables, ids: Seque
     """The words of the reservations of each campaign that has some, and none with a known word."""
     if tables.reservation is None:
         return {}
-    rows = connection.execute(statements.strange_holds(tables), {"ids": list(ids)})
+    rows = connection.execute(reads.strange_holds(tables), {"ids": list(ids)})
     return {row.campaign_id: tuple(row.words) for row in rows}
 
 
@@ -290,7 +290,7 @@ def tally(connection: sa.Connection, tables: PlatformTables, ids: Sequence[str])
     """Recipients of each campaign by what their status means; one grouped statement."""
     profile = tables.profile
     found: dict[str, Tally] = {}
-    for row in connection.execute(statements.tallies(tables), {"ids": list(ids)}):
+    for row in connection.execute(reads.tallies(tables), {"ids": list(ids)}):
         so_far = found.get(row.campaign_id, Tally())
         latest = max(filter(None, (so_far.last_activity, row.last_activity)), default=None)
         so_far = replace(so_far, impossible=so_far.impossible + row.impossible)
@@ -478,7 +478,7 @@ def questionable_reservations(platform: Platform, connection: sa.Connection) -> 
     if tables.reservation is None:
         return
     known_to_us = is_current(connection)
-    query = statements.questionable_reservations(tables).execution_options(yield_per=PAGE)
+    query = reads.questionable_reservations(tables).execution_options(yield_per=PAGE)
     with planner.read_to_the_end(connection):
         found = connection.execute(query, {"max_age": platform.policy.reservation_max_age_seconds})
     with found:

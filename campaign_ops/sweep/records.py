@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from campaign_ops.core.model import QueueState, RepairKind
 from campaign_ops.core.plan import Plan
-from campaign_ops.platform import state
+from campaign_ops.journal import schema
 from campaign_ops.sweep.act import Done
 from campaign_ops.sweep.observe import Observation
 from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_row, queue_row, status_row, stuck_row
@@ -44,7 +44,7 @@ def stuck_found(seen: Observation) -> Record:
         "sending": seen.sending,
         "oldest_stuck_seconds": max((row["stuck_seconds"] or 0 for row in rows), default=0),
     }
-    return Record("stuck_campaigns", state.stuck_campaigns, seen.at, rows, figures)
+    return Record("stuck_campaigns", schema.stuck_campaigns, seen.at, rows, figures)
 
 
 def recipients_counted(seen: Observation) -> Record:
@@ -52,13 +52,13 @@ def recipients_counted(seen: Observation) -> Record:
     rows = [status_row(evidence) for evidence in seen.evidence]
     figures = {name: sum(row[name] for row in rows) for name in ("total", "unsent", *RECIPIENT_STATES)}
     figures["drifting"] = sum(bool(row["drift"]) for row in rows)
-    return Record("recipient_status", state.recipient_status, seen.at, rows, figures)
+    return Record("recipient_status", schema.recipient_status, seen.at, rows, figures)
 
 
 def queue_read(queue: QueueState | None, at: datetime) -> Record:
     """Every queue by state; no row where the platform has none."""
     rows = [queue_row(part) for part in queue.each] if queue else []
-    return Record("queue_state", state.queue_state, at, rows, queue_row(queue) if queue else {})
+    return Record("queue_state", schema.queue_state, at, rows, queue_row(queue) if queue else {})
 
 
 def planned(plan: Plan, seen: Observation) -> Record:
@@ -76,7 +76,7 @@ def planned(plan: Plan, seen: Observation) -> Record:
         "unclear_jobs": dict(seen.queue.unclear_jobs) if seen.queue else {},
         "doomed_jobs": seen.queue.doomed_jobs if seen.queue else 0,
     }
-    return Record("repair_plan", state.repair_plan, seen.at, [plan_row(item) for item in plan.items], figures)
+    return Record("repair_plan", schema.repair_plan, seen.at, [plan_row(item) for item in plan.items], figures)
 
 
 def figures_of(done: Done) -> dict[str, Any]:

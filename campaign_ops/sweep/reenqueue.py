@@ -9,15 +9,15 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import ceil
 
+from campaign_ops.bullmq.queue import Queue
+from campaign_ops.bullmq.sample import misfit, sample_jobs
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import Action, Decision, Evidence, RepairKind
 from campaign_ops.core.plan import Plan, share_out
 from campaign_ops.core.verdicts import decide
-from campaign_ops.platform.database import SweepLock
-from campaign_ops.platform.journal import Author
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.queue import Queue
-from campaign_ops.platform.queue_sample import misfit, sample_jobs
+from campaign_ops.journal.journal import Author
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import SweepLock
 from campaign_ops.sweep.act import Done, Orders
 from campaign_ops.sweep.add_page import add_page
 from campaign_ops.sweep.intend import Work, missing

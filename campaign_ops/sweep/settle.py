@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from campaign_ops.bullmq.queue import Queue
 from campaign_ops.core.model import age
-from campaign_ops.platform.attempts import Closed, OpenIntent
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.queue import Queue
-from campaign_ops.platform.statements import clock
+from campaign_ops.journal.attempts import Closed, OpenIntent
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.reads import clock
 
 SURE_AFTER = timedelta(minutes=2)
 """Whoever intended a job no longer adds it by then; and PostgreSQL's clock and Redis's differ by less."""

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from campaign_ops.bullmq.payload import named
+from campaign_ops.bullmq.queue import LiveJob, Queue, Snapshot
+from campaign_ops.bullmq.reader import COMPLETED_LOOKED_AT
 from campaign_ops.core.model import QueueState, Suspect
-from campaign_ops.platform import cover
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.queue import LiveJob, Queue, Snapshot
-from campaign_ops.platform.queue_payload import named
-from campaign_ops.platform.queue_read import COMPLETED_LOOKED_AT
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import cover
 
 if TYPE_CHECKING:
     from campaign_ops.sweep.observe import Look

@@ -21,16 +21,15 @@ from campaign_ops.core.plan import Plan
 from campaign_ops.core.policy import Breaker
 from campaign_ops.core.report import HealthReport, render
 from campaign_ops.core.sighting import Sighting
-from campaign_ops.platform import state
-from campaign_ops.platform.database import SweepLock
-from campaign_ops.platform.journal import Author
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.statements import clock
+from campaign_ops.journal import schema
+from campaign_ops.journal.journal import Author
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import SweepLock
+from campaign_ops.postgres.reads import clock
 from campaign_ops.sweep import act
 from campaign_ops.sweep.act import Done, Orders
 from campaign_ops.sweep.confirm import offer_for, orders_of
 from campaign_ops.sweep.credits import releases_of
-from campaign_ops.sweep.health import alarms_now, plan_of, read_queue_state, report_of
 from campaign_ops.sweep.observe import Look, Observation, looking, observe
 from campaign_ops.sweep.records import (
     STEP_OF,
@@ -42,6 +41,7 @@ from campaign_ops.sweep.records import (
     stuck_found,
 )
 from campaign_ops.sweep.reenqueue import reenqueue
+from campaign_ops.sweep.report import alarms_now, plan_of, read_queue_state, report_of
 from campaign_ops.sweep.rows import plan_item
 from campaign_ops.sweep.settle import settle_intents
 from campaign_ops.sweep.suspects import remember
@@ -243,7 +243,7 @@ class Sweep:
             report = report_of(self.platform, connection, author, plan)
             figures = report.figures()
             rows = [{"report": {"figures": figures, "trouble": report.trouble}, "markdown": render(report)}]
-            journal.add_history(connection, state.campaign_health, author, report.at, rows)
+            journal.add_history(connection, schema.campaign_health, author, report.at, rows)
             journal.add_figures(connection, author.sweep_id, {**self._idle, "campaign_health": figures})
             journal.finish_sweep(connection, author.sweep_id)
             return report
@@ -331,7 +331,7 @@ class Sweep:
             if found is None:
                 return None
             sweep_id, figures = found
-            rows = journal.history(connection, state.repair_plan, sweep_id)
+            rows = journal.history(connection, schema.repair_plan, sweep_id)
             breakers = {
                 RepairKind(kind): Breaker(True, tuple(reasons)) for kind, reasons in figures["breakers"].items()
             }

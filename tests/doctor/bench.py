@@ -15,11 +15,11 @@ from pathlib import Path
 import psycopg
 import sqlalchemy as sa
 
+from campaign_ops.bullmq.queue import Queue, QueueAddress
 from campaign_ops.doctor import Finding, Level, examine, grants
 from campaign_ops.doctor.grants import quoted
-from campaign_ops.platform.database import Database, Timeouts
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.queue import Queue, QueueAddress
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import Database, Timeouts
 from tests.conftest import World
 
 _roles = itertools.count(1)

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
+from campaign_ops.bullmq.queue import Queue, QueueAddress, ServerFacts
 from campaign_ops.core.model import QueueState
 from campaign_ops.core.policy import Policy
-from campaign_ops.demo.servers import EmbeddedRedis
 from campaign_ops.doctor import Finding, Level
 from campaign_ops.doctor.queue import depth, queue, redis_version
-from campaign_ops.platform.database import Database
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.profile_file import load_profile
-from campaign_ops.platform.queue import Queue, QueueAddress, ServerFacts
+from campaign_ops.lab.servers.embedded import EmbeddedRedis
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import Database
+from campaign_ops.profile.load import load_profile
+from tests.bullmq.bench import PROFILE, connect, contents, key, payload, put, until, workers
 from tests.doctor.bench import complaints, the
-from tests.queue.bench import PROFILE, connect, contents, key, payload, put, until, workers
 
 NOWHERE = "postgresql+psycopg://nobody@/nothing?host=/nowhere"
 

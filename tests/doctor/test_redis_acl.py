@@ -11,12 +11,12 @@ import redis
 
 from campaign_ops.core.report import render
 from campaign_ops.doctor import Level, examine, redis_acl
-from campaign_ops.platform.profile import Profile
-from campaign_ops.platform.profile_file import load_profile
+from campaign_ops.fixes.ambiguous import send_again
+from campaign_ops.fixes.manual import Person
+from campaign_ops.fixes.undo import undo
+from campaign_ops.profile.load import load_profile
+from campaign_ops.profile.model import Profile
 from campaign_ops.sweep import dry_run
-from campaign_ops.sweep.ambiguous import send_again
-from campaign_ops.sweep.manual import Person
-from campaign_ops.sweep.undo import undo
 from tests.conftest import World, Worlds
 from tests.doctor.bench import the
 

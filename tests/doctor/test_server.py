@@ -14,16 +14,16 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_ops.core.policy import Policy
-from campaign_ops.demo.servers import EmbeddedPostgres
-from campaign_ops.demo.tables import PlatformWriter
 from campaign_ops.doctor import Finding, Level, examine
 from campaign_ops.doctor.own_schema import own_schema
 from campaign_ops.doctor.server import timeouts, version
-from campaign_ops.platform.database import Database, Timeouts
-from campaign_ops.platform.inspection import Server
-from campaign_ops.platform.migrations import migrate
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.profile_file import load_profile
+from campaign_ops.journal.migrations import migrate
+from campaign_ops.lab.servers.embedded import EmbeddedPostgres
+from campaign_ops.lab.shop.tables import PlatformWriter
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import Database, Timeouts
+from campaign_ops.postgres.inspection import Server
+from campaign_ops.profile.load import load_profile
 from tests.conftest import World
 from tests.doctor.bench import complaints, connect_as, least, of, owner, pooler, the
 

@@ -7,8 +7,8 @@ import pickle
 import pytest
 from dagster import AssetSpec, ScheduleDefinition, job
 
+from campaign_ops.config.yaml_file import read_text
 from campaign_ops.core.errors import ConfigurationError
-from campaign_ops.platform.yaml_file import read_text
 from tests.settings.files import and_second, load, problems, sms
 
 

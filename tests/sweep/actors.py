@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from campaign_ops.demo.fingerprint import database_fingerprint
-from campaign_ops.platform.profile import Profile
-from campaign_ops.platform.profile_file import load_profile
-from campaign_ops.platform.queue import Queue
+from campaign_ops.bullmq.queue import Queue
+from campaign_ops.lab.shop.fingerprint import database_fingerprint
+from campaign_ops.profile.load import load_profile
+from campaign_ops.profile.model import Profile
 from tests.conftest import World
 
 

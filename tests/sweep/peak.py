@@ -6,11 +6,11 @@ import json
 import sys
 from pathlib import Path
 
+from campaign_ops.bullmq.queue import Queue, QueueAddress
 from campaign_ops.core.policy import Policy
-from campaign_ops.platform.database import Database, Timeouts
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.profile_file import load_profile
-from campaign_ops.platform.queue import Queue, QueueAddress
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import Database, Timeouts
+from campaign_ops.profile.load import load_profile
 from campaign_ops.sweep import Sweep, dry_run
 
 

@@ -19,9 +19,9 @@ import redis
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import Unavailable
-from campaign_ops.demo.provider import provider_send
-from campaign_ops.demo.worker import WorkerOptions
-from campaign_ops.demo.worker_process import WorkerProcess
+from campaign_ops.lab.shop.provider import provider_send
+from campaign_ops.lab.shop.worker import WorkerOptions
+from campaign_ops.lab.shop.worker_process import WorkerProcess
 from campaign_ops.sweep import Sweep
 from tests.conftest import World
 from tests.sweep.actors import in_child

@@ -21,12 +21,12 @@ import sqlalchemy as sa
 from bullmq import Job, Worker
 from bullmq import Queue as BullQueue
 
+from campaign_ops.bullmq.queue import Guard, NewJob, Queue
 from campaign_ops.core.errors import CampaignOpsError, DatabaseTimeout, Refused, SweepBusy
-from campaign_ops.demo.application import Application
-from campaign_ops.demo.provider import Answer
-from campaign_ops.demo.worker import Claims
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.queue import Guard, NewJob, Queue
+from campaign_ops.lab.shop.application import Application
+from campaign_ops.lab.shop.provider import Answer
+from campaign_ops.lab.shop.worker import Claims
+from campaign_ops.platform import Platform
 from campaign_ops.sweep import Sweep
 from tests.conftest import World
 

@@ -1,6 +1,6 @@
 """A platform whose queue is filled and emptied by one of BullMQ's own clients for Node.
 
-One process per client version serves all tests: `tests/node/station.js`. The worker is Node's; what it does with a
+One process per client version serves all tests: `tests/bullmq/station.js`. The worker is Node's; what it does with a
 job that it has taken is the test's to say: write the rows, lie, fail, crash.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import queue
 import subprocess
 import threading
@@ -20,12 +21,12 @@ from typing import Any
 import redis
 
 from campaign_ops.core.policy import Policy
-from campaign_ops.demo.application import Application
-from campaign_ops.demo.provider import Answer
-from campaign_ops.demo.servers import EmbeddedRedis
+from campaign_ops.lab.servers.embedded import EmbeddedRedis
+from campaign_ops.lab.shop.application import Application
+from campaign_ops.lab.shop.provider import Answer
+from tests.bullmq.bench import until
+from tests.bullmq.node import HOME, NODE_PATH, QUEUE
 from tests.conftest import World
-from tests.queue.bench import until
-from tests.queue.node import HOME, QUEUE
 
 STATES = ("wait", "paused", "active", "prioritized", "delayed", "waiting-children", "failed", "completed")
 LIVE = STATES[:6]
@@ -43,6 +44,7 @@ class Station:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, **NODE_PATH},
         )
         self._numbers = itertools.count(1)
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()

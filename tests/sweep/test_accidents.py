@@ -9,13 +9,13 @@ from collections import Counter
 import pytest
 import sqlalchemy as sa
 
+from campaign_ops.bullmq.queue import Queue
 from campaign_ops.core.errors import DatabaseUnavailable, PermissionMissing, SweepBusy
 from campaign_ops.core.model import Verdict
-from campaign_ops.demo.schema import DemoTables
-from campaign_ops.demo.tables import redis_fingerprint
-from campaign_ops.platform.database import Database
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.queue import Queue
+from campaign_ops.lab.shop.schema import DemoTables
+from campaign_ops.lab.shop.tables import redis_fingerprint
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import Database
 from campaign_ops.sweep import Sweep, dry_run
 from tests.conftest import World, Worlds
 from tests.sweep.actors import Meddler, covered, ended, in_child, meddling, state_fingerprint

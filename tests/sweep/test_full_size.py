@@ -15,13 +15,13 @@ import pytest
 import redis
 import sqlalchemy as sa
 
+from campaign_ops.bullmq.queue import Queue, QueueAddress
 from campaign_ops.core.model import Verdict
-from campaign_ops.demo.tables import hours
-from campaign_ops.platform.profile_file import load_profile
-from campaign_ops.platform.queue import Queue, QueueAddress
+from campaign_ops.lab.shop.tables import hours
+from campaign_ops.profile.load import load_profile
 from campaign_ops.sweep import Sweep
 from campaign_ops.sweep import reenqueue as reenqueue_module
-from campaign_ops.sweep.health import dry_run
+from campaign_ops.sweep.report import dry_run
 from tests.conftest import World, Worlds
 from tests.proxy import Accident, Proxy, proxied
 from tests.sweep.actors import covered

@@ -8,15 +8,15 @@ import pytest
 
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import Verdict
-from campaign_ops.demo.schema import PRISMA, PlatformShape
-from campaign_ops.demo.tables import hours, minutes
-from campaign_ops.platform.profile import Profile
-from campaign_ops.platform.profile_file import load_profile
+from campaign_ops.fixes.manual import Person, mark_complete, release_one
+from campaign_ops.fixes.undo import undo
+from campaign_ops.lab.shop.schema import PRISMA, PlatformShape
+from campaign_ops.lab.shop.tables import hours, minutes
+from campaign_ops.profile.load import load_profile
+from campaign_ops.profile.model import Profile
+from campaign_ops.queries.status import campaign_status
 from campaign_ops.sweep import observe as observing
-from campaign_ops.sweep.health import dry_run
-from campaign_ops.sweep.manual import Person, mark_complete, release_one
-from campaign_ops.sweep.status import campaign_status
-from campaign_ops.sweep.undo import undo
+from campaign_ops.sweep.report import dry_run
 from tests.conftest import World, Worlds
 from tests.doctor.bench import run
 

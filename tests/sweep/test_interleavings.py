@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from campaign_ops.demo.provider import Provider
-from campaign_ops.demo.worker import WorkerOptions
-from campaign_ops.demo.worker_process import WorkerProcess
+from campaign_ops.lab.shop.provider import Provider
+from campaign_ops.lab.shop.worker import WorkerOptions
+from campaign_ops.lab.shop.worker_process import WorkerProcess
 from campaign_ops.sweep import reenqueue as reenqueue_module
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered, meddling

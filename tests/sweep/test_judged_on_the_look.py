@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import RepairKind
-from campaign_ops.demo.tables import minutes
+from campaign_ops.fixes.manual import Person, reenqueue_one
+from campaign_ops.lab.shop.tables import minutes
 from campaign_ops.sweep import dry_run
-from campaign_ops.sweep.manual import Person, reenqueue_one
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_ops.core.model import Verdict
-from campaign_ops.demo.schema import PlatformShape
+from campaign_ops.lab.shop.schema import PlatformShape
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered
 

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.report import render
-from campaign_ops.platform import cover
-from campaign_ops.platform.attempts import AttemptLog
-from campaign_ops.platform.database import Database, Timeouts
+from campaign_ops.journal.attempts import AttemptLog
+from campaign_ops.postgres import cover
+from campaign_ops.postgres.database import Database, Timeouts
 from campaign_ops.sweep import Sweep, add_page
 from campaign_ops.sweep import reenqueue as reenqueue_module
 from tests.conftest import World, Worlds

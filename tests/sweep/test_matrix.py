@@ -16,15 +16,15 @@ import pytest
 
 from campaign_ops.core.model import Verdict
 from campaign_ops.core.report import HealthReport
-from campaign_ops.demo.fingerprint import database_fingerprint
-from campaign_ops.demo.servers import EmbeddedServers
-from campaign_ops.demo.tables import minutes
-from campaign_ops.platform.profile_file import load_profile
+from campaign_ops.fixes.manual import Person, retry_quarantined
+from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.lab.shop.fingerprint import database_fingerprint
+from campaign_ops.lab.shop.tables import minutes
+from campaign_ops.profile.load import load_profile
 from campaign_ops.sweep import dry_run
-from campaign_ops.sweep.manual import Person, retry_quarantined
+from tests.bullmq.bench import until
+from tests.bullmq.node import missing
 from tests.conftest import Worlds
-from tests.queue.bench import until
-from tests.queue.node import missing
 from tests.sweep.station import LIVE, QUICK_TO_STALL, TENANT, Scene, Station
 
 pytestmark = pytest.mark.node

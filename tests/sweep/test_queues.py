@@ -11,18 +11,18 @@ import pytest
 import redis
 from bullmq import Queue as BullQueue
 
+from campaign_ops.bullmq.queue import QueueAddress
+from campaign_ops.bullmq.queues import Queues
 from campaign_ops.core.errors import ConfigurationError, Refused
 from campaign_ops.core.model import Verdict
 from campaign_ops.doctor import Level, examine
-from campaign_ops.platform.database import Database
-from campaign_ops.platform.platform import Platform
-from campaign_ops.platform.profile import Profile
-from campaign_ops.platform.profile_file import load_profile
-from campaign_ops.platform.queue import QueueAddress
-from campaign_ops.platform.queues import Queues
-from campaign_ops.sweep.health import dry_run
-from campaign_ops.sweep.manual import Person
-from campaign_ops.sweep.undo import undo
+from campaign_ops.fixes.manual import Person
+from campaign_ops.fixes.undo import undo
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import Database
+from campaign_ops.profile.load import load_profile
+from campaign_ops.profile.model import Profile
+from campaign_ops.sweep.report import dry_run
 from tests.conftest import World, Worlds
 
 RETRY = "sms-retry"

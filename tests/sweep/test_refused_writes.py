@@ -7,10 +7,10 @@ from datetime import datetime
 import pytest
 
 from campaign_ops.core.errors import ProfileMismatch, StatementRejected
-from campaign_ops.demo.tables import hours
-from campaign_ops.sweep.health import dry_run
-from campaign_ops.sweep.manual import Person, mark_complete
-from campaign_ops.sweep.undo import undo
+from campaign_ops.fixes.manual import Person, mark_complete
+from campaign_ops.fixes.undo import undo
+from campaign_ops.lab.shop.tables import hours
+from campaign_ops.sweep.report import dry_run
 from tests.conftest import World, Worlds
 from tests.doctor.bench import run
 

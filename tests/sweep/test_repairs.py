@@ -6,11 +6,11 @@ import pytest
 
 from campaign_ops.core.model import Counters, RepairKind, Verdict
 from campaign_ops.core.report import HealthReport
-from campaign_ops.demo.schema import PlatformShape
-from campaign_ops.demo.tables import hours, minutes
-from campaign_ops.platform import bulk
-from campaign_ops.platform.profile_file import load_profile
-from campaign_ops.sweep.health import dry_run
+from campaign_ops.journal import bulk
+from campaign_ops.lab.shop.schema import PlatformShape
+from campaign_ops.lab.shop.tables import hours, minutes
+from campaign_ops.profile.load import load_profile
+from campaign_ops.sweep.report import dry_run
 from tests.conftest import World, Worlds
 from tests.sweep.actors import counting_profile
 

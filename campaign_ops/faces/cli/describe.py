@@ -17,8 +17,8 @@ import typer
 from campaign_ops.core.report import table
 from campaign_ops.faces.cli import app, shapes
 from campaign_ops.faces.cli.app import COMMANDS, INTERRUPTED, help_of
-from campaign_ops.faces.cli.besides import BESIDES, load
 from campaign_ops.faces.cli.exit_codes import MEANINGS
+from campaign_ops.faces.cli.plugins import PLUGINS, Plugin
 from campaign_ops.faces.cli.runner import Command, Common
 
 _INTRODUCTION = """\
@@ -53,7 +53,7 @@ def describe_cli() -> str:
     parts.append(_options(one for one in first.params if one.name in common))
     for name, made in COMMANDS.items():
         parts += _command(made, [one for one in group.commands[name].params if one.name not in common])
-    parts += map(_beside, BESIDES)
+    parts += map(_plugin, PLUGINS.values())
     parts.append(_JSON)
     results = dict.fromkeys(made.shape for made in COMMANDS.values())
     parts += map(_shape, _reached([shapes.Document, *results]))
@@ -78,12 +78,13 @@ def _command(made: Command, own: Sequence[Any]) -> Iterator[str]:
     yield "```sh\n" + "\n".join(made.examples) + "\n```\n"
 
 
-def _beside(name: str) -> str:
+def _plugin(plugin: Plugin) -> str:
     """A command with a program and options of its own."""
-    made: Any = typer.main.get_command(load(name).app)
-    usage = f"```\ncampaign-ops {name} [OPTIONS]\n```\n"
+    made: Any = typer.main.get_command(plugin.load())
+    usage = f"```\ncampaign-ops {plugin.name} [OPTIONS]\n```\n"
     own = _options(one for one in made.params if one.name != "help")
-    return f"## {name}\n\n{usage}\n{inspect.cleandoc(made.help)}\n\nHas options of its own, and no others.\n\n{own}"
+    needs = f"Needs the extra `{plugin.extra}`. Has options of its own, and no others."
+    return f"## {plugin.name}\n\n{usage}\n{inspect.cleandoc(made.help)}\n\n{needs}\n\n{own}"
 
 
 def _options(params: Iterable[Any]) -> str:

@@ -17,11 +17,11 @@ from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import line
-from campaign_ops.sweep import ambiguous, manual
-from campaign_ops.sweep.confirm_fix import FixCall, make_confirmed, try_out
-from campaign_ops.sweep.manual import Fix, Person
-from campaign_ops.sweep.rebind import rebind
-from campaign_ops.sweep.undo import undo as undo_repair
+from campaign_ops.fixes import ambiguous, manual
+from campaign_ops.fixes.confirm import FixCall, make_confirmed, try_out
+from campaign_ops.fixes.manual import Fix, Person
+from campaign_ops.fixes.rebind import rebind
+from campaign_ops.fixes.undo import undo as undo_repair
 
 CampaignId: TypeAlias = Annotated[str, typer.Argument(metavar="ID", help="The campaign's id.")]
 Tenant: TypeAlias = Annotated[

@@ -20,10 +20,10 @@ from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, bar, clean_lines, line
-from campaign_ops.platform import state
-from campaign_ops.platform.migrations import check_current
-from campaign_ops.platform.statements import clock
-from campaign_ops.sweep.status import StatusLine, campaign_status
+from campaign_ops.journal import schema
+from campaign_ops.journal.migrations import check_current
+from campaign_ops.postgres.reads import clock
+from campaign_ops.queries.status import StatusLine, campaign_status
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _UNDOABLE = {RepairKind.COMPLETE, RepairKind.REENQUEUE, RepairKind.RELEASE, RepairKind.RECOUNT}
@@ -111,7 +111,7 @@ def report(call: Call) -> Answer:
         check_current(connection, call.platform.database.where)
         journal = call.platform.journal
         found = journal.latest_step(connection, "campaign_health")
-        return None if found is None else tuple(journal.history(connection, state.campaign_health, found[0]))
+        return None if found is None else tuple(journal.history(connection, schema.campaign_health, found[0]))
 
     rows = call.platform.database.run(_read, read_only=True)
     if not rows:

@@ -12,6 +12,7 @@ import typer
 from pydantic import SecretStr
 from rich.console import RenderableType
 
+from campaign_ops.bullmq.queue import QueueAddress
 from campaign_ops.core.wording import plural
 from campaign_ops.doctor import Level, examine, redis_acl
 from campaign_ops.doctor import grants as grants_of
@@ -20,8 +21,7 @@ from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, clean, line
-from campaign_ops.platform.migrations import migrate as migrate_schema
-from campaign_ops.platform.queue import QueueAddress
+from campaign_ops.journal.migrations import migrate as migrate_schema
 from campaign_ops.settings import PlatformSettings
 
 MASK = "***"

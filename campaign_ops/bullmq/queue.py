@@ -1,0 +1,156 @@
+"""The queue of a platform: what a sweep asks of Redis, and the only way by which it adds jobs.
+
+Reading is in `queue_read`, decoding in `queue_jobs`, BullMQ's own client in `queue_add`, addresses and errors in
+`queue_address`. What is decided from all this stands elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import redis
+
+from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped
+from campaign_ops.bullmq.guard import Guard, LastLook, LookAgain, NothingAdded
+from campaign_ops.bullmq.jobs import FailedJob, LiveJob, LiveJobs, Snapshot
+from campaign_ops.bullmq.reader import DEAD, KEYS_PER_PAGE, LIVE, QueueReader, ServerFacts, pages
+from campaign_ops.bullmq.writer import NewJob, QueueWriter, fill_payload, is_writable_number, job_id
+from campaign_ops.core.errors import QueueUnavailable, Refused
+from campaign_ops.profile.model import QueueProfile
+
+__all__ = [
+    "FailedJob",
+    "Guard",
+    "LastLook",
+    "LiveJob",
+    "LiveJobs",
+    "LookAgain",
+    "NewJob",
+    "NothingAdded",
+    "Queue",
+    "QueueAddress",
+    "ServerFacts",
+    "Snapshot",
+    "job_id",
+]
+
+# New jobs go to one end of `wait`; those not this near to it are looked up in the whole queue.
+NEAR_THE_END = 1_000
+
+
+class Queue(QueueReader):
+    """One platform's queue. Connects on first use; may be called from a thread with a running event loop.
+
+    Raises:
+        QueueUnavailable: From every method, when Redis is away, refuses, or answers in part.
+    """
+
+    def __init__(
+        self,
+        address: QueueAddress,
+        profile: QueueProfile,
+        *,
+        numeric_ids: bool = False,
+        client: redis.Redis | None = None,
+    ) -> None:
+        super().__init__(address, profile, client)
+        self.numeric_ids = numeric_ids
+        self._writer = QueueWriter(address, profile, self.where)
+
+    def __enter__(self) -> Queue:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, jobs: Sequence[NewJob], guard: Guard | None = None) -> frozenset[str]:
+        """Add jobs, all at one moment; name those that were added. An id that exists in any state is left alone.
+
+        Args:
+            jobs: What to add; a few hundred at a time, since Redis does nothing else meanwhile.
+            guard: What must still hold inside Redis when they are added.
+
+        Raises:
+            LookAgain: Something happened since the last look that cannot be judged. Nothing was added.
+            Refused: The queue is paused (BullMQ 4 and 5 would lose what is added then), may only be looked at, the
+                guard does not hold, or an id does not fit the payload. Nothing was added.
+            NothingAdded: Redis answered that it cannot add.
+            QueueUnavailable: Redis went away. All of the jobs may have been added: look again.
+        """
+        payloads = {job.id: fill_payload(job, self.profile, numeric_ids=self.numeric_ids) for job in jobs}
+        if not payloads:
+            return frozenset()
+        before = self.state()
+        if before.paused or before.problem:
+            raise Refused(
+                f"nothing is added to this queue: {before.problem or 'it is paused'}",
+                where=self.where,
+                mend="see to the queue first" if before.problem else "resume it first",
+            )
+        return self._confirmed(self._writer.add(jobs, payloads, guard), before.server_id)
+
+    def unwritable(self, ids: Iterable[str]) -> str | None:
+        """Find an id that does not fit the payload, where the platform's ids are numbers."""
+        return next((one for one in ids if not is_writable_number(one)), None) if self.numeric_ids else None
+
+    def remove_waiting(self, job_ids: Iterable[str]) -> frozenset[str]:
+        """Remove those jobs that no worker has ever taken; name those removed."""
+        removed = set()
+        for page in pages(list(job_ids), KEYS_PER_PAGE):
+            # BullMQ 4 moves a job to `active` a moment before it writes `processedOn` and takes the lock.
+            active = {one for one, state in self.live_ids().items() if state == "active"}
+            for one, (name, taken, over) in self.fields(page, "name", "processedOn", "finishedOn"):
+                untouched = name is not None and taken is None and over is None and one not in active
+                if untouched and self._writer.remove(one):
+                    removed.add(one)
+        return frozenset(removed)
+
+    def forget_marks(self, recipient_ids: Sequence[str]) -> int:
+        """Delete these recipients' marker keys, so that a worker sends to them again. How many keys there were."""
+        deleted = 0
+        for page in pages(recipient_ids, max(1, KEYS_PER_PAGE // max(1, len(self.profile.markers)))):
+            keys = self._markers_of(page)
+            with driver_errors_mapped(self.where):
+                deleted += int(self._client.delete(*keys)) if keys else 0
+        return deleted
+
+    def close(self) -> None:
+        """Close all connections. A later call would open new ones."""
+        self._writer.close()
+        self._client.close()
+
+    def _confirmed(self, job_ids: Sequence[str], server_id: str | None) -> frozenset[str]:
+        """Keep the ids that stand in a state, or that a worker has finished and removed already."""
+        rest = [one for one, near in zip(job_ids, self._near_the_end(job_ids), strict=True) if not near]
+        if not rest:
+            return frozenset(job_ids)
+
+        def fill(pipe: Any) -> None:
+            self.ask_live_ids(pipe)
+            for one in rest:
+                pipe.exists(self.key(one))
+                for state in DEAD:
+                    pipe.zscore(self.key(state), one)
+
+        answers, (*_, info) = self._multi(fill)
+        live = self.by_id(answers[: len(LIVE)])
+        lost = set()
+        for one, (exists, *dead) in zip(rest, pages(answers[len(LIVE) :], 1 + len(DEAD)), strict=True):
+            if exists and one not in live and all(score is None for score in dead):
+                lost.add(one)
+            elif not exists and info.get("run_id") != server_id:
+                raise QueueUnavailable(
+                    "Redis was restarted or replaced while jobs were added, and some of them are gone",
+                    where=self.where,
+                    mend="the next sweep looks again",
+                )
+        return frozenset(job_ids) - lost
+
+    def _near_the_end(self, job_ids: Sequence[str]) -> list[bool]:
+        """Tell which jobs stand in `wait` about where new ones are put. Redis before 6.0.6 cannot tell."""
+        rank = -1 if self.profile.options.get("lifo") else 1
+        with driver_errors_mapped(self.where), self._client.pipeline(transaction=False) as pipe:
+            for one in job_ids:
+                pipe.lpos(self.key("wait"), one, rank, None, NEAR_THE_END)
+            return [isinstance(place, int) for place in pipe.execute(raise_on_error=False)]

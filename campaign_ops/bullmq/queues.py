@@ -1,0 +1,331 @@
+"""Several queues of one platform, read at one moment and answered for as one.
+
+They share a Redis and a prefix, so that one MULTI sees all of them. Ids of their jobs carry the queue's name in front,
+``sms-retry:17``, since each queue counts its own; ids of our own jobs are unique and go without.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped
+from campaign_ops.bullmq.events import Traces
+from campaign_ops.bullmq.guard import Guard, LastLook, NothingAdded, OtherQueue
+from campaign_ops.bullmq.jobs import CompletedJob, FailedJob, LiveJob, Snapshot
+from campaign_ops.bullmq.queue import Queue
+from campaign_ops.bullmq.reader import QueueReader
+from campaign_ops.bullmq.writer import NewJob
+from campaign_ops.core.errors import QueueUnclear, Refused
+from campaign_ops.core.model import QueueState, queue_name
+from campaign_ops.core.queues import together
+from campaign_ops.profile.model import QueueProfile
+
+MAX_QUEUES = 2_000  # asked in one MULTI, which keeps Redis busy for about 50 ms then
+
+
+def open_queue(address: QueueAddress, profile: QueueProfile) -> Queue:
+    """The queue of a profile, or its queues."""
+    return Queues(address, profile) if profile.several else Queue(address, profile)
+
+
+class Queues(Queue):
+    """The queues of one platform as one.
+
+    Attributes:
+        tenants: Tells whose queues there are, for names with ``{tenant}``: tenants with a campaign that is being sent.
+
+    Raises:
+        QueueUnavailable: From every method, as of a single queue: what one of them hides, all hide.
+    """
+
+    def __init__(self, address: QueueAddress, profile: QueueProfile) -> None:
+        super().__init__(address, profile)
+        self.name = ", ".join([profile.name, *profile.also])
+        keys = ", ".join(f"{address.prefix}:{one}" for one in self._patterns)
+        self.where = f"Redis {address.endpoint}, queues {keys}"
+        self.tenants: Callable[[], Collection[str]] = list
+        self._minded: set[str] = set()
+        self._members: dict[str, Queue] = {}
+
+    @property
+    def _patterns(self) -> tuple[str, ...]:
+        return (self.profile.name, *self.profile.also)
+
+    def mind(self, tenants: Iterable[str]) -> None:
+        """Look at these tenants' queues, too, although none of their campaigns may be sending any more."""
+        self._minded.update(tenants)
+
+    def members(self) -> list[Queue]:
+        """Every queue there is now, by itself.
+
+        Raises:
+            QueueUnclear: There are more than can be read at one moment.
+        """
+        return self._members_of(self._patterns)
+
+    def _members_of(self, patterns: Sequence[str]) -> list[Queue]:
+        by_tenant = any("{tenant}" in pattern for pattern in patterns)
+        tenants = sorted({*self.tenants(), *self._minded}) if by_tenant else [""]
+        names = dict.fromkeys(queue_name(pattern, tenant) for pattern in patterns for tenant in tenants)
+        names.pop("", None)
+        if len(names) > MAX_QUEUES:
+            what = f"{len(names):,} tenants' queues are more than can be read at one moment ({MAX_QUEUES:,})"
+            raise QueueUnclear(what, where=self.where)
+        return [self._member(name) for name in names]
+
+    def _member(self, name: str) -> Queue:
+        if name not in self._members:
+            profile = self.profile.model_copy(update={"name": name, "also": ()})
+            self._members[name] = Queue(self.address, profile, client=self._client)
+        member = self._members[name]
+        member.ids, member.numeric_ids = self.ids, self.numeric_ids
+        return member
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def state(self) -> QueueState:
+        """Count the states of all queues at one moment."""
+        members = self.members()
+        answers = self._at_one_moment(members, QueueReader.ask_counts)
+        clients = self.clients()
+        return self._together([one.counted(*said, clients) for one, said in zip(members, answers, strict=True)])
+
+    def snapshot(self) -> Snapshot:
+        """Read the ids of every live job of all queues, and of the newest failed ones, at one moment."""
+        members = self.members()
+        answers = self._at_one_moment(members, QueueReader.ask_ids)
+        clients = self.clients()
+        parts = {one.name: one.taken(*said, clients) for one, said in zip(members, answers, strict=True)}
+        live = {job_id: state for part in parts.values() for job_id, state in part.live.items()}
+        return Snapshot(self._together([part.state for part in parts.values()]), live, (), parts=parts)
+
+    def live_ids(self) -> Mapping[str, str]:
+        """Read the ids of every live job of all queues and the state of each, at one moment."""
+        members = self.members()
+        found = self._live_ids_of(members)
+        return {_joined(name, job_id): state for name, live in found.items() for job_id, state in live.items()}
+
+    def last_look(self) -> LastLook:
+        """Look at all queues for the last time before an add."""
+        members = self.members()
+        clock = self._unless_refused("TIME", default=None)
+        with driver_errors_mapped(self.where), self._client.pipeline(transaction=False) as pipe:
+            for one in members:
+                pipe.xrevrange(one.key("events"), count=1)
+            newest = pipe.execute(raise_on_error=False)
+        live = self._live_ids_of(members)
+        parts = {
+            one.name: LastLook(live[one.name], event=_event(events))
+            for one, events in zip(members, newest, strict=True)
+        }
+        return LastLook({}, clock and clock[0] + clock[1] / 1_000_000, parts=parts)
+
+    def live_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> LiveJobsOfAll:  # type: ignore[override]
+        """Read the jobs of these campaigns that were live at the snapshot, queue by queue; then see ``.state``."""
+        return LiveJobsOfAll(self, snapshot, campaign_ids)
+
+    def failed_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> Iterator[FailedJob]:
+        """Read the newest failed jobs of these campaigns in all queues."""
+        for name, part in snapshot.parts.items():
+            for job in self._member(name).failed_jobs(part, campaign_ids):
+                yield replace(job, id=_joined(name, job.id))
+
+    def completed_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> Iterator[CompletedJob]:
+        """Read the newest completed jobs of these campaigns in all queues."""
+        for name, part in snapshot.parts.items():
+            for job in self._member(name).completed_jobs(part, campaign_ids):
+                yield replace(job, id=_joined(name, job.id))
+
+    def newcomers(
+        self,
+        snapshot: Snapshot,
+        campaign_ids: Collection[str],
+        *,
+        ours: Collection[str] = frozenset(),
+        look: LastLook | None = None,
+    ) -> frozenset[str]:
+        """Name those of these campaigns that have a new live job in any queue."""
+        looks = look.parts if look is not None else {}
+        nothing = Snapshot(QueueState(self.name), {}, ())  # of a queue that there was not at the snapshot, all is new
+        found = [
+            self._member(name).newcomers(
+                snapshot.parts.get(name, nothing), campaign_ids, ours=ours, look=looks.get(name)
+            )
+            for name in dict.fromkeys([*snapshot.parts, *looks])
+        ]
+        return frozenset(chain.from_iterable(found))
+
+    def newest(self, limit: int) -> dict[str, list[str]]:
+        """Ids of the newest jobs of every state in all queues, at most ``limit`` of each."""
+        found: dict[str, list[str]] = {}
+        for one in self.members():
+            for state, ids in one.newest(limit).items():
+                found.setdefault(state, []).extend(_joined(one.name, job_id) for job_id in ids)
+        return found
+
+    def present(self, job_ids: Iterable[str]) -> frozenset[str]:
+        """Name those of our own jobs that exist in any queue."""
+        wanted = list(job_ids)
+        return frozenset().union(*(one.present(wanted) for one in self.members()))
+
+    def traces(self, job_ids: Collection[str]) -> Traces:
+        """Look for jobs of our own that are gone in the events of the queues that they were put back into."""
+        found = [one.traces(job_ids) for one in self._members_of([self.profile.name])]
+        since = [traces.complete_since for traces in found]
+        return Traces(
+            frozenset().union(*(traces.added for traces in found)),
+            frozenset().union(*(traces.removed for traces in found)),
+            None if None in since or not since else max(filter(None, since)),
+        )
+
+    def refused(self) -> list[str]:
+        """Questions that this user may not ask."""
+        members = self.members()
+        return members[0].refused() if members else []
+
+    def ask_about(self, pipe: Any) -> None:
+        """Ask nothing about them together: each is asked about itself."""
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def add(self, jobs: Sequence[NewJob], guard: Guard | None = None) -> frozenset[str]:
+        """Add each job to its tenant's queue, at one moment for each queue; the guard looks at all of them."""
+        self.mind(job.tenant for job in jobs)
+        by_queue: dict[str, list[NewJob]] = {}
+        for job in jobs:
+            by_queue.setdefault(queue_name(self.profile.name, job.tenant), []).append(job)
+        if "" in by_queue:
+            raise Refused(f"a tenant names no queue ({self.profile.name})", where=self.where)
+        added: set[str] = set()
+        for name, batch in by_queue.items():
+            try:
+                added |= self._member(name).add(batch, guard and self._guard_of(name, guard))
+            except (NothingAdded, Refused):
+                if not added:
+                    raise
+                break  # the rest is left to the next sweep, which sees what was added
+        return frozenset(added)
+
+    def remove_waiting(self, job_ids: Iterable[str]) -> frozenset[str]:
+        """Remove those of our own jobs that no worker has ever taken, in whichever queue."""
+        rest = set(job_ids)
+        removed: set[str] = set()
+        for one in self.members():
+            removed |= one.remove_waiting(sorted(one.present(rest - removed)))
+        return frozenset(removed)
+
+    def close(self) -> None:
+        """Close all connections."""
+        for one in self._members.values():
+            one.close()
+        super().close()
+
+    # -- parts -------------------------------------------------------------------------------------------------
+
+    def _guard_of(self, name: str, guard: Guard) -> Guard:
+        """What must hold when jobs are added to one queue: nothing new in it, nor in the others."""
+        covering: dict[str, dict[str, tuple[str, str | None]]] = {}
+        for joined, made in guard.covering.items():
+            queue, _, job_id = joined.partition(":")
+            covering.setdefault(queue, {})[job_id] = made
+        others = tuple(
+            OtherQueue(self._member(other).key(""), look, covering.get(other, {}))
+            for other, look in guard.look.parts.items()
+            if other != name
+        )
+        look = replace(guard.look.parts.get(name, LastLook({})), at=guard.look.at)
+        return replace(guard, look=look, covering=covering.get(name, {}), others=others)
+
+    def _together(self, states: Sequence[QueueState]) -> QueueState:
+        return together(self.name, self.profile.name, states)
+
+    def _at_one_moment(
+        self, members: Sequence[Queue], ask: Callable[[QueueReader, Any], None]
+    ) -> list[tuple[list[Any], tuple[Any, ...]]]:
+        """Ask every queue the same in one MULTI; for each its answers, and what was asked about it."""
+        ends: list[tuple[int, int]] = []
+
+        def fill(pipe: Any) -> None:
+            ends.clear()
+            for one in members:
+                ask(one, pipe)
+                asked = len(pipe)
+                one.ask_about(pipe)
+                ends.append((asked, len(pipe)))
+
+        answers, (info,) = self._multi(fill)
+        starts = [0, *(end for _, end in ends)]
+        return [
+            (answers[start:asked], (*answers[asked:end], info))
+            for start, (asked, end) in zip(starts, ends, strict=False)
+        ]
+
+    def _live_ids_of(self, members: Sequence[Queue]) -> dict[str, Mapping[str, str]]:
+        with driver_errors_mapped(self.where), self._client.pipeline(transaction=True) as pipe:
+            ends = []
+            for one in members:
+                one.ask_live_ids(pipe)
+                ends.append(len(pipe))
+            answers = pipe.execute()
+        starts = [0, *ends]
+        return {one.name: one.by_id(answers[start:end]) for one, start, end in zip(members, starts, ends, strict=False)}
+
+    def _job_key(self, job_id: str) -> str | bytes:
+        """The key of a job by its joined id."""
+        name, _, own = job_id.partition(":")
+        return self._member(name)._job_key(own)  # noqa: SLF001 - a queue of ours
+
+
+def _event(newest: Any) -> str | None:
+    """The id of the newest event; None where the server refused to tell."""
+    if isinstance(newest, Exception):
+        return None
+    return str(newest[0][0]) if newest else "0-0"
+
+
+def _joined(queue: str, job_id: str) -> str:
+    return f"{queue}:{job_id}"
+
+
+class LiveJobsOfAll(Iterator[LiveJob]):
+    """The live jobs of some campaigns in several queues, and afterwards the account of the reading."""
+
+    def __init__(self, queues: Queues, snapshot: Snapshot, campaign_ids: Collection[str]) -> None:
+        self._queues = queues
+        self._snapshot = snapshot
+        self._readings = {
+            name: queues._member(name).live_jobs(part, campaign_ids)  # noqa: SLF001 - two halves of one thing
+            for name, part in snapshot.parts.items()
+        }
+        self._jobs = self._read()
+
+    def __iter__(self) -> Iterator[LiveJob]:
+        return self
+
+    def __next__(self) -> LiveJob:
+        return next(self._jobs)
+
+    @property
+    def state(self) -> QueueState:
+        """The state of all queues with orphans, unclear and foreign jobs counted; only after the last job."""
+        return self._queues._together([reading.state for reading in self._readings.values()])  # noqa: SLF001
+
+    @property
+    def unclear(self) -> Mapping[str, Mapping[str, int]]:
+        """By campaign, the jobs that may be about it and cannot be understood, by name; only after the last job."""
+        found: dict[str, Counter[str]] = {}
+        for reading in self._readings.values():
+            for campaign_id, jobs in reading.unclear.items():
+                found.setdefault(campaign_id, Counter()).update(jobs)
+        return found
+
+    def _read(self) -> Iterator[LiveJob]:
+        for name, reading in self._readings.items():
+            for job in reading:
+                yield replace(job, id=_joined(name, job.id), queue=name)
+            part = self._snapshot.parts[name]
+            self._snapshot.covering.update({_joined(name, job_id): one for job_id, one in part.covering.items()})

@@ -1,0 +1,165 @@
+"""A few jobs of each state of a queue, ours left out, and whether the profile describes them. Decisions are pure.
+
+Jobs of a queue may be of several kinds: only those that carry the profile's name, or its campaign and recipient keys,
+say anything about the profile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from campaign_ops.bullmq.reader import QueueReader
+from campaign_ops.bullmq.writer import OWN_ID_PREFIX, NewJob, fill_payload
+from campaign_ops.core.errors import Refused
+from campaign_ops.profile.model import QueueProfile
+
+PER_STATE = 20
+_SHOWN = 8
+_MANY = {"a number": "numbers", "text": "texts"}
+
+
+class Problem(NamedTuple):
+    """What does not fit, and the mend."""
+
+    what: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class SampledJob:
+    """One job that the application added. ``data`` is empty where it is no JSON object."""
+
+    state: str
+    name: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def sample_jobs(reader: QueueReader) -> list[SampledJob]:
+    """The application's newest jobs, at most ``PER_STATE`` of each state, dead ones included.
+
+    Raises:
+        QueueUnavailable: Redis is away.
+    """
+    states = {job_id: state for state, ids in reader.newest(PER_STATE).items() for job_id in ids}
+    theirs = [one for one in states if not one.startswith(OWN_ID_PREFIX)]
+    rows = reader.fields(theirs, "name", "data", "opts")
+    return [
+        SampledJob(states[job_id], name, _object(data), _object(options))
+        for job_id, (name, data, options) in rows
+        if name is not None
+    ]
+
+
+def misfit(jobs: Sequence[SampledJob], profile: QueueProfile, *, numeric_ids: bool) -> Problem | None:
+    """Why jobs made by this profile would not be the application's: with such a profile nothing may be added."""
+    keys = dict.fromkeys([profile.campaign_key, profile.recipients_key]).keys()
+    named = [job for job in jobs if job.name in names_of(profile)]
+    alike = [job for job in jobs if keys <= job.data.keys()]
+    wanted = " or ".join(map(repr, names_of(profile)))
+    if alike and not named:
+        what = f"no job is named {wanted}, but those named {counted(job.name for job in alike)} carry {listed(keys)}"
+        return Problem(what, f"set queue.job to {alike[0].name!r}, or put it into queue.further_jobs")
+    if named and not any(keys <= job.data.keys() for job in named):
+        there = dict.fromkeys(key for job in named for key in job.data)
+        what = f"no job named {wanted} carries {listed(keys)}; their keys are {listed(there)}"
+        return Problem(what, "correct the keys of queue.payload")
+    differing = [list(_kinds_differ(job, profile, numeric_ids=numeric_ids)) for job in named if keys <= job.data.keys()]
+    if differing and all(any(key in keys for key, *_ in one) for one in differing):
+        key, ours, theirs = next(one for one in differing[0] if one[0] in keys)
+        mend = "set queue.payload_ids to what the application's jobs carry, or correct the keys of queue.payload"
+        return Problem(f"{key!r} is {theirs} in the application's jobs, and would be {ours} in ours", mend)
+    return None
+
+
+def differences(jobs: Sequence[SampledJob], profile: QueueProfile, *, numeric_ids: bool) -> Iterator[Problem]:
+    """How the payload that we would add differs from the application's for the same batch, key by key."""
+    named = [job for job in jobs if job.name in names_of(profile) and profile.campaign_key in job.data]
+    if not named:
+        return
+    ours = set(profile.payload)
+    always = set.intersection(*(set(job.data) for job in named))
+    ever = set().union(*(job.data for job in named))
+    if lacking := sorted(always - ours):
+        yield Problem(
+            f"every job carries {listed(lacking)}, and ours would not", "add what workers need of it to queue.payload"
+        )
+    if extra := sorted(ours - ever):
+        yield Problem(f"no job carries {listed(extra)}, and ours would", "take out of queue.payload what is not needed")
+    kinds: dict[str, tuple[str, str]] = {}
+    for job in named:
+        for key, mine, theirs in _kinds_differ(job, profile, numeric_ids=numeric_ids):
+            kinds.setdefault(key, (mine, theirs))
+    for key, (mine, theirs) in kinds.items():
+        yield Problem(f"{key!r} is {theirs} in a job, and would be {mine} in ours", f"correct queue.payload.{key}")
+    for key, value in profile.payload.items():
+        constant = not (isinstance(value, str) and value.startswith("{"))
+        there = [job.data[key] for job in named if key in job.data and not isinstance(job.data[key], dict | list)]
+        if constant and there and value not in there and key not in kinds:
+            what = f"{key!r} is never {value!r} in a job, as ours would have it"
+            yield Problem(what, f"correct queue.payload.{key}")
+
+
+def names_of(profile: QueueProfile) -> tuple[str, ...]:
+    """Every name under which the application sends."""
+    return (profile.job, *profile.further_jobs)
+
+
+def counted(names: Iterable[str]) -> str:
+    """Names with how often each is there, the commonest first."""
+    return ", ".join(f"{name!r} ({count})" for name, count in Counter(names).most_common(_SHOWN))
+
+
+def listed(keys: Iterable[str]) -> str:
+    """Keys, as a sentence lists them."""
+    keys = list(keys)
+    return ", ".join(map(repr, keys[:_SHOWN])) + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
+
+
+def _kinds_differ(job: SampledJob, profile: QueueProfile, *, numeric_ids: bool) -> Iterator[tuple[str, str, str]]:
+    """(key, kind in our payload, kind in the job's) where the two are not of a kind."""
+    ours = _our_payload(job, profile, numeric_ids=numeric_ids)
+    for key in (one for one in ours if one in job.data):
+        mine, theirs = _kind(ours[key]), _kind(job.data[key])
+        if mine != theirs and None not in (ours[key], job.data[key]):
+            yield key, mine, theirs
+
+
+def _our_payload(job: SampledJob, profile: QueueProfile, *, numeric_ids: bool) -> Mapping[str, Any]:
+    """What we would put into a job for the same campaign, tenant and recipients."""
+    tenant = next((job.data.get(key) for key, value in profile.payload.items() if value == "{tenant}"), None)
+    recipients = job.data.get(profile.recipients_key)
+    ids = tuple(map(str, recipients if isinstance(recipients, list) else [recipients]))
+    same = NewJob("", str(job.data.get(profile.campaign_key)), str(tenant), ids)
+    try:
+        return fill_payload(same, profile, numeric_ids=numeric_ids)
+    except Refused:  # ids that are no numbers where ours would be: of another kind in any case
+        return {profile.campaign_key: 0, profile.recipients_key: [0]}
+
+
+def _kind(value: object) -> str:
+    match value:
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return f"a list of {_MANY.get(_kind(value[0]), 'other things')}" if value else "a list"
+        case dict():
+            return "a mapping"
+        case _:
+            return "null"
+
+
+def _object(text: str | None) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,1 @@
+"""YAML with line numbers, checked and explained. Generic: knows no campaign."""

@@ -1,0 +1,81 @@
+"""Commands that other packages bring: found by their entry points, loaded when they are called.
+
+An entry point of the group ``campaign_ops.commands`` names a sequence of `Plugin`. The module that holds it must be
+cheap to import: it is imported for every command line, for the list of commands in ``--help``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from campaign_ops.core.errors import CampaignOpsError
+from campaign_ops.faces.cli.app import INTERRUPTED, app
+from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of
+
+GROUP = "campaign_ops.commands"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One command with a program and options of its own.
+
+    Attributes:
+        name: What the user types.
+        help: Its line in the list of commands.
+        extra: The extra of this package that installs what it needs.
+        load: Imports the program and returns it. A missing package is answered with one line that names the extra.
+    """
+
+    name: str
+    help: str
+    extra: str
+    load: Callable[[], typer.Typer]
+
+
+PLUGINS: dict[str, Plugin] = {plugin.name: plugin for point in entry_points(group=GROUP) for plugin in point.load()}
+"""Every command of other packages by its name."""
+
+
+def run(plugin: Plugin, arguments: list[str]) -> None:
+    """Run a command with the arguments that follow its name; exits with its code."""
+    try:
+        plugin.load()(args=arguments, prog_name=f"campaign-ops {plugin.name}")
+    except KeyboardInterrupt:
+        _stop("interrupted", INTERRUPTED)
+    except ModuleNotFoundError as error:
+        mend = f"install it with: pip install 'campaign_ops[{plugin.extra}]'"
+        _stop(f"error: {plugin.name} needs {error.name}, which is not installed; {mend}", ExitCode.SET_UP)
+    except CampaignOpsError as error:
+        _stop(f"error: {error}", exit_code_of(error))
+
+
+def _stop(line: str, code: int) -> NoReturn:
+    Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def _entry_of(plugin: Plugin) -> Callable[..., None]:
+    def entry(
+        arguments: Annotated[
+            list[str] | None, typer.Argument(metavar="[OPTIONS]...", help="Its own; --help shows them.")
+        ] = None,
+    ) -> None:
+        run(plugin, arguments or [])
+
+    entry.__doc__ = plugin.help
+    return entry
+
+
+for _plugin in PLUGINS.values():
+    # Whatever follows the name is the command's own, --help too.
+    app.command(
+        _plugin.name,
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )(_entry_of(_plugin))

@@ -1,0 +1,1 @@
+"""What a person does: manual fixes, decisions about ambiguous recipients, undo, and their confirmation."""

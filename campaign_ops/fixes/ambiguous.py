@@ -1,0 +1,150 @@
+"""The two choices about recipients that the provider may already have. Only a person makes them.
+
+Send again, although it may reach somebody twice; or take as sent, although it may have reached nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sqlalchemy as sa
+
+from campaign_ops.bullmq.queue import Queue
+from campaign_ops.core.errors import PermissionMissing, Refused
+from campaign_ops.core.model import Action, RepairKind, Suspect, Verdict
+from campaign_ops.core.verdicts import decide, unclear
+from campaign_ops.core.wording import plural
+from campaign_ops.fixes.manual import MENDS, Fix, Person, author_of, find_campaign, locked, reenqueue_locked
+from campaign_ops.journal.journal import Entry
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import writes
+from campaign_ops.sweep.observe import ANY_AGE, Observation, looking
+
+AT_ONCE = 10_000
+"""Recipients decided about at a time; call again for more."""
+
+
+def send_again(
+    platform: Platform, campaign_id: str, person: Person, *, tenant: str | None = None, dry_run: bool = False
+) -> Fix:
+    """Forget the markers of a campaign's ambiguous recipients and put them back into the queue.
+
+    Raises:
+        NotFound: No such campaign, or another tenant's.
+        Refused: It is not sending, or nobody is marked.
+    """
+    campaign = find_campaign(platform, campaign_id, tenant)
+    queue = _queue(platform, campaign_id)
+    with locked(platform) as lock:
+        marked, seen = _marked(platform, campaign_id)
+        _check_would_reenqueue(platform, campaign_id, seen)
+        many = plural(len(marked), "recipient")
+        if dry_run:
+            return Fix(campaign_id, False, f"would send again to {many}, who may get it twice")
+
+        def _intend(connection: sa.Connection) -> int:
+            author = author_of(platform, connection, person)
+            entry = Entry(RepairKind.SEND_AGAIN, campaign_id, campaign_id, campaign.tenant, f"{many} perhaps sent")
+            platform.ambiguous.decide(connection, marked)
+            return platform.journal.record(connection, author, [entry])[0]
+
+        repair_id = platform.database.run(_intend)
+        ids = [one.recipient_id for one in marked]
+        keys = queue.forget_marks(ids)
+        after = {"ids": ids, "markers_deleted": keys}
+        platform.database.run(lambda connection: platform.journal.set_after(connection, repair_id, after))
+        fix = reenqueue_locked(platform, lock, campaign, person)
+    return Fix(campaign_id, True, fix.message, (repair_id, *fix.repair_ids))
+
+
+def _check_would_reenqueue(platform: Platform, campaign_id: str, seen: Observation) -> None:
+    """Refuse before the markers are gone what would be refused after: they are all the evidence there is."""
+    evidence = seen.evidence[0]
+    assert evidence.coverage is not None
+    missing = evidence.coverage.missing + evidence.coverage.marked
+    coverage = replace(evidence.coverage, missing=missing, marked=0, in_completed_jobs=0)
+    decision = decide(replace(evidence, coverage=coverage), seen.queue, platform.policy, seen.at)
+    if decision.action is not Action.REENQUEUE:
+        raise Refused(f"{decision.verdict}: {decision.reason}", where=f"campaign {campaign_id}")
+
+
+def take_as_sent(
+    platform: Platform, campaign_id: str, person: Person, *, tenant: str | None = None, dry_run: bool = False
+) -> Fix:
+    """Write a campaign's ambiguous recipients down as sent.
+
+    Raises:
+        NotFound: No such campaign, or another tenant's.
+        Refused: It is not sending, or nobody is marked.
+        PermissionMissing: The role may not write recipients, which sweeps never do.
+    """
+    campaign = find_campaign(platform, campaign_id, tenant)
+    _queue(platform, campaign_id)
+    with locked(platform):
+        marked, _ = _marked(platform, campaign_id)
+        if dry_run:
+            count = plural(len(marked), "recipient")
+            return Fix(campaign_id, False, f"would call {count} sent, who may have got nothing")
+
+        def _write(connection: sa.Connection) -> tuple[int, int]:
+            _check_rights(platform, connection)
+            author = author_of(platform, connection, person)
+            ids = [one.recipient_id for one in marked]
+            tables = platform.tables(connection)
+            before = {row.id: row.status for row in connection.execute(writes.lock_waiting(tables), {"ids": ids})}
+            written = list(connection.scalars(writes.take_as_sent(tables), {"ids": list(before)}))
+            if not written:
+                raise Refused("they moved while we looked; nothing was done", where=f"campaign {campaign_id}")
+            why = f"{plural(len(written), 'recipient')} marked as perhaps sent"
+            words = {word: [one for one in written if before[one] == word] for word in {*before.values()}}
+            entry = Entry(
+                RepairKind.TAKE_AS_SENT,
+                campaign_id,
+                campaign_id,
+                campaign.tenant,
+                why,
+                before={"ids_by_status": words},
+                after={"status": platform.profile.recipient.words.sent, "ids": written},
+            )
+            platform.ambiguous.forget(connection, written)
+            return platform.journal.record(connection, author, [entry])[0], len(written)
+
+        repair_id, written = platform.database.run(_write)
+    message = f"{plural(written, 'recipient')} of campaign {campaign_id} stand as sent now"
+    return Fix(campaign_id, True, message, (repair_id,))
+
+
+def _queue(platform: Platform, campaign_id: str) -> Queue:
+    if platform.queue is None:
+        raise Refused("this platform has no queue", where=f"campaign {campaign_id}")
+    return platform.queue
+
+
+def _marked(platform: Platform, campaign_id: str) -> tuple[list[Suspect], Observation]:
+    """Recipients that wait, stand in no live job, and may have been sent to; and the observation that says so."""
+    with looking(platform, only=[campaign_id], stuck_after=ANY_AGE) as look:
+        queue = look.observation.queue
+        if queue is not None and queue.problem:
+            raise Refused(queue.problem, where=f"campaign {campaign_id}", mend="see to the queue first")
+        for evidence in look.observation.evidence:
+            if evidence.coverage and evidence.coverage.unclear_jobs:
+                raise Refused(
+                    unclear(evidence.coverage.unclear_jobs),
+                    where=f"campaign {campaign_id}",
+                    mend=MENDS[Verdict.UNCLEAR_JOBS],
+                )
+        marked = look.marked(AT_ONCE)
+    if not marked:
+        raise Refused("no recipient of it is marked as perhaps sent", where=f"campaign {campaign_id}")
+    return marked, look.observation
+
+
+def _check_rights(platform: Platform, connection: sa.Connection) -> None:
+    profile = platform.profile
+    column = platform.tables(connection).catalog.column(profile.recipient.table, profile.recipient.status)
+    if not column.may_update:
+        raise PermissionMissing(
+            f'this role may not update "{column.table}"."{column.name}"; nothing was changed',
+            where=platform.database.where,
+            mend=f'GRANT UPDATE ("{column.name}") ON "{profile.db_schema}"."{column.table}" TO it; sweeps need it not',
+        )

@@ -1,0 +1,249 @@
+"""Take one repair back. Sweeps leave alone what a person has undone.
+
+Campaigns, reservations and holds are put back exactly as they were: all that one repair changed, or nothing. Recipients
+taken as sent are put back one by one, unless something has touched them since. A re-enqueue has no row to restore: its
+jobs that no worker has taken yet are removed from the queue. Which kinds can be undone is defined in `core.undoing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import NotFound, Refused
+from campaign_ops.core.model import Attempts, RepairKind, Suspect
+from campaign_ops.core.undoing import UNDOING
+from campaign_ops.core.wording import plural
+from campaign_ops.fixes.balance import held_again
+from campaign_ops.fixes.manual import Fix, Person, author_of, locked
+from campaign_ops.journal.journal import Entry
+from campaign_ops.journal.migrations import check_current
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import reads, writes
+
+ROWS = (RepairKind.COMPLETE, RepairKind.RELEASE, RepairKind.RECOUNT)
+
+
+def undo(
+    platform: Platform, repair_id: int, person: Person, *, tenant: str | None = None, dry_run: bool = False
+) -> Fix:
+    """Undo one repair, together with what was done along with it.
+
+    Raises:
+        NotFound: No such repair, or another tenant's.
+        Refused: It is undone already, cannot be undone, or its row was changed since.
+    """
+    repair = _find(platform, repair_id, tenant)
+    what = f"{repair['kind']} of {repair['target']}"
+    if dry_run:
+        said = platform.database.run(lambda connection: _foretell(platform, connection, repair), read_only=True)
+        return Fix(repair["target"], False, f"would undo {what} ({repair['reason']}){said}")
+    with locked(platform):
+        if repair["kind"] == RepairKind.REENQUEUE:
+            return _take_jobs_back(platform, repair, person)
+        repair_ids, said = platform.database.run(lambda connection: _restore(platform, connection, repair_id, person))
+    return Fix(repair["target"], True, f"undid {what}{said}", tuple(repair_ids))
+
+
+def _find(platform: Platform, repair_id: int, tenant: str | None) -> Mapping[str, Any]:
+    def _read(connection: sa.Connection) -> Mapping[str, Any] | None:
+        check_current(connection, platform.database.where)
+        return platform.journal.repair(connection, repair_id)
+
+    where = f"repair {repair_id}"
+    repair = platform.database.run(_read, read_only=True)
+    if repair is None or (tenant is not None and repair["tenant"] != tenant):
+        raise NotFound("there is no such repair", where=where, mend="`campaign-ops history` lists them")
+    if platform.database.run(lambda connection: _begun_undo(platform, connection, repair), read_only=True) is None:
+        _check_open(repair)
+    return repair
+
+
+def _foretell(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> str:
+    """Refuse now what `_restore` would refuse then; else what the person should know before."""
+    if repair["kind"] == RepairKind.TAKE_AS_SENT:
+        ids = repair["after"]["ids"]
+        row = connection.execute(reads.campaigns(platform.tables(connection)), {"ids": [repair["target"]]}).first()
+        _check_sending(platform, repair, row is not None and row.status == platform.profile.campaign.words.sending)
+        as_left = list(connection.scalars(writes.as_taken(platform.tables(connection)), _taken(repair, ids)))
+        if not as_left:
+            raise _changed(repair, repair["id"])
+        return _share(len(as_left), len(ids))
+    if repair["kind"] == RepairKind.LIFT:
+        if platform.attempts.held(connection, [repair["target"]]):
+            raise _changed(repair, repair["id"])
+        return ""
+    if repair["kind"] not in ROWS:
+        return ""
+    together = _together(platform, connection, repair)
+    for one in together:
+        query = writes.as_left(_table(platform, connection, one), one["target"], after=one["after"])
+        if connection.execute(query).first() is None:
+            raise _changed(one, repair["id"])
+    return held_again(platform, connection, repair["id"], together)
+
+
+def _together(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The repair and those made with it that are not undone yet."""
+    children = [one for one in platform.journal.children(connection, repair["id"]) if one["kind"] in ROWS]
+    return [one for one in (repair, *children) if one["undone_by"] is None]
+
+
+def _table(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> sa.Table:
+    tables = platform.tables(connection)
+    return tables.reservations if repair["kind"] == RepairKind.RELEASE else tables.campaign
+
+
+def _changed(repair: Mapping[str, Any], repair_id: int) -> Refused:
+    return Refused(
+        f"{repair['kind']} of {repair['target']}: the row is no longer as the repair left it; nothing was undone",
+        where=f"repair {repair_id}",
+        mend="somebody changed it since; correct it in the application",
+    )
+
+
+def _check_open(repair: Mapping[str, Any]) -> None:
+    where = f"repair {repair['id']}"
+    if repair["undone_by"] is not None:
+        raise Refused(f"it was undone already, by repair {repair['undone_by']}", where=where)
+    undoing = UNDOING[RepairKind(repair["kind"])]
+    if not undoing.possible:
+        raise Refused(f"a repair of kind {repair['kind']} {undoing}", where=where)
+    if repair["kind"] in (RepairKind.TAKE_AS_SENT, RepairKind.LIFT) and not repair["before"]:
+        raise Refused("an older version made it and did not note what was there before", where=where)
+
+
+def _begun_undo(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> int | None:
+    """The undo of a re-enqueue that was journaled and whose removal nobody has seen: it may be done again."""
+    if repair["kind"] != RepairKind.REENQUEUE or repair["undone_by"] is None:
+        return None
+    undo_row = platform.journal.repair(connection, repair["undone_by"])
+    return int(undo_row["id"]) if undo_row is not None and "removed" not in undo_row["after"] else None
+
+
+def _restore(platform: Platform, connection: sa.Connection, repair_id: int, person: Person) -> tuple[list[int], str]:
+    """Put back what a repair and those made with it have changed, and journal it: (undo's number, what to say)."""
+    journal = platform.journal
+    repair = journal.repair(connection, repair_id, lock=True)
+    assert repair is not None
+    ours = journal.made(connection, person.run_id, RepairKind.UNDO, repair["target"])
+    if repair["undone_by"] in ours:
+        return ours, ""  # the commit before was lost on its way back
+    _check_open(repair)
+    together, restored = [repair], repair["before"]
+    if repair["kind"] == RepairKind.TAKE_AS_SENT:
+        restored = _give_back(platform, connection, repair)
+        back, all_ = sum(map(len, restored["ids_by_status"].values())), len(repair["after"]["ids"])
+        said = f"{_share(back, all_)}; a person chooses about them again"
+    elif repair["kind"] == RepairKind.LIFT:
+        if not platform.attempts.put_back(connection, repair["target"], Attempts(**repair["before"])):
+            raise _changed(repair, repair_id)
+        said = "; sweeps leave it alone from now on"
+    else:
+        together = _together(platform, connection, repair)
+        credits_held = held_again(platform, connection, repair_id, together)
+        _restore_rows(platform, connection, repair_id, together)
+        also = f" and {len(together) - 1} more of the same transaction" if len(together) > 1 else ""
+        said = f"{also}{credits_held}; sweeps leave it alone from now on"
+    entry = Entry(
+        RepairKind.UNDO,
+        repair["target"],
+        repair["campaign_id"],
+        repair["tenant"],
+        f"undid repair {repair_id}",
+        before=repair["after"],
+        after=restored,
+        parent_id=repair_id,
+    )
+    undo_ids = journal.record(connection, author_of(platform, connection, person), [entry])
+    journal.mark_undone(connection, [one["id"] for one in together], undo_ids[0])
+    if repair["kind"] in (RepairKind.COMPLETE, RepairKind.RECOUNT):
+        platform.attempts.hold(connection, repair["target"], person.name, f"undid repair {repair_id}: {person.reason}")
+    return undo_ids, said
+
+
+def _restore_rows(
+    platform: Platform, connection: sa.Connection, repair_id: int, together: Sequence[Mapping[str, Any]]
+) -> None:
+    """Put back the rows of these repairs; all of them, or none."""
+    for one in together:
+        table = _table(platform, connection, one)
+        statement = writes.restore(table, one["target"], before=one["before"], after=one["after"])
+        if connection.execute(statement).first() is None:
+            raise _changed(one, repair_id)
+
+
+def _give_back(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> dict[str, Any]:
+    """Put recipients that were taken as sent back to their words, those that nothing has touched since."""
+    tables, campaign_id = platform.tables(connection), repair["target"]
+    sending = connection.scalar(writes.lock_sending(tables), {"ids": [campaign_id]})
+    _check_sending(platform, repair, sending is not None)
+    given_back = {
+        word: list(connection.scalars(writes.give_back(word, tables), _taken(repair, ids)))
+        for word, ids in repair["before"]["ids_by_status"].items()
+    }
+    suspects = [Suspect(campaign_id, one) for ids in given_back.values() for one in ids]
+    if not suspects:
+        raise _changed(repair, repair["id"])
+    now: datetime | None = connection.scalar(reads.clock())
+    assert now is not None
+    platform.ambiguous.remember(connection, suspects, seen_at=now)
+    return {"ids_by_status": given_back}
+
+
+def _taken(repair: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
+    return {"ids": list(ids), "taken_at": repair["at"]}
+
+
+def _check_sending(platform: Platform, repair: Mapping[str, Any], sending: bool) -> None:
+    if not sending:
+        raise Refused(
+            f"its campaign is not {platform.profile.campaign.words.sending!r} now: nobody would send to its recipients",
+            where=f"repair {repair['id']}",
+            mend="if its completion is ours, undo that first: `campaign-ops history --campaign ID`",
+        )
+
+
+def _share(back: int, of_all: int) -> str:
+    moved = f"; {of_all - back} have moved since and stay" if back < of_all else ""
+    return f": {plural(back, 'recipient')} pending again{moved}"
+
+
+def _take_jobs_back(platform: Platform, repair: Mapping[str, Any], person: Person) -> Fix:
+    """Remove the jobs that no worker has taken; hold the campaign first, so that no sweep adds them anew."""
+    queue, journal, campaign_id = platform.queue, platform.journal, repair["target"]
+    if queue is None:
+        raise Refused("this platform has no queue any more", where=f"repair {repair['id']}")
+
+    def _intend(connection: sa.Connection) -> tuple[int, list[str]]:
+        current = journal.repair(connection, repair["id"], lock=True)
+        assert current is not None
+        begun = _begun_undo(platform, connection, current)
+        if begun is not None:
+            return begun, platform.attempts.job_ids(connection, repair["id"])
+        _check_open(current)
+        entry = Entry(
+            RepairKind.UNDO,
+            campaign_id,
+            campaign_id,
+            repair["tenant"],
+            f"undid repair {repair['id']}",
+            parent_id=repair["id"],
+        )
+        undo_id = journal.record(connection, author_of(platform, connection, person), [entry])[0]
+        journal.mark_undone(connection, [repair["id"]], undo_id)
+        platform.attempts.hold(connection, campaign_id, person.name, f"undid repair {repair['id']}: {person.reason}")
+        return undo_id, platform.attempts.job_ids(connection, repair["id"])
+
+    undo_id, job_ids = platform.database.run(_intend)
+    queue.mind([repair["tenant"] or ""])
+    removed = queue.remove_waiting(job_ids)
+    outcome = {"jobs": len(job_ids), "removed": len(removed)}
+    platform.database.run(lambda connection: journal.set_after(connection, undo_id, outcome))
+    message = f"removed {len(removed)} of {len(job_ids)} jobs of campaign {campaign_id}"
+    if len(removed) < len(job_ids):
+        message += f"; {len(job_ids) - len(removed)} had been taken by a worker or are gone"
+    return Fix(campaign_id, True, f"{message}; sweeps leave it alone from now on", (undo_id,))

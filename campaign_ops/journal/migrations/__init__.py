@@ -1,0 +1,59 @@
+"""Makes and upgrades schema ``campaign_ops`` with alembic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import StateSchemaError
+from campaign_ops.postgres.database import STATE_SCHEMA, Database
+
+HEAD = "0002"
+"""The revision that this program needs."""
+
+
+def current(connection: sa.Connection) -> str | None:
+    """The revision that the database has; None where schema ``campaign_ops`` does not exist."""
+    table = sa.table("alembic_version", sa.column("version_num"), schema=STATE_SCHEMA)
+    if connection.scalar(sa.select(sa.func.to_regclass(f"{STATE_SCHEMA}.alembic_version"))) is None:
+        return None
+    revision: str | None = connection.scalar(sa.select(table.c.version_num))
+    return revision
+
+
+def is_current(connection: sa.Connection) -> bool:
+    """Whether the schema is there and the one that this program was written for: else nothing is known to us."""
+    return current(connection) == HEAD
+
+
+def check_current(connection: sa.Connection, where: str) -> None:
+    """Raise StateSchemaError unless the schema is the one that this program was written for."""
+    there = current(connection)
+    if there == HEAD:
+        return
+    what = (
+        f"schema {STATE_SCHEMA} does not exist" if there is None else f"schema {STATE_SCHEMA} is at {there}, not {HEAD}"
+    )
+    raise StateSchemaError(what, where=where, mend="run `campaign-ops migrate`")
+
+
+def migrate(database: Database) -> tuple[str | None, str]:
+    """Upgrade to the newest revision in one transaction; the revisions before and after."""
+    from alembic import command  # noqa: PLC0415 - 0.7 s that no other command needs
+    from alembic.config import Config  # noqa: PLC0415
+
+    with database.transaction() as connection:
+        connection.execute(
+            sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("campaign_ops:migrate", 0)))
+        )
+        before = current(connection)
+        # Asked, not left to IF NOT EXISTS: that wants the right to create schemas even where there is one already.
+        if connection.scalar(sa.select(sa.func.to_regnamespace(STATE_SCHEMA))) is None:
+            connection.execute(sa.schema.CreateSchema(STATE_SCHEMA))
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return before, HEAD

@@ -1,0 +1,307 @@
+"""Our own tables, in schema ``campaign_ops`` of the platform's database. Made and changed by the migrations only.
+
+Two platforms may share a database. What decides is kept under the campaign table (``tables``, as
+`Profile.tables_key` names it), so that renaming a platform forgets nothing; ``platform`` is the configured name, for
+people. Histories are pruned; the journal (``repair``) and the attempts are kept.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from campaign_ops.postgres.database import STATE_SCHEMA
+
+metadata = sa.MetaData(schema=STATE_SCHEMA)
+MOMENT = sa.DateTime(timezone=True)
+BIG = sa.BigInteger
+INT = sa.Integer
+TEXT = sa.Text
+
+binding = sa.Table(
+    "binding",
+    metadata,
+    sa.Column("tables", TEXT, primary_key=True),
+    sa.Column("platform", TEXT, nullable=False),
+    sa.Column("table_oid", BIG),
+    sa.Column("redis", sa.ARRAY(TEXT), nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("queues", sa.ARRAY(TEXT), nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("bound_at", MOMENT, nullable=False, server_default=sa.func.now()),
+    sa.Column("bound_by", TEXT, nullable=False, server_default=""),
+)
+
+sweep = sa.Table(
+    "sweep",
+    metadata,
+    sa.Column("id", BIG, sa.Identity(always=True), primary_key=True),
+    sa.Column("platform", TEXT, nullable=False),
+    sa.Column("tables", TEXT, nullable=False),
+    sa.Column("run_id", TEXT, nullable=False),
+    sa.Column("trigger", TEXT, nullable=False),
+    sa.Column("actor", TEXT, nullable=False),
+    sa.Column("started_at", MOMENT, nullable=False, server_default=sa.func.now()),
+    sa.Column("finished_at", MOMENT),
+    sa.Column("figures", JSONB, nullable=False, server_default=sa.text("'{}'")),
+    sa.UniqueConstraint("platform", "run_id"),
+    sa.Index("sweep_by_start", "tables", "started_at"),
+)
+
+repair = sa.Table(
+    "repair",
+    metadata,
+    sa.Column("id", BIG, sa.Identity(always=True), primary_key=True),
+    sa.Column("platform", TEXT, nullable=False),
+    sa.Column("tables", TEXT, nullable=False),
+    sa.Column("sweep_id", BIG, sa.ForeignKey(sweep.c.id), nullable=False),
+    sa.Column("at", MOMENT, nullable=False, server_default=sa.func.now()),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("campaign_id", TEXT),
+    sa.Column("target", TEXT, nullable=False),
+    sa.Column("tenant", TEXT),
+    sa.Column("verdict", TEXT),
+    sa.Column("reason", TEXT, nullable=False),
+    sa.Column("actor", TEXT, nullable=False),
+    sa.Column("run_id", TEXT, nullable=False),
+    sa.Column("amount", sa.Numeric),
+    sa.Column("before", JSONB, nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("after", JSONB, nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("parent_id", BIG, sa.ForeignKey("repair.id")),
+    sa.Column("undone_by", BIG, sa.ForeignKey("repair.id")),
+    sa.Index("repair_undone", "tables", "target", postgresql_where=sa.text("undone_by IS NOT NULL")),
+    sa.Index("repair_by_time", "tables", "at"),
+    sa.Index("repair_by_campaign", "tables", "campaign_id"),
+    sa.Index("repair_by_sweep", "sweep_id"),
+    sa.Index("repair_by_run", "run_id"),
+    sa.Index("repair_by_parent", "parent_id", postgresql_where=sa.text("parent_id IS NOT NULL")),
+)
+
+intent = sa.Table(
+    "intent",
+    metadata,
+    sa.Column("job_id", TEXT, primary_key=True),
+    sa.Column("tables", TEXT, nullable=False),
+    sa.Column("repair_id", BIG, sa.ForeignKey(repair.c.id), nullable=False),
+    sa.Column("campaign_id", TEXT, nullable=False),
+    sa.Column("attempt", INT, nullable=False),
+    sa.Column("batch", INT, nullable=False),
+    sa.Column("recipients", INT, nullable=False),
+    sa.Column("intended_at", MOMENT, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("added_at", MOMENT),
+    sa.Column("closed_as", TEXT),
+    sa.Index("intent_by_repair", "repair_id"),
+    sa.Index("intent_open", "tables", "intended_at", postgresql_where=sa.text("added_at IS NULL")),
+)
+
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("tables", TEXT, primary_key=True),
+    sa.Column("campaign_id", TEXT, primary_key=True),
+    sa.Column("total", INT, nullable=False, server_default="0"),
+    sa.Column("without_progress", INT, nullable=False, server_default="0"),
+    sa.Column("last_at", MOMENT),
+    sa.Column("pending_at_last", BIG),
+    sa.Column("held_by", TEXT),
+    sa.Column("held_reason", TEXT),
+    sa.Column("left_out", BIG, nullable=False, server_default="0"),
+)
+
+refusal = sa.Table(
+    "refusal",
+    metadata,
+    sa.Column("tables", TEXT, primary_key=True),
+    sa.Column("kind", TEXT, primary_key=True),
+    sa.Column("target", TEXT, primary_key=True),
+    sa.Column("times", INT, nullable=False, server_default="1"),
+    sa.Column("why", TEXT, nullable=False),
+    sa.Column("last_at", MOMENT, nullable=False, server_default=sa.func.now()),
+)
+
+ambiguous = sa.Table(
+    "ambiguous",
+    metadata,
+    sa.Column("tables", TEXT, primary_key=True),
+    sa.Column("recipient_id", TEXT, primary_key=True),
+    sa.Column("campaign_id", TEXT, nullable=False),
+    sa.Column("job_ids", sa.ARRAY(TEXT), nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("seen_at", MOMENT, nullable=False),
+    sa.Column("decided_at", MOMENT),
+)
+
+
+queue_sighting = sa.Table(
+    "queue_sighting",
+    metadata,
+    sa.Column("tables", TEXT, primary_key=True),
+    sa.Column("queue", TEXT, primary_key=True),
+    sa.Column("server_id", TEXT),
+    sa.Column("server_since", MOMENT, nullable=False),
+    sa.Column("server_trusted", sa.Boolean, nullable=False),
+    sa.Column("job_counter", BIG),
+    sa.Column("emptied", TEXT, nullable=False, server_default=""),
+    sa.Column("seen_at", MOMENT, nullable=False, server_default=sa.func.now()),
+)
+
+
+confirmation = sa.Table(
+    "confirmation",
+    metadata,
+    sa.Column("code", TEXT, primary_key=True),
+    sa.Column("tables", TEXT, nullable=False),
+    sa.Column("what", TEXT, nullable=False),
+    sa.Column("covers", JSONB, nullable=False),
+    sa.Column("run_id", TEXT, nullable=False),
+    sa.Column("offered_at", MOMENT, nullable=False, server_default=sa.func.now()),
+    sa.Column("expires_at", MOMENT, nullable=False),
+    sa.Column("used_at", MOMENT),
+    sa.Column("used_by", TEXT),
+    sa.Column("reason", TEXT),
+    sa.Column("used_run", TEXT),
+    sa.Index("confirmation_open", "tables", "offered_at", postgresql_where=sa.text("used_at IS NULL")),
+)
+
+
+def _history(name: str, *columns: sa.Column[object]) -> sa.Table:
+    """A table that every sweep adds its rows to; a view without ``_history`` shows the latest sweep's."""
+    return sa.Table(
+        f"{name}_history",
+        metadata,
+        sa.Column("platform", TEXT, nullable=False),
+        sa.Column("sweep_id", BIG, sa.ForeignKey(sweep.c.id, ondelete="CASCADE"), nullable=False),
+        sa.Column("observed_at", MOMENT, nullable=False),
+        *columns,
+        sa.Index(f"{name}_by_sweep", "sweep_id"),
+    )
+
+
+stuck_campaigns = _history(
+    "stuck_campaigns",
+    sa.Column("campaign_id", TEXT, nullable=False),
+    sa.Column("tenant", TEXT),
+    sa.Column("name", TEXT),
+    sa.Column("status", TEXT, nullable=False),
+    sa.Column("updated_at", MOMENT),
+    sa.Column("stuck_seconds", BIG),
+)
+
+recipient_status = _history(
+    "recipient_status",
+    sa.Column("campaign_id", TEXT, nullable=False),
+    sa.Column("total", BIG, nullable=False),
+    sa.Column("unsent", BIG, nullable=False),
+    sa.Column("pending", BIG, nullable=False),
+    sa.Column("accepted", BIG, nullable=False),
+    sa.Column("succeeded", BIG, nullable=False),
+    sa.Column("failed", BIG, nullable=False),
+    sa.Column("unknown", BIG, nullable=False),
+    sa.Column("last_activity", MOMENT),
+    sa.Column("drift", TEXT, nullable=False),
+)
+
+queue_state = _history(
+    "queue_state",
+    sa.Column("queue", TEXT, nullable=False),
+    sa.Column("waiting", BIG),
+    sa.Column("active", BIG),
+    sa.Column("delayed", BIG),
+    sa.Column("prioritized", BIG),
+    sa.Column("waiting_children", BIG),
+    sa.Column("failed", BIG),
+    sa.Column("completed", BIG),
+    sa.Column("depth", BIG),
+    sa.Column("paused", sa.Boolean),
+    sa.Column("workers", INT),
+    sa.Column("version", TEXT),
+    sa.Column("server_id", TEXT),
+    sa.Column("problem", TEXT),
+)
+
+repair_plan = _history(
+    "repair_plan",
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Column("target", TEXT, nullable=False),
+    sa.Column("campaign_id", TEXT),
+    sa.Column("tenant", TEXT),
+    sa.Column("name", TEXT),
+    sa.Column("verdict", TEXT),
+    sa.Column("reason", TEXT, nullable=False),
+    sa.Column("needs_person", sa.Boolean, nullable=False),
+    sa.Column("missing", BIG),
+    sa.Column("covered", BIG),
+    sa.Column("marked", BIG),
+    sa.Column("doubled", BIG),
+    sa.Column("total", BIG),
+    sa.Column("unsent", BIG),
+    sa.Column("stuck_seconds", BIG),
+    sa.Column("drained_per_hour", sa.Float),
+    sa.Column("drift", TEXT, nullable=False, server_default=""),
+    sa.Column("outcome", TEXT),
+    sa.Column("amount", sa.Numeric),
+)
+
+campaign_health = _history(
+    "campaign_health",
+    sa.Column("report", JSONB, nullable=False),
+    sa.Column("markdown", TEXT, nullable=False),
+)
+
+HISTORIES = (stuck_campaigns, recipient_status, queue_state, repair_plan, campaign_health)
+
+MEANINGS = {
+    "platform": "Name of the platform in the configuration, at the time.",
+    "sweep_id": "The sweep that wrote the row.",
+    "observed_at": "When it was seen or done, by the database's clock.",
+    "campaign_id": "The platform's own id.",
+    "tenant": "Whose campaign or credits it is.",
+    "name": "What people call it.",
+    "status": "The campaign's status word, as it stands in the platform.",
+    "updated_at": "When the application last touched the campaign; empty where nothing tells.",
+    "stuck_seconds": "How long ago that was.",
+    "total": "Recipients in all.",
+    "unsent": "Recipients not accounted for.",
+    "pending": "Recipients still to be sent to.",
+    "accepted": "Still pending by status, but the provider has them.",
+    "succeeded": "Recipients sent to.",
+    "failed": "Recipients, or jobs, that failed.",
+    "unknown": "Recipients in a status that the profile does not know.",
+    "last_activity": "When a recipient last moved.",
+    "drift": "How the campaign's counters differ from its rows; empty when they agree.",
+    "queue": "The queue's name.",
+    "waiting": "Jobs waiting for a worker.",
+    "active": "Jobs in a worker's hands.",
+    "delayed": "Jobs waiting for their time.",
+    "prioritized": "Jobs waiting by priority.",
+    "waiting_children": "Jobs waiting for other jobs.",
+    "completed": "Jobs done and kept.",
+    "depth": "Jobs waiting for a worker, in whatever order.",
+    "paused": "Whether somebody paused the queue.",
+    "workers": "Workers connected; empty where Redis does not tell.",
+    "version": "The library that owns the queue.",
+    "server_id": "Changes when Redis restarts or fails over.",
+    "problem": "Why the queue must not be acted on.",
+    "kind": "What would be done: complete, reenqueue, release, recount, or none.",
+    "target": "The campaign or reservation that it would be done to.",
+    "verdict": "Why the campaign is stuck.",
+    "reason": "The evidence, in words.",
+    "needs_person": "No later sweep will mend it by itself.",
+    "missing": "Pending recipients whom no job covers.",
+    "covered": "Pending recipients in a live job.",
+    "marked": "Pending recipients in no job whom the provider may have.",
+    "doubled": "Pending recipients in two or more live jobs.",
+    "drained_per_hour": "Recipients sent per hour since the sweep before.",
+    "outcome": "Whether it would end well or failed.",
+    "amount": "Credits.",
+    "report": "The headline figures.",
+    "markdown": "The report, for people.",
+    "repair_id": "Its number in the journal; `campaign-ops undo` takes it.",
+    "undone_by": "The repair that took it back.",
+    "status_before": "The status word before.",
+    "status_after": "The status word after.",
+    "attempt": "Which re-enqueue of this campaign.",
+    "batch": "Which job of the attempt.",
+    "job_id": "The job's id in the queue.",
+    "recipients": "Recipients in the job.",
+    "added_at": "When it was seen in the queue; empty if it never was, or was taken out again.",
+    "reservation_id": "The platform's own id.",
+}
+"""What the columns of the assets' tables hold; a name means the same in all of them."""

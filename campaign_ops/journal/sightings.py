@@ -1,0 +1,62 @@
+"""What was last seen of each queue: its Redis process, its job counter, and whether it was found emptied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import Insert, insert
+
+from campaign_ops.core.sighting import Sighting
+from campaign_ops.journal import schema
+
+
+class SightingLog:
+    """The sightings of a platform's queues, kept under its campaign table. Takes an open connection everywhere."""
+
+    def __init__(self, tables: str) -> None:
+        self.tables = tables
+
+    def last(self, connection: sa.Connection) -> dict[str, Sighting]:
+        """What is remembered of each queue, by its name."""
+        table = schema.queue_sighting.c
+        columns = (table.server_id, table.server_since, table.server_trusted, table.job_counter, table.emptied)
+        rows = connection.execute(sa.select(table.queue, *columns).where(table.tables == self.tables))
+        return {name: Sighting(*seen) for name, *seen in rows}
+
+    def noting(self, sightings: Mapping[str, Sighting]) -> Insert | None:
+        """The statement that remembers a look; None where nothing was seen.
+
+        It forgets no alarm: two plans at once may write in either order.
+        """
+        if not sightings:
+            return None
+        rows = [
+            {
+                "tables": self.tables,
+                "queue": name,
+                "server_id": sighting.server_id,
+                "server_since": sighting.server_since,
+                "server_trusted": sighting.server_trusted,
+                "job_counter": sighting.job_counter,
+                "emptied": sighting.emptied,
+            }
+            for name, sighting in sorted(sightings.items())
+        ]
+        statement = insert(schema.queue_sighting).values(rows)
+        new, old = statement.excluded, schema.queue_sighting.c
+        names = ("server_id", "server_since", "server_trusted", "job_counter")
+        return statement.on_conflict_do_update(
+            index_elements=["tables", "queue"],
+            set_={
+                **{name: new[name] for name in names},
+                "emptied": sa.case((old.emptied != "", old.emptied), else_=new.emptied),
+                "seen_at": sa.func.now(),
+            },
+        )
+
+    def trust(self, connection: sa.Connection) -> None:
+        """Note that a person has confirmed a repair that relied on the queues as they are."""
+        table = schema.queue_sighting
+        mine = table.c.tables == self.tables
+        connection.execute(sa.update(table).where(mine).values(server_trusted=True, emptied=""))

@@ -1,0 +1,63 @@
+"""The command lines of the demo: ``campaign-ops demo`` and ``campaign-ops up``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from campaign_ops.faces.cli.app import INTERRUPTED
+from campaign_ops.lab.demo.run import run as run_demo
+from campaign_ops.lab.demo.up import up as bring_up
+
+WorkDir = Annotated[
+    Path,
+    typer.Option(
+        help="Emptied first; reports and logs are left there. While another run uses it, one beside it is taken."
+    ),
+]
+
+
+class Kind(StrEnum):
+    """The kinds of platform that ship."""
+
+    SMS = "sms"
+    MESSENGER = "messenger"
+
+
+def _program() -> typer.Typer:
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+demo, up = _program(), _program()
+
+
+@demo.command("demo")
+def _demo(
+    profile: Annotated[Kind, typer.Option(help="The kind of platform.")] = Kind.SMS,
+    work_dir: WorkDir = Path(".demo/run"),
+) -> None:
+    """Build stuck platforms on embedded servers, repair them with one Dagster run each, and report what changed."""
+    _exit_with(lambda console: run_demo(profile.value, work_dir.resolve(), console))
+
+
+@up.command("up")
+def _up(
+    port: Annotated[int | None, typer.Option(help="Port of Dagster's web page; any free one unless given.")] = None,
+    work_dir: WorkDir = Path(".demo/up"),
+) -> None:
+    """Start platforms on embedded servers that send and break, and Dagster that repairs them, until Ctrl-C."""
+    _exit_with(lambda console: bring_up(work_dir.resolve(), port, console))
+
+
+def _exit_with(work: Callable[[Console], int]) -> None:
+    try:
+        code = work(Console(highlight=False))
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted")
+        code = INTERRUPTED
+    raise typer.Exit(code)

@@ -1,0 +1,118 @@
+"""Keeps the demo's platforms alive: campaigns start every few seconds, and now and then something goes wrong.
+
+Everything random comes from one seed. What happens is said in one plain line each, to ``say``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import CampaignOpsError
+from campaign_ops.lab.demo.faults import Accident, MessengerAccidents, ShopAccidents
+from campaign_ops.lab.demo.operation import LifeOptions, MessengerOperation, ShopOperation
+from campaign_ops.lab.demo.platforms import DemoPlatform
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Life", "LifeOptions"]
+
+_HICCUPS = (sa.exc.SQLAlchemyError, redis.RedisError, CampaignOpsError, OSError)
+
+
+class Life:
+    """The days of an SMS platform and a messenger platform, in fast motion.
+
+    Args:
+        shop: An SMS platform with a queue.
+        messenger: A messenger platform, or None.
+        log_dir: Where the workers' logs go.
+        options: Rates and sizes.
+        say: Takes one line for everything that happens.
+    """
+
+    def __init__(
+        self,
+        shop: DemoPlatform,
+        messenger: DemoPlatform | None,
+        log_dir: Path,
+        options: LifeOptions,
+        say: Callable[[str], None] = log.info,
+    ) -> None:
+        self._options = options
+        self._say = say
+        self.shop = ShopOperation(shop, log_dir, options)
+        self.messenger = None if messenger is None else MessengerOperation(messenger, options)
+        self._accidents: list[Accident] = ShopAccidents(self.shop).all
+        if self.messenger is not None:
+            self._accidents += MessengerAccidents(self.messenger).all
+        self._random = self.shop.random
+        self._due: dict[str, float] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Live until ``stop`` is set; the workers are stopped in the end. A server that is away is waited for."""
+        self._attempt(self.shop.hire_missing)
+        try:
+            while not stop.wait(0.2):
+                self.step()
+        finally:
+            self.close()
+
+    def step(self) -> None:
+        """Do what is due now."""
+        options = self._options
+        if self._is_due("campaign", options.campaign_every_seconds):
+            self._attempt(self.shop.start_campaign)
+        if self._is_due("archive", 60):
+            self._attempt(self.shop.archive)
+        if self._is_due("workers", 3):
+            self._attempt(self.shop.hire_missing)
+        if self.messenger is not None:
+            if self._is_due("messenger campaign", options.campaign_every_seconds * 3):
+                self._attempt(self.messenger.start_campaign)
+            if self._is_due("messages", 0.5):
+                self._attempt(self.messenger.send_some)
+            if self._is_due("messenger archive", 60):
+                self._attempt(self.messenger.archive)
+        if self._is_due("accident", options.accident_every_seconds):
+            self.accident()
+
+    def accident(self) -> str | None:
+        """Let one thing go wrong, and say what; None when nothing could."""
+        for happen in self._random.sample(self._accidents, len(self._accidents)):
+            line = self._attempt(happen)
+            if line is not None:
+                return line
+        return None
+
+    def close(self) -> None:
+        """Stop the workers and let go of connections."""
+        self.shop.close()
+        if self.messenger is not None:
+            self.messenger.close()
+
+    def _is_due(self, what: str, every_seconds: float) -> bool:
+        """True once per period; the first time after a whole one."""
+        now = time.monotonic()
+        due = self._due.setdefault(what, now + every_seconds)
+        if now < due:
+            return False
+        # Jitter, so that nothing that happens looks like clockwork.
+        self._due[what] = now + every_seconds * self._random.uniform(0.6, 1.4)
+        return True
+
+    def _attempt(self, happen: Callable[[], str | None]) -> str | None:
+        try:
+            line = happen()
+        except _HICCUPS as error:
+            self._say(f"could not {happen.__name__.replace('_', ' ')}: {str(error).splitlines()[0]}")
+            return None
+        if line is not None:
+            self._say(line)
+        return line

@@ -1,0 +1,136 @@
+"""A platform of the demo: where it lives, how it is named, and which campaign in it plays which part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.lab.shop.jobs import DemoQueue
+from campaign_ops.lab.shop.provider import Provider
+from campaign_ops.lab.shop.tables import PlatformWriter, builtin_profile
+from campaign_ops.lab.shop.worker import WorkerOptions
+from campaign_ops.lab.shop.worker_process import WorkerProcess
+from campaign_ops.profile.model import Profile
+
+# Port 1 is reserved and nothing listens there: a Redis that is away, the same on every machine.
+UNREACHABLE_QUEUE_URL = "redis://127.0.0.1:1/0"
+
+
+@dataclass
+class DemoPlatform:
+    """One platform.
+
+    Attributes:
+        name: What it is called in the configuration.
+        profile: How it is named.
+        database_url: SQLAlchemy URL of its database.
+        queue_url: Redis of its queue; None where it has none.
+        queue_prefix: BullMQ's key prefix.
+        reference: The profile as the configuration says it: a name, or a mapping with ``extends``.
+        thresholds: The configuration's thresholds.
+        schedule: When Dagster sweeps it; None for the default.
+        roles: What a campaign is there for (``jobs_lost``, ``backlog``, …) to its id.
+        credits: What a reservation is there for (``over``, ``held_while_sending``, …) to its id.
+        workers: Its running workers.
+    """
+
+    name: str
+    profile: Profile
+    database_url: str
+    queue_url: str | None
+    queue_prefix: str
+    reference: str | Mapping[str, Any]
+    thresholds: dict[str, Any] = field(default_factory=dict)
+    schedule: str | None = None
+    roles: dict[str, str] = field(default_factory=dict)
+    credits: dict[str, str] = field(default_factory=dict)
+    workers: list[WorkerProcess] = field(default_factory=list)
+
+    def writer(self) -> PlatformWriter:
+        """A writer of its rows; the caller closes it."""
+        return PlatformWriter.connect(self.database_url, self.profile)
+
+    def queue(self) -> DemoQueue:
+        """Its queue; the caller closes it."""
+        assert self.queue_url is not None, f"platform {self.name} has no queue"
+        assert self.profile.queue is not None
+        return DemoQueue(self.queue_url, self.queue_prefix, self.profile.queue)
+
+    def worker(self, log_dir: Path, options: WorkerOptions) -> WorkerProcess:
+        """A worker of its queue, not started yet, among ``workers``."""
+        process = WorkerProcess(self.database_url, self.queue(), self.profile, log_dir, options=options)
+        self.workers.append(process)
+        return process
+
+    def stop_workers(self) -> None:
+        """Stop its workers, each after the recipient in hand."""
+        while self.workers:
+            self.workers.pop().stop()
+
+    def entry(self) -> dict[str, Any]:
+        """Its entry in the configuration file."""
+        entry: dict[str, Any] = {
+            "name": self.name,
+            "profile": self.reference if isinstance(self.reference, str) else dict(self.reference),
+            "database_url": self.database_url,
+        }
+        if self.queue_url is not None:
+            entry |= {"queue_url": self.queue_url, "queue_prefix": self.queue_prefix}
+        if self.schedule is not None:
+            entry["schedule"] = self.schedule
+        return entry | ({"thresholds": dict(self.thresholds)} if self.thresholds else {})
+
+
+def create_platform(
+    servers: EmbeddedServers,
+    name: str,
+    profile_name: str,
+    *,
+    queue_url: str | None = None,
+    queue_prefix: str = "bull",
+    without_queue: bool = False,
+) -> DemoPlatform:
+    """Make an empty platform in a database of its own; one of the same name from an earlier run is removed.
+
+    Args:
+        servers: Where it lives.
+        name: The platform, and its database.
+        profile_name: A built-in profile.
+        queue_url: Its Redis, where that is not the embedded one.
+        queue_prefix: BullMQ's key prefix; what is under it is deleted.
+        without_queue: Take the profile's queue away: the platform sends in process.
+    """
+    profile = builtin_profile(profile_name)
+    reference: str | dict[str, Any] = profile_name
+    if without_queue:
+        profile = profile.model_copy(update={"queue": None})
+        reference = {"extends": profile_name, "queue": None}
+    servers.postgres.drop_database(name)
+    platform = DemoPlatform(
+        name=name,
+        profile=profile,
+        database_url=servers.postgres.create_database(name),
+        queue_url=(queue_url or servers.redis.url()) if profile.queue is not None else None,
+        queue_prefix=queue_prefix,
+        reference=reference,
+    )
+    writer = PlatformWriter.connect(platform.database_url, profile, create=True)
+    Provider.create(writer.engine)
+    writer.close()
+    if platform.queue_url == servers.redis.url():
+        queue = platform.queue()
+        queue.clear()
+        queue.close()
+    return platform
+
+
+def write_config(path: Path, platforms: Sequence[DemoPlatform]) -> Path:
+    """Write the configuration file that watches these platforms. Returns its path."""
+    document = {"platforms": [platform.entry() for platform in platforms]}
+    path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path

@@ -1,0 +1,152 @@
+"""`make up`: platforms that live, send and break, and Dagster that repairs them while a person watches."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
+from campaign_ops.journal.migrations import migrate
+from campaign_ops.lab.demo import dagster_home
+from campaign_ops.lab.demo.life import Life, LifeOptions
+from campaign_ops.lab.demo.platforms import DemoPlatform, create_platform, write_config
+from campaign_ops.lab.demo.story import progress
+from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.lab.servers.postgres import free_port
+from campaign_ops.lab.servers.processes import ChildProcess, fresh_work_dir, orderly_end
+from campaign_ops.platform import Platform
+from campaign_ops.settings import Settings, connect, load_settings
+
+_FAST = {"stuck_after_seconds": 60, "alert_after_seconds": 300, "cooldown_seconds": 60}
+_EVERY_MINUTE = "* * * * *"
+_WEB_SECONDS = 90
+
+
+def up(wanted_dir: Path, port: int | None, console: Console) -> int:
+    """Start everything, watch until Ctrl-C (or SIGTERM), stop everything in order."""
+    began = time.monotonic()
+    logging.getLogger("campaign_ops").setLevel(logging.ERROR)
+    stop = threading.Event()
+    with ExitStack() as running, orderly_end(stop):
+        work_dir = running.enter_context(fresh_work_dir(wanted_dir))
+        servers = running.enter_context(EmbeddedServers(work_dir / "servers"))
+        progress(console, began, "PostgreSQL and Redis are up, on loopback")
+        platforms = [create_platform(servers, name, name) for name in ("sms", "messenger")]
+        config = _write_config(work_dir / "campaign_ops.yaml", platforms)
+        environment = dagster_home.prepare(servers, work_dir / "dagster_home", config)
+        settings = load_settings(config)
+        _migrate(settings)
+        address = running.enter_context(_dagster(work_dir, environment, port, stop))
+        if not stop.is_set():
+            progress(console, began, f"Dagster is at {address}, schedule and sensors on; Ctrl-C stops everything")
+            console.print(f"         start at {address}/asset-groups, the runs are at {address}/runs", highlight=False)
+            watcher = threading.Thread(target=_watch_journal, args=(settings, began, console, stop), daemon=True)
+            watcher.start()
+            shop, messenger = platforms
+            say = lambda line: progress(console, began, line)  # noqa: E731
+            Life(shop, messenger, work_dir / "workers", LifeOptions(), say).run(stop)
+            watcher.join(10)
+        progress(console, began, "stopping: workers, Dagster, Redis, PostgreSQL")
+    progress(console, began, "everything that was started is stopped")
+    return 0
+
+
+def _write_config(path: Path, platforms: Sequence[DemoPlatform]) -> Path:
+    for platform in platforms:
+        platform.thresholds = dict(_FAST)
+        platform.schedule = _EVERY_MINUTE
+    return write_config(path, platforms)
+
+
+def _migrate(settings: Settings) -> None:
+    for one in settings.platforms:
+        platform = connect(one)
+        migrate(platform.database)
+        platform.close()
+
+
+@contextmanager
+def _dagster(work_dir: Path, environment: Mapping[str, str], port: int | None, stop: threading.Event) -> Iterator[str]:
+    """The webserver and the daemon; the address once it answers."""
+    scripts, home = Path(sys.executable).parent, Path(environment["DAGSTER_HOME"])
+    workspace = ["-w", str(home / "workspace.yaml")]
+    port = port or free_port()
+    commands: dict[str, list[str | Path]] = {
+        "dagster-webserver": [scripts / "dagster-webserver", "-h", "127.0.0.1", "-p", str(port), *workspace],
+        "dagster-daemon": [scripts / "dagster-daemon", "run", *workspace],
+    }
+    children = [
+        ChildProcess(
+            name, command, log_path=work_dir / f"{name}.log", environment=environment, stop_signal=signal.SIGINT
+        )
+        for name, command in commands.items()
+    ]
+    try:
+        for child in children:
+            child.start()
+        address = f"http://127.0.0.1:{port}"
+        _await_web(f"{address}/server_info", children, stop)
+        yield address
+    finally:
+        for child in reversed(children):
+            child.stop(20)
+
+
+def _await_web(url: str, children: Sequence[ChildProcess], stop: threading.Event) -> None:
+    deadline = time.monotonic() + _WEB_SECONDS
+    while not stop.wait(0.3):
+        for child in children:
+            if not child.running:
+                raise ConfigurationError(f"{child.name} ended at once", mend=f"read {child.log_path}")
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            if time.monotonic() > deadline:
+                raise ConfigurationError(
+                    f"Dagster's web page did not answer within {_WEB_SECONDS} s", mend=f"read {children[0].log_path}"
+                ) from None
+
+
+def _watch_journal(settings: Settings, began: float, console: Console, stop: threading.Event) -> None:
+    """Print every repair as the journal gets it."""
+    watched = [_Watched(connect(one)) for one in settings.platforms]
+    while not stop.wait(1):
+        for one in watched:
+            try:
+                lines = one.news()
+            except CampaignOpsError as error:
+                lines = [str(error)]
+            for line in lines:
+                told = escape(f"{one.platform.name}: {line}")
+                console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  [green]{told}[/green]", soft_wrap=True)
+    for one in watched:
+        one.platform.close()
+
+
+@dataclass
+class _Watched:
+    """One platform's journal, and how far it was told."""
+
+    platform: Platform
+    told: int = 0
+
+    def news(self) -> list[str]:
+        """Repairs since the last time, a line each."""
+        journal = self.platform.journal
+        rows = self.platform.database.run(lambda connection: journal.repairs(connection, limit=50), read_only=True)
+        new = [row for row in reversed(rows) if int(row["id"]) > self.told]
+        self.told = max((int(row["id"]) for row in new), default=self.told)
+        return [f"{row['kind']} {row['target']}: {row['reason']}" for row in new]

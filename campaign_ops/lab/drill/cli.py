@@ -1,0 +1,226 @@
+"""The command line of the drill: ``campaign-ops drill``.
+
+Loaded only when the command is called; what a drill runs on is loaded only when one really runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import secrets
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from campaign_ops.config.explain import nearest
+from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.faces.cli.app import INTERRUPTED
+from campaign_ops.faces.cli.exit_codes import ExitCode
+from campaign_ops.lab.drill.options import SIZES, DrillOptions
+from campaign_ops.lab.drill.work_dir import unused
+
+_WIDTH = 120  # of what is read later: the scoreboard fits
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 110},
+)
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if found is None or float(found[1]) <= 0:
+        raise ConfigurationError(f"{text!r} is no length", where="--seconds", mend="write 120, 120s, 2m or 0.5h")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+@app.command()
+def drill(
+    *,
+    length: Annotated[
+        str,
+        typer.Option(
+            "--seconds",
+            "--length",
+            metavar="SECONDS",
+            help="How long accidents happen, such as 120, 2m or 0.5h; settling and the audit come after it.",
+        ),
+    ] = "120",
+    seed: Annotated[
+        str | None,
+        typer.Option("--seed", metavar="SEED", help="Where all chance comes from; drawn, and printed, unless given."),
+    ] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            "--replay",
+            metavar="SEED",
+            help="The script of that seed again (the same as --seed, with the same other options): the same accidents"
+            " planned at the same times, with the same chances. What really happens depends on how the operating"
+            " system schedules the processes.",
+        ),
+    ] = None,
+    size: Annotated[
+        str, typer.Option(metavar="|".join(SIZES), help="How many workers and campaigns, and how large.")
+    ] = "small",
+    accident: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accident", metavar="NAME", help="Only this accident, which must happen; may be given several times."
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", metavar="NAME", help="Not this accident; may be given several times."),
+    ] = None,
+    list_accidents: Annotated[
+        bool, typer.Option("--list-accidents", help="Show every accident by its name, and exit.")
+    ] = False,
+    node: Annotated[bool, typer.Option("--node", help="Workers of bullmq 4, 5 and 6 for Node, too.")] = False,
+    no_dagster: Annotated[
+        bool, typer.Option("--no-dagster", help="Without the Dagster process that sweeps besides the two others.")
+    ] = False,
+    database_url: Annotated[
+        str | None,
+        typer.Option("--database-url", metavar="URL", help="An empty, throw-away PostgreSQL in place of the embedded."),
+    ] = None,
+    redis_url: Annotated[
+        str | None,
+        typer.Option("--redis-url", metavar="URL", help="An empty, throw-away Redis in place of the embedded one."),
+    ] = None,
+    throw_away: Annotated[
+        bool,
+        typer.Option("--throw-away", help="The given servers may be thrown away, even if they look like production."),
+    ] = False,
+    work_dir: Annotated[
+        Path | None,
+        typer.Option("--work-dir", metavar="PATH", help="Logs and results; a new .drill/<seed> here unless given."),
+    ] = None,
+    json_to: Annotated[
+        str | None,
+        typer.Option("--json", metavar="PATH", help="Write the scoreboard as JSON there, too; - is stdout."),
+    ] = None,
+) -> None:
+    """Run the accidents that operators fear, on servers to throw away, and print a scoreboard.
+
+    Workers send, campaigns come and go, sweeps run from three processes, and all of it is killed, restarted, locked,
+    lied to and cut off. Exits with 0 when every figure of the scoreboard holds, with 1 when one does not or a server
+    is away, with 2 when not all that is asked for can be had, with 3 when a given server looks like production, and
+    with 130 when it was interrupted.
+    """
+    console = Console(highlight=False, stderr=json_to == "-")
+    if not console.is_terminal:
+        console.width = _WIDTH
+    try:
+        if list_accidents:
+            _list_accidents(console)
+            return
+        chosen = _one_seed(seed, replay)
+        _check_names(accident or [], without or [])
+        _check_size(size)
+        options = DrillOptions(
+            work_dir=(work_dir or unused(chosen)).resolve(),
+            seed=chosen,
+            seconds=_seconds(length),
+            size=size,
+            accidents=tuple(dict.fromkeys(accident)) if accident else None,
+            without=tuple(dict.fromkeys(without or ())),
+            node=node,
+            dagster=not no_dagster,
+            database_url=database_url,
+            redis_url=redis_url,
+            throw_away=throw_away,
+        )
+        _check_json(json_to, options.work_dir)
+        code = _run(options, console, json_to)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+    raise typer.Exit(code)
+
+
+def _run(options: DrillOptions, console: Console, json_to: str | None) -> int:
+    from campaign_ops.lab.servers.processes import orderly_end  # noqa: PLC0415 - needs what may not be installed
+
+    stop = threading.Event()
+    with orderly_end(stop):
+        importlib.import_module("matplotlib")  # not to find out at the end that the picture cannot be drawn
+        from campaign_ops.lab.drill.run import drill as run_drill  # noqa: PLC0415 - brings in the servers and the rest
+
+        board = run_drill(options, console, stop)
+    console.print(board.table())
+    document = json.dumps(board.to_json(), indent=2) + "\n"
+    if json_to == "-":
+        sys.stdout.write(document)
+    elif json_to is not None:
+        Path(json_to).write_text(document, encoding="utf-8")
+    if board.cut_short:
+        return INTERRUPTED
+    return ExitCode.DONE if board.holds else ExitCode.FAILED
+
+
+def _one_seed(seed: str | None, replay: str | None) -> int:
+    given = {option: text for option, text in (("--seed", seed), ("--replay", replay)) if text is not None}
+    for option, text in given.items():
+        if re.fullmatch(r"-?[0-9]{1,18}", text) is None:
+            raise ConfigurationError(f"{text!r} is no seed", where=option, mend="write a whole number, such as 7")
+    seeds = {int(text) for text in given.values()}
+    if len(seeds) > 1:
+        raise ConfigurationError("--seed and --replay name two seeds", mend="give one of them")
+    return seeds.pop() if seeds else secrets.randbelow(1_000_000)
+
+
+def _check_size(size: str) -> None:
+    if size not in SIZES:
+        raise ConfigurationError(f"there is no size {size!r}", where="--size", mend=nearest(size, SIZES))
+
+
+def _check_json(json_to: str | None, work_dir: Path) -> None:
+    """Not to find out at the end that there is no such place. The work directory is going to be there."""
+    if json_to is None or json_to == "-" or Path(json_to).resolve().parent == work_dir:
+        return
+    path = Path(json_to)
+    try:
+        if not json_to or path.is_dir():
+            problem = "is no file"
+        elif not path.parent.is_dir():
+            problem = f"cannot be written: there is no directory {path.parent}"
+        elif not os.access(path if path.exists() else path.parent, os.W_OK):
+            problem = "cannot be written"
+        else:
+            return
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror}"
+    raise ConfigurationError(f"{json_to!r} {problem}", where="--json", mend="name a file in a directory of yours, or -")
+
+
+def _check_names(accident: Sequence[str], without: Sequence[str]) -> None:
+    from campaign_ops.lab.drill.faults import ACCIDENTS  # noqa: PLC0415 - as above
+
+    for option, names in (("--accident", accident), ("--without", without)):
+        for name in names:
+            if name not in ACCIDENTS:
+                raise ConfigurationError(f"there is no accident {name!r}", where=option, mend=nearest(name, ACCIDENTS))
+    if both := sorted({*accident} & {*without}):
+        raise ConfigurationError(f"--accident and --without both name {', '.join(both)}", mend="leave it out of one")
+    if not accident and not ACCIDENTS.keys() - {*without}:
+        raise ConfigurationError("no accident is left", where="--without", mend="leave some out of it")
+
+
+def _list_accidents(console: Console) -> None:
+    from campaign_ops.lab.drill.faults import ACCIDENTS  # noqa: PLC0415 - as above
+
+    width = max(map(len, ACCIDENTS))
+    for name, kind in ACCIDENTS.items():
+        needs = f" (needs: {', '.join(sorted(kind.needs))})" if kind.needs else ""
+        console.print(f"{name:{width}}  {kind.title}{needs}", markup=False, soft_wrap=True)

@@ -1,0 +1,173 @@
+"""The servers of a drill and the platform on them, embedded or given, before anybody works on it.
+
+Who is who in PostgreSQL: the application is the owner, everything of ours is role ``drill_ops`` with exactly the
+documented grants, so that whoever changed a row can be told by the session's user.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import yaml
+
+from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.doctor.grants import grants
+from campaign_ops.journal.migrations import migrate
+from campaign_ops.lab.demo.platforms import DemoPlatform, create_platform
+from campaign_ops.lab.drill import given
+from campaign_ops.lab.drill.options import DrillOptions
+from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.lab.shop.provider import Provider
+from campaign_ops.lab.shop.tables import PlatformWriter
+from campaign_ops.postgres.database import Database
+from campaign_ops.profile.load import load_profile
+
+PLATFORM = "sms"
+OPS_ROLE = "drill_ops"
+BATCH_SIZE = 20
+_DAGSTER = "dagster"
+_QUEUE: dict[str, Any] = {
+    "batch_size": BATCH_SIZE,
+    "options": {"attempts": 3, "backoff": {"type": "exponential", "delay": 500}},
+}
+_SERVER = {
+    # The audit reads in the log which role was denied what.
+    "log_line_prefix": "%m [%p] %u@%d %a: ",
+    "timezone": "Asia/Kolkata",
+    "deadlock_timeout": "200ms",
+    # ... and which statement went on for longer than ours may.
+    "log_min_duration_statement": "4s",
+}
+_THRESHOLDS: dict[str, Any] = {
+    "stuck_after_seconds": 3,
+    "alert_after_seconds": 10,
+    "cooldown_seconds": 3,
+    "breaker_share": 0.5,
+    "breaker_floor": 3,
+}
+_TIMEOUTS: dict[str, Any] = {"connect_seconds": 2, "statement_seconds": 4, "lock_seconds": 1, "queue_seconds": 2}
+_SECOND = {"name": "annex", "profile": "messenger"}
+
+
+@dataclass
+class Ground:
+    """A platform that nobody works on yet.
+
+    Attributes:
+        servers: The embedded ones; None with given ones.
+        platform: The platform, as its owner sees it.
+        ops_url: SQLAlchemy URL of its database over TCP, as our own role.
+        dagster_storage: psycopg2 URL of an empty database for Dagster; None for a file.
+    """
+
+    servers: EmbeddedServers | None
+    platform: DemoPlatform
+    ops_url: str
+    dagster_storage: str | None
+
+    def write_config(self, path: Path, *, second_database_url: str | None = None) -> None:
+        """Write the deployment's configuration; with a second platform in it, if its database is given."""
+        entry = self.platform.entry() | {"database_url": self.ops_url, "timeouts": _TIMEOUTS}
+        second = (
+            []
+            if second_database_url is None
+            else [_SECOND | {"timeouts": _TIMEOUTS, "database_url": second_database_url}]
+        )
+        document = {"platforms": [entry, *second]}
+        # A process may be reading it.
+        unfinished = path.with_suffix(".new")
+        unfinished.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        unfinished.replace(path)
+
+
+def check(options: DrillOptions) -> None:
+    """Look at given servers, before anything is made, on them or here.
+
+    Raises:
+        ConfigurationError: Only one of the two servers was given, a URL cannot be read, or its role is of no use.
+        Refused: A given server looks like production.
+        Unavailable: A given server cannot be reached.
+    """
+    if options.database_url is None and options.redis_url is None:
+        return
+    if options.database_url is None or options.redis_url is None:
+        raise ConfigurationError("only one of the two servers is given", mend="give PostgreSQL and Redis, or neither")
+    database, queue = given.database_url(options.database_url), given.redis_url(options.redis_url)
+    given.check_database(database, OPS_ROLE, throw_away=options.throw_away)
+    given.check_redis(queue, throw_away=options.throw_away)
+
+
+def prepare(options: DrillOptions, running: ExitStack) -> Ground:
+    """Bring up the servers, or take those given, which are checked; make the platform.
+
+    What is to be undone is left with ``running``.
+
+    Raises:
+        Unavailable: A server cannot be reached or did not start.
+    """
+    if options.database_url is None or options.redis_url is None:
+        return _embedded(options, running)
+    return _given(given.database_url(options.database_url), options.redis_url, running)
+
+
+def _embedded(options: DrillOptions, running: ExitStack) -> Ground:
+    servers = running.enter_context(EmbeddedServers(options.work_dir / "servers", postgres_port=0, settings=_SERVER))
+    platform = create_platform(servers, PLATFORM, PLATFORM)
+    _adapt(platform)
+    servers.postgres.drop_database(_DAGSTER)
+    servers.postgres.create_database(_DAGSTER)
+    _let_us_in(platform)
+    ops = sa.make_url(servers.postgres.url(PLATFORM, tcp=True)).set(username=OPS_ROLE)
+    return Ground(
+        servers, platform, ops.render_as_string(hide_password=False), servers.postgres.psycopg2_url(_DAGSTER, tcp=True)
+    )
+
+
+def _given(url: str, redis_url: str, running: ExitStack) -> Ground:
+    profile = load_profile(PLATFORM)
+    assert profile.queue is not None
+    markers = tuple(profile.queue.markers)
+    owner = sa.create_engine(url, poolclass=sa.NullPool)
+
+    def clean() -> None:
+        given.remove_from_redis(redis_url, given.PREFIX, markers)
+        with owner.begin() as connection:
+            given.remove_from_database(connection, profile, OPS_ROLE)
+
+    clean()
+    running.callback(clean)
+    platform = DemoPlatform(PLATFORM, profile, url, redis_url, given.PREFIX, PLATFORM)
+    writer = PlatformWriter.connect(url, profile, create=True)
+    Provider.create(writer.engine)
+    writer.close()
+    _adapt(platform)
+    _let_us_in(platform)
+    password = secrets.token_hex(16)
+    with owner.begin() as connection:
+        given.set_password(connection, OPS_ROLE, password)
+    ops = sa.make_url(url).set(username=OPS_ROLE, password=password)
+    return Ground(None, platform, ops.render_as_string(hide_password=False), None)
+
+
+def _adapt(platform: DemoPlatform) -> None:
+    """Small batches, quick retries, thresholds of seconds."""
+    assert platform.profile.queue is not None
+    queue = platform.profile.queue.model_copy(update=_QUEUE)
+    platform.profile = platform.profile.model_copy(update={"queue": queue})
+    platform.reference = {"extends": platform.reference, "queue": _QUEUE}
+    platform.thresholds = dict(_THRESHOLDS)
+
+
+def _let_us_in(platform: DemoPlatform) -> None:
+    """Our schema and our role, as the documentation says."""
+    database = Database(platform.database_url)
+    migrate(database)
+    with database.transaction() as connection:
+        for statement in grants(platform.profile, OPS_ROLE):
+            connection.exec_driver_sql(statement)
+    database.close()

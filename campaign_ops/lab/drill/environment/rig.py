@@ -1,0 +1,268 @@
+"""Everything that a drill runs on, held together: servers, platform, workers, sweepers. It decides and judges nothing.
+
+Accidents act through it: what dies is replaced by ``keep_alive``, and ``mend`` brings everything back to health.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import redis
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import ConfigurationError, DatabaseUnavailable
+from campaign_ops.lab.demo.platforms import DemoPlatform
+from campaign_ops.lab.drill.environment.environment import OPS_ROLE, PLATFORM, check, prepare
+from campaign_ops.lab.drill.environment.fleet import node_missing
+from campaign_ops.lab.drill.environment.workforce import DAGSTER, SWEEPERS, WORKER, Crew
+from campaign_ops.lab.drill.ledger import REDIS_LOSS, Ledger
+from campaign_ops.lab.drill.options import DrillOptions
+from campaign_ops.lab.drill.work_dir import make_anew
+from campaign_ops.lab.servers import pgbouncer as bouncing
+from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.lab.servers.pgbouncer import PgBouncer
+from campaign_ops.lab.shop.application import Application
+from campaign_ops.lab.shop.jobs import DemoQueue
+from campaign_ops.lab.shop.provider import Provider, provider_send
+from campaign_ops.lab.shop.tables import PlatformWriter
+from campaign_ops.platform import Platform
+from campaign_ops.profile.model import Profile
+from campaign_ops.settings import connect, load_settings
+
+__all__ = ["DAGSTER", "OPS_ROLE", "SWEEPERS", "Stand"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, redis.RedisError, OSError)
+_PATIENCE_SECONDS = 60.0
+
+
+class Stand(Crew):
+    """A platform that sends and is swept, on throw-away servers. A context manager.
+
+    Args:
+        options: What the drill was asked for.
+        say: Takes every line of the story as it happens.
+        stop: Once it is set, the stand does not come up.
+
+    Attributes:
+        work_dir: Where everything of the drill is.
+        platform: The platform as its owner sees it.
+        profile: How it is named.
+        owner: The owner's engine on its database; no statement waits for a lock for more than two seconds.
+        writer: Writes and reads the platform's rows.
+        queue: The application's view of the queue.
+        application: What the application writes while it sends.
+        provider: The message provider's own record.
+        ledger: Who changed what.
+        ops_url: SQLAlchemy URL of the database over TCP, as our role.
+        pgbouncer: In front of the database; None where there is no such program.
+        story: What was said, each line with its second.
+    """
+
+    platform: DemoPlatform
+    profile: Profile
+    owner: sa.Engine
+    writer: PlatformWriter
+    queue: DemoQueue
+    application: Application
+    provider: Provider
+    ledger: Ledger
+    ops_url: str
+
+    def __init__(
+        self, options: DrillOptions, say: Callable[[str], None] = log.info, stop: threading.Event | None = None
+    ) -> None:
+        super().__init__(options)
+        self.pgbouncer: PgBouncer | None = None
+        self._stop = stop or threading.Event()
+        self.story: list[tuple[float, str]] = []
+        self._say = say
+        self._began = time.monotonic()
+        self._saved = itertools.count(1)
+        self._running = ExitStack()
+
+    @property
+    def servers(self) -> EmbeddedServers | None:
+        """The embedded servers; None with given ones."""
+        return self.ground.servers
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the stand came up."""
+        return time.monotonic() - self._began
+
+    # -- up and down -------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        """Servers, platform, role and ledger; nobody works yet.
+
+        Raises:
+            ConfigurationError: Node workers or the work directory cannot be had, or a URL cannot be read.
+            Refused: A given server looks like production.
+            Unavailable: A server cannot be reached or did not start.
+            KeyboardInterrupt: It was to stop meanwhile; nothing is left of it.
+        """
+        if self.options.node and (reason := node_missing()):
+            what, _, mend = reason.partition("; ")
+            raise ConfigurationError(what, where="--node", mend=mend)
+        check(self.options)
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+        make_anew(self.work_dir, self.options.seed)
+        try:
+            self._come_up()
+        except BaseException:
+            self._running.close()
+            if self._stop.is_set():  # maybe the very reason: initdb hears Ctrl-C, too
+                shutil.rmtree(self.work_dir, ignore_errors=True)
+                raise KeyboardInterrupt from None
+            raise
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Everything that was started is stopped; given servers are left as they were found."""
+        self._running.close()
+
+    def _come_up(self) -> None:
+        ground = self.ground = prepare(self.options, self._running)
+        self.platform, self.ops_url = ground.platform, ground.ops_url
+        self.profile = self.platform.profile
+        self.owner = sa.create_engine(
+            self.platform.database_url,
+            pool_size=10,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 3, "options": "-c lock_timeout=2000", "application_name": "drill"},
+        )
+        self._running.callback(self.owner.dispose)
+        self.writer = PlatformWriter(self.owner, self.profile)
+        self.application = Application(self.owner, self.profile)
+        self.provider = Provider(self.owner, reject_share=WORKER.reject_share)
+        self.queue = self.platform.queue()
+        self._running.callback(self.queue.close)
+        self.queue.open()
+        self.ledger = Ledger(self.owner, OPS_ROLE, self.profile)
+        self.ledger.install()
+        self.configure()
+        if bouncing.missing() is None:
+            self.pgbouncer = self._running.enter_context(PgBouncer(self.work_dir, self.ops_url))
+        self._running.callback(self.send_home)
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+
+    # -- what is said and seen ---------------------------------------------------------------------------------
+
+    def say(self, line: str) -> None:
+        """One line of the story."""
+        self.story.append((self.seconds, line))
+        self._say(line)
+
+    def configure(self, *, second_database_url: str | None = None) -> None:
+        """Write the deployment's configuration; processes that are started from now on read it."""
+        self.ground.write_config(self.config, second_database_url=second_database_url)
+
+    def connect(self) -> Platform:
+        """The platform as we see it, as our role. The caller closes it."""
+        return connect(load_settings(self.config).platform(PLATFORM))
+
+    def sent_but_unwritten(self) -> list[str]:
+        """Recipients whom the provider was given and whose rows do not say so."""
+        table, words = self.application.tables.recipient, self.profile.recipient.words
+        own = sa.cast(table.c.id, sa.Text)
+        given = sa.exists().where(provider_send.c.recipient_id == own)
+        unwritten = (table.c.status.in_(words.pending), table.c.provider_id.is_(None))
+        with self.owner.connect() as connection:
+            return list(connection.scalars(sa.select(own).where(given, *unwritten).order_by(own)))
+
+    def live_recipients(self) -> set[str]:
+        """Recipients of all live jobs, those that will fail when they are taken too."""
+        assert self.profile.queue is not None
+        jobs = (self.queue.job_data(job_id) for job_id in self.queue.live_job_ids())
+        return {str(one) for job in jobs for one in job.get(self.profile.queue.recipients_key, ())}
+
+    # -- Redis that loses data ---------------------------------------------------------------------------------
+
+    def save_redis(self) -> Path:
+        """Keep what the embedded Redis holds now, for ``restart_redis``. Returns the file."""
+        assert self.servers is not None
+        path = self.work_dir / f"redis-{next(self._saved)}.rdb"
+        before = self.live_recipients()
+        self.servers.redis.save(path)
+        covered = sorted(before | self.live_recipients())
+        path.with_suffix(".json").write_text(json.dumps(covered), encoding="utf-8")
+        return path
+
+    def restart_redis(self, data: Path | None = None, *, down_seconds: float = 1.0) -> None:
+        """Kill the embedded Redis; it comes back empty, or with ``data``. The ledger is told what that excuses."""
+        assert self.servers is not None
+        self.servers.redis.kill()
+        # A worker that saw its claim right before may send until now.
+        time.sleep(max(0.5, down_seconds))
+        self._patiently(self._note_loss)
+        self.servers.redis.start(data)
+        if data is not None:
+            covered = set(json.loads(data.with_suffix(".json").read_text(encoding="utf-8")))
+            covered |= self._patiently(self.live_recipients)
+            self._patiently(lambda: self.ledger.note_restored(sorted(covered)))
+
+    def _note_loss(self) -> None:
+        self.ledger.note_unknowable(self.sent_but_unwritten())
+        self.ledger.note(REDIS_LOSS, "Redis lost data")
+
+    # -- back to health ----------------------------------------------------------------------------------------
+
+    def mend(self) -> None:
+        """Bring everything back to health. May be called again.
+
+        Servers are up, the queue goes on, paused campaigns are sent, hung workers are replaced, and sweepers are the
+        ordinary ones of the ordinary configuration.
+        """
+        if self.servers is not None:
+            self.servers.postgres.start()
+            if self.servers.redis.pid is None:
+                self.restart_redis()
+        self._patiently(self.queue.resume)
+        self._patiently(self._resume_campaigns)
+        if self.pgbouncer is not None:
+            self.pgbouncer.start()
+        self.configure()
+        self.replace_odd()
+
+    def _resume_campaigns(self) -> None:
+        """The word only: their jobs are gone, and finding that is a sweep's business."""
+        table, words = self.writer.tables.campaign, self.profile.campaign.words
+        moment = sa.func.timezone("utc", sa.func.now())
+        statement = table.update().where(table.c.status == "paused").values(status=words.sending, updated_at=moment)
+        with self.owner.begin() as connection:
+            connection.execute(statement)
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Do it, again and again while a server is away.
+
+        Raises:
+            DatabaseUnavailable: It still is after a minute.
+        """
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return work()
+            except _AWAY as error:
+                if time.monotonic() > deadline:
+                    raise DatabaseUnavailable(
+                        f"a server stayed away: {str(error).splitlines()[0]}", where="drill", mend="see its log"
+                    ) from error
+                time.sleep(0.1)

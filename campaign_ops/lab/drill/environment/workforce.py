@@ -1,0 +1,183 @@
+"""Who works during a drill: the application's workers, and our sweepers; whoever dies is replaced."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from campaign_ops.lab.drill.environment.environment import PLATFORM, Ground
+from campaign_ops.lab.drill.environment.fleet import NODE_MAJORS, NodeWorker, SweeperProcess
+from campaign_ops.lab.drill.options import DrillOptions
+from campaign_ops.lab.drill.sweeping import SweeperOrders
+from campaign_ops.lab.shop.worker_orders import WorkerOptions
+from campaign_ops.lab.shop.worker_process import WorkerProcess
+
+SWEEPERS = ("sweeper-1", "sweeper-2")
+DAGSTER = "dagster"
+WORKER = WorkerOptions(
+    concurrency=2,
+    delay_ms=50,
+    answer_ms=5,
+    reject_share=0.03,
+    forget_completion=0.05,
+    touch_every=5,
+    lock_ms=3_000,
+    stalled_ms=2_000,
+    claims=True,
+    drops="unsendable_",
+    stages="lose_all_but_one_",
+)
+
+
+class Crew:
+    """All processes that work on one platform.
+
+    Args:
+        options: What the drill was asked for.
+
+    Attributes:
+        workers: All that were hired; those that died until ``keep_alive`` sees it.
+        sweepers: All processes that sweep, Dagster's among them, by name.
+        config: The deployment's configuration file.
+        ground: Where they work; there before anybody does.
+    """
+
+    sweeper_module = "campaign_ops.lab.drill.sweeper"
+    dagster_module = "campaign_ops.lab.drill.dagster_sweeper"
+
+    ground: Ground
+
+    def __init__(self, options: DrillOptions) -> None:
+        self.options = options
+        self.work_dir = options.work_dir.resolve()
+        self.config = self.work_dir / "campaign_ops.yaml"
+        self.workers: list[WorkerProcess] = []
+        self.sweepers: dict[str, SweeperProcess] = {}
+        self._hired = itertools.count(1)
+        self._off_duty: set[str] = set()
+
+    @property
+    def dagster(self) -> SweeperProcess | None:
+        """The Dagster process; None without."""
+        return self.sweepers.get(DAGSTER)
+
+    def staff(self) -> None:
+        """Hire the workers and start the sweepers, Dagster's among them if wanted."""
+        for name in (*SWEEPERS, *([DAGSTER] if self.options.dagster else [])):
+            self.start_sweeper(name)
+        self.keep_alive()
+
+    def hire(self, *, node: int | None = None, **options: Any) -> WorkerProcess:
+        """One more worker. It is not waited for.
+
+        Args:
+            node: Major version of BullMQ's client for Node; None for Python's.
+            options: Fields of ``WorkerOptions`` in place of the drill's own, such as ``die_at``.
+        """
+        kind = "worker" if node is None else f"node{node}"
+        chosen = replace(WORKER, name=f"{kind}-{next(self._hired)}", **options)
+        where = (
+            self.ground.platform.database_url,
+            self.ground.platform.queue(),
+            self.ground.platform.profile,
+            self.work_dir / "workers",
+        )
+        worker = (
+            WorkerProcess(*where, options=chosen) if node is None else NodeWorker(*where, major=node, options=chosen)
+        )
+        worker.start(wait_seconds=0)
+        self.workers.append(worker)
+        return worker
+
+    def start_sweeper(
+        self,
+        name: str,
+        *,
+        database_url: str | None = None,
+        queue_url: str | None = None,
+        clock_skew_seconds: float = 0.0,
+        die_after_statements: int | None = None,
+    ) -> SweeperProcess:
+        """Start the sweeper of that name, in the place of a living one. ``dagster…`` is a Dagster process.
+
+        When it dies ``keep_alive`` starts it again, without another death to die.
+
+        Args:
+            name: One of ``SWEEPERS``, ``DAGSTER``, or another.
+            database_url: Another way to the database, such as PgBouncer's.
+            queue_url: Another way to the queue.
+            clock_skew_seconds: How far its clock is ahead.
+            die_after_statements: Crash at this statement, see `SweeperOrders`.
+        """
+        if name in self.sweepers:
+            self.sweepers[name].stop()
+        orders = SweeperOrders(
+            config=str(self.config),
+            platform=PLATFORM,
+            name=name,
+            work_dir=str(self.work_dir),
+            database_url=database_url or "",
+            queue_url=queue_url or "",
+            clock_skew_seconds=clock_skew_seconds,
+            die_after_statements=die_after_statements or 0,
+        )
+        self._off_duty.discard(name)
+        return self._start(orders)
+
+    def stop_sweeper(self, name: str) -> None:
+        """End a sweeper after the sweep in hand; it stays away until ``start_sweeper`` or ``mend``."""
+        self._off_duty.add(name)
+        self.sweepers[name].stop()
+
+    def keep_alive(self) -> None:
+        """Replace workers and sweepers that died. To be called about once a second; waits for no server."""
+        self.workers[:] = [worker for worker in self.workers if worker.pid is not None]
+        majors = [worker.major if isinstance(worker, NodeWorker) else None for worker in self.workers]
+        for _ in range(majors.count(None), self.options.scale.workers):
+            self.hire()
+        for major in NODE_MAJORS if self.options.node else ():
+            if major not in majors:
+                self.hire(node=major)
+        for name, sweeper in list(self.sweepers.items()):
+            if sweeper.pid is None and name not in self._off_duty:
+                self._start(replace(sweeper.orders, die_after_statements=0))
+
+    def _start(self, orders: SweeperOrders) -> SweeperProcess:
+        by_dagster = orders.name.startswith(DAGSTER)  # there may be a second one
+        module = self.dagster_module if by_dagster else self.sweeper_module
+        environment = {"DAGSTER_HOME": str(self._dagster_home())} if by_dagster else {}
+        sweeper = self.sweepers[orders.name] = SweeperProcess(module, orders, environment)
+        sweeper.start()
+        return sweeper
+
+    def _dagster_home(self) -> Path:
+        home, storage = self.work_dir / "dagster_home", self.ground.dagster_storage
+        home.mkdir(exist_ok=True)
+        settings: dict[str, Any] = {"telemetry": {"enabled": False}}
+        if storage is not None:
+            settings["storage"] = {"postgres": {"postgres_url": storage}}
+        (home / "dagster.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        return home
+
+    def replace_odd(self) -> None:
+        """In the place of hung workers, and of sweepers that are odd or away, ordinary ones are at work."""
+        for worker in self.workers:
+            if worker.hung:
+                worker.kill()
+        self._off_duty.clear()
+        for name, sweeper in list(self.sweepers.items()):
+            if not sweeper.plain:
+                self.start_sweeper(name)
+        self.keep_alive()
+
+    def send_home(self) -> None:
+        """End everybody in order, all at the same time."""
+        everybody = [one.stop for one in self.sweepers.values()] + [one.stop for one in self.workers]
+        with ThreadPoolExecutor(max_workers=max(1, len(everybody))) as pool:
+            for stopping in [pool.submit(stop) for stop in everybody]:
+                stopping.result()

@@ -1,0 +1,223 @@
+"""Lets a script happen on a stand: the application's part in one thread, the accidents in another."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from textwrap import shorten
+
+import redis
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import CampaignOpsError
+from campaign_ops.core.wording import plural
+from campaign_ops.lab.drill.environment.rig import Stand
+from campaign_ops.lab.drill.faults import ACCIDENTS, Accident
+from campaign_ops.lab.drill.ledger import ACCIDENT, AGAIN, END, MISSED, SETTLING
+from campaign_ops.lab.drill.script import Event, choices_of, what_can_happen
+from campaign_ops.lab.drill.workload import Shop
+
+AWAY = (sa.exc.SQLAlchemyError, redis.RedisError, CampaignOpsError, OSError)
+"""What is met while servers are away, and passes."""
+
+CARE_EVERY_SECONDS = 1.0
+_ASK_EVERY_SECONDS = 3.0
+_TRY_AGAIN_SECONDS = 0.5
+_TRIES = 40
+_LONGEST_ERROR = 120
+
+
+@dataclass
+class Performance:
+    """One script on one stand.
+
+    Attributes:
+        stand: Where it happens.
+        stop: Once it is set, nothing more happens.
+        enough: Asked every few seconds; once it is true, nothing more happens either.
+        satisfied: It was.
+        accidents: Those that were begun and are not over, by their index in the script.
+        chances: What each of them draws its choices from.
+        marked: What stands in the ledger already.
+        late: Those that a server that is away keeps from happening.
+        missed: Names of those that met nothing, or were tried in vain.
+        skipped: Accidents that cannot happen, and why.
+    """
+
+    stand: Stand
+    stop: threading.Event
+    enough: Callable[[Stand], bool] | None = None
+    satisfied: bool = False
+    accidents: dict[int, Accident] = field(default_factory=dict)
+    chances: dict[int, random.Random] = field(default_factory=dict)
+    marked: set[tuple[int, str]] = field(default_factory=set)
+    late: set[int] = field(default_factory=set)
+    missed: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def script(self) -> tuple[Event, ...]:
+        """What is going to happen. Says loudly what cannot happen here, or has no time to.
+
+        Raises:
+            ConfigurationError: See ``what_can_happen``.
+        """
+        stand = self.stand
+        script, self.skipped = what_can_happen(stand.options, lambda accident: accident.unavailable(stand))
+        for name, reason in self.skipped.items():
+            stand.say(f"CANNOT HAPPEN HERE: {name} ({ACCIDENTS[name].title}): {reason}")
+        names = [event.name for event in script if event.kind == "accident"]
+        stand.say(f"{plural(len(names), 'accident')} of {plural(len(set(names)), 'kind')}")
+        return script
+
+    def play(self, script: Sequence[Event]) -> None:
+        """Let it happen. The application and its people do not wait for the accidents, nor those for them."""
+        over = threading.Event()
+        own = [event for event in script if event.kind in ("campaign", "person")]
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            application = pool.submit(self._perform, own, over)
+            try:
+                self._perform([event for event in script if event not in own], over, care=self._care())
+            finally:
+                over.set()
+            application.result()
+
+    def _perform(
+        self, script: Sequence[Event], over: threading.Event, *, care: Callable[[float], bool] | None = None
+    ) -> None:
+        """Each at its time; what cannot be because a server is away is tried again a little later."""
+        began = time.monotonic()
+        waiting = [(event.at, 1, event) for event in script]
+        while not self.stop.is_set() and not over.wait(0.05):
+            now = time.monotonic() - began
+            due = [one for one in waiting if one[0] <= now]
+            waiting = [one for one in waiting if one[0] > now]
+            for _, tries, event in due:
+                if not self._happens(event, tries):
+                    waiting.append((now + _TRY_AGAIN_SECONDS, tries + 1, event))
+            if care is not None and care(now):
+                return
+            if now >= self.stand.options.seconds and not waiting:
+                return
+
+    def _care(self) -> Callable[[float], bool]:
+        """Keeps everybody alive, and asks now and then whether it is enough. Takes the seconds since the beginning."""
+        care_at, ask_at = 0.0, _ASK_EVERY_SECONDS
+
+        def care(now: float) -> bool:
+            nonlocal care_at, ask_at
+            if now >= care_at:
+                care_at = now + CARE_EVERY_SECONDS
+                self.stand.keep_alive()
+            if self.enough is not None and now >= ask_at:
+                ask_at = now + _ASK_EVERY_SECONDS
+                with suppress(*AWAY):
+                    self.satisfied = self.enough(self.stand)
+            return self.satisfied
+
+        return care
+
+    def _happens(self, event: Event, tries: int) -> bool:
+        """Let one thing happen. False when it should be tried again: only accidents are so important."""
+        index = event.arguments.get("index", -1)
+        if event.kind == "end" and index in self.late:
+            return False
+        try:
+            line = self._let_happen(event)
+        except AWAY as error:
+            if index >= 0 and tries < _TRIES:
+                self.late |= {index} if event.kind == "accident" else set()
+                return False
+            line = f"{event.kind} {event.name} went wrong: {shorten(str(error).splitlines()[0], _LONGEST_ERROR)}"
+            if event.kind == "accident":
+                self.skipped[event.name] = line
+                if (index, ACCIDENT) in self.marked:
+                    self.missed.append(event.name)
+                line = f"COULD NOT HAPPEN: {line}"
+        if event.kind == "accident":
+            self.late.discard(index)
+        if line is not None:
+            self.stand.say(line)
+        return True
+
+    def _let_happen(self, event: Event) -> str | None:
+        arguments, shop = event.arguments, Shop(self.stand)
+        match event.kind:
+            case "campaign":
+                if shop.is_full():
+                    return None
+                jobs = shop.start(event.name, arguments["size"], arguments["tenant"], arguments["job_options"])
+                return f"campaign {event.name}: {plural(arguments['size'], 'recipient')} in {plural(len(jobs), 'job')}"
+            case "person":
+                return self._person(event.name, arguments)
+            case "prepare":
+                self._accident(event).prepare(self.stand)
+                return None
+            case "accident":
+                self._mark(event, ACCIDENT)
+                accident = self._accident(event)
+                done = accident.inject(self.stand, self.chances[arguments["index"]])
+                if not accident.lasts:
+                    self._forget(arguments["index"])
+                return f"ACCIDENT {event.name}: {done}"
+            case _:
+                return self._end(event)
+
+    def _person(self, does: str, arguments: Mapping[str, object]) -> str | None:
+        shop, which = Shop(self.stand), float(str(arguments["which"]))
+        if does == "cancel":
+            return shop.cancel(which, frees_credits=bool(arguments["frees_credits"]))
+        return shop.pause(which) if does == "pause" else shop.resume(which)
+
+    def _accident(self, event: Event) -> Accident:
+        index = event.arguments["index"]
+        if index not in self.accidents:
+            self.accidents[index] = ACCIDENTS[event.name]()
+            self.chances[index] = choices_of(self.stand.options, index)
+        return self.accidents[index]
+
+    def _end(self, event: Event) -> str | None:
+        accident = self.accidents.get(event.arguments["index"])
+        if accident is None:  # it never happened
+            return None
+        accident.end(self.stand)
+        index = event.arguments["index"]
+        if (index, ACCIDENT) not in self.marked:  # it was prepared, and nothing more
+            self._forget(index)
+            return None
+        self._mark(event, END)
+        self._forget(index)
+        return f"over: {event.name}"
+
+    def _forget(self, index: int) -> None:
+        """It is over."""
+        accident = self.accidents.pop(index)
+        if accident.missed:
+            self.missed.append(accident.name)
+
+    def _mark(self, event: Event, kind: str) -> None:
+        """Leave a mark in the ledger. What is tried again has one of the first time, and others of the later ones."""
+        mark = (event.arguments["index"], kind)
+        self.stand.ledger.note(AGAIN if mark in self.marked else kind, event.name)
+        self.marked.add(mark)
+
+    def end_all(self) -> None:
+        """No more accidents: whatever still lasts is ended, and everything is brought back to health."""
+        stand = self.stand
+        stand.say("no more accidents; everything is mended")
+        if stand.servers is not None:
+            stand.servers.postgres.start()
+        for index in sorted(self.accidents):
+            event = Event(0.0, "end", self.accidents[index].name, {"index": index})
+            for tries in range(1, _TRIES + 1):
+                if self._happens(event, tries):
+                    break
+                time.sleep(_TRY_AGAIN_SECONDS)
+        stand.mend()
+        for name in self.missed:
+            stand.ledger.note(MISSED, name)
+        stand.ledger.note(SETTLING, "no more accidents")

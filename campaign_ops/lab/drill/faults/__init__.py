@@ -1,0 +1,42 @@
+"""The accidents that operators fear, by name. Each really happens, and each is mended by its ``end``."""
+
+from __future__ import annotations
+
+from campaign_ops.lab.drill.faults import data, database, deployment, queue, servers, workers
+from campaign_ops.lab.drill.faults.base import Accident
+
+__all__ = ["ACCIDENTS", "Accident"]
+
+ACCIDENTS: dict[str, type[Accident]] = {
+    kind.name: kind
+    for kind in (
+        workers.KillWorkerBeforeSend,
+        workers.KillWorkerAfterSend,
+        workers.KillWorkerAfterWrite,
+        workers.HangWorker,
+        deployment.KillSweeper,
+        servers.RestartPostgres,
+        servers.DropConnections,
+        servers.HangRedis,
+        servers.RedisEmpty,
+        servers.RedisOldData,
+        queue.PauseQueue,
+        deployment.ClockSkew,
+        database.TableLock,
+        database.SerializationFailures,
+        database.Deadlocks,
+        deployment.BehindPgBouncer,
+        database.DiskFullOnReport,
+        deployment.PlatformDown,
+        queue.Priorities,
+        deployment.DuplicateTicks,
+        queue.LoseJobs,
+        queue.LoseAllButOne,
+        queue.DoomJobs,
+        data.LoseCompletion,
+        data.LateChange,
+        data.PoisonCampaign,
+        data.UnknownWord,
+        data.Unsendable,
+    )
+}

@@ -1,0 +1,151 @@
+"""Accidents of the data: words that were never written, rows that cannot be, and jobs that lead to nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import redis
+import sqlalchemy as sa
+
+from campaign_ops.doctor.grants import literal
+from campaign_ops.lab.drill.faults.base import SCHEMA, Accident, NotYet, define, qualified
+from campaign_ops.lab.drill.workload import Shop
+
+if TYPE_CHECKING:
+    from campaign_ops.lab.drill.environment.rig import Stand
+
+UNKNOWN_WORD = "bounced"
+_LATE_CAMPAIGNS = 6
+
+
+def _send_all(stand: Stand, label: str) -> int:
+    """Send a campaign's recipients in this process, as a worker does, but for its last step: the campaign's word."""
+    recipients = stand.writer.pending_ids(label)
+    for recipient in recipients:
+        stand.application.write_answer(recipient, stand.provider.send(recipient, label, "in process"))
+    return len(recipients)
+
+
+class LoseCompletion(Accident):
+    """A campaign is sent whole, but its process dies before it writes the word and frees the credits."""
+
+    name = "lose_completion"
+    title = "a campaign is sent, and its completion is lost"
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Send a campaign to its last recipient, and stop there."""
+        shop = Shop(stand)
+        label = shop.label(self.name, chance)
+        shop.write(label, chance.randint(3, 15), chance.choice(shop.tenants))
+        return f"{label} was sent to all {_send_all(stand, label)}, but its process died before it could say so"
+
+
+class LateChange(Accident):
+    """Campaigns look finished; each gets recipients, or is cancelled, at the moment when a sweep completes it."""
+
+    name = "late_change"
+    title = "finished campaigns get more recipients or are cancelled while sweeps complete them"
+    lasts_seconds = (5.0, 6.0)
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Send campaigns whole; somebody changes each when it has just become stuck."""
+        if self._thread is not None:
+            return "somebody is at it already"
+        shop, changes = Shop(stand), []
+        for _ in range(_LATE_CAMPAIGNS):
+            label = shop.label(self.name, chance)
+            shop.write(label, chance.randint(2, 5), chance.choice(shop.tenants))
+            _send_all(stand, label)
+            after = stand.platform.thresholds["stuck_after_seconds"] + chance.uniform(0, 1.2)
+            changes.append((time.monotonic() + after, label, chance.randint(1, 10) * (chance.random() < 0.5)))
+            time.sleep(0.3)  # not so many at once that the breaker trips
+        self._thread = threading.Thread(target=self._change, args=(shop, changes), daemon=True)
+        self._thread.start()
+        return f"{len(changes)} campaigns look finished, and are changed when they have just become stuck"
+
+    def _change(self, shop: Shop, changes: Sequence[tuple[float, str, int]]) -> None:
+        for at, label, recipients in sorted(changes):
+            time.sleep(max(0.0, at - time.monotonic()))
+            with contextlib.suppress(sa.exc.SQLAlchemyError, redis.RedisError, OSError):
+                shop.extend(label, recipients) if recipients else shop.abort(label)
+
+    def end(self, stand: Stand) -> None:  # noqa: ARG002
+        """When all are changed."""
+        if self._thread is not None and self._thread.is_alive():
+            raise NotYet("not all of the campaigns have been changed")
+
+
+class PoisonCampaign(Accident):
+    """One campaign's row cannot be completed: a trigger of the application refuses it. Others must not suffer."""
+
+    name = "poison_campaign"
+    title = "one campaign's row cannot be completed, among others that can"
+    lasts_seconds = (8.0, 12.0)
+
+    def __init__(self) -> None:
+        self.label: str | None = None
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Send a campaign whole, with a trigger on its row that refuses any other word."""
+        shop = Shop(stand)
+        self.label = label = shop.label(self.name, chance)
+        campaign = stand.writer.tables.campaign
+        key, word = (f'NEW."{campaign.c[name].name}"' for name in ("id", "status"))
+        define(
+            stand,
+            f"CREATE OR REPLACE FUNCTION {SCHEMA}.poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION"
+            " 'this campaign may not end' USING ERRCODE = '23514'; END $$",
+            f"CREATE OR REPLACE TRIGGER {_trigger(label)} BEFORE UPDATE ON {qualified(campaign)} FOR EACH ROW WHEN"
+            f" ({key} = {literal(label)} AND {word} <> {literal(shop.sending)}) EXECUTE FUNCTION {SCHEMA}.poison()",
+        )
+        shop.write(label, chance.randint(3, 10), chance.choice(shop.tenants))
+        _send_all(stand, label)
+        return f"{label} was sent, and its row refuses to be completed"
+
+    def end(self, stand: Stand) -> None:
+        """The trigger is gone, and the next sweep completes it."""
+        if self.label is not None:
+            table = qualified(stand.writer.tables.campaign)
+            define(stand, f"DROP TRIGGER IF EXISTS {_trigger(self.label)} ON {table}")
+
+
+def _trigger(label: str) -> str:
+    return f"drill_{label}"
+
+
+class UnknownWord(Accident):
+    """A new version writes a word that the profile does not know. Only a person can say what it means, so it stays."""
+
+    name = "unknown_word"
+    title = "a recipient gets a status that nobody knows"
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Send a campaign, all but a recipient who gets the word, and another whom nobody sends to."""
+        shop = Shop(stand)
+        label = shop.label(self.name, chance)
+        stand.writer.add_campaign(label, tenant=chance.choice(shop.tenants), pending=1, words={UNKNOWN_WORD: 1})
+        stand.writer.set_campaign(label)
+        stand.writer.add_reservation(f"res_{label}", campaign=label, amount=2)
+        return f"a recipient of {label} is {UNKNOWN_WORD!r}, a word that nobody knows; a person has to look"
+
+
+class Unsendable(Accident):
+    """A bug of the application: every job of one campaign ends at once and sends nothing. To be given up, in time."""
+
+    name = "unsendable"
+    title = "all jobs of one campaign vanish, however often it is re-enqueued"
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Start a campaign whose jobs every worker drops."""
+        shop = Shop(stand)
+        label = shop.label(self.name, chance)
+        jobs = shop.start(label, chance.randint(5, 40), chance.choice(shop.tenants))
+        return f"the workers drop every job of {label}: {len(jobs)} were the first"

@@ -1,0 +1,198 @@
+"""Accidents of our own deployment: sweeps die, clocks are wrong, PgBouncer in between, a platform that is down."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from campaign_ops.lab.drill.environment.workforce import DAGSTER, SWEEPERS
+from campaign_ops.lab.drill.faults.base import Accident, NotYet
+
+if TYPE_CHECKING:
+    from campaign_ops.lab.drill.environment.rig import Stand
+
+SECOND_DAGSTER = "dagster-2"
+_CLI_SECONDS = 60
+_NOBODY_LISTENS = 1  # a port that is reserved
+
+
+def start_anew(stand: Stand, name: str, **options: Any) -> None:
+    """Start a sweeper in the place of one that is killed (``kill -9``) for it: nobody waits for the sweep in hand."""
+    if name in stand.sweepers:
+        stand.sweepers[name].kill()
+    stand.start_sweeper(name, **options)
+
+
+class KillSweeper(Accident):
+    """A sweep dies at some statement (``kill -9``): before it reached the server, or after it was executed."""
+
+    name = "kill_sweeper"
+    title = "a sweep is killed at some statement"
+    holds = frozenset({"sweeper"})
+    lasts_seconds = (3.0, 5.0)
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Kill one as it stands, or start one that is going to die at a statement."""
+        name, statement = chance.choice(SWEEPERS), chance.randint(1, 80)
+        if stand.dagster is not None and chance.random() < 0.3:
+            pid = stand.sweepers[DAGSTER].pid
+            self.missed = pid is None  # the last one has only just died
+            if pid is None:
+                return "there was no Dagster process to kill"
+            os.kill(pid, signal.SIGKILL)
+            return f"the Dagster process (pid {pid}) was killed (kill -9) in the middle of a run"
+        start_anew(stand, name, die_after_statements=statement)
+        return f"{name} will be killed (kill -9) at statement {statement}"
+
+
+class ClockSkew(Accident):
+    """A machine of ours is hours ahead or behind. Only the database's clock may decide."""
+
+    name = "clock_skew"
+    title = "the clock of a sweeping machine is wrong by hours"
+    needs = frozenset({"time-machine"})
+    holds = frozenset({"sweeper"})
+    lasts_seconds = (6.0, 10.0)
+
+    def __init__(self) -> None:
+        self._sweeper: str | None = None
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Start a sweeper anew with a wrong clock."""
+        self._sweeper, hours = chance.choice(SWEEPERS), chance.choice((-26, -5, 3, 11, 49))
+        start_anew(stand, self._sweeper, clock_skew_seconds=hours * 3600)
+        return f"the clock of {self._sweeper} is {abs(hours)} hours {'ahead' if hours > 0 else 'behind'}"
+
+    def end(self, stand: Stand) -> None:
+        """Its clock is right again."""
+        if self._sweeper is not None:
+            start_anew(stand, self._sweeper)
+
+
+class BehindPgBouncer(Accident):
+    """Somebody puts PgBouncer in transaction mode in front: no state of a session survives."""
+
+    name = "pgbouncer"
+    title = "sweeps go through PgBouncer in transaction mode"
+    needs = frozenset({"pgbouncer"})
+    holds = frozenset({"sweeper"})
+    lasts_seconds = (6.0, 10.0)
+
+    def __init__(self) -> None:
+        self._moved: tuple[str, ...] = ()
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Start one of the two sweepers, or both, anew with PgBouncer's address."""
+        assert stand.pgbouncer is not None
+        self._moved = SWEEPERS if chance.random() < 0.3 else (chance.choice(SWEEPERS),)
+        for name in self._moved:
+            start_anew(stand, name, database_url=stand.pgbouncer.url)
+        return f"from now on {' and '.join(self._moved)} go{'es' * (len(self._moved) == 1)} through PgBouncer"
+
+    def end(self, stand: Stand) -> None:
+        """They go straight to the server again."""
+        for name in self._moved:
+            start_anew(stand, name)
+
+
+class PlatformDown(Accident):
+    """A second platform stands in the configuration whose database is down. The first must not notice.
+
+    It refuses connections, or takes them and never says a word.
+    """
+
+    name = "platform_down"
+    title = "a second platform of the deployment is down"
+    lasts_seconds = (6.0, 10.0)
+
+    def __init__(self) -> None:
+        self._command: subprocess.Popen[bytes] | None = None
+        self._began = 0.0
+        self._silent: socket.socket | None = None
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Configure it, start Dagster anew, and sweep all platforms from the command line."""
+        port = _NOBODY_LISTENS
+        if self._silent is None and chance.random() < 0.5:
+            self._silent = socket.create_server(("127.0.0.1", 0))
+        if self._silent is not None:
+            port = self._silent.getsockname()[1]
+        stand.configure(second_database_url=f"postgresql://nobody@127.0.0.1:{port}/annex")
+        if stand.dagster is not None:
+            start_anew(stand, DAGSTER)
+        if self._command is None:
+            program = [sys.executable, "-c", "from campaign_ops.faces.cli import main; main()"]
+            with _answer(stand).open("wb") as answer, (stand.work_dir / "reconcile.log").open("ab") as log:
+                self._command = subprocess.Popen(
+                    [*program, "reconcile", "--json", "--wait", "20", "--config", str(stand.config)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=answer,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            self._began = time.monotonic()
+        manner = "refuses connections" if self._silent is None else "takes connections and never answers"
+        return f"a second platform is configured, and its database {manner}"
+
+    def end(self, stand: Stand) -> None:
+        """It is out of the configuration again. Tells what the command line could do meanwhile."""
+        if self._command is not None:
+            if self._command.poll() is None and time.monotonic() - self._began < _CLI_SECONDS:
+                raise NotYet("`campaign-ops reconcile` is not over")
+            stand.say(_told_of(self._command, _answer(stand)))
+            self._command = None
+        if self._silent is not None:
+            self._silent.close()
+        stand.configure()
+        if stand.dagster is not None:
+            start_anew(stand, DAGSTER)
+
+
+def _answer(stand: Stand) -> Path:
+    return stand.work_dir / "reconcile.json"
+
+
+def _told_of(command: subprocess.Popen[bytes], answer: Path) -> str:
+    if command.poll() is None:
+        command.kill()
+        command.wait()
+        return f"`campaign-ops reconcile` of all platforms was not over after {_CLI_SECONDS} s, and was killed"
+    document: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+    told = ", ".join(
+        f"{one['platform']}: {'swept' if one['error'] is None else one['error']['kind']}"
+        for one in document["platforms"]
+    )
+    return f"`campaign-ops reconcile` of all platforms exited with {command.returncode} ({told})"
+
+
+class DuplicateTicks(Accident):
+    """A second Dagster runs the same schedule: each tick is executed twice, at the same moment."""
+
+    name = "duplicate_ticks"
+    title = "the schedule's ticks are executed twice at the same moment"
+    needs = frozenset({"dagster"})
+    lead_seconds = 10.0
+    lasts_seconds = (9.0, 14.0)
+
+    def prepare(self, stand: Stand) -> None:
+        """Start another Dagster process on the same home and schedule: it takes its time to come up."""
+        if SECOND_DAGSTER not in stand.sweepers:
+            stand.start_sweeper(SECOND_DAGSTER)
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:  # noqa: ARG002
+        """It is there by now."""
+        self.prepare(stand)
+        return "a second Dagster executes the schedule's ticks too"
+
+    def end(self, stand: Stand) -> None:
+        """There is one again."""
+        if SECOND_DAGSTER in stand.sweepers:
+            stand.sweepers.pop(SECOND_DAGSTER).kill()

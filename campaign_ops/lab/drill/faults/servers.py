@@ -1,0 +1,168 @@
+"""Accidents of the servers: PostgreSQL restarts and drops connections, Redis comes back empty or with old data."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import redis
+import sqlalchemy as sa
+
+from campaign_ops.lab.drill.faults.base import Accident, NotYet
+from campaign_ops.lab.drill.workload import Shop
+
+if TYPE_CHECKING:
+    from campaign_ops.lab.drill.environment.rig import Stand
+
+_STOP_SECONDS = 10.0
+_CAMPAIGNS_LOST = 8
+"""Started right before Redis dies: a sweep finds most of what is sending lost at once, and the breaker trips."""
+_SHORT_OUTAGE, _LONG_OUTAGE = (0.4, 1.5), (4.0, 5.0)
+"""Seconds. In a long one everything becomes stuck while nobody can read the queue; after a short one, bit by bit."""
+
+
+class RestartPostgres(Accident):
+    """PostgreSQL goes away for a while: by ``kill -9``, or in order, which tells its clients."""
+
+    name = "restart_postgres"
+    title = "PostgreSQL is killed or shut down, and comes back"
+    needs = frozenset({"embedded"})
+    holds = frozenset({"postgres"})
+    lasts_seconds = (0.3, 3.0)
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """End the server."""
+        assert stand.servers is not None
+        postgres, crash = stand.servers.postgres, chance.random() < 0.5
+        pid = postgres.pid
+        if pid is None:
+            return "PostgreSQL is down already"
+        if crash:
+            postgres.kill()
+            return f"PostgreSQL (pid {pid}) was killed (kill -9)"
+        os.kill(pid, signal.SIGINT)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while postgres.pid is not None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return f"PostgreSQL (pid {pid}) was shut down; everybody was thrown out"
+
+    def end(self, stand: Stand) -> None:
+        """Start it again on its data."""
+        assert stand.servers is not None
+        if stand.servers.postgres.pid is None:
+            stand.servers.postgres.start()
+
+
+class DropConnections(Accident):
+    """Every connection to the database is cut, as by a proxy or a failover."""
+
+    name = "drop_connections"
+    title = "all connections to PostgreSQL are dropped"
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:  # noqa: ARG002
+        """Terminate all other sessions of the database."""
+        query = (
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        with stand.owner.connect() as connection:
+            dropped = connection.scalar(sa.text(query))
+        self.missed = not dropped
+        return f"{dropped} connections to PostgreSQL were dropped"
+
+
+class HangRedis(Accident):
+    """Redis answers nobody for a while, as when it forks on a full machine or runs a long script; nothing is lost."""
+
+    name = "hang_redis"
+    title = "Redis does not answer for seconds, and goes on"
+    holds = frozenset({"redis"})
+    lasts_seconds = (2.5, 4.5)
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Let every client wait."""
+        seconds = chance.uniform(*self.lasts_seconds)
+        with redis.Redis.from_url(stand.queue.url) as client:
+            client.client_pause(round(seconds * 1000))
+        self._until = time.monotonic() + seconds
+        return f"Redis answers nobody for {seconds:.1f} s"
+
+    def end(self, stand: Stand) -> None:  # noqa: ARG002
+        """It goes on by itself."""
+        if time.monotonic() < self._until:
+            raise NotYet("Redis does not answer yet")
+
+
+class _LoseRedis(Accident):
+    """Redis dies (``kill -9``) and comes back with other data than it had. Takes its time in a thread of its own."""
+
+    needs = frozenset({"embedded"})
+    holds = frozenset({"redis"})
+    lasts_seconds = (2.5, 4.0)
+
+    def __init__(self) -> None:
+        self.data: Path | None = None
+        self._restart: threading.Thread | None = None
+        self._errors: list[Exception] = []
+
+    def _lose(self, stand: Stand, chance: random.Random) -> int | None:
+        assert stand.servers is not None
+        shop = Shop(stand)
+        for _ in range(_CAMPAIGNS_LOST):
+            shop.start(shop.label(self.name, chance), chance.randint(20, 40), chance.choice(shop.tenants))
+        pid, down = stand.servers.redis.pid, chance.uniform(*chance.choice((_SHORT_OUTAGE, _LONG_OUTAGE)))
+
+        def restart() -> None:
+            try:
+                stand.restart_redis(self.data, down_seconds=down)
+            except Exception as error:  # noqa: BLE001 - raised again in `end`, on the drill's own thread
+                self._errors.append(error)
+
+        self._restart = threading.Thread(target=restart, daemon=True)
+        self._restart.start()
+        return pid
+
+    def end(self, stand: Stand) -> None:  # noqa: ARG002
+        """Wait until it is back."""
+        if self._restart is not None:
+            self._restart.join()
+        if self._errors:
+            raise self._errors.pop()
+
+
+class RedisEmpty(_LoseRedis):
+    """As a cache comes back: no jobs, no markers."""
+
+    name = "redis_empty"
+    title = "Redis is killed and comes back empty"
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Kill it; it comes back without its data."""
+        return f"Redis (pid {self._lose(stand, chance)}) was killed (kill -9) and comes back empty"
+
+
+class RedisOldData(_LoseRedis):
+    """As from a backup or a lagging replica: jobs that are long done are there again."""
+
+    name = "redis_old_data"
+    title = "Redis is killed and comes back with old data"
+    lead_seconds = 6.0
+
+    def prepare(self, stand: Stand) -> None:
+        """Keep a copy of what it holds now."""
+        self.data = stand.save_redis()
+
+    def inject(self, stand: Stand, chance: random.Random) -> str:
+        """Kill it; it comes back with the copy."""
+        if self.data is None:  # the server was away when it should have been copied
+            self.prepare(stand)
+        pid = self._lose(stand, chance)
+        return f"Redis (pid {pid}) was killed (kill -9) and comes back with data of {self.lead_seconds:.0f} s ago"

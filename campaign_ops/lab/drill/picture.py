@@ -1,0 +1,135 @@
+"""The picture of a drill over time: accidents above, and below what became of campaigns, jobs and credits meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan, nan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.lab.drill.timeline import Sample, Span
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_SIZE_INCHES, _DPI = (12.0, 8.0), 100
+_INK, _QUIET, _GRID, _AFTER = "#222222", "#777777", "#e4e4e4", "#f3f3ee"
+_RED, _BLUE, _GREEN, _VIOLET = "#b5482f", "#2c6e9b", "#4d7d3f", "#7a5c99"
+_STRIP_INCHES = 0.15
+_LINES_APART = 0.17  # of a panel's height: closer labels would touch
+_MINUTES_FROM_SECONDS = 300
+_STRIKES_SHOWN = 60  # more lines through every panel would be a grey wall
+
+
+def draw(path: Path, samples: Sequence[Sample], spans: Sequence[Span], settled: float | None, title: str) -> None:
+    """Draw it as PNG, 1200 x 800.
+
+    Args:
+        path: The file.
+        samples: What went on.
+        spans: The accidents.
+        settled: When they were over, in seconds; None when they never were.
+        title: Stands above it.
+
+    Raises:
+        ConfigurationError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra, and slow to load
+        from matplotlib.figure import Figure  # noqa: PLC0415
+    except ImportError:
+        raise ConfigurationError(
+            "matplotlib is not installed, and no picture can be drawn without it",
+            mend="install it with: pip install 'campaign_ops[lab]'",
+        ) from None
+    names = list(dict.fromkeys(span.name for span in sorted(spans, key=lambda one: one.begins)))
+    end = max([1.0, *(one.seconds for one in samples), *(span.ends for span in spans)])
+    figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    strip = max(_STRIP_INCHES * len(names), 0.3)
+    rest = (_SIZE_INCHES[1] - 0.95 - strip) / 4
+    grid = figure.add_gridspec(
+        4, 1, height_ratios=[strip, 2 * rest, rest, rest], left=0.2, right=0.9, top=0.925, bottom=0.045, hspace=0.14
+    )
+    above, *panels = (figure.add_subplot(grid[row, 0]) for row in range(4))
+    figure.text(0.012, 0.957, title, fontsize=13, color=_INK, weight="bold")
+    for axes in (above, *panels):
+        _prepare(axes, end, settled)
+    _draw_accidents(above, names, spans)
+    if settled is not None:
+        side = "left" if settled < 0.8 * end else "right"
+        above.text(settled, -1.1, " no more accidents ", fontsize=8.5, color=_QUIET, va="bottom", ha=side)
+    seconds = [one.seconds for one in samples]
+    campaigns, jobs, held = panels
+    _draw_lines(
+        campaigns,
+        "campaigns",
+        seconds,
+        {
+            ("sending", _BLUE): [float(one.sending) for one in samples],
+            ("stuck", _RED): [float(one.stuck) for one in samples],
+        },
+    )
+    depth = [nan if one.live_jobs is None else float(one.live_jobs) for one in samples]
+    _draw_lines(jobs, "jobs in the queue", seconds, {("live jobs", _GREEN): depth})
+    _draw_lines(held, "credits", seconds, {("held", _VIOLET): [one.held for one in samples]})
+    for axes in panels:
+        for span in spans if len(spans) <= _STRIKES_SHOWN else ():
+            axes.axvline(span.begins, color=_RED, alpha=0.14, linewidth=0.8, zorder=0)
+    held.tick_params(labelbottom=True, labelsize=9, colors=_QUIET)
+    in_minutes = end > _MINUTES_FROM_SECONDS
+    held.xaxis.set_major_formatter(lambda at, _: f"{at / 60:g} min" if in_minutes else f"{at:g} s")
+    figure.savefig(path, dpi=_DPI, format="png")
+
+
+def _prepare(axes: Axes, end: float, settled: float | None) -> None:
+    """A plain panel: no frame, a quiet grid, the time after the accidents on another ground."""
+    step = next(one for one in (5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, end) if end / one <= 12)
+    axes.set_xlim(0, end)
+    axes.set_xticks([number * step for number in range(int(end / step) + 1)])
+    axes.tick_params(length=0, labelbottom=False, labelsize=9, colors=_QUIET)
+    axes.grid(visible=True, color=_GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    if settled is not None:
+        axes.axvspan(settled, end, color=_AFTER, zorder=-2, linewidth=0)
+        axes.axvline(settled, color=_QUIET, linewidth=0.9, linestyle=(0, (3, 2)))
+
+
+def _draw_accidents(axes: Axes, names: Sequence[str], spans: Sequence[Span]) -> None:
+    """A row for each kind: a dot where it struck, a bar as long as it lasted. No two labels can touch."""
+    rows = {name: row for row, name in enumerate(names)}
+    for span in spans:
+        axes.plot([span.begins, span.ends], [rows[span.name]] * 2, color=_RED, linewidth=3.2, alpha=0.45)
+        axes.plot(span.begins, rows[span.name], "o", color=_RED, markersize=4.2, clip_on=False)
+    axes.set_ylim(max(len(names), 1) - 0.4, -0.6)
+    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+    axes.tick_params(axis="y", labelsize=8.2, labelcolor=_INK)
+    axes.grid(visible=False, axis="x")
+
+
+def _draw_lines(axes: Axes, title: str, seconds: Sequence[float], lines: dict[tuple[str, str], list[float]]) -> None:
+    """Lines in one panel, each labelled at its end with its name, in its colour."""
+    top = max([1.0, *(value for values in lines.values() for value in values if not isnan(value))]) * 1.08
+    axes.set_ylim(0, top)
+    axes.locator_params(axis="y", nbins=4, integer=True)
+    axes.set_ylabel(title, rotation=0, ha="left", va="center", color=_INK, fontsize=11)
+    axes.yaxis.set_label_coords(-0.268, 0.5)
+    width = 1.6 if len(seconds) < 600 else 1.0
+    for (_, colour), values in lines.items():
+        axes.plot(seconds, values, color=colour, linewidth=width, drawstyle="steps-post")
+        axes.fill_between(seconds, values, step="post", color=colour, alpha=0.12, linewidth=0)
+    placed = -1.0
+    names = list(lines)
+    # Of two that end alike, the first is the upper one.
+    for last, place in sorted((_last(values), -place) for place, values in enumerate(lines.values())):
+        name, colour = names[-place]
+        height = placed = max(last / top, placed + _LINES_APART, 0.05)
+        label = f"{name} {last:,.0f}"
+        axes.text(1.01, height, label, transform=axes.transAxes, color=colour, fontsize=10, va="center")
+
+
+def _last(values: Sequence[float]) -> float:
+    return next((value for value in reversed(values) if not isnan(value)), 0.0)

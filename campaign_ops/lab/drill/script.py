@@ -1,0 +1,174 @@
+"""The script of a drill: what happens when. Pure; everything random in a drill is drawn here, from its seed.
+
+A replay plans the same accidents at the same times, and draws the same numbers. What comes of that depends on who is
+there at that moment: on the operating system.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.lab.drill.faults import ACCIDENTS, Accident
+from campaign_ops.lab.drill.options import DrillOptions
+
+WARM_UP_SECONDS = 3.0
+"""Workers and sweepers get going before anything happens to them."""
+
+CALM_SECONDS = 1.0
+"""Before the end of the script everything that lasts is over."""
+
+SPACING_SECONDS = (1.0, 6.0)
+"""Time between two accidents: not less than the first, so that each can be seen; rounds begin again at the second."""
+
+PEOPLE_EVERY_SECONDS = 3.0
+_SHORTEST_SECONDS = 3.0
+_SCARCE = 0.5
+_TENANTS = ("shop_north", "shop_south", "shop_harbour")
+_PEOPLE = ("pause", "pause", "cancel", "resume", "resume")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happens.
+
+    Attributes:
+        at: Seconds from the start.
+        kind: ``campaign``, ``person``, ``prepare``, ``accident`` or ``end`` (of an accident).
+        name: The campaign's label, what the person does, or the accident.
+        arguments: JSON values; ``index`` ties what belongs to one accident together.
+    """
+
+    at: float
+    kind: str
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def what_can_happen(
+    options: DrillOptions, impossible: Callable[[Accident], str | None]
+) -> tuple[tuple[Event, ...], dict[str, str]]:
+    """The script of those accidents that are wanted and can happen, and why the others cannot, by their names.
+
+    Args:
+        options: What is wanted.
+        impossible: Why an accident cannot happen; None when it can.
+
+    Raises:
+        ConfigurationError: One that was named cannot happen, or of all those wanted not a single one.
+    """
+    named = tuple(ACCIDENTS) if options.accidents is None else options.accidents
+    wanted = [name for name in named if name not in options.without]
+    skipped = {name: reason for name in wanted if (reason := impossible(ACCIDENTS[name]())) is not None}
+    available = [name for name in wanted if name not in skipped]
+    script = make_script(options, available)
+    skipped |= dict.fromkeys(left_out(script, available), f"a drill of {options.seconds:g} s is too short for it")
+    if skipped and options.accidents is not None:
+        reasons = ", ".join(f"{name} ({reason})" for name, reason in skipped.items())
+        raise ConfigurationError(f"cannot happen here: {reasons}", where="--accident", mend="mend that, or name others")
+    if wanted and len(skipped) == len(wanted):
+        raise ConfigurationError(
+            f"not a single accident can happen in a drill of {options.seconds:g} s", mend="give it more --seconds"
+        )
+    return script, skipped
+
+
+def make_script(options: DrillOptions, available: Sequence[str]) -> tuple[Event, ...]:
+    """What happens in a drill, in order of time.
+
+    Args:
+        options: Seed, length and size.
+        available: Names of the accidents that can happen here. Each happens at least once if the length allows.
+    """
+    events = [*_campaigns(options), *_people(options), *_accidents(options, available)]
+    # Sorted by time alone: what was made at the same moment keeps its order.
+    return tuple(sorted(events, key=lambda event: event.at))
+
+
+def left_out(script: Sequence[Event], available: Sequence[str]) -> list[str]:
+    """Accidents that could happen here, but for which the script was too short."""
+    planned = {event.name for event in script if event.kind == "accident"}
+    return [name for name in available if name not in planned]
+
+
+def choices_of(options: DrillOptions, index: int) -> random.Random:
+    """The chance of one accident: whatever is drawn from it is the same in a replay."""
+    return random.Random(f"{options.seed} {index}")
+
+
+def _campaigns(options: DrillOptions) -> Iterator[Event]:
+    chance, size = random.Random(f"{options.seed} campaigns"), options.scale
+    at, number = 0.0, 0
+    while at < options.seconds - CALM_SECONDS:
+        number += 1
+        kind = chance.random()
+        yield Event(
+            round(at, 2),
+            "campaign",
+            f"cmp_{number}",
+            {
+                "size": chance.randint(*size.recipients),
+                "tenant": chance.choice(_TENANTS),
+                "job_options": {"priority": 5} if kind < 0.2 else {"delay": 400} if kind < 0.3 else {},
+            },
+        )
+        at += chance.uniform(0.5, 1.5) * size.campaign_every_seconds
+
+
+def _people(options: DrillOptions) -> Iterator[Event]:
+    """People cancel, pause and resume; ``which`` chooses among the campaigns that are there then."""
+    chance = random.Random(f"{options.seed} people")
+    at = WARM_UP_SECONDS
+    while at < options.seconds - CALM_SECONDS:
+        arguments = {"which": chance.random(), "frees_credits": chance.random() < 0.7}
+        yield Event(round(at, 2), "person", chance.choice(_PEOPLE), arguments)
+        at += chance.uniform(0.5, 1.5) * PEOPLE_EVERY_SECONDS
+
+
+def _accidents(options: DrillOptions, available: Sequence[str]) -> Iterator[Event]:
+    chance = random.Random(f"{options.seed} accidents")
+    first, last = WARM_UP_SECONDS, options.seconds - CALM_SECONDS
+    least, most = SPACING_SECONDS
+    if not available or last <= first:
+        return
+    spacing = min(max((last - first) / len(available), least), most)
+    busy_until: dict[str, float] = {}
+    waiting: list[str] = []
+    for index in range(round((last - first) / spacing)):
+        if not waiting:
+            waiting = chance.sample(sorted(available), len(available))  # a round: each once before any comes again
+        at = first + spacing * (index + chance.uniform(0, 0.9))
+        # One server can only be stopped once at a time, and one sweeper belongs to one accident.
+        free_at = {name: max([at, *(busy_until.get(part, 0.0) for part in ACCIDENTS[name].holds)]) for name in waiting}
+        hurried = _hurried(waiting, options.seconds, last - at)
+        name = min(waiting, key=lambda name: (free_at[name], not ACCIDENTS[name].holds & hurried))
+        waiting.remove(name)
+        kind, at = ACCIDENTS[name], free_at[name]
+        length = min(kind().duration(chance, options.seconds), _longest(options.seconds))
+        if at >= last:
+            continue
+        end = min(at + length, last)
+        busy_until |= dict.fromkeys(kind.holds, end + 0.5)
+        if kind.lead_seconds:
+            yield Event(round(max(at - kind.lead_seconds, 0), 2), "prepare", name, {"index": index})
+        yield Event(round(at, 2), "accident", name, {"index": index})
+        if kind().lasts:
+            yield Event(round(end, 2), "end", name, {"index": index})
+
+
+def _longest(seconds: float) -> float:
+    """How long one accident lasts at most in a drill of ``seconds``."""
+    return max(seconds / 10, _SHORTEST_SECONDS)
+
+
+def _hurried(waiting: Sequence[str], seconds: float, left: float) -> set[str]:
+    """What so many accidents hold one after the other that they have to begin, or time runs out."""
+    needed: dict[str, float] = {}
+    for name in waiting:
+        for part in ACCIDENTS[name].holds:
+            longest = ACCIDENTS[name].lasts_seconds[1] or _longest(seconds)
+            needed[part] = needed.get(part, 0.0) + min(longest, _longest(seconds)) + 0.5
+    return {part for part, time in needed.items() if time > _SCARCE * left}

@@ -1,0 +1,194 @@
+"""What a sweeping process of the drill is told, what it writes down of every sweep, and how it comes to its end."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from campaign_ops.core.errors import CampaignOpsError, ConfigurationError, SweepBusy
+from campaign_ops.settings import PlatformSettings, Settings, load_settings
+
+log = logging.getLogger(__name__)
+
+_OUR_DRIVER = "psycopg"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweeperOrders:
+    """How one sweeping process behaves; each is an option of its command line.
+
+    Attributes:
+        config: The deployment's configuration file.
+        platform: Which of its platforms to sweep.
+        name: What the process is called in the journal, and its file ``sweeps-<name>.jsonl``.
+        work_dir: Where that file is.
+        database_url: Another way to the platform's database, such as PgBouncer; empty for the configured one.
+        queue_url: Another way to its queue.
+        pause_seconds: Time between two sweeps.
+        lock_wait_seconds: How long a sweep waits for another one to end.
+        clock_skew_seconds: How far this process' clock is ahead of everybody else's.
+        die_after_statements: Crash (SIGKILL) at this statement after the first sweep began, counted from 1; an odd one
+            does not reach the server any more, an even one has been executed. 0 for never.
+    """
+
+    config: str
+    platform: str
+    name: str
+    work_dir: str
+    database_url: str = ""
+    queue_url: str = ""
+    pause_seconds: float = 0.2
+    lock_wait_seconds: float = 2.0
+    clock_skew_seconds: float = 0.0
+    die_after_statements: int = 0
+
+    def command_line(self) -> Iterator[str]:
+        """The arguments that `read_orders` reads."""
+        for one in fields(self):
+            yield f"--{one.name.replace('_', '-')}={getattr(self, one.name)}"
+
+    def settings(self) -> Settings:
+        """The deployment's configuration, with this process' ways to the platform."""
+        settings = load_settings(Path(self.config))
+        return replace(settings, platforms=tuple(map(self._rerouted, settings.platforms)))
+
+    def _rerouted(self, platform: PlatformSettings) -> PlatformSettings:
+        if platform.name != self.platform:
+            return platform
+        if self.database_url:
+            platform = replace(platform, database_url=SecretStr(self.database_url))
+        return replace(platform, queue_url=SecretStr(self.queue_url)) if self.queue_url else platform
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep did: the report's figures, repairs by kind, and what the breaker held back, by kind."""
+
+    figures: Mapping[str, int] = field(default_factory=dict)
+    held_back: Mapping[str, str] = field(default_factory=dict)
+
+
+class Failed(Exception):
+    """A sweep failed in its own words; ``unexpected`` when it was no error of our tree."""
+
+    def __init__(self, words: str, *, busy: bool = False, unexpected: bool = False) -> None:
+        self.busy = busy
+        self.unexpected = unexpected
+        super().__init__(words)
+
+
+def read_orders(arguments: Sequence[str] | None, description: str | None) -> SweeperOrders:
+    """What a command line says; the program's own if none is given. The process' clock is set by it."""
+    parser = argparse.ArgumentParser(description=description)
+    for one in fields(SweeperOrders):
+        flag = "--" + one.name.replace("_", "-")
+        if isinstance(one.default, (str, float, int)):
+            parser.add_argument(flag, type=type(one.default), default=one.default)
+        else:
+            parser.add_argument(flag, required=True)
+    orders = SweeperOrders(**vars(parser.parse_args(arguments)))
+    if orders.clock_skew_seconds:
+        _set_clock_wrong(orders.clock_skew_seconds)
+    return orders
+
+
+def sweep_for_ever(orders: SweeperOrders, sweep: Callable[[str], Swept]) -> None:
+    """One sweep after the other until SIGTERM, which the sweep in hand does not hear. A line is written for each.
+
+    Args:
+        orders: Pauses, death, and where the lines go.
+        sweep: Makes one sweep, of the given run id.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    stop = threading.Event()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, lambda *_: stop.set())
+    if orders.die_after_statements:
+        _die_at(orders.die_after_statements)
+    with (Path(orders.work_dir) / f"sweeps-{orders.name}.jsonl").open("a", encoding="utf-8") as lines:
+        while not stop.is_set():
+            lines.write(json.dumps(one_sweep(sweep)) + "\n")
+            lines.flush()
+            stop.wait(orders.pause_seconds)
+
+
+def one_sweep(sweep: Callable[[str], Swept]) -> dict[str, Any]:
+    """Make one sweep; whatever goes wrong in it, the next one finds the same world."""
+    line: dict[str, Any] = {"run_id": str(uuid4()), "began": _true_time(), "error": None, "unexpected": False}
+    swept = Swept()
+    try:
+        swept = sweep(line["run_id"])
+        line["outcome"] = "done"
+    except SweepBusy as error:
+        line |= {"outcome": "busy", "error": str(error)}
+    except CampaignOpsError as error:
+        line |= {"outcome": "failed", "error": str(error)}
+    except Failed as error:
+        line |= {"outcome": "busy" if error.busy else "failed", "error": str(error), "unexpected": error.unexpected}
+    except Exception as error:
+        # The audit counts it; a process that ended here would hide what comes next.
+        log.exception("not an error of ours")
+        line |= {"outcome": "failed", "error": f"{type(error).__name__}: {error}", "unexpected": True}
+    if line["error"]:
+        log.warning("%s: %s", line["outcome"], line["error"])
+    repairs = ("completed", "reenqueued", "released", "recounted")
+    return line | {
+        "ended": _true_time(),
+        "stuck": swept.figures.get("stuck", 0),
+        "repairs": {name: swept.figures.get(name, 0) for name in repairs},
+        "figures": dict(swept.figures),
+        "held_back": dict(swept.held_back),
+    }
+
+
+# Moving the process' clock leaves the monotonic one alone.
+_EPOCH = time.time() - time.monotonic()
+
+
+def _true_time() -> float:
+    """Seconds of the epoch by everybody else's clock."""
+    return round(_EPOCH + time.monotonic(), 3)
+
+
+def _set_clock_wrong(seconds: float) -> None:
+    try:
+        time_machine = importlib.import_module("time_machine")
+    except ImportError:
+        raise ConfigurationError(
+            "time-machine is not installed, and no clock can be set wrong without it",
+            mend="install it with: pip install 'campaign_ops[lab]'",
+        ) from None
+    time_machine.travel(datetime.now(UTC) + timedelta(seconds=seconds), tick=True).start()
+
+
+def _die_at(statement: int) -> None:
+    """Crash at a statement to the platform's database; Dagster's storage speaks another driver."""
+    count = 0
+
+    def before(connection: sa.Connection, *_: Any) -> None:
+        nonlocal count
+        count += connection.dialect.driver == _OUR_DRIVER
+        if count == statement and statement % 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def after(*_: Any) -> None:
+        if count == statement:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", before)
+    sa.event.listen(sa.Engine, "after_cursor_execute", after)

@@ -1,0 +1,150 @@
+"""The SQL of the ledger: its tables, and the triggers that fill them, in the names of a platform's profile."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from campaign_ops.doctor.grants import literal, quoted
+from campaign_ops.profile.model import Profile
+
+_TABLES = """
+CREATE SCHEMA IF NOT EXISTS drill;
+CREATE TABLE drill.change (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    txid bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
+    role text NOT NULL DEFAULT session_user,
+    application text NOT NULL DEFAULT current_setting('application_name'),
+    relation text NOT NULL,
+    key text NOT NULL,
+    old jsonb,
+    new jsonb,
+    people jsonb,
+    campaign_status text
+);
+CREATE INDEX ON drill.change (relation, key);
+CREATE TABLE drill.journaled (
+    repair_id bigint PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    txid bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
+    role text NOT NULL DEFAULT session_user,
+    application text NOT NULL DEFAULT current_setting('application_name'),
+    campaign jsonb,
+    people jsonb,
+    lock_holder text
+);
+CREATE TABLE drill.mark (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    kind text NOT NULL,
+    text text NOT NULL
+);
+CREATE TABLE drill.excuse (
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    kind text NOT NULL,
+    recipient_id text NOT NULL
+)
+"""
+
+
+def statements(profile: Profile) -> Iterator[str]:
+    """Tables, functions and triggers. They act as the owner: a role of ours needs no rights in schema ``drill``."""
+    yield from _TABLES.split(";")
+    schema, campaign, recipient = quoted(profile.db_schema), profile.campaign, profile.recipient
+    campaigns, recipients = (f"{schema}.{quoted(name)}" for name in (campaign.table, recipient.table))
+    yield _people_function(profile, recipients)
+    campaign_id, campaign_status, sending = (
+        quoted(campaign.id),
+        quoted(campaign.status),
+        literal(campaign.words.sending),
+    )
+    leaves = f"OLD.{campaign_status}::text = {sending} AND NEW.{campaign_status}::text <> {sending}"
+    yield _function(
+        "note_campaign",
+        "people jsonb",
+        f"IF TG_OP = 'UPDATE' AND {leaves} THEN people := drill.people(OLD.{campaign_id}::text); END IF;"
+        " INSERT INTO drill.change (relation, key, old, new, people) VALUES"
+        f" ('campaign', coalesce(NEW.{campaign_id}, OLD.{campaign_id})::text, to_jsonb(OLD), to_jsonb(NEW), people);",
+    )
+    yield _trigger("note_campaign", campaigns, "INSERT OR UPDATE OR DELETE")
+    yield _already_there("campaign", campaigns, campaign_id)
+    if profile.reservation is not None:
+        reservations = f"{schema}.{quoted(profile.reservation.table)}"
+        hold_id, hold_of = quoted(profile.reservation.id), quoted(profile.reservation.campaign_id)
+        yield _function(
+            "note_reservation",
+            "word text",
+            f"SELECT {campaign_status}::text INTO word FROM {campaigns}"
+            f" WHERE {campaign_id} = coalesce(NEW.{hold_of}, OLD.{hold_of});"
+            " INSERT INTO drill.change (relation, key, old, new, campaign_status) VALUES"
+            f" ('reservation', coalesce(NEW.{hold_id}, OLD.{hold_id})::text, to_jsonb(OLD), to_jsonb(NEW), word);",
+        )
+        yield _trigger("note_reservation", reservations, "INSERT OR UPDATE OR DELETE")
+        yield _already_there("reservation", reservations, hold_id)
+    word = quoted(recipient.status)
+    yield _function(
+        "note_unknown_word",
+        "nothing text",
+        "INSERT INTO drill.change (relation, key, new) VALUES"
+        f" ('recipient', NEW.{quoted(recipient.id)}::text,"
+        f" jsonb_build_object('campaign_id', NEW.{quoted(recipient.campaign_id)}::text, 'status', NEW.{word}::text));",
+    )
+    unknown = f"NEW.{word}::text <> ALL ({_array(recipient.words.all_known)})"
+    yield _trigger("note_unknown_word", recipients, f"INSERT OR UPDATE OF {word}", f"WHEN ({unknown})")
+    # The sweep lock's key, written anew here: what takes another lock than it should is seen to hold none.
+    lock = literal(f"campaign_ops:{profile.db_schema}.{campaign.table}")
+    yield _function(
+        "note_journal",
+        f"wanted {campaigns}.{campaign_id}%TYPE; seen jsonb; holder text",
+        f"wanted := NEW.campaign_id; SELECT to_jsonb(row) INTO seen FROM {campaigns} AS row"
+        f" WHERE {campaign_id} = wanted;"
+        " SELECT a.application_name INTO holder FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        " WHERE l.locktype = 'advisory' AND l.granted AND l.database = a.datid"
+        f" AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended({lock}, 0) LIMIT 1;"
+        " INSERT INTO drill.journaled (repair_id, campaign, people, lock_holder)"
+        " VALUES (NEW.id, seen, drill.people(NEW.campaign_id), holder);",
+    )
+    yield _trigger("note_journal", "campaign_ops.repair", "INSERT")
+
+
+def _people_function(profile: Profile, recipients: str) -> str:
+    recipient = profile.recipient
+    word, words = f"{quoted(recipient.status)}::text", recipient.words
+    accepted = f"{quoted(recipient.provider_id)} IS NOT NULL" if recipient.provider_id else "false"
+    pending = f"{word} = ANY ({_array(words.pending)})"
+    counts = {
+        "waiting": f"{pending} AND NOT {accepted}",
+        "unknown": f"({word} = ANY ({_array(words.all_known)})) IS NOT TRUE",
+        "well": f"{word} = ANY ({_array(words.succeeded)}) OR ({pending} AND {accepted})",
+        "failed": f"{word} = ANY ({_array(words.failed)})",
+    }
+    pairs = ", ".join(f"'{name}', count(*) FILTER (WHERE {condition})" for name, condition in counts.items())
+    column = f"{recipients}.{quoted(recipient.campaign_id)}"
+    body = (
+        f"DECLARE wanted {column}%TYPE := campaign; found jsonb; BEGIN SELECT jsonb_build_object({pairs}) INTO found"
+        f" FROM {recipients} WHERE {quoted(recipient.campaign_id)} = wanted; RETURN found; END"
+    )
+    head = "CREATE FUNCTION drill.people(campaign text) RETURNS jsonb LANGUAGE plpgsql"
+    return f"{head} SECURITY DEFINER SET search_path = pg_catalog AS {literal(body)}".replace("%", "%%")
+
+
+def _function(name: str, declared: str, body: str) -> str:
+    text = literal(f"DECLARE {declared}; BEGIN {body} RETURN NULL; END")
+    head = f"CREATE FUNCTION drill.{name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+    return f"{head} SET search_path = pg_catalog AS {text}".replace("%", "%%")
+
+
+def _trigger(name: str, table: str, events: str, condition: str = "") -> str:
+    when = f"AFTER {events} ON {table} FOR EACH ROW {condition}"
+    return f"CREATE TRIGGER drill_{name} {when} EXECUTE FUNCTION drill.{name}()"
+
+
+def _already_there(relation: str, table: str, key: str) -> str:
+    return (
+        "INSERT INTO drill.change (role, relation, key, new)"
+        f" SELECT '', '{relation}', {key}::text, to_jsonb(row) FROM {table} AS row"
+    )
+
+
+def _array(words: Collection[str]) -> str:
+    return f"ARRAY[{', '.join(map(literal, words))}]::text[]"

@@ -1,0 +1,255 @@
+"""The one who never takes his eyes off the queue: a process of its own, which belongs to nobody and changes nothing.
+
+    python -m campaign_ops.lab.drill.watcher --queue-url … --prefix bull --queue sms-send \
+        --recipients-key recipientIds \
+        --campaign-key campaignId --out watched.jsonl
+
+It looks at all live jobs at one moment, again and again, and reads the queue's event stream. What it sees goes to a
+file, a JSON object a line, so that being killed costs nothing. A Redis that is away is waited for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+import redis
+
+from campaign_ops.lab.shop.jobs import DemoQueue
+
+OURS = "ops-"
+LOOK_EVERY_SECONDS = 0.02
+SAMPLE_EVERY_SECONDS = 1.0
+
+# All live jobs with their data, at one moment.
+_LIVE_JOBS = """
+local jobs = {}
+local function take(ids)
+    for _, id in ipairs(ids) do
+        local data = redis.call('HGET', KEYS[1] .. id, 'data')
+        if data then
+            jobs[#jobs + 1] = id
+            jobs[#jobs + 1] = data
+        end
+    end
+end
+for _, state in ipairs({'wait', 'paused', 'active'}) do take(redis.call('LRANGE', KEYS[1] .. state, 0, -1)) end
+for _, state in ipairs({'prioritized', 'delayed', 'waiting-children'}) do
+    take(redis.call('ZRANGE', KEYS[1] .. state, 0, -1))
+end
+return jobs
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenJob:
+    """A job of ours, when it was first seen. What was in it is known only when it was seen alive."""
+
+    at: float
+    campaign_id: str | None = None
+    recipients: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doubled:
+    """A recipient seen in several live jobs at once, the one that was added last being ours: ``job_ids[-1]``."""
+
+    at: float
+    recipient_id: str
+    job_ids: tuple[str, ...]
+
+
+@dataclass
+class Watched:
+    """What the watcher saw. Times are seconds since 1970.
+
+    Attributes:
+        looks: How often it saw the whole queue.
+        until: When it looked last.
+        jobs: Every job of ours, by its id.
+        doubled: Recipients in several live jobs.
+        depth: (time, live jobs), about once a second.
+    """
+
+    looks: int = 0
+    until: float = 0.0
+    jobs: dict[str, SeenJob] = field(default_factory=dict)
+    doubled: list[Doubled] = field(default_factory=list)
+    depth: list[tuple[float, int]] = field(default_factory=list)
+
+
+def read_watched(path: Path) -> Watched:
+    """What a watcher has written so far; nothing where there is no file."""
+    seen = Watched()
+    if not path.exists():
+        return seen
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # killed in the middle of a line
+        _take(seen, row)
+    return seen
+
+
+def _take(seen: Watched, row: Mapping[str, Any]) -> None:
+    match row["kind"]:
+        case "job":
+            known = seen.jobs.get(row["id"])
+            at = row["at"] if known is None else known.at
+            seen.jobs[row["id"]] = SeenJob(at, row["campaign"], row["recipients"])
+        case "double":
+            seen.doubled.append(Doubled(row["at"], row["recipient"], tuple(row["jobs"])))
+        case "sample":
+            # A watcher that was started again counts from nothing, at the end of the same file.
+            seen.looks += row["looks"]
+            seen.until = row["at"]
+            seen.depth.append((row["at"], row["live"]))
+
+
+def command(queue: DemoQueue, out: Path) -> list[str]:
+    """The command line of a watcher of this queue. SIGTERM ends it."""
+    options = {
+        "--queue-url": queue.url,
+        "--prefix": queue.prefix,
+        "--queue": queue.profile.name,
+        "--recipients-key": queue.profile.recipients_key,
+        "--campaign-key": queue.profile.campaign_key,
+        "--out": str(out),
+    }
+    return [
+        sys.executable,
+        "-m",
+        "campaign_ops.lab.drill.watcher",
+        *(word for pair in options.items() for word in pair),
+    ]
+
+
+class Watcher:
+    """Looks, and writes down what is new.
+
+    Args:
+        client: Redis, decoding responses.
+        base: What the queue's keys begin with, such as ``bull:sms-send:``.
+        recipients_key: The payload's key of the recipients.
+        campaign_key: The payload's key of the campaign.
+        out: Where it writes.
+    """
+
+    def __init__(self, client: redis.Redis, base: str, recipients_key: str, campaign_key: str, out: TextIO) -> None:
+        self._client = client
+        self._base = base
+        self._recipients_key = recipients_key
+        self._campaign_key = campaign_key
+        self._out = out
+        self._script = client.register_script(_LIVE_JOBS)
+        self._last_event = "0-0"
+        self._known: dict[str, bool] = {}
+        self._added: dict[str, int] = {}
+        self._events = 0
+        self._doubled: set[tuple[str, tuple[str, ...]]] = set()
+        self._looks = 0
+        self._sampled_at = 0.0
+
+    def look(self) -> None:
+        """One look at the events and at all live jobs."""
+        self._read_events()
+        found: list[Any] = self._script(keys=[self._base])
+        now = time.time()
+        covering: dict[str, set[str]] = defaultdict(set)
+        pairs = list(zip(found[::2], found[1::2], strict=True))
+        for job_id, data in pairs:
+            recipients, campaign = self._payload(data)
+            if job_id.startswith(OURS) and not self._known.get(job_id):
+                self._known[job_id] = True
+                self._write("job", now, id=job_id, campaign=campaign, recipients=len(recipients))
+            for one in recipients:
+                covering[one].add(job_id)
+        doubled = {one: jobs for one, jobs in covering.items() if len(jobs) > 1}
+        if doubled:
+            self._read_events()  # of the moment between the two readings
+        for one, jobs in doubled.items():
+            self._write_double(now, one, jobs)
+        self._looks += 1
+        if now - self._sampled_at >= SAMPLE_EVERY_SECONDS:
+            self._sampled_at = now
+            self.sample(now, len(pairs))
+
+    def sample(self, now: float, live: int) -> None:
+        """Write how often it looked since the last time, and how many jobs live."""
+        self._write("sample", now, looks=self._looks, live=live)
+        self._looks = 0
+
+    def _payload(self, data: str) -> tuple[list[str], str | None]:
+        try:
+            document = json.loads(data)
+            return [str(one) for one in document[self._recipients_key]], str(document[self._campaign_key])
+        except (ValueError, KeyError, TypeError):
+            return [], None  # some other job
+
+    def _read_events(self) -> None:
+        key = f"{self._base}events"
+        answer: Any = self._client.xread({key: self._last_event}, count=1000)
+        for _, entries in answer or ():
+            for entry_id, fields in entries:
+                self._last_event = entry_id
+                job_id = fields.get("jobId", "")
+                if fields.get("event") != "added":
+                    continue
+                self._events += 1
+                self._added[job_id] = self._events
+                if job_id.startswith(OURS) and job_id not in self._known:
+                    self._known[job_id] = False  # what is in it is not known yet
+                    self._write("job", time.time(), id=job_id, campaign=None, recipients=None)
+
+    def _write_double(self, now: float, recipient: str, jobs: set[str]) -> None:
+        """Only if the last was ours: an application that enqueues somebody whom we put back doubles him itself."""
+        never = self._events + 1
+        in_order = tuple(sorted(jobs, key=lambda job_id: (self._added.get(job_id, never), job_id.startswith(OURS))))
+        if in_order[-1].startswith(OURS) and (recipient, in_order) not in self._doubled:
+            self._doubled.add((recipient, in_order))
+            self._write("double", now, recipient=recipient, jobs=in_order)
+
+    def _write(self, kind: str, at: float, **values: Any) -> None:
+        self._out.write(json.dumps({"kind": kind, "at": at, **values}) + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line: watch until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m campaign_ops.lab.drill.watcher", description=__doc__)
+    for name in ("--queue-url", "--prefix", "--queue", "--recipients-key", "--campaign-key", "--out"):
+        parser.add_argument(name, required=True)
+    given = parser.parse_args(arguments)
+    over = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal over
+        over = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    client = redis.Redis.from_url(
+        given.queue_url, decode_responses=True, socket_timeout=5, socket_connect_timeout=1, encoding_errors="replace"
+    )
+    with Path(given.out).open("a", encoding="utf-8", buffering=1) as out:
+        watcher = Watcher(client, f"{given.prefix}:{given.queue}:", given.recipients_key, given.campaign_key, out)
+        while not over:
+            try:
+                watcher.look()
+            except redis.RedisError:
+                time.sleep(0.05)  # it is away, or only just back
+            time.sleep(LOOK_EVERY_SECONDS)
+    client.close()
+
+
+if __name__ == "__main__":
+    main()

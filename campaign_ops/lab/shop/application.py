@@ -1,0 +1,98 @@
+"""What the demo application writes while it sends: outcomes, touches, completion. One place for its statements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.lab.shop.provider import Answer
+from campaign_ops.lab.shop.reader import PlatformReader
+
+_NOW = timedelta(0)
+
+
+class Application(PlatformReader):
+    """One platform's application. Every method is one transaction."""
+
+    def is_sending(self, campaign: str) -> bool:
+        """Whether the campaign is to be sent now; a person may have paused or cancelled it."""
+        table = self.tables.campaign
+        with self.engine.connect() as connection:
+            word = connection.scalar(
+                sa.select(sa.cast(table.c.status, sa.Text)).where(table.c.id == self._bound(campaign))
+            )
+        return word == self.profile.campaign.words.sending
+
+    def unsent(self, campaign: str, recipient_ids: Sequence[str]) -> list[str]:
+        """Those of the recipients that are still pending and carry no provider id, in order."""
+        wanted = self.tables.recipient.c.id.in_([self._bound(recipient) for recipient in recipient_ids])
+        return self._ids(self._of(campaign), wanted, *self._unsent())
+
+    def write_answer(self, recipient: str, answer: Answer) -> bool:
+        """Write what the provider said of one recipient; False when it is no longer pending."""
+        table, words = self.tables.recipient, self.profile.recipient.words
+        changes: dict[str, Any] = {"status": words.succeeded[0] if answer.accepted else words.failed[0]}
+        if answer.accepted and "provider_id" in table.c:
+            changes["provider_id"] = answer.message_id
+        activity = self.profile.recipient.activity
+        if activity:
+            changes[activity[0] if answer.accepted else activity[-1]] = self._ago(_NOW)
+        statement = table.update().where(table.c.id == self._bound(recipient), *self._unsent()).values(changes)
+        with self.engine.begin() as connection:
+            return connection.execute(statement).rowcount == 1
+
+    def touch(self, campaign: str) -> None:
+        """Say that the campaign is being worked on."""
+        table = self.tables.campaign
+        statement = table.update().where(table.c.id == self._bound(campaign)).values(updated_at=self._ago(_NOW))
+        with self.engine.begin() as connection:
+            connection.execute(statement)
+
+    def insert_answer(self, campaign: str, label: str, answer: Answer) -> None:
+        """Insert the row of a recipient who has been sent to and count it, as an application without a queue does."""
+        recipient, table, words = self.tables.recipient, self.tables.campaign, self.profile.recipient.words
+        activity = self.profile.recipient.activity
+        values: dict[str, Any] = {
+            "id": self._bound(label),
+            "campaign_id": self._bound(campaign),
+            "phone": "+15550000000",
+            "status": words.succeeded[0] if answer.accepted else words.failed[0],
+        }
+        if activity:
+            values[activity[0] if answer.accepted else activity[-1]] = self._ago(_NOW)
+        if "provider_id" in recipient.c:
+            values["provider_id"] = answer.message_id
+        counter = table.c.succeeded if answer.accepted else table.c.failed
+        counted = {counter.key: counter + 1, "updated_at": self._ago(_NOW)}
+        with self.engine.begin() as connection:
+            connection.execute(recipient.insert().values(values))
+            connection.execute(table.update().where(table.c.id == self._bound(campaign)).values(counted))
+
+    def complete(self, campaign: str) -> bool:
+        """Mark the campaign over and free its credits, if it is sending and nobody is left; True when it was done."""
+        table, recipient, words = self.tables.campaign, self.tables.recipient, self.profile.campaign.words
+        left = sa.exists().where(self._of(campaign), *self._unsent())
+        reached = sa.exists().where(self._of(campaign), recipient.c.status.in_(self.profile.recipient.words.succeeded))
+        with self.engine.begin() as connection:
+            outcome = words.done if words.failed is None or connection.scalar(sa.select(reached)) else words.failed
+            changes: dict[str, Any] = {"status": outcome, "updated_at": self._ago(_NOW)}
+            if "completed_at" in table.c:
+                changes["completed_at"] = self._ago(_NOW)
+            premise = (table.c.id == self._bound(campaign), table.c.status == words.sending, ~left)
+            completed = connection.execute(table.update().where(*premise).values(changes)).rowcount == 1
+            if completed:
+                self._release(connection, campaign)
+        return completed
+
+    def _release(self, connection: sa.Connection, campaign: str) -> None:
+        table, names = self.tables.reservation, self.profile.reservation
+        if table is None or names is None:
+            return
+        changes: dict[str, Any] = {"status": names.words.released}
+        if "released_at" in table.c:
+            changes["released_at"] = self._ago(_NOW)
+        held = (table.c.campaign_id == self._bound(campaign), table.c.status == names.words.held)
+        connection.execute(table.update().where(*held).values(changes))

@@ -1,0 +1,228 @@
+"""The queue as the watched application sees it: adds, pauses and loses BullMQ jobs through the maintainers' client.
+
+A synchronous face for the demo and the tests; each call opens and closes its own connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import redis
+import redis.asyncio
+from bullmq import Job, Queue, Worker
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from campaign_ops.profile.model import QueueProfile
+
+T = TypeVar("T")
+
+# What a Node application of today writes beside its queue; the Python client does not.
+_OWNER = "bullmq:6.7.0"
+_LIVE_LISTS = ("wait", "paused", "active")
+_LIVE_SETS = ("prioritized", "delayed", "waiting-children")
+
+
+class DemoQueue:
+    """One platform's queue.
+
+    Args:
+        url: Redis URL.
+        prefix: BullMQ's key prefix.
+        profile: Queue name, job name and payload.
+        numeric_ids: Whether ids are numbers in a job's payload.
+    """
+
+    def __init__(self, url: str, prefix: str, profile: QueueProfile, *, numeric_ids: bool = False) -> None:
+        self.url = url
+        self.prefix = prefix
+        self.profile = profile
+        self.numeric_ids = numeric_ids
+        self._redis = redis.Redis.from_url(url, decode_responses=True)
+
+    def close(self) -> None:
+        """Close the connection that reads."""
+        self._redis.close()
+
+    def key(self, name: str) -> str:
+        """A key of this queue, such as ``bull:sms-send:wait``."""
+        return f"{self.prefix}:{self.profile.name}:{name}"
+
+    # -- as the application --------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Say that the queue exists, as the application does when it starts."""
+        self._redis.hsetnx(self.key("meta"), "version", _OWNER)
+
+    def add(
+        self,
+        campaign: str,
+        tenant: str,
+        recipient_ids: Sequence[str],
+        *,
+        batch_size: int | None = None,
+        job_ids: Sequence[str] | None = None,
+        **options: Any,
+    ) -> list[str]:
+        """Add a job for each batch of recipients, as the application does when it starts a campaign.
+
+        Args:
+            campaign: The campaign's id.
+            tenant: Its owner.
+            recipient_ids: Whom to send to.
+            batch_size: Recipients per job; the profile's unless given.
+            job_ids: Ids of the jobs; BullMQ counts where none are given.
+            options: BullMQ job options (``priority``, ``delay``, ``attempts``, ``backoff``) on top of the profile's.
+
+        Returns:
+            The ids of the jobs.
+        """
+        size = batch_size or self.profile.batch_size
+        batches = [recipient_ids[start : start + size] for start in range(0, len(recipient_ids), size)]
+        jobs = [
+            {
+                "name": self.profile.job,
+                "data": self.payload(campaign, tenant, batch),
+                "opts": {**self.profile.options, **options, **({"jobId": job_ids[i]} if job_ids else {})},
+            }
+            for i, batch in enumerate(batches)
+        ]
+        self.open()
+
+        async def add(queue: Queue) -> list[str]:
+            # One by one: addBulk of this client returns no ids.
+            return [(await queue.add(job["name"], job["data"], job["opts"])).id for job in jobs]
+
+        return self._run(add)
+
+    def add_other(self, name: str, data: object) -> None:
+        """Add a job of any name and payload, as other parts of the application do."""
+
+        async def add(queue: Queue) -> None:
+            await queue.add(name, data, {})
+
+        self.open()
+        self._run(add)
+
+    def payload(self, campaign: str, tenant: str, recipient_ids: Sequence[str]) -> dict[str, Any]:
+        """A job's data in the profile's terms."""
+        values: dict[object, Any] = {
+            "{campaign_id}": self._id(campaign),
+            "{tenant}": tenant,
+            "{recipient_ids}": [self._id(recipient) for recipient in recipient_ids],
+        }
+        return {key: values.get(value, value) for key, value in self.profile.payload.items()}
+
+    def pause(self) -> None:
+        """Pause the queue, as a person does."""
+        self._run(lambda queue: queue.pause())
+
+    def resume(self) -> None:
+        """Resume it."""
+        self._run(lambda queue: queue.resume())
+
+    def mark(self, recipient_ids: Sequence[str]) -> None:
+        """Set every marker of these recipients: the provider may have them."""
+        pipe = self._redis.pipeline()
+        for recipient in recipient_ids:
+            for marker in self.profile.markers:
+                pipe.set(marker.format(recipient_id=recipient), "1")
+        pipe.execute()
+
+    # -- as accidents --------------------------------------------------------------------------------------------------
+
+    def remove(self, job_ids: Sequence[str]) -> int:
+        """Remove jobs that no worker holds. Returns how many are gone."""
+
+        async def remove(queue: Queue) -> int:
+            # BullMQ says 1 of a job that never was, too.
+            there = [job_id for job_id in job_ids if await queue.client.exists(self.key(job_id))]
+            return sum([int(await queue.remove(job_id, {"removeChildren": True}) == 1) for job_id in there])
+
+        return self._run(remove)
+
+    def fail_waiting(self, reason: str, timeout_seconds: float = 20) -> None:
+        """Let every live job run out of attempts, at the hands of a real worker that raises ``reason``.
+
+        The back-off between attempts is waited for: add such jobs with few attempts and ``backoff=None``.
+        """
+
+        async def fail(_queue: Queue) -> None:
+            async def raise_reason(_job: Job, _token: str) -> None:
+                raise RuntimeError(reason)
+
+            options = {"connection": self.url, "prefix": self.prefix, "autorun": False, "name": "crashing"}
+            worker = Worker(self.profile.name, raise_reason, options)
+            running = asyncio.create_task(worker.run())
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    while self.live_job_ids():
+                        await asyncio.sleep(0.02)
+            finally:
+                await worker.close()
+                await running
+
+        self._run(fail)
+
+    def doom(self, job_id: str, reason: str = "job stalled more than allowable limit") -> None:
+        """What BullMQ does to a job that stalled too often: it waits again, but fails as soon as it is picked up."""
+        self._redis.hset(self.key(job_id), "defa", reason)
+
+    def leave_orphan(self, job_id: str) -> None:
+        """A job id that waits, though its job is gone, as after an eviction."""
+        self._redis.lpush(self.key("wait"), job_id)
+
+    def clear(self) -> None:
+        """Delete every key under the prefix."""
+        keys = list(self._redis.scan_iter(f"{self.prefix}:*", count=1000))
+        if keys:
+            self._redis.delete(*keys)
+
+    # -- reading back --------------------------------------------------------------------------------------------------
+
+    def job_ids(self, state: str) -> list[str]:
+        """Ids of the jobs in one state, in the order of the key: ``wait``, ``active``, ``failed``, …"""
+        key = self.key(state)
+        ids = self._redis.lrange(key, 0, -1) if state in _LIVE_LISTS else self._redis.zrange(key, 0, -1)
+        return [str(job_id) for job_id in ids]
+
+    def live_job_ids(self) -> list[str]:
+        """Ids of the jobs that may still be worked on."""
+        return [job_id for state in (*_LIVE_LISTS, *_LIVE_SETS) for job_id in self.job_ids(state)]
+
+    def job_data(self, job_id: str) -> dict[str, Any]:
+        """A job's data; empty when the job is gone."""
+        data: dict[str, Any] = json.loads(self._redis.hget(self.key(job_id), "data") or "{}")
+        return data
+
+    def campaign_of(self, job_id: str) -> str | None:
+        """The campaign that a job belongs to; None when the job is gone."""
+        campaign = self.job_data(job_id).get(self.profile.campaign_key)
+        return None if campaign is None else str(campaign)
+
+    def workers(self) -> list[str]:
+        """Names of the workers that are connected to this queue."""
+        # This client names itself after the plain queue name; Node's encodes it.
+        mine = self.key("w:")
+        names = {str(client["name"]) for client in self._redis.client_list()}
+        return sorted(name.removeprefix(mine) for name in names if name.startswith(mine))
+
+    def _id(self, text: str) -> str | int:
+        return int(text) if self.numeric_ids else text
+
+    def _run(self, work: Callable[[Queue], Awaitable[T]]) -> T:
+        async def connected() -> T:
+            # Its own connections try for minutes before they give up; the demo would rather hear at once.
+            connection = redis.asyncio.Redis.from_url(
+                self.url, decode_responses=True, single_connection_client=True, retry=Retry(NoBackoff(), 0)
+            )
+            queue = Queue(self.profile.name, {"connection": connection, "prefix": self.prefix})
+            try:
+                return await work(queue)
+            finally:
+                await queue.close()
+
+        return asyncio.run(connected())

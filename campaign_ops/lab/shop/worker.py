@@ -1,0 +1,244 @@
+"""The demo application's worker, a process of its own: takes BullMQ jobs and really sends.
+
+    python -m campaign_ops.lab.shop.worker --database-url … --queue-url … --prefix bull --name worker-1
+
+Its contract is the one that campaign_ops relies on: right before a send it sees that the row is still pending and
+carries no provider id, and it writes the row's outcome as soon as the provider has answered. SIGTERM ends it after the
+recipient in hand; what is left of the job goes back to the queue. SIGUSR1 makes it hang for good before its next
+recipient, while BullMQ goes on renewing its locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn, Protocol
+from uuid import uuid4
+
+import redis
+import sqlalchemy as sa
+from bullmq import Worker
+from bullmq.custom_errors import DelayedError
+
+from campaign_ops.lab.shop.application import Application
+from campaign_ops.lab.shop.provider import Provider, share_of
+from campaign_ops.lab.shop.schema import PlatformShape
+from campaign_ops.lab.shop.worker_orders import READY, WorkerOptions, orders
+from campaign_ops.profile.model import Profile, QueueProfile
+
+__all__ = ["KEPT_JOBS", "Claims", "DemoWorker", "TakenJob", "WorkerOptions", "make_worker"]
+
+log = logging.getLogger("campaign_ops.lab.shop.worker")
+
+KEPT_JOBS = 200
+"""Completed jobs that a worker leaves in Redis."""
+_CLAIM_SECONDS = 86_400
+_CHECK_EVERY = 20
+_STAGE_MS = 500
+
+
+class TakenJob(Protocol):
+    """A job in a worker's hands, whichever client of BullMQ has taken it."""
+
+    id: Any
+    name: Any
+    data: Any
+
+    async def moveToDelayed(self, timestamp: int, token: str = "") -> Any:  # noqa: N802 - BullMQ's own words
+        """Give it back until ``timestamp`` (milliseconds); `DelayedError` has to follow."""
+
+
+class Claims:
+    """The application's own guard against sending twice: marker keys in Redis, the last of the profile's first."""
+
+    def __init__(self, client: redis.Redis, profile: QueueProfile) -> None:
+        self._client = client
+        self._sent, self._claim = profile.markers[0], profile.markers[-1]
+
+    def take(self, recipient: str) -> str | None:
+        """Claim a recipient; what `holds` asks for, or None when somebody has claimed it before."""
+        claim, key = uuid4().hex, self._claim.format(recipient_id=recipient)
+        return claim if self._client.set(key, claim, nx=True, ex=_CLAIM_SECONDS) else None
+
+    def holds(self, recipient: str, claim: str) -> bool:
+        """Whether the claim still stands: a Redis that lost its data may have given the recipient to another."""
+        found = self._client.get(self._claim.format(recipient_id=recipient))
+        return found in (claim, claim.encode())
+
+    def sent(self, recipient: str) -> None:
+        """Note that the provider has it."""
+        self._client.set(self._sent.format(recipient_id=recipient), "1", ex=_CLAIM_SECONDS)
+
+
+class DemoWorker:
+    """Processes jobs of one queue. Statements run in threads, so that locks are renewed meanwhile."""
+
+    def __init__(
+        self,
+        application: Application,
+        provider: Provider,
+        queue: QueueProfile,
+        options: WorkerOptions,
+        claims: Claims | None = None,
+    ) -> None:
+        self._application = application
+        self._provider = provider
+        self._queue = queue
+        self._options = options
+        self._claims = claims
+        self._sends = 0
+        self.stopping = asyncio.Event()
+        self.hanging = asyncio.Event()
+
+    async def process(self, job: TakenJob, token: str) -> str:
+        """Send one job's recipients. Returns what became of it, for BullMQ's record."""
+        if job.name != self._queue.job:
+            return f"job {job.name} is not ours"
+        campaign = str(job.data[self._queue.campaign_key])
+        if self._options.drops and campaign.startswith(self._options.drops):
+            return f"campaign {campaign} is dropped"
+        recipients = [str(recipient) for recipient in job.data[self._queue.recipients_key]]
+        if await asyncio.to_thread(self._too_early, campaign, recipients):
+            await self._give_back(job, token, _STAGE_MS)
+        sent = 0
+        for recipient in await asyncio.to_thread(self._application.unsent, campaign, recipients):
+            if sent % _CHECK_EVERY == 0 and not await asyncio.to_thread(self._application.is_sending, campaign):
+                return f"campaign {campaign} is no longer sending"
+            await self._pause(self._options.delay_ms)
+            if self.stopping.is_set():
+                await self._give_back(job, token, 100)
+            if self.hanging.is_set():
+                log.warning("hanging in job %s", job.id)
+                await asyncio.Event().wait()
+            await self._send(campaign, recipient, str(job.id))
+            sent += 1
+            if self._options.touch_every and sent % self._options.touch_every == 0:
+                await asyncio.to_thread(self._application.touch, campaign)
+        await self._complete(campaign)
+        return f"sent {sent} of {len(recipients)}"
+
+    async def _give_back(self, job: TakenJob, token: str, milliseconds: int) -> NoReturn:
+        """Back to the queue for a while, without losing an attempt."""
+        await job.moveToDelayed(round(time.time() * 1000) + milliseconds, token)
+        raise DelayedError
+
+    def _too_early(self, campaign: str, recipients: Sequence[str]) -> bool:
+        """Whether the batch with the campaign's last recipient has to wait for the others."""
+        if not self._options.stages or not campaign.startswith(self._options.stages):
+            return False
+        others = set(self._application.pending_ids(campaign)) - set(recipients)
+        return bool(others) and max(self._application.recipient_ids(campaign)) in recipients
+
+    async def _send(self, campaign: str, recipient: str, job_id: str) -> None:
+        if not await asyncio.to_thread(self._may_send, campaign, recipient):
+            return
+        self._sends += 1
+        number = self._sends
+        self._die("before_send", number)
+        answer = await asyncio.to_thread(self._provider.send, recipient, campaign, self._options.name, job_id)
+        self._die("after_send", number)
+        await self._pause(self._options.answer_ms)
+        await asyncio.to_thread(self._application.write_answer, recipient, answer)
+        self._die("after_write", number)
+        if self._claims is not None:
+            await asyncio.to_thread(self._claims.sent, recipient)
+
+    def _may_send(self, campaign: str, recipient: str) -> bool:
+        """Claim the recipient, see that nobody has sent to it, and that the claim outlived the look at the row."""
+        if self._claims is None:
+            return bool(self._application.unsent(campaign, [recipient]))
+        claim = self._claims.take(recipient)
+        if claim is None:
+            log.warning("recipient %s was claimed before: left alone", recipient)
+            return False
+        if not self._application.unsent(campaign, [recipient]):
+            return False
+        # The row may have kept us waiting, and Redis may have lost the claim meanwhile.
+        if not self._claims.holds(recipient, claim):
+            log.warning("the claim of recipient %s was lost: left alone", recipient)
+            return False
+        return True
+
+    def _die(self, moment: str, number: int) -> None:
+        if self._options.die_at == moment and number == self._options.die_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async def _complete(self, campaign: str) -> None:
+        if share_of(f"forget {campaign}") < self._options.forget_completion:
+            log.warning("campaign %s is never marked sent", campaign)
+        elif await asyncio.to_thread(self._application.complete, campaign):
+            log.info("campaign %s is over", campaign)
+
+    async def _pause(self, milliseconds: int) -> None:
+        if milliseconds:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), milliseconds / 1000)
+
+
+def make_worker(
+    engine: sa.Engine, client: redis.Redis, profile: Profile, shape: PlatformShape, options: WorkerOptions
+) -> DemoWorker:
+    """A worker for any client of BullMQ; must be made where its event loop runs, whose signals it takes."""
+    assert profile.queue is not None, f"profile {profile.name} has no queue"
+    demo = DemoWorker(
+        Application(engine, profile, shape),
+        Provider(engine, reject_share=options.reject_share),
+        profile.queue,
+        options,
+        Claims(client, profile.queue) if options.claims else None,
+    )
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, demo.stopping.set)
+    loop.add_signal_handler(signal.SIGUSR1, demo.hanging.set)
+    return demo
+
+
+async def run(
+    database_url: str, queue_url: str, prefix: str, profile: Profile, shape: PlatformShape, options: WorkerOptions
+) -> None:
+    """Work until SIGTERM or SIGINT."""
+    assert profile.queue is not None, f"profile {profile.name} has no queue"
+    engine = sa.create_engine(database_url, pool_size=options.concurrency + 1, pool_pre_ping=True)
+    client = redis.Redis.from_url(queue_url)
+    demo = make_worker(engine, client, profile, shape, options)
+    worker = Worker(
+        profile.queue.name,
+        demo.process,
+        {
+            "connection": queue_url,
+            "prefix": prefix,
+            "name": options.name,
+            "concurrency": options.concurrency,
+            "lockDuration": options.lock_ms,
+            "stalledInterval": options.stalled_ms,
+            "runRetryDelay": 1000,
+            "removeOnComplete": {"count": KEPT_JOBS},
+            "autorun": False,
+        },
+    )
+    worker.on("error", lambda *problem: log.warning("queue: %s", problem[0]))
+    worker.on("failed", lambda job, problem: log.warning("job %s failed: %s", job.id, problem))
+    working = asyncio.create_task(worker.run())
+    log.info("worker %s %s %s", options.name, READY, profile.queue.name)
+    await demo.stopping.wait()
+    await worker.close()
+    await working
+    client.close()
+    engine.dispose()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    given = orders(arguments, __doc__)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    asyncio.run(run(given.database_url, given.queue_url, given.prefix, given.profile, given.shape, given.options))
+
+
+if __name__ == "__main__":
+    main()

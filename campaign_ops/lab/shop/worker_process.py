@@ -1,0 +1,134 @@
+"""Starts, stops and kills the demo's worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import redis
+
+from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.lab.servers.processes import ChildProcess, our_path
+from campaign_ops.lab.shop.jobs import DemoQueue
+from campaign_ops.lab.shop.schema import PRISMA, PlatformShape
+from campaign_ops.lab.shop.worker_orders import READY, Orders, WorkerOptions
+from campaign_ops.profile.model import Profile
+
+
+class WorkerProcess:
+    """One worker of the demo application, as a process of its own. Not restarted when it dies.
+
+    Args:
+        database_url: The platform's database.
+        queue: The platform's queue.
+        profile: The platform's names.
+        log_dir: Where its output goes, as ``<name>.log``.
+        shape: The platform's column types.
+        options: How it behaves.
+
+    Attributes:
+        module: What runs in the process.
+        hung: Whether it was told to hang.
+    """
+
+    module = "campaign_ops.lab.shop.worker"
+
+    def __init__(
+        self,
+        database_url: str,
+        queue: DemoQueue,
+        profile: Profile,
+        log_dir: Path,
+        *,
+        shape: PlatformShape = PRISMA,
+        options: WorkerOptions,
+    ) -> None:
+        self.options = options
+        self._queue = queue
+        self.hung = False
+        self._log_start = 0
+        orders = Orders(database_url, queue.url, queue.prefix, profile, shape, options)
+        command = [sys.executable, "-m", self.module, *orders.command_line(), *self._more()]
+        log_dir.mkdir(parents=True, exist_ok=True)
+        self._child = ChildProcess(
+            f"worker {options.name}",
+            command,
+            log_path=log_dir / f"{options.name}.log",
+            environment=our_path(),
+        )
+
+    @property
+    def name(self) -> str:
+        """What it is called in Redis' client list."""
+        return self.options.name
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None when it does not run."""
+        return self._child.pid
+
+    def start(self, *, wait_seconds: float = 15) -> None:
+        """Start it; with ``wait_seconds`` above 0 return when it is connected to its queue.
+
+        Raises:
+            QueueUnavailable: It was not connected in time; the message ends with its log.
+        """
+        self.hung = False
+        if self.pid is None:
+            self._log_start = self._log_size()
+        self._child.start()
+        deadline = time.monotonic() + wait_seconds
+        try:
+            while wait_seconds > 0 and not self._connected():
+                if time.monotonic() > deadline or self.pid is None:
+                    words = self._child.last_words()
+                    self._child.stop()
+                    raise QueueUnavailable(
+                        f"worker {self.name} did not start: {words}",
+                        where=str(self._child.log_path),
+                        mend="see the log there",
+                    )
+                time.sleep(0.05)
+        finally:
+            self._queue.close()
+
+    def stop(self) -> None:
+        """End it after the recipient in hand; one that hangs has no end but a kill."""
+        if self.hung:
+            self.kill()
+        self._child.stop()
+
+    def hang(self) -> bool:
+        """Let it hang for good before its next recipient, while its locks are renewed; False when it is not at work."""
+        # A process that does not listen yet would die of the signal.
+        if self.pid is None or not self._listens():
+            return False
+        os.kill(self.pid, signal.SIGUSR1)
+        self.hung = True
+        return True
+
+    def kill(self) -> None:
+        """End it as a crash does; its jobs stay active until another worker finds them stalled."""
+        self._child.kill()
+
+    def _more(self) -> list[str]:
+        """Arguments that only this kind of worker takes."""
+        return []
+
+    def _connected(self) -> bool:
+        try:
+            return self.name in self._queue.workers()
+        except redis.RedisError:
+            return False
+
+    def _listens(self) -> bool:
+        """Whether it has said since its start that it takes jobs."""
+        with self._child.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            return READY.encode() in log.read()
+
+    def _log_size(self) -> int:
+        return self._child.log_path.stat().st_size if self._child.log_path.exists() else 0

@@ -1,0 +1,193 @@
+"""One watched application, ready to be read and repaired: its parts, connected to nothing until they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from campaign_ops.bullmq.queue import Queue
+from campaign_ops.bullmq.queues import Queues
+from campaign_ops.core.errors import PermissionMissing
+from campaign_ops.core.policy import Policy
+from campaign_ops.journal import binding
+from campaign_ops.journal.ambiguous import AmbiguousLog
+from campaign_ops.journal.attempts import AttemptLog
+from campaign_ops.journal.binding import Answers, Claim
+from campaign_ops.journal.confirmations import ConfirmationLog
+from campaign_ops.journal.journal import Author, Journal
+from campaign_ops.journal.migrations import check_current
+from campaign_ops.journal.refusals import Refusals
+from campaign_ops.journal.sightings import SightingLog
+from campaign_ops.postgres import reads
+from campaign_ops.postgres.catalog import Catalog, read_catalog, table_oid
+from campaign_ops.postgres.database import Database, SweepLock, same_database
+from campaign_ops.postgres.tables import PlatformTables
+from campaign_ops.profile.model import Profile
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """Another platform of the same configuration: its name, its profile, and how to reach its database."""
+
+    name: str
+    profile: Profile
+    connect: Callable[[], Database]
+
+
+@dataclass
+class Platform:
+    """The parts of one platform. ``queue`` is None where the platform sends in process."""
+
+    name: str
+    profile: Profile
+    policy: Policy
+    database: Database
+    queue: Queue | None
+    contact: str | None = None
+    siblings: tuple[Sibling, ...] = ()
+    _tables: PlatformTables | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.queue, Queues):
+            self.queue.tenants = self.sending_tenants
+
+    @property
+    def journal(self) -> Journal:
+        """Our record of this platform."""
+        return Journal(self.name, self.profile.tables_key)
+
+    @property
+    def attempts(self) -> AttemptLog:
+        """What was tried for each of its campaigns."""
+        return AttemptLog(self.profile.tables_key)
+
+    @property
+    def sightings(self) -> SightingLog | None:
+        """What was last seen of its queues; None where it has none."""
+        return SightingLog(self.profile.tables_key) if self.queue is not None else None
+
+    @property
+    def ambiguous(self) -> AmbiguousLog:
+        """Its recipients that the provider may have, until a person decides or their rows move."""
+        return AmbiguousLog(self.profile.tables_key)
+
+    @property
+    def refusals(self) -> Refusals:
+        """Which of its repairs the database refuses each time."""
+        return Refusals(self.profile.tables_key)
+
+    @property
+    def confirmations(self) -> ConfirmationLog:
+        """The codes that were shown for it."""
+        return ConfirmationLog(self.profile.tables_key)
+
+    def tables(self, connection: sa.Connection) -> PlatformTables:
+        """The platform's tables, checked against the catalog the first time.
+
+        Raises:
+            ProfileMismatch: The profile does not fit the database.
+            PermissionMissing: Policies may hide rows from our role.
+        """
+        if self._tables is None:
+            catalog = read_catalog(connection, self.profile, self.database.where)
+            catalog.check_rows_are_visible(self.database.where)
+            self._tables = PlatformTables(self.profile, catalog)
+            if self.queue is not None:
+                self.queue.numeric_ids = catalog.numeric_ids(self.profile)
+                self.queue.ids = catalog.job_ids(self.profile)
+        return self._tables
+
+    def lock(self, *, wait_seconds: float) -> SweepLock:
+        """The sweep lock of these tables, whatever name a deployment gives the platform."""
+        return SweepLock(self.database, self.name, key=self.profile.tables_key, wait_seconds=wait_seconds)
+
+    def begin(self, connection: sa.Connection, run_id: str, trigger: str, actor: str) -> Author:
+        """Begin a sweep, or a person's fix, in the journal; the later steps of one run belong to the first.
+
+        Raises:
+            StateSchemaError: Our own schema is missing or of another revision.
+            Refused: The campaign table is another configuration's: see `binding`.
+        """
+        check_current(connection, self.database.where)
+        catalog = self.tables(connection).catalog
+        claim = self.claim(catalog)
+        premise = binding.holds(claim)
+        author = self.journal.begin_sweep(connection, run_id, trigger, actor, premise=premise)
+        if author is None:
+            binding.bind(connection, claim, self.answers(connection, catalog))
+            author = self.journal.begin_sweep(connection, run_id, trigger, actor)
+        assert author is not None
+        return author
+
+    def claim(self, catalog: Catalog) -> Claim:
+        """What this configuration says about the campaign table."""
+        queue = self.queue
+        return Claim(
+            platform=self.name,
+            tables=self.profile.tables_key,
+            table_oid=catalog.campaign_oid,
+            redis=queue.address.endpoint if queue is not None else None,
+            queues=sorted(f"{queue.address.prefix}:{name}" for name in (queue.profile.name, *queue.profile.also))
+            if queue is not None
+            else (),
+        )
+
+    def adopt_by_name(self, connection: sa.Connection) -> None:
+        """Move what was recorded under the platform's name, before revision 0002, to its campaign table."""
+        binding.rekey(connection, binding.by_name(self.name), self.profile.tables_key)
+
+    def answers(self, connection: sa.Connection, catalog: Catalog) -> Answers:
+        """What `binding` asks where another configuration seems to have been here."""
+        return Answers(
+            table_oid=lambda key: table_oid(connection, key),
+            is_same_redis=lambda: self._is_redis_of_last_sweep(connection),
+            is_watched_as=lambda name: any(
+                one.name == name and self.shares_table_with(one, catalog) for one in self.siblings
+            ),
+        )
+
+    def shares_table_with(self, other: Sibling, catalog: Catalog) -> bool:
+        """Whether another platform's campaign table is this one's, by what the databases themselves say.
+
+        Raises:
+            DatabaseUnavailable: One of the two databases is away.
+        """
+        with closing(other.connect()) as database:
+            if not same_database(self.database, database):
+                return False
+            with database.transaction(read_only=True) as connection:
+                return table_oid(connection, other.profile.tables_key) == catalog.campaign_oid
+
+    def sending_tenants(self) -> list[str]:
+        """Tenants with a campaign that is being sent: asked at every look, as the queues are."""
+
+        def _read(connection: sa.Connection) -> list[str]:
+            return [one for one in connection.scalars(reads.sending_tenants(self.tables(connection))) if one]
+
+        return self.database.run(_read, read_only=True)
+
+    def _is_redis_of_last_sweep(self, connection: sa.Connection) -> bool:
+        """Whether the queue's Redis is the process that the last sweep has read, under another address."""
+        if self.queue is None or self.sightings is None:
+            return False
+        known = {sighting.server_id for sighting in self.sightings.last(connection).values()}
+        return self.queue.server().server_id in known - {None}
+
+    def check_writable(self, connection: sa.Connection) -> None:
+        """Raise PermissionMissing unless the role may update every column that a repair writes."""
+        missing = self.tables(connection).catalog.not_writable(self.profile)
+        if missing:
+            raise PermissionMissing(
+                f"this role may not update {', '.join(missing)}; nothing was changed",
+                where=self.database.where,
+                mend="run `campaign-ops doctor` for the exact GRANT",
+            )
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self.database.close()
+        if self.queue is not None:
+            self.queue.close()

@@ -1,1 +1,0 @@
-"""One watched application: its database, its queue, its names. Knows how to read and write, never decides."""

@@ -1,0 +1,1 @@
+"""The platform's database: connection, catalogue, and every statement on the watched tables."""

@@ -1,0 +1,303 @@
+"""Does the profile fit the database? Reads the catalog only, in one query, and says what is there instead.
+
+The answer carries the real column types, so that the same profile serves text and enum statuses, integer and text
+ids, timestamps with and without time zone.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import PermissionMissing, ProfileMismatch
+from campaign_ops.core.ids import JobIds, id_type
+from campaign_ops.postgres.relations import Column, misfit, quoted, read_relations
+from campaign_ops.profile.model import CampaignWords, Profile, RecipientWords
+
+TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "citext", "name"})
+ID_TYPES = {"text": TEXT_TYPES, "uuid": {"uuid"}, "integer": {"int2", "int4"}, "bigint": {"int8"}}
+INTEGER_TYPES = frozenset({"int2", "int4", "int8"})
+NUMBER_TYPES = frozenset({*INTEGER_TYPES, "numeric", "float4", "float8"})
+INSTEAD_SHOWN = 6
+MOMENT_TYPES = frozenset({"timestamp", "timestamptz"})
+
+_OID = sa.text(
+    "SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE n.nspname || '.' || c.relname = replace(:key, '\"', '') AND c.relkind IN ('r', 'p')"
+)
+_TABLES = sa.text(
+    """
+    SELECT n.nspname AS schema_name, c.relname AS table_name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+    ORDER BY n.nspname = :schema DESC, 1, 2 LIMIT 500
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One column that the profile names: what it must be able to hold and whether a sweep writes it."""
+
+    role: str
+    table: str
+    column: str
+    kind: str
+    words: tuple[str, ...] = ()
+    written: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The columns of the platform's tables, as they really are, and the tables of which policies may hide rows."""
+
+    columns: dict[tuple[str, str], Column]
+    campaign_oid: int
+    role: str = ""
+    row_security: tuple[str, ...] = ()
+
+    def column(self, table: str, name: str) -> Column:
+        """The column; it is known to be there once `read_catalog` has returned."""
+        return self.columns[table, name]
+
+    def first_of(self, table: str, names: str | Iterable[str] | None, *, moment: bool = False) -> str | None:
+        """The column of that name, or the first of a list that is there, may be read and fits; None without any."""
+        if names is None or isinstance(names, str):
+            return names
+        there = (self.columns[table, name] for name in names if (table, name) in self.columns)
+        fitting = (one for one in there if one.may_select and (not moment or one.type_name in MOMENT_TYPES))
+        return next((one.name for one in fitting), None)
+
+    def not_writable(self, profile: Profile) -> list[str]:
+        """Columns that a sweep writes and this role may not, as ``"table"."column"``."""
+        written = [need for need in needs(profile) if need.written]
+        columns = [self.column(need.table, need.column) for need in written]
+        return [f'"{one.table}"."{one.name}"' for one in columns if not one.may_update and not one.generated]
+
+    def check_rows_are_visible(self, where: str) -> None:
+        """Raise PermissionMissing when row level security may hide rows: a campaign would look finished that is not.
+
+        Every policy counts, one that lets all rows through too: whether it does is the business of its expression.
+        """
+        if not self.row_security:
+            return
+        tables = ", ".join(f'"{name}"' for name in self.row_security)
+        raise PermissionMissing(
+            f"row level security may hide rows of {tables} from role {quoted(self.role)}; nothing was touched",
+            where=where,
+            mend=f"ALTER ROLE {quoted(self.role)} BYPASSRLS, or connect as a role that owns the tables",
+        )
+
+    def names(self, table: str, *, moments: bool = False) -> list[str]:
+        """The table's columns, or those of them that hold a moment."""
+        return [
+            name
+            for (where, name), column in self.columns.items()
+            if where == table and (not moments or column.type_name in MOMENT_TYPES)
+        ]
+
+    def numeric_ids(self, profile: Profile) -> bool:
+        """Whether ids are numbers in a job's payload: as in the database, unless the profile says otherwise."""
+        if profile.queue is not None and profile.queue.payload_ids != "auto":
+            return profile.queue.payload_ids == "numbers"
+        return self.column(profile.recipient.table, profile.recipient.id).type_name in INTEGER_TYPES
+
+    def job_ids(self, profile: Profile) -> JobIds:
+        """How ids in a job's payload are compared with the columns that they come from."""
+        campaign, recipient = profile.campaign, profile.recipient
+        of_campaign = self.column(campaign.table, campaign.id).type_name
+        return JobIds(id_type(of_campaign), id_type(self.column(recipient.table, recipient.id).type_name))
+
+
+def needs(profile: Profile) -> Iterator[Need]:
+    """Every column that the profile names, with what is asked of it."""
+    table = profile.campaign.table
+    words = profile.campaign.words
+    yield Need("campaign.id", table, profile.campaign.id, "id")
+    yield Need("campaign.tenant", table, profile.campaign.tenant, "any")
+    yield Need("campaign.name", table, profile.campaign.name, "any")
+    yield Need("campaign.status", table, profile.campaign.status, "word", _required(words), written=True)
+    yield Need("campaign.updated_at", table, profile.campaign.updated_at, "moment", written=True)
+    if profile.campaign.created_at:
+        yield Need("campaign.created_at", table, profile.campaign.created_at, "moment")
+    if profile.campaign.started_at:
+        yield Need("campaign.started_at", table, profile.campaign.started_at, "moment")
+    if profile.campaign.completed_at:
+        yield Need("campaign.completed_at", table, profile.campaign.completed_at, "moment", written=True)
+    if counters := profile.campaign.counters:
+        yield Need("campaign.counters.total", table, counters.total, "integer")
+        yield Need("campaign.counters.succeeded", table, counters.succeeded, "integer", written=True)
+        yield Need("campaign.counters.failed", table, counters.failed, "integer", written=True)
+    yield from _recipient_needs(profile)
+    yield from _reservation_needs(profile)
+
+
+def _required(words: CampaignWords | RecipientWords) -> tuple[str, ...]:
+    return tuple(word for word in words.all_known if word not in words.optional)
+
+
+def _recipient_needs(profile: Profile) -> Iterator[Need]:
+    recipient = profile.recipient
+    table = recipient.table
+    yield Need("recipient.id", table, recipient.id, "id")
+    yield Need("recipient.campaign_id", table, recipient.campaign_id, "id")
+    yield Need("recipient.status", table, recipient.status, "word", _required(recipient.words))
+    if recipient.provider_id:
+        yield Need("recipient.provider_id", table, recipient.provider_id, "any")
+    for index, column in enumerate(recipient.activity):
+        yield Need(f"recipient.activity[{index}]", table, column, "moment")
+    if isinstance(recipient.about, str):
+        yield Need("recipient.about", table, recipient.about, "any")
+    if isinstance(recipient.created_at, str):
+        yield Need("recipient.created_at", table, recipient.created_at, "moment")
+
+
+def _reservation_needs(profile: Profile) -> Iterator[Need]:
+    if (reservation := profile.reservation) is None:
+        return
+    table = reservation.table
+    words = reservation.words.all_known
+    yield Need("reservation.id", table, reservation.id, "id")
+    yield Need("reservation.tenant", table, reservation.tenant, "any")
+    yield Need("reservation.campaign_id", table, reservation.campaign_id, "id")
+    yield Need("reservation.amount", table, reservation.amount, "number")
+    yield Need("reservation.status", table, reservation.status, "word", words, written=True)
+    yield Need("reservation.created_at", table, reservation.created_at, "moment")
+    if reservation.expires_at:
+        yield Need("reservation.expires_at", table, reservation.expires_at, "moment")
+    if reservation.released_at:
+        yield Need("reservation.released_at", table, reservation.released_at, "moment", written=True)
+    if reservation.updated_at:
+        yield Need("reservation.updated_at", table, reservation.updated_at, "moment", written=True)
+    if balance := profile.balance:
+        yield Need("balance.tenant", balance.table, balance.tenant, "any")
+        yield Need("balance.credits", balance.table, balance.credits, "number")
+
+
+def read_catalog(connection: sa.Connection, profile: Profile, where: str) -> Catalog:
+    """Read the columns and check the profile against them.
+
+    Raises:
+        ProfileMismatch: One line for each table, column, type or enum word that is not as the profile says.
+    """
+    wanted = list(needs(profile))
+    tables = sorted({need.table for need in wanted})
+    seen = read_relations(connection, profile.db_schema, [(need.table, need.column) for need in wanted])
+    misfits = {name: misfit(connection, profile.db_schema, relation) for name, relation in seen.relations.items()}
+    found = {key: column for key, column in seen.columns.items() if not misfits[column.table]}
+    problems = list(_missing_tables(connection, profile, tables, set(misfits)))
+    problems.extend(filter(None, misfits.values()))
+    for need in wanted:
+        if any(table == need.table for table, _ in found):
+            problems.extend(_problems(need, found, profile))
+    problems.extend(_named_twice(wanted))
+    problems.extend(_not_comparable(wanted, found))
+    if problems:
+        raise ProfileMismatch(
+            problems, where=f"profile {profile.name} on {where}", mend="correct the profile; nothing was touched"
+        )
+    hidden = tuple(relation.name for relation in seen.relations.values() if relation.row_security)
+    return Catalog(found, seen.relations[profile.campaign.table].oid, role=seen.role, row_security=hidden)
+
+
+def table_oid(connection: sa.Connection, key: str) -> int | None:
+    """The number of the table that `Profile.tables_key` names so; None where there is none."""
+    oid: int | None = connection.scalar(_OID, {"key": key})
+    return oid
+
+
+def _missing_tables(
+    connection: sa.Connection, profile: Profile, tables: Iterable[str], found: set[str]
+) -> Iterator[str]:
+    missing = [table for table in tables if table not in found]
+    if not missing:
+        return
+    there = list(connection.execute(_TABLES, {"schema": profile.db_schema}))
+    here = [row.table_name for row in there if row.schema_name == profile.db_schema]
+    for table in missing:
+        line = f'table "{table}" is not in schema "{profile.db_schema}"'
+        elsewhere = [row.schema_name for row in there if row.table_name == table]
+        if elsewhere:
+            yield f'{line}, but in schema "{elsewhere[0]}"'
+        else:
+            yield f"{line}; {_instead(table, here)}"
+
+
+def _problems(need: Need, found: dict[tuple[str, str], Column], profile: Profile) -> Iterator[str]:
+    column = found.get((need.table, need.column))
+    label = f'"{need.table}"."{need.column}" ({need.role})'
+    if column is None:
+        there = [name for table, name in found if table == need.table]
+        yield f"column {label} is missing; {_instead(need.column, there)}"
+        return
+    if not _holds(need, column, profile):
+        asked = profile.id_type if need.kind == "id" and profile.id_type != "auto" else need.kind
+        yield f"column {label} is of type {column.type_name}; {_ASKED.get(asked, asked)} is needed"
+    if need.written and need.kind == "word" and column.generated:
+        yield f"column {label} is generated by the database, so no repair can be written; name one that can be set"
+    for word in need.words if column.is_enum else ():
+        if word not in column.words:
+            yield f"{word!r} is no word of enum {column.type_name}, {label}; {_instead(word, column.words)}"
+
+
+def _named_twice(wanted: Iterable[Need]) -> Iterator[str]:
+    roles: dict[tuple[str, str], list[str]] = {}
+    for need in wanted:
+        if not need.role.startswith("recipient.activity"):
+            roles.setdefault((need.table, need.column), []).append(need.role)
+    for (table, column), named in roles.items():
+        if len(named) > 1:
+            yield f'column "{table}"."{column}" is named twice ({", ".join(named)}); each needs a column of its own'
+
+
+def _not_comparable(wanted: Iterable[Need], found: dict[tuple[str, str], Column]) -> Iterator[str]:
+    """References to a campaign that PostgreSQL cannot compare with its id, such as a text with a uuid."""
+    campaign, *references = [need for need in wanted if need.role.endswith(("campaign.id", ".campaign_id"))]
+    id_column = found.get((campaign.table, campaign.column))
+    for need in references:
+        column = found.get((need.table, need.column))
+        if column and id_column and _id_family(column) != _id_family(id_column):
+            label, other = f'"{need.table}"."{need.column}" ({need.role})', f'"{campaign.table}"."{campaign.column}"'
+            types = f"is of type {column.type_name} and cannot be compared with {other} (campaign.id)"
+            yield f"column {label} {types} of type {id_column.type_name}"
+
+
+def _id_family(column: Column) -> str:
+    if column.type_name in INTEGER_TYPES:
+        return "integer"
+    return "text" if column.type_name in TEXT_TYPES else column.type_name
+
+
+_ASKED = {"word": "text or an enum", "moment": "a timestamp", "id": "text, uuid or an integer", "number": "a number"}
+
+
+def _holds(need: Need, column: Column, profile: Profile) -> bool:
+    match need.kind:
+        case "word":
+            return column.is_enum or column.type_name in TEXT_TYPES
+        case "moment":
+            return column.type_name in MOMENT_TYPES
+        case "integer":
+            return column.type_name in INTEGER_TYPES
+        case "number":
+            return column.type_name in NUMBER_TYPES
+        case "id":
+            allowed = [ID_TYPES[profile.id_type]] if profile.id_type != "auto" else ID_TYPES.values()
+            return any(column.type_name in types for types in allowed)
+        case _:
+            return True
+
+
+def _instead(name: str, there: Iterable[str]) -> str:
+    there = list(there)
+    near = difflib.get_close_matches(name.lower(), [item.lower() for item in there], n=1, cutoff=0.5)
+    nearest = next((item for item in there if near and item.lower() == near[0]), None)
+    near_or_first = there[:INSTEAD_SHOWN]
+    more = len(there) - len(near_or_first)
+    listed = ", ".join(near_or_first) + (f" and {more} more" if more else "")
+    if nearest:
+        return f'did you mean "{nearest}"? there are: {listed}'
+    return f"there are: {listed}" if there else "there is none"

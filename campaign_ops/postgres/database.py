@@ -1,0 +1,249 @@
+"""Connections to one platform's PostgreSQL: timeouts, retries and the sweep lock. No statement of ours.
+
+Works behind PgBouncer in transaction mode: no session state, no prepared statements, timeouts set per transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import sqlalchemy as sa
+import tenacity
+
+from campaign_ops.core.errors import DatabaseUnavailable, SweepBusy
+from campaign_ops.postgres.errors import STATE_SCHEMA, mapped, not_postgresql
+
+__all__ = ["STATE_SCHEMA", "Database", "SweepLock", "Timeouts", "same_database"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long the server and the network may take, in seconds."""
+
+    connect_seconds: float = 5
+    statement_seconds: float = 60
+    lock_seconds: float = 2
+    queue_seconds: float = 10
+
+
+class Database:
+    """Hands out transactions on one platform's database. Connects to nothing before the first of them.
+
+    Args:
+        url: SQLAlchemy URL with the ``postgresql+psycopg`` driver.
+        timeouts: Bounds of connecting, of a statement and of waiting for a lock.
+    """
+
+    def __init__(self, url: str, timeouts: Timeouts = Timeouts()) -> None:
+        self.timeouts = timeouts
+        parsed = sa.make_url(url)
+        host = parsed.host or parsed.query.get("host") or "local"
+        several = "" if isinstance(host, str) else ",".join(host)  # each with its port
+        self.where = f"{several or f'{host}:{parsed.port or 5432}'}/{parsed.database}"
+        self.application_name = f"campaign_ops {socket.gethostname()}:{os.getpid()}"[:63]
+        self._engine = sa.create_engine(
+            parsed,
+            pool_size=3,  # the lock, the look and the write of one sweep
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED",
+            hide_parameters=True,
+            connect_args={
+                "connect_timeout": max(1, round(timeouts.connect_seconds)),
+                "prepare_threshold": None,  # PgBouncer in transaction mode loses prepared statements
+                "keepalives_idle": 30,
+                "keepalives_interval": 10,
+                "keepalives_count": 3,
+                "tcp_user_timeout": round(timeouts.statement_seconds * 1000) + 30_000,
+            },
+        )
+
+    @contextmanager
+    def transaction(self, *, read_only: bool = False) -> Iterator[sa.Connection]:
+        """One transaction: committed at the end, rolled back on any error.
+
+        Always READ COMMITTED, whatever the server's default: a statement must see what was committed before *it*
+        began, since the queue is read between two statements.
+
+        Raises:
+            DatabaseUnavailable, DatabaseTimeout, Conflict: try again later.
+            PermissionMissing, StateSchemaError, ProfileMismatch, StatementRejected, ConfigurationError: do not.
+        """
+        try:
+            with mapped(self.where), self._engine.begin() as connection:
+                self._prepare(connection)
+                if read_only:
+                    connection.execute(sa.text("SET TRANSACTION READ ONLY"))
+                yield connection
+        except DatabaseUnavailable as error:
+            if "timeout expired" in error.what and self._is_redis():
+                raise not_postgresql(self.where) from None
+            raise
+
+    def _is_redis(self) -> bool:
+        """Whether a Redis answers there. It waits for the end of a line, which our driver never sends."""
+        url = self._engine.url
+        try:
+            with socket.create_connection((url.host, url.port or 5432), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64).startswith((b"+PONG", b"-NOAUTH", b"-DENIED", b"-LOADING"))
+        except (OSError, TypeError):
+            return False
+
+    def _prepare(self, connection: sa.Connection) -> None:
+        timeouts = self.timeouts
+        settings = {
+            "application_name": self.application_name,
+            "timezone": "UTC",
+            "row_security": "off",  # what a policy would hide is an error then; hidden rows look finished
+            "datestyle": "ISO",  # the only style that the driver reads; moments travel as text, too
+            "intervalstyle": "postgres",
+            "statement_timeout": str(round(timeouts.statement_seconds * 1000)),
+            "lock_timeout": str(round(timeouts.lock_seconds * 1000)),
+            "idle_in_transaction_session_timeout": str(round(timeouts.statement_seconds * 1000) * 5),
+            "tcp_keepalives_idle": "30",
+            "tcp_keepalives_interval": "10",
+            "tcp_keepalives_count": "3",
+            "jit": "off",  # compiling takes longer than our statements do
+        }
+        connection.execute(sa.select(*(sa.func.set_config(key, value, True) for key, value in settings.items())))
+
+    def run(self, work: Callable[[sa.Connection], T], *, read_only: bool = False) -> T:
+        """Run ``work`` in a transaction; retried like `retrying`."""
+
+        def _once() -> T:
+            with self.transaction(read_only=read_only) as connection:
+                return work(connection)
+
+        return self.retrying(_once)
+
+    def retrying(self, work: Callable[[], T]) -> T:
+        """Call ``work``; on a transient database error call it again, up to three times, with back-off.
+
+        ``work`` must be guarded by its own premises: when the connection is lost while committing, nobody knows
+        whether the first try took effect.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
+            stop=tenacity.stop_after_attempt(3),
+            wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=2),
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        return retrying(work)
+
+    def close(self) -> None:
+        """Drop what is left of the engine."""
+        self._engine.dispose()
+
+
+def same_database(one: Database, other: Database) -> bool:
+    """Whether two addresses lead to the same database of the same server, however they are spelled.
+
+    An advisory lock taken through one is there for the other. No name or number tells as much: a server restored from
+    a base backup has the system identifier and all the oids of the first, and some hosts do not tell the identifier.
+    """
+    key = secrets.randbits(62)
+    with one.transaction(read_only=True) as holding:
+        holding.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+        with other.transaction(read_only=True) as asking:
+            return not asking.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(key)))
+
+
+def _log_retry(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("database trouble, trying again (%s of 3): %s", state.attempt_number + 1, error)
+
+
+class SweepLock:
+    """One sweep per platform at a time, on any number of machines.
+
+    A transaction-level advisory lock on a connection of its own: PgBouncer keeps a server connection for an open
+    transaction, and a holder that dies gives the lock back as soon as the server notices (at once for a killed
+    process, within about a minute for a vanished machine).
+
+    Args:
+        database: Where the lock lives.
+        platform: Who is swept, for messages.
+        key: What is locked; the platform's name unless given.
+        wait_seconds: How long to wait for another holder to end.
+    """
+
+    def __init__(self, database: Database, platform: str, *, key: str | None = None, wait_seconds: float = 0) -> None:
+        self._database = database
+        self._platform = platform
+        self._key = f"campaign_ops:{key or platform}"
+        self._wait_seconds = wait_seconds
+        self._connection: sa.Connection | None = None
+
+    @contextmanager
+    def hold(self) -> Iterator[SweepLock]:
+        """Hold the lock for the length of the block.
+
+        Raises:
+            SweepBusy: Another sweep holds it and did not end within ``wait_seconds``.
+        """
+        with self._database.transaction() as connection:
+            self._acquire(connection)
+            self._connection = connection
+            try:
+                yield self
+            finally:
+                self._connection = None
+
+    def _acquire(self, connection: sa.Connection) -> None:
+        key = sa.func.hashtextextended(self._key, 0)
+        never = sa.func.set_config("idle_in_transaction_session_timeout", "0", True)
+        if connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(key)).add_columns(never)):
+            return
+        if self._wait_seconds > 0:
+            # The wait may be longer than any other statement may take.
+            statement_seconds = self._wait_seconds + self._database.timeouts.statement_seconds
+            bounds = {"lock_timeout": self._wait_seconds, "statement_timeout": statement_seconds}
+            try:
+                with connection.begin_nested():
+                    connection.execute(
+                        sa.select(
+                            *(sa.func.set_config(name, str(round(most * 1000)), True) for name, most in bounds.items())
+                        )
+                    )
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+            except sa.exc.OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) != "55P03":
+                    raise
+            else:
+                return
+        raise SweepBusy(
+            f"another sweep of {self._platform} is under way{self._holder(connection)}",
+            where=self._platform,
+            mend="nothing was done; the next one sees the same",
+        )
+
+    def _holder(self, connection: sa.Connection) -> str:
+        holder = connection.execute(
+            sa.text(
+                "SELECT a.application_name, a.xact_start FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+                " WHERE l.locktype = 'advisory' AND l.granted AND l.pid <> pg_backend_pid()"
+                " AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended(:key, 0)"
+            ),
+            {"key": self._key},
+        ).first()
+        if holder is None or holder.xact_start is None:
+            return ""
+        return f" ({holder.application_name}, since {holder.xact_start:%H:%M:%S} UTC)"
+
+    def check(self) -> None:
+        """Raise if the lock is no longer ours. To be called right before every effect outside the database."""
+        if self._connection is None:
+            raise SweepBusy("the sweep lock is not held", where=self._platform, mend="start the sweep again")
+        with mapped(self._database.where):
+            self._connection.execute(sa.text("SELECT 1"))

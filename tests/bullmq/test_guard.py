@@ -1,0 +1,157 @@
+"""What the add itself refuses, inside Redis: whatever came between the last look and the add."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from campaign_ops.bullmq.queue import Guard, LookAgain, Queue, QueueAddress
+from campaign_ops.core.errors import Refused
+from campaign_ops.lab.servers.embedded import EmbeddedRedis
+from tests.bullmq.bench import PROFILE, a_job, add_by_bullmq, connect, key, payload, put
+
+ID = "0898cdef-1111-4222-8333-444455556666"
+
+
+def test_an_add_passes_while_nothing_new_concerns_its_campaign(queue: Queue, raw: Any, server: EmbeddedRedis) -> None:
+    put(raw, "wait", "old", payload("c1", "r9"))
+    look = queue.last_look()
+    raw.lmove(key("wait"), key("active"), "LEFT", "RIGHT")
+    put(raw, "delayed", "theirs", payload("c2", "r3"))
+    put(raw, "wait", "mail", '{"to": "somebody"}', name="sendEmail")
+    raw.lpush(key("wait"), "0:1712345678")
+    add_by_bullmq(server, [{"name": "sendBulkSMS", "data": {"campaignId": "c3", "recipientIds": []}, "opts": {}}])
+    assert queue.add([a_job("ops-1")], Guard(look)) == {"ops-1"}
+
+
+@pytest.mark.parametrize("state", ["wait", "paused", "active", "prioritized", "delayed", "waiting-children"])
+def test_a_campaign_that_got_a_job_in_any_state_gets_none_of_ours(queue: Queue, raw: Any, state: str) -> None:
+    look = queue.last_look()
+    put(raw, state, "new", payload("c1", "r1"), name="another")
+    assert queue.add([a_job("ops-1"), a_job("ops-2", "c2")], Guard(look)) == {"ops-2"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        f'{{"campaignId":"{ID.upper()}","recipientIds":["r1"]}}',
+        f'{{"campaignId": " {ID} ", "recipientIds": ["r1"]}}',
+        f'{{"campaignId":"{{{ID}}}","recipientIds":["r1"]}}',
+        f'{{"campaignId":"{ID.replace("-", "")}","recipientIds":["r1"]}}',
+        f'{{"campaignId":"urn:uuid:{ID}","recipientIds":["r1"]}}',
+        f'{{"batches":[{{"campaignId":"c7"}},{{"campaignId":"{ID}"}}]}}',
+    ],
+)
+def test_an_id_is_known_in_every_spelling(queue: Queue, raw: Any, data: str) -> None:
+    look = queue.last_look()
+    put(raw, "wait", "new", data)
+    assert queue.add([a_job("ops-1", ID)], Guard(look)) == frozenset()
+
+
+@pytest.mark.parametrize("text", ["/campaigns/c1/again", '{\\"campaignId\\": \\"c1\\"}'])
+def test_a_job_of_another_name_that_mentions_the_campaign_may_be_about_it(queue: Queue, raw: Any, text: str) -> None:
+    look = queue.last_look()
+    put(raw, "wait", "new", f'{{"what": "{text}"}}', name="another")
+    assert queue.add([a_job("ops-1"), a_job("ops-2", "c11")], Guard(look)) == {"ops-2"}
+
+
+def test_a_job_whose_name_the_profile_calls_harmless_leaves_no_doubt(server: EmbeddedRedis, raw: Any) -> None:
+    profile = PROFILE.model_copy(update={"harmless_jobs": ("sendReport",)})
+    with Queue(QueueAddress(server.url()), profile) as queue:
+        look = queue.last_look()
+        put(raw, "wait", "new", '{"about": "c1", "recipientIds": ["x"]}', name="sendReport")
+        assert queue.add([a_job("ops-1")], Guard(look)) == {"ops-1"}
+
+
+@pytest.mark.parametrize("value", ["41", "41.0", '"41"', '"0041"', " 41 ", '" 41"'])
+def test_a_number_is_known_in_every_spelling(queue: Queue, raw: Any, value: str) -> None:
+    look = queue.last_look()
+    put(raw, "wait", "new", f'{{"campaignId":{value},"recipientIds":[410]}}')
+    assert queue.add([a_job("ops-1", "41"), a_job("ops-2", "410")], Guard(look)) == {"ops-2"}
+
+
+@pytest.mark.parametrize("data", ["{", '{"recipientIds":["r1"]}', '{"campaignId":"\\u0063\\u0031"}'])
+def test_a_new_job_that_cannot_be_understood_keeps_everybody_out(queue: Queue, raw: Any, data: str) -> None:
+    look = queue.last_look()
+    put(raw, "wait", "new", data)
+    with pytest.raises(LookAgain, match="anybody"):
+        queue.add([a_job("ops-1")], Guard(look))
+    assert not raw.exists(key("ops-1"))
+
+
+def test_a_job_that_came_and_went_is_named_by_the_events(queue: Queue, raw: Any, server: EmbeddedRedis) -> None:
+    add_by_bullmq(server, [{"name": "sendBulkSMS", "data": {"campaignId": "c2"}, "opts": {"jobId": "before"}}])
+    look = queue.last_look()
+    add_by_bullmq(server, [{"name": "sendBulkSMS", "data": {"campaignId": "c1"}, "opts": {"jobId": "short"}}])
+    raw.lrem(key("wait"), 1, "short")
+    raw.delete(key("short"))
+    with pytest.raises(LookAgain, match="short"):
+        queue.add([a_job("ops-1")], Guard(look))
+    assert queue.add([a_job("ops-1")], Guard(queue.last_look())) == {"ops-1"}
+
+
+def test_an_id_that_is_used_again_for_another_job_is_new(queue: Queue, raw: Any) -> None:
+    put(raw, "wait", "c1-0", payload("c1", "r9"), timestamp="1")
+    snapshot = queue.snapshot()
+    list(queue.live_jobs(snapshot, ["c1"]))
+    guard = Guard(queue.last_look(), covering=snapshot.covering)
+    raw.hset(key("c1-0"), mapping={"data": payload("c1", "r1"), "timestamp": "2"})
+    assert queue.add([a_job("ops-1"), a_job("ops-2", "c2")], guard) == {"ops-2"}
+
+
+def test_our_own_jobs_are_not_new(queue: Queue) -> None:
+    look = queue.last_look()
+    assert queue.add([a_job("ops-1")], Guard(look)) == {"ops-1"}
+    assert queue.add([a_job("ops-2")], Guard(look, ours={"ops-1"})) == {"ops-2"}
+    assert queue.add([a_job("ops-3")], Guard(look)) == frozenset()
+
+
+def test_another_redis_process_takes_nothing(queue: Queue, raw: Any) -> None:
+    look, server_id = queue.last_look(), queue.state().server_id
+    with pytest.raises(Refused, match="restarted or replaced"):
+        queue.add([a_job("ops-1")], Guard(look, server_id="another"))
+    assert queue.add([a_job("ops-1")], Guard(look, server_id=server_id)) == {"ops-1"}
+
+
+def test_a_look_grows_too_old_by_the_clock_of_redis(queue: Queue, raw: Any) -> None:
+    look = queue.last_look()
+    assert look.at is not None
+    with pytest.raises(LookAgain, match="too long ago"):
+        queue.add([a_job("ops-1")], Guard(replace(look, at=look.at - 11), max_seconds=10))
+    assert queue.add([a_job("ops-1")], Guard(look, max_seconds=10)) == {"ops-1"}
+
+
+def test_a_queue_paused_at_the_last_moment_takes_nothing(queue: Queue, raw: Any) -> None:
+    add = queue._writer.add
+
+    def paused_before(*arguments: Any) -> Any:
+        raw.hset(key("meta"), "paused", "1")
+        return add(*arguments)
+
+    queue._writer.add = paused_before  # type: ignore[method-assign, assignment]
+    with pytest.raises(Refused, match="paused"):
+        queue.add([a_job("ops-1")], Guard(queue.last_look()))
+    assert not raw.exists(key("ops-1"))
+
+
+def test_a_user_who_may_ask_neither_info_nor_clock_nor_events_still_sees_new_jobs(own_server: EmbeddedRedis) -> None:
+    with connect(own_server) as client:
+        rights = ("+@all", "-@dangerous", "-time", "-xrange", "-xrevrange")
+        client.execute_command("ACL", "SETUSER", "ops", "on", ">pw", "~bull:*", *rights)
+        with Queue(QueueAddress(own_server.url().replace("//", "//ops:pw@")), PROFILE) as queue:
+            look = queue.last_look()
+            assert (look.at, look.event) == (None, None)
+            put(client, "wait", "new", payload("c1", "r1"))
+            assert queue.add([a_job("ops-1"), a_job("ops-2", "c2")], Guard(look, server_id="x")) == {"ops-2"}
+
+
+@pytest.mark.parametrize("options", [{"priority": 3}, {"delay": 60_000}, {"lifo": True}])
+def test_the_profile_s_options_choose_bullmq_s_own_script(server: EmbeddedRedis, raw: Any, options: Any) -> None:
+    with Queue(QueueAddress(server.url()), PROFILE.model_copy(update={"options": options})) as queue:
+        look = queue.last_look()
+        assert queue.add([a_job("ops-1"), a_job("ops-2", "c2")], Guard(look)) == {"ops-1", "ops-2"}
+        counts = queue.state().counts
+    state = next((one for name, one in (("priority", "prioritized"), ("delay", "delayed")) if name in options), "wait")
+    assert counts[state] == 2

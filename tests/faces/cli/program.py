@@ -1,0 +1,173 @@
+"""The program as a person starts it: in this process for most tests, as a process of its own for exits and streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+import yaml
+from typer.testing import CliRunner, Result
+
+from campaign_ops.faces.cli import app
+from campaign_ops.faces.cli.app import COMMANDS
+from campaign_ops.faces.cli.shapes import Document
+from tests.conftest import World
+
+# Nothing of the developer's own terminal or configuration.
+_ENVIRONMENT = {
+    "COLUMNS": "400",
+    "NO_COLOR": None,
+    "FORCE_COLOR": None,
+    "TTY_COMPATIBLE": None,
+    "CAMPAIGN_OPS_CONFIG": None,
+    "DAGSTER_HOME": None,
+}
+PROGRAM = [sys.executable, "-c", "from campaign_ops.faces.cli import main; main()"]
+# Port 1 is reserved and nothing listens there.
+AWAY = {"name": "away", "profile": "messenger", "database_url": "postgresql://nobody@127.0.0.1:1/nothing"}
+BROKEN = {"name": "broken", "profile": "sms", "database_url": "postgresql://db/app", "queu_url": "redis://q"}
+
+
+@dataclass(frozen=True)
+class Program:
+    """The program with a configuration file of its own."""
+
+    config: Path
+
+    def __call__(self, command: str, *words: object) -> Result:
+        """Run a command in this process. An exception that got through is raised here."""
+        return run(command, "--config", self.config, *words)
+
+    def json(self, command: str, *words: object) -> dict[str, Any]:
+        """Run a command with ``--json``; the document, after a look at its exit code and its shape."""
+        result = self(command, "--json", *words)
+        document = json.loads(result.stdout)
+        assert document["exit_code"] == result.exit_code
+        check_shape(document)
+        return dict(document)
+
+    def only(self, command: str, *words: object) -> dict[str, Any]:
+        """The result of the only platform."""
+        (outcome,) = self.json(command, *words)["platforms"]
+        assert outcome["error"] is None, outcome["error"]
+        return dict(outcome["result"])
+
+    def confirmed(self, command: str, *words: object) -> Result:
+        """A manual fix for real: tried out first, then with the code that this has shown."""
+        return confirmed(self(command, *words))
+
+    def made(self, command: str, *words: object) -> dict[str, Any]:
+        """The result of a manual fix for real."""
+        result = self.only(command, *words)
+        (outcome,) = json.loads(run(*shlex.split(result["confirm"])[1:], "--json").stdout)["platforms"]
+        assert outcome["error"] is None, outcome["error"]
+        return dict(outcome["result"])
+
+    def process(self, command: str, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as a process of its own."""
+        return subprocess.run(
+            self.started(command, *words),
+            env=environ(environment),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+
+    def started(self, command: str, *words: object) -> list[str]:
+        """What to start for a process of its own."""
+        return [*PROGRAM, command, "--config", str(self.config), *map(str, words)]
+
+
+def run(*words: object) -> Result:
+    """Run the program without naming a configuration file."""
+    result = CliRunner(env=_ENVIRONMENT).invoke(app, list(map(str, words)), prog_name="campaign-ops")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def confirmed(tried: Result) -> Result:
+    """What the command line does that a fix without its code has shown; the same result where it shows none."""
+    shown = [line for line in tried.stdout.splitlines() if " --confirm " in line]
+    return run(*shlex.split(shown[0])[1:]) if shown else tried
+
+
+def environ(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process: ours, without what would change its output."""
+    return {key: value for key, value in os.environ.items() if key not in _ENVIRONMENT} | dict(more)
+
+
+def entry(world: World, name: str | None = None, **more: Any) -> dict[str, Any]:
+    """A world's entry in the configuration file; its journal goes by the name."""
+    made = {"name": name or world.platform.name, "profile": world.platform.profile.name, "database_url": world.url}
+    if world.queue_url is not None:
+        made |= {"queue_url": world.queue_url, "queue_prefix": world.queue.prefix}
+    return made | more
+
+
+def configured(directory: Path, *entries: Mapping[str, Any] | World) -> Program:
+    """The program with these platforms in its configuration file."""
+    platforms = [entry(one) if isinstance(one, World) else dict(one) for one in entries]
+    path = directory / "campaign_ops.yaml"
+    path.write_text(yaml.safe_dump({"platforms": platforms}))
+    return Program(path)
+
+
+def check_shape(document: Mapping[str, Any]) -> None:
+    """Fail unless a document has exactly the keys and types that docs/cli.md promises."""
+    _check(document, Document, "document")
+    for outcome in document["platforms"]:
+        if outcome["result"] is not None:
+            _check(outcome["result"], COMMANDS[document["command"]].shape, "result")
+
+
+def _check(value: Any, hint: Any, where: str) -> None:
+    origin = get_origin(hint)
+    if hint in (object, Any):
+        return
+    if is_typeddict(hint):
+        hints = get_type_hints(hint)
+        assert isinstance(value, dict), where
+        assert set(value) == set(hints), f"{where}: {set(value) ^ set(hints)}"
+        for key, one in hints.items():
+            _check(value[key], one, f"{where}.{key}")
+    elif origin is list:
+        assert isinstance(value, list), where
+        for index, item in enumerate(value):
+            _check(item, get_args(hint)[0], f"{where}[{index}]")
+    elif origin is dict:
+        assert isinstance(value, dict), where
+        for key, item in value.items():
+            _check(item, get_args(hint)[1], f"{where}.{key}")
+    elif origin in (Union, UnionType):
+        if value is None:
+            assert type(None) in get_args(hint), where
+        else:
+            (kind,) = [one for one in get_args(hint) if one is not type(None)]
+            _check(value, kind, where)
+    else:
+        # JSON has no other numbers than these; a truth value is none of them.
+        kinds = (int, float) if hint is float else (hint,)
+        assert isinstance(value, kinds), f"{where}: {value!r} is no {hint}"
+        assert hint is bool or not isinstance(value, bool), where
+
+
+def one_line(text: str) -> str:
+    """The only line of a text."""
+    (line,) = text.splitlines()
+    return line
+
+
+def lines_with(text: str, *words: str) -> Sequence[str]:
+    """The lines in which all these words stand."""
+    return [line for line in text.splitlines() if all(word in line for word in words)]

@@ -1,0 +1,47 @@
+"""docs/cli.md says what the program does: it is made from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from campaign_ops.faces.cli import app
+from campaign_ops.faces.cli.app import COMMANDS
+from campaign_ops.faces.cli.describe import describe_cli
+from campaign_ops.faces.cli.plugins import PLUGINS
+from tests.faces.cli.program import run
+
+PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
+
+
+def test_the_page_is_what_the_program_says_of_itself() -> None:
+    """If this fails: ``python -m campaign_ops.faces.cli.describe > docs/cli.md``."""
+    assert PAGE.read_text(encoding="utf-8") == describe_cli()
+
+
+def test_every_command_and_every_option_stands_in_the_page() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    group: Any = typer.main.get_command(app)
+    assert set(group.commands) == {*COMMANDS, *PLUGINS}
+    commands = {name: group.commands[name] for name in COMMANDS}
+    commands |= {name: typer.main.get_command(plugin.load()) for name, plugin in PLUGINS.items()}
+    for name, command in commands.items():
+        assert f"## {name}\n" in page
+        for param in command.params:
+            assert param.help, f"{name} {param.name} has no help"
+            for option in param.opts if param.param_type_name == "option" else [param.metavar]:
+                assert f"`{option}" in page, f"{name} {option}"
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_has_a_help_with_examples_that_parse(name: str) -> None:
+    text = run(name, "--help").stdout
+    assert "Examples:" in text
+    for option in ("--config", "--platform", "--json", "--verbose", "--debug"):
+        assert option in text
+    for example in COMMANDS[name].examples:
+        assert example.startswith("campaign-ops ")
+        assert example in text

@@ -1,0 +1,131 @@
+"""`history` and `report`: what was done, why, by whom, and what the last sweep thought of it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.conftest import World, Worlds
+from tests.faces.cli.program import Program, configured, confirmed, entry, lines_with, one_line, run
+
+
+def repairs(program: Program, *words: object) -> list[tuple[str, str]]:
+    return [(one["kind"], one["target"]) for one in program.only("history", *words)["repairs"]]
+
+
+def test_the_journal_is_shown_the_newest_first_with_reason_and_person(program: Program, sms: World) -> None:
+    sms.app.add_campaign("first", succeeded=3)
+    program("reconcile")
+    sms.app.add_campaign("second", succeeded=3)
+    program.confirmed("mark-complete", "second", "--reason", "TICKET-2", "--by", "ada")
+    assert repairs(program) == [("complete", "second"), ("complete", "first")]
+    result = program("history")
+    assert result.exit_code == 0
+    assert lines_with(result.stdout, "complete", "second", "ada", "TICKET-2")
+    assert lines_with(result.stdout, "complete", "first", "nothing pending: 3 succeeded")
+    assert "sms: 2 repairs" in result.stdout
+
+
+def test_a_re_enqueue_says_how_many_jobs_it_really_added(program: Program, sms: World) -> None:
+    sms.app.add_campaign("lost", pending=600)
+    program("reconcile")
+    assert lines_with(program("history").stdout, "reenqueue (2 jobs, 600 recipients)", "lost")
+    (repair,) = program.only("history")["repairs"]
+    assert (repair["jobs_added"], repair["recipients_added"]) == (2, 600)
+
+
+def test_each_filter_leaves_what_it_names(program: Program, sms: World) -> None:
+    campaign = sms.app.add_campaign("north", succeeded=1, tenant="shop_north")
+    sms.app.add_reservation("hold", campaign=campaign, amount=3)
+    sms.app.add_campaign("south", succeeded=1, tenant="shop_south")
+    program("reconcile")
+    assert repairs(program, "--campaign", "north") == [("release", "hold"), ("complete", "north")]
+    assert repairs(program, "--tenant", "shop_south") == [("complete", "south")]
+    assert repairs(program, "--kind", "release") == [("release", "hold")]
+    assert repairs(program, "--since", "1h", "--tenant", "shop_north", "--kind", "complete") == [("complete", "north")]
+    assert program.only("history", "--kind", "release")["repairs"][0]["amount"] == "3"
+
+
+def test_since_counts_back_by_the_databases_clock(program: Program, sms: World) -> None:
+    sms.app.add_campaign("old", succeeded=1)
+    program("reconcile")
+    with sms.platform.database.transaction() as connection:
+        connection.execute(sa.text("UPDATE campaign_ops.repair SET at = at - interval '25 hours'"))
+    assert repairs(program, "--since", "24h") == []
+    assert repairs(program, "--since", "26h") == [("complete", "old")]
+    assert repairs(program, "--since", "2d") == [("complete", "old")]
+    assert repairs(program, "--since", "2020-01-31T08:00Z") == [("complete", "old")]
+    assert repairs(program, "--since", "2020-01-31T08:00+02:00") == [("complete", "old")]
+
+
+@pytest.mark.parametrize("wrong", ["yesterday", "24", "2026-01-31T08:00", "2026-01-31", "-1h", "", "1y"])
+def test_a_time_that_is_none_or_has_no_zone_is_refused(program: Program, wrong: str) -> None:
+    result = program("history", "--since", wrong)
+    assert result.exit_code == 2
+    assert "--since: takes" in result.stderr
+
+
+def test_a_limit_says_that_there_is_more(program: Program, sms: World) -> None:
+    for number in range(3):
+        sms.app.add_campaign(f"done_{number}", succeeded=1)
+    program("reconcile")
+    result = program.only("history", "--limit", 2)
+    assert (len(result["repairs"]), result["more"]) == (2, True)
+    assert "and more: raise --limit" in program("history", "--limit", 2).stdout
+    assert program.only("history", "--limit", 3)["more"] is False
+    assert program("history", "--limit", 0).exit_code == 2
+    assert program("history", "--kind", "nonsense").exit_code == 2
+
+
+def test_the_command_in_the_journal_undoes_the_repair_and_then_says_so(program: Program, sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=1)
+    program("reconcile")
+    (repair,) = program.only("history")["repairs"]
+    assert confirmed(run(*shlex.split(repair["undo"])[1:])).exit_code == 0
+    assert sms.app.campaign("done")["status"] == "sending"
+    undo, undone = program.only("history")["repairs"]
+    assert (undo["kind"], undo["undo"], undone["undone_by"], undone["undo"]) == ("undo", None, undo["id"], None)
+    assert lines_with(program("history").stdout, "complete", f"undone by {undo['id']}")
+
+
+def test_another_platforms_repairs_in_the_same_database_are_not_shown(worlds: Worlds, tmp_path: Path) -> None:
+    world = worlds.make("sms")
+    world.app.add_campaign("done", succeeded=1)
+    with world.app.engine.begin() as connection:
+        for table in ("Campaign", "CampaignRecipient", "CreditReservation"):
+            connection.execute(sa.text(f'CREATE SCHEMA IF NOT EXISTS b; CREATE TABLE b."{table}" AS TABLE "{table}"'))
+    second = entry(world, "second", profile={"extends": "sms", "schema": "b"})
+    program = configured(tmp_path, entry(world, "first"), second)
+    program("reconcile", "--platform", "first")
+    assert len(program.only("history", "--platform", "first")["repairs"]) == 1
+    assert program("history", "--platform", "second").stdout == "second: 0 repairs\n"
+
+
+def test_the_report_is_the_one_that_the_last_sweep_stored(program: Program, sms: World) -> None:
+    sms.app.add_campaign("first", succeeded=3)
+    program("reconcile")
+    sms.app.add_campaign("second", pending=3)
+    report = program("report")
+    assert report.exit_code == 0
+    assert report.stdout.startswith("# sms: 1 stuck of 1 sending, nothing needs a person\n")
+    assert "## Queue sms-send" in report.stdout
+    assert "second" not in report.stdout
+    result = program.only("report")
+    assert result["markdown"] == report.stdout
+    assert result["figures"]["completed"] == 1
+
+
+def test_without_any_sweep_there_is_no_report(program: Program) -> None:
+    result = program("report")
+    assert result.exit_code == 3
+    assert one_line(result.stderr) == ("error: sms: no sweep has stored a report yet; run `campaign-ops reconcile`")
+
+
+@pytest.mark.parametrize("command", ["history", "report"])
+def test_before_migrate_there_is_no_journal(worlds: Worlds, tmp_path: Path, command: str) -> None:
+    result = configured(tmp_path, worlds.make("sms", migrated=False))(command)
+    assert result.exit_code == 2
+    assert "campaign-ops migrate" in one_line(result.stderr)

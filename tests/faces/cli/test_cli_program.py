@@ -1,0 +1,253 @@
+"""The program as a process: exits, streams, terminals and other people's text."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from campaign_ops.core import errors
+from campaign_ops.core.errors import CampaignOpsError, ProfileMismatch
+from campaign_ops.faces.cli import runner
+from campaign_ops.faces.cli.exit_codes import MEANINGS, ExitCode, exit_code_of, gravest
+from campaign_ops.faces.cli.screen import clean, logging_to_stderr
+from tests.conftest import World
+from tests.faces.cli.program import AWAY, BROKEN, Program, configured, environ, lines_with, one_line, run
+
+# Sets a terminal's title, turns text red, goes back over the line, and reverses what follows.
+EVIL = "\x1b]0;pwned\x07[red]sale[/red]\x1b[31m\r\nerror: fake\x9b2J \u202e"
+
+
+def every_error() -> list[type[CampaignOpsError]]:
+    found = [getattr(errors, name) for name in dir(errors)]
+    return [one for one in found if isinstance(one, type) and issubclass(one, CampaignOpsError)]
+
+
+def test_every_error_has_an_exit_code_that_is_not_done() -> None:
+    for kind in every_error():
+        error = kind(["x"]) if kind is ProfileMismatch else kind("x")
+        assert exit_code_of(error) in set(MEANINGS) - {ExitCode.DONE, ExitCode.PERSON}
+    assert exit_code_of(errors.NotFound("x")) is ExitCode.REFUSED
+    assert exit_code_of(errors.SweepBusy("x")) is ExitCode.BUSY
+    assert exit_code_of(errors.Conflict("x")) is ExitCode.FAILED
+    assert exit_code_of(ValueError("x")) is ExitCode.FAILED
+    assert set(MEANINGS) == set(ExitCode)
+
+
+def test_of_several_platforms_the_gravest_counts() -> None:
+    assert gravest([]) is ExitCode.DONE
+    assert gravest([ExitCode.DONE, ExitCode.PERSON, ExitCode.BUSY]) is ExitCode.BUSY
+    assert gravest([ExitCode.PERSON, ExitCode.FAILED, ExitCode.SET_UP]) is ExitCode.FAILED
+
+
+@pytest.mark.parametrize("command", ["status", "plan", "reconcile", "history", "doctor", "config"])
+def test_with_json_stdout_holds_one_document_and_nothing_else(command: str, sms: World, tmp_path: Path) -> None:
+    """Even in full debug, and with a re-enqueue, which brings in another library."""
+    sms.app.add_campaign("lost", pending=3, name=EVIL)
+    program = configured(tmp_path, sms)
+    done = program.process(command, "--json", "--debug")
+    document = json.loads(done.stdout)
+    assert document["exit_code"] == done.returncode
+    assert done.stdout.isascii()
+    assert "\x1b" not in done.stdout
+
+
+def test_the_exit_code_of_the_process_is_the_documented_one(sms: World, tmp_path: Path) -> None:
+    sms.app.add_campaign("done", succeeded=1)
+    program = configured(tmp_path, sms)
+    assert program.process("mark-complete", "nobody", "--reason", "x").returncode == 3
+    assert program.process("mark-complete", "done").returncode == 2
+    assert program.process("reconcile").returncode == 0
+    assert configured(tmp_path, sms, AWAY).process("reconcile").returncode == 1
+    assert configured(tmp_path, sms, BROKEN).process("status").returncode == 2
+
+
+def test_in_a_pipe_nothing_is_coloured_wrapped_or_padded(sms: World, tmp_path: Path) -> None:
+    """Without COLUMNS, as under cron: a row is a line, whatever its length."""
+    sms.app.add_campaign("lost", pending=3, name="A name that is long " * 10)
+    done = configured(tmp_path, sms).process("plan")
+    (row,) = lines_with(done.stdout, "re-enqueue")
+    assert row.endswith("attempt 1")
+    assert "\x1b" not in done.stdout + done.stderr
+    assert all(line == line.rstrip() for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("columns", ["20", "40", "80", "300"])
+def test_on_a_narrow_screen_text_is_wrapped_and_never_cut(sms: World, tmp_path: Path, columns: str) -> None:
+    sms.app.add_campaign("cmp_with_a_long_id_0123456789", pending=3)
+    done = configured(tmp_path, sms).process("plan", COLUMNS=columns)
+    assert done.returncode == 0
+    together = "".join(done.stdout.split())
+    assert "…" not in together
+    assert "cmp_with_a_long_id_0123456789" in together
+    assert "3pending:0in0livejobs,3innone" in together
+    assert max(map(len, done.stdout.splitlines())) <= int(columns)
+
+
+@pytest.mark.parametrize("command", ["status", "plan", "reconcile", "report", "history"])
+def test_other_peoples_text_is_shown_and_not_obeyed(command: str, program: Program, sms: World) -> None:
+    sms.app.add_campaign("evil", succeeded=1, name=EVIL, tenant=EVIL)
+    program("reconcile", "--dry-run")
+    if command in ("report", "history"):
+        program("reconcile")
+    result = program(command)
+    assert result.exit_code == 0, result.output
+    for character in ("\x1b", "\x07", "\r", "\x9b", "\u202e"):
+        assert character not in result.output
+    assert "error: fake" not in result.output.splitlines()
+    if command not in ("history", "report"):  # which name no campaigns, unless one needs a person
+        assert "\\x1b]0;pwned\\x07[red]sale[/red]" in result.output
+
+
+def test_words_of_the_command_line_are_shown_and_not_obeyed(program: Program) -> None:
+    result = program("mark-complete", "--reason", "x", "--", EVIL)
+    assert result.exit_code == 3
+    assert "\x1b" not in result.output
+    assert "\\x1b]0;pwned" in one_line(result.stderr)
+
+
+def test_clean_keeps_what_people_write() -> None:
+    for text in ("Frühling 2026", "夏のセール", "👨\u200d👩\u200d👧 family", "a [b] c", "שלום"):
+        assert clean(text) == text
+    assert clean("a\tb\nc\x00\x7f\u2028\udc80") == "a\\tb\\nc\\x00\\x7f\\u2028\\udc80"
+
+
+def test_on_a_terminal_the_text_of_others_is_still_not_obeyed(sms: World, tmp_path: Path) -> None:
+    sms.app.add_campaign("evil", pending=1, name=EVIL)
+    ours, theirs = pty.openpty()
+    program = configured(tmp_path, sms)
+    with subprocess.Popen(
+        program.started("status"), stdout=theirs, stderr=theirs, env=environ({"TERM": "xterm-256color"})
+    ) as process:
+        os.close(theirs)
+        output = b""
+        while True:
+            try:
+                piece = os.read(ours, 65_536)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not piece:
+                break
+            output += piece
+        assert process.wait(timeout=60) == 0
+    os.close(ours)
+    text = output.decode()
+    assert "\x1b[" in text  # bold titles: it took this for a terminal
+    assert "\x1b]0;" not in text
+    assert "\x07" not in text
+    assert "\\x1b]0;pwned\\x07[red]sale[/red]\\x1b[31m" in "".join(text.split())
+
+
+def test_a_terminal_that_takes_ascii_only_gets_it(sms: World, tmp_path: Path) -> None:
+    sms.app.add_campaign("half", succeeded=1, pending=1, name="Frühling")
+    done = configured(tmp_path, sms).process("status", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "##########.......... 1/2 (50%)" in done.stdout
+    assert "Fr\\xfchling" in done.stdout
+
+
+def test_an_unexpected_error_is_one_line_without_a_password_and_debug_shows_the_traceback(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(*_: object) -> None:
+        msg = "no idea\nwhat to do with redis://app:hunter2@queue:6379"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(runner, "connect", explode)
+    result = program("status")
+    assert result.exit_code == 1
+    assert one_line(result.stderr) == (
+        "error: unexpected: RuntimeError: no idea what to do with redis://***@queue:6379; --debug shows the traceback"
+    )
+    loud = program("status", "--debug")
+    assert "Traceback (most recent call last)" in loud.stderr
+    assert "hunter2" not in loud.output
+    document = program.json("status")
+    assert document["platforms"][0]["error"]["kind"] == "Unexpected"
+
+
+def test_an_error_of_ours_has_a_traceback_only_with_debug(tmp_path: Path) -> None:
+    program = configured(tmp_path, AWAY)
+    assert "Traceback" not in program("status", "--verbose").output
+    assert "Traceback" in program("status", "--debug").stderr
+
+
+def test_logs_go_to_stderr_only_when_wanted_one_safe_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("campaign_ops.somewhere")
+    for verbose, debug, wanted in ((False, False, 1), (True, False, 2), (False, True, 3)):
+        with logging_to_stderr(verbose=verbose, debug=debug):
+            log.debug("a detail")
+            log.info("done")
+            log.error("could not: %s", EVIL, exc_info=ValueError(EVIL))
+        streams = capsys.readouterr()
+        assert streams.out == ""
+        assert "\x1b" not in streams.err
+        assert sum("campaign_ops.somewhere" in line for line in streams.err.splitlines()) == wanted
+        assert ("ValueError: " in streams.err) is debug
+
+
+def test_an_interrupted_sweep_says_so_and_exits_as_interrupted_programs_do(sms: World, tmp_path: Path) -> None:
+    program = configured(tmp_path, sms)
+    patient = program.started("reconcile", "--wait", "60")
+    with (
+        sms.again().lock(wait_seconds=0).hold(),
+        subprocess.Popen(patient, stderr=subprocess.PIPE, text=True, env=environ({})) as process,
+    ):
+        connected = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE :name"
+        deadline = time.monotonic() + 30
+        while not sms.rows(connected, name=f"campaign_ops%:{process.pid}"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert one_line(said).startswith("error: interrupted; ")
+
+
+def test_a_reader_that_goes_away_ends_the_program_quietly(sms: World, tmp_path: Path) -> None:
+    sms.app.add_campaign("lost", pending=1)
+    with subprocess.Popen(
+        configured(tmp_path, sms).started("status"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ({}),
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read()
+        process.wait(timeout=60)
+    assert said == ""
+
+
+def test_without_a_command_the_help_is_shown_and_an_unknown_one_is_refused() -> None:
+    assert "Commands:" in run().output
+    wrong = run("reconsile")
+    assert wrong.exit_code == 2
+    assert "reconsile" in wrong.stderr
+
+
+def test_the_help_tells_every_exit_code() -> None:
+    text = run("--help").stdout
+    assert run("--help").exit_code == 0
+    for code, meaning in MEANINGS.items():
+        assert lines_with(text, f"{code.value}  {meaning}")
+
+
+def test_the_version_is_told() -> None:
+    assert run("--version").stdout.startswith("campaign-ops ")
+
+
+def test_the_program_starts_without_dagster(tmp_path: Path) -> None:
+    code = "import sys; import campaign_ops.faces.cli; print([one for one in sys.modules if 'dagster' in one])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ({}))
+    assert done.stdout == "[]\n"

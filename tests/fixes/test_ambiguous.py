@@ -1,0 +1,332 @@
+"""Whom the provider may have stays with a person: markers end, jobs are cleaned away, and nobody is sent to again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import redis
+import sqlalchemy as sa
+from bullmq import Worker
+
+from campaign_ops.core.errors import Refused
+from campaign_ops.core.model import Verdict
+from campaign_ops.fixes.ambiguous import send_again, take_as_sent
+from campaign_ops.fixes.manual import Person, reenqueue_one
+from campaign_ops.profile.load import load_profile
+from campaign_ops.sweep.observe import observe
+from tests.conftest import World, Worlds
+from tests.sweep.actors import covered
+
+OPERATOR = Person("the operator", "ticket 42", "manual-run")
+
+
+def expire_markers(world: World, recipient_ids: Sequence[str]) -> None:
+    keys = [marker.format(recipient_id=one) for marker in world.queue.profile.markers for one in recipient_ids]
+    with redis.Redis.from_url(world.queue.url) as client:
+        client.delete(*keys)
+
+
+def update_recipients(world: World, recipient_ids: Sequence[str], values: str) -> None:
+    with world.app.engine.begin() as connection:
+        statement = sa.text(f'UPDATE "CampaignRecipient" SET {values} WHERE id = ANY(:ids)')
+        connection.execute(statement, {"ids": list(recipient_ids)})
+
+
+def complete_waiting(world: World) -> None:
+    """A worker completes every waiting job, writes no row, and the jobs are kept."""
+
+    async def complete(_queue: Any) -> None:
+        options = {"connection": world.queue.url, "prefix": world.queue.prefix, "autorun": False}
+        worker = Worker(world.queue.profile.name, lambda *_: None, options)
+        try:
+            while (job := await worker.moveToActive("token")) is not None:
+                await job.moveToCompleted("ok", "token")
+        finally:
+            await worker.close()
+
+    world.queue._run(complete)
+
+
+def remembered(world: World) -> set[str]:
+    rows = world.rows("SELECT recipient_id FROM campaign_ops.ambiguous WHERE decided_at IS NULL")
+    return {row["recipient_id"] for row in rows}
+
+
+def verdict(world: World) -> Verdict | None:
+    (item,) = world.sweep().stuck
+    return item.verdict
+
+
+# -- markers -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_recipient_seen_marked_once_is_not_sent_again_when_its_marker_ends(sms: World) -> None:
+    """Measured before: 5 of 5 were put back into the queue by the first sweep after the marker's time to live."""
+    sms.app.add_campaign("c", pending=5)
+    ids = sms.app.pending_ids("c")
+    sms.queue.mark(ids)
+    assert verdict(sms) is Verdict.AMBIGUOUS
+    expire_markers(sms, ids)
+    assert verdict(sms) is Verdict.AMBIGUOUS
+    assert covered(sms) == {}
+    with pytest.raises(Refused, match="ambiguous"):
+        reenqueue_one(sms.platform, "c", OPERATOR)
+
+
+def test_every_step_that_looks_remembers(sms: World) -> None:
+    sms.app.add_campaign("c", pending=3)
+    first, second, third = sms.app.pending_ids("c")
+    sms.queue.mark([first])
+    sms.begin().make_plan()
+    assert remembered(sms) == {first}
+    sms.queue.mark([second])
+    sms.begin().reenqueue()
+    assert remembered(sms) == {first, second}
+    assert covered(sms) == {third: 1}
+    sms.queue.remove(sms.queue.live_job_ids())
+    sms.queue.mark([third])
+    with pytest.raises(Refused):
+        reenqueue_one(sms.platform, "c", OPERATOR)
+    assert remembered(sms) == {first, second, third}
+
+
+def test_a_dry_run_uses_what_is_remembered_and_remembers_nothing(sms: World) -> None:
+    sms.app.add_campaign("c", pending=2)
+    first, second = sms.app.pending_ids("c")
+    sms.queue.mark([first])
+    sms.begin().make_plan()
+    expire_markers(sms, [first])
+    sms.queue.mark([second])
+    (evidence,) = observe(sms.platform).evidence
+    assert evidence.coverage is not None
+    assert (evidence.coverage.marked, evidence.coverage.missing) == (2, 0)
+    assert remembered(sms) == {first}
+
+
+def test_a_plan_works_before_the_tables_are_there_and_on_those_of_an_older_version(worlds: Worlds) -> None:
+    bare, older = worlds.make("sms", migrated=False), worlds.make("sms")
+    with older.platform.database.transaction() as connection:
+        connection.execute(sa.text("DROP TABLE campaign_ops.ambiguous"))
+        connection.execute(sa.text("UPDATE campaign_ops.alembic_version SET version_num = '0001'"))
+    for world in (bare, older):
+        world.app.add_campaign("c", pending=2)
+        world.queue.mark(world.app.pending_ids("c")[:1])
+        (evidence,) = observe(world.platform).evidence
+        assert evidence.coverage is not None
+        assert (evidence.coverage.marked, evidence.coverage.missing) == (1, 1)
+
+
+def test_what_moved_is_forgotten_and_may_be_sent_to_when_it_is_set_back(sms: World) -> None:
+    sms.app.add_campaign("c", pending=2)
+    moved, stayed = sms.app.pending_ids("c")
+    sms.queue.mark([moved, stayed])
+    sms.sweep()
+    expire_markers(sms, [moved, stayed])
+    update_recipients(sms, [moved], "status = 'failed'")
+    sms.sweep()
+    assert remembered(sms) == {stayed}
+    update_recipients(sms, [moved], "status = 'pending'")
+    sms.sweep()
+    assert covered(sms) == {moved: 1}
+
+
+def test_a_recipient_that_moved_to_another_campaign_stays_ambiguous(sms: World) -> None:
+    sms.app.add_campaign("c", pending=2)
+    sms.app.add_campaign("other", pending=1)
+    moved, stayed = sms.app.pending_ids("c")
+    sms.queue.mark([moved, stayed])
+    sms.sweep()
+    expire_markers(sms, [moved, stayed])
+    update_recipients(sms, [moved], """ "campaignId" = 'other' """)
+    sms.queue.remove(sms.queue.live_job_ids())
+    sms.sweep()
+    assert moved not in covered(sms)
+
+
+def test_after_a_persons_decision_a_recipient_is_sent_to_once_and_a_new_marker_speaks_again(worlds: Worlds) -> None:
+    world = worlds.make("sms", policy={"cooldown_seconds": 0})
+    world.app.add_campaign("c", pending=3)
+    ids = world.app.pending_ids("c")
+    world.queue.mark(ids)
+    world.sweep()
+    expire_markers(world, ids)
+    send_again(world.platform, "c", OPERATOR)
+    assert covered(world) == dict.fromkeys(ids, 1)
+    world.queue.mark(ids[:1])
+    world.queue.remove(world.queue.live_job_ids())
+    world.sweep()
+    assert covered(world) == dict.fromkeys(ids[1:], 1), "the decision was for one time"
+    assert remembered(world) == {ids[0]}
+
+
+def test_a_decision_crashed_half_way_leaves_the_choice_with_the_person(sms: World) -> None:
+    """The decision is written before the markers are deleted: those that are still there speak."""
+    sms.app.add_campaign("c", pending=2)
+    sms.queue.mark(sms.app.pending_ids("c"))
+    sms.sweep()
+
+    def die(_ids: Sequence[str]) -> int:
+        raise KeyboardInterrupt
+
+    assert sms.platform.queue is not None
+    sms.platform.queue.forget_marks = die  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        send_again(sms.platform, "c", OPERATOR)
+    assert verdict(sms) is Verdict.AMBIGUOUS
+    assert covered(sms) == {}
+
+
+def test_what_is_taken_as_sent_is_forgotten(sms: World) -> None:
+    sms.app.add_campaign("c", pending=2)
+    ids = sms.app.pending_ids("c")
+    sms.queue.mark(ids)
+    sms.sweep()
+    expire_markers(sms, ids)
+    take_as_sent(sms.platform, "c", OPERATOR)
+    assert remembered(sms) == set()
+    assert sms.app.tally("c") == {"sent": 2}
+
+
+def take_one(world: World, *, then_die: bool) -> None:
+    """A worker takes the next job; dead, its lock runs out."""
+
+    async def take(_queue: Any) -> None:
+        options = {"connection": world.queue.url, "prefix": world.queue.prefix, "autorun": False}
+        worker = Worker(world.queue.profile.name, lambda *_: None, options)
+        try:
+            assert await worker.moveToActive("token") is not None
+        finally:
+            await worker.close()
+
+    world.queue._run(take)
+    if then_die:
+        with redis.Redis.from_url(world.queue.url) as client:
+            client.delete(*(world.queue.key(f"{one}:lock") for one in world.queue.job_ids("active")))
+
+
+def test_whom_a_dead_worker_marked_is_remembered_while_its_job_still_covers_them(sms: World) -> None:
+    """The job and the marker may vanish together, and then nothing else would tell."""
+    sms.app.add_campaign("c", pending=3)
+    ids = sms.app.pending_ids("c")
+    sms.queue.add("c", "shop", ids)
+    take_one(sms, then_die=True)
+    sms.queue.mark(ids[:1])
+    assert verdict(sms) is Verdict.NO_WORKERS, "covered, so nothing to decide yet"
+    assert remembered(sms) == set(ids[:1])
+    sms.queue.clear()
+    sms.queue.open()
+    expire_markers(sms, ids)
+    sms.confirmed_sweep()
+    assert covered(sms) == dict.fromkeys(ids[1:], 1)
+
+
+def test_what_a_live_worker_is_sending_is_not_ambiguous(sms: World) -> None:
+    """Its claim is released when the provider refuses: the next attempt is the worker's own."""
+    sms.app.add_campaign("c", pending=3)
+    ids = sms.app.pending_ids("c")
+    sms.queue.add("c", "shop", ids)
+    take_one(sms, then_die=False)
+    sms.queue.mark(ids[:1])
+    sms.sweep()
+    assert remembered(sms) == set()
+
+
+# -- completed jobs ----------------------------------------------------------------------------------------------------
+
+
+def test_a_completed_job_that_is_kept_says_that_its_pending_recipients_may_have_been_sent_to(sms: World) -> None:
+    """Measured before: "their jobs are nowhere", and 3 of 3 were put back."""
+    sms.app.add_campaign("c", pending=5)
+    done, lost = sms.app.pending_ids("c")[:3], sms.app.pending_ids("c")[3:]
+    sms.queue.add("c", "shop", done)
+    complete_waiting(sms)
+    (item,) = sms.sweep().stuck
+    assert (item.verdict, item.marked, item.missing) == (Verdict.JOBS_LOST, 3, 2)
+    assert "3 in completed jobs" in item.reason
+    assert covered(sms) == dict.fromkeys(lost, 1)
+    sms.queue.clear()
+    sms.queue.open()
+    (item,) = sms.sweep().stuck
+    assert "3 in completed jobs" in item.reason, "remembered, though the job is cleaned away"
+    assert set(covered(sms)).isdisjoint(done)
+
+
+def test_a_completed_job_says_nothing_where_the_profile_says_so(worlds: Worlds) -> None:
+    profile = load_profile("sms")
+    assert profile.queue is not None
+    queue = profile.queue.model_copy(update={"completed_means": "nothing"})
+    world = worlds.make(profile.model_copy(update={"queue": queue}))
+    world.app.add_campaign("c", pending=3)
+    ids = world.app.pending_ids("c")
+    world.queue.add("c", "shop", ids)
+    complete_waiting(world)
+    (item,) = world.sweep().stuck
+    assert covered(world) == dict.fromkeys(ids, 1)
+    assert "1 completed job not looked at" in item.reason
+
+
+def test_a_decision_about_a_completed_job_holds_until_another_job_completes(worlds: Worlds) -> None:
+    world = worlds.make("sms", policy={"cooldown_seconds": 0})
+    world.app.add_campaign("c", pending=2)
+    ids = world.app.pending_ids("c")
+    world.queue.add("c", "shop", ids)
+    complete_waiting(world)
+    world.sweep()
+    send_again(world.platform, "c", OPERATOR)
+    assert covered(world) == dict.fromkeys(ids, 1)
+    world.queue.remove(world.queue.live_job_ids())
+    world.sweep()
+    assert covered(world) == dict.fromkeys(ids, 1), "the old job is decided about"
+    complete_waiting(world)
+    assert verdict(world) is Verdict.AMBIGUOUS
+    assert covered(world) == {}
+
+
+def test_a_completed_job_whose_ids_are_no_ids_stops_nothing(sms: World) -> None:
+    sms.app.add_campaign("c", pending=2)
+    ids = sms.app.pending_ids("c")
+    sms.queue.add("c", "shop", ["tab\there", "nul\0"], job_ids=["odd\\one"])
+    complete_waiting(sms)
+    sms.sweep()
+    assert covered(sms) == dict.fromkeys(ids, 1)
+
+
+def test_more_completed_jobs_than_are_read_are_named(sms: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("bullmq.reader", "sweep.suspects"):
+        monkeypatch.setattr(f"campaign_ops.{module}.COMPLETED_LOOKED_AT", 2)
+    sms.app.add_campaign("c", pending=3)
+    sms.queue.add("c", "shop", sms.app.pending_ids("c"), batch_size=1)
+    complete_waiting(sms)
+    (item,) = sms.sweep().stuck
+    assert (item.marked, item.missing) == (2, 1)
+    assert "1 completed job not looked at" in item.reason
+
+
+def test_completed_jobs_are_not_read_while_nobody_is_missing(sms: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    sms.app.add_campaign("c", pending=2)
+    sms.queue.add("other", "shop", ["r"])
+    complete_waiting(sms)
+    sms.queue.add("c", "shop", sms.app.pending_ids("c"))
+    monkeypatch.setattr(sms.platform.queue, "completed_jobs", None)
+    assert verdict(sms) is Verdict.NO_WORKERS
+
+
+def test_a_job_that_came_and_completed_right_before_the_add_is_noticed(sms: World) -> None:
+    """Neither a row nor a marker of it is there: only the completed job says that a worker had the batch."""
+    sms.app.add_campaign("c", pending=2)
+    ids = sms.app.pending_ids("c")
+    queue = sms.platform.queue
+    assert queue is not None
+    newcomers = queue.newcomers
+
+    def come_and_go(*arguments: Any, **options: Any) -> frozenset[str]:
+        sms.queue.add("c", "shop", ids)
+        complete_waiting(sms)
+        return newcomers(*arguments, **options)
+
+    queue.newcomers = come_and_go  # type: ignore[method-assign]
+    sms.sweep()
+    assert covered(sms) == {}
+    assert remembered(sms) == set(ids)

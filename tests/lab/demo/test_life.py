@@ -1,0 +1,119 @@
+"""What happens in the demo when it is left running."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import redis
+
+from campaign_ops.lab.demo.faults import MessengerAccidents, ShopAccidents
+from campaign_ops.lab.demo.life import Life, LifeOptions
+from campaign_ops.lab.demo.operation import MessengerOperation, ShopOperation
+from campaign_ops.lab.demo.platforms import DemoPlatform, create_platform
+from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.lab.shop.provider import Provider
+from campaign_ops.lab.shop.worker import WorkerOptions
+from tests.lab.demo.waiting import wait_until
+
+LIVELY = LifeOptions(
+    campaign_every_seconds=0.3,
+    accident_every_seconds=0.5,
+    recipients=(10, 30),
+    batch_size=10,
+    workers=1,
+    worker=WorkerOptions(delay_ms=15, lock_ms=500, stalled_ms=300, claims=True),
+)
+
+
+def test_each_accident_of_the_shop_leaves_what_its_line_says(shop: DemoPlatform, work_dir: Path) -> None:
+    operation = ShopOperation(shop, work_dir, LIVELY)
+    accidents, writer, queue = ShopAccidents(operation), operation.writer, operation.queue
+    assert [accidents.kill_worker(), accidents.lose_completion(), accidents.pause_or_cancel()] == [None] * 3
+
+    lost = accidents.lose_jobs()
+    (campaign,) = writer.campaigns("sending")
+    jobs = queue.live_job_ids()
+    assert lost == f"accident: {len(jobs)} of the {2 * len(jobs)} jobs of '{campaign['name']}' were lost from Redis"
+
+    assert "stalled too often" in (accidents.stall_jobs() or "")
+    with redis.Redis.from_url(queue.url) as client:
+        assert sum(bool(client.hexists(queue.key(job_id), "defa")) for job_id in queue.live_job_ids()) == 2
+
+    while writer.campaigns("sending"):
+        assert "in the middle of sending" in (accidents.pause_or_cancel() or "")
+    assert queue.live_job_ids() == []
+
+    for other in writer.campaigns("paused"):
+        writer.set_campaign(other["id"], status="cancelled")
+    writer.set_campaign(campaign["id"], status="paused")
+    assert accidents.resume() == f"person: '{campaign['name']}' was resumed"
+    assert len(queue.live_job_ids()) == 2 * len(jobs)
+
+    (hired,) = operation.platform.workers if operation.hire_missing() else []
+    wait_until(lambda: operation.provider.last_campaign(hired.name) is not None)
+    pid = hired.pid
+    assert accidents.kill_worker() == f"accident: killed worker-1 (pid {pid}) in the middle of '{campaign['name']}'"
+    assert hired.pid is None
+    assert "worker-2" in (operation.hire_missing() or "")
+
+    writer.move_recipients(campaign["id"], "succeeded")
+    assert operation.application.complete(campaign["id"])
+    assert "before it could say so" in (accidents.lose_completion() or "")
+    (reservation,) = writer.reservations(campaign["id"])
+    assert (reservation["status"], reservation["released_at"]) == ("active", None)
+    operation.close()
+
+
+def test_each_accident_of_the_messenger_leaves_what_its_line_says(servers: EmbeddedServers) -> None:
+    platform = create_platform(servers, "demo_messenger", "messenger")
+    operation = MessengerOperation(platform, LIVELY)
+    accidents, writer = MessengerAccidents(operation), operation.writer
+    assert [accident() for accident in accidents.all] == [None, None, None]
+    operation.start_campaign()
+    operation.send_some(10)
+    (campaign,) = writer.campaigns("SENDING")
+    assert (campaign["succeeded"] + campaign["failed"], sum(writer.tally(campaign["id"]).values())) == (10, 10)
+    name = campaign["name"]
+    assert accidents.restart() == f"accident: the messenger was restarted in the middle of '{name}'"
+    operation.send_some()
+    assert sum(writer.tally(campaign["id"]).values()) == 10, "it has forgotten whom it was sending to"
+    writer.set_campaign(campaign["id"], succeeded=10)
+    wrong = accidents.set_counter_wrong()
+    now = writer.campaign(campaign["id"])["succeeded"]
+    assert wrong == f"accident: the sent counter of '{name}' went from 10 to {now}"
+    assert now != 10
+    operation.left[campaign["id"]] = 1
+    operation.send_some()
+    assert writer.campaign(campaign["id"])["status"] == "COMPLETED"
+    assert "before it could say so" in (accidents.lose_completion() or "")
+    assert writer.campaign(campaign["id"])["completed_at"] is None
+    operation.close()
+
+
+def test_life_goes_on_through_accidents_and_a_crash_of_the_database(work_dir: Path) -> None:
+    lines: list[str] = []
+
+    def said(count: int, *beginnings: str) -> Callable[[], bool]:
+        return lambda: sum(line.startswith(beginnings) for line in lines) >= count
+
+    with EmbeddedServers(work_dir) as servers:
+        shop, messenger = create_platform(servers, "shop", "sms"), create_platform(servers, "messenger", "messenger")
+        life, stop = Life(shop, messenger, work_dir, LIVELY, lines.append), threading.Event()
+        thread = threading.Thread(target=life.run, args=(stop,))
+        thread.start()
+        try:
+            wait_until(said(2, "accident", "person"))
+            servers.postgres.kill()
+            wait_until(said(1, "could not"))
+            servers.postgres.start()
+            lines.clear()
+            wait_until(said(2, "campaign"))
+        finally:
+            stop.set()
+            thread.join(15)
+        assert not thread.is_alive()
+        writer = shop.writer()
+        assert Provider(writer.engine).double_sends() == {}
+        writer.close()

@@ -1,0 +1,117 @@
+"""A platform under the ledger, swept by a role of its own: what the audit's tests plant their damage in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+from uuid import uuid4
+
+import redis
+import sqlalchemy as sa
+
+from campaign_ops.bullmq.queue import Queue, QueueAddress
+from campaign_ops.doctor.grants import grants
+from campaign_ops.lab.drill.checkers import WATCHED, Figure, Records, Stores, read
+from campaign_ops.lab.drill.ledger import SETTLING, Ledger
+from campaign_ops.lab.drill.watcher import Watcher
+from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.lab.shop.provider import Provider
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import Database, Timeouts
+from campaign_ops.profile.model import Profile
+from campaign_ops.sweep import Sweep
+from tests.conftest import World
+
+OPS = "drill_ops"
+POLICY = {"stuck_after_seconds": 60, "cooldown_seconds": 1, "breaker_floor": 3}
+
+
+@dataclass
+class Audited:
+    """A world with a ledger; ``world.platform`` logs in as our role, ``world.app`` as the owner."""
+
+    world: World
+    ledger: Ledger
+    work_dir: Path
+    provider: Provider
+
+    @property
+    def servers(self) -> EmbeddedServers | None:
+        """The server's log is everybody's: tests that read it name it."""
+        return None
+
+    def connect(self, profile: Profile | None = None, **policy: Any) -> Platform:
+        """A view of its own; with other thresholds or names it is that of somebody who breaks a rule."""
+        old, jobs = self.world.platform, self.world.queue
+        queue = Queue(QueueAddress(jobs.url, jobs.prefix), jobs.profile)
+        url = sa.make_url(self.world.url).set(username=OPS).render_as_string(hide_password=False)
+        database = Database(url, Timeouts(statement_seconds=30, lock_seconds=1))
+        return Platform(old.name, profile or old.profile, replace(old.policy, **policy), database, queue)
+
+    def sweep_as(self, profile: Profile | None = None, **policy: Any) -> str:
+        """A sweep of somebody who breaks a rule. Its run id."""
+        platform, run_id = self.connect(profile, **policy), uuid4().hex
+        Sweep(platform, run_id=run_id, trigger="test", actor="mutant").run()
+        platform.close()
+        return run_id
+
+    @property
+    def stores(self) -> Stores:
+        platform = self.world.platform
+        return Stores(self.ledger, platform.name, platform.policy, platform.database.timeouts, self.work_dir)
+
+    def records(self) -> Records:
+        return read(self.stores)
+
+    def judge(self, figure: Callable[[Records], Figure]) -> Figure:
+        return figure(self.records())
+
+    def owner(self, query: str, **binds: Any) -> None:
+        """A statement that no product of ours makes, by the application."""
+        with self.world.app.engine.begin() as connection:
+            connection.execute(sa.text(query), binds)
+
+    def ops(self, query: str, **binds: Any) -> None:
+        """A statement by our role, past the product."""
+        with self.world.platform.database.transaction() as connection:
+            connection.execute(sa.text(query), binds)
+
+    def look(self, times: int = 1) -> None:
+        """The watcher's looks, made here and now."""
+        with redis.Redis.from_url(self.world.queue.url, decode_responses=True) as client, self._watched() as out:
+            watcher = Watcher(client, self.world.queue.key(""), "recipientIds", "campaignId", out)
+            for _ in range(times):
+                watcher.look()
+
+    def _watched(self) -> TextIO:
+        return (self.work_dir / WATCHED).open("a", encoding="utf-8")
+
+    def write_sweeps(self, name: str, *lines: dict[str, Any]) -> None:
+        """A sweeping process' file."""
+        base = {"run_id": "r", "began": 100.0, "ended": 101.0, "outcome": "done", "error": None, "unexpected": False}
+        text = "".join(json.dumps({**base, **line}) + "\n" for line in lines)
+        (self.work_dir / f"sweeps-{name}.jsonl").write_text(text)
+
+    def settle(self) -> None:
+        """No more accidents, and three more sweeps."""
+        self.ledger.note(SETTLING, "over")
+        for _ in range(3):
+            self.world.sweep()
+        self.look()
+
+
+def audited(world: World, work_dir: Path) -> Audited:
+    """Put a world under the ledger; to be called before any row is written, unless it is to be there already."""
+    Provider.create(world.app.engine)
+    with world.app.engine.begin() as connection:
+        for statement in grants(world.platform.profile, OPS):
+            connection.exec_driver_sql(statement)
+    ledger = Ledger(world.app.engine, OPS, world.platform.profile)
+    ledger.install()
+    found = Audited(world, ledger, work_dir, Provider(world.app.engine))
+    world.created.append(world.platform)
+    world.platform = found.connect()
+    return found

@@ -1,0 +1,13 @@
+"""The rules of the product, each taken out once: by name, for the sweepers' processes (`tests.lab.drill.mutant`)."""
+
+from __future__ import annotations
+
+from tests.lab.drill.mutations import deciding, writing
+from tests.lab.drill.mutations.mutation import Mutation
+
+__all__ = ["MUTATIONS", "VARIABLE", "Mutation"]
+
+VARIABLE = "CAMPAIGN_OPS_MUTATION"
+"""Environment variable that names the mutation of a process."""
+
+MUTATIONS: dict[str, Mutation] = {**deciding.MUTATIONS, **writing.MUTATIONS}

@@ -1,0 +1,232 @@
+"""Rules about what is decided (1 to 8), each left out as a careless programmer would."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.bullmq.jobs import LiveJob, LiveJobs
+from campaign_ops.bullmq.queue import Queue, job_id
+from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.core.model import Campaign
+from campaign_ops.core.plan import PlanItem
+from campaign_ops.lab.drill.options import Size
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import cover, reads, writes
+from campaign_ops.postgres.database import Database
+from campaign_ops.postgres.tables import PlatformTables, as_text
+from campaign_ops.sweep import act, add_page, intend, observe
+from campaign_ops.sweep.intend import Attempt, Work
+from campaign_ops.sweep.observe import OpenBatch
+from tests.lab.drill.mutations.mutation import Mutation, put, slowed
+
+_BATCH = sa.table("campaign_ops_batch", sa.column("campaign_id"))
+_COVER = sa.table("campaign_ops_cover", sa.column("recipient_id"))
+
+
+def _no_age() -> None:
+    put(reads, "is_stuck", reads.is_sending)
+
+
+def _edge() -> None:
+    """Only what was not stuck in this process' look before is looked at."""
+    before: set[str] = set()
+
+    def new_ones(
+        connection: sa.Connection, tables: PlatformTables, only: Collection[str] | None, stuck_after: float
+    ) -> Iterator[Campaign]:
+        found = list(everything(connection, tables, only, stuck_after))
+        yield from (one for one in found if only is not None or one.id not in before)
+        before.clear()
+        before.update(one.id for one in found)
+
+    everything = put(observe, "_stuck", new_ones)
+
+
+def _no_premise() -> None:
+    """What the plan calls finished is written over, whatever has become of it."""
+
+    def as_planned(
+        _platform: Platform, _connection: sa.Connection, page: Sequence[PlanItem], _stuck_after: float | None = None
+    ) -> dict[str, Any]:
+        ids = [item.target for item in page]
+        return {"ids": ids, "updated_ats": [None for _ in ids]}
+
+    def same_id(tables: PlatformTables, observed: sa.TableValuedAlias) -> sa.ColumnElement[bool]:
+        return tables.campaign.c.id == sa.cast(observed.c.id, tables.campaign.c.id.type)
+
+    put(act, "observed_now", as_planned)
+    put(writes, "_unmoved", same_id)
+    put(writes, "_finished", lambda _tables, _seen, **_: sa.true())
+    slowed(act, "complete", 0.4)
+
+
+def _rows_first() -> None:
+    """One consistent view of the database, as for a report: its rows are those of before the queue was read."""
+
+    def consistent(database: Database, connection: sa.Connection) -> None:
+        connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        prepare(database, connection)
+
+    prepare = put(Database, "_prepare", consistent)
+    slowed(observe, "_read_queue", 2.0)
+
+
+def _live_job_hides() -> None:
+    """A campaign with a live job is being sent, so nothing of it is missing."""
+
+    def of_idle_campaigns(
+        connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int
+    ) -> int:
+        recipient = tables.recipient.c
+        busy = sa.select(as_text(recipient.campaign_id)).where(recipient.id.in_(sa.select(_COVER.c.recipient_id)))
+        covered = set(connection.scalars(busy.distinct()))
+        return int(fill(connection, tables, [one for one in campaign_ids if one not in covered], size=size))
+
+    fill = put(cover, "fill_batches", of_idle_campaigns)
+
+
+def _whole_campaign() -> None:
+    """A campaign of which anybody is missing is put back as a whole."""
+
+    def of_whole_campaigns(
+        connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int
+    ) -> int:
+        fill(connection, tables, campaign_ids, size=size)
+        lost = connection.scalars(sa.select(_BATCH.c.campaign_id).distinct()).all()
+        recipient = tables.recipient.c
+        theirs = sa.select(recipient.id).where(as_text(recipient.campaign_id).in_(lost))
+        connection.execute(sa.delete(_COVER).where(_COVER.c.recipient_id.in_(theirs)))
+        connection.execute(sa.delete(_BATCH).where(_BATCH.c.campaign_id.in_(lost)))
+        return int(fill(connection, tables, lost, size=size))
+
+    fill = put(cover, "fill_batches", of_whole_campaigns)
+
+
+def _half_read() -> None:
+    """Jobs that could not be read are none."""
+
+    def as_far_as_it_goes(jobs: LiveJobs) -> LiveJob:
+        try:
+            return real(jobs)
+        except QueueUnavailable:
+            jobs._state = jobs._snapshot.state
+            raise StopIteration from None
+
+    real: Callable[[LiveJobs], LiveJob] = put(LiveJobs, "__next__", as_far_as_it_goes)
+    slowed(observe, "_load_cover", 1.0)
+
+
+def _effect_first() -> None:
+    """Jobs are added before the intent is committed: a job without an intent is better than an intent without a job."""
+    there: set[str] = set()
+
+    def effect_and_intent(
+        work: Work, connection: sa.Connection, batches: Sequence[OpenBatch]
+    ) -> tuple[dict[str, OpenBatch], dict[str, Attempt]]:
+        intent, attempts = write(work, connection, batches)
+        there.update(add(work.queue, add_page._still_wanted(work, intent, work.queue.last_look())))
+        time.sleep(2.5)
+        return intent, attempts
+
+    write = put(intend, "_write_intent", effect_and_intent)
+    add = put(Queue, "add", lambda _queue, jobs, _guard: frozenset(job.id for job in jobs) & there)
+
+
+def _same_ids() -> None:
+    """A batch's job is always called the same, so that it cannot be there twice."""
+    put(intend, "job_id", lambda campaign_id, _attempt, batch, **_: job_id(campaign_id, 1, batch, salt=""))
+
+
+MUTATIONS: dict[str, Mutation] = {
+    "no_age": Mutation(
+        rule=1,
+        what="whatever is sending counts as stuck at once",
+        apply=_no_age,
+        seen=frozenset({"too_young"}),
+        accidents=("lose_completion",),
+    ),
+    "edge": Mutation(
+        rule=2,
+        what="a sweep looks only at what has become stuck since the last one",
+        apply=_edge,
+        seen=frozenset({"still_stuck"}),
+        accidents=("unsendable", "lose_jobs"),
+        seconds=8,
+        settle_seconds=12,
+        worker_module="tests.lab.drill.trusting_worker",  # keeps no completed jobs: those leave recipients to a person
+    ),
+    "no_premise": Mutation(
+        rule=3,
+        what="the write that completes a campaign trusts the plan",
+        apply=_no_premise,
+        seen=frozenset({"finished_or_revived", "never_sent"}),
+        accidents=("late_change",) * 4,
+    ),
+    "rows_first": Mutation(
+        rule=4,
+        what="the waiting recipients are those of before the queue's snapshot",
+        apply=_rows_first,
+        seen=frozenset({"sent_twice"}),
+        # A backlog: campaigns wait until they are stuck, and only then their first jobs are taken, and soon done.
+        accidents=(),
+        seconds=60,
+        size=Size(campaign_every_seconds=1, recipients=(100, 100), workers=2, max_sending=4),
+        workers={
+            "concurrency": 1,
+            "delay_ms": 20,
+            "claims": False,
+            "touch_every": 0,
+            "lock_ms": 30_000,
+            "stalled_ms": 30_000,
+        },
+        worker_module="tests.lab.drill.trusting_worker",
+    ),
+    "live_job_hides": Mutation(
+        rule=5,
+        what="a campaign with any live job counts as covered",
+        apply=_live_job_hides,
+        seen=frozenset({"still_stuck"}),
+        accidents=("lose_all_but_one",),
+        seconds=8,
+        settle_seconds=12,
+    ),
+    "whole_campaign": Mutation(
+        rule=5,
+        what="a campaign of which anybody is missing is put back as a whole",
+        apply=_whole_campaign,
+        seen=frozenset({"in_two_jobs"}),
+        accidents=("lose_jobs", "lose_all_but_one"),
+    ),
+    "half_read": Mutation(
+        rule=6,
+        what="jobs that could not be read any more are taken for none",
+        apply=_half_read,
+        seen=frozenset({"in_two_jobs"}),
+        accidents=("hang_redis",) * 6,
+        seconds=50,
+        workers={"delay_ms": 200},
+    ),
+    "effect_first": Mutation(
+        rule=7,
+        what="the intent is committed after the jobs were added",
+        apply=_effect_first,
+        seen=frozenset({"journal", "in_two_jobs"}),
+        accidents=("drop_connections",) * 10 + ("unsendable",) * 5,
+        seconds=40,
+        worker_module="tests.lab.drill.trusting_worker",
+    ),
+    "same_ids": Mutation(
+        rule=8,
+        what="a batch's job has the same id in every attempt",
+        apply=_same_ids,
+        seen=frozenset({"still_stuck"}),
+        accidents=("unsendable",),
+        seconds=8,
+        worker_module="tests.lab.drill.trusting_worker",
+        settle_seconds=12,
+    ),
+}

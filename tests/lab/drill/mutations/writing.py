@@ -1,0 +1,232 @@
+"""Rules about writing, each left out as a careless programmer would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.core import plan, verdicts
+from campaign_ops.core.model import Evidence, Verdict, age
+from campaign_ops.core.plan import PlanItem
+from campaign_ops.core.policy import Breaker, Policy
+from campaign_ops.journal.journal import Author, Entry, Journal
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import reads, writes
+from campaign_ops.postgres.database import Database, SweepLock
+from campaign_ops.postgres.reads import went_well
+from campaign_ops.postgres.tables import PlatformTables
+from campaign_ops.sweep import act, observe
+from campaign_ops.sweep.act import Done, Failure
+from tests.lab.drill.mutations.mutation import Mutation, put
+
+# Accidents that last do so for a tenth of the drill at most: such a drill is long, and ends when the damage is seen.
+_LONG = 90.0
+
+# -- 9: one transaction for what belongs together --------------------------------------------------------------
+
+
+def _journal_apart() -> None:
+    record = Journal.record
+
+    def apart(self: Journal, connection: sa.Connection, author: Author, entries: Sequence[Entry]) -> list[int]:
+        with connection.engine.begin() as another:
+            return record(self, another, author, entries)
+
+    put(Journal, "record", apart)
+
+
+def _release_later() -> None:
+    put(act, "_release_with", lambda *_, **__: iter(()))
+
+
+# -- 10: one sweep per platform at a time ----------------------------------------------------------------------
+
+
+def _lock_given_back() -> None:
+    @contextmanager
+    def hold(self: SweepLock) -> Iterator[SweepLock]:
+        with self._database.transaction() as connection:
+            self._acquire(connection)
+        yield self
+
+    put(SweepLock, "hold", hold)
+    put(SweepLock, "check", lambda self: None)
+
+
+# -- 11: bounded -----------------------------------------------------------------------------------------------
+
+
+def _no_timeouts() -> None:
+    def prepare(self: Database, connection: sa.Connection) -> None:
+        settings = {"application_name": self.application_name, "timezone": "UTC"}
+        connection.execute(sa.select(*(sa.func.set_config(key, value, True) for key, value in settings.items())))
+
+    put(Database, "_prepare", prepare)
+
+
+def _page_fails_together() -> None:
+    def together(_platform: Platform, _lock: SweepLock, done: Done, page: Sequence[PlanItem], _work: act.Work) -> None:
+        done.failures.extend(Failure(item.target, "its page failed") for item in page)
+
+    put(act, "_one_by_one", together)
+
+
+# -- 12: blast radius ------------------------------------------------------------------------------------------
+
+
+def _no_breaker() -> None:
+    put(plan, "check_breaker", lambda *_, **__: Breaker(tripped=False))
+
+
+# -- 13: give up loudly ----------------------------------------------------------------------------------------
+
+
+def _never_give_up() -> None:
+    def held_back(evidence: Evidence, policy: Policy, now: datetime) -> Verdict | None:
+        last_at = evidence.attempts.last_at
+        return Verdict.COOLDOWN if last_at is not None and age(last_at, now) < policy.cooldown else None
+
+    put(verdicts, "_held_back", held_back)
+
+
+# -- 14: unknown words block -----------------------------------------------------------------------------------
+
+
+def _unknown_is_failed() -> None:
+    meaning = observe._meaning
+
+    def guessed(*arguments: Any) -> str:
+        return meaning(*arguments) or "failed"
+
+    put(observe, "_meaning", guessed)
+
+
+# -- 15: the database's clock decides, in UTC ------------------------------------------------------------------
+
+
+def _own_clock() -> None:
+    def now(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        moment = datetime.now(UTC)
+        aware = isinstance(column.type, sa.DateTime) and column.type.timezone
+        return sa.literal(moment if aware else moment.replace(tzinfo=None), column.type)
+
+    put(reads, "db_now", now)
+
+
+def _local_time() -> None:
+    prepare = Database._prepare
+
+    def as_the_server(self: Database, connection: sa.Connection) -> None:
+        prepare(self, connection)
+        connection.execute(sa.text("SET LOCAL timezone TO DEFAULT"))
+
+    put(Database, "_prepare", as_the_server)
+    put(reads, "db_now", lambda _column: sa.func.now())
+
+
+# -- 16: least privilege ---------------------------------------------------------------------------------------
+
+
+def _select_everything() -> None:
+    """Who names a whole row asks for the right to read every column of it."""
+
+    def of_whole_rows(tables: PlatformTables) -> sa.ColumnElement[bool]:
+        row = sa.literal_column(f'"{tables.recipient.name}" IS NOT NULL', sa.Boolean)
+        return sa.and_(went_well(tables), row)
+
+    put(writes, "went_well", of_whole_rows)
+
+
+MUTATIONS: dict[str, Mutation] = {
+    "journal_apart": Mutation(
+        rule=9,
+        what="a repair's journal row commits before the repair, on a connection of its own",
+        apply=_journal_apart,
+        accidents=("lose_completion",),
+        seen=frozenset({"journal"}),
+    ),
+    "release_later": Mutation(
+        rule=9,
+        what="credits of a completed campaign are left to the next sweep",
+        apply=_release_later,
+        accidents=("lose_completion",),
+        seen=frozenset({"left_held"}),
+    ),
+    "lock_given_back": Mutation(
+        rule=10,
+        what="the sweep lock is taken in a short transaction and not held for the sweep",
+        apply=_lock_given_back,
+        accidents=("lose_completion",),
+        seen=frozenset({"overlapping"}),
+    ),
+    "no_timeouts": Mutation(
+        rule=11,
+        what="statements may wait and run for as long as they like",
+        apply=_no_timeouts,
+        accidents=("table_lock",) + ("lose_completion",) * 3,  # in between, the audit can read
+        seconds=_LONG,
+        seed=85,  # begins with the campaigns' table
+        seen=frozenset({"slow_statements"}),
+    ),
+    "page_fails_together": Mutation(
+        rule=11,
+        what="a campaign that cannot be completed keeps its whole page from it",
+        apply=_page_fails_together,
+        accidents=("poison_campaign",) * 4 + ("lose_completion",) * 16,
+        seconds=_LONG,
+        seed=203,  # begins with the campaign that cannot be completed
+        seen=frozenset({"starved"}),
+    ),
+    "no_breaker": Mutation(
+        rule=12,
+        what="a sweep repairs however many campaigns look lost",
+        apply=_no_breaker,
+        accidents=("redis_empty",) * 6,
+        seconds=40,
+        seed=43,  # begins with a long outage
+        workers={"delay_ms": 10},  # so that little else is being sent when Redis dies
+        seen=frozenset({"beyond_breaker"}),
+    ),
+    "never_give_up": Mutation(
+        rule=13,
+        what="a campaign is put back for ever, whether it helps or not",
+        apply=_never_give_up,
+        accidents=("unsendable",) * 8,
+        worker_module="tests.lab.drill.trusting_worker",  # keeps no completed jobs: those leave recipients to a person
+        seen=frozenset({"in_vain"}),
+    ),
+    "unknown_is_failed": Mutation(
+        rule=14,
+        what="a recipient's word that the profile does not know is taken for failed",
+        apply=_unknown_is_failed,
+        accidents=("unknown_word",),
+        seen=frozenset({"unknown_repaired"}),
+    ),
+    "own_clock": Mutation(
+        rule=15,
+        what="the sweeping machine's clock says who is stuck",
+        apply=_own_clock,
+        accidents=("clock_skew",) * 4 + ("lose_completion",) * 16,
+        seconds=_LONG,
+        seed=51,  # begins with a clock that is ahead
+        seen=frozenset({"too_young"}),
+    ),
+    "local_time": Mutation(
+        rule=15,
+        what="UTC without a zone is compared with the server's local time",
+        apply=_local_time,
+        accidents=("lose_completion",),
+        seen=frozenset({"too_young"}),
+    ),
+    "select_everything": Mutation(
+        rule=16,
+        what="the premise of a write reads every column of the recipients, phone numbers too",
+        apply=_select_everything,
+        accidents=("lose_completion",),
+        seen=frozenset({"denied"}),
+    ),
+}

@@ -1,0 +1,31 @@
+"""The page about the drill names what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from campaign_ops.lab.drill.faults import ACCIDENTS
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "drill.md").read_text(encoding="utf-8")
+
+
+def first_cells(text: str, header: str) -> list[str]:
+    """The first cell of every row of the table below a header."""
+    rows = text.partition(f"| {header} |")[2].partition("\n\n")[0].splitlines()
+    return [row.split(" | ")[0].removeprefix("| ") for row in rows[2:]]
+
+
+def test_every_accident_stands_in_the_page_with_what_it_is() -> None:
+    rows = [line for line in PAGE.splitlines() if line.startswith("| `")]
+    listed = [line for line in rows if line.split("`")[1] in ACCIDENTS]
+    assert listed == [f"| `{name}` | {accident.title} |" for name, accident in ACCIDENTS.items()]
+
+
+def test_figures_are_explained_by_the_names_that_a_drill_prints() -> None:
+    names = first_cells(PAGE, "figure | how it is counted")
+    assert names
+    assert set(names) <= set(first_cells(PAGE, "figure | must be | found"))
+
+
+def test_every_exit_code_is_explained() -> None:
+    assert first_cells(PAGE, "exit code | meaning") == ["0", "1", "2", "3", "130"]

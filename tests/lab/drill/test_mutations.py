@@ -1,0 +1,122 @@
+"""The drill itself can fail: with a rule taken out of the sweepers it reports the damage that the rule prevents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from campaign_ops.lab.drill import run
+from campaign_ops.lab.drill.checkers import AT_THE_END, damage_so_far
+from campaign_ops.lab.drill.environment.rig import Stand
+from campaign_ops.lab.drill.faults import ACCIDENTS
+from campaign_ops.lab.drill.options import SIZES, DrillOptions
+from campaign_ops.lab.drill.run import drill
+from campaign_ops.lab.drill.scoreboard import Scoreboard
+from campaign_ops.lab.shop.worker_process import WorkerProcess
+from tests.lab.drill.mutations import MUTATIONS, VARIABLE, Mutation
+
+RULES = range(1, 17)
+
+
+class MutantStand(Stand):
+    """A stand whose sweepers run with the mutation that the environment names, if any."""
+
+    sweeper_module = "tests.lab.drill.mutant"
+    worker_options: dict[str, Any] = {}  # noqa: RUF012 - replaced as a whole, never changed
+
+    def hire(self, *, node: int | None = None, **options: Any) -> WorkerProcess:
+        """A worker as the mutation wants them."""
+        return super().hire(node=node, **{**self.worker_options, **options})
+
+
+def drilled(
+    mutation: Mutation,
+    work_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    enough: Callable[[Stand], bool] | None = None,
+) -> tuple[Scoreboard, str]:
+    """The mutation's drill, with whatever mutation the environment names: its scoreboard and its story."""
+    monkeypatch.setattr(run, "_SETTLE_SECONDS", mutation.settle_seconds)
+    monkeypatch.setitem(SIZES, "small", mutation.size)
+    monkeypatch.setattr(MutantStand, "worker_options", dict(mutation.workers))
+    if mutation.worker_module:
+        monkeypatch.setattr(WorkerProcess, "module", mutation.worker_module)
+    options = DrillOptions(
+        work_dir,
+        seed=mutation.seed,
+        seconds=mutation.seconds,
+        accidents=mutation.accidents,
+        dagster=False,
+    )
+    story = StringIO()
+    board = drill(options, Console(file=story, width=200), make_stand=MutantStand, enough=enough)
+    return board, story.getvalue()
+
+
+def failed(board: Scoreboard) -> dict[str, tuple[str, ...]]:
+    """Figures that do not hold, with their examples."""
+    return {figure.key: figure.examples for figure in board.figures if not figure.holds}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_drill_reports_the_damage_of_a_rule_that_is_missing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    mutation = MUTATIONS[name]
+    monkeypatch.setenv(VARIABLE, name)
+
+    before: set[str] = set()
+
+    def damaged(stand: Stand) -> bool:
+        """What is seen twice lasts: it will be in the scoreboard, too."""
+        seen = {figure.key for figure in damage_so_far(stand) if not figure.holds and figure.key in mutation.seen}
+        lasting = seen & before
+        before.clear()
+        before.update(seen)
+        return bool(lasting)
+
+    board, story = drilled(mutation, tmp_path / "drill", monkeypatch, enough=damaged)
+    found = failed(board)
+    record_testsuite_property(name, f"{sorted(found)} after {board.seconds:.0f} s")
+    assert not board.holds
+    assert "unexpected" not in found, f"a sweeper that falls over proves nothing: {found['unexpected']}"
+    assert found.keys() & mutation.seen, f"nobody saw that {mutation.what}; failing: {found}\n{story}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "worker_module", sorted({one.worker_module for one in MUTATIONS.values() if one.worker_module})
+)
+def test_drills_with_workers_of_another_kind_hold_with_every_rule_in_place(
+    worker_module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The accidents of all their mutations together: a figure that fails is a false alarm. For the drill's own workers
+    the short drill of CI shows it.
+    """
+    monkeypatch.delenv(VARIABLE, raising=False)
+    alike = [mutation for mutation in MUTATIONS.values() if mutation.worker_module == worker_module]
+    accidents = {name for mutation in alike for name in mutation.accidents}
+    life = replace(alike[-1], accidents=tuple(sorted(accidents)), seconds=45, settle_seconds=60)
+    board, story = drilled(life, tmp_path / "drill", monkeypatch)
+    assert not board.cut_short
+    assert not failed(board), f"{failed(board)}\n{story}"
+
+
+def test_every_rule_is_taken_out_at_least_once() -> None:
+    assert {mutation.rule for mutation in MUTATIONS.values()} == set(RULES)
+
+
+def test_mutations_name_accidents_and_figures_that_exist() -> None:
+    figures = {judge.__name__ for judge in AT_THE_END}
+    for name, mutation in MUTATIONS.items():
+        assert set(mutation.accidents) <= set(ACCIDENTS), name
+        assert mutation.seen, name
+        assert mutation.seen - {"undo"} <= figures, name

@@ -1,0 +1,105 @@
+"""The watcher sees every job of ours and everybody who stands in two, and lives on when Redis goes away."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from campaign_ops.lab.drill.checkers import WATCHED
+from campaign_ops.lab.drill.watcher import Watched, command, read_watched
+from campaign_ops.lab.servers.processes import ChildProcess
+from campaign_ops.lab.servers.redis import EmbeddedRedis
+from campaign_ops.lab.shop.jobs import DemoQueue
+from campaign_ops.profile.load import load_profile
+from tests.conftest import World
+from tests.lab.drill.checked import Audited, audited
+
+
+@pytest.fixture
+def stage(sms: World, work_dir: Path) -> Audited:
+    return audited(sms, work_dir)
+
+
+def seen(stage: Audited) -> Watched:
+    return read_watched(stage.work_dir / WATCHED)
+
+
+def test_a_live_job_of_ours_is_seen_with_its_campaign_and_its_recipients(stage: Audited) -> None:
+    stage.world.queue.add("c", "shop", ["r1", "r2"], job_ids=["ops-c-a1-b0-x"])
+    stage.world.queue.add("c", "shop", ["r3"])
+    stage.look(2)
+    watched = seen(stage)
+    assert [(key, job.campaign_id, job.recipients) for key, job in watched.jobs.items()] == [("ops-c-a1-b0-x", "c", 2)]
+    assert watched.looks > 0
+    assert watched.depth[0][1] == 2
+
+
+def test_a_job_that_came_and_went_between_two_looks_is_seen_in_the_event_stream(stage: Audited) -> None:
+    stage.world.queue.add("c", "shop", ["r1"], job_ids=["ops-c-a1-b0-x"])
+    stage.world.queue.remove(["ops-c-a1-b0-x"])
+    stage.look()
+    assert seen(stage).jobs["ops-c-a1-b0-x"].recipients is None
+
+
+def test_whom_we_put_into_a_second_live_job_is_seen_in_both(stage: Audited) -> None:
+    (theirs,) = stage.world.queue.add("c", "shop", ["r1", "r2"], priority=3)
+    stage.world.queue.add("c", "shop", ["r2", "r3"], job_ids=["ops-c-a1-b0-x"], delay=60_000)
+    stage.look(2)
+    (double,) = seen(stage).doubled
+    assert (double.recipient_id, double.job_ids) == ("r2", (theirs, "ops-c-a1-b0-x"))
+
+
+def test_whom_the_application_puts_into_a_second_job_is_its_own_affair(stage: Audited) -> None:
+    stage.world.queue.add("c", "shop", ["r1"], job_ids=["ops-c-a1-b0-x"])
+    stage.world.queue.add("c", "shop", ["r1"])
+    stage.look()
+    assert seen(stage).doubled == []
+
+
+def test_a_job_that_stalled_too_often_covers_too(stage: Audited) -> None:
+    """Workers before BullMQ 5.53 send it."""
+    (theirs,) = stage.world.queue.add("c", "shop", ["r1"])
+    stage.world.queue.doom(theirs)
+    stage.world.queue.add("c", "shop", ["r1"], job_ids=["ops-c-a1-b0-x"])
+    stage.look()
+    assert [one.recipient_id for one in seen(stage).doubled] == ["r1"]
+
+
+def test_a_line_cut_short_by_a_kill_is_passed_over(stage: Audited) -> None:
+    stage.look()
+    with (stage.work_dir / WATCHED).open("a") as out:
+        out.write('{"kind": "job", "at": 1')
+    assert seen(stage).looks == 1
+
+
+def test_the_process_goes_on_when_redis_comes_back_empty_and_ends_on_sigterm(work_dir: Path) -> None:
+    profile = load_profile("sms").queue
+    assert profile is not None
+    out = work_dir / WATCHED
+    with EmbeddedRedis(work_dir / "redis") as redis:
+        queue = DemoQueue(redis.url(), "bull", profile)
+        child = ChildProcess("watcher", command(queue, out), log_path=work_dir / "watcher.log")
+        child.start()
+        try:
+            queue.add("c", "shop", ["r1"], job_ids=["ops-c-a1-b0-one"])
+            wait_for(lambda: "ops-c-a1-b0-one" in read_watched(out).jobs)
+            redis.kill()
+            redis.start()
+            queue.add("c", "shop", ["r1"], job_ids=["ops-c-a1-b0-two"])
+            wait_for(lambda: "ops-c-a1-b0-two" in read_watched(out).jobs)
+        finally:
+            child.stop()
+            queue.close()
+        assert child._process is not None
+        assert child._process.returncode in (0, -signal.SIGTERM)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

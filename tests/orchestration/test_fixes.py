@@ -1,0 +1,174 @@
+"""The manual fixes as jobs: what a person must give before anything changes, and where it can be seen afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from campaign_ops.core.undoing import KIND_OF_FIX, UNDOING
+from campaign_ops.faces.cli.app import COMMANDS, help_of
+from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.lab.shop.tables import hours
+from campaign_ops.orchestration.fixes import MANUAL_FIXES
+from campaign_ops.postgres.database import STATE_SCHEMA
+from tests.conftest import World, Worlds
+from tests.orchestration.orchestrated import configured, dagster_on_postgres, deployed, failures, plain, run
+
+
+@pytest.fixture(scope="module")
+def instance(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    with dagster_on_postgres(servers, tmp_path_factory.mktemp("home")) as made:
+        yield made
+
+
+def fix(world: World, instance: dg.DagsterInstance, name: str, **given: Any) -> dg.ExecuteInProcessResult:
+    config = {"by": "ada", "reason": "the customer called", **given}
+    job = f"{world.platform.name}__{name}"
+    return run(deployed(configured(world)), job, instance, run_config={"ops": {f"{job}_now": {"config": config}}})
+
+
+def done(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    """What the job says it did."""
+    assert result.success, failures(result)
+    return next(plain(event.step_output_data.metadata) for event in result.all_events if event.is_successful_output)
+
+
+def confirmed(world: World, instance: dg.DagsterInstance, name: str, **given: Any) -> dg.ExecuteInProcessResult:
+    """A fix for real, with the code that its dry run shows."""
+    code = done(fix(world, instance, name, **given))["confirm"]
+    return fix(world, instance, name, dry_run=False, confirm=code, **given)
+
+
+def observed(instance: dg.DagsterInstance, asset: str, *results: dg.ExecuteInProcessResult) -> list[str]:
+    """What stands on an asset's page about these runs."""
+    records = instance.fetch_observations(dg.AssetKey(["sms", asset]), limit=50).records
+    said = {record.run_id: record.asset_observation for record in records}
+    return [str(found.description) for one in results if (found := said.get(one.run_id)) is not None]
+
+
+def test_a_fix_is_a_dry_run_unless_told_otherwise(sms: World, instance: dg.DagsterInstance) -> None:
+    sms.app.add_campaign("finished", succeeded=3)
+    before = sms.app.fingerprint()
+    result = fix(sms, instance, "mark_campaign_complete", campaign_id="finished")
+    assert done(result)["message"].startswith("would complete campaign finished")
+    assert done(result)["changed"] is False
+    assert sms.app.fingerprint() == before
+    assert observed(instance, "completed_campaigns", result) == []
+
+
+@pytest.mark.parametrize("code", ["", "yes", "finished", "aaaa-bbbb-cccc"])
+def test_the_real_thing_without_the_code_of_a_dry_run_is_refused(
+    sms: World, instance: dg.DagsterInstance, code: str
+) -> None:
+    """A link can launch a run with any value in it, and cannot know what the dry run shows."""
+    sms.app.add_campaign("finished", succeeded=3)
+    before = sms.app.fingerprint()
+    result = fix(sms, instance, "mark_campaign_complete", campaign_id="finished", dry_run=False, confirm=code)
+    (line,) = failures(result)
+    assert line.startswith(f"mark-complete of finished: code {code!r} was never shown for this platform; nothing was")
+    assert sms.app.fingerprint() == before
+
+
+def test_a_run_that_was_confirmed_confirms_nothing_when_it_is_made_again(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    sms.app.add_campaign("lost", pending=7)
+    code = done(fix(sms, instance, "reenqueue_campaign", campaign_id="lost"))["confirm"]
+    real = {"campaign_id": "lost", "dry_run": False, "confirm": code}
+    assert done(fix(sms, instance, "reenqueue_campaign", **real))["changed"] is True
+    sms.queue.remove(sms.queue.live_job_ids())
+    sms.rows(f"UPDATE {STATE_SCHEMA}.attempt SET last_at = last_at - interval '1 hour' RETURNING 1")
+    (line,) = failures(fix(sms, instance, "reenqueue_campaign", **real))
+    assert "was used already, by ada" in line
+    assert sms.queue.live_job_ids() == []
+
+
+def test_a_confirmed_completion_changes_the_campaign_and_shows_on_the_assets_page(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    sms.app.add_campaign("finished", succeeded=3)
+    sms.app.add_reservation("hold", campaign="finished", amount=3)
+    result = confirmed(sms, instance, "mark_campaign_complete", campaign_id="finished")
+    message = done(result)["message"]
+    assert message.startswith("campaign finished is sent now")
+    assert sms.app.campaign("finished")["status"] == "sent"
+    assert sms.app.reservation("hold")["status"] == "released"
+    journal = sms.rows(f"SELECT kind, actor, run_id FROM {STATE_SCHEMA}.repair ORDER BY id")
+    assert [(row["kind"], row["actor"]) for row in journal] == [("complete", "ada"), ("release", "ada")]
+    assert {row["run_id"] for row in journal} == {result.run_id}
+    assert observed(instance, "completed_campaigns", result) == [message]
+
+
+def test_a_premise_that_does_not_hold_is_one_line_with_the_numbers_and_not_worth_a_retry(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    sms.app.add_campaign("open", succeeded=3, pending=2)
+    result = fix(sms, instance, "mark_campaign_complete", campaign_id="open", dry_run=False, confirm="any")
+    (line,) = failures(result)
+    assert line.startswith("campaign open: 2 of 5 recipients still pending")
+    event = next(event for event in result.all_events if event.is_step_failure)
+    assert event.step_failure_data.error is not None
+    assert event.step_failure_data.error.cause is None
+    assert sms.app.campaign("open")["status"] == "sending"
+
+
+def test_another_tenants_campaign_is_not_found(sms: World, instance: dg.DagsterInstance) -> None:
+    sms.app.add_campaign("finished", succeeded=3, tenant="shop_south")
+    result = fix(sms, instance, "mark_campaign_complete", campaign_id="finished", tenant="shop_north")
+    assert failures(result)[0].startswith("campaign finished: there is no such campaign of tenant shop_north")
+
+
+def test_a_lost_campaign_is_put_back_into_the_queue_and_the_repair_can_be_undone(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    sms.app.add_campaign("lost", pending=7)
+    made = confirmed(sms, instance, "reenqueue_campaign", campaign_id="lost")
+    assert "7 recipients" in done(made)["message"]
+    assert len(sms.queue.live_job_ids()) == 1
+    number = int(done(made)["repairs"])
+    undone = confirmed(sms, instance, "undo_repair", repair_id=number)
+    assert done(undone)["changed"] is True
+    assert sms.queue.live_job_ids() == []
+    assert len(observed(instance, "reenqueued_batches", made, undone)) == 2
+
+
+def test_what_a_person_undid_sweeps_may_repair_again_when_a_person_says_so(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    sms.app.add_campaign("finished", succeeded=3)
+    sms.sweep()
+    number = sms.rows(f"SELECT id FROM {STATE_SCHEMA}.repair")[0]["id"]
+    undone = confirmed(sms, instance, "undo_repair", repair_id=number)
+    assert done(undone)["changed"] is True
+    assert sms.app.campaign("finished")["status"] == "sending"
+    assert len(observed(instance, "completed_campaigns", undone)) == 1
+    said = done(confirmed(sms, instance, "retry_quarantined", campaign_id="finished"))
+    assert said["changed"] is True
+    sms.sweep()
+    assert sms.app.campaign("finished")["status"] == "sent"
+
+
+def test_one_reservation_is_released_by_hand(sms: World, instance: dg.DagsterInstance) -> None:
+    sms.app.add_reservation("leaked", campaign="gone", amount=9, created_ago=hours(60))
+    result = confirmed(sms, instance, "release_reservation", reservation_id="leaked")
+    assert done(result)["changed"] is True
+    assert sms.app.reservation("leaked")["status"] == "released"
+    assert len(observed(instance, "released_credits", result)) == 1
+
+
+def test_who_and_why_cannot_be_left_out(worlds: Worlds) -> None:
+    job = deployed(configured(worlds.make())).resolve_job_def("sms__mark_campaign_complete")
+    config = {"campaign_id": "one", "by": "ada"}
+    with pytest.raises(dg.DagsterInvalidConfigError, match="reason"):
+        job.execute_in_process(run_config={"ops": {"sms__mark_campaign_complete_now": {"config": config}}})
+
+
+def test_every_fix_says_before_it_is_made_whether_it_can_be_undone(worlds: Worlds) -> None:
+    repository = deployed(configured(worlds.make()))
+    for fix in MANUAL_FIXES:
+        job = repository.resolve_job_def(f"sms__{fix.name}")
+        assert f"It {UNDOING[KIND_OF_FIX[fix.command]]}." in str(job.description)
+        assert f"It {UNDOING[KIND_OF_FIX[fix.command]]}." in help_of(COMMANDS[fix.command])

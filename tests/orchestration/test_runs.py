@@ -1,0 +1,282 @@
+"""Runs of the jobs: what they change on a real platform, and that what they tell of it is true."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from campaign_ops.core.model import Counters
+from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.lab.shop.tables import hours
+from campaign_ops.postgres.database import STATE_SCHEMA
+from tests.conftest import World, Worlds
+from tests.orchestration.orchestrated import (
+    NOWHERE,
+    PASSWORD,
+    configured,
+    contents,
+    dagster_on_postgres,
+    deployed,
+    failures,
+    materialized,
+    metadata_of,
+    reconciled,
+    run,
+)
+from tests.sweep.actors import counting_profile
+
+SMS = {
+    "stuck_campaigns",
+    "recipient_status",
+    "queue_state",
+    "repair_plan",
+    "completed_campaigns",
+    "reenqueued_batches",
+    "released_credits",
+    "campaign_health",
+}
+PLAN = {"stuck_campaigns", "recipient_status", "queue_state", "repair_plan"}
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:  # what a run says of itself is in its result
+        yield made
+
+
+@pytest.fixture(scope="module")
+def stored(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    with dagster_on_postgres(servers, tmp_path_factory.mktemp("home")) as made:
+        yield made
+
+
+def busy(world: World) -> World:
+    """A platform with one campaign for each thing that a sweep does, and one that it leaves to a person."""
+    app = world.app
+    app.add_campaign("finished", succeeded=40, failed=2)
+    app.add_reservation("with_it", campaign="finished", amount=42)
+    app.add_campaign("lost", pending=700, succeeded=3)
+    app.add_reservation("leaked", campaign="gone", amount=9, created_ago=hours(60))
+    app.add_campaign("strange", words={"bounced": 4})
+    world.queue.add(app.add_campaign("waiting", pending=5), "shop_north", app.pending_ids("waiting"))
+    return world
+
+
+def test_reconcile_makes_every_asset_and_really_repairs_the_platform(sms: World, stored: dg.DagsterInstance) -> None:
+    result = reconciled(busy(sms), stored)
+    assert materialized(result) == SMS
+    assert sms.app.campaign("finished")["status"] == "sent"
+    assert {sms.app.reservation(one)["status"] for one in ("with_it", "leaked")} == {"released"}
+    jobs = [job for job in sms.queue.live_job_ids() if sms.queue.campaign_of(job) == "lost"]
+    there = [recipient for job in jobs for recipient in sms.queue.job_data(job)["recipientIds"]]
+    assert sorted(there) == sms.app.pending_ids("lost")
+    assert sms.app.campaign("strange")["status"] == "sending"
+
+
+def test_the_numbers_in_metadata_are_those_of_the_rows(sms: World, instance: dg.DagsterInstance) -> None:
+    result = reconciled(busy(sms), instance)
+    stuck = metadata_of(result, "stuck_campaigns")
+    assert (stuck["stuck"], stuck["stuck_over_alert"]) == (4, 4)
+    told = {record.data["campaign_id"] for record in stuck["campaigns"].records}
+    assert told == {"finished", "lost", "strange", "waiting"}
+    status = metadata_of(result, "recipient_status")
+    assert (status["total"], status["pending"], status["succeeded"], status["unknown"]) == (754, 705, 43, 4)
+    queue = metadata_of(result, "queue_state")
+    assert (queue["depth"], queue["workers"], queue["paused"]) == (1, 0, False)
+    assert "No worker" in queue["in_words"]
+    plan = metadata_of(result, "repair_plan")
+    assert (plan["would_complete"], plan["would_reenqueue"], plan["would_release"]) == (1, 1, 1)
+    assert plan["needs_person"] == 2
+    completed, released = metadata_of(result, "completed_campaigns"), metadata_of(result, "released_credits")
+    assert (completed["planned"], completed["done"], completed["released_with_them"]) == (1, 1, 1)
+    assert (released["planned"], released["done"], released["credits"]) == (1, 1, 9.0)
+    reenqueued = metadata_of(result, "reenqueued_batches")
+    assert (reenqueued["done"], reenqueued["jobs"], reenqueued["recipients"]) == (1, 2, 700)
+    health = metadata_of(result, "campaign_health")
+    assert (health["completed"], health["reenqueued"], health["released"], health["stuck"]) == (1, 1, 2, 4)
+    for asset in SMS:
+        count = sms.rows(f"SELECT count(*) AS number FROM {STATE_SCHEMA}.{asset}")[0]["number"]
+        assert metadata_of(result, asset)["dagster/row_count"] == count, asset
+
+
+def test_the_plan_and_the_health_report_can_be_read_as_they_are(sms: World, instance: dg.DagsterInstance) -> None:
+    sms.app.add_campaign("odd", name="50% off | <b>now</b>", words={"bounced": 4})
+    result = reconciled(busy(sms), instance)
+    plan = metadata_of(result, "repair_plan")["report"]
+    for told in (
+        "## Would complete: 1",
+        "## Would re-enqueue: 1",
+        "## Needs a person: 3",
+        "'bounced' (4)",
+        "no_workers",
+    ):
+        assert told in plan
+    assert "50% off \\| &lt;b>now&lt;/b>" in plan
+    report = metadata_of(result, "campaign_health")["report"]
+    assert "# sms: 5 stuck of 5 sending" in report
+    assert sms.rows(f"SELECT markdown FROM {STATE_SCHEMA}.campaign_health")[0]["markdown"] == report
+
+
+def test_the_second_run_over_the_same_platform_repairs_nothing(sms: World, instance: dg.DagsterInstance) -> None:
+    reconciled(busy(sms), instance)
+    before = contents(sms)
+    again = reconciled(sms, instance)
+    assert contents(sms) == before
+    for asset in ("completed_campaigns", "reenqueued_batches", "released_credits"):
+        assert metadata_of(again, asset)["done"] == 0
+    assert metadata_of(again, "completed_campaigns")["in_words"] == "Nothing was planned."
+
+
+def test_the_plan_job_stops_before_the_repairs_and_writes_nothing_to_the_platform(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    before = contents(busy(sms))
+    result = run(deployed(configured(sms)), "sms__plan", instance)
+    assert result.success
+    assert materialized(result) == PLAN
+    assert contents(sms) == before
+    assert metadata_of(result, "repair_plan")["would_complete"] == 1
+
+
+def test_a_sweep_is_known_by_its_run_and_by_who_or_what_started_it(sms: World, instance: dg.DagsterInstance) -> None:
+    started = [
+        ({}, "manual", "manual"),
+        ({"user": "ada@example.com"}, "manual", "ada@example.com"),
+        ({"dagster/schedule_name": "sms__reconcile_schedule"}, "schedule", "schedule"),
+        ({"dagster/sensor_name": "sms__queue_backlog"}, "sensor", "sensor"),
+    ]
+    runs = [run(deployed(configured(sms)), "sms__plan", instance, tags=tags).run_id for tags, _, _ in started]
+    rows = sms.rows(f"SELECT run_id, trigger, actor FROM {STATE_SCHEMA}.sweep ORDER BY id")
+    assert [row["run_id"] for row in rows] == runs
+    assert [(row["trigger"], row["actor"]) for row in rows] == [(trigger, actor) for _, trigger, actor in started]
+
+
+def test_what_the_breaker_held_back_is_said_and_its_code_confirms_it_once(
+    worlds: Worlds, instance: dg.DagsterInstance
+) -> None:
+    sms = worlds.make(policy={"breaker_floor": 1})
+    for label in ("first", "second"):
+        sms.app.add_campaign(label, succeeded=3)
+    held = reconciled(sms, instance)
+    completed = metadata_of(held, "completed_campaigns")
+    assert (completed["planned"], completed["done"], completed["held_back"]) == (2, 0, 1)
+    assert "Held back: would complete 2 of 2 sending campaigns" in completed["in_words"]
+    report = metadata_of(held, "repair_plan")["report"]
+    assert sms.app.campaign("first")["status"] == "sending"
+    code = report.split("confirm: ")[1].split(",")[0]
+    assert code in metadata_of(held, "campaign_health")["report"]
+    by_config = {"resources": {"sms_platform": {"config": {"confirm": code, "by": "ada", "reason": "looked"}}}}
+    only_planned = run(deployed(configured(sms)), "sms__plan", instance, run_config=by_config)
+    assert metadata_of(only_planned, "repair_plan")["held_back"] == 1
+    assert metadata_of(reconciled(sms, instance, run_config=by_config), "completed_campaigns")["done"] == 2
+    assert sms.app.campaign("first")["status"] == "sent"
+    for label in ("third", "fourth"):
+        sms.app.add_campaign(label, succeeded=3)
+    again = metadata_of(reconciled(sms, instance, run_config=by_config), "completed_campaigns")
+    assert (again["done"], again["held_back"]) == (0, 1)
+    assert "was used already, by ada" in again["in_words"]
+
+
+@pytest.mark.parametrize("given", [{"confirm": "x"}, {"confirm": "x", "by": "ada"}, {"confirm": "x", "reason": "y"}])
+def test_a_confirmation_without_who_and_why_is_refused(
+    sms: World, instance: dg.DagsterInstance, given: dict[str, str]
+) -> None:
+    result = run(
+        deployed(configured(sms)),
+        "sms__reconcile",
+        instance,
+        run_config={"resources": {"sms_platform": {"config": given}}},
+    )
+    assert all("give `by` and `reason`" in line for line in failures(result))
+    assert sms.rows(f"SELECT 1 FROM {STATE_SCHEMA}.sweep") == []
+
+
+def test_what_the_database_refuses_for_one_campaign_is_said_and_stops_no_other(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    for label in ("sound", "stubborn"):
+        sms.app.add_campaign(label, succeeded=3)
+    with sms.app.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                " IF OLD.id = 'stubborn' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;"
+                ' CREATE TRIGGER refuse BEFORE UPDATE ON "Campaign" FOR EACH ROW EXECUTE FUNCTION refuse()'
+            )
+        )
+    completed = metadata_of(reconciled(sms, instance), "completed_campaigns")
+    assert (completed["done"], completed["failed"]) == (1, 1)
+    assert "Could not complete stubborn" in completed["in_words"]
+    assert "not this one" in completed["in_words"]
+    assert sms.app.campaign("sound")["status"] == "sent"
+
+
+def test_counters_that_were_raised_are_told_with_their_numbers(worlds: Worlds, instance: dg.DagsterInstance) -> None:
+    world = worlds.make(counting_profile())
+    world.app.add_campaign("behind", succeeded=5, pending=4, counters=Counters(total=9, succeeded=2, failed=0))
+    result = reconciled(world, instance)
+    completed = metadata_of(result, "completed_campaigns")
+    assert completed["recounted"] == 1
+    assert "sent 2 -> 5" in completed["recounted_in_words"]
+    assert "sent counter 2, rows 5" in metadata_of(result, "recipient_status")["in_words"]
+
+
+def test_an_unreadable_queue_is_told_as_such_and_nothing_is_repaired_that_rests_on_it(
+    worlds: Worlds, instance: dg.DagsterInstance
+) -> None:
+    sms = worlds.make(queue_url=f"redis://:{PASSWORD}@127.0.0.1:1/0")
+    busy(sms)
+    result = reconciled(sms, instance)
+    queue = metadata_of(result, "queue_state")
+    assert "depth" not in queue
+    assert "could not be relied on" in queue["in_words"]
+    assert metadata_of(result, "completed_campaigns")["done"] == 0
+    assert metadata_of(result, "reenqueued_batches")["done"] == 0
+    told = [str(metadata_of(result, asset)) for asset in SMS]
+    assert not any(PASSWORD in one for one in told)
+
+
+def test_a_platform_that_is_down_fails_alone_with_one_clear_line(sms: World, stored: dg.DagsterInstance) -> None:
+    away = configured(sms, name="away", database_url=SecretStr(NOWHERE))
+    definitions = deployed(configured(busy(sms)), away)
+    failed = run(definitions, "away__reconcile", stored)
+    assert not failed.success
+    lines = failures(failed)
+    assert lines
+    for line in lines:
+        assert line.startswith("127.0.0.1:1/nowhere: ")
+        assert "is PostgreSQL up and reachable?" in line
+        assert "\n" not in line
+    told = "".join(str(event) for event in stored.all_logs(failed.run_id))
+    assert "psycopg" not in told
+    assert PASSWORD not in told
+    assert materialized(run(definitions, "sms__reconcile", stored)) == SMS
+
+
+def test_a_platform_that_nobody_migrated_is_told_the_command(worlds: Worlds, instance: dg.DagsterInstance) -> None:
+    sms = worlds.make(migrated=False)
+    failed = run(deployed(configured(sms)), "sms__reconcile", instance)
+    assert not failed.success
+    assert all(line.endswith("run `campaign-ops migrate`") for line in failures(failed))
+
+
+def test_nothing_is_handed_on_by_files(sms: World, stored: dg.DagsterInstance) -> None:
+    reconciled(busy(sms), stored)
+    kept = {path.parent.name for path in Path(stored.storage_directory()).rglob("*") if path.is_file()}
+    assert kept <= {"compute_logs"}
+
+
+def test_no_connection_is_left_open_after_a_run(sms: World, instance: dg.DagsterInstance) -> None:
+    reconciled(busy(sms), instance)
+    sms.app.close()
+    open_ones = "SELECT count(*) AS number FROM pg_stat_activity WHERE datname = current_database()"
+    deadline = time.monotonic() + 5
+    while (number := sms.rows(open_ones)[0]["number"]) > 1 and time.monotonic() < deadline:
+        time.sleep(0.05)  # a server process needs a moment to end
+    assert number == 1

@@ -1,0 +1,226 @@
+"""When a sweep is started: by the clock, by the queue, by a start of the deployment; and when it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.test_utils import create_run_for_test
+from dagster._daemon.types import DaemonHeartbeat
+
+from campaign_ops.core.model import QueueState
+from campaign_ops.orchestration.backlog import Watched, notice
+from campaign_ops.orchestration.clock import longest_pause, ticks_since
+from campaign_ops.orchestration.names import PLATFORM_TAG
+from tests.conftest import World, Worlds
+from tests.orchestration.orchestrated import configured, deployed
+
+FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+UNDER_WAY = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as made:
+        yield made
+
+
+def begun(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, platform: str = "sms") -> dg.DagsterRun:
+    """A run of a platform as Dagster has it, made now."""
+    job = f"{platform}__reconcile"
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("campaign_ops"), "__repository__")
+    origin = RemoteJobOrigin(repository, job)
+    made: dg.DagsterRun = create_run_for_test(
+        instance, job, status=status, tags={PLATFORM_TAG: platform}, remote_job_origin=origin
+    )
+    return made
+
+
+def tick(world: World, instance: dg.DagsterInstance, after: timedelta = timedelta()) -> tuple[int, str | None]:
+    """One tick of the schedule: how many runs it asks for, or why none."""
+    schedule = deployed(configured(world)).get_repository_def().get_schedule_def("sms__reconcile_schedule")
+    context = dg.build_schedule_context(instance, scheduled_execution_time=datetime.now(UTC) + after)
+    data = schedule.evaluate_tick(context)
+    return len(data.run_requests or ()), data.skip_message
+
+
+def test_a_tick_asks_for_a_sweep_and_the_schedule_is_on_from_the_start(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    assert tick(sms, instance) == (1, None)
+    schedule = deployed(configured(sms, schedule="*/5 * * * *")).get_repository_def().schedule_defs[-1]
+    assert (schedule.name, schedule.cron_schedule) == ("sms__reconcile_schedule", "*/5 * * * *")
+    assert (schedule.execution_timezone, schedule.default_status) == ("UTC", dg.DefaultScheduleStatus.RUNNING)
+
+
+@pytest.mark.parametrize("status", UNDER_WAY)
+def test_a_tick_skips_while_a_run_of_the_platform_is_under_way_and_names_it(
+    sms: World, instance: dg.DagsterInstance, status: dg.DagsterRunStatus
+) -> None:
+    run = begun(instance, status)
+    runs, why = tick(sms, instance)
+    assert runs == 0
+    assert why is not None
+    assert run.run_id in why
+    assert status.value.lower() in why
+
+
+def test_a_tick_does_not_skip_for_finished_runs_or_those_of_another_platform(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    for status in FINISHED:
+        begun(instance, status)
+    begun(instance, dg.DagsterRunStatus.STARTED, "messenger")
+    assert tick(sms, instance) == (1, None)
+
+
+def test_a_dead_run_blocks_for_no_longer_than_a_run_may_take(sms: World, instance: dg.DagsterInstance) -> None:
+    begun(instance, dg.DagsterRunStatus.STARTED)
+    assert tick(sms, instance, after=timedelta(minutes=14))[0] == 0
+    assert tick(sms, instance, after=timedelta(minutes=16))[0] == 1
+
+
+def look(
+    world: World, instance: dg.DagsterInstance, cursor: str | None, sensor: str = "queue_backlog"
+) -> tuple[list[dg.RunRequest], str | None, str | None]:
+    """One look of a sensor: what it asks for, its cursor afterwards, why it asks for nothing."""
+    definitions = deployed(configured(world))
+    found = definitions.get_repository_def().get_sensor_def(f"sms__{sensor}")
+    with dg.build_sensor_context(instance, cursor=cursor, resources=dict(definitions.resources or {})) as context:
+        data = found.evaluate_tick(context)
+    # Dagster keeps the old cursor where a sensor gives none.
+    return list(data.run_requests or ()), data.cursor if data.cursor is not None else cursor, data.skip_message
+
+
+def enqueue(world: World, label: str, jobs: int) -> list[str]:
+    campaign = world.app.add_campaign(label, pending=jobs)
+    return world.queue.add(campaign, "shop_north", world.app.pending_ids(campaign), batch_size=1)
+
+
+def test_a_backlog_is_swept_once_when_it_comes_and_once_when_it_comes_again(
+    worlds: Worlds, instance: dg.DagsterInstance
+) -> None:
+    sms = worlds.make(policy={"backlog_limit": 3})
+    jobs = enqueue(sms, "small", 3)
+    requests, cursor, why = look(sms, instance, None)
+    assert (requests, why) == ([], "3 jobs wait")
+    more = enqueue(sms, "large", 2)
+    first, cursor, _ = look(sms, instance, cursor)
+    assert len(first) == 1
+    assert "5 jobs wait in queue sms-send, more than 3" in str(first[0].run_key)
+    again, cursor, _ = look(sms, instance, cursor)
+    assert again == []
+    sms.queue.remove([*jobs, *more][:4])
+    _, cursor, _ = look(sms, instance, cursor)
+    enqueue(sms, "larger", 6)
+    second, cursor, _ = look(sms, instance, cursor)
+    assert len(second) == 1
+    assert second[0].run_key != first[0].run_key
+
+
+def test_a_queue_that_has_run_dry_while_campaigns_are_sending_is_swept_once(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    jobs = enqueue(sms, "sending", 3)
+    requests, cursor, _ = look(sms, instance, None)
+    assert requests == []
+    sms.queue.remove(jobs)
+    first, cursor, _ = look(sms, instance, cursor)
+    assert len(first) == 1
+    assert "has run dry while 1 campaigns are sending" in str(first[0].run_key)
+    again, cursor, why = look(sms, instance, cursor)
+    assert (again, why) == ([], "0 jobs wait")
+
+
+def test_an_empty_queue_is_no_news_when_nothing_is_sending_or_when_it_always_was_empty(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    sms.queue.remove(enqueue(sms, "over", 2))
+    assert look(sms, instance, None)[0] == []
+    jobs = enqueue(sms, "next", 2)
+    _, cursor, _ = look(sms, instance, None)
+    sms.queue.remove(jobs)
+    for label in ("over", "next"):
+        sms.app.set_campaign(label, status="sent")
+    assert look(sms, instance, cursor)[0] == []
+
+
+def test_what_could_not_be_read_is_no_empty_queue_and_leaves_the_memory_alone(
+    worlds: Worlds, instance: dg.DagsterInstance
+) -> None:
+    sms = worlds.make(queue_url="redis://127.0.0.1:1/0")
+    sms.app.add_campaign("sending", pending=2)
+    before = Watched(backed_up=False, drained=False).dump()
+    requests, cursor, why = look(sms, instance, before)
+    assert (requests, cursor) == ([], before)
+    assert why is not None
+    assert "could not be read" in why
+
+
+def test_a_sensor_waits_for_a_sweep_under_way_and_asks_for_its_own_afterwards(
+    worlds: Worlds, instance: dg.DagsterInstance
+) -> None:
+    sms = worlds.make(policy={"backlog_limit": 1})
+    enqueue(sms, "large", 3)
+    run = begun(instance, dg.DagsterRunStatus.STARTED)
+    requests, cursor, why = look(sms, instance, None)
+    assert (requests, cursor) == ([], None)
+    assert why is not None
+    assert run.run_id in why
+    instance.report_run_canceled(run)
+    assert len(look(sms, instance, cursor)[0]) == 1
+
+
+def test_a_depth_that_sways_about_the_limit_is_one_backlog() -> None:
+    watched, asked = Watched(), 0
+    for depth in (100, 101, 99, 101, 100, 102, 89, 101):
+        noticed = notice(watched, QueueState("q", {"wait": depth}), 0, backlog_limit=100)
+        watched, asked = noticed.watched, asked + (noticed.why is not None)
+    assert asked == 2
+
+
+def test_a_cursor_of_another_version_is_as_good_as_none() -> None:
+    assert Watched.load('{"depth": 3}') == Watched.load("not json") == Watched.load("[]") == Watched()
+
+
+def heartbeat(instance: dg.DagsterInstance, daemon: str) -> None:
+    instance.add_daemon_heartbeat(DaemonHeartbeat(datetime.now(UTC).timestamp(), "SENSOR", daemon))
+
+
+def test_a_start_of_the_deployment_is_swept_once_and_a_reload_of_the_code_is_no_start(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    heartbeat(instance, "first-daemon")
+    first, cursor, _ = look(sms, instance, None, "startup_sweep")
+    assert len(first) == 1
+    heartbeat(instance, "first-daemon")
+    assert look(sms, instance, cursor, "startup_sweep")[::2] == ([], "swept since the start")
+    heartbeat(instance, "second-daemon")
+    second, cursor, _ = look(sms, instance, cursor, "startup_sweep")
+    assert len(second) == 1
+    assert second[0].run_key != first[0].run_key
+    assert look(sms, instance, cursor, "startup_sweep")[0] == []
+
+
+def test_the_sweep_at_the_start_waits_for_one_under_way(sms: World, instance: dg.DagsterInstance) -> None:
+    run = begun(instance, dg.DagsterRunStatus.QUEUED)
+    requests, cursor, why = look(sms, instance, None, "startup_sweep")
+    assert (requests, cursor) == ([], None)
+    assert why is not None
+    assert run.run_id in why
+
+
+def test_ticks_are_counted_by_the_schedule_and_not_by_the_minute() -> None:
+    monday, tuesday = datetime(2026, 3, 2, 16, 55, tzinfo=UTC), datetime(2026, 3, 3, 9, 5, tzinfo=UTC)
+    assert ticks_since("*/10 9-16 * * *", monday, tuesday, at_most=3) == 1
+    assert ticks_since("*/10 * * * *", monday, monday + timedelta(minutes=26), at_most=9) == 3
+    assert longest_pause("*/10 * * * *") == timedelta(minutes=10)
+    assert longest_pause("*/10 9-16 * * *", monday) == timedelta(hours=16, minutes=10)

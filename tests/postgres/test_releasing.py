@@ -1,0 +1,135 @@
+"""Releasing credits and taking a repair back: only for the reasons that the rules name, and only once."""
+
+from __future__ import annotations
+
+from campaign_ops.core.model import Counters
+from campaign_ops.lab.shop.tables import hours, minutes
+from campaign_ops.postgres import writes
+from tests.postgres.ground import MAX_AGE, Ground, kept, seconds_since
+
+
+def release(ground: Ground, *labels: str) -> set[str]:
+    """As a sweep does it: keep the campaigns from changing, lock the holds, release."""
+    ids = [ground.app.id(label) for label in labels]
+    with ground.begin() as connection:
+        locked = list(connection.scalars(writes.lock_campaigns_of_holds(ground.tables), {"ids": ids}))
+        held = list(connection.scalars(writes.lock_holds(ground.tables), {"ids": ids}))
+        binds = {"ids": held, "locked": locked, "max_age": MAX_AGE}
+        return set(connection.scalars(writes.release(ground.tables), binds))
+
+
+def reserve(ground: Ground) -> dict[str, list[str]]:
+    """A reservation for every case: by the campaign's state and by its own lateness."""
+    words = ground.platform.profile.campaign.words
+    states: dict[str, str] = {
+        "sending": words.sending,
+        "idle": words.idle[0],
+        **{f"over{n}": w for n, w in enumerate(words.all_over)},
+    }
+    for state, word in states.items():
+        ground.app.add_campaign(state, status=word)
+    made: dict[str, list[str]] = {}
+    for state in (*states, "gone", "nobody's"):
+        for late, more in {
+            "in time": {"expires_in": minutes(5)},
+            "for ever": {},
+            "young": {"created_ago": hours(47.9)},
+            "expired": {"expires_in": -minutes(5)},
+            "old": {"created_ago": hours(48.1)},
+        }.items():
+            label = f"{state}, {late}"
+            ground.app.add_reservation(label, campaign=None if state == "nobody's" else state, **more)  # type: ignore[arg-type]
+            made.setdefault(state, []).append(label)
+    return made
+
+
+def test_credits_are_released_for_the_reasons_that_the_rules_name_and_no_other(ground: Ground) -> None:
+    made = reserve(ground)
+    labels = [label for group in made.values() for label in group]
+    before = {label: ground.app.reservation(label) for label in labels}
+    released = release(ground, *labels)
+    wanted = {label for label in labels if label.startswith("over")}
+    wanted |= {
+        label for state in ("idle", "gone", "nobody's") for label in made[state] if label.endswith(("expired", "old"))
+    }
+    assert released == {ground.app.id(label) for label in wanted}
+    profile = ground.platform.profile.reservation
+    assert profile is not None
+    for label in labels:
+        row = ground.app.reservation(label)
+        if label in wanted:
+            assert row["status"] == profile.words.released
+            assert abs(seconds_since(row["released_at"])) < 60
+            assert row["amount"] == before[label]["amount"]
+        else:
+            assert row == before[label]
+    assert release(ground, *labels) == set(), "each is released once"
+
+
+def test_a_campaign_word_that_nobody_knows_keeps_its_credits(ground: Ground) -> None:
+    ground.app.add_campaign("odd")
+    ground.set_word(ground.app.tables.campaign, "archived")
+    ground.app.add_reservation("one", campaign="odd", created_ago=hours(900), expires_in=-hours(800))
+    assert release(ground, "one") == set()
+
+
+def test_credits_of_a_campaign_that_somebody_is_changing_are_left_for_the_next_time(ground: Ground) -> None:
+    """A draft that is being started this moment: its old reservation is the one that it will send with."""
+    words = ground.platform.profile.campaign.words
+    ground.app.add_campaign("draft", status=words.idle[0])
+    ground.app.add_reservation("old", campaign="draft", created_ago=hours(50))
+    campaign = ground.app.tables.campaign
+    with ground.app.engine.begin() as connection:
+        connection.execute(campaign.update().values({campaign.c.status: words.sending}))
+        assert release(ground, "old") == set()
+    assert release(ground, "old") == set()
+
+
+def test_a_hold_that_somebody_else_has_locked_is_skipped(ground: Ground) -> None:
+    ground.app.add_campaign("over", status=ground.platform.profile.campaign.words.done)
+    ground.app.add_reservation("taken", campaign="over")
+    ground.app.add_reservation("free", campaign="over")
+    with ground.begin() as connection:
+        connection.execute(writes.lock_holds(ground.tables), {"ids": [ground.app.id("taken")]})
+        assert release(ground, "taken", "free") == {ground.app.id("free")}
+
+
+def test_every_hold_of_a_completed_campaign_is_found_and_let_go(ground: Ground) -> None:
+    """A second reservation of the same campaign leaked."""
+    campaign = ground.app.add_campaign("one", succeeded=1)
+    ground.app.add_campaign("other")
+    wanted = {ground.app.add_reservation(f"r{number}", campaign="one") for number in range(3)}
+    ground.app.add_reservation("other's", campaign="other")
+    with ground.begin() as connection:
+        held = list(connection.scalars(writes.lock_holds_of_campaigns(ground.tables), {"ids": [campaign]}))
+        assert set(held) == wanted
+        assert set(connection.scalars(writes.release_locked(ground.tables), {"ids": held})) == wanted
+        assert connection.scalars(writes.release_locked(ground.tables), {"ids": held}).all() == []
+
+
+def test_a_repair_can_be_taken_back_to_the_last_digit(counting: Ground) -> None:
+    counting.app.add_campaign("one", succeeded=3, counters=Counters(3, 1, 0), started_ago=hours(2))
+    original, binds = counting.app.campaign("one"), counting.observed("one")
+    with counting.begin() as connection:
+        before = kept(connection.execute(writes.lock_observed(counting.tables), binds).mappings().one())
+        after = kept(connection.execute(writes.complete(counting.tables), binds).mappings().one())
+    one, table = counting.app.id("one"), counting.tables.campaign
+    assert counting.ids(writes.as_left(table, one, after=after)) == [one]
+    assert counting.ids(writes.restore(table, one, before=before, after=after)) == [one]
+    assert counting.app.campaign("one") == original
+    assert counting.ids(writes.as_left(table, one, after=after)) == []
+    assert counting.ids(writes.restore(table, one, before=before, after=after)) == []
+
+
+def test_what_somebody_changed_since_is_not_taken_back(ground: Ground) -> None:
+    ground.app.add_campaign("over", status=ground.platform.profile.campaign.words.done)
+    ground.app.add_reservation("one", campaign="over")
+    one, table = ground.app.id("one"), ground.tables.reservations
+    with ground.begin() as connection:
+        before = kept(connection.execute(writes.lock_holds(ground.tables), {"ids": [one]}).mappings().one())
+        after = kept(connection.execute(writes.release_locked(ground.tables), {"ids": [one]}).mappings().one())
+    assert before["released_at"] is None
+    ground.app.set_reservation("one", released_at=minutes(1))
+    changed = ground.app.reservation("one")
+    assert ground.ids(writes.restore(table, one, before=before, after=after)) == []
+    assert ground.app.reservation("one") == changed
