@@ -18,7 +18,7 @@ from campaign_ops.journal.attempts import AttemptLog
 from campaign_ops.journal.binding import Answers, Claim
 from campaign_ops.journal.confirmations import ConfirmationLog
 from campaign_ops.journal.journal import Author, Journal
-from campaign_ops.journal.migrations import check_current
+from campaign_ops.journal.migrations import check_current, migrate
 from campaign_ops.journal.refusals import Refusals
 from campaign_ops.journal.sightings import SightingLog
 from campaign_ops.postgres import reads
@@ -135,9 +135,15 @@ class Platform:
             else (),
         )
 
-    def adopt_by_name(self, connection: sa.Connection) -> None:
-        """Move what was recorded under the platform's name, before revision 0002, to its campaign table."""
-        binding.rekey(connection, binding.by_name(self.name), self.profile.tables_key)
+    def migrate(self) -> tuple[str | None, str]:
+        """Make our own schema, or bring it up to date: its revision before (None without one) and after.
+
+        What was recorded under the platform's name, before revision 0002, moves to its campaign table.
+        """
+        revisions = migrate(self.database)
+        by_name = binding.by_name(self.name)
+        self.database.run(lambda connection: binding.rekey(connection, by_name, self.profile.tables_key))
+        return revisions
 
     def answers(self, connection: sa.Connection, catalog: Catalog) -> Answers:
         """What `binding` asks where another configuration seems to have been here."""

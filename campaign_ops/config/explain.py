@@ -5,10 +5,9 @@ The only reader of pydantic's errors. Values of ``*_url`` keys, and what came fr
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -16,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from campaign_ops.config.yaml_tree import KeyPath, Problem, Tree, Value
+from campaign_ops.core.wording import nearest
 
 M = TypeVar("M", bound=BaseModel)
 Schema: TypeAlias = Mapping[str, Any]
@@ -38,15 +38,6 @@ class KeyDoc(NamedTuple):
     type: str
     default: str
     meaning: str
-
-
-def nearest(word: str, allowed: Iterable[str], *, or_all: bool = True) -> str:
-    """The mend for a word that is not allowed: the nearest that is, else all of them (or nothing)."""
-    choices = list(allowed)
-    close = difflib.get_close_matches(word.casefold(), [choice.casefold() for choice in choices], n=1)
-    if close:
-        return f"did you mean {next(choice for choice in choices if choice.casefold() == close[0])}?"
-    return f"there are: {', '.join(choices)}" if choices and or_all else ""
 
 
 def validate(model: type[M], tree: Tree) -> tuple[M | None, dict[KeyPath, Problem]]:

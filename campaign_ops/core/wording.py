@@ -1,8 +1,9 @@
-"""How counts and times are said to a person."""
+"""How counts, times and nearest words are said to a person."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 
 
 def plural(count: object, noun: str) -> str:
@@ -31,3 +32,12 @@ def settled_in_words(settled: Mapping[str, int]) -> str:
 def is_unicode(text: str) -> bool:
     """Whether no byte of it was something else than UTF-8; such bytes stand as lone surrogates."""
     return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def nearest(word: str, allowed: Iterable[str], *, or_all: bool = True) -> str:
+    """The mend for a word that is not allowed: the nearest that is, else all of them (or nothing)."""
+    choices = list(allowed)
+    close = difflib.get_close_matches(word.casefold(), [choice.casefold() for choice in choices], n=1)
+    if close:
+        return f"did you mean {next(choice for choice in choices if choice.casefold() == close[0])}?"
+    return f"there are: {', '.join(choices)}" if choices and or_all else ""

@@ -12,14 +12,14 @@ from typing import Any
 import dagster as dg
 
 from campaign_ops.orchestration import metadata
-from campaign_ops.orchestration.columns import column_schema
 from campaign_ops.orchestration.metadata import Metadata
 from campaign_ops.orchestration.names import asset_key, pool, resource_key
 from campaign_ops.orchestration.owners import owners
 from campaign_ops.orchestration.resources import resource_of
 from campaign_ops.orchestration.sources import database_name, sources
-from campaign_ops.postgres.database import STATE_SCHEMA
 from campaign_ops.profile.model import Profile
+from campaign_ops.queries.columns import columns_of, view_of
+from campaign_ops.queries.latest import row_count
 from campaign_ops.settings import PlatformSettings
 from campaign_ops.sweep import Sweep
 
@@ -153,7 +153,7 @@ def sweep_assets(platform: PlatformSettings, stale_after: timedelta) -> list[dg.
 
 def _asset(platform: PlatformSettings, step: Step, fresh: dg.FreshnessPolicy | None) -> dg.AssetsDefinition:
     there = {*sources(platform.profile), *(one.name for one in steps(platform.profile))}
-    view = f"{STATE_SCHEMA}.{step.name}"
+    view = view_of(step.name)
 
     @dg.asset(
         key=asset_key(platform.name, step.name),
@@ -173,10 +173,22 @@ def _asset(platform: PlatformSettings, step: Step, fresh: dg.FreshnessPolicy | N
     def compute(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         with resource_of(context, platform.name).sweep(context.run) as sweep:
             facts = step.work(sweep)
-            journal = sweep.platform.journal
-            rows = sweep.platform.database.run(
-                lambda connection: journal.row_count(connection, step.name), read_only=True
-            )
+            rows = row_count(sweep.platform, step.name)
         return dg.MaterializeResult(metadata={**facts, "dagster/row_count": rows})
 
     return compute
+
+
+def column_schema(step: str) -> dg.TableSchema:
+    """The columns of an asset's table in schema ``campaign_ops``, as Dagster shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                column.type,
+                description=column.meaning,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+            )
+            for column in columns_of(step)
+        ]
+    )

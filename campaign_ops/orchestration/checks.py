@@ -3,25 +3,19 @@
 They read our own state tables and never the platform anew; safety lives in the sweep, so none of them blocks.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 import dagster as dg
-import sqlalchemy as sa
 
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.report import ids
 from campaign_ops.core.wording import duration
-from campaign_ops.journal import schema
-from campaign_ops.journal.journal import Journal
 from campaign_ops.orchestration.clock import ticks_since
 from campaign_ops.orchestration.names import asset_key, job_name, pool, resource_key
 from campaign_ops.orchestration.resources import resource_of
-from campaign_ops.postgres.reads import clock
+from campaign_ops.queries.latest import Latest, ask_latest
 from campaign_ops.settings import PlatformSettings
-from campaign_ops.sweep.rows import queue_of
 
 MISSED_TICKS = 3
 """So many ticks of the schedule without a finished sweep, and somebody should look why."""
@@ -39,87 +33,52 @@ class Finding:
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What the checks look at: one transaction on our own tables."""
-
-    platform: PlatformSettings
-    journal: Journal
-    connection: sa.Connection
-
-    def rows(self, table: sa.Table, step: str) -> list[Mapping[str, Any]]:
-        """The latest sweep's rows of a step."""
-        found = self.journal.latest_step(self.connection, step)
-        return self.journal.history(self.connection, table, found[0]) if found else []
-
-    def figures(self, step: str) -> Mapping[str, Any]:
-        """The latest sweep's figures of a step."""
-        found = self.journal.latest_step(self.connection, step)
-        return found[1] if found else {}
-
-    def queue_problem(self) -> tuple[str, bool]:
-        """Why the latest sweep could not rely on the queue, empty when it could; and whether the queue was away."""
-        plan = self.figures("repair_plan")
-        if plan.get("queue_problem"):
-            return plan["queue_problem"], plan.get("queue_away", False)
-        rows = [queue_of(row) for row in self.rows(schema.queue_state, "queue_state")]
-        return next(((one.problem, one.away) for one in rows if one.problem), ("", False))
-
-    def repaired(self, kind: RepairKind, *steps: str) -> set[str]:
-        """What was repaired in this way by the latest sweep of any of these steps."""
-        sweeps = {found[0] for step in steps if (found := self.journal.latest_step(self.connection, step))}
-        rows = [row for one in sorted(sweeps) for row in self.journal.targets(self.connection, one)]
-        return {row.target for row in rows if row.kind == kind}
-
-
-def _nothing_stuck_for_long(seen: _Seen) -> Finding:
-    limit = seen.platform.policy.alert_after_seconds
-    completed = seen.repaired(RepairKind.COMPLETE, "stuck_campaigns", "completed_campaigns")
-    rows = seen.rows(schema.stuck_campaigns, "stuck_campaigns")
+def _nothing_stuck_for_long(latest: Latest, platform: PlatformSettings) -> Finding:
+    limit = platform.policy.alert_after_seconds
+    completed = latest.repaired(RepairKind.COMPLETE, "stuck_campaigns", "completed_campaigns")
+    rows = latest.rows("stuck_campaigns")
     still = [row for row in rows if (row["stuck_seconds"] or 0) > limit and row["campaign_id"] not in completed]
     return _finding([row["campaign_id"] for row in still], f"stuck for more than {duration(limit)}")
 
 
-def _counters_agree(seen: _Seen) -> Finding:
-    raised = seen.repaired(RepairKind.RECOUNT, "recipient_status", "completed_campaigns")
-    rows = seen.rows(schema.recipient_status, "recipient_status")
+def _counters_agree(latest: Latest, _: PlatformSettings) -> Finding:
+    raised = latest.repaired(RepairKind.RECOUNT, "recipient_status", "completed_campaigns")
+    rows = latest.rows("recipient_status")
     drifting = [row for row in rows if row["drift"] and row["campaign_id"] not in raised]
     return _finding([f"{row['campaign_id']} ({row['drift']})" for row in drifting], "with counters unlike their rows")
 
 
-def _queue_was_read(seen: _Seen) -> Finding:
-    problem, away = seen.queue_problem()
+def _queue_was_read(latest: Latest, _: PlatformSettings) -> Finding:
+    problem, away = latest.queue_problem()
     severity = dg.AssetCheckSeverity.ERROR if away else dg.AssetCheckSeverity.WARN
     return Finding(int(bool(problem)), problem, severity)
 
 
-def _nobody_in_two_jobs(seen: _Seen) -> Finding:
-    if problem := seen.queue_problem()[0]:
+def _nobody_in_two_jobs(latest: Latest, _: PlatformSettings) -> Finding:
+    if problem := latest.queue_problem()[0]:
         return Finding(None, f"unknown: the queue could not be read or not relied on: {problem}")
-    rows = [row for row in seen.rows(schema.repair_plan, "repair_plan") if row["doubled"]]
+    rows = [row for row in latest.rows("repair_plan") if row["doubled"]]
     finding = _finding([row["target"] for row in rows], "with recipients in two live jobs")
     return Finding(sum(row["doubled"] for row in rows), finding.problem)
 
 
-def _no_leaked_reservation(seen: _Seen) -> Finding:
-    released = seen.repaired(RepairKind.RELEASE, "repair_plan", "released_credits")
-    rows = seen.rows(schema.repair_plan, "repair_plan")
+def _no_leaked_reservation(latest: Latest, _: PlatformSettings) -> Finding:
+    released = latest.repaired(RepairKind.RELEASE, "repair_plan", "released_credits")
+    rows = latest.rows("repair_plan")
     left = [row["target"] for row in rows if row["kind"] == RepairKind.RELEASE and row["target"] not in released]
     finding = _finding(left, "reservations still held for nothing")
-    if more := seen.figures("repair_plan").get("more_releases", 0):
+    if more := latest.figures("repair_plan").get("more_releases", 0):
         later = f"{more} more reservations held for nothing are left to later sweeps"
         return Finding(finding.count + more, "; ".join(filter(None, [finding.problem, later])))
     return finding
 
 
-def _sweep_is_fresh(seen: _Seen) -> Finding:
-    finished = seen.journal.last_finished(seen.connection)
-    now: datetime | None = seen.connection.scalar(clock())
-    assert now is not None
+def _sweep_is_fresh(latest: Latest, platform: PlatformSettings) -> Finding:
+    finished, now = latest.finished_at(), latest.now()
     if finished is None:
         return Finding(0, "no sweep has come to its end yet")
     age = int((now - finished).total_seconds())
-    missed = ticks_since(seen.platform.schedule, finished, now, at_most=MISSED_TICKS)
+    missed = ticks_since(platform.schedule, finished, now, at_most=MISSED_TICKS)
     stale = f"the last sweep ended {duration(age)} ago, {missed} ticks of the schedule have passed since"
     return Finding(age, stale if missed >= MISSED_TICKS else "")
 
@@ -145,14 +104,14 @@ class Check:
     name: str
     asset: str
     counts: str
-    find: Callable[[_Seen], Finding]
+    find: Callable[[Latest, PlatformSettings], Finding]
     description: str
 
-    def judge(self, seen: _Seen) -> Finding:
+    def judge(self, latest: Latest, platform: PlatformSettings) -> Finding:
         """What it finds; unknown as long as no sweep has made the step that it is about."""
-        if self.asset in _READ_FROM and not seen.figures(_READ_FROM[self.asset]):
+        if self.asset in _READ_FROM and not latest.figures(_READ_FROM[self.asset]):
             return Finding(None, "unknown: no sweep has looked yet")
-        return self.find(seen)
+        return self.find(latest, platform)
 
 
 _CHECKS = (
@@ -230,12 +189,9 @@ def sweep_checks(platform: PlatformSettings) -> dg.AssetChecksDefinition:
     def run_checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         wanted = {key: check for key, check in mine.items() if key in context.selected_asset_check_keys}
         with resource_of(context, platform.name).platform() as watched:
-
-            def _look(connection: sa.Connection) -> dict[dg.AssetCheckKey, Finding]:
-                seen = _Seen(platform, watched.journal, connection)
-                return {key: check.judge(seen) for key, check in wanted.items()}
-
-            found = watched.database.run(_look, read_only=True)
+            found = ask_latest(
+                watched, lambda latest: {key: check.judge(latest, platform) for key, check in wanted.items()}
+            )
         for key, finding in found.items():
             yield dg.AssetCheckResult(
                 asset_key=key.asset_key,

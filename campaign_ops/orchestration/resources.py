@@ -15,8 +15,7 @@ from campaign_ops.core.confirmation import Confirmation
 from campaign_ops.core.errors import CampaignOpsError, Refused, Unavailable
 from campaign_ops.orchestration.names import PLAN, SCHEDULE_TAG, SENSOR_TAG, WORK_TAG, resource_key
 from campaign_ops.platform import Platform
-from campaign_ops.postgres.database import Timeouts
-from campaign_ops.settings import PlatformSettings
+from campaign_ops.settings import PlatformSettings, Timeouts
 from campaign_ops.sweep import Sweep
 
 Connect = Callable[[PlatformSettings], Platform]

@@ -3,20 +3,19 @@
 A sensor that could not read what it watches says so and remembers nothing: a failed read is never an empty queue.
 """
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import dagster as dg
 
 from campaign_ops.core.errors import CampaignOpsError
-from campaign_ops.core.model import QueueState
 from campaign_ops.orchestration.backlog import Watched, notice
 from campaign_ops.orchestration.jobs import AssetJob
 from campaign_ops.orchestration.names import job_name, resource_key
 from campaign_ops.orchestration.resources import resource_of
 from campaign_ops.orchestration.under_way import run_under_way
-from campaign_ops.platform import Platform
-from campaign_ops.postgres import reads
+from campaign_ops.queries.backlog import queue_now
 from campaign_ops.settings import PlatformSettings
 
 INTERVAL_SECONDS = 30
@@ -41,7 +40,8 @@ def queue_backlog(platform: PlatformSettings, job: AssetJob, max_runtime: timede
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         before = Watched.load(context.cursor)
         try:
-            queue, sending = _look(resource_of(context, platform.name).source.make(in_a_hurry=True))
+            with closing(resource_of(context, platform.name).source.make(in_a_hurry=True)) as watched:
+                queue, sending = queue_now(watched)
         except CampaignOpsError as error:
             return dg.SensorResult(skip_reason=f"it could not be read: {error}")
         if queue.problem:
@@ -56,19 +56,6 @@ def queue_backlog(platform: PlatformSettings, job: AssetJob, max_runtime: timede
         return dg.SensorResult([request], cursor=noticed.watched.dump())
 
     return look
-
-
-def _look(platform: Platform) -> tuple[QueueState, int]:
-    """The queue, and how many campaigns are sending if it is empty."""
-    try:
-        assert platform.queue is not None
-        queue = platform.queue.state()
-        if queue.problem or queue.live:
-            return queue, 0
-        with platform.database.transaction(read_only=True) as connection:
-            return queue, connection.scalar(reads.sending_count(platform.tables(connection))) or 0
-    finally:
-        platform.close()
 
 
 def startup_sweep(platform: PlatformSettings, job: AssetJob, max_runtime: timedelta) -> dg.SensorDefinition:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from campaign_ops.config.explain import nearest, validate
+from campaign_ops.config.explain import validate
 from campaign_ops.config.yaml_file import read_file, read_text
 from campaign_ops.config.yaml_tree import Mark, Tree, as_error
+from campaign_ops.core.wording import nearest
 from campaign_ops.profile.model import Profile
 
 _BUILT_IN = files("campaign_ops.profile") / "builtin"

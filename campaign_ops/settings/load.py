@@ -8,9 +8,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from campaign_ops.config.explain import nearest, validate
+from campaign_ops.config.explain import validate
 from campaign_ops.config.yaml_file import read_file
 from campaign_ops.config.yaml_tree import Problem, Tree, as_error
+from campaign_ops.core.wording import nearest
 from campaign_ops.profile.load import resolve_profile
 from campaign_ops.settings.entry import PlatformEntry, fit_name
 from campaign_ops.settings.environment import fill_in, find_file

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from campaign_ops.config.explain import nearest
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.policy import Policy
+from campaign_ops.core.wording import nearest
 from campaign_ops.postgres.database import Timeouts
 from campaign_ops.profile.model import Profile
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from urllib.parse import urlsplit
 
 import psycopg
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 from campaign_ops.bullmq.address import QueueAddress
 from campaign_ops.core.errors import ConfigurationError
 
+MASK = "***"
 _FORM = "postgresql://user:password@host:5432/database"
 _SCHEMES = {"postgresql", "postgres", "postgresql+psycopg"}
 # Prisma's own: PostgreSQL's client library refuses what it does not know.
@@ -61,6 +63,20 @@ def checked_queue_url(secret: SecretStr) -> SecretStr:
     if problem:
         raise ValueError(problem)
     return SecretStr(url)
+
+
+def masked_database_url(secret: SecretStr) -> str:
+    """The URL, with every password in it masked."""
+    url = sa.make_url(secret.get_secret_value())
+    query = {key: MASK if "password" in key else value for key, value in url.query.items()}
+    return url.set(drivername="postgresql", query=query).render_as_string(hide_password=True)
+
+
+def masked_queue_url(secret: SecretStr, prefix: str) -> str:
+    """Scheme and endpoint of the URL; credentials masked."""
+    parts = urlsplit(secret.get_secret_value())
+    who = f"{MASK}@" if "@" in parts.netloc else ""
+    return f"{parts.scheme}://{who}{QueueAddress(secret.get_secret_value(), prefix).endpoint}"
 
 
 def _parse_database(text: str) -> sa.URL:

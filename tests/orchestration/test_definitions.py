@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.definitions import build_definitions
-from campaign_ops.orchestration.columns import column_schema
+from campaign_ops.orchestration.assets import column_schema
 from campaign_ops.orchestration.names import PLATFORM_TAG
 from campaign_ops.platform import Platform
 from campaign_ops.profile.load import load_profile

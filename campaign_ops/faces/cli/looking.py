@@ -9,20 +9,17 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 import typer
 from rich.console import RenderableType
 
-from campaign_ops.core.errors import NotFound
 from campaign_ops.core.model import RepairKind, Verdict, check_aware
 from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, bar, clean_lines, line
-from campaign_ops.journal import schema
-from campaign_ops.journal.migrations import check_current
-from campaign_ops.postgres.reads import clock
+from campaign_ops.queries import history as journal
+from campaign_ops.queries.report import stored_report
 from campaign_ops.queries.status import StatusLine, campaign_status
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -107,23 +104,14 @@ def report(call: Call) -> Answer:
     It is the one that the sweep stored, whoever made it; the platform is not looked at anew.
     """
 
-    def _read(connection: sa.Connection) -> tuple[Mapping[str, Any], ...] | None:
-        check_current(connection, call.platform.database.where)
-        journal = call.platform.journal
-        found = journal.latest_step(connection, "campaign_health")
-        return None if found is None else tuple(journal.history(connection, schema.campaign_health, found[0]))
-
-    rows = call.platform.database.run(_read, read_only=True)
-    if not rows:
-        raise NotFound("no sweep has stored a report yet", where=call.name, mend="run `campaign-ops reconcile`")
-    stored = rows[0]
+    stored = stored_report(call.platform)
     result: shapes.ReportResult = {
-        "at": stored["observed_at"].isoformat(),
-        "figures": stored["report"]["figures"],
-        "trouble": stored["report"]["trouble"],
-        "markdown": stored["markdown"],
+        "at": stored.at.isoformat(),
+        "figures": dict(stored.figures),
+        "trouble": stored.trouble,
+        "markdown": stored.markdown,
     }
-    return Answer(result, [clean_lines(stored["markdown"]).rstrip("\n")])
+    return Answer(result, [clean_lines(stored.markdown).rstrip("\n")])
 
 
 @command(
@@ -148,28 +136,21 @@ def history(
 
     The journal of sweeps and manual fixes, the newest first.
     """
-    back = None if since is None else parse_since(since)
-
-    def _read(connection: sa.Connection) -> list[Mapping[str, Any]]:
-        check_current(connection, call.platform.database.where)
-        now = connection.scalar(clock())
-        assert now is not None
-        return call.platform.journal.repairs(
-            connection,
-            campaign_id=campaign,
-            tenant=tenant,
-            kind=None if kind is None else kind.value,
-            since=now - back if isinstance(back, timedelta) else back,
-            limit=limit + 1,
-        )
-
-    rows = call.platform.database.run(_read, read_only=True)
-    repairs = [_repair(call, row) for row in rows[:limit]]
-    more = len(rows) > limit
-    result: shapes.HistoryResult = {"repairs": repairs, "more": more}
+    page = journal.repairs(
+        call.platform,
+        campaign_id=campaign,
+        tenant=tenant,
+        kind=kind,
+        since=None if since is None else parse_since(since),
+        limit=limit,
+    )
+    repairs = [_repair(call, row) for row in page.repairs]
+    result: shapes.HistoryResult = {"repairs": repairs, "more": page.more}
     head = ["repair", "at (UTC)", "what", "target", "by", "undo", "why"]
     text: list[RenderableType] = [Rows(head, [_history_row(one) for one in repairs], indent=0)] if repairs else []
-    text.append(line(f"{call.name}: {plural(len(repairs), 'repair')}" + (", and more: raise --limit" if more else "")))
+    text.append(
+        line(f"{call.name}: {plural(len(repairs), 'repair')}" + (", and more: raise --limit" if page.more else ""))
+    )
     if any(one["undo"] for one in repairs):
         text.append(f"Undo one with: {_undo_line(call, 'REPAIR')}")
     return Answer(result, text)

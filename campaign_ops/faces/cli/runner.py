@@ -21,9 +21,8 @@ from uuid import uuid4
 import typer
 from rich.console import RenderableType
 
-from campaign_ops.config.explain import nearest
 from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
-from campaign_ops.core.wording import is_unicode
+from campaign_ops.core.wording import is_unicode, nearest
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of, gravest
 from campaign_ops.faces.cli.screen import Screen, logging_to_stderr, without_credentials

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from typing import Annotated
-from urllib.parse import urlsplit
 
-import sqlalchemy as sa
 import typer
-from pydantic import SecretStr
 from rich.console import RenderableType
 
-from campaign_ops.bullmq.queue import QueueAddress
 from campaign_ops.core.wording import plural
 from campaign_ops.doctor import Level, examine, redis_acl
 from campaign_ops.doctor import grants as grants_of
@@ -21,10 +17,9 @@ from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, clean, line
-from campaign_ops.journal.migrations import migrate as migrate_schema
 from campaign_ops.settings import PlatformSettings
+from campaign_ops.settings.urls import masked_database_url, masked_queue_url
 
-MASK = "***"
 _EXITS = {Level.WARNING: ExitCode.PERSON, Level.ERROR: ExitCode.FAILED}
 _WORTH_SAYING = (Level.NOTE, Level.WARNING, Level.ERROR)
 _STYLES = {Level.WARNING: "yellow", Level.ERROR: "bold red"}
@@ -83,8 +78,7 @@ def migrate(
         raise typer.BadParameter("is for one platform: name it with --platform", param_hint="--grants")
     if grants is not None and not grants.strip():
         raise typer.BadParameter("takes the name of a role", param_hint="--grants")
-    before, after = migrate_schema(call.platform.database)
-    call.platform.database.run(call.platform.adopt_by_name)
+    before, after = call.platform.migrate()
     statements = None if grants is None else grants_of(call.settings.profile, grants)
     acls = None if grants is None else _redis_acls(call.settings, grants)
     result: shapes.MigrateResult = {
@@ -148,17 +142,3 @@ def _config_text(settings: PlatformSettings, result: shapes.ConfigResult) -> lis
     for section in (result["thresholds"], result["timeouts"]):
         rows += section.items()
     return [line(f"{settings.name}: sound", style="bold"), Rows(["", ""], rows)]
-
-
-def masked_database_url(secret: SecretStr) -> str:
-    """The URL, with every password in it masked."""
-    url = sa.make_url(secret.get_secret_value())
-    query = {key: MASK if "password" in key else value for key, value in url.query.items()}
-    return url.set(drivername="postgresql", query=query).render_as_string(hide_password=True)
-
-
-def masked_queue_url(secret: SecretStr, prefix: str) -> str:
-    """Scheme and endpoint of the URL; credentials masked."""
-    parts = urlsplit(secret.get_secret_value())
-    who = f"{MASK}@" if "@" in parts.netloc else ""
-    return f"{parts.scheme}://{who}{QueueAddress(secret.get_secret_value(), prefix).endpoint}"

@@ -19,8 +19,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from campaign_ops.config.explain import nearest
 from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.core.wording import nearest
 from campaign_ops.faces.cli.app import INTERRUPTED
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.lab.drill.options import SIZES, DrillOptions

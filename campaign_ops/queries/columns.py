@@ -1,14 +1,15 @@
-"""Which columns each asset's table has, taken from the state tables, so that nobody has to write them twice."""
+"""The tables and views that a sweep fills, column by column, from the definitions of our own tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-import dagster as dg
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from campaign_ops.journal import schema
+from campaign_ops.postgres.database import STATE_SCHEMA
 
 _repair, _intent = schema.repair.c, schema.intent.c
 _TEXT: sa.Column[object] = sa.Column("", sa.Text)
@@ -58,16 +59,25 @@ _TABLES = {table.name.removesuffix("_history"): table for table in schema.HISTOR
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
-def column_schema(name: str) -> dg.TableSchema:
-    """The columns of an asset's table in schema ``campaign_ops``."""
-    columns = _VIEWS.get(name) or {column.name: column for column in _TABLES[name].columns}
-    return dg.TableSchema(columns=[_column(key, column) for key, column in columns.items()])
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its type as PostgreSQL writes it, and its meaning."""
+
+    name: str
+    type: str
+    meaning: str
+    nullable: bool
 
 
-def _column(name: str, column: sa.Column[object]) -> dg.TableColumn:
-    return dg.TableColumn(
-        name=name,
-        type=column.type.compile(dialect=_DIALECT).lower(),
-        description=schema.MEANINGS[name],
-        constraints=dg.TableColumnConstraints(nullable=bool(column.nullable)),
-    )
+def view_of(step: str) -> str:
+    """The view of a step of the sweep, with its schema. All sweeps' rows are in ``<view>_history``."""
+    return f"{STATE_SCHEMA}.{step}"
+
+
+def columns_of(step: str) -> list[Column]:
+    """The columns of a step's view."""
+    columns = _VIEWS.get(step) or {column.name: column for column in _TABLES[step].columns}
+    return [
+        Column(name, column.type.compile(dialect=_DIALECT).lower(), schema.MEANINGS[name], bool(column.nullable))
+        for name, column in columns.items()
+    ]

@@ -1,0 +1,21 @@
+"""The queue as it is now, and what is still sending when it is empty: what a sensor asks twice a minute."""
+
+from __future__ import annotations
+
+from campaign_ops.core.model import QueueState
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import reads
+
+
+def queue_now(platform: Platform) -> tuple[QueueState, int]:
+    """The queue, and the number of campaigns in sending if it is empty; 0 without asking if it is not.
+
+    Raises:
+        Unavailable: Queue or database could not be read.
+    """
+    assert platform.queue is not None, f"{platform.name} has no queue"
+    queue = platform.queue.state()
+    if queue.problem or queue.live:
+        return queue, 0
+    with platform.database.transaction(read_only=True) as connection:
+        return queue, connection.scalar(reads.sending_count(platform.tables(connection))) or 0

@@ -1,0 +1,63 @@
+"""The journal as people read it: repairs and manual fixes, the newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.core.model import RepairKind
+from campaign_ops.journal.migrations import check_current
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.reads import clock
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows of table ``repair``, and whether there are older ones."""
+
+    repairs: list[Mapping[str, Any]]
+    more: bool
+
+
+def repairs(
+    platform: Platform,
+    *,
+    campaign_id: str | None = None,
+    tenant: str | None = None,
+    kind: RepairKind | None = None,
+    since: timedelta | datetime | None = None,
+    limit: int = 50,
+) -> Page:
+    """Read the journal.
+
+    Args:
+        platform: Whose journal.
+        campaign_id: Only of this campaign.
+        tenant: Only of this owner.
+        kind: Only of this kind.
+        since: Only after this moment, or in this time before now by the database's clock.
+        limit: At most so many.
+
+    Raises:
+        StateSchemaError: Our own schema is missing or of another revision.
+    """
+
+    def _read(connection: sa.Connection) -> list[Mapping[str, Any]]:
+        check_current(connection, platform.database.where)
+        now = connection.scalar(clock())
+        assert now is not None
+        return platform.journal.repairs(
+            connection,
+            campaign_id=campaign_id,
+            tenant=tenant,
+            kind=None if kind is None else kind.value,
+            since=now - since if isinstance(since, timedelta) else since,
+            limit=limit + 1,
+        )
+
+    rows = platform.database.run(_read, read_only=True)
+    return Page(rows[:limit], len(rows) > limit)

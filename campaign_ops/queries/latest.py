@@ -1,0 +1,73 @@
+"""The latest sweep's rows and figures, step by step, from our own tables. The platform itself is not read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from campaign_ops.core.model import RepairKind
+from campaign_ops.journal import schema
+from campaign_ops.journal.journal import Journal
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.reads import clock
+from campaign_ops.sweep.rows import queue_of
+
+T = TypeVar("T")
+
+_TABLES = {table.name.removesuffix("_history"): table for table in schema.HISTORIES}
+
+
+@dataclass(frozen=True)
+class Latest:
+    """What the latest sweeps left behind, within one transaction."""
+
+    journal: Journal
+    connection: sa.Connection
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        now: datetime | None = self.connection.scalar(clock())
+        assert now is not None
+        return now
+
+    def finished_at(self) -> datetime | None:
+        """When the latest finished sweep ended; None when no sweep has finished yet."""
+        return self.journal.last_finished(self.connection)
+
+    def rows(self, step: str) -> list[Mapping[str, Any]]:
+        """The rows of the latest sweep that made this step."""
+        found = self.journal.latest_step(self.connection, step)
+        return self.journal.history(self.connection, _TABLES[step], found[0]) if found else []
+
+    def figures(self, step: str) -> Mapping[str, Any]:
+        """The figures of the latest sweep that made this step."""
+        found = self.journal.latest_step(self.connection, step)
+        return found[1] if found else {}
+
+    def queue_problem(self) -> tuple[str, bool]:
+        """Why the latest sweep could not rely on the queue, empty when it could; and whether the queue was away."""
+        plan = self.figures("repair_plan")
+        if plan.get("queue_problem"):
+            return plan["queue_problem"], plan.get("queue_away", False)
+        queues = [queue_of(row) for row in self.rows("queue_state")]
+        return next(((queue.problem, queue.away) for queue in queues if queue.problem), ("", False))
+
+    def repaired(self, kind: RepairKind, *steps: str) -> set[str]:
+        """The targets that the latest sweep of any of these steps repaired in this way."""
+        sweeps = {found[0] for step in steps if (found := self.journal.latest_step(self.connection, step))}
+        rows = [row for sweep_id in sorted(sweeps) for row in self.journal.targets(self.connection, sweep_id)]
+        return {row.target for row in rows if row.kind == kind}
+
+
+def ask_latest(platform: Platform, question: Callable[[Latest], T]) -> T:
+    """Answer a question from the latest sweeps, in one read-only transaction."""
+    return platform.database.run(lambda connection: question(Latest(platform.journal, connection)), read_only=True)
+
+
+def row_count(platform: Platform, step: str) -> int:
+    """How many rows the latest sweep left in the view of a step."""
+    return platform.database.run(lambda connection: platform.journal.row_count(connection, step), read_only=True)
