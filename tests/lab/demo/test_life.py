@@ -15,7 +15,7 @@ from campaign_ops.lab.demo.platforms import DemoPlatform, create_platform
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.provider import Provider
 from campaign_ops.lab.shop.worker import WorkerOptions
-from tests.lab.demo.waiting import wait_until
+from tests.lab.waiting import wait_until
 
 LIVELY = LifeOptions(
     campaign_every_seconds=0.3,

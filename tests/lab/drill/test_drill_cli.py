@@ -17,7 +17,7 @@ from typer.testing import Result
 from campaign_ops.lab.drill import cli, work_dir
 from campaign_ops.lab.drill.faults import ACCIDENTS
 from tests.faces.cli.program import PROGRAM, one_line, run
-from tests.lab.demo.waiting import wait_until
+from tests.lab.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}

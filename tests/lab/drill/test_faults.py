@@ -29,7 +29,7 @@ from campaign_ops.queries.status import campaign_status
 from campaign_ops.settings import load_settings
 from campaign_ops.sweep import Sweep, dry_run
 from campaign_ops.sweep.confirm import confirmation
-from tests.lab.demo.waiting import wait_until
+from tests.lab.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

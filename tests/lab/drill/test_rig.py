@@ -23,7 +23,7 @@ from campaign_ops.lab.drill.environment.rig import OPS_ROLE, SWEEPERS, Stand
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.person import OnCall
 from campaign_ops.lab.servers.embedded import EmbeddedServers
-from tests.lab.demo.waiting import wait_until
+from tests.lab.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -29,7 +29,7 @@ from campaign_ops.lab.drill.run import drill
 from campaign_ops.lab.drill.script import Event
 from campaign_ops.lab.drill.workload import CANCELLED, PAUSED, Shop
 from campaign_ops.sweep import Sweep
-from tests.lab.demo.waiting import wait_until
+from tests.lab.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from campaign_ops.lab.drill.environment.rig import DAGSTER, Stand
 from campaign_ops.lab.drill.options import DrillOptions
-from tests.lab.demo.waiting import wait_until
+from tests.lab.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from campaign_ops.lab.shop.jobs import DemoQueue
 from campaign_ops.lab.shop.provider import Provider, provider_send
 from campaign_ops.lab.shop.tables import PlatformWriter
 from campaign_ops.lab.shop.worker import Claims, DemoWorker, WorkerOptions
-from tests.lab.demo.waiting import wait_until
+from tests.lab.waiting import wait_until
 
 
 def quick(name: str = "worker-1", **options: Any) -> WorkerOptions:
