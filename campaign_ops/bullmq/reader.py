@@ -7,10 +7,9 @@ list out, and none of them sees all states at one moment.
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import redis
 from redis import exceptions as driver
@@ -21,9 +20,10 @@ from campaign_ops.bullmq.events import Traces, traces_of
 from campaign_ops.bullmq.guard import LastLook
 from campaign_ops.bullmq.jobs import CompletedJob, FailedJob, LiveJobs, Snapshot
 from campaign_ops.bullmq.payload import PayloadReader, named
+from campaign_ops.bullmq.workers import Clients, connected_workers
 from campaign_ops.core.errors import QueueUnclear
 from campaign_ops.core.ids import JobIds
-from campaign_ops.core.model import QueueState
+from campaign_ops.core.model import QueueState, WorkerClient
 from campaign_ops.profile.model import QueueProfile
 
 LISTS = ("wait", "paused", "active")
@@ -37,7 +37,6 @@ KEYS_PER_PAGE = 500
 RECIPIENTS_PER_TRIP = 2_000
 
 T = TypeVar("T")
-Clients: TypeAlias = Sequence[Mapping[str, str]]
 
 # BullMQ 4 wakes its workers by `0:1712345678` in `wait`. Ids of schedulers hold colons too, and they are jobs.
 _MARKER = re.compile(r"0:\d+")
@@ -347,11 +346,13 @@ class QueueReader:
     def _describe(self, counts: dict[str, int], about: tuple[Any, ...], clients: Clients | None) -> QueueState:
         failed, completed, *about_owner, info = about
         owner = library.owner(about_owner)
+        workers = self._workers(self.clients() if clients is None else clients)
         return QueueState(
             name=self.profile.name,
             counts=counts | {"failed": failed, "completed": completed},
             paused=owner.paused,
-            workers=self._workers(self.clients() if clients is None else clients),
+            workers=None if workers is None else len(workers),
+            worker_clients=workers or (),
             version=owner.version,
             server_id=info.get("run_id"),
             exists=owner.exists,
@@ -364,20 +365,9 @@ class QueueReader:
         connected: Clients = self._unless_refused("CLIENT LIST", default=[])
         return connected
 
-    def _workers(self, clients: Clients) -> int | None:
-        """Count the connected workers; None when the server does not tell."""
-        if not clients:
-            return None  # we are connected, so an empty list is no answer
-        encoded = b64encode(self.profile.name.encode()).decode()
-        by_node = f"{self.address.prefix}:{encoded}"
-        by_python = f"{self.address.prefix}:{self.profile.name}"
-        # The list is the whole server's: another database may hold a queue of the same name, with workers of its own.
-        database = str(self._client.connection_pool.connection_kwargs.get("db") or 0)
-        here = [client for client in clients if client.get("db", database) == database]
-        node = [client for client in here if _is_worker(client.get("name", ""), by_node)]
-        python = [client.get("cmd") for client in here if _is_worker(client.get("name", ""), by_python)]
-        # Python's client names both of a worker's connections alike; the one that waits for jobs runs BZPOPMIN.
-        return len(node) + max(python.count("bzpopmin"), min(1, len(python)))
+    def _workers(self, clients: Clients) -> tuple[WorkerClient, ...] | None:
+        database = int(self._client.connection_pool.connection_kwargs.get("db") or 0)
+        return connected_workers(clients, self.address.prefix, self.profile.name, database)
 
     def _unless_refused(self, command: str, *arguments: str, default: Any) -> Any:
         """Run a command that many hosts do not allow; ``default`` where they refuse."""
@@ -393,8 +383,3 @@ def pages(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Cut ``items`` into runs of at most ``size``."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def _is_worker(client_name: str, queue: str) -> bool:
-    # `<queue>:qe` listens to events; it is no worker.
-    return client_name == queue or client_name.startswith(f"{queue}:w:")

@@ -162,11 +162,22 @@ def queue_name(pattern: str, tenant: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerClient:
+    """A worker's connection to Redis. ``client_id`` is new after every restart or reconnect."""
+
+    client_id: int
+    name: str
+    address: str
+    age_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class QueueState:
     """One reading of a queue. ``problem`` says why it must not be acted on; then the counts mean nothing.
 
     ``away`` tells a queue that could not be read, which may mend itself, from one that was and must not be acted on.
-    ``workers`` is None where the server does not tell. ``server_id`` changes when Redis restarts or fails over.
+    ``workers`` is None, and ``worker_clients`` empty, where the server does not show its clients. ``server_id``
+    changes when Redis restarts or fails over.
     ``job_counter`` counts the jobs ever added; it goes back only when the queue was emptied or old data restored.
     ``unclear_jobs`` counts, by name, the live jobs that may be about a stuck campaign and cannot be understood;
     ``foreign_jobs`` those of other names that have nothing to do with one; ``doomed_jobs`` those of stuck campaigns
@@ -180,6 +191,7 @@ class QueueState:
     counts: Mapping[str, int] = field(default_factory=dict)
     paused: bool = False
     workers: int | None = None
+    worker_clients: tuple[WorkerClient, ...] = ()
     version: str | None = None
     server_id: str | None = None
     exists: bool = True

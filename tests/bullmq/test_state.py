@@ -95,7 +95,10 @@ def test_workers_are_told_from_listeners_and_from_workers_of_other_queues(
     try:
         for client in clients:
             client.ping()
-        assert queue.state().workers == queue.snapshot().state.workers == 2
+        state = queue.state()
+        assert state.workers == queue.snapshot().state.workers == 2
+        assert [worker.name for worker in state.worker_clients] == ["", "first"]
+        assert [worker.client_id for worker in state.worker_clients] == [client.client_id() for client in clients[:2]]
     finally:
         for client in clients:
             client.close()
