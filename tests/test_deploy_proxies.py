@@ -31,7 +31,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from campaign_ops.lab.servers.postgres import free_port
-from tests.orchestration.orchestrated import REPOSITORY
+from tests.orchestration.harness import REPOSITORY
 
 NAME = "dagster.example.com"
 LOGIN = {"Authorization": "Basic " + base64.b64encode(b"oncall:pass").decode()}

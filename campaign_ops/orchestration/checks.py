@@ -11,7 +11,7 @@ import dagster as dg
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.report import ids
 from campaign_ops.core.wording import duration
-from campaign_ops.orchestration.clock import ticks_since
+from campaign_ops.orchestration.cron import ticks_since
 from campaign_ops.orchestration.names import asset_key, job_name, pool, resource_key
 from campaign_ops.orchestration.resources import resource_of
 from campaign_ops.queries.latest import Latest, ask_latest

@@ -8,7 +8,7 @@ import dagster as dg
 
 from campaign_ops.orchestration.assets import sweep_assets
 from campaign_ops.orchestration.checks import MISSED_TICKS, sweep_checks
-from campaign_ops.orchestration.clock import longest_pause
+from campaign_ops.orchestration.cron import longest_pause
 from campaign_ops.orchestration.fixes import fix_jobs
 from campaign_ops.orchestration.jobs import plan_job, reconcile_job
 from campaign_ops.orchestration.names import MAX_RUNTIME, resource_key

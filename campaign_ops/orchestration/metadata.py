@@ -16,7 +16,7 @@ from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.report import HealthReport, ids, odd_jobs, render
 from campaign_ops.core.report import table as markdown_table
 from campaign_ops.core.wording import settled_in_words
-from campaign_ops.orchestration.frames import SHOWN, Rows, counted, table
+from campaign_ops.orchestration.tables import SHOWN, Rows, counted, table
 from campaign_ops.sweep.act import Done
 from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_row, queue_row
 

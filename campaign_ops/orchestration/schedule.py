@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import dagster as dg
 
+from campaign_ops.orchestration.active_run import active_run
 from campaign_ops.orchestration.jobs import AssetJob
 from campaign_ops.orchestration.names import RECONCILE, job_name
-from campaign_ops.orchestration.under_way import run_under_way
 from campaign_ops.settings import PlatformSettings
 
 
@@ -28,7 +28,7 @@ def reconcile_schedule(platform: PlatformSettings, job: AssetJob, max_runtime: t
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         now = context.scheduled_execution_time
-        if busy := run_under_way(context.instance, platform.name, max_runtime, now):
+        if busy := active_run(context.instance, platform.name, max_runtime, now):
             return dg.SkipReason(f"{busy}; the next tick sees the same")
         return dg.RunRequest()
 

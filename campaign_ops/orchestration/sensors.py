@@ -10,11 +10,11 @@ from uuid import uuid4
 import dagster as dg
 
 from campaign_ops.core.errors import CampaignOpsError
+from campaign_ops.orchestration.active_run import active_run
 from campaign_ops.orchestration.backlog import Watched, notice
 from campaign_ops.orchestration.jobs import AssetJob
 from campaign_ops.orchestration.names import job_name, resource_key
 from campaign_ops.orchestration.resources import resource_of
-from campaign_ops.orchestration.under_way import run_under_way
 from campaign_ops.queries.backlog import queue_now
 from campaign_ops.settings import PlatformSettings
 
@@ -50,7 +50,7 @@ def queue_backlog(platform: PlatformSettings, job: AssetJob, max_runtime: timede
         if noticed.why is None:
             return dg.SensorResult(skip_reason=f"{queue.depth} jobs wait", cursor=noticed.watched.dump())
         moment = datetime.now(UTC)
-        if busy := run_under_way(context.instance, platform.name, max_runtime, moment):
+        if busy := active_run(context.instance, platform.name, max_runtime, moment):
             return dg.SensorResult(skip_reason=f"{noticed.why}, but {busy}")
         request = dg.RunRequest(run_key=f"{noticed.why} at {moment:%Y-%m-%dT%H:%M:%S.%fZ}")
         return dg.SensorResult([request], cursor=noticed.watched.dump())
@@ -72,7 +72,7 @@ def startup_sweep(platform: PlatformSettings, job: AssetJob, max_runtime: timede
         started = started_as(context.instance)
         if context.cursor == started:
             return dg.SensorResult(skip_reason="swept since the start")
-        if busy := run_under_way(context.instance, platform.name, max_runtime, datetime.now(UTC)):
+        if busy := active_run(context.instance, platform.name, max_runtime, datetime.now(UTC)):
             return dg.SensorResult(skip_reason=f"not swept since the start yet, but {busy}")
         return dg.SensorResult([dg.RunRequest(run_key=f"start {started}")], cursor=started)
 

@@ -14,7 +14,7 @@ from campaign_ops.core.model import Counters
 from campaign_ops.lab.shop.tables import hours, minutes
 from campaign_ops.postgres.database import STATE_SCHEMA
 from tests.conftest import World, Worlds
-from tests.orchestration.orchestrated import check_of, configured, deployed, reconciled, run
+from tests.orchestration.harness import check_of, configured, deployed, reconciled, run
 
 
 @pytest.fixture

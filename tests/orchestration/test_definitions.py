@@ -21,7 +21,7 @@ from campaign_ops.platform import Platform
 from campaign_ops.profile.load import load_profile
 from campaign_ops.settings import BrokenPlatform, PlatformSettings, Settings
 from tests.conftest import World
-from tests.orchestration.orchestrated import NOWHERE, PASSWORD, check_of, deployed, run
+from tests.orchestration.harness import NOWHERE, PASSWORD, check_of, deployed, run
 
 REPOSITORY = Path(__file__).parents[2]
 WRONG = BrokenPlatform("shop", ConfigurationError("no such key", where="campaign_ops.yaml:7: platforms[1].profil"))

@@ -15,7 +15,7 @@ from campaign_ops.lab.shop.tables import hours
 from campaign_ops.orchestration.fixes import MANUAL_FIXES
 from campaign_ops.postgres.database import STATE_SCHEMA
 from tests.conftest import World, Worlds
-from tests.orchestration.orchestrated import configured, dagster_on_postgres, deployed, failures, plain, run
+from tests.orchestration.harness import configured, dagster_on_postgres, deployed, failures, plain, run
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.orchestration.names import HOUSEKEEPING, PLATFORM_TAG, WORK_TAG
 from tests.conftest import World, Worlds
-from tests.orchestration.orchestrated import configured, dagster_on_postgres, deployed, run
+from tests.orchestration.harness import configured, dagster_on_postgres, deployed, run
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.tables import hours
 from campaign_ops.postgres.database import STATE_SCHEMA
 from tests.conftest import World, Worlds
-from tests.orchestration.orchestrated import (
+from tests.orchestration.harness import (
     NOWHERE,
     PASSWORD,
     configured,

@@ -13,10 +13,10 @@ from dagster._daemon.types import DaemonHeartbeat
 
 from campaign_ops.core.model import QueueState
 from campaign_ops.orchestration.backlog import Watched, notice
-from campaign_ops.orchestration.clock import longest_pause, ticks_since
+from campaign_ops.orchestration.cron import longest_pause, ticks_since
 from campaign_ops.orchestration.names import PLATFORM_TAG
 from tests.conftest import World, Worlds
-from tests.orchestration.orchestrated import configured, deployed
+from tests.orchestration.harness import configured, deployed
 
 FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 UNDER_WAY = (

@@ -1,6 +1,28 @@
-"""The command line: ``campaign-ops``. Works while Dagster is down; its commands call what every other face calls."""
+"""The command line, ``campaign-ops``. It works while Dagster is down.
 
-from campaign_ops.faces.cli import sweeping, looking, fixes, setting_up, plugins  # noqa: F401, I001 - registers, in the help's order
+The frame, which no new command changes:
+
+- ``app``: turns a function into a command (`command`), and the program's own help
+- ``runner``: runs a command on its platforms: settings, connections, errors, JSON, exit code
+- ``screen``: everything printed for a person: colours, columns, escapes, logging
+- ``exit_codes``: the numbers that the program exits with, and their meanings
+- ``shapes``: the typed dictionaries that ``--json`` prints
+- ``plugins``: commands that entry points add, such as those of the lab
+- ``describe``: docs/cli.md, generated from the program
+
+The commands, one module each:
+
+- ``sweep``: ``reconcile`` and ``plan``; ``outcomes`` says how each line of a plan ended
+- ``status``, ``report``, ``history``: read only
+- ``fixes``: the manual fixes
+- ``doctor``, ``migrate``, ``config``: setting up
+
+Add here what reads options and prints answers. Not here: decisions, statements and anything that another face needs;
+those belong in ``sweep``, ``fixes`` and ``queries``.
+"""
+
+# Importing a module registers its commands. Their order here is the order in the help.
+from campaign_ops.faces.cli import sweep, status, report, history, fixes, doctor, migrate, config, plugins  # noqa: F401, I001
 from campaign_ops.faces.cli.app import app, main
 
 __all__ = ["app", "main"]

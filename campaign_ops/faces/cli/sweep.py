@@ -14,9 +14,9 @@ from campaign_ops.core.model import RepairKind
 from campaign_ops.core.report import HealthReport, RepairLine, headline, render
 from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces.cli import shapes
-from campaign_ops.faces.cli.account import Became, HeldBack, Told, held_back, tell
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
+from campaign_ops.faces.cli.outcomes import Became, HeldBack, Told, held_back, tell
 from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import Rows, clean_lines, line
 from campaign_ops.sweep import Sweep, dry_run

@@ -18,7 +18,7 @@ _UNDER_WAY = [
 _LOOKED_AT = 20
 
 
-def run_under_way(instance: dg.DagsterInstance, platform: str, max_runtime: timedelta, now: datetime) -> str | None:
+def active_run(instance: dg.DagsterInstance, platform: str, max_runtime: timedelta, now: datetime) -> str | None:
     """In words, the run of this platform that a new one would have to wait for; None if there is none.
 
     A run older than ``max_runtime`` is not trusted: its host may have died, and then its status stays for ever.

@@ -1,0 +1,48 @@
+"""``config``: the configuration as it was understood, secrets masked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from rich.console import RenderableType
+
+from campaign_ops.faces.cli import shapes
+from campaign_ops.faces.cli.app import command
+from campaign_ops.faces.cli.runner import Answer, Call
+from campaign_ops.faces.cli.screen import Rows, line
+from campaign_ops.settings import PlatformSettings
+from campaign_ops.settings.urls import masked_database_url, masked_queue_url
+
+
+@command(several=True, shape=shapes.ConfigResult, examples=["config", "config --config /etc/campaign_ops.yaml --json"])
+def config(call: Call) -> Answer:
+    """Check the configuration file and show it.
+
+    Defaults are filled in and secrets masked. Connects to nothing. Every mistake is answered with its line and the
+    nearest right key.
+    """
+    settings = call.settings
+    queue = settings.profile.queue
+    result: shapes.ConfigResult = {
+        "profile": settings.profile.name,
+        "database_url": masked_database_url(settings.database_url),
+        "queue_url": None
+        if settings.queue_url is None
+        else masked_queue_url(settings.queue_url, settings.queue_prefix),
+        "queue_name": None if queue is None else ", ".join([queue.name, *queue.also]),
+        "queue_prefix": None if queue is None else settings.queue_prefix,
+        "contact": settings.contact,
+        "schedule": settings.schedule,
+        "thresholds": {key: getattr(value, "value", value) for key, value in asdict(settings.policy).items()},
+        "timeouts": asdict(settings.timeouts),
+    }
+    return Answer(result, _config_text(settings, result))
+
+
+def _config_text(settings: PlatformSettings, result: shapes.ConfigResult) -> list[RenderableType]:
+    rows: list[tuple[str, object]] = [
+        (key, value) for key, value in result.items() if value is not None and not isinstance(value, dict)
+    ]
+    for section in (result["thresholds"], result["timeouts"]):
+        rows += section.items()
+    return [line(f"{settings.name}: sound", style="bold"), Rows(["", ""], rows)]
