@@ -18,7 +18,7 @@ from campaign_ops.fixes.manual import MENDS, Fix, Person, author_of, find_campai
 from campaign_ops.journal.journal import Entry
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import writes
-from campaign_ops.sweep.observe import ANY_AGE, Observation, looking
+from campaign_ops.sweep.observe import Observation, looking
 
 AT_ONCE = 10_000
 """Recipients decided about at a time; call again for more."""
@@ -122,7 +122,7 @@ def _queue(platform: Platform, campaign_id: str) -> Queue:
 
 def _marked(platform: Platform, campaign_id: str) -> tuple[list[Suspect], Observation]:
     """Recipients that wait, stand in no live job, and may have been sent to; and the observation that says so."""
-    with looking(platform, only=[campaign_id], stuck_after=ANY_AGE) as look:
+    with looking(platform, only=[campaign_id], any_age=True) as look:
         queue = look.observation.queue
         if queue is not None and queue.problem:
             raise Refused(queue.problem, where=f"campaign {campaign_id}", mend="see to the queue first")

@@ -38,7 +38,7 @@ from campaign_ops.postgres.database import SweepLock
 from campaign_ops.sweep.act import Done, complete_page, release_page
 from campaign_ops.sweep.credits import judge_one
 from campaign_ops.sweep.live_work import LiveWork
-from campaign_ops.sweep.observe import ANY_AGE, Look, Observation, campaign_of, looking, observe, reservation_of
+from campaign_ops.sweep.observe import Look, Observation, campaign_of, looking, observe, reservation_of
 from campaign_ops.sweep.reenqueue import reenqueue_seen
 from campaign_ops.sweep.suspects import remember
 
@@ -86,7 +86,7 @@ def mark_complete(
         StillWriting: A transaction has written recipients and is still open.
     """
     find_campaign(platform, campaign_id, tenant)
-    seen = observe(platform, only=[campaign_id], coverage=False, stuck_after=ANY_AGE)
+    seen = observe(platform, only=[campaign_id], coverage=False, any_age=True)
     evidence = _only(platform, campaign_id, seen.evidence)
     decision = decide(evidence, None, platform.policy, seen.at)
     open_ = unsent(evidence)
@@ -111,9 +111,7 @@ def mark_complete(
         def _write(connection: sa.Connection) -> tuple[list[Entry], list[int]]:
             author = author_of(platform, connection, person)
             work = _no_live_work(platform, campaign_id)
-            return complete_page(
-                platform, connection, author, [item], work, empty_outcome=empty, stuck_after=ANY_AGE, by_person=True
-            )
+            return complete_page(platform, connection, author, [item], work, empty_outcome=empty, by_person=True)
 
         entries, repair_ids = platform.database.run(_write)
         repair_ids = repair_ids or _made(platform, person, RepairKind.COMPLETE, campaign_id)
@@ -177,7 +175,7 @@ def reenqueue_locked(
     where = f"campaign {campaign.id}"
     assert platform.profile.queue is not None
     done = Done(RepairKind.REENQUEUE, planned=1)
-    with looking(platform, only=[campaign.id], stuck_after=ANY_AGE) as look:
+    with looking(platform, only=[campaign.id], any_age=True) as look:
         if not dry_run:
             remember(platform, look)
         evidence, decision = _judged(platform, look, campaign)

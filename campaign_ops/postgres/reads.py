@@ -77,13 +77,15 @@ def is_sending(tables: PlatformTables) -> sa.ColumnElement[bool]:
     return words(tables.campaign.c.status, (tables.profile.campaign.words.sending,))
 
 
-def is_stuck(tables: PlatformTables) -> sa.ColumnElement[bool]:
-    """The campaign is being sent and was not touched for ``stuck_after`` seconds (an index on both serves).
+def is_stuck(tables: PlatformTables, *, any_age: bool = False) -> sa.ColumnElement[bool]:
+    """The campaign is being sent and was not touched for ``stuck_after_seconds`` (an index on both serves).
 
-    Without those of `is_undated`.
+    With ``any_age`` it may have been touched at any moment. Campaigns of `is_undated` are left to `is_stuck_undated`.
     """
     updated_at = tables.campaign.c.updated_at
-    return sa.and_(is_sending(tables), updated_at < db_now(updated_at) - seconds("stuck_after"))
+    if any_age:
+        return sa.and_(is_sending(tables), updated_at <= tomorrow(updated_at))
+    return sa.and_(is_sending(tables), updated_at < db_now(updated_at) - seconds("stuck_after_seconds"))
 
 
 def is_undated(tables: PlatformTables) -> sa.ColumnElement[bool]:
@@ -92,12 +94,14 @@ def is_undated(tables: PlatformTables) -> sa.ColumnElement[bool]:
     return sa.or_(updated_at.is_(None), updated_at > tomorrow(updated_at))
 
 
-def is_stuck_undated(tables: PlatformTables) -> sa.ColumnElement[bool]:
-    """The campaign is being sent, undated, and nothing says that it began less than ``stuck_after`` seconds ago.
+def is_stuck_undated(tables: PlatformTables, *, any_age: bool = False) -> sa.ColumnElement[bool]:
+    """The campaign is being sent, undated, and nothing says that it began less than ``stuck_after_seconds`` ago.
 
-    Without those of `is_stuck`.
+    With ``any_age`` it may have begun at any moment. Campaigns of `is_stuck` are left out.
     """
-    campaign, latest = tables.campaign.c, sa.func.now() - seconds("stuck_after")
+    if any_age:
+        return sa.and_(is_sending(tables), is_undated(tables))
+    campaign, latest = tables.campaign.c, sa.func.now() - seconds("stuck_after_seconds")
     others = [aware(campaign[key]) for key in ("started_at", "created_at") if key in campaign]
     began = sa.func.coalesce(*others) if others else NO_MOMENT
     old = sa.or_(began.is_(None), began < latest, impossible(began))
@@ -105,13 +109,13 @@ def is_stuck_undated(tables: PlatformTables) -> sa.ColumnElement[bool]:
     return sa.and_(is_sending(tables), sa.or_(sa.and_(campaign.updated_at.is_(None), old), ahead))
 
 
-def stuck_campaigns(tables: PlatformTables, *, first: bool) -> Query:
-    """One keyset page of stuck campaigns, the longest untouched first.
+def stuck_campaigns(tables: PlatformTables, *, first: bool, any_age: bool = False) -> Query:
+    """One keyset page of stuck campaigns, the longest untouched first; with ``any_age`` of all in sending.
 
-    Binds: stuck_after, limit, after_at, after_id.
+    Binds: stuck_after_seconds, limit, after_at, after_id.
     """
     campaign = tables.campaign.c
-    query = sa.select(*campaign_columns(tables)).where(is_stuck(tables))
+    query = sa.select(*campaign_columns(tables)).where(is_stuck(tables, any_age=any_age))
     if not first:
         after_at = as_moment(campaign.updated_at, sa.bindparam("after_at"))
         after_id = sa.bindparam("after_id", type_=campaign.id.type)
@@ -119,16 +123,19 @@ def stuck_campaigns(tables: PlatformTables, *, first: bool) -> Query:
     return query.order_by(campaign.updated_at, campaign.id).limit(sa.bindparam("limit", type_=sa.Integer))
 
 
-def stuck_among(tables: PlatformTables) -> Query:
-    """Those of the given campaigns that are still stuck, undated ones included. Binds: ids, stuck_after."""
-    stuck = sa.or_(is_stuck(tables), is_stuck_undated(tables))
+def stuck_among(tables: PlatformTables, *, any_age: bool = False) -> Query:
+    """Those of the given campaigns that are still stuck, undated ones included. Binds: ids, stuck_after_seconds.
+
+    With ``any_age`` those that are in sending.
+    """
+    stuck = is_sending(tables) if any_age else sa.or_(is_stuck(tables), is_stuck_undated(tables))
     return sa.select(*campaign_columns(tables)).where(stuck, one_of(tables.campaign.c.id, IDS))
 
 
-def stuck_undated(tables: PlatformTables, *, first: bool) -> Query:
-    """One keyset page of stuck campaigns that `stuck_campaigns` leaves out. Binds: stuck_after, limit, after_id."""
+def stuck_undated(tables: PlatformTables, *, first: bool, any_age: bool = False) -> Query:
+    """One keyset page of what `stuck_campaigns` leaves out. Binds: stuck_after_seconds, limit, after_id."""
     campaign = tables.campaign.c
-    query = sa.select(*campaign_columns(tables)).where(is_stuck_undated(tables))
+    query = sa.select(*campaign_columns(tables)).where(is_stuck_undated(tables, any_age=any_age))
     if not first:
         query = query.where(campaign.id > sa.bindparam("after_id", type_=campaign.id.type))
     return query.order_by(campaign.id).limit(sa.bindparam("limit", type_=sa.Integer))

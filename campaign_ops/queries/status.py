@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from campaign_ops.core.model import Evidence, age
 from campaign_ops.core.verdicts import decide, total_recipients, unsent
 from campaign_ops.platform import Platform
-from campaign_ops.sweep.observe import ANY_AGE, Observation, observe
+from campaign_ops.sweep.observe import Observation, observe
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class StatusLine:
 
 def campaign_status(platform: Platform) -> list[StatusLine]:
     """All campaigns in sending, the longest untouched first."""
-    seen = observe(platform, stuck_after=ANY_AGE)
+    seen = observe(platform, any_age=True)
     return [_line(platform, seen, evidence) for evidence in seen.evidence]
 
 

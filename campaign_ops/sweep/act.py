@@ -220,7 +220,6 @@ def complete_page(
     work: LiveWork,
     *,
     empty_outcome: Outcome | None = None,
-    stuck_after: float | None = None,
     by_person: bool = False,
 ) -> tuple[list[Entry], list[int]]:
     """Complete those of the page that are finished now, and release what was held for them.
@@ -229,8 +228,8 @@ def complete_page(
     locks, since they may want the same campaigns; before the premise is read; and once more before the commit, with
     whatever was committed while the premise was being read.
 
-    Unless a person does it (``by_person``), what a person has undone is left alone: an undo puts back the very
-    ``updated_at`` that an older plan has seen.
+    A person (``by_person``) may complete a campaign of any age. A sweep leaves alone what a person has undone: an undo
+    puts back the very ``updated_at`` that an older plan has seen.
 
     Raises:
         QueueUnavailable: Nobody can know whether a live job lists one of them.
@@ -243,7 +242,7 @@ def complete_page(
     if not page:
         return [], []
     wait_out(connection, tables, where)
-    observed = observed_now(platform, connection, page, stuck_after)
+    observed = observed_now(platform, connection, page, any_age=by_person)
     held = set() if by_person else platform.attempts.held(connection, observed["ids"])
     locked_rows = connection.execute(writes.lock_observed(tables), observed)
     before = {row.id: row for row in locked_rows if row.id not in held}
@@ -419,12 +418,11 @@ def _effective(
 
 
 def observed_now(
-    platform: Platform, connection: sa.Connection, page: Sequence[PlanItem], stuck_after: float | None = None
+    platform: Platform, connection: sa.Connection, page: Sequence[PlanItem], *, any_age: bool = False
 ) -> dict[str, Any]:
-    """What must not have changed when we write: read now, of those of the page that are stuck still."""
-    age = platform.policy.stuck_after_seconds if stuck_after is None else stuck_after
-    binds = {"ids": [item.target for item in page], "stuck_after": age}
-    rows = list(connection.execute(reads.stuck_among(platform.tables(connection)), binds))
+    """The rows that must not have changed when we write: those of the page that are still stuck now."""
+    binds = {"ids": [item.target for item in page], "stuck_after_seconds": platform.policy.stuck_after_seconds}
+    rows = list(connection.execute(reads.stuck_among(platform.tables(connection), any_age=any_age), binds))
     return {"ids": [row.id for row in rows], "updated_ats": [row.updated_at_exact for row in rows]}
 
 

@@ -45,7 +45,6 @@ PAGE = 1000  # campaigns or reservations per statement
 PENDING_AT_ONCE = 2_000_000  # waiting recipients per statement, but for a single campaign that has more
 TAKEN_AT_ONCE = 40  # jobs whose recipients' markers are asked together
 MAX_LIVE_JOBS = 500_000  # reading their ids at one moment keeps Redis busy for about a second
-ANY_AGE = -3.2e9  # seconds: also campaigns touched this moment, or in the future by a clock that is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,25 +135,24 @@ def looking(
     only: Collection[str] | None = None,
     before: int | None = None,
     coverage: bool = True,
-    stuck_after: float | None = None,
+    any_age: bool = False,
 ) -> Iterator[Look]:
-    """Look at all stuck campaigns, or at those of ``only`` that are stuck still.
+    """Look at all stuck campaigns, or at those of ``only`` that are still stuck.
 
     Args:
         platform: What to look at.
         only: Campaign ids; None for all that are stuck.
         before: Compare with the sweeps before this one; None for all.
         coverage: Whether to read the queue. Without, the evidence serves no decision about it.
-        stuck_after: Seconds untouched that make a campaign stuck; None for the policy's, `ANY_AGE` for all sending.
+        any_age: Look at every campaign in sending, touched this moment or, by a wrong clock, in the future.
     """
     queue = platform.queue if coverage else None
-    age = platform.policy.stuck_after_seconds if stuck_after is None else stuck_after
     with platform.database.transaction(read_only=queue is None) as connection:
         tables = platform.tables(connection)
         sending, undated = connection.execute(reads.sending_count(tables)).one()
-        campaigns = list(_stuck(connection, tables, only, age))
+        campaigns = list(_stuck(platform, connection, only, any_age=any_age))
         if undated and only is None:
-            campaigns += _stuck_undated(connection, tables, age)
+            campaigns += _stuck_undated(platform, connection, any_age=any_age)
         ids = [campaign.id for campaign in campaigns]
         if queue is not None and ids:
             cover.create(connection, tables)
@@ -185,29 +183,30 @@ def observe(
     only: Collection[str] | None = None,
     before: int | None = None,
     coverage: bool = True,
-    stuck_after: float | None = None,
+    any_age: bool = False,
 ) -> Observation:
     """One look as `looking` makes it, for reading only; transient database errors are retried."""
 
     def _look() -> Observation:
-        with looking(platform, only=only, before=before, coverage=coverage, stuck_after=stuck_after) as look:
+        with looking(platform, only=only, before=before, coverage=coverage, any_age=any_age) as look:
             return look.observation
 
     return platform.database.retrying(_look)
 
 
 def _stuck(
-    connection: sa.Connection, tables: PlatformTables, only: Collection[str] | None, stuck_after: float
+    platform: Platform, connection: sa.Connection, only: Collection[str] | None, *, any_age: bool
 ) -> Iterator[Campaign]:
-    binds: dict[str, object] = {"stuck_after": stuck_after}
+    tables = platform.tables(connection)
+    binds: dict[str, object] = {"stuck_after_seconds": platform.policy.stuck_after_seconds}
     if only is not None:
+        query = reads.stuck_among(tables, any_age=any_age)
         for page in in_pages(sorted(only), PAGE):
-            for row in connection.execute(reads.stuck_among(tables), {**binds, "ids": page}):
-                yield campaign_of(row)
+            yield from map(campaign_of, connection.execute(query, {**binds, "ids": page}))
         return
     after: dict[str, object] = {}
     while True:
-        query = reads.stuck_campaigns(tables, first=not after)
+        query = reads.stuck_campaigns(tables, first=not after, any_age=any_age)
         rows = list(connection.execute(query, {**binds, **after, "limit": PAGE}))
         yield from map(campaign_of, rows)
         if len(rows) < PAGE:
@@ -215,12 +214,13 @@ def _stuck(
         after = {"after_at": rows[-1].updated_at_exact, "after_id": rows[-1].id}
 
 
-def _stuck_undated(connection: sa.Connection, tables: PlatformTables, stuck_after: float) -> Iterator[Campaign]:
-    """Stuck campaigns without an ``updated_at`` that tells: rarely any, so they are looked for only when counted."""
+def _stuck_undated(platform: Platform, connection: sa.Connection, *, any_age: bool) -> Iterator[Campaign]:
+    """Stuck campaigns whose ``updated_at`` tells no age: rarely any, so they are read only if some were counted."""
+    binds: dict[str, object] = {"stuck_after_seconds": platform.policy.stuck_after_seconds}
     after: dict[str, object] = {}
     while True:
-        query = reads.stuck_undated(tables, first=not after)
-        rows = list(connection.execute(query, {"stuck_after": stuck_after, **after, "limit": PAGE}))
+        query = reads.stuck_undated(platform.tables(connection), first=not after, any_age=any_age)
+        rows = list(connection.execute(query, {**binds, **after, "limit": PAGE}))
         yield from map(campaign_of, rows)
         if len(rows) < PAGE:
             return

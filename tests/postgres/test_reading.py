@@ -26,7 +26,7 @@ def test_stuck_is_what_is_sending_and_untouched_for_longer_whatever_the_server_s
     ground.app.add_campaign("ahead", updated_ago=-hours(3))
     for status in (*ground.platform.profile.campaign.words.all_over, *ground.platform.profile.campaign.words.idle):
         ground.app.add_campaign(f"is {status}", status=status, updated_ago=hours(9))
-    (row,) = ground.do(reads.stuck_campaigns(ground.tables, first=True), stuck_after=900, limit=10)
+    (row,) = ground.do(reads.stuck_campaigns(ground.tables, first=True), stuck_after_seconds=900, limit=10)
     assert row["id"] == ground.app.id("stuck")
     assert row["status"] == ground.platform.profile.campaign.words.sending
     assert 959 < seconds_since(row["updated_at"]) < 1020
@@ -43,7 +43,7 @@ def test_untouched_for_exactly_that_long_is_not_yet_longer(ground: Ground) -> No
         held_for = (now - ground.app.reservations("one")[0]["created_at"]).total_seconds()
         for less, found in ((0, 0), (0.001, 1)):
             stuck, old = reads.stuck_among(ground.tables), reads.questionable_reservations
-            binds = {"ids": [ground.app.id("one")], "stuck_after": untouched - less}
+            binds = {"ids": [ground.app.id("one")], "stuck_after_seconds": untouched - less}
             assert len(connection.execute(stuck, binds).all()) == found
             late = connection.execute(old(ground.tables), {"max_age": held_for - less})
             assert len(late.all()) == found
@@ -56,7 +56,7 @@ def test_moments_are_compared_rightly_in_a_session_of_any_time_zone(ground: Grou
         with ground.begin() as connection:
             connection.exec_driver_sql(f"SET LOCAL timezone = '{zone}'")
             stuck = reads.stuck_campaigns(ground.tables, first=True)
-            rows = connection.execute(stuck, {"stuck_after": 900, "limit": 9}).all()
+            rows = connection.execute(stuck, {"stuck_after_seconds": 900, "limit": 9}).all()
             assert [row.id for row in rows] == [ground.app.id("stuck")]
             assert rows[0].updated_at == ground.app.campaign("stuck")["updated_at"]
     with ground.begin() as connection:
@@ -74,7 +74,9 @@ def test_pages_of_stuck_campaigns_follow_each_other_also_across_equal_moments(gr
         connection.execute(same.where(ground.app.tables.campaign.c.name.in_(labels[:5])))
     found: list[dict[str, Any]] = []
     after: dict[str, Any] = {}
-    while page := ground.do(reads.stuck_campaigns(ground.tables, first=not after), stuck_after=900, limit=2, **after):
+    while page := ground.do(
+        reads.stuck_campaigns(ground.tables, first=not after), stuck_after_seconds=900, limit=2, **after
+    ):
         found += page
         after = {"after_at": page[-1]["updated_at"], "after_id": page[-1]["id"]}
     assert sorted(row["name"] for row in found) == labels
@@ -84,8 +86,8 @@ def test_pages_of_stuck_campaigns_follow_each_other_also_across_equal_moments(gr
 def test_only_those_of_the_asked_for_that_are_stuck_are_given_back(ground: Ground) -> None:
     wanted = [ground.app.add_campaign("stuck"), ground.app.add_campaign("lately", updated_ago=minutes(1))]
     ground.app.add_campaign("not asked for")
-    assert ground.ids(reads.stuck_among(ground.tables), ids=wanted, stuck_after=900) == wanted[:1]
-    assert ground.ids(reads.stuck_among(ground.tables), ids=[], stuck_after=900) == []
+    assert ground.ids(reads.stuck_among(ground.tables), ids=wanted, stuck_after_seconds=900) == wanted[:1]
+    assert ground.ids(reads.stuck_among(ground.tables), ids=[], stuck_after_seconds=900) == []
 
 
 def test_a_campaign_is_read_whole_and_in_utc(counting: Ground) -> None:

@@ -201,7 +201,7 @@ def test_what_moved_since_is_not_overwritten_whatever_it_was(worlds: Worlds) -> 
     plan = sweep.make_plan()
     put(world, "Campaign", "one", updatedAt="2026-01-01")
     seen = world.platform.database.run(
-        lambda connection: list(observing._stuck(connection, world.platform.tables(connection), ["one"], 900))
+        lambda connection: list(observing._stuck(world.platform, connection, ["one"], any_age=False))
     )
     assert [one.updated_at_exact for one in seen] == ["2026-01-01 00:00:00+00"]
     sweep.complete(plan)

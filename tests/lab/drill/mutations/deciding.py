@@ -28,7 +28,7 @@ _COVER = sa.table("campaign_ops_cover", sa.column("recipient_id"))
 
 
 def _no_age() -> None:
-    put(reads, "is_stuck", reads.is_sending)
+    put(reads, "is_stuck", lambda tables, **_: reads.is_sending(tables))
 
 
 def _edge() -> None:
@@ -36,9 +36,9 @@ def _edge() -> None:
     before: set[str] = set()
 
     def new_ones(
-        connection: sa.Connection, tables: PlatformTables, only: Collection[str] | None, stuck_after: float
+        platform: Platform, connection: sa.Connection, only: Collection[str] | None, *, any_age: bool
     ) -> Iterator[Campaign]:
-        found = list(everything(connection, tables, only, stuck_after))
+        found = list(everything(platform, connection, only, any_age=any_age))
         yield from (one for one in found if only is not None or one.id not in before)
         before.clear()
         before.update(one.id for one in found)
@@ -50,7 +50,7 @@ def _no_premise() -> None:
     """What the plan calls finished is written over, whatever has become of it."""
 
     def as_planned(
-        _platform: Platform, _connection: sa.Connection, page: Sequence[PlanItem], _stuck_after: float | None = None
+        _platform: Platform, _connection: sa.Connection, page: Sequence[PlanItem], **_: bool
     ) -> dict[str, Any]:
         ids = [item.target for item in page]
         return {"ids": ids, "updated_ats": [None for _ in ids]}
