@@ -1,1 +1,1 @@
-"""A small messaging platform to watch: embedded PostgreSQL and Redis, workers that really send, and their accidents."""
+"""A small messaging platform to watch: embedded PostgreSQL and Redis, workers that really send, and their faults."""

@@ -1,4 +1,4 @@
-"""What goes wrong in the demo. Each accident returns one plain line, or None when it could not happen just now."""
+"""What goes wrong in the demo. Each fault returns one plain line, or None when it could not happen just now."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 from campaign_ops.lab.demo.operation import MessengerOperation, ShopOperation
 
-Accident = Callable[[], str | None]
+Fault = Callable[[], str | None]
 _LIVE_LABEL = re.compile(r"cmp_\d+_\d+")
 
 
-class ShopAccidents:
-    """Accidents of the SMS application."""
+class SmsFaults:
+    """Faults of the SMS application."""
 
     def __init__(self, shop: ShopOperation) -> None:
         self._shop = shop
-        self.all: list[Accident] = [
+        self.all: list[Fault] = [
             self.kill_worker,
             self.lose_jobs,
             self.stall_jobs,
@@ -37,13 +37,13 @@ class ShopAccidents:
         where = ""
         if campaign is not None and self._shop.application.is_sending(campaign):
             where = f" in the middle of '{self._shop.writer.campaign(campaign)['name']}'"
-        return f"accident: killed {worker.name} (pid {pid}){where}"
+        return f"fault: killed {worker.name} (pid {pid}){where}"
 
     def lose_jobs(self) -> str | None:
         """Start a campaign and take half of its jobs out of Redis."""
         _, name, jobs = self._shop.large_campaign()
         lost = self._shop.queue.remove(jobs[len(jobs) // 2 :])
-        return f"accident: {lost} of the {len(jobs)} jobs of '{name}' were lost from Redis" if lost else None
+        return f"fault: {lost} of the {len(jobs)} jobs of '{name}' were lost from Redis" if lost else None
 
     def stall_jobs(self) -> str | None:
         """Start a campaign with jobs that stalled too often: they wait, but will fail when they are taken."""
@@ -51,7 +51,7 @@ class ShopAccidents:
         doomed = jobs[-2:]
         for job_id in doomed:
             self._shop.queue.doom(job_id)
-        return f"accident: {len(doomed)} of the {len(jobs)} jobs of '{name}' stalled too often and will fail"
+        return f"fault: {len(doomed)} of the {len(jobs)} jobs of '{name}' stalled too often and will fail"
 
     def lose_completion(self) -> str | None:
         """A campaign is sent, but the word was never written and its credits never freed."""
@@ -63,7 +63,7 @@ class ShopAccidents:
         writer.set_campaign(campaign["id"], status=words.sending)
         for reservation in writer.reservations(campaign["id"]):
             writer.set_reservation(reservation["id"], status=names.words.held, released_at=None)
-        return f"accident: '{campaign['name']}' was sent, but its process died before it could say so"
+        return f"fault: '{campaign['name']}' was sent, but its process died before it could say so"
 
     def pause_or_cancel(self) -> str | None:
         """A person pauses or cancels a campaign that is being sent."""
@@ -89,12 +89,12 @@ class ShopAccidents:
         return [job_id for job_id in queue.live_job_ids() if queue.campaign_of(job_id) == campaign]
 
 
-class MessengerAccidents:
-    """Accidents of the messenger application."""
+class MessengerFaults:
+    """Faults of the messenger application."""
 
     def __init__(self, messenger: MessengerOperation) -> None:
         self._messenger = messenger
-        self.all: list[Accident] = [self.restart, self.set_counter_wrong, self.lose_completion]
+        self.all: list[Fault] = [self.restart, self.set_counter_wrong, self.lose_completion]
 
     def restart(self) -> str | None:
         """The process ends, and with it the knowledge of whom it was sending to."""
@@ -103,7 +103,7 @@ class MessengerAccidents:
             return None
         names = ", ".join(f"'{self._messenger.writer.campaign(campaign)['name']}'" for campaign in left)
         left.clear()
-        return f"accident: the messenger was restarted in the middle of {names}"
+        return f"fault: the messenger was restarted in the middle of {names}"
 
     def set_counter_wrong(self) -> str | None:
         """A counter update is lost, or written twice."""
@@ -113,7 +113,7 @@ class MessengerAccidents:
             return None
         wrong = max(0, campaign["succeeded"] + self._messenger.random.choice((-9, -4, 3)))
         writer.set_campaign(campaign["id"], succeeded=wrong)
-        return f"accident: the sent counter of '{campaign['name']}' went from {campaign['succeeded']} to {wrong}"
+        return f"fault: the sent counter of '{campaign['name']}' went from {campaign['succeeded']} to {wrong}"
 
     def lose_completion(self) -> str | None:
         """A campaign is sent, but the word was never written."""
@@ -122,7 +122,7 @@ class MessengerAccidents:
         if campaign is None:
             return None
         self._messenger.writer.set_campaign(campaign["id"], status=words.sending, completed_at=None)
-        return f"accident: '{campaign['name']}' was sent, but its process died before it could say so"
+        return f"fault: '{campaign['name']}' was sent, but its process died before it could say so"
 
 
 def _latest(campaigns: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ import redis
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import CampaignOpsError
-from campaign_ops.lab.demo.faults import Accident, MessengerAccidents, ShopAccidents
+from campaign_ops.lab.demo.faults import Fault, MessengerFaults, SmsFaults
 from campaign_ops.lab.demo.operation import LifeOptions, MessengerOperation, ShopOperation
 from campaign_ops.lab.demo.platforms import DemoPlatform
 
@@ -49,9 +49,9 @@ class Life:
         self._say = say
         self.shop = ShopOperation(shop, log_dir, options)
         self.messenger = None if messenger is None else MessengerOperation(messenger, options)
-        self._accidents: list[Accident] = ShopAccidents(self.shop).all
+        self._faults: list[Fault] = SmsFaults(self.shop).all
         if self.messenger is not None:
-            self._accidents += MessengerAccidents(self.messenger).all
+            self._faults += MessengerFaults(self.messenger).all
         self._random = self.shop.random
         self._due: dict[str, float] = {}
 
@@ -80,12 +80,12 @@ class Life:
                 self._attempt(self.messenger.send_some)
             if self._is_due("messenger archive", 60):
                 self._attempt(self.messenger.archive)
-        if self._is_due("accident", options.accident_every_seconds):
-            self.accident()
+        if self._is_due("fault", options.fault_every_seconds):
+            self.fault()
 
-    def accident(self) -> str | None:
+    def fault(self) -> str | None:
         """Let one thing go wrong, and say what; None when nothing could."""
-        for happen in self._random.sample(self._accidents, len(self._accidents)):
+        for happen in self._random.sample(self._faults, len(self._faults)):
             line = self._attempt(happen)
             if line is not None:
                 return line

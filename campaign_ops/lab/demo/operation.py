@@ -32,7 +32,7 @@ class LifeOptions:
     Attributes:
         seed: Where all chance comes from.
         campaign_every_seconds: Mean time between campaigns; the messenger starts a third as many.
-        accident_every_seconds: Mean time between accidents.
+        fault_every_seconds: Mean time between faults.
         recipients: Smallest and largest campaign.
         batch_size: Recipients per job.
         prioritized_share: Share of campaigns whose jobs have a priority.
@@ -44,7 +44,7 @@ class LifeOptions:
 
     seed: int = 7
     campaign_every_seconds: float = 6
-    accident_every_seconds: float = 30
+    fault_every_seconds: float = 30
     recipients: tuple[int, int] = (40, 240)
     batch_size: int = 40
     prioritized_share: float = 0.25

@@ -163,6 +163,6 @@ def next_steps(console: Console, reports: Path, profile: str) -> None:
     """What a person can do now."""
     other = "messenger" if profile == "sms" else "sms"
     _line(console, f"\nThe health report of each platform:  {reports}/")
-    _line(console, "Next:  `make up`  the same kind of platform living, with Dagster's page, schedule and accidents")
+    _line(console, "Next:  `make up`  the same kind of platform living, with Dagster's page, schedule and faults")
     _line(console, f"       `make demo PROFILE={other}`  the other kind")
     _line(console, "       README.md  your own database")

@@ -1,1 +1,1 @@
-"""The drill: accidents that operators fear, run on throw-away servers against the whole product, and a scoreboard."""
+"""The drill: faults that operators fear, run on throw-away servers against the whole product, and a scoreboard."""

@@ -53,7 +53,7 @@ def drill(
             "--seconds",
             "--length",
             metavar="SECONDS",
-            help="How long accidents happen, such as 120, 2m or 0.5h; settling and the audit come after it.",
+            help="How long faults happen, such as 120, 2m or 0.5h; settling and the audit come after it.",
         ),
     ] = "120",
     seed: Annotated[
@@ -65,7 +65,7 @@ def drill(
         typer.Option(
             "--replay",
             metavar="SEED",
-            help="The script of that seed again (the same as --seed, with the same other options): the same accidents"
+            help="The script of that seed again (the same as --seed, with the same other options): the same faults"
             " planned at the same times, with the same chances. What really happens depends on how the operating"
             " system schedules the processes.",
         ),
@@ -73,18 +73,21 @@ def drill(
     size: Annotated[
         str, typer.Option(metavar="|".join(SIZES), help="How many workers and campaigns, and how large.")
     ] = "small",
-    accident: Annotated[
+    fault: Annotated[
         list[str] | None,
         typer.Option(
-            "--accident", metavar="NAME", help="Only this accident, which must happen; may be given several times."
+            "--fault",
+            "--accident",
+            metavar="NAME",
+            help="Only this fault, which must happen; may be given several times.",
         ),
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option("--without", metavar="NAME", help="Not this accident; may be given several times."),
+        typer.Option("--without", metavar="NAME", help="Not this fault; may be given several times."),
     ] = None,
-    list_accidents: Annotated[
-        bool, typer.Option("--list-accidents", help="Show every accident by its name, and exit.")
+    list_faults: Annotated[
+        bool, typer.Option("--list-faults", "--list-accidents", help="Show every fault by its name, and exit.")
     ] = False,
     node: Annotated[bool, typer.Option("--node", help="Workers of bullmq 4, 5 and 6 for Node, too.")] = False,
     no_dagster: Annotated[
@@ -111,7 +114,7 @@ def drill(
         typer.Option("--json", metavar="PATH", help="Write the scoreboard as JSON there, too; - is stdout."),
     ] = None,
 ) -> None:
-    """Run the accidents that operators fear, on servers to throw away, and print a scoreboard.
+    """Run the faults that operators fear, on servers to throw away, and print a scoreboard.
 
     Workers send, campaigns come and go, sweeps run from three processes, and all of it is killed, restarted, locked,
     lied to and cut off. Exits with 0 when every figure of the scoreboard holds, with 1 when one does not or a server
@@ -122,18 +125,18 @@ def drill(
     if not console.is_terminal:
         console.width = _WIDTH
     try:
-        if list_accidents:
-            _list_accidents(console)
+        if list_faults:
+            _list_faults(console)
             return
         chosen = _one_seed(seed, replay)
-        _check_names(accident or [], without or [])
+        _check_names(fault or [], without or [])
         _check_size(size)
         options = DrillOptions(
             work_dir=(work_dir or unused(chosen)).resolve(),
             seed=chosen,
             seconds=_seconds(length),
             size=size,
-            accidents=tuple(dict.fromkeys(accident)) if accident else None,
+            faults=tuple(dict.fromkeys(fault)) if fault else None,
             without=tuple(dict.fromkeys(without or ())),
             node=node,
             dagster=not no_dagster,
@@ -204,23 +207,23 @@ def _check_json(json_to: str | None, work_dir: Path) -> None:
     raise ConfigurationError(f"{json_to!r} {problem}", where="--json", mend="name a file in a directory of yours, or -")
 
 
-def _check_names(accident: Sequence[str], without: Sequence[str]) -> None:
-    from campaign_ops.lab.drill.faults import ACCIDENTS  # noqa: PLC0415 - as above
+def _check_names(fault: Sequence[str], without: Sequence[str]) -> None:
+    from campaign_ops.lab.drill.faults import FAULTS  # noqa: PLC0415 - as above
 
-    for option, names in (("--accident", accident), ("--without", without)):
+    for option, names in (("--fault", fault), ("--without", without)):
         for name in names:
-            if name not in ACCIDENTS:
-                raise ConfigurationError(f"there is no accident {name!r}", where=option, mend=nearest(name, ACCIDENTS))
-    if both := sorted({*accident} & {*without}):
-        raise ConfigurationError(f"--accident and --without both name {', '.join(both)}", mend="leave it out of one")
-    if not accident and not ACCIDENTS.keys() - {*without}:
-        raise ConfigurationError("no accident is left", where="--without", mend="leave some out of it")
+            if name not in FAULTS:
+                raise ConfigurationError(f"there is no fault {name!r}", where=option, mend=nearest(name, FAULTS))
+    if both := sorted({*fault} & {*without}):
+        raise ConfigurationError(f"--fault and --without both name {', '.join(both)}", mend="leave it out of one")
+    if not fault and not FAULTS.keys() - {*without}:
+        raise ConfigurationError("no fault is left", where="--without", mend="leave some out of it")
 
 
-def _list_accidents(console: Console) -> None:
-    from campaign_ops.lab.drill.faults import ACCIDENTS  # noqa: PLC0415 - as above
+def _list_faults(console: Console) -> None:
+    from campaign_ops.lab.drill.faults import FAULTS  # noqa: PLC0415 - as above
 
-    width = max(map(len, ACCIDENTS))
-    for name, kind in ACCIDENTS.items():
+    width = max(map(len, FAULTS))
+    for name, kind in FAULTS.items():
         needs = f" (needs: {', '.join(sorted(kind.needs))})" if kind.needs else ""
         console.print(f"{name:{width}}  {kind.title}{needs}", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Lets a script happen on a stand: the application's part in one thread, the accidents in another."""
+"""Lets a script happen on a stand: the application's part in one thread, the faults in another."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.wording import plural
 from campaign_ops.lab.drill.environment.rig import Stand
-from campaign_ops.lab.drill.faults import ACCIDENTS, Accident
-from campaign_ops.lab.drill.ledger import ACCIDENT, AGAIN, END, MISSED, SETTLING
+from campaign_ops.lab.drill.faults import FAULTS, Fault
+from campaign_ops.lab.drill.ledger import AGAIN, END, FAULT, MISSED, SETTLING
 from campaign_ops.lab.drill.script import Event, choices_of, what_can_happen
 from campaign_ops.lab.drill.workload import Shop
 
@@ -41,19 +41,19 @@ class Performance:
         stop: Once it is set, nothing more happens.
         enough: Asked every few seconds; once it is true, nothing more happens either.
         satisfied: It was.
-        accidents: Those that were begun and are not over, by their index in the script.
+        faults: Those that were begun and are not over, by their index in the script.
         chances: What each of them draws its choices from.
         marked: What stands in the ledger already.
         late: Those that a server that is away keeps from happening.
         missed: Names of those that met nothing, or were tried in vain.
-        skipped: Accidents that cannot happen, and why.
+        skipped: Faults that cannot happen, and why.
     """
 
     stand: Stand
     stop: threading.Event
     enough: Callable[[Stand], bool] | None = None
     satisfied: bool = False
-    accidents: dict[int, Accident] = field(default_factory=dict)
+    faults: dict[int, Fault] = field(default_factory=dict)
     chances: dict[int, random.Random] = field(default_factory=dict)
     marked: set[tuple[int, str]] = field(default_factory=set)
     late: set[int] = field(default_factory=set)
@@ -67,15 +67,15 @@ class Performance:
             ConfigurationError: See ``what_can_happen``.
         """
         stand = self.stand
-        script, self.skipped = what_can_happen(stand.options, lambda accident: accident.unavailable(stand))
+        script, self.skipped = what_can_happen(stand.options, lambda fault: fault.unavailable(stand))
         for name, reason in self.skipped.items():
-            stand.say(f"CANNOT HAPPEN HERE: {name} ({ACCIDENTS[name].title}): {reason}")
-        names = [event.name for event in script if event.kind == "accident"]
-        stand.say(f"{plural(len(names), 'accident')} of {plural(len(set(names)), 'kind')}")
+            stand.say(f"CANNOT HAPPEN HERE: {name} ({FAULTS[name].title}): {reason}")
+        names = [event.name for event in script if event.kind == "fault"]
+        stand.say(f"{plural(len(names), 'fault')} of {plural(len(set(names)), 'kind')}")
         return script
 
     def play(self, script: Sequence[Event]) -> None:
-        """Let it happen. The application and its people do not wait for the accidents, nor those for them."""
+        """Let it happen. The application and its people do not wait for the faults, nor those for them."""
         over = threading.Event()
         own = [event for event in script if event.kind in ("campaign", "person")]
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -122,7 +122,7 @@ class Performance:
         return care
 
     def _happens(self, event: Event, tries: int) -> bool:
-        """Let one thing happen. False when it should be tried again: only accidents are so important."""
+        """Let one thing happen. False when it should be tried again: only faults are so important."""
         index = event.arguments.get("index", -1)
         if event.kind == "end" and index in self.late:
             return False
@@ -130,15 +130,15 @@ class Performance:
             line = self._let_happen(event)
         except AWAY as error:
             if index >= 0 and tries < _TRIES:
-                self.late |= {index} if event.kind == "accident" else set()
+                self.late |= {index} if event.kind == "fault" else set()
                 return False
             line = f"{event.kind} {event.name} went wrong: {shorten(str(error).splitlines()[0], _LONGEST_ERROR)}"
-            if event.kind == "accident":
+            if event.kind == "fault":
                 self.skipped[event.name] = line
-                if (index, ACCIDENT) in self.marked:
+                if (index, FAULT) in self.marked:
                     self.missed.append(event.name)
                 line = f"COULD NOT HAPPEN: {line}"
-        if event.kind == "accident":
+        if event.kind == "fault":
             self.late.discard(index)
         if line is not None:
             self.stand.say(line)
@@ -155,15 +155,15 @@ class Performance:
             case "person":
                 return self._person(event.name, arguments)
             case "prepare":
-                self._accident(event).prepare(self.stand)
+                self._fault(event).prepare(self.stand)
                 return None
-            case "accident":
-                self._mark(event, ACCIDENT)
-                accident = self._accident(event)
-                done = accident.inject(self.stand, self.chances[arguments["index"]])
-                if not accident.lasts:
+            case "fault":
+                self._mark(event, FAULT)
+                fault = self._fault(event)
+                done = fault.inject(self.stand, self.chances[arguments["index"]])
+                if not fault.lasts:
                     self._forget(arguments["index"])
-                return f"ACCIDENT {event.name}: {done}"
+                return f"FAULT {event.name}: {done}"
             case _:
                 return self._end(event)
 
@@ -173,20 +173,20 @@ class Performance:
             return shop.cancel(which, frees_credits=bool(arguments["frees_credits"]))
         return shop.pause(which) if does == "pause" else shop.resume(which)
 
-    def _accident(self, event: Event) -> Accident:
+    def _fault(self, event: Event) -> Fault:
         index = event.arguments["index"]
-        if index not in self.accidents:
-            self.accidents[index] = ACCIDENTS[event.name]()
+        if index not in self.faults:
+            self.faults[index] = FAULTS[event.name]()
             self.chances[index] = choices_of(self.stand.options, index)
-        return self.accidents[index]
+        return self.faults[index]
 
     def _end(self, event: Event) -> str | None:
-        accident = self.accidents.get(event.arguments["index"])
-        if accident is None:  # it never happened
+        fault = self.faults.get(event.arguments["index"])
+        if fault is None:  # it never happened
             return None
-        accident.end(self.stand)
+        fault.end(self.stand)
         index = event.arguments["index"]
-        if (index, ACCIDENT) not in self.marked:  # it was prepared, and nothing more
+        if (index, FAULT) not in self.marked:  # it was prepared, and nothing more
             self._forget(index)
             return None
         self._mark(event, END)
@@ -195,9 +195,9 @@ class Performance:
 
     def _forget(self, index: int) -> None:
         """It is over."""
-        accident = self.accidents.pop(index)
-        if accident.missed:
-            self.missed.append(accident.name)
+        fault = self.faults.pop(index)
+        if fault.missed:
+            self.missed.append(fault.name)
 
     def _mark(self, event: Event, kind: str) -> None:
         """Leave a mark in the ledger. What is tried again has one of the first time, and others of the later ones."""
@@ -206,13 +206,13 @@ class Performance:
         self.marked.add(mark)
 
     def end_all(self) -> None:
-        """No more accidents: whatever still lasts is ended, and everything is brought back to health."""
+        """No more faults: whatever still lasts is ended, and everything is brought back to health."""
         stand = self.stand
-        stand.say("no more accidents; everything is mended")
+        stand.say("no more faults; everything is mended")
         if stand.servers is not None:
             stand.servers.postgres.start()
-        for index in sorted(self.accidents):
-            event = Event(0.0, "end", self.accidents[index].name, {"index": index})
+        for index in sorted(self.faults):
+            event = Event(0.0, "end", self.faults[index].name, {"index": index})
             for tries in range(1, _TRIES + 1):
                 if self._happens(event, tries):
                     break
@@ -220,4 +220,4 @@ class Performance:
         stand.mend()
         for name in self.missed:
             stand.ledger.note(MISSED, name)
-        stand.ledger.note(SETTLING, "no more accidents")
+        stand.ledger.note(SETTLING, "no more faults")

@@ -21,7 +21,7 @@ from campaign_ops.profile.model import Profile
 
 SCHEMA = "drill"
 
-ACCIDENT = "accident"
+FAULT = "fault"
 AGAIN = "again"
 END = "end"
 MISSED = "missed"
@@ -29,10 +29,10 @@ REDIS_LOSS = "redis_loss"
 CONFIRMED = "confirmed"
 SETTLING = "settling"
 UNDOING = "undoing"
-"""Kinds of marks. ``again``: an accident that a server kept from happening is tried once more. ``missed``: one of that
+"""Kinds of marks. ``again``: a fault that a server kept from happening is tried once more. ``missed``: one of that
 name met nothing that it could harm, or was tried in vain; noted when all are over. ``redis_loss``: data of Redis was
 lost or became old, noted while it is down. ``confirmed``: a person is about to confirm the breaker; the text is the
-sweep's run id. ``settling``: no more accidents from now on. ``undoing``: the audit is over, and repairs are taken back
+sweep's run id. ``settling``: no more faults from now on. ``undoing``: the audit is over, and repairs are taken back
 on trial."""
 
 

@@ -1,4 +1,4 @@
-"""What a drill is asked for: its seed, length, size and accidents. Nothing is started here."""
+"""What a drill is asked for: its seed, length, size and faults. Nothing is started here."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class DrillOptions:
     Attributes:
         work_dir: Where servers, logs and results are.
         seed: Everything random comes from it.
-        seconds: Length of the time in which accidents happen; settling and the audit come after it.
+        seconds: Length of the time in which faults happen; settling and the audit come after it.
         size: A key of ``SIZES``.
-        accidents: Names of the accidents; None for all that can happen here. What is named has to happen;
+        faults: Names of the faults; None for all that can happen here. What is named has to happen;
             what is named several times happens more often.
         without: Names of those that are left out.
         node: Node workers of bullmq 4, 5 and 6 among the workers.
@@ -53,7 +53,7 @@ class DrillOptions:
     seed: int
     seconds: float = 120
     size: str = "small"
-    accidents: tuple[str, ...] | None = None
+    faults: tuple[str, ...] | None = None
     without: tuple[str, ...] = ()
     node: bool = False
     dagster: bool = True
@@ -70,7 +70,7 @@ class DrillOptions:
     def command(self) -> str:
         """The command that plays the same script again. Given servers are named without their addresses."""
         words = [f"campaign-ops drill --seed {self.seed} --seconds {self.seconds:.12g} --size {self.size}"]
-        words += [f"--accident {name}" for name in self.accidents or ()]
+        words += [f"--fault {name}" for name in self.faults or ()]
         words += [f"--without {name}" for name in self.without]
         given = {
             "--node": self.node,

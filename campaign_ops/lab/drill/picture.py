@@ -1,4 +1,4 @@
-"""The picture of a drill over time: accidents above, and below what became of campaigns, jobs and credits meanwhile."""
+"""The picture of a drill over time: faults above, and below what became of campaigns, jobs and credits meanwhile."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def draw(path: Path, samples: Sequence[Sample], spans: Sequence[Span], settled: 
     Args:
         path: The file.
         samples: What went on.
-        spans: The accidents.
+        spans: The faults.
         settled: When they were over, in seconds; None when they never were.
         title: Stands above it.
 
@@ -56,10 +56,10 @@ def draw(path: Path, samples: Sequence[Sample], spans: Sequence[Span], settled: 
     figure.text(0.012, 0.957, title, fontsize=13, color=_INK, weight="bold")
     for axes in (above, *panels):
         _prepare(axes, end, settled)
-    _draw_accidents(above, names, spans)
+    _draw_faults(above, names, spans)
     if settled is not None:
         side = "left" if settled < 0.8 * end else "right"
-        above.text(settled, -1.1, " no more accidents ", fontsize=8.5, color=_QUIET, va="bottom", ha=side)
+        above.text(settled, -1.1, " no more faults ", fontsize=8.5, color=_QUIET, va="bottom", ha=side)
     seconds = [one.seconds for one in samples]
     campaigns, jobs, held = panels
     _draw_lines(
@@ -84,7 +84,7 @@ def draw(path: Path, samples: Sequence[Sample], spans: Sequence[Span], settled: 
 
 
 def _prepare(axes: Axes, end: float, settled: float | None) -> None:
-    """A plain panel: no frame, a quiet grid, the time after the accidents on another ground."""
+    """A plain panel: no frame, a quiet grid, the time after the faults on another ground."""
     step = next(one for one in (5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, end) if end / one <= 12)
     axes.set_xlim(0, end)
     axes.set_xticks([number * step for number in range(int(end / step) + 1)])
@@ -98,7 +98,7 @@ def _prepare(axes: Axes, end: float, settled: float | None) -> None:
         axes.axvline(settled, color=_QUIET, linewidth=0.9, linestyle=(0, (3, 2)))
 
 
-def _draw_accidents(axes: Axes, names: Sequence[str], spans: Sequence[Span]) -> None:
+def _draw_faults(axes: Axes, names: Sequence[str], spans: Sequence[Span]) -> None:
     """A row for each kind: a dot where it struck, a bar as long as it lasted. No two labels can touch."""
     rows = {name: row for row, name in enumerate(names)}
     for span in spans:

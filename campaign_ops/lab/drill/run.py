@@ -31,7 +31,7 @@ from campaign_ops.lab.servers.processes import ChildProcess, our_path
 Say = Callable[[str], None]
 
 WHOLE_SWEEPS = 3
-"""Sweeps that begin after the accidents, at least, before anything is judged."""
+"""Sweeps that begin after the faults, at least, before anything is judged."""
 
 _SETTLE_SECONDS = 120.0
 
@@ -57,7 +57,7 @@ def drill(
         ConfigurationError, Refused, Unavailable: Not all that is wanted can happen, or the servers could not be had.
         KeyboardInterrupt: It was to stop before anything had happened; nothing is left of it.
     """
-    what_can_happen(options, lambda accident: accident.impossible(options))  # to complain before anything is started
+    what_can_happen(options, lambda fault: fault.impossible(options))  # to complain before anything is started
     began = datetime.now(UTC)
     stop = stop or threading.Event()
 
@@ -90,7 +90,7 @@ def _settle(stand: Stand, stop: threading.Event) -> None:
         stand.keep_alive()
         with suppress(*AWAY):
             if _quiet(stand) and _whole_sweeps(stand, began) >= WHOLE_SWEEPS:
-                stand.say(f"quiet, {_whole_sweeps(stand, began)} whole sweeps after the last accident")
+                stand.say(f"quiet, {_whole_sweeps(stand, began)} whole sweeps after the last fault")
                 return
         if time.monotonic() > deadline:
             stand.say(f"not quiet after {_SETTLE_SECONDS:.0f} s; it is judged as it stands")

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from campaign_ops.core.wording import plural
 from campaign_ops.lab.drill.checkers.figure import Figure
-from campaign_ops.lab.drill.ledger import ACCIDENT, MISSED, Mark
+from campaign_ops.lab.drill.ledger import FAULT, MISSED, Mark
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.timeline import Sample, settled_at, spans
 
@@ -33,7 +33,7 @@ class Scoreboard:
         waiting: (campaign, reason) of campaigns that wait for a person.
         samples: What went on over time.
         marks: The ledger's marks.
-        skipped: Accidents that could not happen here, and why.
+        skipped: Faults that could not happen here, and why.
         cut_short: It was ended before its time: the figures say only what was known then.
     """
 
@@ -49,14 +49,14 @@ class Scoreboard:
 
     @property
     def holds(self) -> bool:
-        """Whether every figure is as it must be, accidents happened, and the drill came to its end."""
+        """Whether every figure is as it must be, faults happened, and the drill came to its end."""
         return not self.cut_short and self.hits > 0 and all(figure.holds for figure in self.figures)
 
     @property
     def hits(self) -> int:
-        """Accidents that happened, and met something that they could harm."""
+        """Faults that happened, and met something that they could harm."""
         kinds = [mark.kind for mark in self.marks]
-        return kinds.count(ACCIDENT) - kinds.count(MISSED)
+        return kinds.count(FAULT) - kinds.count(MISSED)
 
     @property
     def verdict(self) -> str:
@@ -67,7 +67,7 @@ class Scoreboard:
         if self.cut_short:
             return "CUT SHORT: no damage so far"
         if not self.hits:
-            return "NOT OK: no accident happened, and nothing was tested"
+            return "NOT OK: no fault happened, and nothing was tested"
         return f"OK: all {plural(len(self.figures), 'figure')} hold"
 
     # -- for people --------------------------------------------------------------------------------------------
@@ -87,8 +87,8 @@ class Scoreboard:
         return Group(*parts)
 
     def _figures(self) -> Table:
-        accidents = plural(len(spans(self.marks, self.began)), "accident")
-        title = f"{self.options.command}: {accidents}"
+        faults = plural(len(spans(self.marks, self.began)), "fault")
+        title = f"{self.options.command}: {faults}"
         table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, width=120)
         table.add_column("figure", width=60)
         table.add_column("must be", width=7)
@@ -112,7 +112,7 @@ class Scoreboard:
             "figures": [_plain(figure) for figure in self.figures],
             "waiting": [{"campaign": campaign, "reason": reason} for campaign, reason in self.waiting],
             "skipped": dict(self.skipped),
-            "accidents": [_plain(span) for span in spans(self.marks, self.began)],
+            "faults": [_plain(span) for span in spans(self.marks, self.began)],
             "settled_at": None if settled is None else round(settled, 2),
             "samples": [_plain(sample) for sample in self.samples],
         }

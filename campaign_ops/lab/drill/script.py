@@ -1,6 +1,6 @@
 """The script of a drill: what happens when. Pure; everything random in a drill is drawn here, from its seed.
 
-A replay plans the same accidents at the same times, and draws the same numbers. What comes of that depends on who is
+A replay plans the same faults at the same times, and draws the same numbers. What comes of that depends on who is
 there at that moment: on the operating system.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from campaign_ops.core.errors import ConfigurationError
-from campaign_ops.lab.drill.faults import ACCIDENTS, Accident
+from campaign_ops.lab.drill.faults import FAULTS, Fault
 from campaign_ops.lab.drill.options import DrillOptions
 
 WARM_UP_SECONDS = 3.0
@@ -22,7 +22,7 @@ CALM_SECONDS = 1.0
 """Before the end of the script everything that lasts is over."""
 
 SPACING_SECONDS = (1.0, 6.0)
-"""Time between two accidents: not less than the first, so that each can be seen; rounds begin again at the second."""
+"""Time between two faults: not less than the first, so that each can be seen; rounds begin again at the second."""
 
 PEOPLE_EVERY_SECONDS = 3.0
 _SHORTEST_SECONDS = 3.0
@@ -37,9 +37,9 @@ class Event:
 
     Attributes:
         at: Seconds from the start.
-        kind: ``campaign``, ``person``, ``prepare``, ``accident`` or ``end`` (of an accident).
-        name: The campaign's label, what the person does, or the accident.
-        arguments: JSON values; ``index`` ties what belongs to one accident together.
+        kind: ``campaign``, ``person``, ``prepare``, ``fault`` or ``end`` (of a fault).
+        name: The campaign's label, what the person does, or the fault.
+        arguments: JSON values; ``index`` ties what belongs to one fault together.
     """
 
     at: float
@@ -49,29 +49,29 @@ class Event:
 
 
 def what_can_happen(
-    options: DrillOptions, impossible: Callable[[Accident], str | None]
+    options: DrillOptions, impossible: Callable[[Fault], str | None]
 ) -> tuple[tuple[Event, ...], dict[str, str]]:
-    """The script of those accidents that are wanted and can happen, and why the others cannot, by their names.
+    """The script of those faults that are wanted and can happen, and why the others cannot, by their names.
 
     Args:
         options: What is wanted.
-        impossible: Why an accident cannot happen; None when it can.
+        impossible: Why a fault cannot happen; None when it can.
 
     Raises:
         ConfigurationError: One that was named cannot happen, or of all those wanted not a single one.
     """
-    named = tuple(ACCIDENTS) if options.accidents is None else options.accidents
+    named = tuple(FAULTS) if options.faults is None else options.faults
     wanted = [name for name in named if name not in options.without]
-    skipped = {name: reason for name in wanted if (reason := impossible(ACCIDENTS[name]())) is not None}
+    skipped = {name: reason for name in wanted if (reason := impossible(FAULTS[name]())) is not None}
     available = [name for name in wanted if name not in skipped]
     script = make_script(options, available)
     skipped |= dict.fromkeys(left_out(script, available), f"a drill of {options.seconds:g} s is too short for it")
-    if skipped and options.accidents is not None:
+    if skipped and options.faults is not None:
         reasons = ", ".join(f"{name} ({reason})" for name, reason in skipped.items())
-        raise ConfigurationError(f"cannot happen here: {reasons}", where="--accident", mend="mend that, or name others")
+        raise ConfigurationError(f"cannot happen here: {reasons}", where="--fault", mend="mend that, or name others")
     if wanted and len(skipped) == len(wanted):
         raise ConfigurationError(
-            f"not a single accident can happen in a drill of {options.seconds:g} s", mend="give it more --seconds"
+            f"not a single fault can happen in a drill of {options.seconds:g} s", mend="give it more --seconds"
         )
     return script, skipped
 
@@ -81,21 +81,21 @@ def make_script(options: DrillOptions, available: Sequence[str]) -> tuple[Event,
 
     Args:
         options: Seed, length and size.
-        available: Names of the accidents that can happen here. Each happens at least once if the length allows.
+        available: Names of the faults that can happen here. Each happens at least once if the length allows.
     """
-    events = [*_campaigns(options), *_people(options), *_accidents(options, available)]
+    events = [*_campaigns(options), *_people(options), *_faults(options, available)]
     # Sorted by time alone: what was made at the same moment keeps its order.
     return tuple(sorted(events, key=lambda event: event.at))
 
 
 def left_out(script: Sequence[Event], available: Sequence[str]) -> list[str]:
-    """Accidents that could happen here, but for which the script was too short."""
-    planned = {event.name for event in script if event.kind == "accident"}
+    """Faults that could happen here, but for which the script was too short."""
+    planned = {event.name for event in script if event.kind == "fault"}
     return [name for name in available if name not in planned]
 
 
 def choices_of(options: DrillOptions, index: int) -> random.Random:
-    """The chance of one accident: whatever is drawn from it is the same in a replay."""
+    """The chance of one fault: whatever is drawn from it is the same in a replay."""
     return random.Random(f"{options.seed} {index}")
 
 
@@ -128,8 +128,8 @@ def _people(options: DrillOptions) -> Iterator[Event]:
         at += chance.uniform(0.5, 1.5) * PEOPLE_EVERY_SECONDS
 
 
-def _accidents(options: DrillOptions, available: Sequence[str]) -> Iterator[Event]:
-    chance = random.Random(f"{options.seed} accidents")
+def _faults(options: DrillOptions, available: Sequence[str]) -> Iterator[Event]:
+    chance = random.Random(f"{options.seed} faults")
     first, last = WARM_UP_SECONDS, options.seconds - CALM_SECONDS
     least, most = SPACING_SECONDS
     if not available or last <= first:
@@ -141,12 +141,12 @@ def _accidents(options: DrillOptions, available: Sequence[str]) -> Iterator[Even
         if not waiting:
             waiting = chance.sample(sorted(available), len(available))  # a round: each once before any comes again
         at = first + spacing * (index + chance.uniform(0, 0.9))
-        # One server can only be stopped once at a time, and one sweeper belongs to one accident.
-        free_at = {name: max([at, *(busy_until.get(part, 0.0) for part in ACCIDENTS[name].holds)]) for name in waiting}
+        # One server can only be stopped once at a time, and one sweeper belongs to one fault.
+        free_at = {name: max([at, *(busy_until.get(part, 0.0) for part in FAULTS[name].holds)]) for name in waiting}
         hurried = _hurried(waiting, options.seconds, last - at)
-        name = min(waiting, key=lambda name: (free_at[name], not ACCIDENTS[name].holds & hurried))
+        name = min(waiting, key=lambda name: (free_at[name], not FAULTS[name].holds & hurried))
         waiting.remove(name)
-        kind, at = ACCIDENTS[name], free_at[name]
+        kind, at = FAULTS[name], free_at[name]
         length = min(kind().duration(chance, options.seconds), _longest(options.seconds))
         if at >= last:
             continue
@@ -154,21 +154,21 @@ def _accidents(options: DrillOptions, available: Sequence[str]) -> Iterator[Even
         busy_until |= dict.fromkeys(kind.holds, end + 0.5)
         if kind.lead_seconds:
             yield Event(round(max(at - kind.lead_seconds, 0), 2), "prepare", name, {"index": index})
-        yield Event(round(at, 2), "accident", name, {"index": index})
+        yield Event(round(at, 2), "fault", name, {"index": index})
         if kind().lasts:
             yield Event(round(end, 2), "end", name, {"index": index})
 
 
 def _longest(seconds: float) -> float:
-    """How long one accident lasts at most in a drill of ``seconds``."""
+    """How long one fault lasts at most in a drill of ``seconds``."""
     return max(seconds / 10, _SHORTEST_SECONDS)
 
 
 def _hurried(waiting: Sequence[str], seconds: float, left: float) -> set[str]:
-    """What so many accidents hold one after the other that they have to begin, or time runs out."""
+    """What so many faults hold one after the other that they have to begin, or time runs out."""
     needed: dict[str, float] = {}
     for name in waiting:
-        for part in ACCIDENTS[name].holds:
-            longest = ACCIDENTS[name].lasts_seconds[1] or _longest(seconds)
+        for part in FAULTS[name].holds:
+            longest = FAULTS[name].lasts_seconds[1] or _longest(seconds)
             needed[part] = needed.get(part, 0.0) + min(longest, _longest(seconds)) + 0.5
     return {part for part, time in needed.items() if time > _SCARCE * left}

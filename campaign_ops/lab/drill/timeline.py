@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import takewhile
 
 from campaign_ops.lab.drill.checkers import Records, Stand, read, stores_of
-from campaign_ops.lab.drill.ledger import ACCIDENT, AGAIN, END, SETTLING, UNDOING, Change, Mark
+from campaign_ops.lab.drill.ledger import AGAIN, END, FAULT, SETTLING, UNDOING, Change, Mark
 
 _FRESH_SECONDS = 3.0
 
@@ -28,7 +28,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One accident, in seconds from the beginning; ``ends`` is where it began when it was over at once."""
+    """One fault, in seconds from the beginning; ``ends`` is where it began when it was over at once."""
 
     name: str
     begins: float
@@ -87,12 +87,12 @@ def _live(records: Records, at: float) -> int | None:
 
 
 def spans(marks: Sequence[Mark], began: datetime) -> list[Span]:
-    """The accidents among the marks: each from its last try to the end of its name, if that comes before the next."""
+    """The faults among the marks: each from its last try to the end of its name, if that comes before the next."""
     found: list[Span] = []
     over = settled_at(marks, began)
     for place, mark in enumerate(marks):
-        if mark.kind == ACCIDENT:
-            mine = [one for one in marks[place:] if one.kind in (ACCIDENT, AGAIN, END) and one.text == mark.text]
+        if mark.kind == FAULT:
+            mine = [one for one in marks[place:] if one.kind in (FAULT, AGAIN, END) and one.text == mark.text]
             tries = [mark, *takewhile(lambda one: one.kind == AGAIN, mine[1:])]
             begins = (tries[-1].at - began).total_seconds()
             later = mine[len(tries)] if len(mine) > len(tries) else mark
@@ -102,5 +102,5 @@ def spans(marks: Sequence[Mark], began: datetime) -> list[Span]:
 
 
 def settled_at(marks: Sequence[Mark], began: datetime) -> float | None:
-    """When the accidents were over, in seconds from the beginning."""
+    """When the faults were over, in seconds from the beginning."""
     return next(((mark.at - began).total_seconds() for mark in marks if mark.kind == SETTLING), None)

@@ -37,7 +37,7 @@ class Shop:
         self.sending = stand.profile.campaign.words.sending
 
     def label(self, what: str, chance: random.Random) -> str:
-        """A new campaign's id for an accident; ordinary ones are called otherwise, and people leave these alone."""
+        """A new campaign's id for a fault; ordinary ones are called otherwise, and people leave these alone."""
         return f"{what}_{chance.randrange(1_000_000):06d}"
 
     def is_full(self) -> bool:
@@ -103,7 +103,7 @@ class Shop:
         return self._change(label, (self.sending,), CANCELLED)
 
     def _ordinary(self, status: str) -> list[Row]:
-        """Campaigns in one status that no accident has started."""
+        """Campaigns in one status that no fault has started."""
         return [row for row in self._stand.writer.campaigns(status) if _ORDINARY.fullmatch(row["id"])]
 
     def _change(self, campaign: str, old: tuple[str, ...], new: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import redis
 
-from campaign_ops.lab.demo.faults import MessengerAccidents, ShopAccidents
+from campaign_ops.lab.demo.faults import MessengerFaults, SmsFaults
 from campaign_ops.lab.demo.life import Life, LifeOptions
 from campaign_ops.lab.demo.operation import MessengerOperation, ShopOperation
 from campaign_ops.lab.demo.platforms import DemoPlatform, create_platform
@@ -19,7 +19,7 @@ from tests.lab.waiting import wait_until
 
 LIVELY = LifeOptions(
     campaign_every_seconds=0.3,
-    accident_every_seconds=0.5,
+    fault_every_seconds=0.5,
     recipients=(10, 30),
     batch_size=10,
     workers=1,
@@ -27,72 +27,72 @@ LIVELY = LifeOptions(
 )
 
 
-def test_each_accident_of_the_shop_leaves_what_its_line_says(shop: DemoPlatform, work_dir: Path) -> None:
+def test_each_fault_of_the_shop_leaves_what_its_line_says(shop: DemoPlatform, work_dir: Path) -> None:
     operation = ShopOperation(shop, work_dir, LIVELY)
-    accidents, writer, queue = ShopAccidents(operation), operation.writer, operation.queue
-    assert [accidents.kill_worker(), accidents.lose_completion(), accidents.pause_or_cancel()] == [None] * 3
+    faults, writer, queue = SmsFaults(operation), operation.writer, operation.queue
+    assert [faults.kill_worker(), faults.lose_completion(), faults.pause_or_cancel()] == [None] * 3
 
-    lost = accidents.lose_jobs()
+    lost = faults.lose_jobs()
     (campaign,) = writer.campaigns("sending")
     jobs = queue.live_job_ids()
-    assert lost == f"accident: {len(jobs)} of the {2 * len(jobs)} jobs of '{campaign['name']}' were lost from Redis"
+    assert lost == f"fault: {len(jobs)} of the {2 * len(jobs)} jobs of '{campaign['name']}' were lost from Redis"
 
-    assert "stalled too often" in (accidents.stall_jobs() or "")
+    assert "stalled too often" in (faults.stall_jobs() or "")
     with redis.Redis.from_url(queue.url) as client:
         assert sum(bool(client.hexists(queue.key(job_id), "defa")) for job_id in queue.live_job_ids()) == 2
 
     while writer.campaigns("sending"):
-        assert "in the middle of sending" in (accidents.pause_or_cancel() or "")
+        assert "in the middle of sending" in (faults.pause_or_cancel() or "")
     assert queue.live_job_ids() == []
 
     for other in writer.campaigns("paused"):
         writer.set_campaign(other["id"], status="cancelled")
     writer.set_campaign(campaign["id"], status="paused")
-    assert accidents.resume() == f"person: '{campaign['name']}' was resumed"
+    assert faults.resume() == f"person: '{campaign['name']}' was resumed"
     assert len(queue.live_job_ids()) == 2 * len(jobs)
 
     (hired,) = operation.platform.workers if operation.hire_missing() else []
     wait_until(lambda: operation.provider.last_campaign(hired.name) is not None)
     pid = hired.pid
-    assert accidents.kill_worker() == f"accident: killed worker-1 (pid {pid}) in the middle of '{campaign['name']}'"
+    assert faults.kill_worker() == f"fault: killed worker-1 (pid {pid}) in the middle of '{campaign['name']}'"
     assert hired.pid is None
     assert "worker-2" in (operation.hire_missing() or "")
 
     writer.move_recipients(campaign["id"], "succeeded")
     assert operation.application.complete(campaign["id"])
-    assert "before it could say so" in (accidents.lose_completion() or "")
+    assert "before it could say so" in (faults.lose_completion() or "")
     (reservation,) = writer.reservations(campaign["id"])
     assert (reservation["status"], reservation["released_at"]) == ("active", None)
     operation.close()
 
 
-def test_each_accident_of_the_messenger_leaves_what_its_line_says(servers: EmbeddedServers) -> None:
+def test_each_fault_of_the_messenger_leaves_what_its_line_says(servers: EmbeddedServers) -> None:
     platform = create_platform(servers, "demo_messenger", "messenger")
     operation = MessengerOperation(platform, LIVELY)
-    accidents, writer = MessengerAccidents(operation), operation.writer
-    assert [accident() for accident in accidents.all] == [None, None, None]
+    faults, writer = MessengerFaults(operation), operation.writer
+    assert [fault() for fault in faults.all] == [None, None, None]
     operation.start_campaign()
     operation.send_some(10)
     (campaign,) = writer.campaigns("SENDING")
     assert (campaign["succeeded"] + campaign["failed"], sum(writer.tally(campaign["id"]).values())) == (10, 10)
     name = campaign["name"]
-    assert accidents.restart() == f"accident: the messenger was restarted in the middle of '{name}'"
+    assert faults.restart() == f"fault: the messenger was restarted in the middle of '{name}'"
     operation.send_some()
     assert sum(writer.tally(campaign["id"]).values()) == 10, "it has forgotten whom it was sending to"
     writer.set_campaign(campaign["id"], succeeded=10)
-    wrong = accidents.set_counter_wrong()
+    wrong = faults.set_counter_wrong()
     now = writer.campaign(campaign["id"])["succeeded"]
-    assert wrong == f"accident: the sent counter of '{name}' went from 10 to {now}"
+    assert wrong == f"fault: the sent counter of '{name}' went from 10 to {now}"
     assert now != 10
     operation.left[campaign["id"]] = 1
     operation.send_some()
     assert writer.campaign(campaign["id"])["status"] == "COMPLETED"
-    assert "before it could say so" in (accidents.lose_completion() or "")
+    assert "before it could say so" in (faults.lose_completion() or "")
     assert writer.campaign(campaign["id"])["completed_at"] is None
     operation.close()
 
 
-def test_life_goes_on_through_accidents_and_a_crash_of_the_database(work_dir: Path) -> None:
+def test_life_goes_on_through_faults_and_a_crash_of_the_database(work_dir: Path) -> None:
     lines: list[str] = []
 
     def said(count: int, *beginnings: str) -> Callable[[], bool]:
@@ -104,7 +104,7 @@ def test_life_goes_on_through_accidents_and_a_crash_of_the_database(work_dir: Pa
         thread = threading.Thread(target=life.run, args=(stop,))
         thread.start()
         try:
-            wait_until(said(2, "accident", "person"))
+            wait_until(said(2, "fault", "person"))
             servers.postgres.kill()
             wait_until(said(1, "could not"))
             servers.postgres.start()

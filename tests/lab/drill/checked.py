@@ -96,7 +96,7 @@ class Audited:
         (self.work_dir / f"sweeps-{name}.jsonl").write_text(text)
 
     def settle(self) -> None:
-        """No more accidents, and three more sweeps."""
+        """No more faults, and three more sweeps."""
         self.ledger.note(SETTLING, "over")
         for _ in range(3):
             self.world.sweep()

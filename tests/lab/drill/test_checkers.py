@@ -34,7 +34,7 @@ from campaign_ops.lab.drill.checkers import (
     sending,
     waiting_for_a_person,
 )
-from campaign_ops.lab.drill.ledger import ACCIDENT, CONFIRMED, REDIS_LOSS
+from campaign_ops.lab.drill.ledger import CONFIRMED, FAULT, REDIS_LOSS
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.application import Application
 from campaign_ops.lab.shop.schema import PlatformShape
@@ -95,9 +95,7 @@ def test_an_honest_life_holds_in_every_figure(stage: Audited) -> None:
     honest_life(stage)
     figures = {figure.key: figure for figure in audit(stage)}
     assert [figure for figure in figures.values() if not figure.holds] == []
-    assert (
-        figures["counted"].found == "0 accidents, 4 sends; repairs: 3 complete, 1 reenqueue, 3 release; 1 jobs put back"
-    )
+    assert figures["counted"].found == "0 faults, 4 sends; repairs: 3 complete, 1 reenqueue, 3 release; 1 jobs put back"
     assert figures["credits_exact"].found == "exact: 240 released by us, 2 tenants"
     assert len(figures) == len(audit(stage)) == len(AT_ANY_TIME) + 9
     assert all(figure.holds for figure in damage_so_far(stage))
@@ -462,12 +460,12 @@ def test_progress_gives_a_campaign_new_attempts(stage: Audited) -> None:
     stands(stage, rules.in_vain)
 
 
-def test_a_repair_written_without_the_sweep_lock_is_named_unless_an_accident_took_it(stage: Audited) -> None:
+def test_a_repair_written_without_the_sweep_lock_is_named_unless_a_fault_took_it(stage: Audited) -> None:
     honest_life(stage)
     plant_repair(stage, "lift", "young")
     fails(stage, rules.overlapping, "lift of young", "nobody held the sweep lock")
     stage.owner("UPDATE campaign_ops.sweep SET started_at = clock_timestamp()")
-    stage.ledger.note(ACCIDENT, "drop_connections: all of ours")
+    stage.ledger.note(FAULT, "drop_connections: all of ours")
     stands(stage, rules.overlapping)
 
 
@@ -523,13 +521,13 @@ def test_a_campaign_that_three_whole_sweeps_leave_behind_is_named(
     assert stage.judge(running.starved).found == "1"
 
 
-@pytest.mark.parametrize("accident", ["deadlocks", "lose_jobs"])
-def test_sweeps_that_an_accident_disturbed_starve_nobody(
-    stage: Audited, monkeypatch: pytest.MonkeyPatch, accident: str
+@pytest.mark.parametrize("fault", ["deadlocks", "lose_jobs"])
+def test_sweeps_that_a_fault_disturbed_starve_nobody(
+    stage: Audited, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr(act, "_by_pages", lambda *_: None)
     stage.world.app.add_campaign("c", succeeded=1)
-    stage.ledger.note(ACCIDENT, accident)
+    stage.ledger.note(FAULT, fault)
     for _ in range(3):
         stage.world.sweep()
     stands(stage, running.starved)
@@ -565,10 +563,10 @@ def test_a_stuck_campaign_that_waits_for_a_person_is_listed_with_the_reason(stag
     assert (campaign, reason.split(":")[0]) == ("c", "unknown_status")
 
 
-def test_fewer_than_three_whole_sweeps_after_the_accidents_are_not_enough(stage: Audited) -> None:
+def test_fewer_than_three_whole_sweeps_after_the_faults_are_not_enough(stage: Audited) -> None:
     for _ in range(3):
         stage.world.sweep()
-    assert stage.judge(running.settled).found == "the accidents were never over"
+    assert stage.judge(running.settled).found == "the faults were never over"
     assert not stage.judge(running.settled).holds
     stage.settle()
     stands(stage, running.settled)

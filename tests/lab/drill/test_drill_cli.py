@@ -15,7 +15,7 @@ import typer
 from typer.testing import Result
 
 from campaign_ops.lab.drill import cli, work_dir
-from campaign_ops.lab.drill.faults import ACCIDENTS
+from campaign_ops.lab.drill.faults import FAULTS
 from tests.faces.cli.program import PROGRAM, one_line, run
 from tests.lab.waiting import wait_until
 
@@ -34,7 +34,7 @@ def started(*words: object) -> list[str]:
 def test_the_program_lists_the_drill_and_shows_its_options() -> None:
     assert "drill " in run("--help").stdout
     text = run("drill", "--help").stdout
-    for option in ("--seconds", "--length", "--seed", "--replay", "--accident", "--without", "--node", "--throw-away"):
+    for option in ("--seconds", "--length", "--seed", "--replay", "--fault", "--without", "--node", "--throw-away"):
         assert option in text
 
 
@@ -54,7 +54,7 @@ def test_the_program_does_not_load_the_drill_for_anything_else() -> None:
 def test_a_package_that_is_not_installed_is_told_in_one_line_with_the_mend(package: str, tmp_path: Path) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; from campaign_ops.faces.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code, "drill", "--work-dir", str(tmp_path), "--accident", "lose_jobs"],
+        [sys.executable, "-c", code, "drill", "--work-dir", str(tmp_path), "--fault", "lose_jobs"],
         capture_output=True,
         text=True,
         check=False,
@@ -66,17 +66,19 @@ def test_a_package_that_is_not_installed_is_told_in_one_line_with_the_mend(packa
     )
 
 
-def test_every_accident_is_listed_with_its_title() -> None:
-    lines = drilled("--list-accidents").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == list(ACCIDENTS)
-    assert all(kind.title in line for kind, line in zip(ACCIDENTS.values(), lines, strict=True))
+@pytest.mark.parametrize("option", ["--list-faults", "--list-accidents"])
+def test_every_fault_is_listed_with_its_title(option: str) -> None:
+    lines = drilled(option).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(FAULTS)
+    assert all(kind.title in line for kind, line in zip(FAULTS.values(), lines, strict=True))
 
 
 @pytest.mark.parametrize(
     ("words", "code", "complaint"),
     [
-        (["--accident", "lose_job"], 2, "--accident: there is no accident 'lose_job'; did you mean lose_jobs?"),
-        (["--without", "deadlock"], 2, "--without: there is no accident 'deadlock'; did you mean deadlocks?"),
+        (["--fault", "lose_job"], 2, "--fault: there is no fault 'lose_job'; did you mean lose_jobs?"),
+        (["--accident", "lose_job"], 2, "--fault: there is no fault 'lose_job'; did you mean lose_jobs?"),
+        (["--without", "deadlock"], 2, "--without: there is no fault 'deadlock'; did you mean deadlocks?"),
         (["--seconds", "soon"], 2, "--seconds: 'soon' is no length; write 120, 120s, 2m or 0.5h"),
         (["--seed", "abc"], 2, "--seed: 'abc' is no seed; write a whole number, such as 7"),
         (["--replay", "1.5"], 2, "--replay: '1.5' is no seed; write a whole number, such as 7"),
@@ -86,14 +88,14 @@ def test_every_accident_is_listed_with_its_title() -> None:
         (["--json", ROOT], 2, "is no file; name a file in a directory of yours, or -"),
         (["--json", "nowhere/board.json"], 2, "cannot be written: there is no directory nowhere; name a file"),
         (
-            ["--accident", "deadlocks", "--without", "deadlocks"],
+            ["--fault", "deadlocks", "--without", "deadlocks"],
             2,
-            "--accident and --without both name deadlocks; leave it out of one",
+            "--fault and --without both name deadlocks; leave it out of one",
         ),
-        ([word for name in ACCIDENTS for word in ("--without", name)], 2, "--without: no accident is left"),
-        (["--accident", "pgbouncer", "--seconds", 1], 2, "pgbouncer (a drill of 1 s is too short for it); mend that"),
-        (["--accident", "duplicate_ticks", "--no-dagster"], 2, "duplicate_ticks (the drill runs without Dagster)"),
-        (["--seconds", 3], 2, "not a single accident can happen in a drill of 3 s; give it more --seconds"),
+        ([word for name in FAULTS for word in ("--without", name)], 2, "--without: no fault is left"),
+        (["--fault", "pgbouncer", "--seconds", 1], 2, "pgbouncer (a drill of 1 s is too short for it); mend that"),
+        (["--fault", "duplicate_ticks", "--no-dagster"], 2, "duplicate_ticks (the drill runs without Dagster)"),
+        (["--seconds", 3], 2, "not a single fault can happen in a drill of 3 s; give it more --seconds"),
         (["--redis-url", "redis://127.0.0.1:1/0"], 2, "only one of the two servers is given"),
         (
             ["--database-url", "nonsense", "--redis-url", "redis://127.0.0.1:1/0"],
@@ -207,6 +209,6 @@ def test_ctrl_c_stops_everything_in_order_and_prints_what_is_known(tmp_path: Pat
         board, said = process.communicate(timeout=90)
     assert process.returncode == 130
     assert json.loads(board)["verdict"].startswith("CUT SHORT")
-    assert "no more accidents" in said
+    assert "no more faults" in said
     assert "CUT SHORT" in said
     assert not (tmp_path / "work" / "servers" / "postgres" / "data" / "postmaster.pid").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from campaign_ops.lab.drill.faults import ACCIDENTS
+from campaign_ops.lab.drill.faults import FAULTS
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "drill.md").read_text(encoding="utf-8")
 
@@ -15,10 +15,10 @@ def first_cells(text: str, header: str) -> list[str]:
     return [row.split(" | ")[0].removeprefix("| ") for row in rows[2:]]
 
 
-def test_every_accident_stands_in_the_page_with_what_it_is() -> None:
+def test_every_fault_stands_in_the_page_with_what_it_is() -> None:
     rows = [line for line in PAGE.splitlines() if line.startswith("| `")]
-    listed = [line for line in rows if line.split("`")[1] in ACCIDENTS]
-    assert listed == [f"| `{name}` | {accident.title} |" for name, accident in ACCIDENTS.items()]
+    listed = [line for line in rows if line.split("`")[1] in FAULTS]
+    assert listed == [f"| `{name}` | {fault.title} |" for name, fault in FAULTS.items()]
 
 
 def test_figures_are_explained_by_the_names_that_a_drill_prints() -> None:

@@ -1,4 +1,4 @@
-"""Every accident really happens, and what ends it really mends it: each is let happen once on a small stand."""
+"""Every fault really happens, and what ends it really mends it: each is let happen once on a small stand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import CampaignOpsError, Conflict, SweepBusy
 from campaign_ops.lab.drill.environment.rig import OPS_ROLE, Stand
 from campaign_ops.lab.drill.environment.workforce import DAGSTER, SWEEPERS
-from campaign_ops.lab.drill.faults import ACCIDENTS, Accident
+from campaign_ops.lab.drill.faults import FAULTS, Fault
 from campaign_ops.lab.drill.faults.base import Meddler, NotYet
 from campaign_ops.lab.drill.faults.data import UNKNOWN_WORD
 from campaign_ops.lab.drill.options import DrillOptions
@@ -39,7 +39,7 @@ LONG_AGO = timedelta(minutes=5)
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    """One stand for all: whatever an accident leaves behind fails the next test."""
+    """One stand for all: whatever a fault leaves behind fails the next test."""
     with Stand(DrillOptions(tmp_path_factory.mktemp("stand"), seed=1, dagster=False)) as stand:
         yield stand
 
@@ -60,8 +60,8 @@ def stand(up: Stand) -> Iterator[Stand]:
         connection.execute(provider_send.delete())
 
 
-def make(name: str, seed: int = 1) -> tuple[Accident, random.Random]:
-    return ACCIDENTS[name](), random.Random(f"{seed} {name}")
+def make(name: str, seed: int = 1) -> tuple[Fault, random.Random]:
+    return FAULTS[name](), random.Random(f"{seed} {name}")
 
 
 def sweep(stand: Stand, *, confirmed: bool = False) -> None:
@@ -108,8 +108,8 @@ def sends(stand: Stand) -> int:
 )
 def test_a_worker_dies_exactly_there(stand: Stand, name: str, claimed: int, sent: int, written: int) -> None:
     """Of whom it had in hand: claimed, sent to, written. With two jobs at a time there may be another."""
-    accident, chance = make(name)
-    accident.inject(stand, chance)
+    fault, chance = make(name)
+    fault.inject(stand, chance)
     (worker,) = stand.workers
     assert psutil.pid_exists(worker.pid or 0)
     wait_until(lambda: worker.pid is None, 20)
@@ -120,7 +120,7 @@ def test_a_worker_dies_exactly_there(stand: Stand, name: str, claimed: int, sent
     assert claims - done in (claimed - written, claimed - written + 1)
     assert sends(stand) - done in (sent - written, sent - written + 1)
     assert len(stand.sent_but_unwritten()) == sends(stand) - done
-    accident.end(stand)
+    fault.end(stand)
     stand.keep_alive()
     assert all(one.pid is not None for one in stand.workers)
     with redis.Redis.from_url(stand.queue.url) as client:
@@ -131,15 +131,15 @@ def test_a_hung_worker_keeps_its_lock_and_sends_nothing_more(stand: Stand) -> No
     start(stand, size=300)
     worker = stand.hire()
     wait_until(lambda: sends(stand) > 0 and len(stand.queue.job_ids("active")) > 0, 20)
-    accident, chance = make("hang_worker")
-    accident.inject(stand, chance)
+    fault, chance = make("hang_worker")
+    fault.inject(stand, chance)
     assert worker.hung
     wait_until(lambda: _stands_still(stand), 10)
     (job, *_) = stand.queue.job_ids("active")
     with redis.Redis.from_url(stand.queue.url) as client:
         wait_until(lambda: client.pttl(stand.queue.key(f"{job}:lock")) > 2000, 10)
     assert worker.pid is not None
-    accident.end(stand)
+    fault.end(stand)
     assert worker.pid is None
 
 
@@ -164,16 +164,16 @@ def _stands_still(stand: Stand) -> bool:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_postgresql_is_gone_and_comes_back_with_what_was_committed(stand: Stand, seed: int) -> None:
     start(stand)
-    accident, chance = ACCIDENTS["restart_postgres"](), random.Random(seed)
+    fault, chance = FAULTS["restart_postgres"](), random.Random(seed)
     assert stand.servers is not None
     pid = stand.servers.postgres.pid
-    accident.inject(stand, chance)
+    fault.inject(stand, chance)
     assert stand.servers.postgres.pid is None
     assert not psutil.pid_exists(pid or 0)
     with pytest.raises(sa.exc.OperationalError):
         stand.writer.campaigns()
-    accident.end(stand)
-    accident.end(stand)  # as often as one likes
+    fault.end(stand)
+    fault.end(stand)  # as often as one likes
     assert stand.servers.postgres.pid not in (None, pid)
     wait_until(lambda: _answers(stand), 10)
     assert status(stand, "cmp_1") == "sending"
@@ -187,10 +187,10 @@ def _answers(stand: Stand) -> bool:
 
 
 def test_connections_are_dropped_and_new_ones_are_taken(stand: Stand) -> None:
-    accident, chance = make("drop_connections")
+    fault, chance = make("drop_connections")
     with connected_as_ours(stand).connect() as ours:
         assert ours.scalar(sa.text("SELECT 1")) == 1
-        accident.inject(stand, chance)
+        fault.inject(stand, chance)
         with pytest.raises(sa.exc.OperationalError):
             ours.scalar(sa.text("SELECT 1"))
     with connected_as_ours(stand).connect() as ours:
@@ -199,17 +199,17 @@ def test_connections_are_dropped_and_new_ones_are_taken(stand: Stand) -> None:
 
 def test_redis_answers_nobody_and_goes_on_with_what_it_had(stand: Stand) -> None:
     jobs = start(stand)
-    accident, chance = make("hang_redis")
-    accident.inject(stand, chance)
+    fault, chance = make("hang_redis")
+    fault.inject(stand, chance)
     with (
         pytest.raises(redis.TimeoutError),
         redis.Redis.from_url(stand.queue.url, socket_timeout=0.5, retry=None) as client,
     ):
         client.get("anything")
     with pytest.raises(NotYet):
-        accident.end(stand)
+        fault.end(stand)
     assert sorted(stand.queue.live_job_ids()) == sorted(jobs)  # an answer, once it has one
-    wait_until(lambda: _over(accident, stand))
+    wait_until(lambda: _over(fault, stand))
 
 
 def test_redis_comes_back_empty_and_the_ledger_knows_who_is_unknowable(stand: Stand) -> None:
@@ -217,9 +217,9 @@ def test_redis_comes_back_empty_and_the_ledger_knows_who_is_unknowable(stand: St
     stand.provider.send("cmp_1_r000001", "cmp_1", "somebody")
     assert stand.servers is not None
     pid = stand.servers.redis.pid
-    accident, chance = make("redis_empty")
-    accident.inject(stand, chance)
-    accident.end(stand)
+    fault, chance = make("redis_empty")
+    fault.inject(stand, chance)
+    fault.end(stand)
     assert stand.servers.redis.pid not in (None, pid)
     assert len(jobs) == 2
     assert stand.queue.live_job_ids() == []
@@ -229,12 +229,12 @@ def test_redis_comes_back_empty_and_the_ledger_knows_who_is_unknowable(stand: St
 
 def test_redis_comes_back_with_old_data_and_the_ledger_knows_whose_jobs_are_back(stand: Stand) -> None:
     old = start(stand, "cmp_1", 20)
-    accident, chance = make("redis_old_data")
-    accident.prepare(stand)
+    fault, chance = make("redis_old_data")
+    fault.prepare(stand)
     stand.queue.remove(old)
     start(stand, "cmp_2", 20)
-    accident.inject(stand, chance)
-    accident.end(stand)
+    fault.inject(stand, chance)
+    fault.end(stand)
     assert stand.queue.live_job_ids() == old
     restored = "SELECT count(*) FROM drill.excuse WHERE kind = 'restored' AND recipient_id LIKE 'cmp_1%'"
     assert value(stand, restored) == 20
@@ -244,26 +244,26 @@ def test_redis_comes_back_with_old_data_and_the_ledger_knows_whose_jobs_are_back
 
 
 def test_the_queue_is_paused_and_resumed(stand: Stand) -> None:
-    accident, chance = make("pause_queue")
+    fault, chance = make("pause_queue")
     with redis.Redis.from_url(stand.queue.url) as client:
-        accident.inject(stand, chance)
+        fault.inject(stand, chance)
         assert client.hexists(stand.queue.key("meta"), "paused")
-        accident.end(stand)
+        fault.end(stand)
         assert not client.hexists(stand.queue.key("meta"), "paused")
 
 
 def test_another_version_enqueues_with_priorities_until_it_is_taken_back(stand: Stand) -> None:
-    accident, chance = make("priorities")
-    accident.inject(stand, chance)
+    fault, chance = make("priorities")
+    fault.inject(stand, chance)
     assert sorted(start(stand, "cmp_1")) == sorted(stand.queue.job_ids("prioritized"))
-    accident.end(stand)
+    fault.end(stand)
     assert sorted(start(stand, "cmp_2")) == sorted(stand.queue.job_ids("wait"))
 
 
 def test_jobs_vanish(stand: Stand) -> None:
     before = len(start(stand, "cmp_1", 200))
-    accident, chance = make("lose_jobs")
-    accident.inject(stand, chance)
+    fault, chance = make("lose_jobs")
+    fault.inject(stand, chance)
     (label,) = {row["id"] for row in stand.writer.campaigns()} - {"cmp_1"}
     covered = stand.live_recipients()
     assert set(stand.writer.pending_ids(label)) - covered
@@ -272,8 +272,8 @@ def test_jobs_vanish(stand: Stand) -> None:
 
 
 def test_one_job_is_left_and_waits_for_the_others(stand: Stand) -> None:
-    accident, chance = make("lose_all_but_one")
-    accident.inject(stand, chance)
+    fault, chance = make("lose_all_but_one")
+    fault.inject(stand, chance)
     (job,) = stand.queue.live_job_ids()
     label = only(stand)
     assert max(stand.writer.recipient_ids(label)) in stand.queue.job_data(job)["recipientIds"]
@@ -287,8 +287,8 @@ def test_one_job_is_left_and_waits_for_the_others(stand: Stand) -> None:
 
 
 def test_doomed_jobs_wait_and_fail_when_they_are_taken(stand: Stand) -> None:
-    accident, chance = make("doom_jobs")
-    accident.inject(stand, chance)
+    fault, chance = make("doom_jobs")
+    fault.inject(stand, chance)
     with redis.Redis.from_url(stand.queue.url) as client:
         waiting = stand.queue.job_ids("wait")
         doomed = [job for job in waiting if client.hexists(stand.queue.key(job), "defa")]
@@ -301,8 +301,8 @@ def test_doomed_jobs_wait_and_fail_when_they_are_taken(stand: Stand) -> None:
 
 
 def test_a_table_is_locked_by_a_real_session_and_free_again(stand: Stand) -> None:
-    accident, chance = make("table_lock")
-    accident.inject(stand, chance)
+    fault, chance = make("table_lock")
+    fault.inject(stand, chance)
     held = (
         "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation IN"
         " (SELECT oid FROM pg_class WHERE relname IN ('Campaign', 'CampaignRecipient', 'CreditReservation'))"
@@ -310,8 +310,8 @@ def test_a_table_is_locked_by_a_real_session_and_free_again(stand: Stand) -> Non
     assert value(stand, held) == 1
     with pytest.raises(CampaignOpsError):
         sweep(stand)
-    accident.end(stand)
-    accident.end(stand)
+    fault.end(stand)
+    fault.end(stand)
     assert value(stand, held) == 0
     sweep(stand)
 
@@ -319,16 +319,16 @@ def test_a_table_is_locked_by_a_real_session_and_free_again(stand: Stand) -> Non
 def test_serialization_failures_come_from_the_server_and_sweeps_repair_all_the_same(stand: Stand) -> None:
     stand.writer.add_campaign("cmp_1", updated_ago=LONG_AGO, succeeded=3)
     stand.writer.add_reservation("res_1", campaign="cmp_1")
-    accident, chance = make("serialization_failures")
-    accident.inject(stand, chance)
+    fault, chance = make("serialization_failures")
+    fault.inject(stand, chance)
     with connected_as_ours(stand).connect() as ours:
         assert ours.scalar(sa.text("SHOW default_transaction_isolation")) == "serializable"
     before = int(value(stand, "SELECT last_value FROM drill.conflicts"))
     wait_until(lambda: _swept(stand) and status(stand, "cmp_1") == "sent", 30)
     assert int(value(stand, "SELECT last_value FROM drill.conflicts")) > before
     assert stand.writer.reservation("res_1")["status"] == "released"
-    accident.end(stand)
-    accident.end(stand)
+    fault.end(stand)
+    fault.end(stand)
     with connected_as_ours(stand).connect() as ours:
         assert ours.scalar(sa.text("SHOW default_transaction_isolation")) == "read committed"
     assert value(stand, "SELECT count(*) FROM pg_trigger WHERE tgname = 'drill_conflict'") == 0
@@ -349,13 +349,13 @@ def test_somebody_locks_in_the_opposite_order_and_we_are_the_victim(stand: Stand
         stand.writer.add_reservation(f"res_{number}", campaign=f"cmp_{number}")
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     before = int(value(stand, deadlocks))
-    accident, chance = make("deadlocks")
-    accident.inject(stand, chance)
+    fault, chance = make("deadlocks")
+    fault.inject(stand, chance)
     rounds = Meddler(lambda: _lock_as_we_do(stand), 0.01).start()
     wait_until(lambda: rounds.refused > 0 and int(value(stand, deadlocks)) > before, 30)
     rounds.stop()
-    accident.end(stand)
-    accident.end(stand)
+    fault.end(stand)
+    fault.end(stand)
     with connected_as_ours(stand).connect() as ours:
         assert ours.scalar(sa.text("SHOW deadlock_timeout")) != "150ms"
     for number in range(3):
@@ -374,13 +374,13 @@ def _lock_as_we_do(stand: Stand) -> None:
 
 def test_the_disk_is_full_for_the_report_alone(stand: Stand) -> None:
     stand.writer.add_campaign("cmp_1", updated_ago=LONG_AGO, succeeded=3)
-    accident, chance = make("disk_full_on_report")
-    accident.inject(stand, chance)
+    fault, chance = make("disk_full_on_report")
+    fault.inject(stand, chance)
     with pytest.raises(CampaignOpsError, match="No space left"):
         sweep(stand)
     assert status(stand, "cmp_1") == "sent"
-    accident.end(stand)
-    accident.end(stand)
+    fault.end(stand)
+    fault.end(stand)
     sweep(stand)
 
 
@@ -391,11 +391,11 @@ def test_a_sweep_is_killed_and_replaced(stand: Stand) -> None:
     for name in SWEEPERS:
         stand.start_sweeper(name)
     before = {one.pid for one in stand.sweepers.values()}
-    accident, chance = make("kill_sweeper")
-    accident.inject(stand, chance)
+    fault, chance = make("kill_sweeper")
+    fault.inject(stand, chance)
     wait_until(lambda: any(one.pid is None for one in stand.sweepers.values()), 30)
     stand.keep_alive()
-    accident.end(stand)
+    fault.end(stand)
     after = {one.pid for one in stand.sweepers.values()}
     assert None not in after
     assert len(after - before) == 1
@@ -403,27 +403,27 @@ def test_a_sweep_is_killed_and_replaced(stand: Stand) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("time_machine") is None, reason="time-machine is not installed")
 def test_a_clock_is_wrong_and_right_again(stand: Stand) -> None:
-    accident, chance = make("clock_skew")
-    accident.inject(stand, chance)
+    fault, chance = make("clock_skew")
+    fault.inject(stand, chance)
     (sweeper,) = stand.sweepers.values()
     assert abs(sweeper.orders.clock_skew_seconds) >= 3 * 3600
-    accident.end(stand)
+    fault.end(stand)
     (sweeper,) = stand.sweepers.values()
     assert sweeper.orders.clock_skew_seconds == 0
     assert sweeper.pid is not None
 
 
 def test_sweeps_go_through_pgbouncer_and_back(stand: Stand) -> None:
-    accident, chance = make("pgbouncer")
-    if (reason := accident.unavailable(stand)) is not None:
+    fault, chance = make("pgbouncer")
+    if (reason := fault.unavailable(stand)) is not None:
         pytest.skip(reason)
     for name in SWEEPERS:
         stand.start_sweeper(name)
-    accident.inject(stand, chance)
+    fault.inject(stand, chance)
     moved = [one for one in stand.sweepers.values() if one.orders.database_url]
     assert moved
     wait_until(lambda: _swept_by(stand, moved[0].name) > 0, 30)
-    accident.end(stand)
+    fault.end(stand)
     assert not any(one.orders.database_url for one in stand.sweepers.values())
 
 
@@ -436,10 +436,10 @@ def _swept_by(stand: Stand, name: str) -> int:
 @pytest.mark.parametrize(("seed", "manner"), [(1, "refuses connections"), (4, "never answers")])
 def test_a_second_platform_is_down_and_the_command_line_sweeps_the_first(stand: Stand, seed: int, manner: str) -> None:
     stand.writer.add_campaign("cmp_1", updated_ago=LONG_AGO, succeeded=3)
-    accident, chance = make("platform_down", seed)
-    assert manner in accident.inject(stand, chance)
+    fault, chance = make("platform_down", seed)
+    assert manner in fault.inject(stand, chance)
     assert len(load_settings(stand.config).platforms) == 2
-    wait_until(lambda: _over(accident, stand), 60)
+    wait_until(lambda: _over(fault, stand), 60)
     told = stand.story[-1][1]
     assert "exited with 1" in told
     assert "sms: swept" in told
@@ -448,9 +448,9 @@ def test_a_second_platform_is_down_and_the_command_line_sweeps_the_first(stand: 
     assert status(stand, "cmp_1") == "sent"
 
 
-def _over(accident: Accident, stand: Stand) -> bool:
+def _over(fault: Fault, stand: Stand) -> bool:
     try:
-        accident.end(stand)
+        fault.end(stand)
     except NotYet:
         return False
     return True
@@ -459,12 +459,12 @@ def _over(accident: Accident, stand: Stand) -> bool:
 def test_two_dagsters_execute_the_same_schedule(tmp_path: Path) -> None:
     with Stand(DrillOptions(tmp_path, seed=1)) as stand:
         stand.start_sweeper(DAGSTER)
-        accident, chance = make("duplicate_ticks")
-        accident.inject(stand, chance)
+        fault, chance = make("duplicate_ticks")
+        fault.inject(stand, chance)
         assert len([one for one in stand.sweepers.values() if one.pid is not None]) == 2
         wait_until(lambda: _swept_by(stand, "dagster") > 1 and _swept_by(stand, "dagster-2") > 1, 90)
-        accident.end(stand)
-        accident.end(stand)
+        fault.end(stand)
+        fault.end(stand)
         stand.mend()
         assert list(stand.sweepers) == [DAGSTER]
 
@@ -493,8 +493,8 @@ def _age_recipients(stand: Stand, campaign: str) -> None:
 
 
 def test_a_completion_is_lost_and_a_sweep_finds_it(stand: Stand) -> None:
-    accident, chance = make("lose_completion")
-    accident.inject(stand, chance)
+    fault, chance = make("lose_completion")
+    fault.inject(stand, chance)
     label = only(stand)
     assert status(stand, label) == "sending"
     assert stand.writer.pending_ids(label) == []
@@ -505,14 +505,14 @@ def test_a_completion_is_lost_and_a_sweep_finds_it(stand: Stand) -> None:
 
 
 def test_finished_campaigns_get_recipients_or_are_cancelled_when_they_have_become_stuck(stand: Stand) -> None:
-    accident, chance = make("late_change")
-    accident.inject(stand, chance)
+    fault, chance = make("late_change")
+    fault.inject(stand, chance)
     labels = [str(row["id"]) for row in stand.writer.campaigns()]
     sent = {label: len(stand.writer.recipient_ids(label)) for label in labels}
     assert not any(stand.writer.pending_ids(label) for label in labels)
     wait_until(lambda: all(_changed(stand, label, sent[label]) for label in labels), 20)
-    accident.end(stand)
-    accident.end(stand)
+    fault.end(stand)
+    fault.end(stand)
     assert {status(stand, label) for label in labels} == {"sending", "cancelled"}
 
 
@@ -521,23 +521,23 @@ def _changed(stand: Stand, label: str, sent: int) -> bool:
 
 
 def test_a_poisoned_campaign_cannot_be_completed_until_it_is_mended_and_others_can(stand: Stand) -> None:
-    accident, chance = make("poison_campaign")
-    accident.inject(stand, chance)
+    fault, chance = make("poison_campaign")
+    fault.inject(stand, chance)
     label = only(stand)
     wait_until_stuck(stand, label)
     stand.writer.add_campaign("cmp_1", updated_ago=LONG_AGO, succeeded=3)
     sweep(stand)
     assert status(stand, label) == "sending"
     assert status(stand, "cmp_1") == "sent"
-    accident.end(stand)
-    accident.end(stand)
+    fault.end(stand)
+    fault.end(stand)
     sweep(stand)
     assert status(stand, label) in ("sent", "failed")
 
 
 def test_an_unknown_word_blocks_its_campaign(stand: Stand) -> None:
-    accident, chance = make("unknown_word")
-    accident.inject(stand, chance)
+    fault, chance = make("unknown_word")
+    fault.inject(stand, chance)
     label = only(stand)
     wait_until_stuck(stand, label)
     sweep(stand)
@@ -549,8 +549,8 @@ def test_an_unknown_word_blocks_its_campaign(stand: Stand) -> None:
 
 
 def test_all_jobs_of_one_campaign_vanish_and_others_are_sent(stand: Stand) -> None:
-    accident, chance = make("unsendable")
-    accident.inject(stand, chance)
+    fault, chance = make("unsendable")
+    fault.inject(stand, chance)
     label = only(stand)
     start(stand, "cmp_1", 5)
     stand.hire()
@@ -561,9 +561,9 @@ def test_all_jobs_of_one_campaign_vanish_and_others_are_sent(stand: Stand) -> No
 # -- all of them -------------------------------------------------------------------------------------------------------
 
 
-def test_every_accident_says_what_it_is_and_has_its_test() -> None:
+def test_every_fault_says_what_it_is_and_has_its_test() -> None:
     tested = Path(__file__).read_text()
-    for name, kind in ACCIDENTS.items():
+    for name, kind in FAULTS.items():
         assert kind.name == name
         assert kind.title
         assert f'"{name}"' in tested
@@ -571,6 +571,6 @@ def test_every_accident_says_what_it_is_and_has_its_test() -> None:
 
 def test_what_cannot_happen_here_says_why(tmp_path: Path) -> None:
     options = DrillOptions(tmp_path, seed=1, dagster=False, database_url="postgresql://a@127.0.0.1/test")
-    assert ACCIDENTS["duplicate_ticks"]().impossible(options) == "the drill runs without Dagster"
-    assert ACCIDENTS["redis_empty"]().impossible(options) == "the servers were given, and the drill may not stop them"
+    assert FAULTS["duplicate_ticks"]().impossible(options) == "the drill runs without Dagster"
+    assert FAULTS["redis_empty"]().impossible(options) == "the servers were given, and the drill may not stop them"
     assert OPS_ROLE == "drill_ops"

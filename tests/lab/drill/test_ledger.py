@@ -9,7 +9,7 @@ import pytest
 
 from campaign_ops.core.errors import PermissionMissing
 from campaign_ops.lab.drill import ledger
-from campaign_ops.lab.drill.ledger import ACCIDENT, Change, Journaled
+from campaign_ops.lab.drill.ledger import FAULT, Change, Journaled
 from campaign_ops.lab.shop.schema import PlatformShape
 from tests.conftest import World, Worlds
 from tests.lab.drill.checked import OPS, Audited, audited
@@ -138,8 +138,8 @@ def test_our_role_can_neither_read_nor_change_the_ledger(watched: Audited) -> No
 
 
 def test_marks_and_excuses_keep_their_order(watched: Audited) -> None:
-    watched.ledger.note(ACCIDENT, "first")
-    watched.ledger.note(ACCIDENT, "second")
+    watched.ledger.note(FAULT, "first")
+    watched.ledger.note(FAULT, "second")
     watched.ledger.note_unknowable(["r1"])
     watched.ledger.note_restored([])
     assert [mark.text for mark in watched.ledger.marks()] == ["first", "second"]

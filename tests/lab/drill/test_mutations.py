@@ -14,7 +14,7 @@ from rich.console import Console
 from campaign_ops.lab.drill import run
 from campaign_ops.lab.drill.checkers import AT_THE_END, damage_so_far
 from campaign_ops.lab.drill.environment.rig import Stand
-from campaign_ops.lab.drill.faults import ACCIDENTS
+from campaign_ops.lab.drill.faults import FAULTS
 from campaign_ops.lab.drill.options import SIZES, DrillOptions
 from campaign_ops.lab.drill.run import drill
 from campaign_ops.lab.drill.scoreboard import Scoreboard
@@ -52,7 +52,7 @@ def drilled(
         work_dir,
         seed=mutation.seed,
         seconds=mutation.seconds,
-        accidents=mutation.accidents,
+        faults=mutation.faults,
         dagster=False,
     )
     story = StringIO()
@@ -98,13 +98,13 @@ def test_a_drill_reports_the_damage_of_a_rule_that_is_missing(
 def test_drills_with_workers_of_another_kind_hold_with_every_rule_in_place(
     worker_module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The accidents of all their mutations together: a figure that fails is a false alarm. For the drill's own workers
+    """The faults of all their mutations together: a figure that fails is a false alarm. For the drill's own workers
     the short drill of CI shows it.
     """
     monkeypatch.delenv(VARIABLE, raising=False)
     alike = [mutation for mutation in MUTATIONS.values() if mutation.worker_module == worker_module]
-    accidents = {name for mutation in alike for name in mutation.accidents}
-    life = replace(alike[-1], accidents=tuple(sorted(accidents)), seconds=45, settle_seconds=60)
+    faults = {name for mutation in alike for name in mutation.faults}
+    life = replace(alike[-1], faults=tuple(sorted(faults)), seconds=45, settle_seconds=60)
     board, story = drilled(life, tmp_path / "drill", monkeypatch)
     assert not board.cut_short
     assert not failed(board), f"{failed(board)}\n{story}"
@@ -114,9 +114,9 @@ def test_every_rule_is_taken_out_at_least_once() -> None:
     assert {mutation.rule for mutation in MUTATIONS.values()} == set(RULES)
 
 
-def test_mutations_name_accidents_and_figures_that_exist() -> None:
+def test_mutations_name_faults_and_figures_that_exist() -> None:
     figures = {judge.__name__ for judge in AT_THE_END}
     for name, mutation in MUTATIONS.items():
-        assert set(mutation.accidents) <= set(ACCIDENTS), name
+        assert set(mutation.faults) <= set(FAULTS), name
         assert mutation.seen, name
         assert mutation.seen - {"undo"} <= figures, name

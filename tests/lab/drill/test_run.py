@@ -21,8 +21,8 @@ from campaign_ops.lab.drill.checkers import read, stores_of
 from campaign_ops.lab.drill.checkers.journal import counted
 from campaign_ops.lab.drill.environment.rig import Stand
 from campaign_ops.lab.drill.execution import Performance
-from campaign_ops.lab.drill.faults import ACCIDENTS
-from campaign_ops.lab.drill.ledger import ACCIDENT, AGAIN, CONFIRMED, END, MISSED
+from campaign_ops.lab.drill.faults import FAULTS
+from campaign_ops.lab.drill.ledger import AGAIN, CONFIRMED, END, FAULT, MISSED
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.person import OnCall, held_back
 from campaign_ops.lab.drill.run import drill
@@ -64,12 +64,12 @@ def test_a_short_drill_ends_with_a_scoreboard_that_holds(tmp_path: Path) -> None
     names = ("kill_worker_after_write", "lose_completion", "restart_postgres")
     before = children()  # of other tests
     story = StringIO()
-    options = DrillOptions(tmp_path / "work", seed=3, seconds=15, accidents=names, dagster=False)
+    options = DrillOptions(tmp_path / "work", seed=3, seconds=15, faults=names, dagster=False)
     board = drill(options, Console(file=story, width=160))
     told = story.getvalue()
     assert board.holds, told
-    assert {mark.text for mark in board.marks if mark.kind == ACCIDENT} == set(names)
-    assert all(f"ACCIDENT {name}" in told for name in names)
+    assert {mark.text for mark in board.marks if mark.kind == FAULT} == set(names)
+    assert all(f"FAULT {name}" in told for name in names)
     document = json.loads((tmp_path / "work" / "scoreboard.json").read_text())
     assert document["holds"] is True
     assert (tmp_path / "work" / "timeline.png").read_bytes().startswith(b"\x89PNG")
@@ -77,7 +77,7 @@ def test_a_short_drill_ends_with_a_scoreboard_that_holds(tmp_path: Path) -> None
 
 
 def test_once_it_is_enough_nothing_more_happens_and_what_is_known_is_judged(tmp_path: Path) -> None:
-    options = DrillOptions(tmp_path, seed=3, seconds=600, accidents=("lose_completion",), dagster=False)
+    options = DrillOptions(tmp_path, seed=3, seconds=600, faults=("lose_completion",), dagster=False)
     board = drill(options, Console(file=StringIO()), enough=lambda stand: stand.provider.sends() > 0)
     assert board.cut_short
     assert not board.holds
@@ -85,54 +85,54 @@ def test_once_it_is_enough_nothing_more_happens_and_what_is_known_is_judged(tmp_
     assert board.seconds < 60
 
 
-def test_an_accident_that_a_server_keeps_from_happening_is_tried_again_and_ends_after_that(stand: Stand) -> None:
+def test_a_fault_that_a_server_keeps_from_happening_is_tried_again_and_ends_after_that(stand: Stand) -> None:
     assert stand.servers is not None
     stand.servers.postgres.kill()
     back = threading.Timer(1.5, stand.servers.postgres.start)
     back.start()
     arguments = {"index": 0}
     events = (
-        Event(0.0, "accident", "disk_full_on_report", arguments),
+        Event(0.0, "fault", "disk_full_on_report", arguments),
         Event(0.1, "end", "disk_full_on_report", arguments),
     )
     Performance(stand, threading.Event()).play(events)
     back.join()
-    assert [mark.kind for mark in stand.ledger.marks()] == [ACCIDENT, END]
-    assert [line.split()[0] for _, line in stand.story] == ["ACCIDENT", "over:"]
+    assert [mark.kind for mark in stand.ledger.marks()] == [FAULT, END]
+    assert [line.split()[0] for _, line in stand.story] == ["FAULT", "over:"]
 
 
-def test_an_accident_that_never_could_happen_is_told_loudly(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_that_never_could_happen_is_told_loudly(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "_TRIES", 1)
     assert stand.servers is not None
     stand.servers.postgres.kill()
     play = Performance(stand, threading.Event())
-    play.play([Event(0.0, "accident", "drop_connections", {"index": 0})])
-    assert said(stand, "COULD NOT HAPPEN: accident drop_connections")
+    play.play([Event(0.0, "fault", "drop_connections", {"index": 0})])
+    assert said(stand, "COULD NOT HAPPEN: fault drop_connections")
     assert "drop_connections" in play.skipped
 
 
-def test_an_accident_that_redis_kept_from_happening_is_marked_when_it_is_tried_again(stand: Stand) -> None:
+def test_a_fault_that_redis_kept_from_happening_is_marked_when_it_is_tried_again(stand: Stand) -> None:
     assert stand.servers is not None
     stand.servers.redis.kill()
     back = threading.Timer(1.2, stand.servers.redis.start)
     back.start()
     play = Performance(stand, threading.Event())
-    play.play([Event(0.0, "accident", "lose_jobs", {"index": 0})])
+    play.play([Event(0.0, "fault", "lose_jobs", {"index": 0})])
     back.join()
     kinds = [mark.kind for mark in stand.ledger.marks()]
-    assert kinds == [ACCIDENT] + [AGAIN] * (len(kinds) - 1)
+    assert kinds == [FAULT] + [AGAIN] * (len(kinds) - 1)
     assert len(kinds) > 1
     assert play.missed == []
 
 
-def test_an_accident_that_met_nothing_is_counted_as_missed(stand: Stand) -> None:
+def test_a_fault_that_met_nothing_is_counted_as_missed(stand: Stand) -> None:
     play = Performance(stand, threading.Event())
-    worker = Event(0.0, "accident", "kill_worker_after_send", {"index": 0})
+    worker = Event(0.0, "fault", "kill_worker_after_send", {"index": 0})
     play.play([worker, replace(worker, kind="end")])  # nobody has so little time to take a job
     play.end_all()
     assert said(stand, "found nothing to die of")
-    assert [mark.kind for mark in stand.ledger.marks()] == [ACCIDENT, END, MISSED, "settling"]
-    assert "1 accident (1 of them met nothing)" in counted(read(stores_of(stand))).found
+    assert [mark.kind for mark in stand.ledger.marks()] == [FAULT, END, MISSED, "settling"]
+    assert "1 fault (1 of them met nothing)" in counted(read(stores_of(stand))).found
 
 
 def test_what_cannot_happen_here_is_told_before_anything_happens(stand: Stand) -> None:
@@ -140,17 +140,17 @@ def test_what_cannot_happen_here_is_told_before_anything_happens(stand: Stand) -
     play = Performance(stand, threading.Event())
     script = play.script()
     assert said(stand, "CANNOT HAPPEN HERE: duplicate_ticks")
-    happening = {event.name for event in script if event.kind == "accident"}
-    assert happening | set(play.skipped) == set(ACCIDENTS)
+    happening = {event.name for event in script if event.kind == "fault"}
+    assert happening | set(play.skipped) == set(FAULTS)
     assert not happening & set(play.skipped)
 
 
 def test_whatever_lasts_is_over_before_it_is_judged(stand: Stand) -> None:
     play = Performance(stand, threading.Event())
-    play.play([Event(0.0, "accident", "pause_queue", {"index": 0}), Event(0.0, "accident", "table_lock", {"index": 1})])
-    assert len(play.accidents) == 2
+    play.play([Event(0.0, "fault", "pause_queue", {"index": 0}), Event(0.0, "fault", "table_lock", {"index": 1})])
+    assert len(play.faults) == 2
     play.end_all()
-    assert play.accidents == {}
+    assert play.faults == {}
     Shop(stand).start("cmp_1", 5, "shop_north")
     assert [mark.kind for mark in stand.ledger.marks()][-1] == "settling"
 
@@ -193,7 +193,7 @@ def test_a_cancelled_campaign_has_no_jobs_and_its_credits_are_freed_or_forgotten
     assert hold["status"] == ("released" if frees_credits else "active")
 
 
-def test_people_leave_the_campaigns_of_accidents_alone(stand: Stand) -> None:
+def test_people_leave_the_campaigns_of_faults_alone(stand: Stand) -> None:
     shop = Shop(stand)
     shop.start(shop.label("unsendable", random.Random(1)), 5, "shop_north")
     assert shop.cancel(0.5, frees_credits=True) is None

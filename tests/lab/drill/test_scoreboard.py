@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from campaign_ops.lab.drill.checkers.figure import Figure, none_of, shown
-from campaign_ops.lab.drill.ledger import ACCIDENT, AGAIN, END, MISSED, SETTLING, UNDOING, Mark
+from campaign_ops.lab.drill.ledger import AGAIN, END, FAULT, MISSED, SETTLING, UNDOING, Mark
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.scoreboard import Scoreboard
 from campaign_ops.lab.drill.timeline import Sample, Span, spans, timeline
@@ -34,10 +34,10 @@ def board(*figures: Figure) -> Scoreboard:
         waiting=[("cmp_4", "unknown_status: 1 recipient in 'bounced'")],
         samples=[Sample(float(second), 3, 1, 40.5, None if second == 5 else second) for second in range(30)],
         marks=[
-            Mark(_at(3), ACCIDENT, "hang_worker"),
-            Mark(_at(4), ACCIDENT, "drop_connections"),
+            Mark(_at(3), FAULT, "hang_worker"),
+            Mark(_at(4), FAULT, "drop_connections"),
             Mark(_at(9), END, "hang_worker"),
-            Mark(_at(12), ACCIDENT, "hang_worker"),
+            Mark(_at(12), FAULT, "hang_worker"),
             Mark(_at(20), SETTLING, "over"),
             Mark(_at(21), END, "hang_worker"),
         ],
@@ -61,21 +61,21 @@ def test_it_holds_only_when_every_figure_does_and_the_drill_was_not_cut_short() 
     assert not replace(board(GOOD), cut_short=True).holds
 
 
-def test_a_drill_in_which_no_accident_happened_is_never_ok() -> None:
+def test_a_drill_in_which_no_fault_happened_is_never_ok() -> None:
     idle = replace(board(GOOD), marks=[Mark(_at(20), SETTLING, "over")])
-    in_vain = replace(board(GOOD), marks=[Mark(_at(3), ACCIDENT, "lose_jobs"), Mark(_at(9), MISSED, "lose_jobs")])
+    in_vain = replace(board(GOOD), marks=[Mark(_at(3), FAULT, "lose_jobs"), Mark(_at(9), MISSED, "lose_jobs")])
     for scoreboard in (idle, in_vain):
         assert not scoreboard.holds
-        assert printed(scoreboard)[-1].strip() == "NOT OK: no accident happened, and nothing was tested"
+        assert printed(scoreboard)[-1].strip() == "NOT OK: no fault happened, and nothing was tested"
 
 
 def test_above_the_table_stands_the_command_that_plays_the_same_script_again() -> None:
     assert printed(board(GOOD))[0].strip() == (
-        "campaign-ops drill --seed 7 --seconds 20 --size small --database-url URL --redis-url URL: 3 accidents"
+        "campaign-ops drill --seed 7 --seconds 20 --size small --database-url URL --redis-url URL: 3 faults"
     )
     options = DrillOptions(Path("x"), 7, 1800, "large", ("lose_jobs",), ("deadlocks",), True, False)
     assert options.command == (
-        "campaign-ops drill --seed 7 --seconds 1800 --size large --accident lose_jobs --without deadlocks --node"
+        "campaign-ops drill --seed 7 --seconds 1800 --size large --fault lose_jobs --without deadlocks --node"
         " --no-dagster"
     )
 
@@ -109,7 +109,7 @@ def test_the_json_is_whole_and_tells_no_secret() -> None:
     assert "secret" not in json.dumps(document)
 
 
-def test_an_accident_lasts_to_its_own_end_and_never_into_the_settling() -> None:
+def test_a_fault_lasts_to_its_own_end_and_never_into_the_settling() -> None:
     found = spans(board(GOOD).marks, BEGAN)
     assert found == [
         Span("hang_worker", 3.0, 9.0),
@@ -118,8 +118,8 @@ def test_an_accident_lasts_to_its_own_end_and_never_into_the_settling() -> None:
     ]
 
 
-def test_an_accident_begins_when_it_was_tried_last() -> None:
-    tried = [Mark(_at(3), ACCIDENT, "table_lock"), Mark(_at(4), ACCIDENT, "lose_jobs")]
+def test_a_fault_begins_when_it_was_tried_last() -> None:
+    tried = [Mark(_at(3), FAULT, "table_lock"), Mark(_at(4), FAULT, "lose_jobs")]
     marks = [
         *tried,
         Mark(_at(5), AGAIN, "table_lock"),

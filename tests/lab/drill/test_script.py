@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from campaign_ops.core.errors import ConfigurationError
-from campaign_ops.lab.drill.faults import ACCIDENTS, Accident
+from campaign_ops.lab.drill.faults import FAULTS, Fault
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.script import (
     CALM_SECONDS,
@@ -21,7 +21,7 @@ from campaign_ops.lab.drill.script import (
     what_can_happen,
 )
 
-ALL = tuple(ACCIDENTS)
+ALL = tuple(FAULTS)
 
 
 def options(seed: int = 1, seconds: float = 120) -> DrillOptions:
@@ -33,72 +33,72 @@ def test_the_same_options_make_the_same_script() -> None:
     assert make_script(options(), ALL) != make_script(options(seed=2), ALL)
 
 
-def test_the_choices_of_an_accident_are_the_same_in_a_replay() -> None:
+def test_the_choices_of_a_fault_are_the_same_in_a_replay() -> None:
     assert choices_of(options(), 3).random() == choices_of(options(), 3).random()
     assert choices_of(options(), 3).random() != choices_of(options(), 4).random()
 
 
 @pytest.mark.parametrize("seconds", [60, 120, 1800])
 @pytest.mark.parametrize("seed", range(40))
-def test_every_accident_happens_when_there_is_time_for_it(seconds: float, seed: int) -> None:
+def test_every_fault_happens_when_there_is_time_for_it(seconds: float, seed: int) -> None:
     assert left_out(make_script(options(seed, seconds), ALL), ALL) == []
 
 
 def test_a_long_drill_lets_everything_happen_many_times() -> None:
     script = make_script(options(seconds=1800), ALL)
-    times = Counter(event.name for event in script if event.kind == "accident")
+    times = Counter(event.name for event in script if event.kind == "fault")
     assert min(times.values()) >= 8
 
 
 def test_what_there_is_no_time_for_is_told() -> None:
     script = make_script(options(seconds=9), ALL)
-    happened = {event.name for event in script if event.kind == "accident"}
+    happened = {event.name for event in script if event.kind == "fault"}
     assert happened
     assert set(left_out(script, ALL)) == set(ALL) - happened
 
 
 def test_what_cannot_happen_is_left_out_with_the_reason_unless_it_was_named() -> None:
-    def impossible(accident: Accident) -> str | None:
-        return "no such program" if accident.name == "pgbouncer" else None
+    def impossible(fault: Fault) -> str | None:
+        return "no such program" if fault.name == "pgbouncer" else None
 
     some = replace(options(), without=("deadlocks",))
     script, skipped = what_can_happen(some, impossible)
     assert skipped == {"pgbouncer": "no such program"}
-    assert {event.name for event in script if event.kind == "accident"} == {*ACCIDENTS} - {"pgbouncer", "deadlocks"}
+    assert {event.name for event in script if event.kind == "fault"} == {*FAULTS} - {"pgbouncer", "deadlocks"}
     with pytest.raises(ConfigurationError, match="pgbouncer \\(no such program\\)"):
-        what_can_happen(replace(options(), accidents=("lose_jobs", "pgbouncer")), impossible)
-    with pytest.raises(ConfigurationError, match="not a single accident"):
+        what_can_happen(replace(options(), faults=("lose_jobs", "pgbouncer")), impossible)
+    with pytest.raises(ConfigurationError, match="not a single fault"):
         what_can_happen(options(seconds=3), impossible)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_accidents_begin_after_the_warm_up_and_are_over_before_the_end(seed: int) -> None:
+def test_faults_begin_after_the_warm_up_and_are_over_before_the_end(seed: int) -> None:
     script = make_script(options(seed), ALL)
-    accidents = [event for event in script if event.kind in ("accident", "end")]
-    assert all(WARM_UP_SECONDS <= event.at <= 120 - CALM_SECONDS for event in accidents)
+    faults = [event for event in script if event.kind in ("fault", "end")]
+    assert all(WARM_UP_SECONDS <= event.at <= 120 - CALM_SECONDS for event in faults)
     assert [event.at for event in script] == sorted(event.at for event in script)
 
 
-def test_an_accident_is_prepared_before_it_happens_and_ends_after_it() -> None:
+def test_a_fault_is_prepared_before_it_happens_and_ends_after_it() -> None:
     script = make_script(options(), ["redis_old_data"])
     kinds = [event.kind for event in script if event.arguments.get("index") == 0]
-    assert kinds == ["prepare", "accident", "end"]
+    assert kinds == ["prepare", "fault", "end"]
 
 
-def test_accidents_overlap_but_not_two_of_the_same_server() -> None:
+def test_faults_overlap_but_not_two_of_the_same_server() -> None:
     """Two restarts of one Redis at once would be one restart; a sweeper has one clock at a time."""
     overlapping = 0
     for seed in range(10):
         lasting: dict[object, str] = {}
         for event in make_script(options(seed), ALL):
-            if event.kind == "accident":
-                holds = ACCIDENTS[event.name].holds
-                assert not any(holds & ACCIDENTS[name].holds for name in lasting.values())
+            if event.kind == "fault":
+                holds = FAULTS[event.name].holds
+                assert not any(holds & FAULTS[name].holds for name in lasting.values())
                 lasting[event.arguments["index"]] = event.name
                 overlapping += len(lasting) > 1
             elif event.kind == "end":
                 del lasting[event.arguments["index"]]
-            lasting = {index: name for index, name in lasting.items() if ACCIDENTS[name]().lasts}
+            lasting = {index: name for index, name in lasting.items() if FAULTS[name]().lasts}
     assert overlapping > 10
 
 
@@ -117,7 +117,7 @@ def test_a_script_can_be_written_down() -> None:
 
 
 def test_a_table_is_locked_for_a_minute_in_a_long_drill_and_for_seconds_in_a_short_one() -> None:
-    accident = ACCIDENTS["table_lock"]()
+    fault = FAULTS["table_lock"]()
     chance = choices_of(options(), 0)
-    assert 45 <= accident.duration(chance, 1800) <= 60
-    assert 2 <= accident.duration(chance, 30) <= 3
+    assert 45 <= fault.duration(chance, 1800) <= 60
+    assert 2 <= fault.duration(chance, 30) <= 3

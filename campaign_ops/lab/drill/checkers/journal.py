@@ -160,7 +160,7 @@ def counted(records: Records) -> Figure:
     for one in records.repairs:
         kinds[one.kind] = kinds.get(one.kind, 0) + 1
     told = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
-    accidents, missed = len(records.marked(ledger.ACCIDENT)), len(records.marked(ledger.MISSED))
-    hit = f"{plural(accidents, 'accident')} ({missed} of them met nothing)" if missed else plural(accidents, "accident")
+    faults, missed = len(records.marked(ledger.FAULT)), len(records.marked(ledger.MISSED))
+    hit = f"{plural(faults, 'fault')} ({missed} of them met nothing)" if missed else plural(faults, "fault")
     found = f"{hit}, {records.sends} sends; repairs: {told}; {len(jobs)} jobs put back"
     return shown("counted", "what there was to judge", found)

@@ -179,19 +179,19 @@ def _whole(records: Records, repair: Repair) -> bool:
 
 
 def overlapping(records: Records) -> Figure:
-    """Repairs that were written while not their sweep held the lock, and no accident had taken it away meanwhile."""
+    """Repairs that were written while not their sweep held the lock, and no fault had taken it away meanwhile."""
     return none_of("overlapping", "repairs written without holding the sweep lock", _overlapping(records))
 
 
 def _overlapping(records: Records) -> Iterator[str]:
-    kinds = (ledger.ACCIDENT, ledger.AGAIN, ledger.END, ledger.REDIS_LOSS)
-    accidents = [mark.at for mark in records.marks if mark.kind in kinds]
+    kinds = (ledger.FAULT, ledger.AGAIN, ledger.END, ledger.REDIS_LOSS)
+    faults = [mark.at for mark in records.marks if mark.kind in kinds]
     for one in records.repairs:
         seen = records.journaled.get(one.id)
         if seen is None or seen.lock_holder == seen.application:
             continue
         sweep: SweepRow = records.sweeps[one.sweep_id]
-        if any(sweep.started_at - LOOKING <= at <= seen.at + LOOKING for at in accidents):
+        if any(sweep.started_at - LOOKING <= at <= seen.at + LOOKING for at in faults):
             continue  # connections break, and a row's own premise guards it then
         whose = f"{seen.lock_holder} held" if seen.lock_holder else "nobody held"
         yield f"{one}: {whose} the sweep lock at {clock(seen.at)}"

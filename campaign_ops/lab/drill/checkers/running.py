@@ -12,7 +12,7 @@ from campaign_ops.lab.drill.checkers.figure import EXAMPLES, Figure, none_of, sh
 from campaign_ops.lab.drill.checkers.records import PlanRow, Records
 from campaign_ops.lab.drill.checkers.rows import clock
 from campaign_ops.lab.drill.checkers.rules import LOOKING, touches
-from campaign_ops.lab.drill.faults import ACCIDENTS
+from campaign_ops.lab.drill.faults import FAULTS
 from campaign_ops.lab.drill.faults.data import LoseCompletion, PoisonCampaign
 from campaign_ops.postgres.database import Timeouts
 from campaign_ops.sweep.act import GIVE_UP_AFTER
@@ -25,12 +25,12 @@ LOCK_WAIT_SECONDS = 2.0
 LATE_SECONDS = 1.0
 """A server that has much to do ends a statement that much too late."""
 _OF_THEIR_OWN = (PoisonCampaign.name, LoseCompletion.name)
-"""Accidents that touch no campaign but the one that they start."""
+"""Faults that touch no campaign but the one that they start."""
 _TRIES, _KINDS, _BACK_OFF_SECONDS = 3, 3, 4
 
 
 def still_stuck(records: Records) -> Figure:
-    """Campaigns that are stuck when the accidents are over and sweeps had their time, and wait for nobody."""
+    """Campaigns that are stuck when the faults are over and sweeps had their time, and wait for nobody."""
     latest = _latest_plan(records)
     persons = {key for key, _ in waiting(records)}
     culprits = []
@@ -38,7 +38,7 @@ def still_stuck(records: Records) -> Figure:
         if key not in persons:
             row = latest.get(key)
             culprits.append(f"{key}: {row.verdict}: {row.reason}" if row else f"{key}: no sweep has seen it")
-    what = f"campaigns still stuck after the accidents stop and {SWEEPS_AFTER} more sweeps"
+    what = f"campaigns still stuck after the faults stop and {SWEEPS_AFTER} more sweeps"
     figure = none_of("still_stuck", what, culprits)
     if not persons:
         return figure
@@ -75,15 +75,15 @@ def _latest_plan(records: Records) -> dict[str, PlanRow]:
 
 
 def settled(records: Records) -> Figure:
-    """Whole sweeps since the accidents stopped."""
+    """Whole sweeps since the faults stopped."""
     ends = records.marked(ledger.SETTLING)
     whole = [
         sweep
         for sweep in records.sweeps.values()
         if ends and sweep.planned and sweep.started_at > ends[-1].at and sweep.finished_at is not None
     ]
-    found = str(len(whole)) if ends else "the accidents were never over"
-    what, least = "whole sweeps after the accidents stopped", f">= {SWEEPS_AFTER}"
+    found = str(len(whole)) if ends else "the faults were never over"
+    what, least = "whole sweeps after the faults stopped", f">= {SWEEPS_AFTER}"
     return Figure("settled", what, least, found, len(whole) >= SWEEPS_AFTER)
 
 
@@ -181,7 +181,7 @@ def starved(records: Records) -> Figure:
 
 
 def _starved(records: Records) -> Iterator[str]:
-    """Only sweeps count that no other accident disturbed: a row that is locked is left to the next one."""
+    """Only sweeps count that no other fault disturbed: a row that is locked is left to the next one."""
     disturbed = list(_disturbances(records))
     passed: Counter[tuple[str, datetime | None]] = Counter()
     for row in records.plan:
@@ -202,11 +202,11 @@ def _starved(records: Records) -> Iterator[str]:
 
 
 def _disturbances(records: Records) -> Iterator[tuple[datetime, datetime]]:
-    """From when to when an accident may have kept a sweep from rows that nothing was wrong with."""
+    """From when to when a fault may have kept a sweep from rows that nothing was wrong with."""
     lasting: dict[str, datetime] = {}
     for mark in records.marks:
-        if mark.kind in (ledger.ACCIDENT, ledger.AGAIN) and mark.text not in _OF_THEIR_OWN:
-            kind = ACCIDENTS.get(mark.text)
+        if mark.kind in (ledger.FAULT, ledger.AGAIN) and mark.text not in _OF_THEIR_OWN:
+            kind = FAULTS.get(mark.text)
             if kind is not None and kind().lasts:
                 lasting.setdefault(mark.text, mark.at)
             else:

@@ -1,6 +1,6 @@
 """Everything that a drill runs on, held together: servers, platform, workers, sweepers. It decides and judges nothing.
 
-Accidents act through it: what dies is replaced by ``keep_alive``, and ``mend`` brings everything back to health.
+Faults act through it: what dies is replaced by ``keep_alive``, and ``mend`` brings everything back to health.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""The accidents that operators fear, by name. Each really happens, and each is mended by its ``end``."""
+"""The faults that operators fear, by name. Each really happens, and each is mended by its ``end``."""
 
 from __future__ import annotations
 
 from campaign_ops.lab.drill.faults import data, database, deployment, queue, servers, workers
-from campaign_ops.lab.drill.faults.base import Accident
+from campaign_ops.lab.drill.faults.base import Fault
 
-__all__ = ["ACCIDENTS", "Accident"]
+__all__ = ["FAULTS", "Fault"]
 
-ACCIDENTS: dict[str, type[Accident]] = {
+FAULTS: dict[str, type[Fault]] = {
     kind.name: kind
     for kind in (
         workers.KillWorkerBeforeSend,

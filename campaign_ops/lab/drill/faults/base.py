@@ -1,4 +1,4 @@
-"""What every accident is: something real that goes wrong, and what mends it. And tools that several of them use."""
+"""What every fault is: something real that goes wrong, and what mends it. And tools that several of them use."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ SCHEMA = "drill"
 
 
 class NotYet(Unavailable):
-    """An accident cannot end yet: to be tried again a little later."""
+    """A fault cannot end yet: to be tried again a little later."""
 
 
-class Accident:
-    """One accident of a drill. An object of its own for every time that it happens.
+class Fault:
+    """One fault of a drill. An object of its own for every time that it happens.
 
     Attributes:
         name: What options call it.
         title: What goes wrong, in one plain line.
         needs: What must be there: ``embedded`` servers, ``pgbouncer``, ``dagster``, ``time-machine``.
-        holds: What only one accident can have at a time, such as ``redis``.
+        holds: What only one fault can have at a time, such as ``redis``.
         lead_seconds: How long before it happens ``prepare`` is called; 0 for those that need none.
         lasts_seconds: Shortest and longest time from ``inject`` to ``end``.
         missed: It met nothing that it could harm. Known once ``inject`` has returned, or ``end`` where there is one.
@@ -50,7 +50,7 @@ class Accident:
     @property
     def lasts(self) -> bool:
         """Whether there is something to end."""
-        return type(self).end is not Accident.end
+        return type(self).end is not Fault.end
 
     def impossible(self, options: DrillOptions) -> str | None:
         """Why it cannot happen here, as far as that is known before anything is started; None when it can."""

@@ -1,4 +1,4 @@
-"""Accidents of the data: words that were never written, rows that cannot be, and jobs that lead to nothing."""
+"""Faults of the data: words that were never written, rows that cannot be, and jobs that lead to nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import redis
 import sqlalchemy as sa
 
 from campaign_ops.doctor.grants import literal
-from campaign_ops.lab.drill.faults.base import SCHEMA, Accident, NotYet, define, qualified
+from campaign_ops.lab.drill.faults.base import SCHEMA, Fault, NotYet, define, qualified
 from campaign_ops.lab.drill.workload import Shop
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _send_all(stand: Stand, label: str) -> int:
     return len(recipients)
 
 
-class LoseCompletion(Accident):
+class LoseCompletion(Fault):
     """A campaign is sent whole, but its process dies before it writes the word and frees the credits."""
 
     name = "lose_completion"
@@ -45,7 +45,7 @@ class LoseCompletion(Accident):
         return f"{label} was sent to all {_send_all(stand, label)}, but its process died before it could say so"
 
 
-class LateChange(Accident):
+class LateChange(Fault):
     """Campaigns look finished; each gets recipients, or is cancelled, at the moment when a sweep completes it."""
 
     name = "late_change"
@@ -83,7 +83,7 @@ class LateChange(Accident):
             raise NotYet("not all of the campaigns have been changed")
 
 
-class PoisonCampaign(Accident):
+class PoisonCampaign(Fault):
     """One campaign's row cannot be completed: a trigger of the application refuses it. Others must not suffer."""
 
     name = "poison_campaign"
@@ -121,7 +121,7 @@ def _trigger(label: str) -> str:
     return f"drill_{label}"
 
 
-class UnknownWord(Accident):
+class UnknownWord(Fault):
     """A new version writes a word that the profile does not know. Only a person can say what it means, so it stays."""
 
     name = "unknown_word"
@@ -137,7 +137,7 @@ class UnknownWord(Accident):
         return f"a recipient of {label} is {UNKNOWN_WORD!r}, a word that nobody knows; a person has to look"
 
 
-class Unsendable(Accident):
+class Unsendable(Fault):
     """A bug of the application: every job of one campaign ends at once and sends nothing. To be given up, in time."""
 
     name = "unsendable"

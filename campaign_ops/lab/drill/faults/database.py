@@ -1,4 +1,4 @@
-"""Accidents inside the database: locks that somebody holds, conflicts, deadlocks, a full disk on the report path."""
+"""Faults inside the database: locks that somebody holds, conflicts, deadlocks, a full disk on the report path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from campaign_ops.journal import schema
 from campaign_ops.lab.drill.faults.base import (
     SCHEMA,
-    Accident,
+    Fault,
     Meddler,
     closing_quietly,
     define,
@@ -28,7 +28,7 @@ _MEDDLED_ROWS = 10
 _HOLDS_SECONDS, _WE_LOOK_AFTER = 0.1, "150ms"
 
 
-class TableLock(Accident):
+class TableLock(Fault):
     """Somebody's session holds one of the platform's tables, as a migration does: a minute in a long drill."""
 
     name = "table_lock"
@@ -58,7 +58,7 @@ class TableLock(Accident):
             self._connection = None
 
 
-class SerializationFailures(Accident):
+class SerializationFailures(Fault):
     """Our role becomes serializable by default, somebody writes the same rows, and every third write is refused."""
 
     name = "serialization_failures"
@@ -109,7 +109,7 @@ class SerializationFailures(Accident):
         throw_out_ours(stand)
 
 
-class Deadlocks(Accident):
+class Deadlocks(Fault):
     """Somebody locks credits first and campaigns second; we lock them the other way round."""
 
     name = "deadlocks"
@@ -144,7 +144,7 @@ class Deadlocks(Accident):
         throw_out_ours(stand)
 
 
-class DiskFullOnReport(Accident):
+class DiskFullOnReport(Fault):
     """The report cannot be stored: no space is left. What was repaired before has to stand all the same."""
 
     name = "disk_full_on_report"

@@ -1,4 +1,4 @@
-"""Accidents of our own deployment: sweeps die, clocks are wrong, PgBouncer in between, a platform that is down."""
+"""Faults of our own deployment: sweeps die, clocks are wrong, PgBouncer in between, a platform that is down."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from campaign_ops.lab.drill.environment.workforce import DAGSTER, SWEEPERS
-from campaign_ops.lab.drill.faults.base import Accident, NotYet
+from campaign_ops.lab.drill.faults.base import Fault, NotYet
 
 if TYPE_CHECKING:
     from campaign_ops.lab.drill.environment.rig import Stand
@@ -31,7 +31,7 @@ def start_anew(stand: Stand, name: str, **options: Any) -> None:
     stand.start_sweeper(name, **options)
 
 
-class KillSweeper(Accident):
+class KillSweeper(Fault):
     """A sweep dies at some statement (``kill -9``): before it reached the server, or after it was executed."""
 
     name = "kill_sweeper"
@@ -53,7 +53,7 @@ class KillSweeper(Accident):
         return f"{name} will be killed (kill -9) at statement {statement}"
 
 
-class ClockSkew(Accident):
+class ClockSkew(Fault):
     """A machine of ours is hours ahead or behind. Only the database's clock may decide."""
 
     name = "clock_skew"
@@ -77,7 +77,7 @@ class ClockSkew(Accident):
             start_anew(stand, self._sweeper)
 
 
-class BehindPgBouncer(Accident):
+class BehindPgBouncer(Fault):
     """Somebody puts PgBouncer in transaction mode in front: no state of a session survives."""
 
     name = "pgbouncer"
@@ -103,7 +103,7 @@ class BehindPgBouncer(Accident):
             start_anew(stand, name)
 
 
-class PlatformDown(Accident):
+class PlatformDown(Fault):
     """A second platform stands in the configuration whose database is down. The first must not notice.
 
     It refuses connections, or takes them and never says a word.
@@ -173,7 +173,7 @@ def _told_of(command: subprocess.Popen[bytes], answer: Path) -> str:
     return f"`campaign-ops reconcile` of all platforms exited with {command.returncode} ({told})"
 
 
-class DuplicateTicks(Accident):
+class DuplicateTicks(Fault):
     """A second Dagster runs the same schedule: each tick is executed twice, at the same moment."""
 
     name = "duplicate_ticks"

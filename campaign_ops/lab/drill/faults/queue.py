@@ -1,4 +1,4 @@
-"""Accidents of the queue: somebody pauses it, jobs are lost or doomed, another version adds them with priorities."""
+"""Faults of the queue: somebody pauses it, jobs are lost or doomed, another version adds them with priorities."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from campaign_ops.lab.drill.faults.base import Accident
+from campaign_ops.lab.drill.faults.base import Fault
 from campaign_ops.lab.drill.workload import Shop
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ return doomed
 """
 
 
-class PauseQueue(Accident):
+class PauseQueue(Fault):
     """A person pauses the queue: nothing is lost, however long nothing moves."""
 
     name = "pause_queue"
@@ -45,7 +45,7 @@ class PauseQueue(Accident):
         stand.queue.resume()
 
 
-class Priorities(Accident):
+class Priorities(Fault):
     """A version of the application that adds its jobs with priorities: they stand where nobody used to look."""
 
     name = "priorities"
@@ -71,7 +71,7 @@ class Priorities(Accident):
             stand.queue.profile = self._before
 
 
-class LoseJobs(Accident):
+class LoseJobs(Fault):
     """Jobs vanish from Redis, those of one campaign and some of the others'."""
 
     name = "lose_jobs"
@@ -88,7 +88,7 @@ class LoseJobs(Accident):
         return f"{vanished} jobs vanished from the queue"
 
 
-class LoseAllButOne(Accident):
+class LoseAllButOne(Fault):
     """The one that is left lives on until the others are sent, so it must not speak for them."""
 
     name = "lose_all_but_one"
@@ -105,7 +105,7 @@ class LoseAllButOne(Accident):
         return f"{vanished} jobs of {label} vanished, the last of {len(jobs)} waits for them"
 
 
-class DoomJobs(Accident):
+class DoomJobs(Fault):
     """Jobs that stalled too often: they wait like the others, but fail as soon as they are taken."""
 
     name = "doom_jobs"

@@ -1,4 +1,4 @@
-"""Accidents of the servers: PostgreSQL restarts and drops connections, Redis comes back empty or with old data."""
+"""Faults of the servers: PostgreSQL restarts and drops connections, Redis comes back empty or with old data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import redis
 import sqlalchemy as sa
 
-from campaign_ops.lab.drill.faults.base import Accident, NotYet
+from campaign_ops.lab.drill.faults.base import Fault, NotYet
 from campaign_ops.lab.drill.workload import Shop
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _SHORT_OUTAGE, _LONG_OUTAGE = (0.4, 1.5), (4.0, 5.0)
 """Seconds. In a long one everything becomes stuck while nobody can read the queue; after a short one, bit by bit."""
 
 
-class RestartPostgres(Accident):
+class RestartPostgres(Fault):
     """PostgreSQL goes away for a while: by ``kill -9``, or in order, which tells its clients."""
 
     name = "restart_postgres"
@@ -58,7 +58,7 @@ class RestartPostgres(Accident):
             stand.servers.postgres.start()
 
 
-class DropConnections(Accident):
+class DropConnections(Fault):
     """Every connection to the database is cut, as by a proxy or a failover."""
 
     name = "drop_connections"
@@ -76,7 +76,7 @@ class DropConnections(Accident):
         return f"{dropped} connections to PostgreSQL were dropped"
 
 
-class HangRedis(Accident):
+class HangRedis(Fault):
     """Redis answers nobody for a while, as when it forks on a full machine or runs a long script; nothing is lost."""
 
     name = "hang_redis"
@@ -101,7 +101,7 @@ class HangRedis(Accident):
             raise NotYet("Redis does not answer yet")
 
 
-class _LoseRedis(Accident):
+class _LoseRedis(Fault):
     """Redis dies (``kill -9``) and comes back with other data than it had. Takes its time in a thread of its own."""
 
     needs = frozenset({"embedded"})

@@ -1,11 +1,11 @@
-"""Accidents of the application's workers. Those who obey the worker contract send to nobody twice through them all."""
+"""Faults of the application's workers. Those who obey the worker contract send to nobody twice through them all."""
 
 from __future__ import annotations
 
 import random
 from typing import TYPE_CHECKING, ClassVar
 
-from campaign_ops.lab.drill.faults.base import Accident
+from campaign_ops.lab.drill.faults.base import Fault
 from campaign_ops.lab.drill.workload import Shop
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _PLACES = {
 }
 
 
-class KillWorker(Accident):
+class KillWorker(Fault):
     """A worker that kills itself (SIGKILL) at one place of its work; the job stays active until found stalled."""
 
     place: ClassVar[str]
@@ -68,7 +68,7 @@ class KillWorkerAfterWrite(KillWorker):
     place = "after_write"
 
 
-class HangWorker(Accident):
+class HangWorker(Fault):
     """A worker gets stuck in the middle of a job, and renews the job's lock for ever."""
 
     name = "hang_worker"

@@ -19,7 +19,7 @@ class Mutation:
         what: How it is left out, in one line.
         apply: Takes it out of the process that calls it.
         seen: Keys of figures of which at least one must fail.
-        accidents: What happens meanwhile. A name may stand several times: it happens more often then.
+        faults: What happens meanwhile. A name may stand several times: it happens more often then.
         seconds: Length of the drill; it ends earlier when the damage is seen.
         settle_seconds: How long the drill waits for quiet, which may never come.
         seed: What the script is drawn from.
@@ -32,7 +32,7 @@ class Mutation:
     what: str
     apply: Callable[[], None]
     seen: frozenset[str]
-    accidents: tuple[str, ...]
+    faults: tuple[str, ...]
     seconds: float = 30
     settle_seconds: float = 15
     seed: int = 1

@@ -23,7 +23,7 @@ from campaign_ops.sweep import act, observe
 from campaign_ops.sweep.act import Done, Failure
 from tests.lab.drill.mutations.mutation import Mutation, put
 
-# Accidents that last do so for a tenth of the drill at most: such a drill is long, and ends when the damage is seen.
+# Faults that last do so for a tenth of the drill at most: such a drill is long, and ends when the damage is seen.
 _LONG = 90.0
 
 # -- 9: one transaction for what belongs together --------------------------------------------------------------
@@ -146,28 +146,28 @@ MUTATIONS: dict[str, Mutation] = {
         rule=9,
         what="a repair's journal row commits before the repair, on a connection of its own",
         apply=_journal_apart,
-        accidents=("lose_completion",),
+        faults=("lose_completion",),
         seen=frozenset({"journal"}),
     ),
     "release_later": Mutation(
         rule=9,
         what="credits of a completed campaign are left to the next sweep",
         apply=_release_later,
-        accidents=("lose_completion",),
+        faults=("lose_completion",),
         seen=frozenset({"left_held"}),
     ),
     "lock_given_back": Mutation(
         rule=10,
         what="the sweep lock is taken in a short transaction and not held for the sweep",
         apply=_lock_given_back,
-        accidents=("lose_completion",),
+        faults=("lose_completion",),
         seen=frozenset({"overlapping"}),
     ),
     "no_timeouts": Mutation(
         rule=11,
         what="statements may wait and run for as long as they like",
         apply=_no_timeouts,
-        accidents=("table_lock",) + ("lose_completion",) * 3,  # in between, the audit can read
+        faults=("table_lock",) + ("lose_completion",) * 3,  # in between, the audit can read
         seconds=_LONG,
         seed=85,  # begins with the campaigns' table
         seen=frozenset({"slow_statements"}),
@@ -176,7 +176,7 @@ MUTATIONS: dict[str, Mutation] = {
         rule=11,
         what="a campaign that cannot be completed keeps its whole page from it",
         apply=_page_fails_together,
-        accidents=("poison_campaign",) * 4 + ("lose_completion",) * 16,
+        faults=("poison_campaign",) * 4 + ("lose_completion",) * 16,
         seconds=_LONG,
         seed=203,  # begins with the campaign that cannot be completed
         seen=frozenset({"starved"}),
@@ -185,7 +185,7 @@ MUTATIONS: dict[str, Mutation] = {
         rule=12,
         what="a sweep repairs however many campaigns look lost",
         apply=_no_breaker,
-        accidents=("redis_empty",) * 6,
+        faults=("redis_empty",) * 6,
         seconds=40,
         seed=43,  # begins with a long outage
         workers={"delay_ms": 10},  # so that little else is being sent when Redis dies
@@ -195,7 +195,7 @@ MUTATIONS: dict[str, Mutation] = {
         rule=13,
         what="a campaign is put back for ever, whether it helps or not",
         apply=_never_give_up,
-        accidents=("unsendable",) * 8,
+        faults=("unsendable",) * 8,
         worker_module="tests.lab.drill.trusting_worker",  # keeps no completed jobs: those leave recipients to a person
         seen=frozenset({"in_vain"}),
     ),
@@ -203,14 +203,14 @@ MUTATIONS: dict[str, Mutation] = {
         rule=14,
         what="a recipient's word that the profile does not know is taken for failed",
         apply=_unknown_is_failed,
-        accidents=("unknown_word",),
+        faults=("unknown_word",),
         seen=frozenset({"unknown_repaired"}),
     ),
     "own_clock": Mutation(
         rule=15,
         what="the sweeping machine's clock says who is stuck",
         apply=_own_clock,
-        accidents=("clock_skew",) * 4 + ("lose_completion",) * 16,
+        faults=("clock_skew",) * 4 + ("lose_completion",) * 16,
         seconds=_LONG,
         seed=51,  # begins with a clock that is ahead
         seen=frozenset({"too_young"}),
@@ -219,14 +219,14 @@ MUTATIONS: dict[str, Mutation] = {
         rule=15,
         what="UTC without a zone is compared with the server's local time",
         apply=_local_time,
-        accidents=("lose_completion",),
+        faults=("lose_completion",),
         seen=frozenset({"too_young"}),
     ),
     "select_everything": Mutation(
         rule=16,
         what="the premise of a write reads every column of the recipients, phone numbers too",
         apply=_select_everything,
-        accidents=("lose_completion",),
+        faults=("lose_completion",),
         seen=frozenset({"denied"}),
     ),
 }
