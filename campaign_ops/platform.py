@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from campaign_ops.bullmq.queue import Queue
-from campaign_ops.bullmq.queues import Queues
 from campaign_ops.core.errors import PermissionMissing
+from campaign_ops.core.ids import JobIds
 from campaign_ops.core.policy import Policy
 from campaign_ops.journal import binding
 from campaign_ops.journal.ambiguous import AmbiguousLog
@@ -51,8 +51,8 @@ class Platform:
     _tables: PlatformTables | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.queue, Queues):
-            self.queue.tenants = self.sending_tenants
+        if self.queue is not None:
+            self.queue.facts = self
 
     @property
     def journal(self) -> Journal:
@@ -95,9 +95,6 @@ class Platform:
             catalog = read_catalog(connection, self.profile, self.database.where)
             catalog.check_rows_are_visible(self.database.where)
             self._tables = PlatformTables(self.profile, catalog)
-            if self.queue is not None:
-                self.queue.numeric_ids = catalog.numeric_ids(self.profile)
-                self.queue.ids = catalog.job_ids(self.profile)
         return self._tables
 
     def lock(self, *, wait_seconds: float) -> SweepLock:
@@ -166,6 +163,16 @@ class Platform:
                 return False
             with database.transaction(read_only=True) as connection:
                 return table_oid(connection, other.profile.tables_key) == catalog.campaign_oid
+
+    def job_ids(self) -> JobIds:
+        """How ids in a job's payload are compared with the database's, and written; from the catalog the first time.
+
+        Raises:
+            DatabaseUnavailable: The catalog was not read yet, and cannot be.
+            ProfileMismatch: The profile does not fit the database.
+        """
+        tables = self._tables or self.database.run(self.tables, read_only=True)
+        return tables.catalog.job_ids(self.profile)
 
     def sending_tenants(self) -> list[str]:
         """Tenants with a campaign that is being sent: asked at every look, as the queues are."""

@@ -51,11 +51,9 @@ class Queue(QueueReader):
         address: QueueAddress,
         profile: QueueProfile,
         *,
-        numeric_ids: bool = False,
         client: redis.Redis | None = None,
     ) -> None:
         super().__init__(address, profile, client)
-        self.numeric_ids = numeric_ids
         self._writer = QueueWriter(address, profile, self.where)
 
     def __enter__(self) -> Queue:
@@ -78,9 +76,10 @@ class Queue(QueueReader):
             NothingAdded: Redis answered that it cannot add.
             QueueUnavailable: Redis went away. All of the jobs may have been added: look again.
         """
-        payloads = {job.id: fill_payload(job, self.profile, numeric_ids=self.numeric_ids) for job in jobs}
-        if not payloads:
+        if not jobs:
             return frozenset()
+        numeric = self.ids.numeric
+        payloads = {job.id: fill_payload(job, self.profile, numeric_ids=numeric) for job in jobs}
         before = self.state()
         if before.paused or before.problem:
             raise Refused(
@@ -92,7 +91,7 @@ class Queue(QueueReader):
 
     def unwritable(self, ids: Iterable[str]) -> str | None:
         """Find an id that does not fit the payload, where the platform's ids are numbers."""
-        return next((one for one in ids if not is_writable_number(one)), None) if self.numeric_ids else None
+        return next((one for one in ids if not is_writable_number(one)), None) if self.ids.numeric else None
 
     def remove_waiting(self, job_ids: Iterable[str]) -> frozenset[str]:
         """Remove those jobs that no worker has ever taken; name those removed."""

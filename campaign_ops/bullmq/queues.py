@@ -35,9 +35,6 @@ def open_queue(address: QueueAddress, profile: QueueProfile) -> Queue:
 class Queues(Queue):
     """The queues of one platform as one.
 
-    Attributes:
-        tenants: Tells whose queues there are, for names with ``{tenant}``: tenants with a campaign that is being sent.
-
     Raises:
         QueueUnavailable: From every method, as of a single queue: what one of them hides, all hide.
     """
@@ -47,7 +44,6 @@ class Queues(Queue):
         self.name = ", ".join([profile.name, *profile.also])
         keys = ", ".join(f"{address.prefix}:{one}" for one in self._patterns)
         self.where = f"Redis {address.endpoint}, queues {keys}"
-        self.tenants: Callable[[], Collection[str]] = list
         self._minded: set[str] = set()
         self._members: dict[str, Queue] = {}
 
@@ -69,7 +65,7 @@ class Queues(Queue):
 
     def _members_of(self, patterns: Sequence[str]) -> list[Queue]:
         by_tenant = any("{tenant}" in pattern for pattern in patterns)
-        tenants = sorted({*self.tenants(), *self._minded}) if by_tenant else [""]
+        tenants = sorted({*self.facts.sending_tenants(), *self._minded}) if by_tenant else [""]
         names = dict.fromkeys(queue_name(pattern, tenant) for pattern in patterns for tenant in tenants)
         names.pop("", None)
         if len(names) > MAX_QUEUES:
@@ -82,7 +78,7 @@ class Queues(Queue):
             profile = self.profile.model_copy(update={"name": name, "also": ()})
             self._members[name] = Queue(self.address, profile, client=self._client)
         member = self._members[name]
-        member.ids, member.numeric_ids = self.ids, self.numeric_ids
+        member.facts = self.facts
         return member
 
     # -- reading -----------------------------------------------------------------------------------------------

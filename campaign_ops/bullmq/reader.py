@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 import redis
 from redis import exceptions as driver
@@ -52,8 +52,33 @@ class ServerFacts:
     server_id: str | None
 
 
+class Facts(Protocol):
+    """What a platform's database says about its queue. Asked when it is needed, so no read has to come first."""
+
+    def job_ids(self) -> JobIds:
+        """How its jobs' ids are compared with the database's, and written."""
+
+    def sending_tenants(self) -> Collection[str]:
+        """The tenants with a campaign that is being sent: the queues to read where a name holds ``{tenant}``."""
+
+
+@dataclass(frozen=True)
+class FixedFacts:
+    """The facts of a queue without a database."""
+
+    ids: JobIds = field(default_factory=JobIds)
+
+    def job_ids(self) -> JobIds:
+        """See `Facts`."""
+        return self.ids
+
+    def sending_tenants(self) -> Collection[str]:
+        """See `Facts`."""
+        return ()
+
+
 class QueueReader:
-    """Reads one queue. Connects on first use. ``ids`` says how its jobs' ids are compared with the database's.
+    """Reads one queue. Connects on first use. A platform sets ``facts`` to itself when it takes the queue.
 
     Raises:
         QueueUnavailable: From every method, when Redis is away, refuses, or answers in part.
@@ -62,11 +87,16 @@ class QueueReader:
     def __init__(self, address: QueueAddress, profile: QueueProfile, client: redis.Redis | None = None) -> None:
         self.address = address
         self.profile = profile
-        self.ids = JobIds()
+        self.facts: Facts = FixedFacts()
         self.name = profile.name
         self.where = f"Redis {address.endpoint}, queue {address.prefix}:{profile.name}"
         self._client = client or address.reading_client()
         self._may_ask_info = True
+
+    @property
+    def ids(self) -> JobIds:
+        """How its jobs' ids are compared with the database's, and written."""
+        return self.facts.job_ids()
 
     def key(self, part: str) -> str:
         """Name the key of a state, or of the job with this id."""

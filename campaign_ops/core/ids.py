@@ -114,10 +114,11 @@ class IntegerIds:
 
 
 class JobIds(NamedTuple):
-    """The id types that a job's payload carries."""
+    """The id types that a job's payload carries, and whether our own jobs write ids as JSON numbers."""
 
     campaign: IdType = TextIds()
     recipient: IdType = TextIds()
+    numeric: bool = False
 
 
 def id_type(type_name: str) -> IdType:

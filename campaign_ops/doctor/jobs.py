@@ -34,12 +34,12 @@ def jobs(platform: Platform) -> Iterator[Finding]:
         return
     try:
         with platform.database.transaction(read_only=True) as connection:
-            platform.tables(connection)  # says what the ids are
+            numeric = platform.tables(connection).catalog.numeric_ids(platform.profile)
     except CampaignOpsError:
         what = "jobs were not compared with the profile, since the platform's tables could not be read"
         yield Finding("queue_jobs", Level.NOTE, what)
         return
-    profile, numeric = platform.queue.profile, platform.queue.numeric_ids
+    profile = platform.queue.profile
     problem = misfit(found, profile, numeric_ids=numeric)
     yield _names(found, profile) if problem is None else Finding("queue_jobs", Level.ERROR, problem.what, problem.mend)
     named = [job for job in found if job.name in names_of(profile)]

@@ -106,10 +106,11 @@ class Catalog:
         return self.column(profile.recipient.table, profile.recipient.id).type_name in INTEGER_TYPES
 
     def job_ids(self, profile: Profile) -> JobIds:
-        """How ids in a job's payload are compared with the columns that they come from."""
+        """How ids in a job's payload are compared with the columns that they come from, and written."""
         campaign, recipient = profile.campaign, profile.recipient
-        of_campaign = self.column(campaign.table, campaign.id).type_name
-        return JobIds(id_type(of_campaign), id_type(self.column(recipient.table, recipient.id).type_name))
+        of_campaign = id_type(self.column(campaign.table, campaign.id).type_name)
+        of_recipient = id_type(self.column(recipient.table, recipient.id).type_name)
+        return JobIds(of_campaign, of_recipient, self.numeric_ids(profile))
 
 
 def needs(profile: Profile) -> Iterator[Need]:

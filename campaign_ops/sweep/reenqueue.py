@@ -133,7 +133,7 @@ def _count_left(
 def _profile_describes_jobs(queue: Queue, done: Done) -> bool:
     """Whether jobs made by the profile would be like the application's; else the repair is held back."""
     try:
-        problem = misfit(sample_jobs(queue), queue.profile, numeric_ids=queue.numeric_ids)
+        problem = misfit(sample_jobs(queue), queue.profile, numeric_ids=queue.ids.numeric)
     except QueueUnavailable as error:
         done.held_back, done.away = str(error), True
         return False

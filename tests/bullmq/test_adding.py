@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign_ops.bullmq.queue import NewJob, Queue, QueueAddress, job_id
+from campaign_ops.bullmq.reader import FixedFacts
 from campaign_ops.core.errors import Refused
+from campaign_ops.core.ids import JobIds
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
 from tests.bullmq.bench import PROFILE, a_job, connect, key, payload, put, until, workers
 
@@ -33,7 +35,8 @@ def test_an_added_job_carries_the_payload_and_the_options_of_the_profile(queue: 
 
 
 def test_ids_are_numbers_where_the_platform_has_numbers(server: EmbeddedRedis, raw: Any) -> None:
-    with Queue(QueueAddress(server.url()), PROFILE, numeric_ids=True) as queue:
+    with Queue(QueueAddress(server.url()), PROFILE) as queue:
+        queue.facts = FixedFacts(JobIds(numeric=True))
         queue.add([NewJob("ops-1", "41", "7", ("1", "2")), NewJob("ops-2", "41", "my-shop", ("3",))])
         assert json.loads(raw.hget(key("ops-1"), "data")) == {
             "campaignId": 41,

@@ -31,8 +31,8 @@ class Meddler(Queue):
 
     def __init__(self, queue: Queue, *, after: str = "", before: str = "", what: Callable[[], object]) -> None:
         self._after, self._before, self._what = after, before, what
-        super().__init__(queue.address, queue.profile, numeric_ids=queue.numeric_ids)
-        self.ids = queue.ids
+        super().__init__(queue.address, queue.profile)
+        self.facts = queue.facts
 
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)
