@@ -35,7 +35,7 @@ from campaign_ops.journal.migrations import check_current, is_current
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import reads
 from campaign_ops.postgres.database import SweepLock
-from campaign_ops.sweep.act import Done, complete_page, release_page
+from campaign_ops.sweep.act import StepResult, complete_page, release_page
 from campaign_ops.sweep.credits import judge_one
 from campaign_ops.sweep.live_work import LiveWork
 from campaign_ops.sweep.observe import Look, Observation, campaign_of, looking, observe, reservation_of
@@ -174,7 +174,7 @@ def reenqueue_locked(
     """The same, for a caller that holds the lock."""
     where = f"campaign {campaign.id}"
     assert platform.profile.queue is not None
-    done = Done(RepairKind.REENQUEUE, planned=1)
+    done = StepResult(RepairKind.REENQUEUE, planned=1)
     with looking(platform, only=[campaign.id], any_age=True) as look:
         if not dry_run:
             remember(platform, look)

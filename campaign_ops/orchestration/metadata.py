@@ -17,7 +17,7 @@ from campaign_ops.core.report import HealthReport, ids, odd_jobs, render
 from campaign_ops.core.report import table as markdown_table
 from campaign_ops.core.wording import settled_in_words
 from campaign_ops.orchestration.tables import SHOWN, Rows, counted, table
-from campaign_ops.sweep.act import Done
+from campaign_ops.sweep.act import StepResult
 from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_row, queue_row
 
 Metadata = dict[str, Any]
@@ -133,7 +133,7 @@ def _items(heading: str, items: Sequence[PlanItem]) -> str:
     return f"## {heading}: {len(items)}\n\n" + markdown_table(["what", "tenant", "name", "verdict", "why"], body) + more
 
 
-def of_done(done: Done, plan: Plan) -> Metadata:
+def of_done(done: StepResult, plan: Plan) -> Metadata:
     """Metadata of a repair: what was planned, what really changed, and what was not done and why."""
     made = [entry for entry in done.entries if entry.kind is done.kind]
     rows = [
@@ -154,7 +154,7 @@ def of_done(done: Done, plan: Plan) -> Metadata:
     }
 
 
-def of_completed(completed: Done, recounted: Done, plan: Plan) -> Metadata:
+def of_completed(completed: StepResult, recounted: StepResult, plan: Plan) -> Metadata:
     """Metadata of ``completed_campaigns``, with the counters that were raised on the way."""
     released = [entry for entry in completed.entries if entry.kind is RepairKind.RELEASE]
     also = [f"Counters of {one.target}: {one.reason}" for one in recounted.entries] + _said(recounted, plan)
@@ -166,13 +166,13 @@ def of_completed(completed: Done, recounted: Done, plan: Plan) -> Metadata:
     }
 
 
-def of_reenqueued(done: Done, plan: Plan) -> Metadata:
+def of_reenqueued(done: StepResult, plan: Plan) -> Metadata:
     """Metadata of ``reenqueued_batches``."""
     counted = {"jobs": done.jobs, "recipients": done.recipients, "taken_back": done.taken_back}
     return {**of_done(done, plan), **counted, "left_jobs": done.left_jobs, "left_recipients": done.left_recipients}
 
 
-def of_released(done: Done, plan: Plan) -> Metadata:
+def of_released(done: StepResult, plan: Plan) -> Metadata:
     """Metadata of ``released_credits``; those released with their campaign are counted there."""
     return {**of_done(done, plan), "credits": float(done.amount()), "more_releases": plan.more_releases}
 
@@ -186,7 +186,7 @@ def of_health(report: HealthReport) -> Metadata:
     }
 
 
-def _said(done: Done, plan: Plan) -> list[str]:
+def _said(done: StepResult, plan: Plan) -> list[str]:
     """What was not done, and why, one line each."""
     lines = [f"Could not {done.kind} {one.target}: {one.error}" for one in done.failures]
     if done.held_back:

@@ -51,7 +51,7 @@ class Failure:
 
 
 @dataclass
-class Done:
+class StepResult:
     """What one kind of repair really changed. ``held_back`` says why nothing was tried, or no more than was done.
 
     ``tripped``: it was the breaker, which a person may confirm. ``away``: it was an outage, perhaps over next time.
@@ -104,26 +104,26 @@ class Orders:
     confirmed: frozenset[RepairKind] = frozenset()
     refused: Mapping[RepairKind, str] = field(default_factory=dict)
 
-    def begin(self, kind: RepairKind) -> tuple[Done, list[PlanItem]]:
+    def begin(self, kind: RepairKind) -> tuple[StepResult, list[PlanItem]]:
         """The record of one kind of repair and its targets; none where the breaker holds it back."""
-        done = Done(kind, planned=len(self.planned.of(kind)))
-        return done, self.targets(kind, done)
+        result = StepResult(kind, planned=len(self.planned.of(kind)))
+        return result, self.targets(kind, result)
 
-    def targets(self, kind: RepairKind, done: Done) -> list[PlanItem]:
-        """The targets of one kind of repair; where the breaker holds it back none, and ``done`` says so."""
-        breaker = self.now.held_back(kind) if done.planned else None
+    def targets(self, kind: RepairKind, result: StepResult) -> list[PlanItem]:
+        """The targets of one kind of repair; where the breaker holds it back none, and ``result`` says so."""
+        breaker = self.now.held_back(kind) if result.planned else None
         if breaker is None or kind in self.confirmed:
             return self.now.within(self.planned, kind)
-        done.held_back, done.tripped = (
+        result.held_back, result.tripped = (
             "; not confirmed: ".join(filter(None, [str(breaker), self.refused.get(kind)])),
             True,
         )
         return []
 
 
-def complete(platform: Platform, author: Author, orders: Orders, lock: SweepLock) -> Done:
+def complete(platform: Platform, author: Author, orders: Orders, lock: SweepLock) -> StepResult:
     """Complete what is finished: the word, its reservations and the journal rows, together or not at all."""
-    done, items = orders.begin(RepairKind.COMPLETE)
+    result, items = orders.begin(RepairKind.COMPLETE)
     try:
         work = LiveWork(platform, {item.target for item in items})
         for outcome in (None, Outcome.DONE, Outcome.FAILED):
@@ -131,71 +131,71 @@ def complete(platform: Platform, author: Author, orders: Orders, lock: SweepLock
             _by_pages(
                 platform,
                 lock,
-                done,
+                result,
                 chosen,
                 lambda connection, page, outcome=outcome: complete_page(  # type: ignore[misc]
                     platform, connection, author, page, work, empty_outcome=outcome
                 ),
             )
     except OF_ALL as error:
-        done.held_back = str(error)
-        done.away = isinstance(error, QueueUnavailable) and not isinstance(error, QueueUnclear)
-    return done
+        result.held_back = str(error)
+        result.away = isinstance(error, QueueUnavailable) and not isinstance(error, QueueUnclear)
+    return result
 
 
-def recount(platform: Platform, author: Author, orders: Orders, lock: SweepLock) -> Done:
+def recount(platform: Platform, author: Author, orders: Orders, lock: SweepLock) -> StepResult:
     """Raise counters that are behind the rows, of campaigns that are not complete."""
-    done, items = orders.begin(RepairKind.RECOUNT)
-    _by_pages(platform, lock, done, items, lambda connection, page: _recount_page(platform, connection, author, page))
-    return done
+    result, items = orders.begin(RepairKind.RECOUNT)
+    _by_pages(platform, lock, result, items, lambda connection, page: _recount_page(platform, connection, author, page))
+    return result
 
 
-def release(platform: Platform, author: Author, orders: Orders, lock: SweepLock) -> Done:
+def release(platform: Platform, author: Author, orders: Orders, lock: SweepLock) -> StepResult:
     """Release credits that are held for nothing."""
-    done, items = orders.begin(RepairKind.RELEASE)
-    _by_pages(platform, lock, done, items, lambda connection, page: release_page(platform, connection, author, page))
-    return done
+    result, items = orders.begin(RepairKind.RELEASE)
+    _by_pages(platform, lock, result, items, lambda connection, page: release_page(platform, connection, author, page))
+    return result
 
 
 Work = Callable[[sa.Connection, Sequence[PlanItem]], tuple[list[Entry], list[int]]]
 
 
-def _by_pages(platform: Platform, lock: SweepLock, done: Done, items: Sequence[PlanItem], work: Work) -> None:
+def _by_pages(platform: Platform, lock: SweepLock, result: StepResult, items: Sequence[PlanItem], work: Work) -> None:
     for page in in_pages(items, PAGE):
         lock.check()
         try:
-            _note(done, platform.database.run(lambda connection, page=page: work(connection, page)))  # type: ignore[misc]
+            _note(result, platform.database.run(lambda connection, page=page: work(connection, page)))  # type: ignore[misc]
         except OF_ALL:
             raise
         except (StatementRejected, Unavailable) as error:
             log.warning(
                 "%s: %s of %s campaigns failed together, trying one by one: %s",
                 platform.name,
-                done.kind,
+                result.kind,
                 len(page),
                 error,
             )
-            _one_by_one(platform, lock, done, page, work)
+            _one_by_one(platform, lock, result, page, work)
 
 
-def _one_by_one(platform: Platform, lock: SweepLock, done: Done, page: Sequence[PlanItem], work: Work) -> None:
+def _one_by_one(platform: Platform, lock: SweepLock, result: StepResult, page: Sequence[PlanItem], work: Work) -> None:
     away = 0
     for item in page:
         lock.check()
         try:
-            _note(done, platform.database.run(lambda connection, item=item: work(connection, [item])))  # type: ignore[misc]
+            _note(result, platform.database.run(lambda connection, item=item: work(connection, [item])))  # type: ignore[misc]
         except OF_ALL:
             raise
         except (StatementRejected, Unavailable) as error:
             state = json.dumps({key: value for key, value in asdict(item).items() if value is not None}, default=str)
-            log.error("%s: could not %s %s: %s; its state: %s", platform.name, done.kind, item.target, error, state)
-            done.failures.append(Failure(item.target, str(error)))
+            log.error("%s: could not %s %s: %s; its state: %s", platform.name, result.kind, item.target, error, state)
+            result.failures.append(Failure(item.target, str(error)))
             if isinstance(error, StatementRejected):
-                _note_refusal(platform, done.kind, item.target, error.what)
+                _note_refusal(platform, result.kind, item.target, error.what)
             away = away + 1 if isinstance(error, Unavailable) else 0
             if away == GIVE_UP_AFTER:
-                done.held_back = f"stopped half way: {error}"
-                done.away = True
+                result.held_back = f"stopped half way: {error}"
+                result.away = True
                 return
 
 
@@ -206,10 +206,10 @@ def _note_refusal(platform: Platform, kind: RepairKind, target: str, why: str) -
         log.warning("%s: that %s of %s was refused could not be noted: %s", platform.name, kind, target, error)
 
 
-def _note(done: Done, result: tuple[list[Entry], list[int]]) -> None:
-    entries, repair_ids = result
-    done.entries.extend(entries)
-    done.repair_ids.extend(repair_ids)
+def _note(result: StepResult, page_result: tuple[list[Entry], list[int]]) -> None:
+    entries, repair_ids = page_result
+    result.entries.extend(entries)
+    result.repair_ids.extend(repair_ids)
 
 
 def complete_page(

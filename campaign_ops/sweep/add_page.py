@@ -190,14 +190,14 @@ def _settle(work: Work, intent: Mapping[str, OpenBatch], outcome: _Outcome) -> N
 
 
 def _failed(work: Work, campaigns: Collection[str], error: StatementRejected) -> bool:
-    work.done.failures.extend(Failure(one, str(error)) for one in sorted(campaigns))
+    work.result.failures.extend(Failure(one, str(error)) for one in sorted(campaigns))
     work.dropped |= set(campaigns)
     return True
 
 
 def _stop(work: Work, why: str, *, away: bool = False) -> bool:
-    work.done.held_back = f"stopped half way: {why}"
-    work.done.away = away
+    work.result.held_back = f"stopped half way: {why}"
+    work.result.away = away
     return False
 
 
@@ -208,14 +208,14 @@ def _now_awake_or_asleep() -> float:
 
 def _count(work: Work, outcome: _Outcome) -> None:
     """Count what really is in the queue; a campaign counts once its first job is."""
-    work.done.taken_back += len(outcome.taken_back)
+    work.result.taken_back += len(outcome.taken_back)
     for job in outcome.added.values():
-        work.done.jobs += 1
-        work.done.recipients += len(job.recipient_ids)
+        work.result.jobs += 1
+        work.result.recipients += len(job.recipient_ids)
         attempt = work.attempts[job.campaign_id]
-        if attempt.repair_id not in work.done.repair_ids:
-            work.done.repair_ids.append(attempt.repair_id)
-            work.done.entries.append(attempt.entry)
+        if attempt.repair_id not in work.result.repair_ids:
+            work.result.repair_ids.append(attempt.repair_id)
+            work.result.entries.append(attempt.entry)
 
 
 def _unmarked(work: Work, jobs: Sequence[NewJob]) -> list[NewJob]:

@@ -18,7 +18,7 @@ from campaign_ops.journal.journal import Author, Entry
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import writes
 from campaign_ops.postgres.database import SweepLock
-from campaign_ops.sweep.act import Done
+from campaign_ops.sweep.act import StepResult
 from campaign_ops.sweep.observe import Look, OpenBatch
 
 
@@ -43,7 +43,7 @@ class Work:
     look: Look
     snapshot: Snapshot
     chosen: Mapping[str, tuple[Evidence, Decision]]
-    done: Done
+    result: StepResult
     attempts: dict[str, Attempt] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
     job_ids: set[str] = field(default_factory=set)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from campaign_ops.core.model import QueueState, RepairKind
 from campaign_ops.core.plan import Plan
 from campaign_ops.journal import schema
-from campaign_ops.sweep.act import Done
+from campaign_ops.sweep.act import StepResult
 from campaign_ops.sweep.observe import Observation
 from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_row, queue_row, status_row, stuck_row
 
@@ -79,22 +79,22 @@ def planned(plan: Plan, seen: Observation) -> Record:
     return Record("repair_plan", schema.repair_plan, seen.at, [plan_row(item) for item in plan.items], figures)
 
 
-def figures_of(done: Done) -> dict[str, Any]:
+def figures_of(result: StepResult) -> dict[str, Any]:
     """What a repairing step changed."""
     return {
-        "planned": done.planned,
-        "done": done.count,
-        "left": done.left,
-        "deferred": done.deferred,
-        "cut": done.cut,
-        "left_jobs": done.left_jobs,
-        "left_recipients": done.left_recipients,
-        "jobs": done.jobs,
-        "recipients": done.recipients,
-        "taken_back": done.taken_back,
-        "settled": dict(done.settled),
-        "held_back": done.held_back,
-        "tripped": done.tripped,
-        "away": done.away,
-        "failures": [[one.target, one.error] for one in done.failures],
+        "planned": result.planned,
+        "done": result.count,
+        "left": result.left,
+        "deferred": result.deferred,
+        "cut": result.cut,
+        "left_jobs": result.left_jobs,
+        "left_recipients": result.left_recipients,
+        "jobs": result.jobs,
+        "recipients": result.recipients,
+        "taken_back": result.taken_back,
+        "settled": dict(result.settled),
+        "held_back": result.held_back,
+        "tripped": result.tripped,
+        "away": result.away,
+        "failures": [[one.target, one.error] for one in result.failures],
     }

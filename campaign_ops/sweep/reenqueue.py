@@ -18,7 +18,7 @@ from campaign_ops.core.verdicts import decide
 from campaign_ops.journal.journal import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import SweepLock
-from campaign_ops.sweep.act import Done, Orders
+from campaign_ops.sweep.act import Orders, StepResult
 from campaign_ops.sweep.add_page import add_page
 from campaign_ops.sweep.intend import Work, missing
 from campaign_ops.sweep.observe import Look, Observation, OpenBatch, looking
@@ -38,7 +38,7 @@ def reenqueue(
     *,
     orders: Callable[[Observation | None], Orders],
     look: Look | None = None,
-) -> Done:
+) -> StepResult:
     """Put back the missing recipients of the planned campaigns that are still missing now.
 
     Args:
@@ -49,50 +49,58 @@ def reenqueue(
         orders: Says what may be done by a look at all campaigns; by the plan's own for None.
         look: The look that the plan was made from, if it is going on still; without one all is looked at anew.
     """
-    done = Done(RepairKind.REENQUEUE, planned=len(plan.of(RepairKind.REENQUEUE)))
+    result = StepResult(RepairKind.REENQUEUE, planned=len(plan.of(RepairKind.REENQUEUE)))
     if platform.queue is None:
-        return done
+        return result
     if look is not None:
-        if done.planned:
-            _put_back(platform, author, lock, look, done, orders(None))
-        return done
+        if result.planned:
+            _put_back(platform, author, lock, look, result, orders(None))
+        return result
     try:
-        done.settled = settle_intents(platform)
+        result.settled = settle_intents(platform)
     except QueueUnavailable as error:
-        done.held_back = str(error) if done.planned else None
-        done.away = bool(done.planned)
-        return done
-    if done.planned:
+        result.held_back = str(error) if result.planned else None
+        result.away = bool(result.planned)
+        return result
+    if result.planned:
         with looking(platform) as fresh:
             remember(platform, fresh)
-            _put_back(platform, author, lock, fresh, done, orders(fresh.observation))
-    return done
+            _put_back(platform, author, lock, fresh, result, orders(fresh.observation))
+    return result
 
 
-def _put_back(platform: Platform, author: Author, lock: SweepLock, look: Look, done: Done, orders: Orders) -> None:
-    only = {item.target for item in orders.targets(RepairKind.REENQUEUE, done)}
-    if not done.tripped:
-        reenqueue_seen(platform, author, lock, look, done, only=only)
+def _put_back(
+    platform: Platform, author: Author, lock: SweepLock, look: Look, result: StepResult, orders: Orders
+) -> None:
+    only = {item.target for item in orders.targets(RepairKind.REENQUEUE, result)}
+    if not result.tripped:
+        reenqueue_seen(platform, author, lock, look, result, only=only)
 
 
 def reenqueue_seen(
-    platform: Platform, author: Author, lock: SweepLock, look: Look, done: Done, *, only: Collection[str] | None = None
+    platform: Platform,
+    author: Author,
+    lock: SweepLock,
+    look: Look,
+    result: StepResult,
+    *,
+    only: Collection[str] | None = None,
 ) -> None:
-    """Put back what the look shows to be missing, within the limits; ``done`` tells what became of it.
+    """Put back what the look shows to be missing, within the limits; ``result`` tells what became of it.
 
     Args:
         platform: What to repair.
         author: Who does it, for the journal.
         lock: The sweep lock, held.
         look: A look at these campaigns.
-        done: Is filled.
+        result: Is filled.
         only: Campaigns of the look; None for all that should be re-enqueued.
     """
     observation, policy = look.observation, platform.policy
     problem = observation.queue.problem if observation.queue else "there is no queue"
     if problem or look.snapshot is None or platform.queue is None:
-        done.held_back = problem
-        done.away = observation.queue is not None and observation.queue.away
+        result.held_back = problem
+        result.away = observation.queue is not None and observation.queue.away
         return
     chosen = {}
     for evidence in observation.evidence:
@@ -104,17 +112,17 @@ def reenqueue_seen(
     budget = min(policy.max_jobs_per_sweep, max(policy.max_queue_depth - depth, 0))
     wanted = [(key, evidence.campaign.tenant, len(look.missing[key])) for key, (evidence, _) in chosen.items()]
     granted = share_out(wanted, budget)
-    _count_left(done, chosen, {key: look.missing[key][:jobs] for key, jobs in granted.items()}, platform)
-    if granted and not _profile_describes_jobs(platform.queue, done):
+    _count_left(result, chosen, {key: look.missing[key][:jobs] for key, jobs in granted.items()}, platform)
+    if granted and not _profile_describes_jobs(platform.queue, result):
         return
-    work = Work(platform, platform.queue, author, lock, look, look.snapshot, chosen, done)
+    work = Work(platform, platform.queue, author, lock, look, look.snapshot, chosen, result)
     for page in _pages(batch for key in granted for batch in look.missing[key][: granted[key]]):
         if not add_page(work, page):
             return
 
 
 def _count_left(
-    done: Done,
+    result: StepResult,
     chosen: Mapping[str, tuple[Evidence, Decision]],
     granted: Mapping[str, Sequence[OpenBatch]],
     platform: Platform,
@@ -124,21 +132,21 @@ def _count_left(
     for key, (evidence, _) in chosen.items():
         left = missing(evidence) - sum(batch.recipients for batch in granted.get(key, ()))
         if left > 0:
-            done.deferred += key not in granted
-            done.cut += key in granted
-            done.left_recipients += left
-            done.left_jobs += ceil(left / size)
+            result.deferred += key not in granted
+            result.cut += key in granted
+            result.left_recipients += left
+            result.left_jobs += ceil(left / size)
 
 
-def _profile_describes_jobs(queue: Queue, done: Done) -> bool:
+def _profile_describes_jobs(queue: Queue, result: StepResult) -> bool:
     """Whether jobs made by the profile would be like the application's; else the repair is held back."""
     try:
         problem = misfit(sample_jobs(queue), queue.profile, numeric_ids=queue.ids.numeric)
     except QueueUnavailable as error:
-        done.held_back, done.away = str(error), True
+        result.held_back, result.away = str(error), True
         return False
     if problem is not None:
-        done.held_back = f"the profile does not describe the jobs of {queue.where}: {problem.what}; {problem.mend}"
+        result.held_back = f"the profile does not describe the jobs of {queue.where}: {problem.what}; {problem.mend}"
     return problem is None
 
 

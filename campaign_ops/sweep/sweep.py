@@ -27,7 +27,7 @@ from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import SweepLock
 from campaign_ops.postgres.reads import clock
 from campaign_ops.sweep import act
-from campaign_ops.sweep.act import Done, Orders
+from campaign_ops.sweep.act import Orders, StepResult
 from campaign_ops.sweep.confirm import offer_for, orders_of
 from campaign_ops.sweep.credits import releases_of
 from campaign_ops.sweep.observe import Look, Observation, looking, observe
@@ -178,7 +178,7 @@ class Sweep:
 
     # -- act ---------------------------------------------------------------------------------------------------
 
-    def complete(self, plan: Plan | None = None) -> tuple[Done, Done]:
+    def complete(self, plan: Plan | None = None) -> tuple[StepResult, StepResult]:
         """Complete finished campaigns and raise counters that are behind: (completed, recounted)."""
         plan = plan or self.load_plan()
         author = self._writing_author()
@@ -195,7 +195,7 @@ class Sweep:
             self._trust()  # nothing else of this look rests on the queue
         return completed, recounted
 
-    def reenqueue(self, plan: Plan | None = None, look: Look | None = None) -> Done:
+    def reenqueue(self, plan: Plan | None = None, look: Look | None = None) -> StepResult:
         """Put lost batches back into the queue; from the plan's own look, while that is going on."""
         plan = plan or self.load_plan()
         author = self._writing_author()
@@ -209,27 +209,27 @@ class Sweep:
                 confirmed = RepairKind.REENQUEUE in orders.confirmed
                 return orders
 
-            done = reenqueue(self.platform, author, plan, lock, orders=_orders, look=look)
-        done.settled = done.settled or self._settled
-        self._note_done(done)
-        if confirmed and not done.held_back:
+            result = reenqueue(self.platform, author, plan, lock, orders=_orders, look=look)
+        result.settled = result.settled or self._settled
+        self._note_done(result)
+        if confirmed and not result.held_back:
             self._trust()
-        return done
+        return result
 
     def _trust(self) -> None:
         """Believe the queue as it is from now on: a person has confirmed all repairs that rest on it."""
         if self.platform.sightings is not None:
             self.platform.database.run(self.platform.sightings.trust)
 
-    def release(self, plan: Plan | None = None) -> Done:
+    def release(self, plan: Plan | None = None) -> StepResult:
         """Release credits that are held for nothing."""
         plan = plan or self.load_plan()
         author = self._writing_author()
         with self._locked() as lock:
             orders = self._orders(plan, self._releases_now(plan), RepairKind.RELEASE)
-            done = act.release(self.platform, author, orders, lock)
-        self._note_done(done)
-        return done
+            result = act.release(self.platform, author, orders, lock)
+        self._note_done(result)
+        return result
 
     # -- report ------------------------------------------------------------------------------------------------
 
@@ -396,10 +396,10 @@ class Sweep:
         self.platform.database.run(_written)
         return records[-1].rows
 
-    def _note_done(self, *all_done: Done) -> None:
+    def _note_done(self, *results: StepResult) -> None:
         """Add what repairing steps changed: at once, or within a whole sweep that had nothing to do, in the end."""
-        figures: dict[str, Mapping[str, Any]] = {STEP_OF[done.kind]: figures_of(done) for done in all_done}
-        if self._whole and not any(done.planned or done.settled for done in all_done):
+        figures: dict[str, Mapping[str, Any]] = {STEP_OF[result.kind]: figures_of(result) for result in results}
+        if self._whole and not any(result.planned or result.settled for result in results):
             self._idle |= figures
         else:
             self._note(figures)

@@ -20,7 +20,7 @@ from campaign_ops.postgres.database import Database, SweepLock
 from campaign_ops.postgres.reads import went_well
 from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.sweep import act, observe
-from campaign_ops.sweep.act import Done, Failure
+from campaign_ops.sweep.act import Failure, StepResult
 from tests.lab.drill.mutations.mutation import Mutation, put
 
 # Faults that last do so for a tenth of the drill at most: such a drill is long, and ends when the damage is seen.
@@ -69,8 +69,10 @@ def _no_timeouts() -> None:
 
 
 def _page_fails_together() -> None:
-    def together(_platform: Platform, _lock: SweepLock, done: Done, page: Sequence[PlanItem], _work: act.Work) -> None:
-        done.failures.extend(Failure(item.target, "its page failed") for item in page)
+    def together(
+        _platform: Platform, _lock: SweepLock, result: StepResult, page: Sequence[PlanItem], _work: act.Work
+    ) -> None:
+        result.failures.extend(Failure(item.target, "its page failed") for item in page)
 
     put(act, "_one_by_one", together)
 
