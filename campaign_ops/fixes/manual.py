@@ -369,7 +369,7 @@ def author_of(platform: Platform, connection: sa.Connection, person: Person) -> 
     """The journal's author for a person."""
     platform.check_writable(connection)
     author = platform.begin(connection, person.run_id, person.trigger, person.name)
-    return replace(author, reason=person.reason)
+    return replace(author, person_reason=person.reason)
 
 
 def _judged(platform: Platform, look: Look, campaign: Campaign) -> tuple[Evidence, Decision]:

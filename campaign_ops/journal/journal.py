@@ -23,17 +23,17 @@ CONFIRMED = "confirmed"
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who acts: the sweep that a row belongs to and its actor; for a manual fix the person and their ``reason``."""
+    """The sweep that a row belongs to and its actor; for a fix or a confirmation, the person and their reason."""
 
     sweep_id: int
     run_id: str
     actor: str
-    reason: str = ""
+    person_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One repair, about to be recorded. ``before`` and ``after`` hold only columns that were written."""
+    """One repair to be recorded; ``reason`` is the evidence. ``before`` and ``after`` hold only written columns."""
 
     kind: RepairKind
     target: str
@@ -239,7 +239,8 @@ class Journal:
                 "target": entry.target,
                 "campaign_id": entry.campaign_id,
                 "tenant": entry.tenant,
-                "reason": f"{author.reason} ({entry.reason})" if author.reason else entry.reason,
+                "reason": entry.reason,
+                "person_reason": author.person_reason or None,
                 "verdict": entry.verdict,
                 "amount": entry.amount,
                 "before": dict(entry.before or {}),

@@ -27,6 +27,7 @@ _VIEWS: Mapping[str, Mapping[str, sa.Column[object]]] = {
         "undone_by": _repair.undone_by,
         "status_before": _TEXT,
         "status_after": _TEXT,
+        "person_reason": _repair.person_reason,
     },
     "reenqueued_batches": {
         "platform": _repair.platform,
@@ -41,6 +42,8 @@ _VIEWS: Mapping[str, Mapping[str, sa.Column[object]]] = {
         "job_id": _intent.job_id,
         "recipients": _intent.recipients,
         "added_at": _intent.added_at,
+        "reason": _repair.reason,
+        "person_reason": _repair.person_reason,
     },
     "released_credits": {
         "platform": _repair.platform,
@@ -53,6 +56,7 @@ _VIEWS: Mapping[str, Mapping[str, sa.Column[object]]] = {
         "amount": _repair.amount,
         "reason": _repair.reason,
         "undone_by": _repair.undone_by,
+        "person_reason": _repair.person_reason,
     },
 }
 _TABLES = {table.name.removesuffix("_history"): table for table in schema.HISTORIES}

@@ -86,7 +86,7 @@ def _use(
     platform.confirmations.use(connection, SWEEP, given, author.run_id)
     what = ", ".join(f"{kind} {count}" for kind, count in counts.items())
     entry = Entry(RepairKind.CONFIRM, given.code, None, None, f"confirmed: {what}", after={"repairs": counts})
-    platform.journal.record(connection, replace(author, actor=given.by, reason=given.reason), [entry])
+    platform.journal.record(connection, replace(author, actor=given.by, person_reason=given.reason), [entry])
     earlier = platform.journal.figures(connection, author.sweep_id).get(CONFIRMED, {}).get("kinds", [])
     kinds = sorted({*earlier, *(kind.value for kind in passing)})
     figures = {CONFIRMED: {"by": given.by, "reason": given.reason, "code": given.code, "kinds": kinds}}

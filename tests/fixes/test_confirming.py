@@ -45,7 +45,9 @@ def test_a_code_lets_its_plan_pass_once_and_stands_in_the_journal_with_who_and_w
     assert len(covered(sms)) == 24
     (entry,) = sms.rows("SELECT * FROM campaign_ops.repair WHERE kind = 'confirm'")
     assert (entry["target"], entry["actor"], entry["after"]) == (given.code, "ann", {"repairs": {"reenqueue": 12}})
-    assert "I looked" in entry["reason"]
+    assert (entry["reason"], entry["person_reason"]) == ("confirmed: reenqueue 12", "I looked")
+    evidence = sms.rows("SELECT DISTINCT person_reason FROM campaign_ops.repair WHERE kind = 'reenqueue'")
+    assert evidence == [{"person_reason": None}], "no person asked for the sweep's own repairs"
     sms.queue.remove(sms.queue.live_job_ids())
     again = trouble(sms, given)
     assert "was used already, by ann" in again

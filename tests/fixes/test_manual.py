@@ -35,8 +35,12 @@ def test_mark_complete_ends_a_campaign_of_any_age_and_frees_its_credits(sms: Wor
     assert sms.app.reservation("hold")["status"] == "released"
     assert fix.changed
     assert journal(sms) == [("complete", "young", "the operator"), ("release", "hold", "the operator")]
-    (row,) = sms.rows("SELECT reason FROM campaign_ops.repair WHERE kind = 'complete'")
-    assert row["reason"].startswith("ticket 42 (")
+    evidence = {
+        "complete": "nothing pending: 3 succeeded, 0 failed of 3",
+        "release": "its campaign is over: completed with it",
+    }
+    for row in sms.rows("SELECT kind, reason, person_reason FROM campaign_ops.repair"):
+        assert (row["reason"], row["person_reason"]) == (evidence[row["kind"]], "ticket 42")
 
 
 def test_mark_complete_refuses_with_the_numbers(sms: World) -> None:

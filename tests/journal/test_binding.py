@@ -318,9 +318,10 @@ def test_a_queue_that_moved_is_taken_over_once_no_job_is_left_in_the_old_one(sms
     begin(moved)
     with pytest.raises(Refused, match="sms-new"):
         begin(sms.platform)
-    (row,) = sms.rows("SELECT actor, reason FROM campaign_ops.repair WHERE kind = 'bind'")
+    (row,) = sms.rows("SELECT actor, reason, person_reason FROM campaign_ops.repair WHERE kind = 'bind'")
     assert row["actor"] == "anna"
-    assert row["reason"].startswith("TICKET-1")
+    assert row["person_reason"].startswith("TICKET-1")
+    assert "TICKET-1" not in row["reason"]
 
 
 def test_a_platform_whose_profile_lost_its_queue_is_refused(sms: World) -> None:

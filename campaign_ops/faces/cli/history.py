@@ -93,6 +93,7 @@ def _repair(call: Call, row: Mapping[str, Any]) -> shapes.Repair:
         "tenant": row["tenant"],
         "verdict": row["verdict"],
         "reason": row["reason"],
+        "person_reason": row["person_reason"],
         "actor": row["actor"],
         "run_id": row["run_id"],
         "amount": None if row["amount"] is None else str(row["amount"]),
@@ -120,4 +121,5 @@ def _history_row(one: shapes.Repair) -> list[object]:
         undo = f"undone by {one['undone_by']}"
     else:
         undo = f"undo {one['id']}" if one["undo"] else ""
-    return [one["id"], one["at"][:19].replace("T", " "), what, one["target"], one["actor"], undo, one["reason"]]
+    why = f"{one['person_reason']} ({one['reason']})" if one["person_reason"] else one["reason"]
+    return [one["id"], one["at"][:19].replace("T", " "), what, one["target"], one["actor"], undo, why]

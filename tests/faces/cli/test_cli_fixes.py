@@ -34,9 +34,10 @@ def test_the_journal_has_the_persons_name_and_reason(program: Program, sms: Worl
     sms.app.add_campaign("second", succeeded=5)
     program.confirmed("mark-complete", "first", "--reason", "TICKET-1", "--by", "ada")
     program.confirmed("mark-complete", "second", "--reason", "TICKET-2")
-    first, second = sms.rows("SELECT actor, reason FROM campaign_ops.repair ORDER BY id")
+    first, second = sms.rows("SELECT actor, reason, person_reason FROM campaign_ops.repair ORDER BY id")
     assert (first["actor"], second["actor"]) == ("ada", getpass.getuser())
-    assert "TICKET-1" in first["reason"]
+    assert [row["person_reason"] for row in (first, second)] == ["TICKET-1", "TICKET-2"]
+    assert first["reason"] == "nothing pending: 5 succeeded, 0 failed of 5"
 
 
 def test_mark_complete_with_open_recipients_is_refused_with_the_numbers(program: Program, sms: World) -> None:

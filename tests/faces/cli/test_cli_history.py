@@ -27,6 +27,9 @@ def test_the_journal_is_shown_the_newest_first_with_reason_and_person(program: P
     assert lines_with(result.stdout, "complete", "second", "ada", "TICKET-2")
     assert lines_with(result.stdout, "complete", "first", "nothing pending: 3 succeeded")
     assert "sms: 2 repairs" in result.stdout
+    evidence = "nothing pending: 3 succeeded, 0 failed of 3"
+    reasons = [(one["person_reason"], one["reason"]) for one in program.only("history")["repairs"]]
+    assert reasons == [("TICKET-2", evidence), (None, evidence)]
 
 
 def test_a_re_enqueue_says_how_many_jobs_it_really_added(program: Program, sms: World) -> None:

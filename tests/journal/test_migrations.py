@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from campaign_ops.journal.journal import Author, Entry, Journal
 from campaign_ops.journal.migrations import HEAD, check_current, current, migrate
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.postgres.database import STATE_SCHEMA, Database
+from campaign_ops.queries.columns import columns_of
 
 _numbers = itertools.count(1)
 
@@ -161,8 +163,8 @@ def test_a_missing_schema_and_an_older_one_ask_for_migrating(empty: Database) ->
     assert "migrate" in older.value.mend
 
 
-def at_first_revision(database: Database) -> None:
-    """The schema as the first release made it."""
+def upgrade_to(database: Database, revision: str) -> None:
+    """The schema as an earlier release made it."""
     from alembic import command
     from alembic.config import Config
 
@@ -172,7 +174,7 @@ def at_first_revision(database: Database) -> None:
         config.set_main_option("script_location", str(Path(migrations.__file__).parent))
         config.set_main_option("path_separator", "os")
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(config, revision)
 
 
 OLD_ROWS = """
@@ -188,7 +190,7 @@ INSERT INTO campaign_ops.attempt (platform, campaign_id, total, last_at, held_by
 
 
 def test_what_the_first_release_recorded_by_name_is_found_by_the_table_it_belongs_to(empty: Database) -> None:
-    at_first_revision(empty)
+    upgrade_to(empty, "0001")
     with empty.transaction() as connection:
         connection.exec_driver_sql(OLD_ROWS)
     assert migrate(empty) == ("0001", HEAD)
@@ -204,7 +206,7 @@ def test_what_the_first_release_recorded_by_name_is_found_by_the_table_it_belong
 
 def test_of_two_records_of_one_campaign_what_holds_back_more_counts(empty: Database) -> None:
     """Two names for one table, from the days when each had records of its own."""
-    at_first_revision(empty)
+    upgrade_to(empty, "0001")
     with empty.transaction() as connection:
         connection.exec_driver_sql(OLD_ROWS)
     migrate(empty)
@@ -214,6 +216,28 @@ def test_of_two_records_of_one_campaign_what_holds_back_more_counts(empty: Datab
         (attempts,) = AttemptLog("public.Campaign").of(connection, ["c1"]).values()
         assert (attempts.total, attempts.held_by) == (2, "anna")
         assert sorted(AttemptLog("public.Campaign").open_intents(connection)) == ["mail-job", "sms-job"]
+
+
+def test_a_reason_from_before_the_persons_had_a_column_of_its_own_stays_whole(empty: Database) -> None:
+    """Parentheses in either part: a rule that splits it would put words into somebody's mouth."""
+    upgrade_to(empty, "0002")
+    both = "shop (north) called (nothing pending: 3 succeeded (1 accepted))"
+    with empty.transaction() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO campaign_ops.sweep (platform, tables, run_id, trigger, actor, figures)"
+            " VALUES ('sms', 'public.Campaign', 'a', 'cli', 'ann', '{\"completed_campaigns\": {}}')"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO campaign_ops.repair (platform, tables, sweep_id, kind, target, reason, actor, run_id)"
+            " SELECT 'sms', 'public.Campaign', id, 'complete', 'c1', %s, 'ann', 'a' FROM campaign_ops.sweep",
+            (both,),
+        )
+    assert migrate(empty) == ("0002", HEAD)
+    with empty.transaction() as connection:
+        (row,) = Journal("sms", "public.Campaign").repairs(connection)
+        assert (row["reason"], row["person_reason"]) == (both, None)
+        shown = connection.exec_driver_sql("SELECT reason, person_reason FROM campaign_ops.completed_campaigns")
+        assert shown.all() == [(both, None)]
 
 
 # -- what the views show --------------------------------------------------------------------------------------------
@@ -324,3 +348,26 @@ def test_the_revision_that_the_program_names_is_the_newest_one() -> None:
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     config.set_main_option("path_separator", "os")
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+@pytest.mark.parametrize("view", REPAIRS)
+def test_a_view_of_repairs_has_the_columns_that_dagster_and_the_docs_name(connection: sa.Connection, view: str) -> None:
+    """A view cannot take a column in its middle: a migration that forgets one, or its history, is found here."""
+    for relation in (view, f"{view}_history"):
+        rows = connection.exec_driver_sql(f"SELECT * FROM campaign_ops.{relation}")
+        assert list(rows.keys()) == [column.name for column in columns_of(view)]
+
+
+@pytest.mark.parametrize("view", REPAIRS)
+def test_a_view_of_repairs_shows_the_evidence_apart_from_what_a_person_said(
+    connection: sa.Connection, view: str
+) -> None:
+    journal = Journal("sms", "sms.Campaign")
+    begun = journal.begin_sweep(connection, "run", "test", "ann")
+    assert begun is not None
+    author = replace(begun, person_reason="TICKET-1 (again)")
+    repair_ids = journal.record(connection, author, [Entry(REPAIRS[view], "t", "c1", "shop", "3 succeeded")])
+    intent = {"campaign_id": "c1", "attempt": 1, "batch": 0, "recipients": 5, "job_id": "j", "repair_id": repair_ids[0]}
+    AttemptLog("sms.Campaign").add_intents(connection, [intent])
+    rows = connection.exec_driver_sql(f"SELECT reason, person_reason FROM campaign_ops.{view}_history").all()
+    assert ("3 succeeded", "TICKET-1 (again)") in rows
