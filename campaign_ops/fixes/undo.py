@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import NotFound, Refused
 from campaign_ops.core.model import Attempts, RepairKind, Suspect
-from campaign_ops.core.undoing import UNDOING
+from campaign_ops.core.undoing import UNDOING, Restores, why_not
 from campaign_ops.core.wording import plural
 from campaign_ops.fixes.balance import held_again
 from campaign_ops.fixes.manual import Fix, Person, author_of, locked
@@ -23,8 +23,6 @@ from campaign_ops.journal.journal import Entry
 from campaign_ops.journal.migrations import check_current
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import reads, writes
-
-ROWS = (RepairKind.COMPLETE, RepairKind.RELEASE, RepairKind.RECOUNT)
 
 
 def undo(
@@ -42,7 +40,7 @@ def undo(
         said = platform.database.run(lambda connection: _foretell(platform, connection, repair), read_only=True)
         return Fix(repair["target"], False, f"would undo {what} ({repair['reason']}){said}")
     with locked(platform):
-        if repair["kind"] == RepairKind.REENQUEUE:
+        if _restores(repair) is Restores.QUEUE:
             return _take_jobs_back(platform, repair, person)
         repair_ids, said = platform.database.run(lambda connection: _restore(platform, connection, repair_id, person))
     return Fix(repair["target"], True, f"undid {what}{said}", tuple(repair_ids))
@@ -64,7 +62,8 @@ def _find(platform: Platform, repair_id: int, tenant: str | None) -> Mapping[str
 
 def _foretell(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> str:
     """Refuse now what `_restore` would refuse then; else what the person should know before."""
-    if repair["kind"] == RepairKind.TAKE_AS_SENT:
+    restores = _restores(repair)
+    if restores is Restores.RECIPIENTS:
         ids = repair["after"]["ids"]
         row = connection.execute(reads.campaigns(platform.tables(connection)), {"ids": [repair["target"]]}).first()
         _check_sending(platform, repair, row is not None and row.status == platform.profile.campaign.words.sending)
@@ -72,11 +71,11 @@ def _foretell(platform: Platform, connection: sa.Connection, repair: Mapping[str
         if not as_left:
             raise _changed(repair, repair["id"])
         return _share(len(as_left), len(ids))
-    if repair["kind"] == RepairKind.LIFT:
+    if restores is Restores.HOLD:
         if platform.attempts.held(connection, [repair["target"]]):
             raise _changed(repair, repair["id"])
         return ""
-    if repair["kind"] not in ROWS:
+    if restores is not Restores.ROWS:
         return ""
     together = _together(platform, connection, repair)
     for one in together:
@@ -88,7 +87,7 @@ def _foretell(platform: Platform, connection: sa.Connection, repair: Mapping[str
 
 def _together(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The repair and those made with it that are not undone yet."""
-    children = [one for one in platform.journal.children(connection, repair["id"]) if one["kind"] in ROWS]
+    children = [one for one in platform.journal.children(connection, repair["id"]) if _restores(one) is Restores.ROWS]
     return [one for one in (repair, *children) if one["undone_by"] is None]
 
 
@@ -105,20 +104,18 @@ def _changed(repair: Mapping[str, Any], repair_id: int) -> Refused:
     )
 
 
+def _restores(repair: Mapping[str, Any]) -> Restores:
+    return UNDOING[RepairKind(repair["kind"])].restores
+
+
 def _check_open(repair: Mapping[str, Any]) -> None:
-    where = f"repair {repair['id']}"
-    if repair["undone_by"] is not None:
-        raise Refused(f"it was undone already, by repair {repair['undone_by']}", where=where)
-    undoing = UNDOING[RepairKind(repair["kind"])]
-    if not undoing.possible:
-        raise Refused(f"a repair of kind {repair['kind']} {undoing}", where=where)
-    if repair["kind"] in (RepairKind.TAKE_AS_SENT, RepairKind.LIFT) and not repair["before"]:
-        raise Refused("an older version made it and did not note what was there before", where=where)
+    if why := why_not(repair):
+        raise Refused(why, where=f"repair {repair['id']}")
 
 
 def _begun_undo(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> int | None:
     """The undo of a re-enqueue that was journaled and whose removal nobody has seen: it may be done again."""
-    if repair["kind"] != RepairKind.REENQUEUE or repair["undone_by"] is None:
+    if _restores(repair) is not Restores.QUEUE or repair["undone_by"] is None:
         return None
     undo_row = platform.journal.repair(connection, repair["undone_by"])
     return int(undo_row["id"]) if undo_row is not None and "removed" not in undo_row["after"] else None
@@ -134,11 +131,12 @@ def _restore(platform: Platform, connection: sa.Connection, repair_id: int, pers
         return ours, ""  # the commit before was lost on its way back
     _check_open(repair)
     together, restored = [repair], repair["before"]
-    if repair["kind"] == RepairKind.TAKE_AS_SENT:
+    restores = _restores(repair)
+    if restores is Restores.RECIPIENTS:
         restored = _give_back(platform, connection, repair)
         back, all_ = sum(map(len, restored["ids_by_status"].values())), len(repair["after"]["ids"])
         said = f"{_share(back, all_)}; a person chooses about them again"
-    elif repair["kind"] == RepairKind.LIFT:
+    elif restores is Restores.HOLD:
         if not platform.attempts.put_back(connection, repair["target"], Attempts(**repair["before"])):
             raise _changed(repair, repair_id)
         said = "; sweeps leave it alone from now on"

@@ -12,6 +12,7 @@ import typer
 from rich.console import RenderableType
 
 from campaign_ops.core.model import RepairKind, check_aware
+from campaign_ops.core.undoing import why_not
 from campaign_ops.core.wording import plural
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
@@ -20,7 +21,6 @@ from campaign_ops.faces.cli.screen import Rows, line
 from campaign_ops.queries import history as journal
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_UNDOABLE = {RepairKind.COMPLETE, RepairKind.REENQUEUE, RepairKind.RELEASE, RepairKind.RECOUNT}
 
 
 @command(
@@ -83,7 +83,6 @@ def parse_since(text: str) -> timedelta | datetime:
 
 def _repair(call: Call, row: Mapping[str, Any]) -> shapes.Repair:
     reenqueue = row["kind"] == RepairKind.REENQUEUE
-    undoable = row["kind"] in _UNDOABLE and row["undone_by"] is None
     return {
         "id": row["id"],
         "at": row["at"].isoformat(),
@@ -103,7 +102,7 @@ def _repair(call: Call, row: Mapping[str, Any]) -> shapes.Repair:
         "recipients_added": int(row["recipients_added"] or 0) if reenqueue else None,
         "parent_id": row["parent_id"],
         "undone_by": row["undone_by"],
-        "undo": _undo_line(call, row["id"]) if undoable else None,
+        "undo": _undo_line(call, row["id"]) if not why_not(row) else None,
     }
 
 

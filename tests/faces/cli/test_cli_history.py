@@ -94,6 +94,17 @@ def test_the_command_in_the_journal_undoes_the_repair_and_then_says_so(program: 
     assert lines_with(program("history").stdout, "complete", f"undone by {undo['id']}")
 
 
+def test_a_lifted_hold_is_shown_with_the_command_that_puts_it_back(program: Program, sms: World) -> None:
+    """The history kept a list of its own, and a lift and a take-as-sent were shown as final."""
+    sms.app.add_campaign("lost", pending=2)
+    program("reconcile")
+    program.confirmed("undo", 1, "--reason", "x")
+    program.confirmed("retry-quarantined", "lost", "--reason", "TICKET-3")
+    lift = program.only("history")["repairs"][0]
+    assert lift["kind"] == "lift"
+    assert confirmed(run(*shlex.split(lift["undo"])[1:])).exit_code == 0
+
+
 def test_another_platforms_repairs_in_the_same_database_are_not_shown(worlds: Worlds, tmp_path: Path) -> None:
     world = worlds.make("sms")
     world.app.add_campaign("done", succeeded=1)
