@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from campaign_ops.core.model import Verdict
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PACKAGE = ROOT / "campaign_ops"
+MAP = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
 
 
 def generated() -> dict[str, str]:
@@ -61,3 +65,28 @@ def test_every_promise_names_a_test_that_exists() -> None:
         for path, name in named:
             assert (ROOT / path).exists(), path
             assert not name or f"def {name}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{name}"
+
+
+def test_every_path_and_name_on_the_map_exists() -> None:
+    named = re.findall(r"`([\w./-]+(?:/|\.(?:py|md|yaml|toml|json)))(?:::(\w+))?`", MAP)
+    assert len(named) > 100
+    for path, name in named:
+        place = next((top / path for top in (PACKAGE, ROOT) if (top / path).exists()), None)
+        assert place is not None, path
+        defined = rf"\b(?:def|class) {name}\b|^{name}\b.* = "
+        assert not name or re.search(defined, place.read_text(encoding="utf-8"), re.MULTILINE), f"{path}::{name}"
+
+
+def test_every_room_is_on_the_map() -> None:
+    rooms = {f"{path.name}/" for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    rooms |= {path.name for path in PACKAGE.glob("[!_]*.py")}
+    table = MAP.partition("## Rooms")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == rooms
+
+
+def test_the_map_has_the_arrows_and_contracts_that_are_held() -> None:
+    section = MAP.partition("## Arrows")[2].partition("\n## ")[0]
+    (layers,) = [contract["layers"] for contract in CONTRACTS if contract["type"] == "layers"]
+    drawn = section.split("```")[1].split("\n")[1:-1]
+    assert drawn == [layer.replace("campaign_ops.", "") for layer in layers]
+    assert re.findall(r"^- (.*)$", section, re.MULTILINE) == [contract["name"] for contract in CONTRACTS]
