@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from campaign_ops.lab.demo.operation import MessengerOperation, ShopOperation
+from campaign_ops.lab.demo.traffic import MessengerTraffic, SmsTraffic
 
 Fault = Callable[[], str | None]
 _LIVE_LABEL = re.compile(r"cmp_\d+_\d+")
@@ -15,7 +15,7 @@ _LIVE_LABEL = re.compile(r"cmp_\d+_\d+")
 class SmsFaults:
     """Faults of the SMS application."""
 
-    def __init__(self, shop: ShopOperation) -> None:
+    def __init__(self, shop: SmsTraffic) -> None:
         self._shop = shop
         self.all: list[Fault] = [
             self.kill_worker,
@@ -28,7 +28,7 @@ class SmsFaults:
 
     def kill_worker(self) -> str | None:
         """Kill a worker (SIGKILL), best in the middle of something."""
-        alive = [worker for worker in self._shop.staff if worker.pid is not None]
+        alive = [worker for worker in self._shop.workers if worker.pid is not None]
         if not alive:
             return None
         worker = self._shop.random.choice(alive)
@@ -92,7 +92,7 @@ class SmsFaults:
 class MessengerFaults:
     """Faults of the messenger application."""
 
-    def __init__(self, messenger: MessengerOperation) -> None:
+    def __init__(self, messenger: MessengerTraffic) -> None:
         self._messenger = messenger
         self.all: list[Fault] = [self.restart, self.set_counter_wrong, self.lose_completion]
 
@@ -131,9 +131,7 @@ def _latest(campaigns: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     return ours[-1] if ours else None
 
 
-def _one_of(
-    campaigns: Sequence[dict[str, Any]], operation: ShopOperation | MessengerOperation
-) -> dict[str, Any] | None:
+def _one_of(campaigns: Sequence[dict[str, Any]], traffic: SmsTraffic | MessengerTraffic) -> dict[str, Any] | None:
     """Any of those that the demo's life has started."""
     ours = [campaign for campaign in campaigns if _LIVE_LABEL.fullmatch(campaign["id"])]
-    return operation.random.choice(ours) if ours else None
+    return traffic.random.choice(ours) if ours else None

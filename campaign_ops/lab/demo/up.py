@@ -20,9 +20,9 @@ from rich.markup import escape
 from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
 from campaign_ops.journal.migrations import migrate
 from campaign_ops.lab.demo import dagster_home
-from campaign_ops.lab.demo.life import Life, LifeOptions
 from campaign_ops.lab.demo.platforms import DemoPlatform, create_platform, write_config
-from campaign_ops.lab.demo.story import progress
+from campaign_ops.lab.demo.printout import print_progress
+from campaign_ops.lab.demo.simulation import Simulation, SimulationOptions
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.servers.postgres import free_port
 from campaign_ops.lab.servers.processes import ChildProcess, fresh_work_dir, orderly_end
@@ -42,7 +42,7 @@ def up(wanted_dir: Path, port: int | None, console: Console) -> int:
     with ExitStack() as running, orderly_end(stop):
         work_dir = running.enter_context(fresh_work_dir(wanted_dir))
         servers = running.enter_context(EmbeddedServers(work_dir / "servers"))
-        progress(console, began, "PostgreSQL and Redis are up, on loopback")
+        print_progress(console, began, "PostgreSQL and Redis are up, on loopback")
         platforms = [create_platform(servers, name, name) for name in ("sms", "messenger")]
         config = _write_config(work_dir / "campaign_ops.yaml", platforms)
         environment = dagster_home.prepare(servers, work_dir / "dagster_home", config)
@@ -50,16 +50,16 @@ def up(wanted_dir: Path, port: int | None, console: Console) -> int:
         _migrate(settings)
         address = running.enter_context(_dagster(work_dir, environment, port, stop))
         if not stop.is_set():
-            progress(console, began, f"Dagster is at {address}, schedule and sensors on; Ctrl-C stops everything")
+            print_progress(console, began, f"Dagster is at {address}, schedule and sensors on; Ctrl-C stops everything")
             console.print(f"         start at {address}/asset-groups, the runs are at {address}/runs", highlight=False)
             watcher = threading.Thread(target=_watch_journal, args=(settings, began, console, stop), daemon=True)
             watcher.start()
             shop, messenger = platforms
-            say = lambda line: progress(console, began, line)  # noqa: E731
-            Life(shop, messenger, work_dir / "workers", LifeOptions(), say).run(stop)
+            say = lambda line: print_progress(console, began, line)  # noqa: E731
+            Simulation(shop, messenger, work_dir / "workers", SimulationOptions(), say).run(stop)
             watcher.join(10)
-        progress(console, began, "stopping: workers, Dagster, Redis, PostgreSQL")
-    progress(console, began, "everything that was started is stopped")
+        print_progress(console, began, "stopping: workers, Dagster, Redis, PostgreSQL")
+    print_progress(console, began, "everything that was started is stopped")
     return 0
 
 

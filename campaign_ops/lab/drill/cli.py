@@ -24,7 +24,7 @@ from campaign_ops.core.wording import nearest
 from campaign_ops.faces.cli.app import INTERRUPTED
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.lab.drill.options import SIZES, DrillOptions
-from campaign_ops.lab.drill.work_dir import unused
+from campaign_ops.lab.drill.work_dir import unused_work_dir
 
 _WIDTH = 120  # of what is read later: the scoreboard fits
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -132,7 +132,7 @@ def drill(
         _check_names(fault or [], without or [])
         _check_size(size)
         options = DrillOptions(
-            work_dir=(work_dir or unused(chosen)).resolve(),
+            work_dir=(work_dir or unused_work_dir(chosen)).resolve(),
             seed=chosen,
             seconds=_seconds(length),
             size=size,
@@ -158,7 +158,7 @@ def _run(options: DrillOptions, console: Console, json_to: str | None) -> int:
     stop = threading.Event()
     with orderly_end(stop):
         importlib.import_module("matplotlib")  # not to find out at the end that the picture cannot be drawn
-        from campaign_ops.lab.drill.run import drill as run_drill  # noqa: PLC0415 - brings in the servers and the rest
+        from campaign_ops.lab.drill.drill import run_drill  # noqa: PLC0415 - brings in the servers and the rest
 
         board = run_drill(options, console, stop)
     console.print(board.table())

@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 
 from campaign_ops.definitions import build_definitions
-from campaign_ops.lab.drill.sweeping import Failed, Swept, read_orders, sweep_for_ever
+from campaign_ops.lab.drill.sweep_loop import SweepFailed, SweepResult, read_options, sweep_until_stopped
 from campaign_ops.orchestration.names import RECONCILE, SCHEDULE_TAG, job_name
 from campaign_ops.orchestration.schedule import schedule_name
 
@@ -25,10 +25,10 @@ _STORAGE_DRIVER = "psycopg2"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the job until SIGTERM; the command line is that of `SweeperOrders`."""
-    orders = read_orders(arguments, __doc__)
-    job = build_definitions(orders.settings()).resolve_job_def(job_name(orders.platform, RECONCILE))
-    tags = {SCHEDULE_TAG: schedule_name(orders.platform)}
+    """Run the job until SIGTERM; the command line is that of `SweeperOptions`."""
+    options = read_options(arguments, __doc__)
+    job = build_definitions(options.settings()).resolve_job_def(job_name(options.platform, RECONCILE))
+    tags = {SCHEDULE_TAG: schedule_name(options.platform)}
     # In the main thread Dagster would take SIGTERM for its own, and break off the run in hand.
     with (
         dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"]) as instance,
@@ -38,24 +38,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         def run(run_id: str) -> dg.ExecuteInProcessResult:
             return job.execute_in_process(instance=instance, run_id=run_id, tags=tags, raise_on_error=False)
 
-        def sweep(run_id: str) -> Swept:
+        def sweep(run_id: str) -> SweepResult:
             try:
                 result = aside.submit(run, run_id).result()
             except Exception as error:  # noqa: BLE001 - Dagster lets its storage's errors through as they are
                 # Outside of a step there is nothing but Dagster and its storage, which goes away with the server.
-                raise Failed(f"Dagster: {type(error).__name__}: {str(error).splitlines()[0]}") from None
+                raise SweepFailed(f"Dagster: {type(error).__name__}: {str(error).splitlines()[0]}") from None
             return _outcome(result)
 
-        sweep_for_ever(orders, sweep)
+        sweep_until_stopped(options, sweep)
 
 
-def _outcome(result: dg.ExecuteInProcessResult) -> Swept:
+def _outcome(result: dg.ExecuteInProcessResult) -> SweepResult:
     failures = list(_failures(result))
     if failures:
         words, unexpected = " / ".join(words for words, _ in failures), any(unexpected for _, unexpected in failures)
-        raise Failed(words, busy=all(_BUSY in one for one, _ in failures), unexpected=unexpected)
+        raise SweepFailed(words, busy=all(_BUSY in one for one, _ in failures), unexpected=unexpected)
     if not result.success:
-        raise Failed("Dagster: the run ended without a failed step")
+        raise SweepFailed("Dagster: the run ended without a failed step")
     metadata = {
         event.asset_key.path[-1]: {key: value.value for key, value in event.materialization.metadata.items()}
         for event in result.get_asset_materialization_events()
@@ -64,7 +64,7 @@ def _outcome(result: dg.ExecuteInProcessResult) -> Swept:
     health = metadata.get("campaign_health", {})
     held_back = {name: "by the breaker" for name, facts in metadata.items() if facts.get("held_back")}
     figures = {name: value for name, value in health.items() if isinstance(value, int) and "/" not in name}
-    return Swept(figures, held_back)
+    return SweepResult(figures, held_back)
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, bool]]:

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.wording import plural
-from campaign_ops.lab.drill.environment.rig import Stand
+from campaign_ops.lab.drill.environment.rig import Rig
 from campaign_ops.lab.drill.faults import FAULTS, Fault
 from campaign_ops.lab.drill.ledger import AGAIN, END, FAULT, MISSED, SETTLING
-from campaign_ops.lab.drill.script import Event, choices_of, what_can_happen
-from campaign_ops.lab.drill.workload import Shop
+from campaign_ops.lab.drill.script import Event, feasible_script, rng_of
+from campaign_ops.lab.drill.workload import Workload
 
 AWAY = (sa.exc.SQLAlchemyError, redis.RedisError, CampaignOpsError, OSError)
 """What is met while servers are away, and passes."""
@@ -33,7 +33,7 @@ _LONGEST_ERROR = 120
 
 
 @dataclass
-class Performance:
+class Execution:
     """One script on one stand.
 
     Attributes:
@@ -49,12 +49,12 @@ class Performance:
         skipped: Faults that cannot happen, and why.
     """
 
-    stand: Stand
+    rig: Rig
     stop: threading.Event
-    enough: Callable[[Stand], bool] | None = None
+    enough: Callable[[Rig], bool] | None = None
     satisfied: bool = False
     faults: dict[int, Fault] = field(default_factory=dict)
-    chances: dict[int, random.Random] = field(default_factory=dict)
+    rngs: dict[int, random.Random] = field(default_factory=dict)
     marked: set[tuple[int, str]] = field(default_factory=set)
     late: set[int] = field(default_factory=set)
     missed: list[str] = field(default_factory=list)
@@ -66,12 +66,12 @@ class Performance:
         Raises:
             ConfigurationError: See ``what_can_happen``.
         """
-        stand = self.stand
-        script, self.skipped = what_can_happen(stand.options, lambda fault: fault.unavailable(stand))
+        rig = self.rig
+        script, self.skipped = feasible_script(rig.options, lambda fault: fault.unavailable(rig))
         for name, reason in self.skipped.items():
-            stand.say(f"CANNOT HAPPEN HERE: {name} ({FAULTS[name].title}): {reason}")
+            rig.say(f"CANNOT HAPPEN HERE: {name} ({FAULTS[name].title}): {reason}")
         names = [event.name for event in script if event.kind == "fault"]
-        stand.say(f"{plural(len(names), 'fault')} of {plural(len(set(names)), 'kind')}")
+        rig.say(f"{plural(len(names), 'fault')} of {plural(len(set(names)), 'kind')}")
         return script
 
     def play(self, script: Sequence[Event]) -> None:
@@ -101,7 +101,7 @@ class Performance:
                     waiting.append((now + _TRY_AGAIN_SECONDS, tries + 1, event))
             if care is not None and care(now):
                 return
-            if now >= self.stand.options.seconds and not waiting:
+            if now >= self.rig.options.seconds and not waiting:
                 return
 
     def _care(self) -> Callable[[float], bool]:
@@ -112,11 +112,11 @@ class Performance:
             nonlocal care_at, ask_at
             if now >= care_at:
                 care_at = now + CARE_EVERY_SECONDS
-                self.stand.keep_alive()
+                self.rig.keep_alive()
             if self.enough is not None and now >= ask_at:
                 ask_at = now + _ASK_EVERY_SECONDS
                 with suppress(*AWAY):
-                    self.satisfied = self.enough(self.stand)
+                    self.satisfied = self.enough(self.rig)
             return self.satisfied
 
         return care
@@ -141,26 +141,26 @@ class Performance:
         if event.kind == "fault":
             self.late.discard(index)
         if line is not None:
-            self.stand.say(line)
+            self.rig.say(line)
         return True
 
     def _let_happen(self, event: Event) -> str | None:
-        arguments, shop = event.arguments, Shop(self.stand)
+        arguments, workload = event.arguments, Workload(self.rig)
         match event.kind:
             case "campaign":
-                if shop.is_full():
+                if workload.is_full():
                     return None
-                jobs = shop.start(event.name, arguments["size"], arguments["tenant"], arguments["job_options"])
+                jobs = workload.start(event.name, arguments["size"], arguments["tenant"], arguments["job_options"])
                 return f"campaign {event.name}: {plural(arguments['size'], 'recipient')} in {plural(len(jobs), 'job')}"
             case "person":
                 return self._person(event.name, arguments)
             case "prepare":
-                self._fault(event).prepare(self.stand)
+                self._fault(event).prepare(self.rig)
                 return None
             case "fault":
                 self._mark(event, FAULT)
                 fault = self._fault(event)
-                done = fault.inject(self.stand, self.chances[arguments["index"]])
+                done = fault.inject(self.rig, self.rngs[arguments["index"]])
                 if not fault.lasts:
                     self._forget(arguments["index"])
                 return f"FAULT {event.name}: {done}"
@@ -168,23 +168,23 @@ class Performance:
                 return self._end(event)
 
     def _person(self, does: str, arguments: Mapping[str, object]) -> str | None:
-        shop, which = Shop(self.stand), float(str(arguments["which"]))
+        workload, which = Workload(self.rig), float(str(arguments["which"]))
         if does == "cancel":
-            return shop.cancel(which, frees_credits=bool(arguments["frees_credits"]))
-        return shop.pause(which) if does == "pause" else shop.resume(which)
+            return workload.cancel(which, frees_credits=bool(arguments["frees_credits"]))
+        return workload.pause(which) if does == "pause" else workload.resume(which)
 
     def _fault(self, event: Event) -> Fault:
         index = event.arguments["index"]
         if index not in self.faults:
             self.faults[index] = FAULTS[event.name]()
-            self.chances[index] = choices_of(self.stand.options, index)
+            self.rngs[index] = rng_of(self.rig.options, index)
         return self.faults[index]
 
     def _end(self, event: Event) -> str | None:
         fault = self.faults.get(event.arguments["index"])
         if fault is None:  # it never happened
             return None
-        fault.end(self.stand)
+        fault.end(self.rig)
         index = event.arguments["index"]
         if (index, FAULT) not in self.marked:  # it was prepared, and nothing more
             self._forget(index)
@@ -202,22 +202,22 @@ class Performance:
     def _mark(self, event: Event, kind: str) -> None:
         """Leave a mark in the ledger. What is tried again has one of the first time, and others of the later ones."""
         mark = (event.arguments["index"], kind)
-        self.stand.ledger.note(AGAIN if mark in self.marked else kind, event.name)
+        self.rig.ledger.note(AGAIN if mark in self.marked else kind, event.name)
         self.marked.add(mark)
 
     def end_all(self) -> None:
         """No more faults: whatever still lasts is ended, and everything is brought back to health."""
-        stand = self.stand
-        stand.say("no more faults; everything is mended")
-        if stand.servers is not None:
-            stand.servers.postgres.start()
+        rig = self.rig
+        rig.say("no more faults; everything is mended")
+        if rig.servers is not None:
+            rig.servers.postgres.start()
         for index in sorted(self.faults):
             event = Event(0.0, "end", self.faults[index].name, {"index": index})
             for tries in range(1, _TRIES + 1):
                 if self._happens(event, tries):
                     break
                 time.sleep(_TRY_AGAIN_SECONDS)
-        stand.mend()
+        rig.mend()
         for name in self.missed:
-            stand.ledger.note(MISSED, name)
-        stand.ledger.note(SETTLING, "no more faults")
+            rig.ledger.note(MISSED, name)
+        rig.ledger.note(SETTLING, "no more faults")

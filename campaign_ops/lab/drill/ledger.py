@@ -37,7 +37,7 @@ on trial."""
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class RecipientCounts:
     """A campaign's recipients at one moment, by what their words mean. ``waiting``: pending, and never handed over."""
 
     waiting: int
@@ -73,7 +73,7 @@ class Change:
     key: str
     old: Mapping[str, Any] | None
     new: Mapping[str, Any] | None
-    people: People | None
+    people: RecipientCounts | None
     campaign_status: str | None
 
 
@@ -90,7 +90,7 @@ class Journaled:
     role: str
     application: str
     campaign: Mapping[str, Any] | None
-    people: People | None
+    people: RecipientCounts | None
     lock_holder: str | None
 
 
@@ -204,5 +204,5 @@ def _document(text: str | None) -> Mapping[str, Any] | None:
     return None if text is None else json.loads(text, parse_float=Decimal)
 
 
-def _people(text: str | None) -> People | None:
-    return None if text is None else People(**json.loads(text))
+def _people(text: str | None) -> RecipientCounts | None:
+    return None if text is None else RecipientCounts(**json.loads(text))

@@ -48,7 +48,7 @@ class Event:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-def what_can_happen(
+def feasible_script(
     options: DrillOptions, impossible: Callable[[Fault], str | None]
 ) -> tuple[tuple[Event, ...], dict[str, str]]:
     """The script of those faults that are wanted and can happen, and why the others cannot, by their names.
@@ -94,42 +94,42 @@ def left_out(script: Sequence[Event], available: Sequence[str]) -> list[str]:
     return [name for name in available if name not in planned]
 
 
-def choices_of(options: DrillOptions, index: int) -> random.Random:
+def rng_of(options: DrillOptions, index: int) -> random.Random:
     """The chance of one fault: whatever is drawn from it is the same in a replay."""
     return random.Random(f"{options.seed} {index}")
 
 
 def _campaigns(options: DrillOptions) -> Iterator[Event]:
-    chance, size = random.Random(f"{options.seed} campaigns"), options.scale
+    rng, size = random.Random(f"{options.seed} campaigns"), options.scale
     at, number = 0.0, 0
     while at < options.seconds - CALM_SECONDS:
         number += 1
-        kind = chance.random()
+        kind = rng.random()
         yield Event(
             round(at, 2),
             "campaign",
             f"cmp_{number}",
             {
-                "size": chance.randint(*size.recipients),
-                "tenant": chance.choice(_TENANTS),
+                "size": rng.randint(*size.recipients),
+                "tenant": rng.choice(_TENANTS),
                 "job_options": {"priority": 5} if kind < 0.2 else {"delay": 400} if kind < 0.3 else {},
             },
         )
-        at += chance.uniform(0.5, 1.5) * size.campaign_every_seconds
+        at += rng.uniform(0.5, 1.5) * size.campaign_every_seconds
 
 
 def _people(options: DrillOptions) -> Iterator[Event]:
     """People cancel, pause and resume; ``which`` chooses among the campaigns that are there then."""
-    chance = random.Random(f"{options.seed} people")
+    rng = random.Random(f"{options.seed} people")
     at = WARM_UP_SECONDS
     while at < options.seconds - CALM_SECONDS:
-        arguments = {"which": chance.random(), "frees_credits": chance.random() < 0.7}
-        yield Event(round(at, 2), "person", chance.choice(_PEOPLE), arguments)
-        at += chance.uniform(0.5, 1.5) * PEOPLE_EVERY_SECONDS
+        arguments = {"which": rng.random(), "frees_credits": rng.random() < 0.7}
+        yield Event(round(at, 2), "person", rng.choice(_PEOPLE), arguments)
+        at += rng.uniform(0.5, 1.5) * PEOPLE_EVERY_SECONDS
 
 
 def _faults(options: DrillOptions, available: Sequence[str]) -> Iterator[Event]:
-    chance = random.Random(f"{options.seed} faults")
+    rng = random.Random(f"{options.seed} faults")
     first, last = WARM_UP_SECONDS, options.seconds - CALM_SECONDS
     least, most = SPACING_SECONDS
     if not available or last <= first:
@@ -139,15 +139,15 @@ def _faults(options: DrillOptions, available: Sequence[str]) -> Iterator[Event]:
     waiting: list[str] = []
     for index in range(round((last - first) / spacing)):
         if not waiting:
-            waiting = chance.sample(sorted(available), len(available))  # a round: each once before any comes again
-        at = first + spacing * (index + chance.uniform(0, 0.9))
+            waiting = rng.sample(sorted(available), len(available))  # a round: each once before any comes again
+        at = first + spacing * (index + rng.uniform(0, 0.9))
         # One server can only be stopped once at a time, and one sweeper belongs to one fault.
         free_at = {name: max([at, *(busy_until.get(part, 0.0) for part in FAULTS[name].holds)]) for name in waiting}
         hurried = _hurried(waiting, options.seconds, last - at)
         name = min(waiting, key=lambda name: (free_at[name], not FAULTS[name].holds & hurried))
         waiting.remove(name)
         kind, at = FAULTS[name], free_at[name]
-        length = min(kind().duration(chance, options.seconds), _longest(options.seconds))
+        length = min(kind().duration(rng, options.seconds), _longest(options.seconds))
         if at >= last:
             continue
         end = min(at + length, last)

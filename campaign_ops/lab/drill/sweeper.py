@@ -9,28 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from campaign_ops.lab.drill.sweeping import Swept, read_orders, sweep_for_ever
+from campaign_ops.lab.drill.sweep_loop import SweepResult, read_options, sweep_until_stopped
 from campaign_ops.settings import connect
 from campaign_ops.sweep import Sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Sweep until SIGTERM; the command line is that of `SweeperOrders`."""
-    orders = read_orders(arguments, __doc__)
-    platform = connect(orders.settings().platform(orders.platform))
+    """Sweep until SIGTERM; the command line is that of `SweeperOptions`."""
+    options = read_options(arguments, __doc__)
+    platform = connect(options.settings().platform(options.platform))
 
-    def sweep(run_id: str) -> Swept:
+    def sweep(run_id: str) -> SweepResult:
         report = Sweep(
             platform,
             run_id=run_id,
             trigger="drill",
-            actor=orders.name,
-            lock_wait_seconds=orders.lock_wait_seconds,
+            actor=options.name,
+            lock_wait_seconds=options.lock_wait_seconds,
         ).run()
-        return Swept(report.figures(), {line.kind: line.held_back for line in report.repairs if line.held_back})
+        return SweepResult.of(report)
 
     try:
-        sweep_for_ever(orders, sweep)
+        sweep_until_stopped(options, sweep)
     finally:
         platform.close()
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import takewhile
 
-from campaign_ops.lab.drill.checkers import Records, Stand, read, stores_of
+from campaign_ops.lab.drill.checkers import Checkable, Records, read, stores_of
 from campaign_ops.lab.drill.ledger import AGAIN, END, FAULT, SETTLING, UNDOING, Change, Mark
 
 _FRESH_SECONDS = 3.0
@@ -35,9 +35,9 @@ class Span:
     ends: float
 
 
-def timeline(stand: Stand, began: datetime) -> tuple[Sample, ...]:
+def timeline(rig: Checkable, began: datetime) -> tuple[Sample, ...]:
     """A sample for every second from the beginning to the end of the drill (or of what is known of it)."""
-    return tuple(samples(read(stores_of(stand)), began))
+    return tuple(samples(read(stores_of(rig)), began))
 
 
 def samples(records: Records, began: datetime) -> Iterator[Sample]:

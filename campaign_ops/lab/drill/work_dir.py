@@ -13,13 +13,13 @@ _HOME = Path(".drill")
 _MARKER = "drill.json"
 
 
-def unused(seed: int) -> Path:
+def unused_work_dir(seed: int) -> Path:
     """The directory of a drill that is told none: named by its seed, and never that of an earlier drill."""
     names = itertools.chain([f"{seed}"], (f"{seed}-{number}" for number in itertools.count(2)))
     return next(path for path in map(_HOME.joinpath, names) if not path.exists())
 
 
-def make_anew(directory: Path, seed: int) -> None:
+def create_work_dir(directory: Path, seed: int) -> None:
     """Make it, empty but for the marker of a drill; what an earlier drill has left there is removed, and nothing else.
 
     Raises:

@@ -19,7 +19,7 @@ from campaign_ops.lab.shop.reader import Row
 from campaign_ops.lab.shop.tables import minutes
 
 if TYPE_CHECKING:
-    from campaign_ops.lab.drill.environment.rig import Stand
+    from campaign_ops.lab.drill.environment.rig import Rig
 
 BATCH_SIZE = 20
 PAUSED, CANCELLED = "paused", "cancelled"
@@ -27,26 +27,26 @@ _ORDINARY = re.compile(r"cmp_\d+")
 _NOW = timedelta(0)
 
 
-class Shop:
+class Workload:
     """What the application and its people do. Keeps nothing in memory: any number of them are the same shop."""
 
     tenants = ("shop_north", "shop_south", "shop_harbour")
 
-    def __init__(self, stand: Stand) -> None:
-        self._stand = stand
-        self.sending = stand.profile.campaign.words.sending
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self.sending = rig.profile.campaign.words.sending
 
-    def label(self, what: str, chance: random.Random) -> str:
+    def label(self, what: str, rng: random.Random) -> str:
         """A new campaign's id for a fault; ordinary ones are called otherwise, and people leave these alone."""
-        return f"{what}_{chance.randrange(1_000_000):06d}"
+        return f"{what}_{rng.randrange(1_000_000):06d}"
 
     def is_full(self) -> bool:
         """Whether so many ordinary campaigns are being sent that no other is started."""
-        return len(self._ordinary(self.sending)) >= self._stand.options.scale.max_sending
+        return len(self._ordinary(self.sending)) >= self._rig.options.scale.max_sending
 
     def write(self, label: str, size: int, tenant: str) -> None:
         """A campaign's rows: itself, its recipients, its credits."""
-        writer = self._stand.writer
+        writer = self._rig.writer
         writer.add_campaign(label, name=label.replace("_", " "), tenant=tenant, updated_ago=_NOW, pending=size)
         writer.add_reservation(
             f"res_{label}", campaign=label, amount=size, created_ago=_NOW, expires_in=minutes(60), tenant=tenant
@@ -59,18 +59,18 @@ class Shop:
 
     def cancel(self, which: float, *, frees_credits: bool) -> str | None:
         """A person cancels one of the campaigns that are sent or paused; the application may forget its credits."""
-        stand, words = self._stand, (self.sending, PAUSED)
+        rig, words = self._rig, (self.sending, PAUSED)
         campaign = _one([row for word in words for row in self._ordinary(word)], which)
         if campaign is None or not self._change(campaign["id"], words, CANCELLED):
             return None
         self._take_out(campaign["id"])
         if not frees_credits:
             return f"person: {campaign['id']} was cancelled, and its credits were forgotten"
-        names = stand.profile.reservation
+        names = rig.profile.reservation
         assert names is not None
-        for row in stand.writer.reservations(campaign["id"]):
+        for row in rig.writer.reservations(campaign["id"]):
             if row["status"] == names.words.held:
-                stand.writer.set_reservation(row["id"], status=names.words.released, released_at=_NOW)
+                rig.writer.set_reservation(row["id"], status=names.words.released, released_at=_NOW)
         return f"person: {campaign['id']} was cancelled"
 
     def pause(self, which: float) -> str | None:
@@ -94,7 +94,7 @@ class Shop:
         """More recipients are imported into a campaign, if it is being sent. The import touches it first."""
         if not self._change(label, (self.sending,), self.sending):
             return False
-        self._stand.writer.add_recipients(label, pending=number)
+        self._rig.writer.add_recipients(label, pending=number)
         self._enqueue(label, {})
         return True
 
@@ -104,25 +104,25 @@ class Shop:
 
     def _ordinary(self, status: str) -> list[Row]:
         """Campaigns in one status that no fault has started."""
-        return [row for row in self._stand.writer.campaigns(status) if _ORDINARY.fullmatch(row["id"])]
+        return [row for row in self._rig.writer.campaigns(status) if _ORDINARY.fullmatch(row["id"])]
 
     def _change(self, campaign: str, old: tuple[str, ...], new: str) -> bool:
-        table = self._stand.writer.tables.campaign
+        table = self._rig.writer.tables.campaign
         moment = sa.func.timezone("utc", sa.func.now())
         premise = (table.c.id == campaign, table.c.status.in_(old))
-        with self._stand.owner.begin() as connection:
+        with self._rig.owner.begin() as connection:
             changed = connection.execute(table.update().where(*premise).values(status=new, updated_at=moment))
             return changed.rowcount == 1
 
     def _enqueue(self, campaign: str, job_options: Mapping[str, Any]) -> list[str]:
-        stand = self._stand
-        tenant = stand.writer.campaign(campaign)["tenant"]
-        pending = stand.writer.pending_ids(campaign)
-        return stand.queue.add(campaign, tenant, pending, batch_size=BATCH_SIZE, **job_options)
+        rig = self._rig
+        tenant = rig.writer.campaign(campaign)["tenant"]
+        pending = rig.writer.pending_ids(campaign)
+        return rig.queue.add(campaign, tenant, pending, batch_size=BATCH_SIZE, **job_options)
 
     def _take_out(self, campaign: str) -> int:
         """Take a campaign's jobs out of the queue. Returns how many are left because a worker holds them."""
-        queue = self._stand.queue
+        queue = self._rig.queue
         jobs = [job for job in queue.live_job_ids() if queue.campaign_of(job) == campaign]
         return len(jobs) - queue.remove(jobs) if jobs else 0
 

@@ -24,13 +24,13 @@ from campaign_ops.lab.drill.checkers import (
     WATCHED,
     Figure,
     Records,
-    audit,
-    damage_so_far,
-    holds,
+    check_all,
+    check_so_far,
     journal,
+    liveness,
     read,
-    rules,
-    running,
+    reservations,
+    safety,
     sending,
     waiting_for_a_person,
 )
@@ -42,32 +42,32 @@ from campaign_ops.lab.shop.tables import minutes
 from campaign_ops.profile.model import Profile
 from campaign_ops.sweep import act
 from tests.conftest import Worlds
-from tests.lab.drill.checked import POLICY, Audited, audited
+from tests.lab.drill.checked_world import POLICY, CheckedWorld, checked_world
 
 pytestmark = pytest.mark.slow
 
-Judge = Callable[[Records], Figure]
+Checker = Callable[[Records], Figure]
 PERSON = Person("ann", "looked into it", "by-hand")
 
 
 @pytest.fixture
-def stage(worlds: Worlds, work_dir: Path) -> Audited:
-    return audited(worlds.make("sms", policy=POLICY), work_dir)
+def stage(worlds: Worlds, work_dir: Path) -> CheckedWorld:
+    return checked_world(worlds.make("sms", policy=POLICY), work_dir)
 
 
-def fails(stage: Audited, figure: Judge, *words: str) -> None:
+def fails(stage: CheckedWorld, figure: Checker, *words: str) -> None:
     """The figure fails, and one of its examples says all of these words."""
-    judged = stage.judge(figure)
-    assert not judged.holds
-    assert any(all(word in example for word in words) for example in judged.examples), judged.examples
+    result = stage.check(figure)
+    assert not result.holds
+    assert any(all(word in example for word in words) for example in result.examples), result.examples
 
 
-def stands(stage: Audited, figure: Judge) -> None:
-    judged = stage.judge(figure)
-    assert judged.holds, judged.examples
+def holds(stage: CheckedWorld, figure: Checker) -> None:
+    result = stage.check(figure)
+    assert result.holds, result.examples
 
 
-def honest_life(stage: Audited) -> None:
+def honest_life(stage: CheckedWorld) -> None:
     """Everything that may happen to campaigns, by an application and sweeps that keep the rules."""
     app, queue = stage.world.app, stage.world.queue
     app.add_campaign("done", succeeded=3, failed=1)
@@ -91,64 +91,66 @@ def honest_life(stage: Audited) -> None:
     stage.settle()
 
 
-def test_an_honest_life_holds_in_every_figure(stage: Audited) -> None:
+def test_an_honest_life_holds_in_every_figure(stage: CheckedWorld) -> None:
     honest_life(stage)
-    figures = {figure.key: figure for figure in audit(stage)}
+    figures = {figure.key: figure for figure in check_all(stage)}
     assert [figure for figure in figures.values() if not figure.holds] == []
     assert figures["counted"].found == "0 faults, 4 sends; repairs: 3 complete, 1 reenqueue, 3 release; 1 jobs put back"
     assert figures["credits_exact"].found == "exact: 240 released by us, 2 tenants"
-    assert len(figures) == len(audit(stage)) == len(AT_ANY_TIME) + 9
-    assert all(figure.holds for figure in damage_so_far(stage))
+    assert len(figures) == len(check_all(stage)) == len(AT_ANY_TIME) + 9
+    assert all(figure.holds for figure in check_so_far(stage))
 
 
 # -- recipients ------------------------------------------------------------------------------------------------
 
 
-def test_a_recipient_sent_to_twice_is_named_with_both_jobs(stage: Audited) -> None:
+def test_a_recipient_sent_to_twice_is_named_with_both_jobs(stage: CheckedWorld) -> None:
     stage.provider.send("r1", "c", "worker-1", "1")
     stage.provider.send("r2", "c", "worker-1", "1")
-    stands(stage, sending.sent_twice)
+    holds(stage, sending.sent_twice)
     stage.provider.send("r1", "c", "worker-2", "ops-c-a1-b0-x")
     fails(stage, sending.sent_twice, "r1 of c", "by worker-1 from job 1", "by worker-2 from job ops-c-a1-b0-x")
-    assert stage.judge(sending.sent_twice).found == "1"
+    assert stage.check(sending.sent_twice).found == "1"
 
 
-def test_whom_nobody_could_know_of_is_shown_apart_but_only_between_its_two_sends(stage: Audited) -> None:
+def test_whom_nobody_could_know_of_is_shown_apart_but_only_between_its_two_sends(stage: CheckedWorld) -> None:
     stage.ledger.note_unknowable(["r2"])
     for recipient in ("r1", "r2"):
         stage.provider.send(recipient, "c", "worker-1")
     stage.ledger.note_unknowable(["r1"])
     for recipient in ("r1", "r2"):
         stage.provider.send(recipient, "c", "worker-2")
-    assert stage.judge(sending.unknowable).found == "1"
-    assert "r2" in stage.judge(sending.sent_twice).examples[0]
-    assert stage.judge(sending.sent_twice).found == "1"
+    assert stage.check(sending.unknowable).found == "1"
+    assert "r2" in stage.check(sending.sent_twice).examples[0]
+    assert stage.check(sending.sent_twice).found == "1"
 
 
-def test_a_third_send_is_not_excused_by_what_excuses_the_second(stage: Audited) -> None:
+def test_a_third_send_is_not_excused_by_what_excuses_the_second(stage: CheckedWorld) -> None:
     stage.provider.send("r1", "c", "worker-1")
     stage.ledger.note_unknowable(["r1"])
     stage.provider.send("r1", "c", "worker-2")
-    stands(stage, sending.sent_twice)
+    holds(stage, sending.sent_twice)
     stage.provider.send("r1", "c", "worker-3")
     fails(stage, sending.sent_twice, "worker-2", "again", "worker-3")
 
 
-def test_a_recipient_who_waits_in_a_campaign_that_we_called_sent_is_named(stage: Audited) -> None:
+def test_a_recipient_who_waits_in_a_campaign_that_we_called_sent_is_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=1, accepted=1)
     stage.ops("""UPDATE "Campaign" SET status = 'sent' WHERE id = 'c'""")
     fails(stage, sending.never_sent, "c_r000001 of c")
-    assert stage.judge(sending.never_sent).found == "1"
+    assert stage.check(sending.never_sent).found == "1"
 
 
-def test_a_recipient_whom_the_application_forgot_is_not_ours(stage: Audited) -> None:
+def test_a_recipient_whom_the_application_forgot_is_not_ours(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=1)
     stage.world.app.set_campaign("c", status="sent")
-    stands(stage, sending.never_sent)
-    stands(stage, sending.finished_or_revived)
+    holds(stage, sending.never_sent)
+    holds(stage, sending.finished_or_revived)
 
 
-def test_a_campaign_finished_with_pending_recipients_is_named_even_if_they_were_sent_to_since(stage: Audited) -> None:
+def test_a_campaign_finished_with_pending_recipients_is_named_even_if_sent_to_since(
+    stage: CheckedWorld,
+) -> None:
     stage.world.app.add_campaign("c", pending=2, succeeded=1)
     stage.ops("""UPDATE "Campaign" SET status = 'sent' WHERE id = 'c'""")
     stage.world.app.move_recipients("c", "succeeded")
@@ -156,23 +158,23 @@ def test_a_campaign_finished_with_pending_recipients_is_named_even_if_they_were_
 
 
 @pytest.mark.parametrize("word", ["cancelled", "sent", "paused"])
-def test_a_campaign_that_we_changed_though_nobody_was_sending_it_is_named(stage: Audited, word: str) -> None:
+def test_a_campaign_that_we_changed_though_nobody_was_sending_it_is_named(stage: CheckedWorld, word: str) -> None:
     stage.world.app.add_campaign("c", status=word, succeeded=1)
     stage.ops("""UPDATE "Campaign" SET status = 'sending' WHERE id = 'c'""")
     fails(stage, sending.finished_or_revived, f"c: was {word}, and we made it sending")
 
 
-def test_a_completion_that_a_person_took_back_revives_nobody(stage: Audited) -> None:
+def test_a_completion_that_a_person_took_back_revives_nobody(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", succeeded=1)
     stage.world.app.add_reservation("h", campaign="c")
     stage.world.sweep()
     undo(stage.world.platform, repair_id(stage, "complete"), PERSON)
-    stands(stage, sending.finished_or_revived)
-    stands(stage, journal.journal)
-    stands(stage, holds.credits_exact)
+    holds(stage, sending.finished_or_revived)
+    holds(stage, journal.journal)
+    holds(stage, reservations.credits_exact)
 
 
-def test_a_campaign_called_failed_whose_recipients_were_reached_is_named(stage: Audited) -> None:
+def test_a_campaign_called_failed_whose_recipients_were_reached_is_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", succeeded=1, failed=3)
     stage.world.app.add_campaign("empty")
     stage.ops("""UPDATE "Campaign" SET status = 'failed'""")
@@ -183,84 +185,84 @@ def test_a_campaign_called_failed_whose_recipients_were_reached_is_named(stage: 
 # -- credits ---------------------------------------------------------------------------------------------------
 
 
-def test_credits_released_behind_the_journal_are_missed_by_their_tenant(stage: Audited) -> None:
+def test_credits_released_behind_the_journal_are_missed_by_their_tenant(stage: CheckedWorld) -> None:
     honest_life(stage)
     stage.ops("""UPDATE "CreditReservation" SET status = 'released' WHERE id = 'res_young'""")
-    fails(stage, holds.credits_exact, "shop_north: we released 149, the journal says 140")
+    fails(stage, reservations.credits_exact, "shop_north: we released 149, the journal says 140")
 
 
 def test_an_amount_that_the_journal_has_wrong_by_a_millionth_is_found(worlds: Worlds, work_dir: Path) -> None:
-    stage = audited(worlds.make("sms", policy=POLICY, shape=PlatformShape(amounts="numeric")), work_dir)
+    stage = checked_world(worlds.make("sms", policy=POLICY, shape=PlatformShape(amounts="numeric")), work_dir)
     stage.world.app.add_campaign("c", succeeded=1)
     stage.world.app.add_reservation("h", campaign="c")
     stage.owner("""UPDATE "CreditReservation" SET amount = 0.1""")
     stage.world.sweep()
-    stands(stage, holds.credits_exact)
-    stands(stage, journal.journal)
+    holds(stage, reservations.credits_exact)
+    holds(stage, journal.journal)
     stage.owner("UPDATE campaign_ops.repair SET amount = amount + 0.000001 WHERE kind = 'release'")
-    fails(stage, holds.credits_exact, "shop_north: we released 0.100000, the journal says 0.100001")
+    fails(stage, reservations.credits_exact, "shop_north: we released 0.100000, the journal says 0.100001")
     fails(stage, journal.journal, "release of h", "0.100001")
 
 
-def test_credits_that_move_past_the_ledger_do_not_add_up(stage: Audited) -> None:
+def test_credits_that_move_past_the_ledger_do_not_add_up(stage: CheckedWorld) -> None:
     honest_life(stage)
     stage.owner('ALTER TABLE "CreditReservation" DISABLE TRIGGER USER')
     stage.world.app.set_reservation("res_done", status="active")
-    fails(stage, holds.credits_exact, "= 9, but 49 are held")
+    fails(stage, reservations.credits_exact, "= 9, but 49 are held")
     fails(stage, journal.ledger_whole, "reservation res_done")
 
 
-def test_a_hold_of_a_campaign_that_is_over_leaks_unless_a_person_wants_it(stage: Audited) -> None:
+def test_a_hold_of_a_campaign_that_is_over_leaks_unless_a_person_wants_it(stage: CheckedWorld) -> None:
     app = stage.world.app
     app.add_campaign("c", status="cancelled", pending=1)
     app.add_reservation("h", campaign="c", amount=12)
-    fails(stage, holds.leaked, "h: 12 credits, its campaign is cancelled")
+    fails(stage, reservations.leaked, "h: 12 credits, its campaign is cancelled")
     stage.world.sweep()
-    stands(stage, holds.leaked)
+    holds(stage, reservations.leaked)
     undo(stage.world.platform, repair_id(stage, "release"), PERSON)
-    stands(stage, holds.leaked)
-    stands(stage, holds.credits_exact)
-    stands(stage, journal.journal)
+    holds(stage, reservations.leaked)
+    holds(stage, reservations.credits_exact)
+    holds(stage, journal.journal)
 
 
 @pytest.mark.parametrize(("word", "created_ago", "lawful"), [("paused", 1, False), ("paused", 60 * 49, True)])
 def test_credits_of_an_idle_campaign_may_be_released_only_when_they_are_late(
-    stage: Audited, word: str, created_ago: float, lawful: bool
+    stage: CheckedWorld, word: str, created_ago: float, lawful: bool
 ) -> None:
     stage.world.app.add_campaign("c", status=word, pending=1)
     stage.world.app.add_reservation("h", campaign="c", created_ago=minutes(created_ago))
     stage.ops("""UPDATE "CreditReservation" SET status = 'released'""")
     if lawful:
-        stands(stage, holds.released_too_soon)
+        holds(stage, reservations.released_too_soon)
     else:
-        fails(stage, holds.released_too_soon, "h: 100 credits", "its campaign was paused")
+        fails(stage, reservations.released_too_soon, "h: 100 credits", "its campaign was paused")
 
 
-def test_credits_released_while_their_campaign_sends_are_named(stage: Audited) -> None:
+def test_credits_released_while_their_campaign_sends_are_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=1)
     stage.world.app.add_reservation("h", campaign="c", created_ago=minutes(60 * 49))
     stage.ops("""UPDATE "CreditReservation" SET status = 'released'""")
-    fails(stage, holds.released_too_soon, "h: 100 credits", "its campaign was sending")
+    fails(stage, reservations.released_too_soon, "h: 100 credits", "its campaign was sending")
 
 
 # -- the journal -----------------------------------------------------------------------------------------------
 
 
-def test_a_change_of_ours_that_stands_in_no_journal_row_is_named(stage: Audited) -> None:
+def test_a_change_of_ours_that_stands_in_no_journal_row_is_named(stage: CheckedWorld) -> None:
     honest_life(stage)
-    stands(stage, journal.journal)
+    holds(stage, journal.journal)
     stage.owner("DELETE FROM campaign_ops.repair WHERE kind = 'release' AND target = 'res_done'")
     fails(stage, journal.journal, "reservation res_done: changed by us")
     fails(stage, journal.journal, "its row is gone from the journal")
 
 
-def test_a_journal_row_that_changed_nothing_is_named(stage: Audited) -> None:
+def test_a_journal_row_that_changed_nothing_is_named(stage: CheckedWorld) -> None:
     honest_life(stage)
     plant_repair(stage, "complete", "young")
     fails(stage, journal.journal, "complete of young", "no change of campaign young in its transaction")
 
 
-def test_a_journal_row_of_another_transaction_than_its_change_is_named(stage: Audited) -> None:
+def test_a_journal_row_of_another_transaction_than_its_change_is_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", succeeded=1)
     stage.world.sweep()
     stage.owner("CREATE TABLE kept AS SELECT * FROM campaign_ops.repair")
@@ -280,7 +282,7 @@ def test_a_journal_row_of_another_transaction_than_its_change_is_named(stage: Au
     ],
 )
 def test_an_image_of_the_journal_that_is_not_what_the_row_was_is_named(
-    stage: Audited, image: str, column: str, value: str, line: str
+    stage: CheckedWorld, image: str, column: str, value: str, line: str
 ) -> None:
     honest_life(stage)
     change = json.dumps({column: value})
@@ -288,7 +290,7 @@ def test_an_image_of_the_journal_that_is_not_what_the_row_was_is_named(
     fails(stage, journal.journal, "complete of done", line)
 
 
-def test_a_column_that_we_changed_and_the_journal_does_not_hold_is_named(stage: Audited) -> None:
+def test_a_column_that_we_changed_and_the_journal_does_not_hold_is_named(stage: CheckedWorld) -> None:
     stage.owner(
         "CREATE FUNCTION more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := 'other'; RETURN NEW; END $$"
     )
@@ -298,44 +300,44 @@ def test_a_column_that_we_changed_and_the_journal_does_not_hold_is_named(stage: 
     fails(stage, journal.journal, "complete of c", 'column "name" changed too')
 
 
-def test_an_undo_that_puts_back_something_else_than_was_there_is_named(stage: Audited) -> None:
+def test_an_undo_that_puts_back_something_else_than_was_there_is_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", succeeded=1)
     stage.world.sweep()
     stage.owner("""UPDATE campaign_ops.repair SET before = before || '{"status": "paused"}'""")
     undo(stage.world.platform, repair_id(stage, "complete"), PERSON)
-    stands(stage, sending.wrong_word)
+    holds(stage, sending.wrong_word)
     stage.owner("""UPDATE campaign_ops.repair SET before = before || '{"status": "sending"}' WHERE kind = 'complete'""")
     fails(stage, journal.journal, "undo of c", "after, status is paused, not sending")
 
 
-def test_a_job_of_ours_that_nobody_meant_to_add_is_named(stage: Audited) -> None:
+def test_a_job_of_ours_that_nobody_meant_to_add_is_named(stage: CheckedWorld) -> None:
     honest_life(stage)
     stage.world.queue.add("lost", "shop_north", ["r1"], job_ids=["ops-lost-a9-b0-stray"])
     stage.look()
     fails(stage, journal.journal, "ops-lost-a9-b0-stray", "nobody meant to add it")
 
 
-def test_a_job_with_other_recipients_than_were_meant_is_named(stage: Audited) -> None:
+def test_a_job_with_other_recipients_than_were_meant_is_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=3)
     stage.world.sweep()
     stage.look()
-    stands(stage, journal.journal)
+    holds(stage, journal.journal)
     stage.owner("UPDATE campaign_ops.intent SET recipients = 2")
     fails(stage, journal.journal, "3 recipients of c, and meant were 2 of c")
 
 
-def test_a_job_journaled_as_added_that_nobody_ever_saw_is_named_unless_redis_lost_its_data(stage: Audited) -> None:
+def test_a_job_journaled_as_added_that_nobody_ever_saw_is_named_unless_redis_lost_its_data(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=3)
     stage.world.sweep()
-    stands(stage, journal.journal)  # it has only just been added
+    holds(stage, journal.journal)  # it has only just been added
     stage.owner("UPDATE campaign_ops.intent SET added_at = added_at - interval '1 minute'")
     stage.ledger.note(REDIS_LOSS, "emptied, but a minute later")
     fails(stage, journal.journal, "ops-c-a1-b0", "never seen in the queue")
     stage.owner("UPDATE drill.mark SET at = at - interval '1 minute'")
-    stands(stage, journal.journal)
+    holds(stage, journal.journal)
 
 
-def test_a_reenqueue_without_any_intent_is_named(stage: Audited) -> None:
+def test_a_reenqueue_without_any_intent_is_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=3)
     stage.world.sweep()
     stage.owner("DELETE FROM campaign_ops.intent")
@@ -346,19 +348,19 @@ def test_a_reenqueue_without_any_intent_is_named(stage: Audited) -> None:
 
 
 def test_a_recipient_whom_we_put_into_a_second_live_job_is_named_unless_the_first_came_back_from_the_dead(
-    stage: Audited,
+    stage: CheckedWorld,
 ) -> None:
     stage.world.queue.add("c", "shop", ["r1"])
     stage.world.queue.add("c", "shop", ["r1"], job_ids=["ops-c-a1-b0-x"])
     stage.look()
-    fails(stage, rules.in_two_jobs, "r1: in ", "ops-c-a1-b0-x")
+    fails(stage, safety.in_two_jobs, "r1: in ", "ops-c-a1-b0-x")
     stage.ledger.note_restored(["r1"])
-    stands(stage, rules.in_two_jobs)
+    holds(stage, safety.in_two_jobs)
 
 
 @pytest.mark.parametrize("kind", [RepairKind.COMPLETE, RepairKind.REENQUEUE])
 def test_a_sweep_that_goes_beyond_the_breaker_is_named_unless_a_person_confirmed_it(
-    stage: Audited, kind: RepairKind
+    stage: CheckedWorld, kind: RepairKind
 ) -> None:
     for number in range(5):
         if kind is RepairKind.COMPLETE:
@@ -366,33 +368,33 @@ def test_a_sweep_that_goes_beyond_the_breaker_is_named_unless_a_person_confirmed
         else:
             stage.world.app.add_campaign(f"c{number}", pending=1)
     stage.world.sweep()
-    stands(stage, rules.beyond_breaker)
+    holds(stage, safety.beyond_breaker)
     run_id = stage.sweep_as(breaker_floor=100)
-    fails(stage, rules.beyond_breaker, f"{kind} of c0", "one of 5 in a sweep, 5 sending")
+    fails(stage, safety.beyond_breaker, f"{kind} of c0", "one of 5 in a sweep, 5 sending")
     stage.ledger.note(CONFIRMED, run_id)
-    stands(stage, rules.beyond_breaker)
+    holds(stage, safety.beyond_breaker)
 
 
-def test_a_floor_protects_no_sweep_right_after_redis_lost_its_data(stage: Audited) -> None:
+def test_a_floor_protects_no_sweep_right_after_redis_lost_its_data(stage: CheckedWorld) -> None:
     for number in range(2):
         stage.world.app.add_campaign(f"c{number}", pending=1)
     stage.ledger.note(REDIS_LOSS, "emptied")
     stage.world.sweep()
-    fails(stage, rules.beyond_breaker, "reenqueue of c0", "one of 2 in a sweep, 2 sending, Redis just restarted")
+    fails(stage, safety.beyond_breaker, "reenqueue of c0", "one of 2 in a sweep, 2 sending, Redis just restarted")
     stage.owner("UPDATE drill.mark SET at = at - interval '5 minutes'")
-    stands(stage, rules.beyond_breaker)
+    holds(stage, safety.beyond_breaker)
 
 
 @pytest.mark.parametrize("recipients", [{"pending": 2}, {"succeeded": 2}])
-def test_a_campaign_repaired_before_it_was_stuck_is_named(stage: Audited, recipients: dict[str, Any]) -> None:
+def test_a_campaign_repaired_before_it_was_stuck_is_named(stage: CheckedWorld, recipients: dict[str, Any]) -> None:
     stage.world.app.add_campaign("c", updated_ago=timedelta(seconds=20), moved_ago=minutes(60), **recipients)
     stage.world.sweep()
-    stands(stage, rules.too_young)
+    holds(stage, safety.too_young)
     stage.sweep_as(stuck_after_seconds=10)
-    fails(stage, rules.too_young, "of c)", "touched 2", " s before")
+    fails(stage, safety.too_young, "of c)", "touched 2", " s before")
 
 
-def test_a_campaign_touched_in_the_moment_of_its_repair_was_old_enough(stage: Audited) -> None:
+def test_a_campaign_touched_in_the_moment_of_its_repair_was_old_enough(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=2)
     stage.world.sweep()
     stage.world.app.set_campaign("c")
@@ -401,238 +403,240 @@ def test_a_campaign_touched_in_the_moment_of_its_repair_was_old_enough(stage: Au
         f"UPDATE drill.change SET at = {moment} - interval '10 ms' WHERE id = (SELECT max(id) FROM drill.change)"
     )
     stage.owner("""UPDATE drill.journaled SET campaign = (SELECT to_jsonb(c) FROM "Campaign" c)""")
-    stands(stage, rules.too_young)
+    holds(stage, safety.too_young)
 
 
-def test_a_person_may_complete_a_campaign_that_is_not_stuck(stage: Audited) -> None:
+def test_a_person_may_complete_a_campaign_that_is_not_stuck(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", succeeded=2, updated_ago=minutes(0))
     mark_complete(stage.world.platform, "c", PERSON)
-    stands(stage, rules.too_young)
-    stands(stage, journal.journal)
+    holds(stage, safety.too_young)
+    holds(stage, journal.journal)
 
 
 @pytest.mark.parametrize("recipients", [{"pending": 2}, {"succeeded": 2}])
-def test_a_campaign_with_an_unknown_word_that_we_repaired_is_named(stage: Audited, recipients: dict[str, Any]) -> None:
+def test_a_campaign_with_an_unknown_word_that_we_repaired_is_named(
+    stage: CheckedWorld, recipients: dict[str, Any]
+) -> None:
     stage.world.app.add_campaign("c", words={"bounced": 1}, **recipients)
     stage.sweep_as(profile=guessing(stage))
-    fails(stage, rules.unknown_repaired, "of c)", "1 recipients in a word")
+    fails(stage, safety.unknown_repaired, "of c)", "1 recipients in a word")
 
 
-def test_an_unknown_word_that_came_after_the_look_was_known_to_nobody(stage: Audited) -> None:
+def test_an_unknown_word_that_came_after_the_look_was_known_to_nobody(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", words={"bounced": 1}, pending=2)
     stage.sweep_as(profile=guessing(stage))
     stage.owner("UPDATE drill.change SET at = clock_timestamp() WHERE relation = 'recipient'")
-    stands(stage, rules.unknown_repaired)
+    holds(stage, safety.unknown_repaired)
 
 
-def test_a_campaign_with_an_unknown_word_is_left_alone_by_honest_sweeps(stage: Audited) -> None:
+def test_a_campaign_with_an_unknown_word_is_left_alone_by_honest_sweeps(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", words={"bounced": 1}, succeeded=2)
     stage.world.sweep()
-    stands(stage, rules.unknown_repaired)
+    holds(stage, safety.unknown_repaired)
 
 
-def guessing(stage: Audited) -> Profile:
+def guessing(stage: CheckedWorld) -> Profile:
     """A profile that takes an unknown word for a failure."""
     known = stage.world.platform.profile.model_dump(by_alias=True)
     known["recipient"]["words"]["failed"] = ["failed", "bounced"]
     return Profile.model_validate(known)
 
 
-def put_back_in_vain(stage: Audited, times: int) -> None:
+def put_back_in_vain(stage: CheckedWorld, times: int) -> None:
     for _ in range(times):
         stage.sweep_as(max_attempts=100, cooldown_seconds=0)
         stage.world.queue.remove(stage.world.queue.live_job_ids())
 
 
-def test_a_campaign_put_back_in_vain_more_often_than_allowed_is_named(stage: Audited) -> None:
+def test_a_campaign_put_back_in_vain_more_often_than_allowed_is_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=4)
     put_back_in_vain(stage, 3)
-    stands(stage, rules.in_vain)
+    holds(stage, safety.in_vain)
     put_back_in_vain(stage, 1)
-    fails(stage, rules.in_vain, "reenqueue of c", "for the 4th time")
+    fails(stage, safety.in_vain, "reenqueue of c", "for the 4th time")
 
 
-def test_progress_gives_a_campaign_new_attempts(stage: Audited) -> None:
+def test_progress_gives_a_campaign_new_attempts(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=4)
     put_back_in_vain(stage, 3)
     stage.world.app.move_recipients("c", "succeeded", 1, moved_ago=minutes(30))
     put_back_in_vain(stage, 3)
-    stands(stage, rules.in_vain)
+    holds(stage, safety.in_vain)
 
 
-def test_a_repair_written_without_the_sweep_lock_is_named_unless_a_fault_took_it(stage: Audited) -> None:
+def test_a_repair_written_without_the_sweep_lock_is_named_unless_a_fault_took_it(stage: CheckedWorld) -> None:
     honest_life(stage)
     plant_repair(stage, "lift", "young")
-    fails(stage, rules.overlapping, "lift of young", "nobody held the sweep lock")
+    fails(stage, safety.overlapping, "lift of young", "nobody held the sweep lock")
     stage.owner("UPDATE campaign_ops.sweep SET started_at = clock_timestamp()")
     stage.ledger.note(FAULT, "drop_connections: all of ours")
-    stands(stage, rules.overlapping)
+    holds(stage, safety.overlapping)
 
 
-def test_a_repair_written_while_another_process_holds_the_lock_is_named_with_it(stage: Audited) -> None:
+def test_a_repair_written_while_another_process_holds_the_lock_is_named_with_it(stage: CheckedWorld) -> None:
     stage.world.sweep()
     other = stage.connect()
     other.database.application_name = "campaign_ops elsewhere:1"
     with other.lock(wait_seconds=0).hold():
         plant_repair(stage, "lift", "c")
     other.close()
-    fails(stage, rules.overlapping, "lift of c", "campaign_ops elsewhere:1 held the sweep lock")
+    fails(stage, safety.overlapping, "lift of c", "campaign_ops elsewhere:1 held the sweep lock")
 
 
 # -- who suffers from whom -------------------------------------------------------------------------------------
 
 
 def test_credits_that_a_completion_leaves_held_are_named_even_if_the_next_sweep_releases_them(
-    stage: Audited, monkeypatch: pytest.MonkeyPatch
+    stage: CheckedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crash between the two would have leaked them."""
     monkeypatch.setattr(act, "_release_with", lambda *_, **__: iter(()))
     stage.world.app.add_campaign("c", succeeded=1)
     stage.world.app.add_reservation("r", campaign="c", amount=5)
-    stands(stage, holds.left_held)
+    holds(stage, reservations.left_held)
     stage.world.sweep()
     stage.world.sweep()
-    stands(stage, holds.leaked)
-    fails(stage, holds.left_held, "r: 5 credits stayed held when we completed c")
+    holds(stage, reservations.leaked)
+    fails(stage, reservations.left_held, "r: 5 credits stayed held when we completed c")
 
 
 def test_credits_that_the_application_releases_before_we_can_are_not_left_held(
-    stage: Audited, monkeypatch: pytest.MonkeyPatch
+    stage: CheckedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(act, "_release_with", lambda *_, **__: iter(()))
     stage.world.app.add_campaign("c", succeeded=1)
     stage.world.app.add_reservation("r", campaign="c")
     stage.world.sweep()
     stage.world.app.set_reservation("r", status="released")
-    stands(stage, holds.left_held)
+    holds(stage, reservations.left_held)
 
 
 def test_a_campaign_that_three_whole_sweeps_leave_behind_is_named(
-    stage: Audited, monkeypatch: pytest.MonkeyPatch
+    stage: CheckedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(act, "_by_pages", lambda *_: None)
     stage.world.app.add_campaign("c", succeeded=1)
     stage.world.app.add_campaign("poison_campaign_1", succeeded=1)
     for _ in range(2):
         stage.world.sweep()
-    stands(stage, running.starved)
+    holds(stage, liveness.starved)
     stage.world.sweep()
-    fails(stage, running.starved, "c: nothing pending")
-    assert stage.judge(running.starved).found == "1"
+    fails(stage, liveness.starved, "c: nothing pending")
+    assert stage.check(liveness.starved).found == "1"
 
 
 @pytest.mark.parametrize("fault", ["deadlocks", "lose_jobs"])
 def test_sweeps_that_a_fault_disturbed_starve_nobody(
-    stage: Audited, monkeypatch: pytest.MonkeyPatch, fault: str
+    stage: CheckedWorld, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr(act, "_by_pages", lambda *_: None)
     stage.world.app.add_campaign("c", succeeded=1)
     stage.ledger.note(FAULT, fault)
     for _ in range(3):
         stage.world.sweep()
-    stands(stage, running.starved)
+    holds(stage, liveness.starved)
 
 
-def test_sweeps_that_the_breaker_held_back_starve_nobody(stage: Audited) -> None:
+def test_sweeps_that_the_breaker_held_back_starve_nobody(stage: CheckedWorld) -> None:
     for number in range(5):
         stage.world.app.add_campaign(f"c{number}", succeeded=1)
     for _ in range(3):
         stage.world.sweep()
-    stands(stage, running.starved)
+    holds(stage, liveness.starved)
 
 
 # -- how it ran ------------------------------------------------------------------------------------------------
 
 
-def test_a_campaign_that_is_still_stuck_is_named_with_what_the_last_sweep_said(stage: Audited) -> None:
+def test_a_campaign_that_is_still_stuck_is_named_with_what_the_last_sweep_said(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=1)
     stage.world.queue.add("c", "shop_north", stage.world.app.pending_ids("c"))
     stage.world.sweep()
-    fails(stage, running.still_stuck, "c: no_workers")
+    fails(stage, liveness.still_stuck, "c: no_workers")
     stage.world.app.set_campaign("c")
-    stands(stage, running.still_stuck)
+    holds(stage, liveness.still_stuck)
 
 
-def test_a_stuck_campaign_that_waits_for_a_person_is_listed_with_the_reason(stage: Audited) -> None:
+def test_a_stuck_campaign_that_waits_for_a_person_is_listed_with_the_reason(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", succeeded=1, words={"bounced": 1})
-    fails(stage, running.still_stuck, "c: no sweep has seen it")
+    fails(stage, liveness.still_stuck, "c: no sweep has seen it")
     stage.world.sweep()
-    stands(stage, running.still_stuck)
-    assert stage.judge(running.still_stuck).found == "0 (+ 1 for a person)"
+    holds(stage, liveness.still_stuck)
+    assert stage.check(liveness.still_stuck).found == "0 (+ 1 for a person)"
     ((campaign, reason),) = waiting_for_a_person(stage)
     assert (campaign, reason.split(":")[0]) == ("c", "unknown_status")
 
 
-def test_fewer_than_three_whole_sweeps_after_the_faults_are_not_enough(stage: Audited) -> None:
+def test_fewer_than_three_whole_sweeps_after_the_faults_are_not_enough(stage: CheckedWorld) -> None:
     for _ in range(3):
         stage.world.sweep()
-    assert stage.judge(running.settled).found == "the faults were never over"
-    assert not stage.judge(running.settled).holds
+    assert stage.check(liveness.settled).found == "the faults were never over"
+    assert not stage.check(liveness.settled).holds
     stage.settle()
-    stands(stage, running.settled)
+    holds(stage, liveness.settled)
     stage.owner("UPDATE campaign_ops.sweep SET finished_at = NULL WHERE id = (SELECT max(id) FROM campaign_ops.sweep)")
-    assert not stage.judge(running.settled).holds
+    assert not stage.check(liveness.settled).holds
 
 
-def test_a_watcher_who_never_looked_or_looked_away_is_no_watcher(stage: Audited) -> None:
-    assert not stage.judge(running.watched).holds
+def test_a_watcher_who_never_looked_or_looked_away_is_no_watcher(stage: CheckedWorld) -> None:
+    assert not stage.check(liveness.watched).holds
     stage.look()
-    stands(stage, running.watched)
+    holds(stage, liveness.watched)
     old = (stage.work_dir / WATCHED).read_text().replace('"at": 1', '"at": 0.1')
     (stage.work_dir / WATCHED).write_text(old)
-    assert not stage.judge(running.watched).holds
+    assert not stage.check(liveness.watched).holds
 
 
-def test_a_sweep_longer_than_its_bound_is_named(stage: Audited) -> None:
-    bound = running.sweep_bound(stage.stores.timeouts)
+def test_a_sweep_longer_than_its_bound_is_named(stage: CheckedWorld) -> None:
+    bound = liveness.sweep_bound(stage.stores.timeouts)
     stage.write_sweeps("sweeper-1", {"ended": 100 + bound - 1})
     stage.write_sweeps("dagster", {"ended": 100 + bound + 1})
-    stands(stage, running.too_long)
+    holds(stage, liveness.too_long)
     stage.write_sweeps("sweeper-2", {"run_id": "slow", "ended": 100 + bound + 1})
-    fails(stage, running.too_long, "sweeper-2: sweep slow took")
+    fails(stage, liveness.too_long, "sweeper-2: sweep slow took")
 
 
-def test_a_sweep_that_ended_in_a_raw_error_is_named(stage: Audited) -> None:
+def test_a_sweep_that_ended_in_a_raw_error_is_named(stage: CheckedWorld) -> None:
     stage.write_sweeps("sweeper-1", {"outcome": "failed", "error": "Redis away"}, {"outcome": "busy"})
-    stands(stage, running.unexpected)
-    assert stage.judge(running.sweeps).found == "1 failed, 1 busy"
+    holds(stage, liveness.unexpected)
+    assert stage.check(liveness.sweeps).found == "1 failed, 1 busy"
     stage.write_sweeps("sweeper-2", {"outcome": "failed", "error": "KeyError: 'x'", "unexpected": True})
-    fails(stage, running.unexpected, "sweeper-2: KeyError: 'x'")
+    fails(stage, liveness.unexpected, "sweeper-2: KeyError: 'x'")
 
 
 def test_a_statement_that_asks_for_more_than_the_grants_is_found_in_the_servers_log(
-    stage: Audited, servers: EmbeddedServers
+    stage: CheckedWorld, servers: EmbeddedServers
 ) -> None:
-    assert stage.judge(running.denied).shown_only
+    assert stage.check(liveness.denied).shown_only
     log = servers.postgres.work_dir / "postgres.log"
     stores = replace(stage.stores, server_log=log, log_from=log.stat().st_size)
-    assert running.denied(read(stores)).holds
+    assert liveness.denied(read(stores)).holds
     with pytest.raises(PermissionMissing):
         stage.ops('SELECT phone FROM "CampaignRecipient"')
-    judged = running.denied(read(stores))
-    assert not judged.holds
-    assert "CampaignRecipient" in judged.examples[0]
+    result = liveness.denied(read(stores))
+    assert not result.holds
+    assert "CampaignRecipient" in result.examples[0]
 
 
-def test_times_run_from_the_moment_when_a_campaign_was_stuck(stage: Audited) -> None:
-    assert stage.judge(running.repair_time).found == "nothing was repaired"
+def test_times_run_from_the_moment_when_a_campaign_was_stuck(stage: CheckedWorld) -> None:
+    assert stage.check(liveness.repair_time).found == "nothing was repaired"
     stage.world.app.add_campaign("a", succeeded=1, updated_ago=timedelta(seconds=70))
     stage.world.app.add_campaign("b", pending=1, updated_ago=timedelta(seconds=90))
     stage.world.app.add_campaign("c", succeeded=1, updated_ago=timedelta(seconds=160))
     stage.world.sweep()
-    for figure in (stage.judge(running.detection), stage.judge(running.repair_time)):
+    for figure in (stage.check(liveness.detection), stage.check(liveness.repair_time)):
         assert figure.shown_only
         assert figure.found.startswith("median 30.")
         assert "worst 100." in figure.found
         assert figure.examples[0].split(",")[0].endswith("c")
 
 
-def repair_id(stage: Audited, kind: str) -> int:
+def repair_id(stage: CheckedWorld, kind: str) -> int:
     (found,) = stage.world.rows("SELECT id FROM campaign_ops.repair WHERE kind = :kind", kind=kind)
     return int(found["id"])
 
 
-def plant_repair(stage: Audited, kind: str, target: str) -> None:
+def plant_repair(stage: CheckedWorld, kind: str, target: str) -> None:
     stage.ops(
         "INSERT INTO campaign_ops.repair (platform, tables, sweep_id, kind, campaign_id, target, reason, actor, run_id)"
         " SELECT platform, tables, id, :kind, :target, :target, 'planted', 'test', run_id"

@@ -156,7 +156,7 @@ def test_a_directory_that_no_drill_has_made_is_left_alone(tmp_path: Path) -> Non
 def test_the_directory_of_an_earlier_drill_is_made_anew(tmp_path: Path) -> None:
     made = tmp_path / "drill"
     for seed in (7, 8):
-        work_dir.make_anew(made, seed)
+        work_dir.create_work_dir(made, seed)
         assert [path.name for path in made.iterdir()] == ["drill.json"]
         (made / "scoreboard.json").touch()
 
@@ -166,8 +166,8 @@ def test_a_replay_gets_a_directory_of_its_own_and_leaves_the_first_run_alone(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("7", "7-2", "7-3"):
-        assert work_dir.unused(7) == Path(".drill") / name
-        work_dir.make_anew(work_dir.unused(7), 7)
+        assert work_dir.unused_work_dir(7) == Path(".drill") / name
+        work_dir.create_work_dir(work_dir.unused_work_dir(7), 7)
 
 
 def test_every_option_has_a_help() -> None:

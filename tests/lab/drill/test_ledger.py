@@ -12,25 +12,25 @@ from campaign_ops.lab.drill import ledger
 from campaign_ops.lab.drill.ledger import FAULT, Change, Journaled
 from campaign_ops.lab.shop.schema import PlatformShape
 from tests.conftest import World, Worlds
-from tests.lab.drill.checked import OPS, Audited, audited
+from tests.lab.drill.checked_world import OPS, CheckedWorld, checked_world
 
 
 @pytest.fixture
-def watched(sms: World, work_dir: Path) -> Audited:
-    return audited(sms, work_dir)
+def watched(sms: World, work_dir: Path) -> CheckedWorld:
+    return checked_world(sms, work_dir)
 
 
-def changes(watched: Audited, relation: str) -> list[Change]:
+def changes(watched: CheckedWorld, relation: str) -> list[Change]:
     with watched.ledger.engine.connect() as connection:
         return [change for change in ledger.changes(connection) if change.relation == relation]
 
 
-def journaled(watched: Audited) -> list[Journaled]:
+def journaled(watched: CheckedWorld) -> list[Journaled]:
     with watched.ledger.engine.connect() as connection:
         return list(ledger.journaled(connection))
 
 
-def test_a_change_says_which_role_made_it_and_what_the_row_was_before(watched: Audited) -> None:
+def test_a_change_says_which_role_made_it_and_what_the_row_was_before(watched: CheckedWorld) -> None:
     watched.world.app.add_campaign("c", succeeded=2)
     watched.world.sweep()
     inserted, completed = changes(watched, "campaign")
@@ -42,7 +42,7 @@ def test_a_change_says_which_role_made_it_and_what_the_row_was_before(watched: A
     assert completed.application.startswith("campaign_ops ")
 
 
-def test_a_completion_its_releases_and_its_journal_rows_are_of_one_transaction(watched: Audited) -> None:
+def test_a_completion_its_releases_and_its_journal_rows_are_of_one_transaction(watched: CheckedWorld) -> None:
     watched.world.app.add_campaign("c", succeeded=2)
     watched.world.app.add_reservation("h", campaign="c")
     watched.world.sweep()
@@ -51,7 +51,7 @@ def test_a_completion_its_releases_and_its_journal_rows_are_of_one_transaction(w
     assert released.campaign_status == "sent"
 
 
-def test_a_campaign_that_leaves_sending_is_noted_with_those_who_still_wait(watched: Audited) -> None:
+def test_a_campaign_that_leaves_sending_is_noted_with_those_who_still_wait(watched: CheckedWorld) -> None:
     watched.world.app.add_campaign("c", pending=3, accepted=2, succeeded=4, failed=1, words={"bounced": 5})
     watched.world.app.set_campaign("c", status="cancelled")
     people = changes(watched, "campaign")[-1].people
@@ -59,14 +59,14 @@ def test_a_campaign_that_leaves_sending_is_noted_with_those_who_still_wait(watch
     assert (people.waiting, people.unknown, people.well, people.failed) == (3, 5, 6, 1)
 
 
-def test_a_journal_row_is_noted_with_the_holder_of_the_sweep_lock(watched: Audited) -> None:
+def test_a_journal_row_is_noted_with_the_holder_of_the_sweep_lock(watched: CheckedWorld) -> None:
     watched.world.app.add_campaign("c", succeeded=1)
     watched.world.sweep()
     (one,) = journaled(watched)
     assert one.lock_holder == one.application == watched.world.platform.database.application_name
 
 
-def test_a_journal_row_written_without_the_lock_has_no_holder(watched: Audited) -> None:
+def test_a_journal_row_written_without_the_lock_has_no_holder(watched: CheckedWorld) -> None:
     watched.world.app.add_campaign("c", pending=1)
     plant_journal_row(watched)
     one = journaled(watched)[-1]
@@ -76,7 +76,7 @@ def test_a_journal_row_written_without_the_lock_has_no_holder(watched: Audited) 
     assert (one.campaign["status"], one.people.waiting) == ("sending", 1)
 
 
-def plant_journal_row(watched: Audited) -> None:
+def plant_journal_row(watched: CheckedWorld) -> None:
     watched.world.sweep()
     watched.ops(
         "INSERT INTO campaign_ops.repair (platform, tables, sweep_id, kind, campaign_id, target, reason, actor, run_id)"
@@ -84,7 +84,7 @@ def plant_journal_row(watched: Audited) -> None:
     )
 
 
-def test_what_is_rolled_back_never_was(watched: Audited) -> None:
+def test_what_is_rolled_back_never_was(watched: CheckedWorld) -> None:
     watched.world.app.add_campaign("c", pending=1)
     with watched.world.app.engine.connect() as connection:
         connection.exec_driver_sql("""UPDATE "Campaign" SET status = 'sent'""")
@@ -95,7 +95,7 @@ def test_what_is_rolled_back_never_was(watched: Audited) -> None:
 def test_rows_that_were_there_before_the_ledger_stand_in_it_without_a_role(sms: World, work_dir: Path) -> None:
     sms.app.add_campaign("c", pending=1)
     sms.app.add_reservation("h", campaign="c", amount=7)
-    watched = audited(sms, work_dir)
+    watched = checked_world(sms, work_dir)
     (held,) = changes(watched, "reservation")
     assert held.role == ""
     assert held.new is not None
@@ -104,7 +104,7 @@ def test_rows_that_were_there_before_the_ledger_stand_in_it_without_a_role(sms: 
 
 def test_amounts_stay_exact_to_the_last_decimal(worlds: Worlds, work_dir: Path) -> None:
     world = worlds.make("sms", shape=PlatformShape(amounts="numeric"))
-    watched = audited(world, work_dir)
+    watched = checked_world(world, work_dir)
     world.app.add_campaign("c", pending=1)
     world.app.add_reservation("h", campaign="c", amount=Decimal("0.100001"))  # type: ignore[arg-type]
     (held,) = changes(watched, "reservation")
@@ -115,7 +115,7 @@ def test_amounts_stay_exact_to_the_last_decimal(worlds: Worlds, work_dir: Path) 
 @pytest.mark.parametrize("ids", ["uuid", "bigint"])
 def test_the_ledger_reads_platforms_whose_ids_are_no_text(worlds: Worlds, work_dir: Path, ids: str) -> None:
     world = worlds.make("sms", shape=PlatformShape(ids=ids, statuses="enum"))  # type: ignore[arg-type]
-    watched = audited(world, work_dir)
+    watched = checked_world(world, work_dir)
     world.app.add_campaign("c", succeeded=1)
     world.app.add_reservation("h", campaign="c")
     world.sweep()
@@ -123,7 +123,7 @@ def test_the_ledger_reads_platforms_whose_ids_are_no_text(worlds: Worlds, work_d
     assert changes(watched, "reservation")[-1].campaign_status == "sent"
 
 
-def test_only_a_word_that_nobody_knows_makes_a_recipient_stand_in_the_ledger(watched: Audited) -> None:
+def test_only_a_word_that_nobody_knows_makes_a_recipient_stand_in_the_ledger(watched: CheckedWorld) -> None:
     watched.world.app.add_campaign("c", pending=2)
     watched.world.app.move_recipients("c", "succeeded", 1)
     assert changes(watched, "recipient") == []
@@ -132,12 +132,12 @@ def test_only_a_word_that_nobody_knows_makes_a_recipient_stand_in_the_ledger(wat
     assert one.new == {"campaign_id": "c", "status": "bounced"}
 
 
-def test_our_role_can_neither_read_nor_change_the_ledger(watched: Audited) -> None:
+def test_our_role_can_neither_read_nor_change_the_ledger(watched: CheckedWorld) -> None:
     with pytest.raises(PermissionMissing):
         watched.ops("DELETE FROM drill.change")
 
 
-def test_marks_and_excuses_keep_their_order(watched: Audited) -> None:
+def test_marks_and_excuses_keep_their_order(watched: CheckedWorld) -> None:
     watched.ledger.note(FAULT, "first")
     watched.ledger.note(FAULT, "second")
     watched.ledger.note_unknowable(["r1"])

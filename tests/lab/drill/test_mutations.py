@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from campaign_ops.lab.drill import run
-from campaign_ops.lab.drill.checkers import AT_THE_END, damage_so_far
-from campaign_ops.lab.drill.environment.rig import Stand
+from campaign_ops.lab.drill import drill
+from campaign_ops.lab.drill.checkers import AT_THE_END, check_so_far
+from campaign_ops.lab.drill.drill import run_drill
+from campaign_ops.lab.drill.environment.rig import Rig
 from campaign_ops.lab.drill.faults import FAULTS
 from campaign_ops.lab.drill.options import SIZES, DrillOptions
-from campaign_ops.lab.drill.run import drill
 from campaign_ops.lab.drill.scoreboard import Scoreboard
 from campaign_ops.lab.shop.worker_process import WorkerProcess
 from tests.lab.drill.mutations import MUTATIONS, VARIABLE, Mutation
@@ -24,15 +24,15 @@ from tests.lab.drill.mutations import MUTATIONS, VARIABLE, Mutation
 RULES = range(1, 17)
 
 
-class MutantStand(Stand):
+class MutantRig(Rig):
     """A stand whose sweepers run with the mutation that the environment names, if any."""
 
-    sweeper_module = "tests.lab.drill.mutant"
+    sweeper_module = "tests.lab.drill.mutant_sweeper"
     worker_options: dict[str, Any] = {}  # noqa: RUF012 - replaced as a whole, never changed
 
-    def hire(self, *, node: int | None = None, **options: Any) -> WorkerProcess:
+    def start_worker(self, *, node: int | None = None, **options: Any) -> WorkerProcess:
         """A worker as the mutation wants them."""
-        return super().hire(node=node, **{**self.worker_options, **options})
+        return super().start_worker(node=node, **{**self.worker_options, **options})
 
 
 def drilled(
@@ -40,12 +40,12 @@ def drilled(
     work_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
     *,
-    enough: Callable[[Stand], bool] | None = None,
+    enough: Callable[[Rig], bool] | None = None,
 ) -> tuple[Scoreboard, str]:
     """The mutation's drill, with whatever mutation the environment names: its scoreboard and its story."""
-    monkeypatch.setattr(run, "_SETTLE_SECONDS", mutation.settle_seconds)
+    monkeypatch.setattr(drill, "_SETTLE_SECONDS", mutation.settle_seconds)
     monkeypatch.setitem(SIZES, "small", mutation.size)
-    monkeypatch.setattr(MutantStand, "worker_options", dict(mutation.workers))
+    monkeypatch.setattr(MutantRig, "worker_options", dict(mutation.workers))
     if mutation.worker_module:
         monkeypatch.setattr(WorkerProcess, "module", mutation.worker_module)
     options = DrillOptions(
@@ -56,7 +56,7 @@ def drilled(
         dagster=False,
     )
     story = StringIO()
-    board = drill(options, Console(file=story, width=200), make_stand=MutantStand, enough=enough)
+    board = run_drill(options, Console(file=story, width=200), make_rig=MutantRig, enough=enough)
     return board, story.getvalue()
 
 
@@ -75,9 +75,9 @@ def test_a_drill_reports_the_damage_of_a_rule_that_is_missing(
 
     before: set[str] = set()
 
-    def damaged(stand: Stand) -> bool:
+    def damaged(rig: Rig) -> bool:
         """What is seen twice lasts: it will be in the scoreboard, too."""
-        seen = {figure.key for figure in damage_so_far(stand) if not figure.holds and figure.key in mutation.seen}
+        seen = {figure.key for figure in check_so_far(rig) if not figure.holds and figure.key in mutation.seen}
         lasting = seen & before
         before.clear()
         before.update(seen)
@@ -115,7 +115,7 @@ def test_every_rule_is_taken_out_at_least_once() -> None:
 
 
 def test_mutations_name_faults_and_figures_that_exist() -> None:
-    figures = {judge.__name__ for judge in AT_THE_END}
+    figures = {checker.__name__ for checker in AT_THE_END}
     for name, mutation in MUTATIONS.items():
         assert set(mutation.faults) <= set(FAULTS), name
         assert mutation.seen, name

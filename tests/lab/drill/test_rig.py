@@ -16,12 +16,12 @@ import redis
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import ConfigurationError, Refused
-from campaign_ops.lab.drill.checkers import read, running, stores_of
-from campaign_ops.lab.drill.environment import fleet
-from campaign_ops.lab.drill.environment.fleet import NODE_MAJORS, node_missing
-from campaign_ops.lab.drill.environment.rig import OPS_ROLE, SWEEPERS, Stand
+from campaign_ops.lab.drill.checkers import liveness, read, stores_of
+from campaign_ops.lab.drill.environment import processes
+from campaign_ops.lab.drill.environment.processes import NODE_MAJORS, node_missing
+from campaign_ops.lab.drill.environment.rig import OPS_ROLE, SWEEPERS, Rig
+from campaign_ops.lab.drill.on_call import OnCall
 from campaign_ops.lab.drill.options import DrillOptions
-from campaign_ops.lab.drill.person import OnCall
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from tests.lab.waiting import wait_until
 
@@ -31,163 +31,163 @@ NOW = timedelta(0)
 
 
 @pytest.fixture
-def stand(tmp_path: Path) -> Iterator[Stand]:
-    with Stand(DrillOptions(tmp_path, seed=1, dagster=False)) as up:
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with Rig(DrillOptions(tmp_path, seed=1, dagster=False)) as up:
         yield up
 
 
-def start(stand: Stand, campaign: str, recipients: int = 40) -> list[str]:
+def start(rig: Rig, campaign: str, recipients: int = 40) -> list[str]:
     """A campaign as the application starts it; the ids of its jobs."""
-    stand.writer.add_campaign(campaign, updated_ago=NOW, pending=recipients)
-    return stand.queue.add(campaign, "shop_north", stand.writer.pending_ids(campaign), batch_size=20)
+    rig.writer.add_campaign(campaign, updated_ago=NOW, pending=recipients)
+    return rig.queue.add(campaign, "shop_north", rig.writer.pending_ids(campaign), batch_size=20)
 
 
-def is_over(stand: Stand, campaign: str) -> bool:
-    return bool(stand.writer.campaign(campaign)["status"] == stand.profile.campaign.words.done)
+def is_over(rig: Rig, campaign: str) -> bool:
+    return bool(rig.writer.campaign(campaign)["status"] == rig.profile.campaign.words.done)
 
 
-def changes_of(stand: Stand, campaign: str) -> list[tuple[str, str]]:
+def changes_of(rig: Rig, campaign: str) -> list[tuple[str, str]]:
     """Who wrote which word into the campaign's row."""
     query = "SELECT role, new->>'status' FROM drill.change WHERE key = :key AND old IS NOT NULL ORDER BY id"
-    with stand.owner.connect() as connection:
+    with rig.owner.connect() as connection:
         return [(role, word) for role, word in connection.execute(sa.text(query), {"key": campaign})]
 
 
-def test_a_campaign_without_jobs_is_sent_and_ours_may_do_no_more_than_the_grants_say(stand: Stand) -> None:
-    stand.queue.remove(start(stand, "cmp_lost"))
-    stand.staff()
-    wait_until(lambda: is_over(stand, "cmp_lost"), 30)
-    assert {role for role, _ in changes_of(stand, "cmp_lost")} <= {"postgres", OPS_ROLE}
-    with stand.owner.connect() as connection:
+def test_a_campaign_without_jobs_is_sent_and_ours_may_do_no_more_than_the_grants_say(rig: Rig) -> None:
+    rig.queue.remove(start(rig, "cmp_lost"))
+    rig.start_all()
+    wait_until(lambda: is_over(rig, "cmp_lost"), 30)
+    assert {role for role, _ in changes_of(rig, "cmp_lost")} <= {"postgres", OPS_ROLE}
+    with rig.owner.connect() as connection:
         acted = connection.execute(sa.text("SELECT DISTINCT role, kind FROM drill.journaled, campaign_ops.repair"))
         assert (OPS_ROLE, "reenqueue") in {tuple(row) for row in acted}
     query = 'SELECT "phone" FROM "CampaignRecipient"'
     with (
         pytest.raises(sa.exc.ProgrammingError, match="permission denied"),
-        sa.create_engine(stand.ops_url).connect() as ours,
+        sa.create_engine(rig.ops_url).connect() as ours,
     ):
         ours.execute(sa.text(query))
-    assert stand.servers is not None
-    assert f"{OPS_ROLE}@sms" in (stand.servers.work_dir / "postgres.log").read_text()
+    assert rig.servers is not None
+    assert f"{OPS_ROLE}@sms" in (rig.servers.work_dir / "postgres.log").read_text()
 
 
-def test_a_statement_of_ours_that_runs_for_too_long_is_found_in_the_servers_log(stand: Stand) -> None:
-    stores = stores_of(stand)
+def test_a_statement_of_ours_that_runs_for_too_long_is_found_in_the_servers_log(rig: Rig) -> None:
+    stores = stores_of(rig)
     stores = replace(stores, timeouts=replace(stores.timeouts, statement_seconds=0.1))
-    with stand.owner.begin() as connection:
+    with rig.owner.begin() as connection:
         connection.execute(sa.text(f"ALTER ROLE {OPS_ROLE} SET log_min_duration_statement = 0"))
-    with sa.create_engine(stand.ops_url).connect() as ours:
+    with sa.create_engine(rig.ops_url).connect() as ours:
         ours.execute(sa.text("SELECT 1"))
         # The wait for the sweep lock has a bound of its own.
         ours.execute(sa.text("SELECT pg_sleep(1.2), pg_advisory_xact_lock(1)"))
-        assert running.slow_statements(read(stores)).holds
+        assert liveness.slow_statements(read(stores)).holds
         ours.execute(sa.text("SELECT pg_sleep(1.2)"))
-    judged = running.slow_statements(read(stores))
-    assert not judged.holds
-    assert judged.found == "1"
-    assert "pg_sleep(1.2)" in judged.examples[0]
+    result = liveness.slow_statements(read(stores))
+    assert not result.holds
+    assert result.found == "1"
+    assert "pg_sleep(1.2)" in result.examples[0]
 
 
 def test_nothing_is_left_running(tmp_path: Path) -> None:
-    with Stand(DrillOptions(tmp_path, seed=1, dagster=False)) as stand:
-        stand.staff()
-        pids = [one.pid for one in stand.workers] + [one.pid for one in stand.sweepers.values()]
+    with Rig(DrillOptions(tmp_path, seed=1, dagster=False)) as rig:
+        rig.start_all()
+        pids = [one.pid for one in rig.workers] + [one.pid for one in rig.sweepers.values()]
         assert None not in pids
-        pids += [stand.servers.postgres.pid, stand.servers.redis.pid] if stand.servers else []
-        pids += [stand.pgbouncer.pid] if stand.pgbouncer else []
+        pids += [rig.servers.postgres.pid, rig.servers.redis.pid] if rig.servers else []
+        pids += [rig.pgbouncer.pid] if rig.pgbouncer else []
     assert not any(psutil.pid_exists(pid) for pid in pids if pid is not None)
 
 
-def test_who_dies_is_replaced_and_whatever_is_broken_is_mended(stand: Stand) -> None:
-    stand.staff()
-    dead, hung = stand.workers
+def test_who_dies_is_replaced_and_whatever_is_broken_is_mended(rig: Rig) -> None:
+    rig.start_all()
+    dead, hung = rig.workers
     dead.kill()
     killed, stopped = SWEEPERS
-    stand.sweepers[killed].kill()
-    stand.stop_sweeper(stopped)
+    rig.sweepers[killed].kill()
+    rig.stop_sweeper(stopped)
     wait_until(hung.hang, 20)
-    stand.keep_alive()
-    assert dead not in stand.workers
-    assert len(stand.workers) == 2
-    assert stand.sweepers[killed].pid is not None
-    assert stand.sweepers[stopped].pid is None, "somebody wanted it so"
+    rig.keep_alive()
+    assert dead not in rig.workers
+    assert len(rig.workers) == 2
+    assert rig.sweepers[killed].pid is not None
+    assert rig.sweepers[stopped].pid is None, "somebody wanted it so"
 
-    jobs = start(stand, "cmp_a")
-    stand.writer.set_campaign("cmp_a", status="paused")
-    stand.queue.remove(jobs)
-    stand.queue.pause()
-    stand.start_sweeper(killed, clock_skew_seconds=7200)
-    stand.configure(second_database_url="postgresql://nobody@127.0.0.1:1/annex")
-    assert "annex" in stand.config.read_text()
-    assert stand.servers is not None
-    stand.servers.redis.kill()
-    stand.servers.postgres.kill()
+    jobs = start(rig, "cmp_a")
+    rig.writer.set_campaign("cmp_a", status="paused")
+    rig.queue.remove(jobs)
+    rig.queue.pause()
+    rig.start_sweeper(killed, clock_skew_seconds=7200)
+    rig.configure(second_database_url="postgresql://nobody@127.0.0.1:1/annex")
+    assert "annex" in rig.config.read_text()
+    assert rig.servers is not None
+    rig.servers.redis.kill()
+    rig.servers.postgres.kill()
     for _ in range(2):
-        stand.mend()
-    assert "annex" not in stand.config.read_text()
+        rig.mend()
+    assert "annex" not in rig.config.read_text()
     assert hung.pid is None
-    assert len(stand.workers) == 2
-    assert all(one.plain and one.pid is not None for one in stand.sweepers.values())
-    with OnCall(stand):  # the Redis that was killed came back empty: a person must confirm what is put back
-        wait_until(lambda: is_over(stand, "cmp_a"), 40)
+    assert len(rig.workers) == 2
+    assert all(one.ordinary and one.pid is not None for one in rig.sweepers.values())
+    with OnCall(rig):  # the Redis that was killed came back empty: a person must confirm what is put back
+        wait_until(lambda: is_over(rig, "cmp_a"), 40)
 
 
-def excused(stand: Stand) -> dict[str, set[str]]:
+def excused(rig: Rig) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    with stand.owner.connect() as connection:
+    with rig.owner.connect() as connection:
         for kind, recipient in connection.execute(sa.text("SELECT kind, recipient_id FROM drill.excuse")):
             found.setdefault(kind, set()).add(recipient)
     return found
 
 
-def test_a_redis_that_loses_data_excuses_those_sent_and_unwritten_and_those_whose_jobs_came_back(stand: Stand) -> None:
-    jobs = start(stand, "cmp_a")
-    first, *rest = stand.writer.pending_ids("cmp_a")
-    stand.provider.send(first, "cmp_a", "a worker that died", "1")
-    assert stand.sent_but_unwritten() == [first]
-    kept = stand.save_redis()
-    stand.restart_redis()
-    assert stand.queue.live_job_ids() == []
-    assert excused(stand) == {"unknowable": {first}}
-    stand.restart_redis(kept)
-    assert sorted(stand.queue.live_job_ids()) == sorted(jobs)
-    assert excused(stand)["restored"] == {first, *rest} == stand.live_recipients()
+def test_a_redis_that_loses_data_excuses_those_sent_and_unwritten_and_those_whose_jobs_came_back(rig: Rig) -> None:
+    jobs = start(rig, "cmp_a")
+    first, *rest = rig.writer.pending_ids("cmp_a")
+    rig.provider.send(first, "cmp_a", "a worker that died", "1")
+    assert rig.sent_but_unwritten() == [first]
+    kept = rig.save_redis()
+    rig.restart_redis()
+    assert rig.queue.live_job_ids() == []
+    assert excused(rig) == {"unknowable": {first}}
+    rig.restart_redis(kept)
+    assert sorted(rig.queue.live_job_ids()) == sorted(jobs)
+    assert excused(rig)["restored"] == {first, *rest} == rig.live_recipients()
 
 
-def test_a_sweeper_works_behind_pgbouncer(stand: Stand) -> None:
-    if stand.pgbouncer is None:
+def test_a_sweeper_works_behind_pgbouncer(rig: Rig) -> None:
+    if rig.pgbouncer is None:
         pytest.skip("pgbouncer is not installed")
-    stand.writer.add_campaign("cmp_done", succeeded=3)
-    os.kill(stand.pgbouncer.pid or 0, signal.SIGKILL)
-    wait_until(lambda: stand.pgbouncer is not None and stand.pgbouncer.pid is None)
-    stand.pgbouncer.start()
-    sweeper = stand.start_sweeper("behind", database_url=stand.pgbouncer.url)
-    wait_until(lambda: is_over(stand, "cmp_done"), 20)
-    assert not sweeper.plain
-    assert changes_of(stand, "cmp_done") == [(OPS_ROLE, "sent")]
+    rig.writer.add_campaign("cmp_done", succeeded=3)
+    os.kill(rig.pgbouncer.pid or 0, signal.SIGKILL)
+    wait_until(lambda: rig.pgbouncer is not None and rig.pgbouncer.pid is None)
+    rig.pgbouncer.start()
+    sweeper = rig.start_sweeper("behind", database_url=rig.pgbouncer.url)
+    wait_until(lambda: is_over(rig, "cmp_done"), 20)
+    assert not sweeper.ordinary
+    assert changes_of(rig, "cmp_done") == [(OPS_ROLE, "sent")]
 
 
 # -- Node ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.node
-def test_node_workers_of_all_versions_send_die_and_hang_like_any_other(stand: Stand) -> None:
+def test_node_workers_of_all_versions_send_die_and_hang_like_any_other(rig: Rig) -> None:
     if (reason := node_missing()) is not None:
         pytest.skip(reason)
-    start(stand, "cmp_mixed", 240)
-    dying = stand.hire(node=5, die_at="after_send", die_after=2)
+    start(rig, "cmp_mixed", 240)
+    dying = rig.start_worker(node=5, die_at="after_send", die_after=2)
     wait_until(lambda: dying.pid is None, 20)
-    (first, *_) = stand.sent_but_unwritten()
+    (first, *_) = rig.sent_but_unwritten()
     # Another of the same version may send at once: the dead one's Node has died with it.
-    workers = [stand.hire(node=major) for major in NODE_MAJORS]
+    workers = [rig.start_worker(node=major) for major in NODE_MAJORS]
     hung = workers[0]
     wait_until(hung.hang, 20)
-    wait_until(lambda: len(stand.writer.pending_ids("cmp_mixed")) < 60, 30)
+    wait_until(lambda: len(rig.writer.pending_ids("cmp_mixed")) < 60, 30)
     hung.kill()
-    wait_until(lambda: not stand.queue.live_job_ids(), 40)
-    assert first in stand.writer.pending_ids("cmp_mixed"), "it was claimed, and nobody knows more"
-    assert stand.provider.double_sends() == {}
-    with stand.owner.connect() as connection:
+    wait_until(lambda: not rig.queue.live_job_ids(), 40)
+    assert first in rig.writer.pending_ids("cmp_mixed"), "it was claimed, and nobody knows more"
+    assert rig.provider.double_sends() == {}
+    with rig.owner.connect() as connection:
         senders = connection.scalars(sa.text("SELECT DISTINCT worker FROM demo.provider_send")).all()
     assert {name[:5] for name in senders} >= {"node5", "node6"}
 
@@ -195,9 +195,9 @@ def test_node_workers_of_all_versions_send_die_and_hang_like_any_other(stand: St
 def test_node_workers_without_their_packages_are_refused_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "PACKAGES", tmp_path)
+    monkeypatch.setattr(processes, "PACKAGES", tmp_path)
     with pytest.raises(ConfigurationError) as refused:
-        Stand(DrillOptions(tmp_path / "work", seed=1, node=True)).__enter__()
+        Rig(DrillOptions(tmp_path / "work", seed=1, node=True)).__enter__()
     assert f"npm ci --prefix {tmp_path}" in str(refused.value)
     assert not (tmp_path / "work").exists()
 
@@ -242,20 +242,20 @@ def portrait(servers: EmbeddedServers, database: str) -> list[Any]:
 
 def test_given_servers_are_left_as_they_were_found(others: EmbeddedServers, tmp_path: Path) -> None:
     before = portrait(others, "drill_empty")
-    with Stand(on(others, tmp_path)) as stand:
-        assert stand.servers is None
-        stand.writer.add_campaign("cmp_done", succeeded=3)
-        start(stand, "cmp_a", 20)
-        stand.staff()
-        wait_until(lambda: is_over(stand, "cmp_done") and is_over(stand, "cmp_a"), 30)
-        assert changes_of(stand, "cmp_done") == [(OPS_ROLE, "sent")]
+    with Rig(on(others, tmp_path)) as rig:
+        assert rig.servers is None
+        rig.writer.add_campaign("cmp_done", succeeded=3)
+        start(rig, "cmp_a", 20)
+        rig.start_all()
+        wait_until(lambda: is_over(rig, "cmp_done") and is_over(rig, "cmp_a"), 30)
+        assert changes_of(rig, "cmp_done") == [(OPS_ROLE, "sent")]
         assert portrait(others, "drill_empty") != before
     assert portrait(others, "drill_empty") == before
 
 
 def test_only_one_given_server_is_refused(others: EmbeddedServers, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="only one of the two"):
-        Stand(on(others, tmp_path, redis_url=None)).__enter__()
+        Rig(on(others, tmp_path, redis_url=None)).__enter__()
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_what_looks_like_production_is_refused(
     others: EmbeddedServers, tmp_path: Path, changes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(Refused) as refused:
-        Stand(on(others, tmp_path, **changes)).__enter__()
+        Rig(on(others, tmp_path, **changes)).__enter__()
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
     assert "--throw-away" in str(refused.value)
@@ -283,12 +283,12 @@ def test_a_redis_with_keys_or_clients_and_a_database_with_visitors_are_refused(
     with redis.Redis.from_url(others.redis.url()) as client:
         client.set("session:1", "x")
         with pytest.raises(Refused, match="there are 1 keys in it, 1 others are connected to it"):
-            Stand(on(others, tmp_path)).__enter__()
-        with Stand(on(others, tmp_path, throw_away=True)):
+            Rig(on(others, tmp_path)).__enter__()
+        with Rig(on(others, tmp_path, throw_away=True)):
             pass
         assert client.keys() == [b"session:1"], "what is not ours stays, even then"
         client.delete("session:1")
     engine = sa.create_engine(others.postgres.url("drill_empty"))
     with engine.connect(), pytest.raises(Refused, match="1 others are connected"):
-        Stand(on(others, tmp_path)).__enter__()
+        Rig(on(others, tmp_path)).__enter__()
     engine.dispose()

@@ -17,7 +17,7 @@ from campaign_ops.lab.drill.scoreboard import Scoreboard
 from campaign_ops.lab.drill.timeline import Sample, Span, spans, timeline
 from campaign_ops.lab.shop.tables import minutes
 from tests.conftest import Worlds
-from tests.lab.drill.checked import POLICY, audited
+from tests.lab.drill.checked_world import POLICY, checked_world
 
 BEGAN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 GOOD = none_of("sent_twice", "recipients sent twice", [])
@@ -139,7 +139,7 @@ def test_the_picture_is_a_png_of_1200_by_800_even_of_a_drill_that_saw_nothing(tm
 
 
 def test_the_timeline_is_what_the_ledger_and_the_watcher_saw(worlds: Worlds, work_dir: Path) -> None:
-    stage = audited(worlds.make("sms", policy=POLICY), work_dir)
+    stage = checked_world(worlds.make("sms", policy=POLICY), work_dir)
     app = stage.world.app
     app.add_campaign("stuck", pending=2)
     app.add_campaign("young", pending=2, updated_ago=minutes(0))

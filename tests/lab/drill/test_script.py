@@ -15,10 +15,10 @@ from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.script import (
     CALM_SECONDS,
     WARM_UP_SECONDS,
-    choices_of,
+    feasible_script,
     left_out,
     make_script,
-    what_can_happen,
+    rng_of,
 )
 
 ALL = tuple(FAULTS)
@@ -34,8 +34,8 @@ def test_the_same_options_make_the_same_script() -> None:
 
 
 def test_the_choices_of_a_fault_are_the_same_in_a_replay() -> None:
-    assert choices_of(options(), 3).random() == choices_of(options(), 3).random()
-    assert choices_of(options(), 3).random() != choices_of(options(), 4).random()
+    assert rng_of(options(), 3).random() == rng_of(options(), 3).random()
+    assert rng_of(options(), 3).random() != rng_of(options(), 4).random()
 
 
 @pytest.mark.parametrize("seconds", [60, 120, 1800])
@@ -62,13 +62,13 @@ def test_what_cannot_happen_is_left_out_with_the_reason_unless_it_was_named() ->
         return "no such program" if fault.name == "pgbouncer" else None
 
     some = replace(options(), without=("deadlocks",))
-    script, skipped = what_can_happen(some, impossible)
+    script, skipped = feasible_script(some, impossible)
     assert skipped == {"pgbouncer": "no such program"}
     assert {event.name for event in script if event.kind == "fault"} == {*FAULTS} - {"pgbouncer", "deadlocks"}
     with pytest.raises(ConfigurationError, match="pgbouncer \\(no such program\\)"):
-        what_can_happen(replace(options(), faults=("lose_jobs", "pgbouncer")), impossible)
+        feasible_script(replace(options(), faults=("lose_jobs", "pgbouncer")), impossible)
     with pytest.raises(ConfigurationError, match="not a single fault"):
-        what_can_happen(options(seconds=3), impossible)
+        feasible_script(options(seconds=3), impossible)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -118,6 +118,6 @@ def test_a_script_can_be_written_down() -> None:
 
 def test_a_table_is_locked_for_a_minute_in_a_long_drill_and_for_seconds_in_a_short_one() -> None:
     fault = FAULTS["table_lock"]()
-    chance = choices_of(options(), 0)
-    assert 45 <= fault.duration(chance, 1800) <= 60
-    assert 2 <= fault.duration(chance, 30) <= 3
+    rng = rng_of(options(), 0)
+    assert 45 <= fault.duration(rng, 1800) <= 60
+    assert 2 <= fault.duration(rng, 30) <= 3

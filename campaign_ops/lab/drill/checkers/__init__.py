@@ -8,84 +8,84 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from campaign_ops.lab.drill.checkers import holds, journal, rules, running, sending
+from campaign_ops.lab.drill.checkers import journal, liveness, reservations, safety, sending
 from campaign_ops.lab.drill.checkers.figure import Figure
 from campaign_ops.lab.drill.checkers.reading import WATCHED, read
-from campaign_ops.lab.drill.checkers.records import Records, Stand, Stores, stores_of
+from campaign_ops.lab.drill.checkers.records import Checkable, Records, Stores, stores_of
 
 __all__ = [
     "AT_ANY_TIME",
     "AT_THE_END",
     "WATCHED",
+    "Checkable",
     "Figure",
     "Records",
-    "Stand",
     "Stores",
-    "audit",
-    "damage_so_far",
+    "check_all",
+    "check_so_far",
     "read",
     "stores_of",
     "waiting_for_a_person",
 ]
 
-Judge = Callable[[Records], Figure]
+Checker = Callable[[Records], Figure]
 
-AT_ANY_TIME: tuple[Judge, ...] = (
+AT_ANY_TIME: tuple[Checker, ...] = (
     sending.sent_twice,
     sending.never_sent,
     sending.finished_or_revived,
-    holds.credits_exact,
+    reservations.credits_exact,
     journal.journal,
-    rules.in_two_jobs,
-    rules.beyond_breaker,
-    rules.too_young,
-    rules.unknown_repaired,
-    rules.in_vain,
+    safety.in_two_jobs,
+    safety.beyond_breaker,
+    safety.too_young,
+    safety.unknown_repaired,
+    safety.in_vain,
     sending.wrong_word,
-    holds.released_too_soon,
-    holds.left_held,
-    rules.overlapping,
-    running.too_long,
-    running.slow_statements,
-    running.starved,
-    running.denied,
-    running.unexpected,
+    reservations.released_too_soon,
+    reservations.left_held,
+    safety.overlapping,
+    liveness.too_long,
+    liveness.slow_statements,
+    liveness.starved,
+    liveness.denied,
+    liveness.unexpected,
     journal.ledger_whole,
 )
 """Figures that may be judged while the drill still runs."""
 
-AT_THE_END: tuple[Judge, ...] = (
+AT_THE_END: tuple[Checker, ...] = (
     sending.sent_twice,
     sending.never_sent,
     sending.finished_or_revived,
-    holds.credits_exact,
-    holds.leaked,
+    reservations.credits_exact,
+    reservations.leaked,
     journal.journal,
-    running.still_stuck,
-    running.detection,
-    running.repair_time,
-    *(judge for judge in AT_ANY_TIME[5:]),
-    running.settled,
-    running.watched,
+    liveness.still_stuck,
+    liveness.detection,
+    liveness.repair_time,
+    *(checker for checker in AT_ANY_TIME[5:]),
+    liveness.settled,
+    liveness.watched,
     sending.unknowable,
-    running.sweeps,
+    liveness.sweeps,
     journal.counted,
 )
 """Every figure, in the order of the scoreboard."""
 
 
-def audit(stand: Stand) -> tuple[Figure, ...]:
+def check_all(rig: Checkable) -> tuple[Figure, ...]:
     """Every figure, when the drill has settled."""
-    records = read(stores_of(stand))
-    return tuple(judge(records) for judge in AT_THE_END)
+    records = read(stores_of(rig))
+    return tuple(checker(records) for checker in AT_THE_END)
 
 
-def damage_so_far(stand: Stand) -> tuple[Figure, ...]:
+def check_so_far(rig: Checkable) -> tuple[Figure, ...]:
     """Those figures that may be judged while the drill still runs."""
-    records = read(stores_of(stand))
-    return tuple(judge(records) for judge in AT_ANY_TIME)
+    records = read(stores_of(rig))
+    return tuple(checker(records) for checker in AT_ANY_TIME)
 
 
-def waiting_for_a_person(stand: Stand) -> tuple[tuple[str, str], ...]:
+def waiting_for_a_person(rig: Checkable) -> tuple[tuple[str, str], ...]:
     """(campaign, reason) of the stuck campaigns that the last sweep left to a person."""
-    return running.waiting(read(stores_of(stand)))
+    return liveness.waiting(read(stores_of(rig)))

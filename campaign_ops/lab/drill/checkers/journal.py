@@ -16,7 +16,7 @@ from campaign_ops.lab.drill.checkers.figure import Figure, none_of, shown
 from campaign_ops.lab.drill.checkers.records import ROW_REPAIRS, Intent, Records, Repair
 from campaign_ops.lab.drill.checkers.rows import Raw, clock
 from campaign_ops.lab.drill.ledger import Change
-from campaign_ops.lab.drill.watcher import SeenJob
+from campaign_ops.lab.drill.queue_watcher import SeenJob
 
 SEEN_WITHIN = timedelta(seconds=5)
 """A job that was added is seen within this time; what Redis loses sooner after may have been seen by nobody."""

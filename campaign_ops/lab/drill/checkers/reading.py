@@ -26,7 +26,7 @@ from campaign_ops.lab.drill.checkers.records import (
     SweepRow,
 )
 from campaign_ops.lab.drill.checkers.rows import Names, Raw
-from campaign_ops.lab.drill.watcher import read_watched
+from campaign_ops.lab.drill.queue_watcher import read_watched
 from campaign_ops.postgres.errors import mapped
 from campaign_ops.profile.model import Profile
 

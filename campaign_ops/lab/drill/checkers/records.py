@@ -14,7 +14,7 @@ from typing import Protocol
 from campaign_ops.core.policy import Policy
 from campaign_ops.lab.drill.checkers.rows import Names, Raw
 from campaign_ops.lab.drill.ledger import Change, Excuse, Journaled, Ledger, Mark
-from campaign_ops.lab.drill.watcher import Watched
+from campaign_ops.lab.drill.queue_watcher import Watched
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Timeouts
@@ -23,7 +23,7 @@ from campaign_ops.profile.model import Profile
 ROW_REPAIRS = ("complete", "release", "recount")
 
 
-class Stand(Protocol):
+class Checkable(Protocol):
     """What the audit needs of whatever a drill runs on."""
 
     @property
@@ -65,13 +65,13 @@ class Stores:
     log_from: int = 0
 
 
-def stores_of(stand: Stand) -> Stores:
+def stores_of(rig: Checkable) -> Stores:
     """The stores of a stand."""
-    platform = stand.connect()
+    platform = rig.connect()
     platform.close()
-    log = stand.servers.postgres.work_dir / "postgres.log" if stand.servers is not None else None
+    log = rig.servers.postgres.work_dir / "postgres.log" if rig.servers is not None else None
     timeouts = platform.database.timeouts
-    return Stores(stand.ledger, platform.name, platform.policy, timeouts, stand.work_dir, log)
+    return Stores(rig.ledger, platform.name, platform.policy, timeouts, rig.work_dir, log)
 
 
 @dataclass(frozen=True, slots=True)

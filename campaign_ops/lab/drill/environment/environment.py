@@ -19,7 +19,7 @@ from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.doctor.grants import grants
 from campaign_ops.journal.migrations import migrate
 from campaign_ops.lab.demo.platforms import DemoPlatform, create_platform
-from campaign_ops.lab.drill import given
+from campaign_ops.lab.drill.environment import external_servers
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.provider import Provider
@@ -55,7 +55,7 @@ _SECOND = {"name": "annex", "profile": "messenger"}
 
 
 @dataclass
-class Ground:
+class Environment:
     """A platform that nobody works on yet.
 
     Attributes:
@@ -97,12 +97,12 @@ def check(options: DrillOptions) -> None:
         return
     if options.database_url is None or options.redis_url is None:
         raise ConfigurationError("only one of the two servers is given", mend="give PostgreSQL and Redis, or neither")
-    database, queue = given.database_url(options.database_url), given.redis_url(options.redis_url)
-    given.check_database(database, OPS_ROLE, throw_away=options.throw_away)
-    given.check_redis(queue, throw_away=options.throw_away)
+    database, queue = external_servers.database_url(options.database_url), external_servers.redis_url(options.redis_url)
+    external_servers.check_database(database, OPS_ROLE, throw_away=options.throw_away)
+    external_servers.check_redis(queue, throw_away=options.throw_away)
 
 
-def prepare(options: DrillOptions, running: ExitStack) -> Ground:
+def prepare(options: DrillOptions, running: ExitStack) -> Environment:
     """Bring up the servers, or take those given, which are checked; make the platform.
 
     What is to be undone is left with ``running``.
@@ -112,10 +112,10 @@ def prepare(options: DrillOptions, running: ExitStack) -> Ground:
     """
     if options.database_url is None or options.redis_url is None:
         return _embedded(options, running)
-    return _given(given.database_url(options.database_url), options.redis_url, running)
+    return _given(external_servers.database_url(options.database_url), options.redis_url, running)
 
 
-def _embedded(options: DrillOptions, running: ExitStack) -> Ground:
+def _embedded(options: DrillOptions, running: ExitStack) -> Environment:
     servers = running.enter_context(EmbeddedServers(options.work_dir / "servers", postgres_port=0, settings=_SERVER))
     platform = create_platform(servers, PLATFORM, PLATFORM)
     _adapt(platform)
@@ -123,25 +123,25 @@ def _embedded(options: DrillOptions, running: ExitStack) -> Ground:
     servers.postgres.create_database(_DAGSTER)
     _let_us_in(platform)
     ops = sa.make_url(servers.postgres.url(PLATFORM, tcp=True)).set(username=OPS_ROLE)
-    return Ground(
+    return Environment(
         servers, platform, ops.render_as_string(hide_password=False), servers.postgres.psycopg2_url(_DAGSTER, tcp=True)
     )
 
 
-def _given(url: str, redis_url: str, running: ExitStack) -> Ground:
+def _given(url: str, redis_url: str, running: ExitStack) -> Environment:
     profile = load_profile(PLATFORM)
     assert profile.queue is not None
     markers = tuple(profile.queue.markers)
     owner = sa.create_engine(url, poolclass=sa.NullPool)
 
     def clean() -> None:
-        given.remove_from_redis(redis_url, given.PREFIX, markers)
+        external_servers.remove_from_redis(redis_url, external_servers.PREFIX, markers)
         with owner.begin() as connection:
-            given.remove_from_database(connection, profile, OPS_ROLE)
+            external_servers.remove_from_database(connection, profile, OPS_ROLE)
 
     clean()
     running.callback(clean)
-    platform = DemoPlatform(PLATFORM, profile, url, redis_url, given.PREFIX, PLATFORM)
+    platform = DemoPlatform(PLATFORM, profile, url, redis_url, external_servers.PREFIX, PLATFORM)
     writer = PlatformWriter.connect(url, profile, create=True)
     Provider.create(writer.engine)
     writer.close()
@@ -149,9 +149,9 @@ def _given(url: str, redis_url: str, running: ExitStack) -> Ground:
     _let_us_in(platform)
     password = secrets.token_hex(16)
     with owner.begin() as connection:
-        given.set_password(connection, OPS_ROLE, password)
+        external_servers.set_password(connection, OPS_ROLE, password)
     ops = sa.make_url(url).set(username=OPS_ROLE, password=password)
-    return Ground(None, platform, ops.render_as_string(hide_password=False), None)
+    return Environment(None, platform, ops.render_as_string(hide_password=False), None)
 
 
 def _adapt(platform: DemoPlatform) -> None:

@@ -23,11 +23,11 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import ConfigurationError, DatabaseUnavailable
 from campaign_ops.lab.demo.platforms import DemoPlatform
 from campaign_ops.lab.drill.environment.environment import OPS_ROLE, PLATFORM, check, prepare
-from campaign_ops.lab.drill.environment.fleet import node_missing
-from campaign_ops.lab.drill.environment.workforce import DAGSTER, SWEEPERS, WORKER, Crew
+from campaign_ops.lab.drill.environment.processes import node_missing
+from campaign_ops.lab.drill.environment.workforce import DAGSTER, SWEEPERS, WORKER, Workforce
 from campaign_ops.lab.drill.ledger import REDIS_LOSS, Ledger
 from campaign_ops.lab.drill.options import DrillOptions
-from campaign_ops.lab.drill.work_dir import make_anew
+from campaign_ops.lab.drill.work_dir import create_work_dir
 from campaign_ops.lab.servers import pgbouncer as bouncing
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.servers.pgbouncer import PgBouncer
@@ -39,7 +39,7 @@ from campaign_ops.platform import Platform
 from campaign_ops.profile.model import Profile
 from campaign_ops.settings import connect, load_settings
 
-__all__ = ["DAGSTER", "OPS_ROLE", "SWEEPERS", "Stand"]
+__all__ = ["DAGSTER", "OPS_ROLE", "SWEEPERS", "Rig"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,7 +48,7 @@ _AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, redis.RedisError, OSErr
 _PATIENCE_SECONDS = 60.0
 
 
-class Stand(Crew):
+class Rig(Workforce):
     """A platform that sends and is swept, on throw-away servers. A context manager.
 
     Args:
@@ -96,7 +96,7 @@ class Stand(Crew):
     @property
     def servers(self) -> EmbeddedServers | None:
         """The embedded servers; None with given ones."""
-        return self.ground.servers
+        return self.environment.servers
 
     @property
     def seconds(self) -> float:
@@ -120,7 +120,7 @@ class Stand(Crew):
         check(self.options)
         if self._stop.is_set():
             raise KeyboardInterrupt
-        make_anew(self.work_dir, self.options.seed)
+        create_work_dir(self.work_dir, self.options.seed)
         try:
             self._come_up()
         except BaseException:
@@ -139,8 +139,8 @@ class Stand(Crew):
         self._running.close()
 
     def _come_up(self) -> None:
-        ground = self.ground = prepare(self.options, self._running)
-        self.platform, self.ops_url = ground.platform, ground.ops_url
+        environment = self.environment = prepare(self.options, self._running)
+        self.platform, self.ops_url = environment.platform, environment.ops_url
         self.profile = self.platform.profile
         self.owner = sa.create_engine(
             self.platform.database_url,
@@ -160,7 +160,7 @@ class Stand(Crew):
         self.configure()
         if bouncing.missing() is None:
             self.pgbouncer = self._running.enter_context(PgBouncer(self.work_dir, self.ops_url))
-        self._running.callback(self.send_home)
+        self._running.callback(self.stop_all)
         if self._stop.is_set():
             raise KeyboardInterrupt
 
@@ -173,7 +173,7 @@ class Stand(Crew):
 
     def configure(self, *, second_database_url: str | None = None) -> None:
         """Write the deployment's configuration; processes that are started from now on read it."""
-        self.ground.write_config(self.config, second_database_url=second_database_url)
+        self.environment.write_config(self.config, second_database_url=second_database_url)
 
     def connect(self) -> Platform:
         """The platform as we see it, as our role. The caller closes it."""
@@ -240,7 +240,7 @@ class Stand(Crew):
         if self.pgbouncer is not None:
             self.pgbouncer.start()
         self.configure()
-        self.replace_odd()
+        self.replace_abnormal()
 
     def _resume_campaigns(self) -> None:
         """The word only: their jobs are gone, and finding that is a sweep's business."""

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from campaign_ops.lab.drill.environment.environment import PLATFORM, Ground
-from campaign_ops.lab.drill.environment.fleet import NODE_MAJORS, NodeWorker, SweeperProcess
+from campaign_ops.lab.drill.environment.environment import PLATFORM, Environment
+from campaign_ops.lab.drill.environment.processes import NODE_MAJORS, NodeWorker, SweeperProcess
 from campaign_ops.lab.drill.options import DrillOptions
-from campaign_ops.lab.drill.sweeping import SweeperOrders
+from campaign_ops.lab.drill.sweep_loop import SweeperOptions
 from campaign_ops.lab.shop.worker_orders import WorkerOptions
 from campaign_ops.lab.shop.worker_process import WorkerProcess
 
@@ -34,7 +34,7 @@ WORKER = WorkerOptions(
 )
 
 
-class Crew:
+class Workforce:
     """All processes that work on one platform.
 
     Args:
@@ -50,7 +50,7 @@ class Crew:
     sweeper_module = "campaign_ops.lab.drill.sweeper"
     dagster_module = "campaign_ops.lab.drill.dagster_sweeper"
 
-    ground: Ground
+    environment: Environment
 
     def __init__(self, options: DrillOptions) -> None:
         self.options = options
@@ -58,21 +58,21 @@ class Crew:
         self.config = self.work_dir / "campaign_ops.yaml"
         self.workers: list[WorkerProcess] = []
         self.sweepers: dict[str, SweeperProcess] = {}
-        self._hired = itertools.count(1)
-        self._off_duty: set[str] = set()
+        self._worker_numbers = itertools.count(1)
+        self._stopped: set[str] = set()
 
     @property
     def dagster(self) -> SweeperProcess | None:
         """The Dagster process; None without."""
         return self.sweepers.get(DAGSTER)
 
-    def staff(self) -> None:
+    def start_all(self) -> None:
         """Hire the workers and start the sweepers, Dagster's among them if wanted."""
         for name in (*SWEEPERS, *([DAGSTER] if self.options.dagster else [])):
             self.start_sweeper(name)
         self.keep_alive()
 
-    def hire(self, *, node: int | None = None, **options: Any) -> WorkerProcess:
+    def start_worker(self, *, node: int | None = None, **options: Any) -> WorkerProcess:
         """One more worker. It is not waited for.
 
         Args:
@@ -80,11 +80,11 @@ class Crew:
             options: Fields of ``WorkerOptions`` in place of the drill's own, such as ``die_at``.
         """
         kind = "worker" if node is None else f"node{node}"
-        chosen = replace(WORKER, name=f"{kind}-{next(self._hired)}", **options)
+        chosen = replace(WORKER, name=f"{kind}-{next(self._worker_numbers)}", **options)
         where = (
-            self.ground.platform.database_url,
-            self.ground.platform.queue(),
-            self.ground.platform.profile,
+            self.environment.platform.database_url,
+            self.environment.platform.queue(),
+            self.environment.platform.profile,
             self.work_dir / "workers",
         )
         worker = (
@@ -112,11 +112,11 @@ class Crew:
             database_url: Another way to the database, such as PgBouncer's.
             queue_url: Another way to the queue.
             clock_skew_seconds: How far its clock is ahead.
-            die_after_statements: Crash at this statement, see `SweeperOrders`.
+            die_after_statements: Crash at this statement, see `SweeperOptions`.
         """
         if name in self.sweepers:
             self.sweepers[name].stop()
-        orders = SweeperOrders(
+        options = SweeperOptions(
             config=str(self.config),
             platform=PLATFORM,
             name=name,
@@ -126,12 +126,12 @@ class Crew:
             clock_skew_seconds=clock_skew_seconds,
             die_after_statements=die_after_statements or 0,
         )
-        self._off_duty.discard(name)
-        return self._start(orders)
+        self._stopped.discard(name)
+        return self._start(options)
 
     def stop_sweeper(self, name: str) -> None:
         """End a sweeper after the sweep in hand; it stays away until ``start_sweeper`` or ``mend``."""
-        self._off_duty.add(name)
+        self._stopped.add(name)
         self.sweepers[name].stop()
 
     def keep_alive(self) -> None:
@@ -139,24 +139,24 @@ class Crew:
         self.workers[:] = [worker for worker in self.workers if worker.pid is not None]
         majors = [worker.major if isinstance(worker, NodeWorker) else None for worker in self.workers]
         for _ in range(majors.count(None), self.options.scale.workers):
-            self.hire()
+            self.start_worker()
         for major in NODE_MAJORS if self.options.node else ():
             if major not in majors:
-                self.hire(node=major)
+                self.start_worker(node=major)
         for name, sweeper in list(self.sweepers.items()):
-            if sweeper.pid is None and name not in self._off_duty:
-                self._start(replace(sweeper.orders, die_after_statements=0))
+            if sweeper.pid is None and name not in self._stopped:
+                self._start(replace(sweeper.options, die_after_statements=0))
 
-    def _start(self, orders: SweeperOrders) -> SweeperProcess:
-        by_dagster = orders.name.startswith(DAGSTER)  # there may be a second one
+    def _start(self, options: SweeperOptions) -> SweeperProcess:
+        by_dagster = options.name.startswith(DAGSTER)  # there may be a second one
         module = self.dagster_module if by_dagster else self.sweeper_module
         environment = {"DAGSTER_HOME": str(self._dagster_home())} if by_dagster else {}
-        sweeper = self.sweepers[orders.name] = SweeperProcess(module, orders, environment)
+        sweeper = self.sweepers[options.name] = SweeperProcess(module, options, environment)
         sweeper.start()
         return sweeper
 
     def _dagster_home(self) -> Path:
-        home, storage = self.work_dir / "dagster_home", self.ground.dagster_storage
+        home, storage = self.work_dir / "dagster_home", self.environment.dagster_storage
         home.mkdir(exist_ok=True)
         settings: dict[str, Any] = {"telemetry": {"enabled": False}}
         if storage is not None:
@@ -164,18 +164,18 @@ class Crew:
         (home / "dagster.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
         return home
 
-    def replace_odd(self) -> None:
+    def replace_abnormal(self) -> None:
         """In the place of hung workers, and of sweepers that are odd or away, ordinary ones are at work."""
         for worker in self.workers:
             if worker.hung:
                 worker.kill()
-        self._off_duty.clear()
+        self._stopped.clear()
         for name, sweeper in list(self.sweepers.items()):
-            if not sweeper.plain:
+            if not sweeper.ordinary:
                 self.start_sweeper(name)
         self.keep_alive()
 
-    def send_home(self) -> None:
+    def stop_all(self) -> None:
         """End everybody in order, all at the same time."""
         everybody = [one.stop for one in self.sweepers.values()] + [one.stop for one in self.workers]
         with ThreadPoolExecutor(max_workers=max(1, len(everybody))) as pool:

@@ -16,7 +16,7 @@ from campaign_ops.core.errors import Unavailable
 from campaign_ops.lab.servers import pgbouncer
 
 if TYPE_CHECKING:
-    from campaign_ops.lab.drill.environment.rig import Stand
+    from campaign_ops.lab.drill.environment.rig import Rig
     from campaign_ops.lab.drill.options import DrillOptions
 
 SCHEMA = "drill"
@@ -57,22 +57,22 @@ class Fault:
         missing = [reason for need in sorted(self.needs) if (reason := _missing(need, options)) is not None]
         return "; ".join(missing) or None
 
-    def unavailable(self, stand: Stand) -> str | None:
+    def unavailable(self, rig: Rig) -> str | None:
         """Why it cannot happen on this stand; None when it can."""
-        return self.impossible(stand.options)
+        return self.impossible(rig.options)
 
-    def duration(self, chance: random.Random, seconds: float) -> float:  # noqa: ARG002 - some scale with the drill
+    def duration(self, rng: random.Random, seconds: float) -> float:  # noqa: ARG002 - some scale with the drill
         """Seconds from ``inject`` to ``end`` in a drill of ``seconds``."""
-        return chance.uniform(*self.lasts_seconds)
+        return rng.uniform(*self.lasts_seconds)
 
-    def prepare(self, stand: Stand) -> None:
+    def prepare(self, rig: Rig) -> None:
         """What has to be so for a while before it happens."""
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Let it happen. Returns what was done, in one line. May be called again when a server was away."""
         raise NotImplementedError
 
-    def end(self, stand: Stand) -> None:
+    def end(self, rig: Rig) -> None:
         """Mend what is not meant to last. May be called again, and when ``inject`` never came to an end.
 
         Raises:
@@ -95,7 +95,7 @@ def _missing(need: str, options: DrillOptions) -> str | None:
     raise ValueError(msg)
 
 
-class Meddler:
+class RepeatedAction:
     """Somebody who does the same thing again and again, in a thread, until stopped. Errors of the server are his lot.
 
     Args:
@@ -111,7 +111,7 @@ class Meddler:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def start(self) -> Meddler:
+    def start(self) -> RepeatedAction:
         """Begin."""
         self._thread.start()
         return self
@@ -131,29 +131,29 @@ class Meddler:
             self._over.wait(self._every_seconds)
 
 
-def define(stand: Stand, *statements: str) -> None:
+def define(rig: Rig, *statements: str) -> None:
     """Run statements that define things, in one transaction that does not wait for locks for long.
 
     Raises:
         OperationalError: Somebody holds what is to be changed, or the server is away; to be tried again later.
     """
-    with stand.owner.begin() as connection:
+    with rig.owner.begin() as connection:
         connection.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
         connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
         for statement in statements:
             connection.exec_driver_sql(statement)
 
 
-def throw_out_ours(stand: Stand) -> int:
+def end_our_sessions(rig: Rig) -> int:
     """End all sessions of our own role, so that new ones take new settings. Returns how many there were."""
-    with stand.owner.connect() as connection:
+    with rig.owner.connect() as connection:
         query = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = :role"
-        return int(connection.scalar(sa.text(query), {"role": role_of(stand)}) or 0)
+        return int(connection.scalar(sa.text(query), {"role": role_of(rig)}) or 0)
 
 
-def role_of(stand: Stand) -> str:
+def role_of(rig: Rig) -> str:
     """The role as which everything of ours connects."""
-    role = sa.make_url(stand.ops_url).username
+    role = sa.make_url(rig.ops_url).username
     assert role is not None, "the stand's ops_url names no role"
     return role
 

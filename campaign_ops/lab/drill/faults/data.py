@@ -14,20 +14,20 @@ import sqlalchemy as sa
 
 from campaign_ops.doctor.grants import literal
 from campaign_ops.lab.drill.faults.base import SCHEMA, Fault, NotYet, define, qualified
-from campaign_ops.lab.drill.workload import Shop
+from campaign_ops.lab.drill.workload import Workload
 
 if TYPE_CHECKING:
-    from campaign_ops.lab.drill.environment.rig import Stand
+    from campaign_ops.lab.drill.environment.rig import Rig
 
 UNKNOWN_WORD = "bounced"
 _LATE_CAMPAIGNS = 6
 
 
-def _send_all(stand: Stand, label: str) -> int:
+def _send_all(rig: Rig, label: str) -> int:
     """Send a campaign's recipients in this process, as a worker does, but for its last step: the campaign's word."""
-    recipients = stand.writer.pending_ids(label)
+    recipients = rig.writer.pending_ids(label)
     for recipient in recipients:
-        stand.application.write_answer(recipient, stand.provider.send(recipient, label, "in process"))
+        rig.application.write_answer(recipient, rig.provider.send(recipient, label, "in process"))
     return len(recipients)
 
 
@@ -37,12 +37,12 @@ class LoseCompletion(Fault):
     name = "lose_completion"
     title = "a campaign is sent, and its completion is lost"
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Send a campaign to its last recipient, and stop there."""
-        shop = Shop(stand)
-        label = shop.label(self.name, chance)
-        shop.write(label, chance.randint(3, 15), chance.choice(shop.tenants))
-        return f"{label} was sent to all {_send_all(stand, label)}, but its process died before it could say so"
+        workload = Workload(rig)
+        label = workload.label(self.name, rng)
+        workload.write(label, rng.randint(3, 15), rng.choice(workload.tenants))
+        return f"{label} was sent to all {_send_all(rig, label)}, but its process died before it could say so"
 
 
 class LateChange(Fault):
@@ -55,29 +55,29 @@ class LateChange(Fault):
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Send campaigns whole; somebody changes each when it has just become stuck."""
         if self._thread is not None:
             return "somebody is at it already"
-        shop, changes = Shop(stand), []
+        workload, changes = Workload(rig), []
         for _ in range(_LATE_CAMPAIGNS):
-            label = shop.label(self.name, chance)
-            shop.write(label, chance.randint(2, 5), chance.choice(shop.tenants))
-            _send_all(stand, label)
-            after = stand.platform.thresholds["stuck_after_seconds"] + chance.uniform(0, 1.2)
-            changes.append((time.monotonic() + after, label, chance.randint(1, 10) * (chance.random() < 0.5)))
+            label = workload.label(self.name, rng)
+            workload.write(label, rng.randint(2, 5), rng.choice(workload.tenants))
+            _send_all(rig, label)
+            after = rig.platform.thresholds["stuck_after_seconds"] + rng.uniform(0, 1.2)
+            changes.append((time.monotonic() + after, label, rng.randint(1, 10) * (rng.random() < 0.5)))
             time.sleep(0.3)  # not so many at once that the breaker trips
-        self._thread = threading.Thread(target=self._change, args=(shop, changes), daemon=True)
+        self._thread = threading.Thread(target=self._change, args=(workload, changes), daemon=True)
         self._thread.start()
         return f"{len(changes)} campaigns look finished, and are changed when they have just become stuck"
 
-    def _change(self, shop: Shop, changes: Sequence[tuple[float, str, int]]) -> None:
+    def _change(self, workload: Workload, changes: Sequence[tuple[float, str, int]]) -> None:
         for at, label, recipients in sorted(changes):
             time.sleep(max(0.0, at - time.monotonic()))
             with contextlib.suppress(sa.exc.SQLAlchemyError, redis.RedisError, OSError):
-                shop.extend(label, recipients) if recipients else shop.abort(label)
+                workload.extend(label, recipients) if recipients else workload.abort(label)
 
-    def end(self, stand: Stand) -> None:  # noqa: ARG002
+    def end(self, rig: Rig) -> None:  # noqa: ARG002
         """When all are changed."""
         if self._thread is not None and self._thread.is_alive():
             raise NotYet("not all of the campaigns have been changed")
@@ -93,28 +93,28 @@ class PoisonCampaign(Fault):
     def __init__(self) -> None:
         self.label: str | None = None
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Send a campaign whole, with a trigger on its row that refuses any other word."""
-        shop = Shop(stand)
-        self.label = label = shop.label(self.name, chance)
-        campaign = stand.writer.tables.campaign
+        workload = Workload(rig)
+        self.label = label = workload.label(self.name, rng)
+        campaign = rig.writer.tables.campaign
         key, word = (f'NEW."{campaign.c[name].name}"' for name in ("id", "status"))
         define(
-            stand,
+            rig,
             f"CREATE OR REPLACE FUNCTION {SCHEMA}.poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION"
             " 'this campaign may not end' USING ERRCODE = '23514'; END $$",
             f"CREATE OR REPLACE TRIGGER {_trigger(label)} BEFORE UPDATE ON {qualified(campaign)} FOR EACH ROW WHEN"
-            f" ({key} = {literal(label)} AND {word} <> {literal(shop.sending)}) EXECUTE FUNCTION {SCHEMA}.poison()",
+            f" ({key} = {literal(label)} AND {word} <> {literal(workload.sending)}) EXECUTE FUNCTION {SCHEMA}.poison()",
         )
-        shop.write(label, chance.randint(3, 10), chance.choice(shop.tenants))
-        _send_all(stand, label)
+        workload.write(label, rng.randint(3, 10), rng.choice(workload.tenants))
+        _send_all(rig, label)
         return f"{label} was sent, and its row refuses to be completed"
 
-    def end(self, stand: Stand) -> None:
+    def end(self, rig: Rig) -> None:
         """The trigger is gone, and the next sweep completes it."""
         if self.label is not None:
-            table = qualified(stand.writer.tables.campaign)
-            define(stand, f"DROP TRIGGER IF EXISTS {_trigger(self.label)} ON {table}")
+            table = qualified(rig.writer.tables.campaign)
+            define(rig, f"DROP TRIGGER IF EXISTS {_trigger(self.label)} ON {table}")
 
 
 def _trigger(label: str) -> str:
@@ -127,13 +127,13 @@ class UnknownWord(Fault):
     name = "unknown_word"
     title = "a recipient gets a status that nobody knows"
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Send a campaign, all but a recipient who gets the word, and another whom nobody sends to."""
-        shop = Shop(stand)
-        label = shop.label(self.name, chance)
-        stand.writer.add_campaign(label, tenant=chance.choice(shop.tenants), pending=1, words={UNKNOWN_WORD: 1})
-        stand.writer.set_campaign(label)
-        stand.writer.add_reservation(f"res_{label}", campaign=label, amount=2)
+        workload = Workload(rig)
+        label = workload.label(self.name, rng)
+        rig.writer.add_campaign(label, tenant=rng.choice(workload.tenants), pending=1, words={UNKNOWN_WORD: 1})
+        rig.writer.set_campaign(label)
+        rig.writer.add_reservation(f"res_{label}", campaign=label, amount=2)
         return f"a recipient of {label} is {UNKNOWN_WORD!r}, a word that nobody knows; a person has to look"
 
 
@@ -143,9 +143,9 @@ class Unsendable(Fault):
     name = "unsendable"
     title = "all jobs of one campaign vanish, however often it is re-enqueued"
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Start a campaign whose jobs every worker drops."""
-        shop = Shop(stand)
-        label = shop.label(self.name, chance)
-        jobs = shop.start(label, chance.randint(5, 40), chance.choice(shop.tenants))
+        workload = Workload(rig)
+        label = workload.label(self.name, rng)
+        jobs = workload.start(label, rng.randint(5, 40), rng.choice(workload.tenants))
         return f"the workers drop every job of {label}: {len(jobs)} were the first"

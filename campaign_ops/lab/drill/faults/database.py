@@ -12,18 +12,18 @@ from campaign_ops.journal import schema
 from campaign_ops.lab.drill.faults.base import (
     SCHEMA,
     Fault,
-    Meddler,
+    RepeatedAction,
     closing_quietly,
     define,
+    end_our_sessions,
     qualified,
     role_of,
-    throw_out_ours,
 )
 
 if TYPE_CHECKING:
-    from campaign_ops.lab.drill.environment.rig import Stand
+    from campaign_ops.lab.drill.environment.rig import Rig
 
-_MEDDLED_ROWS = 10
+_LOCKED_ROWS = 10
 # Who waits looks for a deadlock once: when we do, the other has to be waiting too, and to look later.
 _HOLDS_SECONDS, _WE_LOOK_AFTER = 0.1, "150ms"
 
@@ -38,21 +38,21 @@ class TableLock(Fault):
     def __init__(self) -> None:
         self._connection: sa.Connection | None = None
 
-    def duration(self, chance: random.Random, seconds: float) -> float:
+    def duration(self, rng: random.Random, seconds: float) -> float:
         """A minute, but no more than a twelfth of the drill, and three seconds at least."""
-        return max(3.0, min(60.0, seconds / 12)) * chance.uniform(0.8, 1.0)
+        return max(3.0, min(60.0, seconds / 12)) * rng.uniform(0.8, 1.0)
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Lock a table in a session of its own, which does nothing else."""
-        tables = stand.writer.tables
-        table = qualified(chance.choice([tables.campaign, tables.recipient, tables.reservations]))
-        self.end(stand)
-        self._connection = stand.owner.connect()
+        tables = rig.writer.tables
+        table = qualified(rng.choice([tables.campaign, tables.recipient, tables.reservations]))
+        self.end(rig)
+        self._connection = rig.owner.connect()
         self._connection.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
         self._connection.execute(sa.text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
         return f"a session locks {table} and holds it"
 
-    def end(self, stand: Stand) -> None:  # noqa: ARG002
+    def end(self, rig: Rig) -> None:  # noqa: ARG002
         """The session rolls back."""
         with closing_quietly(self._connection):
             self._connection = None
@@ -67,13 +67,13 @@ class SerializationFailures(Fault):
     lasts_seconds = (5.0, 9.0)
 
     def __init__(self) -> None:
-        self._meddler: Meddler | None = None
+        self._interference: RepeatedAction | None = None
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:  # noqa: ARG002
+    def inject(self, rig: Rig, rng: random.Random) -> str:  # noqa: ARG002
         """Change the role's default, throw its sessions out, meddle with its rows, refuse what it writes."""
-        role, tables = role_of(stand), stand.writer.tables
+        role, tables = role_of(rig), rig.writer.tables
         define(
-            stand,
+            rig,
             f"ALTER ROLE {role} SET default_transaction_isolation = 'serializable'",
             f"CREATE SEQUENCE IF NOT EXISTS {SCHEMA}.conflicts",
             # A sequence does not roll back: the retry of what was refused is not refused again.
@@ -87,26 +87,26 @@ class SerializationFailures(Fault):
                 for table in (tables.campaign, tables.reservations)
             ),
         )
-        sessions = throw_out_ours(stand)
-        if self._meddler is None:
-            self._meddler = Meddler(lambda: _rewrite(stand), 0.02).start()
+        sessions = end_our_sessions(rig)
+        if self._interference is None:
+            self._interference = RepeatedAction(lambda: _rewrite(rig), 0.02).start()
         return f"{sessions} sessions of ours were ended, new ones are serializable, and every third write conflicts"
 
-    def end(self, stand: Stand) -> None:
+    def end(self, rig: Rig) -> None:
         """The role is as it was, and nobody meddles."""
-        if self._meddler is not None:
-            self._meddler.stop()
-            self._meddler = None
-        tables = stand.writer.tables
+        if self._interference is not None:
+            self._interference.stop()
+            self._interference = None
+        tables = rig.writer.tables
         define(
-            stand,
-            f"ALTER ROLE {role_of(stand)} RESET default_transaction_isolation",
+            rig,
+            f"ALTER ROLE {role_of(rig)} RESET default_transaction_isolation",
             *(
                 f"DROP TRIGGER IF EXISTS drill_conflict ON {qualified(table)}"
                 for table in (tables.campaign, tables.reservations)
             ),
         )
-        throw_out_ours(stand)
+        end_our_sessions(rig)
 
 
 class Deadlocks(Fault):
@@ -118,30 +118,30 @@ class Deadlocks(Fault):
     lasts_seconds = (5.0, 9.0)
 
     def __init__(self) -> None:
-        self._meddler: Meddler | None = None
+        self._interference: RepeatedAction | None = None
 
-    def unavailable(self, stand: Stand) -> str | None:
+    def unavailable(self, rig: Rig) -> str | None:
         """Only a superuser says who looks for deadlocks when."""
-        with stand.owner.connect() as connection:
+        with rig.owner.connect() as connection:
             if connection.scalar(sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")):
-                return super().unavailable(stand)
+                return super().unavailable(rig)
         return "the given role is no superuser"
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:  # noqa: ARG002
+    def inject(self, rig: Rig, rng: random.Random) -> str:  # noqa: ARG002
         """Let our side be the one that notices, and with that the victim; then meddle."""
-        define(stand, f"ALTER ROLE {role_of(stand)} SET deadlock_timeout = '{_WE_LOOK_AFTER}'")
-        throw_out_ours(stand)
-        if self._meddler is None:
-            self._meddler = Meddler(lambda: _lock_backwards(stand), 0.01).start()
+        define(rig, f"ALTER ROLE {role_of(rig)} SET deadlock_timeout = '{_WE_LOOK_AFTER}'")
+        end_our_sessions(rig)
+        if self._interference is None:
+            self._interference = RepeatedAction(lambda: _lock_backwards(rig), 0.01).start()
         return "somebody locks credits first and campaigns second, again and again"
 
-    def end(self, stand: Stand) -> None:
+    def end(self, rig: Rig) -> None:
         """Nobody meddles, and the role is as it was."""
-        if self._meddler is not None:
-            self._meddler.stop()
-            self._meddler = None
-        define(stand, f"ALTER ROLE {role_of(stand)} RESET deadlock_timeout")
-        throw_out_ours(stand)
+        if self._interference is not None:
+            self._interference.stop()
+            self._interference = None
+        define(rig, f"ALTER ROLE {role_of(rig)} RESET deadlock_timeout")
+        end_our_sessions(rig)
 
 
 class DiskFullOnReport(Fault):
@@ -151,10 +151,10 @@ class DiskFullOnReport(Fault):
     title = "disk full (53100) where the report is stored"
     lasts_seconds = (5.0, 9.0)
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:  # noqa: ARG002
+    def inject(self, rig: Rig, rng: random.Random) -> str:  # noqa: ARG002
         """Refuse every report as a full disk does."""
         define(
-            stand,
+            rig,
             f"CREATE OR REPLACE FUNCTION {SCHEMA}.disk_full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
             " RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$",
             f"CREATE OR REPLACE TRIGGER drill_disk_full BEFORE INSERT ON {_REPORTS}"
@@ -162,34 +162,34 @@ class DiskFullOnReport(Fault):
         )
         return f"the disk is full for {_REPORTS}"
 
-    def end(self, stand: Stand) -> None:
+    def end(self, rig: Rig) -> None:
         """There is space again."""
-        define(stand, f"DROP TRIGGER IF EXISTS drill_disk_full ON {_REPORTS}")
+        define(rig, f"DROP TRIGGER IF EXISTS drill_disk_full ON {_REPORTS}")
 
 
 _REPORTS = f"{schema.campaign_health.schema}.{schema.campaign_health.name}"
 
 
-def _rewrite(stand: Stand) -> None:
+def _rewrite(rig: Rig) -> None:
     """Write rows of sending campaigns and their credits anew, without a change, and hold them for a moment."""
-    tables = stand.writer.tables
+    tables = rig.writer.tables
     campaign, hold = tables.campaign, tables.reservations
-    sending = campaign.c.status == stand.profile.campaign.words.sending
-    some = sa.select(campaign.c.id).where(sending).order_by(sa.func.random()).limit(_MEDDLED_ROWS).scalar_subquery()
-    with stand.owner.begin() as connection:
+    sending = campaign.c.status == rig.profile.campaign.words.sending
+    some = sa.select(campaign.c.id).where(sending).order_by(sa.func.random()).limit(_LOCKED_ROWS).scalar_subquery()
+    with rig.owner.begin() as connection:
         connection.execute(campaign.update().where(campaign.c.id.in_(some)).values(name=campaign.c.name))
         connection.execute(hold.update().where(hold.c.campaign_id.in_(some)).values(amount=hold.c.amount))
         time.sleep(0.02)
 
 
-def _lock_backwards(stand: Stand) -> None:
+def _lock_backwards(rig: Rig) -> None:
     """Lock credits of sending campaigns, wait until somebody holds their campaigns, and want those too."""
-    tables = stand.writer.tables
+    tables = rig.writer.tables
     campaign, hold = tables.campaign, tables.reservations
-    sending = campaign.c.status == stand.profile.campaign.words.sending
+    sending = campaign.c.status == rig.profile.campaign.words.sending
     held = sa.select(hold.c.campaign_id).join(campaign, campaign.c.id == hold.c.campaign_id).where(sending)
-    with stand.owner.begin() as connection:
+    with rig.owner.begin() as connection:
         connection.execute(sa.text("SET LOCAL deadlock_timeout = '10s'"))
-        mine = connection.scalars(held.order_by(sa.func.random()).limit(_MEDDLED_ROWS).with_for_update(of=hold)).all()
+        mine = connection.scalars(held.order_by(sa.func.random()).limit(_LOCKED_ROWS).with_for_update(of=hold)).all()
         time.sleep(_HOLDS_SECONDS)
         connection.execute(sa.select(campaign.c.id).where(campaign.c.id.in_(mine)).with_for_update())

@@ -17,18 +17,18 @@ from campaign_ops.lab.drill.environment.workforce import DAGSTER, SWEEPERS
 from campaign_ops.lab.drill.faults.base import Fault, NotYet
 
 if TYPE_CHECKING:
-    from campaign_ops.lab.drill.environment.rig import Stand
+    from campaign_ops.lab.drill.environment.rig import Rig
 
 SECOND_DAGSTER = "dagster-2"
 _CLI_SECONDS = 60
 _NOBODY_LISTENS = 1  # a port that is reserved
 
 
-def start_anew(stand: Stand, name: str, **options: Any) -> None:
+def restart_sweeper(rig: Rig, name: str, **options: Any) -> None:
     """Start a sweeper in the place of one that is killed (``kill -9``) for it: nobody waits for the sweep in hand."""
-    if name in stand.sweepers:
-        stand.sweepers[name].kill()
-    stand.start_sweeper(name, **options)
+    if name in rig.sweepers:
+        rig.sweepers[name].kill()
+    rig.start_sweeper(name, **options)
 
 
 class KillSweeper(Fault):
@@ -39,17 +39,17 @@ class KillSweeper(Fault):
     holds = frozenset({"sweeper"})
     lasts_seconds = (3.0, 5.0)
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Kill one as it stands, or start one that is going to die at a statement."""
-        name, statement = chance.choice(SWEEPERS), chance.randint(1, 80)
-        if stand.dagster is not None and chance.random() < 0.3:
-            pid = stand.sweepers[DAGSTER].pid
+        name, statement = rng.choice(SWEEPERS), rng.randint(1, 80)
+        if rig.dagster is not None and rng.random() < 0.3:
+            pid = rig.sweepers[DAGSTER].pid
             self.missed = pid is None  # the last one has only just died
             if pid is None:
                 return "there was no Dagster process to kill"
             os.kill(pid, signal.SIGKILL)
             return f"the Dagster process (pid {pid}) was killed (kill -9) in the middle of a run"
-        start_anew(stand, name, die_after_statements=statement)
+        restart_sweeper(rig, name, die_after_statements=statement)
         return f"{name} will be killed (kill -9) at statement {statement}"
 
 
@@ -65,16 +65,16 @@ class ClockSkew(Fault):
     def __init__(self) -> None:
         self._sweeper: str | None = None
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Start a sweeper anew with a wrong clock."""
-        self._sweeper, hours = chance.choice(SWEEPERS), chance.choice((-26, -5, 3, 11, 49))
-        start_anew(stand, self._sweeper, clock_skew_seconds=hours * 3600)
+        self._sweeper, hours = rng.choice(SWEEPERS), rng.choice((-26, -5, 3, 11, 49))
+        restart_sweeper(rig, self._sweeper, clock_skew_seconds=hours * 3600)
         return f"the clock of {self._sweeper} is {abs(hours)} hours {'ahead' if hours > 0 else 'behind'}"
 
-    def end(self, stand: Stand) -> None:
+    def end(self, rig: Rig) -> None:
         """Its clock is right again."""
         if self._sweeper is not None:
-            start_anew(stand, self._sweeper)
+            restart_sweeper(rig, self._sweeper)
 
 
 class BehindPgBouncer(Fault):
@@ -89,18 +89,18 @@ class BehindPgBouncer(Fault):
     def __init__(self) -> None:
         self._moved: tuple[str, ...] = ()
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Start one of the two sweepers, or both, anew with PgBouncer's address."""
-        assert stand.pgbouncer is not None
-        self._moved = SWEEPERS if chance.random() < 0.3 else (chance.choice(SWEEPERS),)
+        assert rig.pgbouncer is not None
+        self._moved = SWEEPERS if rng.random() < 0.3 else (rng.choice(SWEEPERS),)
         for name in self._moved:
-            start_anew(stand, name, database_url=stand.pgbouncer.url)
+            restart_sweeper(rig, name, database_url=rig.pgbouncer.url)
         return f"from now on {' and '.join(self._moved)} go{'es' * (len(self._moved) == 1)} through PgBouncer"
 
-    def end(self, stand: Stand) -> None:
+    def end(self, rig: Rig) -> None:
         """They go straight to the server again."""
         for name in self._moved:
-            start_anew(stand, name)
+            restart_sweeper(rig, name)
 
 
 class PlatformDown(Fault):
@@ -118,21 +118,21 @@ class PlatformDown(Fault):
         self._began = 0.0
         self._silent: socket.socket | None = None
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Configure it, start Dagster anew, and sweep all platforms from the command line."""
         port = _NOBODY_LISTENS
-        if self._silent is None and chance.random() < 0.5:
+        if self._silent is None and rng.random() < 0.5:
             self._silent = socket.create_server(("127.0.0.1", 0))
         if self._silent is not None:
             port = self._silent.getsockname()[1]
-        stand.configure(second_database_url=f"postgresql://nobody@127.0.0.1:{port}/annex")
-        if stand.dagster is not None:
-            start_anew(stand, DAGSTER)
+        rig.configure(second_database_url=f"postgresql://nobody@127.0.0.1:{port}/annex")
+        if rig.dagster is not None:
+            restart_sweeper(rig, DAGSTER)
         if self._command is None:
             program = [sys.executable, "-c", "from campaign_ops.faces.cli import main; main()"]
-            with _answer(stand).open("wb") as answer, (stand.work_dir / "reconcile.log").open("ab") as log:
+            with _answer(rig).open("wb") as answer, (rig.work_dir / "reconcile.log").open("ab") as log:
                 self._command = subprocess.Popen(
-                    [*program, "reconcile", "--json", "--wait", "20", "--config", str(stand.config)],
+                    [*program, "reconcile", "--json", "--wait", "20", "--config", str(rig.config)],
                     stdin=subprocess.DEVNULL,
                     stdout=answer,
                     stderr=log,
@@ -142,22 +142,22 @@ class PlatformDown(Fault):
         manner = "refuses connections" if self._silent is None else "takes connections and never answers"
         return f"a second platform is configured, and its database {manner}"
 
-    def end(self, stand: Stand) -> None:
+    def end(self, rig: Rig) -> None:
         """It is out of the configuration again. Tells what the command line could do meanwhile."""
         if self._command is not None:
             if self._command.poll() is None and time.monotonic() - self._began < _CLI_SECONDS:
                 raise NotYet("`campaign-ops reconcile` is not over")
-            stand.say(_told_of(self._command, _answer(stand)))
+            rig.say(_told_of(self._command, _answer(rig)))
             self._command = None
         if self._silent is not None:
             self._silent.close()
-        stand.configure()
-        if stand.dagster is not None:
-            start_anew(stand, DAGSTER)
+        rig.configure()
+        if rig.dagster is not None:
+            restart_sweeper(rig, DAGSTER)
 
 
-def _answer(stand: Stand) -> Path:
-    return stand.work_dir / "reconcile.json"
+def _answer(rig: Rig) -> Path:
+    return rig.work_dir / "reconcile.json"
 
 
 def _told_of(command: subprocess.Popen[bytes], answer: Path) -> str:
@@ -182,17 +182,17 @@ class DuplicateTicks(Fault):
     lead_seconds = 10.0
     lasts_seconds = (9.0, 14.0)
 
-    def prepare(self, stand: Stand) -> None:
+    def prepare(self, rig: Rig) -> None:
         """Start another Dagster process on the same home and schedule: it takes its time to come up."""
-        if SECOND_DAGSTER not in stand.sweepers:
-            stand.start_sweeper(SECOND_DAGSTER)
+        if SECOND_DAGSTER not in rig.sweepers:
+            rig.start_sweeper(SECOND_DAGSTER)
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:  # noqa: ARG002
+    def inject(self, rig: Rig, rng: random.Random) -> str:  # noqa: ARG002
         """It is there by now."""
-        self.prepare(stand)
+        self.prepare(rig)
         return "a second Dagster executes the schedule's ticks too"
 
-    def end(self, stand: Stand) -> None:
+    def end(self, rig: Rig) -> None:
         """There is one again."""
-        if SECOND_DAGSTER in stand.sweepers:
-            stand.sweepers.pop(SECOND_DAGSTER).kill()
+        if SECOND_DAGSTER in rig.sweepers:
+            rig.sweepers.pop(SECOND_DAGSTER).kill()

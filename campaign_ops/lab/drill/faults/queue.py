@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import redis
 
 from campaign_ops.lab.drill.faults.base import Fault
-from campaign_ops.lab.drill.workload import Shop
+from campaign_ops.lab.drill.workload import Workload
 
 if TYPE_CHECKING:
-    from campaign_ops.lab.drill.environment.rig import Stand
+    from campaign_ops.lab.drill.environment.rig import Rig
     from campaign_ops.profile.model import QueueProfile
 
 # In one step: a job that a worker has taken meanwhile is not what BullMQ would mark so.
@@ -35,14 +35,14 @@ class PauseQueue(Fault):
     holds = frozenset({"queue"})
     lasts_seconds = (5.0, 9.0)
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:  # noqa: ARG002
+    def inject(self, rig: Rig, rng: random.Random) -> str:  # noqa: ARG002
         """Pause it."""
-        stand.queue.pause()
+        rig.queue.pause()
         return "a person paused the queue"
 
-    def end(self, stand: Stand) -> None:
+    def end(self, rig: Rig) -> None:
         """Resume it."""
-        stand.queue.resume()
+        rig.queue.resume()
 
 
 class Priorities(Fault):
@@ -56,19 +56,19 @@ class Priorities(Fault):
     def __init__(self) -> None:
         self._before: QueueProfile | None = None
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Whatever the application enqueues from now on has a priority."""
-        queue, priority = stand.queue, chance.randint(1, 50)
+        queue, priority = rig.queue, rng.randint(1, 50)
         if self._before is None:
             self._before = queue.profile
         options = {**self._before.options, "priority": priority}
         queue.profile = self._before.model_copy(update={"options": options})
         return f"a new version of the application is out: its jobs have priority {priority}"
 
-    def end(self, stand: Stand) -> None:
+    def end(self, rig: Rig) -> None:
         """The old version is back."""
         if self._before is not None:
-            stand.queue.profile = self._before
+            rig.queue.profile = self._before
 
 
 class LoseJobs(Fault):
@@ -77,13 +77,13 @@ class LoseJobs(Fault):
     name = "lose_jobs"
     title = "jobs vanish from the queue"
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Start a campaign, and take jobs out of the queue."""
-        shop = Shop(stand)
-        jobs = shop.start(shop.label(self.name, chance), chance.randint(140, 260), chance.choice(shop.tenants))
-        waiting = sorted(set(stand.queue.job_ids("wait")) - set(jobs))
-        unlucky = [*jobs[len(jobs) // 2 :], *chance.sample(waiting, len(waiting) // 3)]
-        vanished = stand.queue.remove(unlucky)
+        workload = Workload(rig)
+        jobs = workload.start(workload.label(self.name, rng), rng.randint(140, 260), rng.choice(workload.tenants))
+        waiting = sorted(set(rig.queue.job_ids("wait")) - set(jobs))
+        unlucky = [*jobs[len(jobs) // 2 :], *rng.sample(waiting, len(waiting) // 3)]
+        vanished = rig.queue.remove(unlucky)
         self.missed = not vanished
         return f"{vanished} jobs vanished from the queue"
 
@@ -94,13 +94,13 @@ class LoseAllButOne(Fault):
     name = "lose_all_but_one"
     title = "a campaign's jobs vanish but for the last, which waits until all others are sent"
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Start a campaign that is sent in stages, and take all its jobs but the last out of the queue."""
-        shop = Shop(stand)
-        label = shop.label(self.name, chance)
+        workload = Workload(rig)
+        label = workload.label(self.name, rng)
         # With a delay: what a worker holds cannot vanish.
-        jobs = shop.start(label, chance.randint(60, 100), chance.choice(shop.tenants), {"delay": 1000})
-        vanished = stand.queue.remove(jobs[:-1])
+        jobs = workload.start(label, rng.randint(60, 100), rng.choice(workload.tenants), {"delay": 1000})
+        vanished = rig.queue.remove(jobs[:-1])
         self.missed = not vanished
         return f"{vanished} jobs of {label} vanished, the last of {len(jobs)} waits for them"
 
@@ -111,12 +111,12 @@ class DoomJobs(Fault):
     name = "doom_jobs"
     title = "jobs that stalled too often wait, and fail when they are taken"
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Start a campaign, and doom jobs of it while they wait."""
-        shop = Shop(stand)
-        jobs = shop.start(shop.label(self.name, chance), chance.randint(140, 260), chance.choice(shop.tenants))
-        keys = [stand.queue.key("wait"), *map(stand.queue.key, jobs[1:])]
-        with redis.Redis.from_url(stand.queue.url) as client:
+        workload = Workload(rig)
+        jobs = workload.start(workload.label(self.name, rng), rng.randint(140, 260), rng.choice(workload.tenants))
+        keys = [rig.queue.key("wait"), *map(rig.queue.key, jobs[1:])]
+        with redis.Redis.from_url(rig.queue.url) as client:
             doomed = client.eval(_DOOM_WAITING, len(keys), *keys, *jobs[1:])
         self.missed = not doomed
         return f"{doomed} of {len(jobs)} jobs of a campaign stalled too often and will fail"

@@ -14,10 +14,10 @@ import redis
 import sqlalchemy as sa
 
 from campaign_ops.lab.drill.faults.base import Fault, NotYet
-from campaign_ops.lab.drill.workload import Shop
+from campaign_ops.lab.drill.workload import Workload
 
 if TYPE_CHECKING:
-    from campaign_ops.lab.drill.environment.rig import Stand
+    from campaign_ops.lab.drill.environment.rig import Rig
 
 _STOP_SECONDS = 10.0
 _CAMPAIGNS_LOST = 8
@@ -35,10 +35,10 @@ class RestartPostgres(Fault):
     holds = frozenset({"postgres"})
     lasts_seconds = (0.3, 3.0)
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """End the server."""
-        assert stand.servers is not None
-        postgres, crash = stand.servers.postgres, chance.random() < 0.5
+        assert rig.servers is not None
+        postgres, crash = rig.servers.postgres, rng.random() < 0.5
         pid = postgres.pid
         if pid is None:
             return "PostgreSQL is down already"
@@ -51,11 +51,11 @@ class RestartPostgres(Fault):
             time.sleep(0.02)
         return f"PostgreSQL (pid {pid}) was shut down; everybody was thrown out"
 
-    def end(self, stand: Stand) -> None:
+    def end(self, rig: Rig) -> None:
         """Start it again on its data."""
-        assert stand.servers is not None
-        if stand.servers.postgres.pid is None:
-            stand.servers.postgres.start()
+        assert rig.servers is not None
+        if rig.servers.postgres.pid is None:
+            rig.servers.postgres.start()
 
 
 class DropConnections(Fault):
@@ -64,13 +64,13 @@ class DropConnections(Fault):
     name = "drop_connections"
     title = "all connections to PostgreSQL are dropped"
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:  # noqa: ARG002
+    def inject(self, rig: Rig, rng: random.Random) -> str:  # noqa: ARG002
         """Terminate all other sessions of the database."""
         query = (
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        with stand.owner.connect() as connection:
+        with rig.owner.connect() as connection:
             dropped = connection.scalar(sa.text(query))
         self.missed = not dropped
         return f"{dropped} connections to PostgreSQL were dropped"
@@ -87,15 +87,15 @@ class HangRedis(Fault):
     def __init__(self) -> None:
         self._until = 0.0
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Let every client wait."""
-        seconds = chance.uniform(*self.lasts_seconds)
-        with redis.Redis.from_url(stand.queue.url) as client:
+        seconds = rng.uniform(*self.lasts_seconds)
+        with redis.Redis.from_url(rig.queue.url) as client:
             client.client_pause(round(seconds * 1000))
         self._until = time.monotonic() + seconds
         return f"Redis answers nobody for {seconds:.1f} s"
 
-    def end(self, stand: Stand) -> None:  # noqa: ARG002
+    def end(self, rig: Rig) -> None:  # noqa: ARG002
         """It goes on by itself."""
         if time.monotonic() < self._until:
             raise NotYet("Redis does not answer yet")
@@ -113,16 +113,16 @@ class _LoseRedis(Fault):
         self._restart: threading.Thread | None = None
         self._errors: list[Exception] = []
 
-    def _lose(self, stand: Stand, chance: random.Random) -> int | None:
-        assert stand.servers is not None
-        shop = Shop(stand)
+    def _lose(self, rig: Rig, rng: random.Random) -> int | None:
+        assert rig.servers is not None
+        workload = Workload(rig)
         for _ in range(_CAMPAIGNS_LOST):
-            shop.start(shop.label(self.name, chance), chance.randint(20, 40), chance.choice(shop.tenants))
-        pid, down = stand.servers.redis.pid, chance.uniform(*chance.choice((_SHORT_OUTAGE, _LONG_OUTAGE)))
+            workload.start(workload.label(self.name, rng), rng.randint(20, 40), rng.choice(workload.tenants))
+        pid, down = rig.servers.redis.pid, rng.uniform(*rng.choice((_SHORT_OUTAGE, _LONG_OUTAGE)))
 
         def restart() -> None:
             try:
-                stand.restart_redis(self.data, down_seconds=down)
+                rig.restart_redis(self.data, down_seconds=down)
             except Exception as error:  # noqa: BLE001 - raised again in `end`, on the drill's own thread
                 self._errors.append(error)
 
@@ -130,7 +130,7 @@ class _LoseRedis(Fault):
         self._restart.start()
         return pid
 
-    def end(self, stand: Stand) -> None:  # noqa: ARG002
+    def end(self, rig: Rig) -> None:  # noqa: ARG002
         """Wait until it is back."""
         if self._restart is not None:
             self._restart.join()
@@ -144,9 +144,9 @@ class RedisEmpty(_LoseRedis):
     name = "redis_empty"
     title = "Redis is killed and comes back empty"
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Kill it; it comes back without its data."""
-        return f"Redis (pid {self._lose(stand, chance)}) was killed (kill -9) and comes back empty"
+        return f"Redis (pid {self._lose(rig, rng)}) was killed (kill -9) and comes back empty"
 
 
 class RedisOldData(_LoseRedis):
@@ -156,13 +156,13 @@ class RedisOldData(_LoseRedis):
     title = "Redis is killed and comes back with old data"
     lead_seconds = 6.0
 
-    def prepare(self, stand: Stand) -> None:
+    def prepare(self, rig: Rig) -> None:
         """Keep a copy of what it holds now."""
-        self.data = stand.save_redis()
+        self.data = rig.save_redis()
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Kill it; it comes back with the copy."""
         if self.data is None:  # the server was away when it should have been copied
-            self.prepare(stand)
-        pid = self._lose(stand, chance)
+            self.prepare(rig)
+        pid = self._lose(rig, rng)
         return f"Redis (pid {pid}) was killed (kill -9) and comes back with data of {self.lead_seconds:.0f} s ago"

@@ -6,10 +6,10 @@ import random
 from typing import TYPE_CHECKING, ClassVar
 
 from campaign_ops.lab.drill.faults.base import Fault
-from campaign_ops.lab.drill.workload import Shop
+from campaign_ops.lab.drill.workload import Workload
 
 if TYPE_CHECKING:
-    from campaign_ops.lab.drill.environment.rig import Stand
+    from campaign_ops.lab.drill.environment.rig import Rig
     from campaign_ops.lab.shop.worker_process import WorkerProcess
 
 _PLACES = {
@@ -28,19 +28,19 @@ class KillWorker(Fault):
     def __init__(self) -> None:
         self.worker: WorkerProcess | None = None
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Hire a worker that is going to die there, and start a campaign for it to die of."""
-        shop, after = Shop(stand), chance.randint(2, 12)
-        shop.start(shop.label(self.name, chance), chance.randint(80, 160), chance.choice(shop.tenants))
-        self.worker = stand.hire(die_at=self.place, die_after=after)
+        workload, after = Workload(rig), rng.randint(2, 12)
+        workload.start(workload.label(self.name, rng), rng.randint(80, 160), rng.choice(workload.tenants))
+        self.worker = rig.start_worker(die_at=self.place, die_after=after)
         return f"{self.worker.name} will be killed (kill -9) {_PLACES[self.place]} of its recipient {after}"
 
-    def end(self, stand: Stand) -> None:
+    def end(self, rig: Rig) -> None:
         """It dies now if there was nothing for it to send."""
         if self.worker is not None:
             if self.worker.pid is not None:
                 self.missed = True
-                stand.say(f"{self.worker.name} found nothing to die of, and is killed now")
+                rig.say(f"{self.worker.name} found nothing to die of, and is killed now")
             self.worker.kill()
 
 
@@ -78,17 +78,17 @@ class HangWorker(Fault):
     def __init__(self) -> None:
         self.worker: WorkerProcess | None = None
 
-    def inject(self, stand: Stand, chance: random.Random) -> str:
+    def inject(self, rig: Rig, rng: random.Random) -> str:
         """Hang one of those at work, with a campaign to work on."""
-        shop = Shop(stand)
-        shop.start(shop.label(self.name, chance), chance.randint(60, 120), chance.choice(shop.tenants))
-        alive = [worker for worker in stand.workers if worker.pid is not None and not worker.hung]
-        self.worker = chance.choice(alive) if alive else stand.hire()
+        workload = Workload(rig)
+        workload.start(workload.label(self.name, rng), rng.randint(60, 120), rng.choice(workload.tenants))
+        alive = [worker for worker in rig.workers if worker.pid is not None and not worker.hung]
+        self.worker = rng.choice(alive) if alive else rig.start_worker()
         self.worker.hang()
         return f"{self.worker.name} (pid {self.worker.pid}) hangs and keeps its lock"
 
-    def end(self, stand: Stand) -> None:
+    def end(self, rig: Rig) -> None:
         """A person kills it."""
         if self.worker is not None and self.worker.pid is not None:
             self.worker.kill()
-            stand.say(f"person: killed {self.worker.name}, which hung")
+            rig.say(f"person: killed {self.worker.name}, which hung")

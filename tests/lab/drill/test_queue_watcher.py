@@ -10,25 +10,25 @@ from pathlib import Path
 import pytest
 
 from campaign_ops.lab.drill.checkers import WATCHED
-from campaign_ops.lab.drill.watcher import Watched, command, read_watched
+from campaign_ops.lab.drill.queue_watcher import Watched, command, read_watched
 from campaign_ops.lab.servers.processes import ChildProcess
 from campaign_ops.lab.servers.redis import EmbeddedRedis
 from campaign_ops.lab.shop.jobs import DemoQueue
 from campaign_ops.profile.load import load_profile
 from tests.conftest import World
-from tests.lab.drill.checked import Audited, audited
+from tests.lab.drill.checked_world import CheckedWorld, checked_world
 
 
 @pytest.fixture
-def stage(sms: World, work_dir: Path) -> Audited:
-    return audited(sms, work_dir)
+def stage(sms: World, work_dir: Path) -> CheckedWorld:
+    return checked_world(sms, work_dir)
 
 
-def seen(stage: Audited) -> Watched:
+def seen(stage: CheckedWorld) -> Watched:
     return read_watched(stage.work_dir / WATCHED)
 
 
-def test_a_live_job_of_ours_is_seen_with_its_campaign_and_its_recipients(stage: Audited) -> None:
+def test_a_live_job_of_ours_is_seen_with_its_campaign_and_its_recipients(stage: CheckedWorld) -> None:
     stage.world.queue.add("c", "shop", ["r1", "r2"], job_ids=["ops-c-a1-b0-x"])
     stage.world.queue.add("c", "shop", ["r3"])
     stage.look(2)
@@ -38,14 +38,14 @@ def test_a_live_job_of_ours_is_seen_with_its_campaign_and_its_recipients(stage: 
     assert watched.depth[0][1] == 2
 
 
-def test_a_job_that_came_and_went_between_two_looks_is_seen_in_the_event_stream(stage: Audited) -> None:
+def test_a_job_that_came_and_went_between_two_looks_is_seen_in_the_event_stream(stage: CheckedWorld) -> None:
     stage.world.queue.add("c", "shop", ["r1"], job_ids=["ops-c-a1-b0-x"])
     stage.world.queue.remove(["ops-c-a1-b0-x"])
     stage.look()
     assert seen(stage).jobs["ops-c-a1-b0-x"].recipients is None
 
 
-def test_whom_we_put_into_a_second_live_job_is_seen_in_both(stage: Audited) -> None:
+def test_whom_we_put_into_a_second_live_job_is_seen_in_both(stage: CheckedWorld) -> None:
     (theirs,) = stage.world.queue.add("c", "shop", ["r1", "r2"], priority=3)
     stage.world.queue.add("c", "shop", ["r2", "r3"], job_ids=["ops-c-a1-b0-x"], delay=60_000)
     stage.look(2)
@@ -53,14 +53,14 @@ def test_whom_we_put_into_a_second_live_job_is_seen_in_both(stage: Audited) -> N
     assert (double.recipient_id, double.job_ids) == ("r2", (theirs, "ops-c-a1-b0-x"))
 
 
-def test_whom_the_application_puts_into_a_second_job_is_its_own_affair(stage: Audited) -> None:
+def test_whom_the_application_puts_into_a_second_job_is_its_own_affair(stage: CheckedWorld) -> None:
     stage.world.queue.add("c", "shop", ["r1"], job_ids=["ops-c-a1-b0-x"])
     stage.world.queue.add("c", "shop", ["r1"])
     stage.look()
     assert seen(stage).doubled == []
 
 
-def test_a_job_that_stalled_too_often_covers_too(stage: Audited) -> None:
+def test_a_job_that_stalled_too_often_covers_too(stage: CheckedWorld) -> None:
     """Workers before BullMQ 5.53 send it."""
     (theirs,) = stage.world.queue.add("c", "shop", ["r1"])
     stage.world.queue.doom(theirs)
@@ -69,7 +69,7 @@ def test_a_job_that_stalled_too_often_covers_too(stage: Audited) -> None:
     assert [one.recipient_id for one in seen(stage).doubled] == ["r1"]
 
 
-def test_a_line_cut_short_by_a_kill_is_passed_over(stage: Audited) -> None:
+def test_a_line_cut_short_by_a_kill_is_passed_over(stage: CheckedWorld) -> None:
     stage.look()
     with (stage.work_dir / WATCHED).open("a") as out:
         out.write('{"kind": "job", "at": 1')

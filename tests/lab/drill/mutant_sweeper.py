@@ -1,6 +1,6 @@
 """The drill's sweeper with one rule of the product taken out: the process of which a drill must report the damage.
 
-CAMPAIGN_OPS_MUTATION=<name> python -m tests.lab.drill.mutant …arguments of the sweeper…
+CAMPAIGN_OPS_MUTATION=<name> python -m tests.lab.drill.mutant_sweeper …arguments of the sweeper…
 """
 
 from __future__ import annotations

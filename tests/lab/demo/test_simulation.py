@@ -9,15 +9,15 @@ from pathlib import Path
 import redis
 
 from campaign_ops.lab.demo.faults import MessengerFaults, SmsFaults
-from campaign_ops.lab.demo.life import Life, LifeOptions
-from campaign_ops.lab.demo.operation import MessengerOperation, ShopOperation
 from campaign_ops.lab.demo.platforms import DemoPlatform, create_platform
+from campaign_ops.lab.demo.simulation import Simulation, SimulationOptions
+from campaign_ops.lab.demo.traffic import MessengerTraffic, SmsTraffic
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.provider import Provider
 from campaign_ops.lab.shop.worker import WorkerOptions
 from tests.lab.waiting import wait_until
 
-LIVELY = LifeOptions(
+LIVELY = SimulationOptions(
     campaign_every_seconds=0.3,
     fault_every_seconds=0.5,
     recipients=(10, 30),
@@ -28,8 +28,8 @@ LIVELY = LifeOptions(
 
 
 def test_each_fault_of_the_shop_leaves_what_its_line_says(shop: DemoPlatform, work_dir: Path) -> None:
-    operation = ShopOperation(shop, work_dir, LIVELY)
-    faults, writer, queue = SmsFaults(operation), operation.writer, operation.queue
+    traffic = SmsTraffic(shop, work_dir, LIVELY)
+    faults, writer, queue = SmsFaults(traffic), traffic.writer, traffic.queue
     assert [faults.kill_worker(), faults.lose_completion(), faults.pause_or_cancel()] == [None] * 3
 
     lost = faults.lose_jobs()
@@ -51,45 +51,45 @@ def test_each_fault_of_the_shop_leaves_what_its_line_says(shop: DemoPlatform, wo
     assert faults.resume() == f"person: '{campaign['name']}' was resumed"
     assert len(queue.live_job_ids()) == 2 * len(jobs)
 
-    (hired,) = operation.platform.workers if operation.hire_missing() else []
-    wait_until(lambda: operation.provider.last_campaign(hired.name) is not None)
+    (hired,) = traffic.platform.workers if traffic.start_missing_workers() else []
+    wait_until(lambda: traffic.provider.last_campaign(hired.name) is not None)
     pid = hired.pid
     assert faults.kill_worker() == f"fault: killed worker-1 (pid {pid}) in the middle of '{campaign['name']}'"
     assert hired.pid is None
-    assert "worker-2" in (operation.hire_missing() or "")
+    assert "worker-2" in (traffic.start_missing_workers() or "")
 
     writer.move_recipients(campaign["id"], "succeeded")
-    assert operation.application.complete(campaign["id"])
+    assert traffic.application.complete(campaign["id"])
     assert "before it could say so" in (faults.lose_completion() or "")
     (reservation,) = writer.reservations(campaign["id"])
     assert (reservation["status"], reservation["released_at"]) == ("active", None)
-    operation.close()
+    traffic.close()
 
 
 def test_each_fault_of_the_messenger_leaves_what_its_line_says(servers: EmbeddedServers) -> None:
     platform = create_platform(servers, "demo_messenger", "messenger")
-    operation = MessengerOperation(platform, LIVELY)
-    faults, writer = MessengerFaults(operation), operation.writer
+    traffic = MessengerTraffic(platform, LIVELY)
+    faults, writer = MessengerFaults(traffic), traffic.writer
     assert [fault() for fault in faults.all] == [None, None, None]
-    operation.start_campaign()
-    operation.send_some(10)
+    traffic.start_campaign()
+    traffic.send_some(10)
     (campaign,) = writer.campaigns("SENDING")
     assert (campaign["succeeded"] + campaign["failed"], sum(writer.tally(campaign["id"]).values())) == (10, 10)
     name = campaign["name"]
     assert faults.restart() == f"fault: the messenger was restarted in the middle of '{name}'"
-    operation.send_some()
+    traffic.send_some()
     assert sum(writer.tally(campaign["id"]).values()) == 10, "it has forgotten whom it was sending to"
     writer.set_campaign(campaign["id"], succeeded=10)
     wrong = faults.set_counter_wrong()
     now = writer.campaign(campaign["id"])["succeeded"]
     assert wrong == f"fault: the sent counter of '{name}' went from 10 to {now}"
     assert now != 10
-    operation.left[campaign["id"]] = 1
-    operation.send_some()
+    traffic.left[campaign["id"]] = 1
+    traffic.send_some()
     assert writer.campaign(campaign["id"])["status"] == "COMPLETED"
     assert "before it could say so" in (faults.lose_completion() or "")
     assert writer.campaign(campaign["id"])["completed_at"] is None
-    operation.close()
+    traffic.close()
 
 
 def test_life_goes_on_through_faults_and_a_crash_of_the_database(work_dir: Path) -> None:
@@ -100,8 +100,8 @@ def test_life_goes_on_through_faults_and_a_crash_of_the_database(work_dir: Path)
 
     with EmbeddedServers(work_dir) as servers:
         shop, messenger = create_platform(servers, "shop", "sms"), create_platform(servers, "messenger", "messenger")
-        life, stop = Life(shop, messenger, work_dir, LIVELY, lines.append), threading.Event()
-        thread = threading.Thread(target=life.run, args=(stop,))
+        simulation, stop = Simulation(shop, messenger, work_dir, LIVELY, lines.append), threading.Event()
+        thread = threading.Thread(target=simulation.run, args=(stop,))
         thread.start()
         try:
             wait_until(said(2, "fault", "person"))

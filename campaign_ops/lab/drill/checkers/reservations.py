@@ -10,7 +10,7 @@ from decimal import Decimal
 from campaign_ops.lab.drill.checkers.figure import EXAMPLES, Figure, none_of
 from campaign_ops.lab.drill.checkers.records import Records
 from campaign_ops.lab.drill.checkers.rows import clock
-from campaign_ops.lab.drill.checkers.rules import LOOKING
+from campaign_ops.lab.drill.checkers.safety import LOOKING
 from campaign_ops.lab.drill.checkers.sending import completed_by_us
 from campaign_ops.lab.drill.ledger import Change
 

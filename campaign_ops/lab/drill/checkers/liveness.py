@@ -11,7 +11,7 @@ from campaign_ops.lab.drill import ledger
 from campaign_ops.lab.drill.checkers.figure import EXAMPLES, Figure, none_of, shown
 from campaign_ops.lab.drill.checkers.records import PlanRow, Records
 from campaign_ops.lab.drill.checkers.rows import clock
-from campaign_ops.lab.drill.checkers.rules import LOOKING, touches
+from campaign_ops.lab.drill.checkers.safety import LOOKING, touches
 from campaign_ops.lab.drill.faults import FAULTS
 from campaign_ops.lab.drill.faults.data import LoseCompletion, PoisonCampaign
 from campaign_ops.postgres.database import Timeouts

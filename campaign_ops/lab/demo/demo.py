@@ -14,10 +14,10 @@ from campaign_ops.core.report import HealthReport, headline
 from campaign_ops.core.wording import plural
 from campaign_ops.definitions import build_definitions
 from campaign_ops.journal.migrations import migrate
-from campaign_ops.lab.demo import dagster_home, story
-from campaign_ops.lab.demo.history import make_history
+from campaign_ops.lab.demo import dagster_home, printout
+from campaign_ops.lab.demo.attempt_history import make_attempt_history
 from campaign_ops.lab.demo.platforms import DemoPlatform, write_config
-from campaign_ops.lab.demo.scenario import build_messenger, build_sms
+from campaign_ops.lab.demo.stuck_platforms import build_messenger, build_sms_platforms
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.servers.processes import fresh_work_dir
 from campaign_ops.settings import Settings, connect, load_settings
@@ -26,32 +26,32 @@ from campaign_ops.sweep import dry_run
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def run(profile: str, wanted_dir: Path, console: Console) -> int:
+def run_demo(profile: str, wanted_dir: Path, console: Console) -> int:
     """Build the platforms, reconcile each through Dagster, tell the story; 0 when every run succeeded."""
     began = time.monotonic()
     quiet = logging.getLogger("campaign_ops")  # a Redis that is away is part of the story
     quiet.addHandler(logging.NullHandler())
     quiet.propagate = False
     with fresh_work_dir(wanted_dir) as work_dir:
-        failed = _run(profile, work_dir, console, began)
-        story.progress(console, began, "everything that was started is stopped")
-        story.next_steps(console, work_dir / "reports", profile)
+        failed = _sweep_all(profile, work_dir, console, began)
+        printout.print_progress(console, began, "everything that was started is stopped")
+        printout.print_next_steps(console, work_dir / "reports", profile)
     return 1 if failed else 0
 
 
-def _run(profile: str, work_dir: Path, console: Console, began: float) -> list[str]:
+def _sweep_all(profile: str, work_dir: Path, console: Console, began: float) -> list[str]:
     """The names of the platforms whose run failed."""
     platforms: list[DemoPlatform] = []
     with EmbeddedServers(work_dir / "servers") as servers:
-        story.progress(console, began, "PostgreSQL and Redis are up, on loopback")
+        printout.print_progress(console, began, "PostgreSQL and Redis are up, on loopback")
         try:
-            platforms += build_sms(servers) if profile == "sms" else [build_messenger(servers)]
+            platforms += build_sms_platforms(servers) if profile == "sms" else [build_messenger(servers)]
             config = write_config(work_dir / "campaign_ops.yaml", platforms)
             dagster_home.prepare(servers, work_dir / "dagster_home", config)
             settings = load_settings(config)
             _migrate(platforms, settings)
-            story.progress(
-                console, began, f"{story.count_rows(platforms)} built, in {plural(len(platforms), 'database')}"
+            printout.print_progress(
+                console, began, f"{printout.count_rows(platforms)} built, in {plural(len(platforms), 'database')}"
             )
             return _reconcile_all(platforms, settings, work_dir, console, began)
         finally:
@@ -63,7 +63,7 @@ def _migrate(platforms: Sequence[DemoPlatform], settings: Settings) -> None:
     for demo in platforms:
         platform = connect(settings.platform(demo.name))
         migrate(platform.database)
-        make_history(demo, platform)
+        make_attempt_history(demo, platform)
         platform.close()
 
 
@@ -75,16 +75,16 @@ def _reconcile_all(
     reports.mkdir()
     failed: list[str] = []
     with dg.DagsterInstance.get() as instance:
-        story.progress(console, began, "Dagster is up, its runs and events stored in PostgreSQL")
+        printout.print_progress(console, began, "Dagster is up, its runs and events stored in PostgreSQL")
         for demo in platforms:
             platform = connect(settings.platform(demo.name))
-            before = story.stock_of(demo)
+            before = printout.counts_of(demo)
             planned = dry_run(platform)
             run_ok = _reconcile(definitions, instance, demo.name)
-            markdown = story.stored_report(platform)
+            markdown = printout.stored_report(platform)
             (reports / f"{demo.name}.md").write_text(markdown, encoding="utf-8")
-            story.progress(console, began, f"{demo.name}: {headline(planned)}")
-            _tell(console, demo, planned, story.outcomes(platform), before)
+            printout.print_progress(console, began, f"{demo.name}: {headline(planned)}")
+            _tell(console, demo, planned, printout.outcomes(platform), before)
             platform.close()
             if not run_ok:
                 failed.append(demo.name)
@@ -97,8 +97,12 @@ def _reconcile(definitions: dg.Definitions, instance: dg.DagsterInstance, name: 
 
 
 def _tell(
-    console: Console, demo: DemoPlatform, planned: HealthReport, outcomes: story.Outcomes, before: story.Stock
+    console: Console,
+    demo: DemoPlatform,
+    planned: HealthReport,
+    outcomes: printout.Outcomes,
+    before: printout.PlatformCounts,
 ) -> None:
-    story.tell_campaigns(console, planned, outcomes)
-    story.tell_credits(console, planned, outcomes)
-    story.tell_stock(console, before, story.stock_of(demo))
+    printout.print_campaigns(console, planned, outcomes)
+    printout.print_credits(console, planned, outcomes)
+    printout.print_counts(console, before, printout.counts_of(demo))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from campaign_ops.lab.drill.sweeping import SweeperOrders
+from campaign_ops.lab.drill.sweep_loop import SweeperOptions
 from campaign_ops.lab.servers.processes import ChildProcess, our_path
 from campaign_ops.lab.shop.jobs import DemoQueue
 from campaign_ops.lab.shop.node_worker import PACKAGES
@@ -65,20 +65,20 @@ class SweeperProcess:
         environment: Variables on top of ours.
     """
 
-    def __init__(self, module: str, orders: SweeperOrders, environment: Mapping[str, str] | None = None) -> None:
-        self.orders = orders
-        work_dir = Path(orders.work_dir)
+    def __init__(self, module: str, options: SweeperOptions, environment: Mapping[str, str] | None = None) -> None:
+        self.options = options
+        work_dir = Path(options.work_dir)
         self._child = ChildProcess(
-            f"sweeper {orders.name}",
-            [sys.executable, "-m", module, *orders.command_line()],
-            log_path=work_dir / f"{orders.name}.log",
+            f"sweeper {options.name}",
+            [sys.executable, "-m", module, *options.command_line()],
+            log_path=work_dir / f"{options.name}.log",
             environment={**our_path(), **(environment or {})},
         )
 
     @property
     def name(self) -> str:
         """What it is called in the journal."""
-        return self.orders.name
+        return self.options.name
 
     @property
     def pid(self) -> int | None:
@@ -86,10 +86,10 @@ class SweeperProcess:
         return self._child.pid
 
     @property
-    def plain(self) -> bool:
+    def ordinary(self) -> bool:
         """Whether nothing about it is out of the ordinary."""
-        orders = self.orders
-        odd = (orders.database_url, orders.queue_url, orders.clock_skew_seconds, orders.die_after_statements)
+        options = self.options
+        odd = (options.database_url, options.queue_url, options.clock_skew_seconds, options.die_after_statements)
         return not any(odd)
 
     def start(self) -> None:

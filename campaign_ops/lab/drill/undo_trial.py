@@ -17,11 +17,11 @@ from campaign_ops.core.errors import CampaignOpsError, Refused
 from campaign_ops.doctor.grants import qualified, quoted
 from campaign_ops.fixes.manual import Person
 from campaign_ops.fixes.undo import undo
-from campaign_ops.lab.drill.checkers import Figure, Records, Stand, Stores, read, stores_of
+from campaign_ops.lab.drill.checkers import Checkable, Figure, Records, Stores, read, stores_of
 from campaign_ops.lab.drill.checkers.figure import EXAMPLES, none_of
-from campaign_ops.lab.drill.checkers.holds import accounts
 from campaign_ops.lab.drill.checkers.journal import journal
 from campaign_ops.lab.drill.checkers.records import ROW_REPAIRS, Repair
+from campaign_ops.lab.drill.checkers.reservations import accounts
 from campaign_ops.lab.drill.checkers.rows import Raw
 from campaign_ops.lab.drill.ledger import UNDOING, Change
 from campaign_ops.platform import Platform
@@ -32,15 +32,15 @@ Place = tuple[str, str]
 """A row: its relation and its id."""
 
 
-def undo_trial(stand: Stand) -> tuple[Figure, ...]:
+def undo_trial(rig: Checkable) -> tuple[Figure, ...]:
     """Take back whatever can be taken back. No sweep may be under way.
 
     Returns:
         Whether every row was restored; whether a later sweep left them alone; whether journal and credits are exact.
     """
-    stand.ledger.note(UNDOING, "the undo trial")
-    stores = stores_of(stand)
-    with closing(stand.connect()) as platform:
+    rig.ledger.note(UNDOING, "the undo trial")
+    stores = stores_of(rig)
+    with closing(rig.connect()) as platform:
         trial = _Trial(stores, platform, read(stores))
         for repair in reversed(trial.records.repairs):
             if repair.parent_id is None and repair.kind in (*ROW_REPAIRS, "reenqueue"):

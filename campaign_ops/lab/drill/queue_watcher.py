@@ -1,6 +1,6 @@
 """The one who never takes his eyes off the queue: a process of its own, which belongs to nobody and changes nothing.
 
-    python -m campaign_ops.lab.drill.watcher --queue-url … --prefix bull --queue sms-send \
+    python -m campaign_ops.lab.drill.queue_watcher --queue-url … --prefix bull --queue sms-send \
         --recipients-key recipientIds \
         --campaign-key campaignId --out watched.jsonl
 
@@ -129,12 +129,12 @@ def command(queue: DemoQueue, out: Path) -> list[str]:
     return [
         sys.executable,
         "-m",
-        "campaign_ops.lab.drill.watcher",
+        "campaign_ops.lab.drill.queue_watcher",
         *(word for pair in options.items() for word in pair),
     ]
 
 
-class Watcher:
+class QueueWatcher:
     """Looks, and writes down what is new.
 
     Args:
@@ -225,7 +225,7 @@ class Watcher:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line: watch until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m campaign_ops.lab.drill.watcher", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m campaign_ops.lab.drill.queue_watcher", description=__doc__)
     for name in ("--queue-url", "--prefix", "--queue", "--recipients-key", "--campaign-key", "--out"):
         parser.add_argument(name, required=True)
     given = parser.parse_args(arguments)
@@ -241,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.queue_url, decode_responses=True, socket_timeout=5, socket_connect_timeout=1, encoding_errors="replace"
     )
     with Path(given.out).open("a", encoding="utf-8", buffering=1) as out:
-        watcher = Watcher(client, f"{given.prefix}:{given.queue}:", given.recipients_key, given.campaign_key, out)
+        watcher = QueueWatcher(client, f"{given.prefix}:{given.queue}:", given.recipients_key, given.campaign_key, out)
         while not over:
             try:
                 watcher.look()

@@ -15,16 +15,16 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.markup import escape
 
-from campaign_ops.lab.drill import watcher
-from campaign_ops.lab.drill.checkers import WATCHED, audit, damage_so_far, waiting_for_a_person
-from campaign_ops.lab.drill.environment.rig import Stand
-from campaign_ops.lab.drill.execution import AWAY, CARE_EVERY_SECONDS, Performance
+from campaign_ops.lab.drill import queue_watcher
+from campaign_ops.lab.drill.checkers import WATCHED, check_all, check_so_far, waiting_for_a_person
+from campaign_ops.lab.drill.environment.rig import Rig
+from campaign_ops.lab.drill.execution import AWAY, CARE_EVERY_SECONDS, Execution
+from campaign_ops.lab.drill.on_call import OnCall
 from campaign_ops.lab.drill.options import DrillOptions
-from campaign_ops.lab.drill.person import OnCall
 from campaign_ops.lab.drill.scoreboard import Scoreboard
-from campaign_ops.lab.drill.script import what_can_happen
+from campaign_ops.lab.drill.script import feasible_script
 from campaign_ops.lab.drill.timeline import timeline
-from campaign_ops.lab.drill.undoing import undo_trial
+from campaign_ops.lab.drill.undo_trial import undo_trial
 from campaign_ops.lab.drill.workload import PAUSED
 from campaign_ops.lab.servers.processes import ChildProcess, our_path
 
@@ -36,13 +36,13 @@ WHOLE_SWEEPS = 3
 _SETTLE_SECONDS = 120.0
 
 
-def drill(
+def run_drill(
     options: DrillOptions,
     console: Console,
     stop: threading.Event | None = None,
     *,
-    make_stand: Callable[[DrillOptions, Say, threading.Event], Stand] = Stand,
-    enough: Callable[[Stand], bool] | None = None,
+    make_rig: Callable[[DrillOptions, Say, threading.Event], Rig] = Rig,
+    enough: Callable[[Rig], bool] | None = None,
 ) -> Scoreboard:
     """Run a whole drill; ``scoreboard.json`` and ``timeline.png`` are in its work directory then.
 
@@ -57,7 +57,7 @@ def drill(
         ConfigurationError, Refused, Unavailable: Not all that is wanted can happen, or the servers could not be had.
         KeyboardInterrupt: It was to stop before anything had happened; nothing is left of it.
     """
-    what_can_happen(options, lambda fault: fault.impossible(options))  # to complain before anything is started
+    feasible_script(options, lambda fault: fault.impossible(options))  # to complain before anything is started
     began = datetime.now(UTC)
     stop = stop or threading.Event()
 
@@ -65,76 +65,76 @@ def drill(
         seconds = (datetime.now(UTC) - began).total_seconds()
         console.print(f"[dim]{seconds:6.1f} s[/dim]  {escape(line)}", highlight=False, soft_wrap=True)
 
-    with make_stand(options, say, stop) as stand, _logging_to(stand.work_dir / "drill.log"):
-        stand.say(f"seed {options.seed}, {options.seconds:.0f} s, {options.size}; everything is in {stand.work_dir}")
-        performance = Performance(stand, stop, enough)
-        script = performance.script()
-        with _watcher(stand), OnCall(stand) as person:
-            stand.staff()
-            performance.play(script)
-            performance.end_all()
-            if not stop.is_set() and not performance.satisfied:
-                _settle(stand, stop)
-            stand.say("everybody stops: workers, sweepers, Dagster")
+    with make_rig(options, say, stop) as rig, _logging_to(rig.work_dir / "drill.log"):
+        rig.say(f"seed {options.seed}, {options.seconds:.0f} s, {options.size}; everything is in {rig.work_dir}")
+        execution = Execution(rig, stop, enough)
+        script = execution.script()
+        with _watcher(rig), OnCall(rig) as person:
+            rig.start_all()
+            execution.play(script)
+            execution.end_all()
+            if not stop.is_set() and not execution.satisfied:
+                _settle(rig, stop)
+            rig.say("everybody stops: workers, sweepers, Dagster")
             person.leave()
-            stand.send_home()
-            board = _judge(performance, began)
-        _keep(stand, board)
+            rig.stop_all()
+            board = _judge(execution, began)
+        _keep(rig, board)
     return board
 
 
-def _settle(stand: Stand, stop: threading.Event) -> None:
+def _settle(rig: Rig, stop: threading.Event) -> None:
     """Until nothing is left to be done but what waits for a person, and three whole sweeps have passed."""
     began, deadline = time.time(), time.monotonic() + _SETTLE_SECONDS
     while not stop.wait(CARE_EVERY_SECONDS):
-        stand.keep_alive()
+        rig.keep_alive()
         with suppress(*AWAY):
-            if _quiet(stand) and _whole_sweeps(stand, began) >= WHOLE_SWEEPS:
-                stand.say(f"quiet, {_whole_sweeps(stand, began)} whole sweeps after the last fault")
+            if _quiet(rig) and _whole_sweeps(rig, began) >= WHOLE_SWEEPS:
+                rig.say(f"quiet, {_whole_sweeps(rig, began)} whole sweeps after the last fault")
                 return
         if time.monotonic() > deadline:
-            stand.say(f"not quiet after {_SETTLE_SECONDS:.0f} s; it is judged as it stands")
+            rig.say(f"not quiet after {_SETTLE_SECONDS:.0f} s; it is judged as it stands")
             return
 
 
-def _judge(performance: Performance, began: datetime) -> Scoreboard:
+def _judge(execution: Execution, began: datetime) -> Scoreboard:
     """Everything that is known, while the watcher still watches. The undo trial comes last: it changes the stores."""
-    stand = performance.stand
-    cut_short = performance.stop.is_set() or performance.satisfied
-    stand.say("the audit reads the stores, the ledger and what the watcher saw")
-    figures = damage_so_far(stand) if cut_short else audit(stand)
-    waiting, samples = waiting_for_a_person(stand), timeline(stand, began)
+    rig = execution.rig
+    cut_short = execution.stop.is_set() or execution.satisfied
+    rig.say("the audit reads the stores, the ledger and what the watcher saw")
+    figures = check_so_far(rig) if cut_short else check_all(rig)
+    waiting, samples = waiting_for_a_person(rig), timeline(rig, began)
     if not cut_short:
-        stand.say("undo trial: every repair that can be taken back is")
-        figures += undo_trial(stand)
+        rig.say("undo trial: every repair that can be taken back is")
+        figures += undo_trial(rig)
     return Scoreboard(
-        options=stand.options,
+        options=rig.options,
         began=began,
         seconds=(datetime.now(UTC) - began).total_seconds(),
         figures=figures,
         waiting=waiting,
         samples=samples,
-        marks=stand.ledger.marks(),
-        skipped=performance.skipped,
+        marks=rig.ledger.marks(),
+        skipped=execution.skipped,
         cut_short=cut_short,
     )
 
 
-def _keep(stand: Stand, board: Scoreboard) -> None:
+def _keep(rig: Rig, board: Scoreboard) -> None:
     """Leave it in the work directory, as JSON and as a picture."""
-    path = stand.work_dir / "scoreboard.json"
+    path = rig.work_dir / "scoreboard.json"
     path.write_text(json.dumps(board.to_json(), indent=2) + "\n", encoding="utf-8")
-    board.draw(stand.work_dir / "timeline.png")
-    stand.say(f"{path.name} and timeline.png are in {stand.work_dir}")
+    board.draw(rig.work_dir / "timeline.png")
+    rig.say(f"{path.name} and timeline.png are in {rig.work_dir}")
 
 
 @contextmanager
-def _watcher(stand: Stand) -> Iterator[None]:
+def _watcher(rig: Rig) -> Iterator[None]:
     """The one who looks at the queue, at work until the end."""
     child = ChildProcess(
         "watcher",
-        watcher.command(stand.queue, stand.work_dir / WATCHED),
-        log_path=stand.work_dir / "watcher.log",
+        queue_watcher.command(rig.queue, rig.work_dir / WATCHED),
+        log_path=rig.work_dir / "watcher.log",
         environment=our_path(),
     )
     child.start()
@@ -159,18 +159,18 @@ def _logging_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def _quiet(stand: Stand) -> bool:
+def _quiet(rig: Rig) -> bool:
     """Whether every campaign is over, or waits for a person in the newest plan."""
-    if stand.writer.campaigns(PAUSED):
+    if rig.writer.campaigns(PAUSED):
         return False
-    sending = {row["id"] for row in stand.writer.campaigns(stand.profile.campaign.words.sending)}
+    sending = {row["id"] for row in rig.writer.campaigns(rig.profile.campaign.words.sending)}
     plan = sa.text("SELECT target FROM campaign_ops.repair_plan WHERE needs_person")
-    with stand.owner.connect() as connection:
+    with rig.owner.connect() as connection:
         return sending <= set(connection.scalars(plan))
 
 
-def _whole_sweeps(stand: Stand, since: float) -> int:
+def _whole_sweeps(rig: Rig, since: float) -> int:
     """Sweeps that began after a moment (seconds of the epoch) and came to their end, by their own lines."""
-    files = stand.work_dir.glob("sweeps-*.jsonl")
+    files = rig.work_dir.glob("sweeps-*.jsonl")
     rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     return sum(row["outcome"] == "done" and row["began"] > since for row in rows)

@@ -11,9 +11,9 @@ from campaign_ops.fixes.manual import Person, mark_complete, retry_quarantined
 from campaign_ops.fixes.undo import undo
 from campaign_ops.lab.drill.checkers import Figure
 from campaign_ops.lab.drill.ledger import UNDOING
-from campaign_ops.lab.drill.undoing import undo_trial
+from campaign_ops.lab.drill.undo_trial import undo_trial
 from tests.conftest import Worlds
-from tests.lab.drill.checked import POLICY, Audited, audited
+from tests.lab.drill.checked_world import POLICY, CheckedWorld, checked_world
 
 pytestmark = pytest.mark.slow
 
@@ -21,9 +21,9 @@ PERSON = Person("ann", "by mistake", "by-hand")
 
 
 @pytest.fixture
-def stage(worlds: Worlds, work_dir: Path) -> Audited:
+def stage(worlds: Worlds, work_dir: Path) -> CheckedWorld:
     """A finished campaign with its credits, credits held for nothing, and one with a lost job; all repaired."""
-    stage = audited(worlds.make("sms", policy=POLICY), work_dir)
+    stage = checked_world(worlds.make("sms", policy=POLICY), work_dir)
     app = stage.world.app
     app.add_campaign("done", succeeded=2)
     app.add_reservation("res_done", campaign="done", amount=40)
@@ -35,11 +35,11 @@ def stage(worlds: Worlds, work_dir: Path) -> Audited:
     return stage
 
 
-def figures(stage: Audited) -> dict[str, Figure]:
+def figures(stage: CheckedWorld) -> dict[str, Figure]:
     return {figure.key: figure for figure in undo_trial(stage)}
 
 
-def test_every_repair_is_taken_back_and_every_row_is_what_it_was(stage: Audited) -> None:
+def test_every_repair_is_taken_back_and_every_row_is_what_it_was(stage: CheckedWorld) -> None:
     found = figures(stage)
     assert [figure for figure in found.values() if not figure.holds] == []
     assert found["undo"].found == "100 % (4 of 4)"  # of them, the campaign together with its credits
@@ -49,7 +49,7 @@ def test_every_repair_is_taken_back_and_every_row_is_what_it_was(stage: Audited)
     assert [mark.kind for mark in stage.ledger.marks()] == [UNDOING]
 
 
-def test_what_a_person_took_back_before_is_left_alone(stage: Audited) -> None:
+def test_what_a_person_took_back_before_is_left_alone(stage: CheckedWorld) -> None:
     (repair,) = stage.world.rows("SELECT id FROM campaign_ops.repair WHERE target = 'res_cancelled'")
     undo(stage.world.platform, repair["id"], PERSON)
     found = figures(stage)
@@ -57,7 +57,7 @@ def test_what_a_person_took_back_before_is_left_alone(stage: Audited) -> None:
     assert all(figure.holds for figure in found.values())
 
 
-def test_a_row_that_somebody_changed_since_must_be_refused_and_stays(stage: Audited) -> None:
+def test_a_row_that_somebody_changed_since_must_be_refused_and_stays(stage: CheckedWorld) -> None:
     stage.world.app.set_campaign("done", status="failed")
     found = figures(stage)["undo"]
     assert found.holds
@@ -65,7 +65,7 @@ def test_a_row_that_somebody_changed_since_must_be_refused_and_stays(stage: Audi
     assert stage.world.app.campaign("done")["status"] == "failed"
 
 
-def test_only_the_last_of_two_repairs_of_a_row_can_be_taken_back(stage: Audited) -> None:
+def test_only_the_last_of_two_repairs_of_a_row_can_be_taken_back(stage: CheckedWorld) -> None:
     (repair,) = stage.world.rows("SELECT id FROM campaign_ops.repair WHERE target = 'done'")
     undo(stage.world.platform, repair["id"], PERSON)
     retry_quarantined(stage.world.platform, "done", PERSON)
@@ -75,7 +75,7 @@ def test_only_the_last_of_two_repairs_of_a_row_can_be_taken_back(stage: Audited)
     assert all(figure.holds for figure in found.values())
 
 
-def meddle(stage: Audited, table: str, body: str, condition: str = "true") -> None:
+def interfere(stage: CheckedWorld, table: str, body: str, condition: str = "true") -> None:
     """What another hand does to a row while the undo writes it."""
     stage.owner(
         f"CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {condition} THEN {body};"
@@ -84,16 +84,16 @@ def meddle(stage: Audited, table: str, body: str, condition: str = "true") -> No
     stage.owner(f'CREATE TRIGGER a_meddle BEFORE UPDATE ON "{table}" FOR EACH ROW EXECUTE FUNCTION meddle()')
 
 
-def another_time(stage: Audited) -> None:
-    meddle(stage, "Campaign", """NEW."updatedAt" := NEW."updatedAt" + interval '1 ms'""")
+def another_time(stage: CheckedWorld) -> None:
+    interfere(stage, "Campaign", """NEW."updatedAt" := NEW."updatedAt" + interval '1 ms'""")
 
 
-def another_column(stage: Audited) -> None:
-    meddle(stage, "Campaign", "NEW.name := 'other'")
+def another_column(stage: CheckedWorld) -> None:
+    interfere(stage, "Campaign", "NEW.name := 'other'")
 
 
-def nothing_at_all(stage: Audited) -> None:
-    meddle(stage, "CreditReservation", "NEW := OLD")
+def nothing_at_all(stage: CheckedWorld) -> None:
+    interfere(stage, "CreditReservation", "NEW := OLD")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def nothing_at_all(stage: Audited) -> None:
     ],
 )
 def test_an_undo_that_does_not_restore_the_row_exactly_is_named(
-    stage: Audited, damage: Callable[[Audited], None], culprit: str
+    stage: CheckedWorld, damage: Callable[[CheckedWorld], None], culprit: str
 ) -> None:
     damage(stage)
     found = figures(stage)["undo"]
@@ -113,14 +113,14 @@ def test_an_undo_that_does_not_restore_the_row_exactly_is_named(
     assert any(culprit in example for example in found.examples), found.examples
 
 
-def test_an_undo_refused_though_nobody_changed_the_row_is_named(stage: Audited) -> None:
+def test_an_undo_refused_though_nobody_changed_the_row_is_named(stage: CheckedWorld) -> None:
     stage.owner("""UPDATE campaign_ops.repair SET after = after || '{"status": "failed"}' WHERE target = 'done'""")
     found = figures(stage)["undo"]
     assert not found.holds
     assert any("(complete of done): refused, though nobody had changed it" in one for one in found.examples)
 
 
-def test_an_undo_that_overwrites_what_somebody_changed_since_is_named(stage: Audited) -> None:
+def test_an_undo_that_overwrites_what_somebody_changed_since_is_named(stage: CheckedWorld) -> None:
     stage.world.app.set_reservation("res_cancelled", status="active")
     stage.owner("""UPDATE campaign_ops.repair SET after = after || '{"status": "active"}' WHERE kind = 'release'""")
     found = figures(stage)["undo"]
@@ -128,7 +128,7 @@ def test_an_undo_that_overwrites_what_somebody_changed_since_is_named(stage: Aud
     assert any("changed since, and yet not refused: undone" in one for one in found.examples)
 
 
-def test_a_sweep_that_does_an_undone_repair_again_is_named(stage: Audited) -> None:
+def test_a_sweep_that_does_an_undone_repair_again_is_named(stage: CheckedWorld) -> None:
     stage.owner(
         "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.held_by := NULL; RETURN NEW; END $$"
     )
@@ -140,7 +140,7 @@ def test_a_sweep_that_does_an_undone_repair_again_is_named(stage: Audited) -> No
     assert 'campaign done: "status" is sent, must be sending' in " ".join(found.examples)
 
 
-def test_books_that_disagree_after_the_undos_are_named(stage: Audited) -> None:
+def test_books_that_disagree_after_the_undos_are_named(stage: CheckedWorld) -> None:
     stage.owner("UPDATE campaign_ops.repair SET amount = 41 WHERE target = 'res_done'")
     stage.world.app.set_campaign("done", status="failed")
     stage.world.app.set_reservation("res_done", status="held_by_nobody")

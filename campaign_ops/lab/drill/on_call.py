@@ -14,12 +14,12 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.lab.drill.ledger import CONFIRMED
-from campaign_ops.lab.drill.sweeping import Swept, one_sweep
+from campaign_ops.lab.drill.sweep_loop import SweepResult, sweep_line
 from campaign_ops.sweep import Sweep, dry_run
 from campaign_ops.sweep.confirm import confirmation
 
 if TYPE_CHECKING:
-    from campaign_ops.lab.drill.environment.rig import Stand
+    from campaign_ops.lab.drill.environment.rig import Rig
     from campaign_ops.platform import Platform
 
 NAME = "person"
@@ -35,9 +35,9 @@ class OnCall:
     What holds back the same kind of repair for three seconds is confirmed for one sweep.
     """
 
-    def __init__(self, stand: Stand) -> None:
+    def __init__(self, rig: Rig) -> None:
         self.confirmed = 0
-        self._stand = stand
+        self._rig = rig
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._held_since: float | None = None
@@ -57,7 +57,7 @@ class OnCall:
         self._thread.join()
 
     def _watch(self) -> None:
-        with contextlib.closing(self._stand.connect()) as platform:
+        with contextlib.closing(self._rig.connect()) as platform:
             while not self._over.wait(_LOOK_EVERY_SECONDS):
                 # A server that is away: nothing to be seen, and the next look is the next try.
                 with contextlib.suppress(CampaignOpsError, sa.exc.SQLAlchemyError, OSError):
@@ -70,17 +70,17 @@ class OnCall:
             self._held_since = None
         elif self._held_since is None:
             self._held_since = now
-            self._stand.say(f"the breaker holds back: {'; '.join(reasons)}")
+            self._rig.say(f"the breaker holds back: {'; '.join(reasons)}")
         elif now - self._held_since >= _THINKS_SECONDS:
             self._held_since = None
             self._confirm(platform)
 
     def _confirm(self, platform: Platform) -> None:
-        self._stand.say("person: has looked at the plan, and confirms the breaker for one sweep")
+        self._rig.say("person: has looked at the plan, and confirms the breaker for one sweep")
 
-        def sweep(run_id: str) -> Swept:
+        def sweep(run_id: str) -> SweepResult:
             # Before the sweep: what it does must find the word of a person already there.
-            self._stand.ledger.note(CONFIRMED, run_id)
+            self._rig.ledger.note(CONFIRMED, run_id)
             code = confirmation(dry_run(platform, run_id=f"{run_id}-plan"), NAME, "looked at the plan")
             report = Sweep(
                 platform,
@@ -90,10 +90,10 @@ class OnCall:
                 confirm=code,
                 lock_wait_seconds=_LOCK_WAIT_SECONDS,
             ).run()
-            return Swept(report.figures(), {line.kind: line.held_back for line in report.repairs if line.held_back})
+            return SweepResult.of(report)
 
-        with (self._stand.work_dir / f"sweeps-{NAME}.jsonl").open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(one_sweep(sweep)) + "\n")
+        with (self._rig.work_dir / f"sweeps-{NAME}.jsonl").open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(sweep_line(sweep)) + "\n")
         self.confirmed += 1
 
 

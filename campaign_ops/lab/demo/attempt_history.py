@@ -13,7 +13,7 @@ from campaign_ops.platform import Platform
 _PERSON = Person("the demo", "jobs were put back and got lost again", "earlier")
 
 
-def make_history(demo: DemoPlatform, platform: Platform) -> None:
+def make_attempt_history(demo: DemoPlatform, platform: Platform) -> None:
     """One campaign was re-enqueued a moment ago, another as often as may be, an hour ago; their jobs are lost again."""
     eager = replace(platform, policy=replace(platform.policy, cooldown_seconds=0))
     if "quarantined" in demo.roles:

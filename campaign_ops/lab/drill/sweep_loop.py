@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import sqlalchemy as sa
 from pydantic import SecretStr
 
 from campaign_ops.core.errors import CampaignOpsError, ConfigurationError, SweepBusy
+from campaign_ops.core.report import HealthReport
 from campaign_ops.settings import PlatformSettings, Settings, load_settings
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ _OUR_DRIVER = "psycopg"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SweeperOrders:
+class SweeperOptions:
     """How one sweeping process behaves; each is an option of its command line.
 
     Attributes:
@@ -58,7 +59,7 @@ class SweeperOrders:
     die_after_statements: int = 0
 
     def command_line(self) -> Iterator[str]:
-        """The arguments that `read_orders` reads."""
+        """The arguments that `read_options` reads."""
         for one in fields(self):
             yield f"--{one.name.replace('_', '-')}={getattr(self, one.name)}"
 
@@ -76,14 +77,19 @@ class SweeperOrders:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepResult:
     """What one sweep did: the report's figures, repairs by kind, and what the breaker held back, by kind."""
 
     figures: Mapping[str, int] = field(default_factory=dict)
     held_back: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, report: HealthReport) -> Self:
+        """The result of a sweep that was run in this process."""
+        return cls(report.figures(), {line.kind: line.held_back for line in report.repairs if line.held_back})
 
-class Failed(Exception):
+
+class SweepFailed(Exception):
     """A sweep failed in its own words; ``unexpected`` when it was no error of our tree."""
 
     def __init__(self, words: str, *, busy: bool = False, unexpected: bool = False) -> None:
@@ -92,22 +98,22 @@ class Failed(Exception):
         super().__init__(words)
 
 
-def read_orders(arguments: Sequence[str] | None, description: str | None) -> SweeperOrders:
+def read_options(arguments: Sequence[str] | None, description: str | None) -> SweeperOptions:
     """What a command line says; the program's own if none is given. The process' clock is set by it."""
     parser = argparse.ArgumentParser(description=description)
-    for one in fields(SweeperOrders):
+    for one in fields(SweeperOptions):
         flag = "--" + one.name.replace("_", "-")
         if isinstance(one.default, (str, float, int)):
             parser.add_argument(flag, type=type(one.default), default=one.default)
         else:
             parser.add_argument(flag, required=True)
-    orders = SweeperOrders(**vars(parser.parse_args(arguments)))
-    if orders.clock_skew_seconds:
-        _set_clock_wrong(orders.clock_skew_seconds)
-    return orders
+    options = SweeperOptions(**vars(parser.parse_args(arguments)))
+    if options.clock_skew_seconds:
+        _set_clock_wrong(options.clock_skew_seconds)
+    return options
 
 
-def sweep_for_ever(orders: SweeperOrders, sweep: Callable[[str], Swept]) -> None:
+def sweep_until_stopped(options: SweeperOptions, sweep: Callable[[str], SweepResult]) -> None:
     """One sweep after the other until SIGTERM, which the sweep in hand does not hear. A line is written for each.
 
     Args:
@@ -118,19 +124,19 @@ def sweep_for_ever(orders: SweeperOrders, sweep: Callable[[str], Swept]) -> None
     stop = threading.Event()
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda *_: stop.set())
-    if orders.die_after_statements:
-        _die_at(orders.die_after_statements)
-    with (Path(orders.work_dir) / f"sweeps-{orders.name}.jsonl").open("a", encoding="utf-8") as lines:
+    if options.die_after_statements:
+        _die_at(options.die_after_statements)
+    with (Path(options.work_dir) / f"sweeps-{options.name}.jsonl").open("a", encoding="utf-8") as lines:
         while not stop.is_set():
-            lines.write(json.dumps(one_sweep(sweep)) + "\n")
+            lines.write(json.dumps(sweep_line(sweep)) + "\n")
             lines.flush()
-            stop.wait(orders.pause_seconds)
+            stop.wait(options.pause_seconds)
 
 
-def one_sweep(sweep: Callable[[str], Swept]) -> dict[str, Any]:
+def sweep_line(sweep: Callable[[str], SweepResult]) -> dict[str, Any]:
     """Make one sweep; whatever goes wrong in it, the next one finds the same world."""
     line: dict[str, Any] = {"run_id": str(uuid4()), "began": _true_time(), "error": None, "unexpected": False}
-    swept = Swept()
+    swept = SweepResult()
     try:
         swept = sweep(line["run_id"])
         line["outcome"] = "done"
@@ -138,7 +144,7 @@ def one_sweep(sweep: Callable[[str], Swept]) -> dict[str, Any]:
         line |= {"outcome": "busy", "error": str(error)}
     except CampaignOpsError as error:
         line |= {"outcome": "failed", "error": str(error)}
-    except Failed as error:
+    except SweepFailed as error:
         line |= {"outcome": "busy" if error.busy else "failed", "error": str(error), "unexpected": error.unexpected}
     except Exception as error:
         # The audit counts it; a process that ended here would hide what comes next.

@@ -16,7 +16,7 @@ from campaign_ops.bullmq.queue import Queue, QueueAddress
 from campaign_ops.doctor.grants import grants
 from campaign_ops.lab.drill.checkers import WATCHED, Figure, Records, Stores, read
 from campaign_ops.lab.drill.ledger import SETTLING, Ledger
-from campaign_ops.lab.drill.watcher import Watcher
+from campaign_ops.lab.drill.queue_watcher import QueueWatcher
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.provider import Provider
 from campaign_ops.platform import Platform
@@ -30,7 +30,7 @@ POLICY = {"stuck_after_seconds": 60, "cooldown_seconds": 1, "breaker_floor": 3}
 
 
 @dataclass
-class Audited:
+class CheckedWorld:
     """A world with a ledger; ``world.platform`` logs in as our role, ``world.app`` as the owner."""
 
     world: World
@@ -66,7 +66,7 @@ class Audited:
     def records(self) -> Records:
         return read(self.stores)
 
-    def judge(self, figure: Callable[[Records], Figure]) -> Figure:
+    def check(self, figure: Callable[[Records], Figure]) -> Figure:
         return figure(self.records())
 
     def owner(self, query: str, **binds: Any) -> None:
@@ -82,7 +82,7 @@ class Audited:
     def look(self, times: int = 1) -> None:
         """The watcher's looks, made here and now."""
         with redis.Redis.from_url(self.world.queue.url, decode_responses=True) as client, self._watched() as out:
-            watcher = Watcher(client, self.world.queue.key(""), "recipientIds", "campaignId", out)
+            watcher = QueueWatcher(client, self.world.queue.key(""), "recipientIds", "campaignId", out)
             for _ in range(times):
                 watcher.look()
 
@@ -103,7 +103,7 @@ class Audited:
         self.look()
 
 
-def audited(world: World, work_dir: Path) -> Audited:
+def checked_world(world: World, work_dir: Path) -> CheckedWorld:
     """Put a world under the ledger; to be called before any row is written, unless it is to be there already."""
     Provider.create(world.app.engine)
     with world.app.engine.begin() as connection:
@@ -111,7 +111,7 @@ def audited(world: World, work_dir: Path) -> Audited:
             connection.exec_driver_sql(statement)
     ledger = Ledger(world.app.engine, OPS, world.platform.profile)
     ledger.install()
-    found = Audited(world, ledger, work_dir, Provider(world.app.engine))
+    found = CheckedWorld(world, ledger, work_dir, Provider(world.app.engine))
     world.created.append(world.platform)
     world.platform = found.connect()
     return found

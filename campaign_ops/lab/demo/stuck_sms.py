@@ -16,7 +16,7 @@ NORTH, SOUTH, HARBOUR = "shop_north", "shop_south", "shop_harbour"
 _SLOW_WORKER = WorkerOptions(name="worker-1", concurrency=1, delay_ms=4000, touch_every=0)
 
 
-def build_main(servers: EmbeddedServers) -> DemoPlatform:
+def build_sms(servers: EmbeddedServers) -> DemoPlatform:
     """Build it. Its worker is connected and in the middle of the campaign ``progressing``."""
     platform = create_platform(servers, "sms", "sms")
     writer, queue = platform.writer(), platform.queue()

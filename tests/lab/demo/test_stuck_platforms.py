@@ -11,8 +11,8 @@ import pytest
 from campaign_ops.core.model import Verdict
 from campaign_ops.journal.migrations import migrate
 from campaign_ops.lab.demo.platforms import DemoPlatform
-from campaign_ops.lab.demo.scenario import build_messenger, build_sms, write_config
-from campaign_ops.lab.demo.scenario_queues import build_paused
+from campaign_ops.lab.demo.stuck_platforms import build_messenger, build_sms_platforms, write_config
+from campaign_ops.lab.demo.stuck_queues import build_paused
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.settings.connect import connect
 from campaign_ops.settings.load import load_settings
@@ -22,7 +22,7 @@ from campaign_ops.sweep import Sweep
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedServers, list[DemoPlatform]]]:
     with EmbeddedServers(tmp_path_factory.mktemp("stage"), settings={"timezone": "Europe/Athens"}) as servers:
-        platforms = [*build_sms(servers), build_messenger(servers)]
+        platforms = [*build_sms_platforms(servers), build_messenger(servers)]
         yield servers, platforms
         for platform in platforms:
             platform.stop_workers()

@@ -23,7 +23,7 @@ Outcomes = Mapping[tuple[str, str], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Stock:
+class PlatformCounts:
     """What stands in a platform: campaigns by status, live jobs, credits held. None where it has no such thing."""
 
     campaigns: Mapping[str, int]
@@ -31,7 +31,7 @@ class Stock:
     held: Decimal | None
 
 
-def progress(console: Console, began: float, line: str) -> None:
+def print_progress(console: Console, began: float, line: str) -> None:
     """One line of progress with the seconds since the start."""
     _line(console, f"[dim]{time.monotonic() - began:5.1f} s[/dim]  {escape(line)}")
 
@@ -48,7 +48,7 @@ def count_rows(platforms: Sequence[DemoPlatform]) -> str:
     return f"{campaigns} campaigns with {recipients:,} recipients"
 
 
-def stock_of(platform: DemoPlatform) -> Stock:
+def counts_of(platform: DemoPlatform) -> PlatformCounts:
     """Count what stands in the platform now."""
     writer = platform.writer()
     campaign = writer.tables.campaign
@@ -63,7 +63,7 @@ def stock_of(platform: DemoPlatform) -> Stock:
             total = sa.select(sa.func.coalesce(sa.func.sum(reservation.c.amount), 0))
             held = Decimal(connection.scalar(total.where(sa.cast(reservation.c.status, sa.Text) == words.held)) or 0)
     writer.close()
-    return Stock(campaigns, _live_jobs(platform), held)
+    return PlatformCounts(campaigns, _live_jobs(platform), held)
 
 
 def _live_jobs(platform: DemoPlatform) -> int | None:
@@ -111,7 +111,7 @@ def stored_report(platform: Platform) -> str:
     return platform.database.run(_read, read_only=True)
 
 
-def tell_campaigns(console: Console, planned: HealthReport, done: Outcomes) -> None:
+def print_campaigns(console: Console, planned: HealthReport, done: Outcomes) -> None:
     """Every stuck campaign: the verdict, what became of it, and the evidence."""
     for verdict, items in by_verdict(planned):
         for item in items:
@@ -124,7 +124,7 @@ def tell_campaigns(console: Console, planned: HealthReport, done: Outcomes) -> N
             _line(console, f"  {'':16} [dim]{escape(item.reason)}[/dim]")
 
 
-def tell_credits(console: Console, planned: HealthReport, done: Outcomes) -> None:
+def print_credits(console: Console, planned: HealthReport, done: Outcomes) -> None:
     """Every reservation that a decision was needed about, and those that went with their campaign."""
     released = {target: words for (kind, target), words in done.items() if kind == RepairKind.RELEASE}
     for item in planned.plan.items:
@@ -147,7 +147,7 @@ def _line(console: Console, markup: str) -> None:
     console.print(markup, soft_wrap=True)
 
 
-def tell_stock(console: Console, before: Stock, after: Stock) -> None:
+def print_counts(console: Console, before: PlatformCounts, after: PlatformCounts) -> None:
     """Before and after, in one line each."""
     words = sorted(before.campaigns.keys() | after.campaigns.keys())
     changes = [f"{word} {before.campaigns.get(word, 0)} → {after.campaigns.get(word, 0)}" for word in words]
@@ -159,7 +159,7 @@ def tell_stock(console: Console, before: Stock, after: Stock) -> None:
     _line(console, f"  [bold]before → after[/bold]   {escape(line)}\n")
 
 
-def next_steps(console: Console, reports: Path, profile: str) -> None:
+def print_next_steps(console: Console, reports: Path, profile: str) -> None:
     """What a person can do now."""
     other = "messenger" if profile == "sms" else "sms"
     _line(console, f"\nThe health report of each platform:  {reports}/")

@@ -16,17 +16,17 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.lab.demo.faults import Fault, MessengerFaults, SmsFaults
-from campaign_ops.lab.demo.operation import LifeOptions, MessengerOperation, ShopOperation
 from campaign_ops.lab.demo.platforms import DemoPlatform
+from campaign_ops.lab.demo.traffic import MessengerTraffic, SimulationOptions, SmsTraffic
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Life", "LifeOptions"]
+__all__ = ["Simulation", "SimulationOptions"]
 
 _HICCUPS = (sa.exc.SQLAlchemyError, redis.RedisError, CampaignOpsError, OSError)
 
 
-class Life:
+class Simulation:
     """The days of an SMS platform and a messenger platform, in fast motion.
 
     Args:
@@ -42,13 +42,13 @@ class Life:
         shop: DemoPlatform,
         messenger: DemoPlatform | None,
         log_dir: Path,
-        options: LifeOptions,
+        options: SimulationOptions,
         say: Callable[[str], None] = log.info,
     ) -> None:
         self._options = options
         self._say = say
-        self.shop = ShopOperation(shop, log_dir, options)
-        self.messenger = None if messenger is None else MessengerOperation(messenger, options)
+        self.shop = SmsTraffic(shop, log_dir, options)
+        self.messenger = None if messenger is None else MessengerTraffic(messenger, options)
         self._faults: list[Fault] = SmsFaults(self.shop).all
         if self.messenger is not None:
             self._faults += MessengerFaults(self.messenger).all
@@ -57,7 +57,7 @@ class Life:
 
     def run(self, stop: threading.Event) -> None:
         """Live until ``stop`` is set; the workers are stopped in the end. A server that is away is waited for."""
-        self._attempt(self.shop.hire_missing)
+        self._attempt(self.shop.start_missing_workers)
         try:
             while not stop.wait(0.2):
                 self.step()
@@ -72,7 +72,7 @@ class Life:
         if self._is_due("archive", 60):
             self._attempt(self.shop.archive)
         if self._is_due("workers", 3):
-            self._attempt(self.shop.hire_missing)
+            self._attempt(self.shop.start_missing_workers)
         if self.messenger is not None:
             if self._is_due("messenger campaign", options.campaign_every_seconds * 3):
                 self._attempt(self.messenger.start_campaign)

@@ -26,7 +26,7 @@ _NOW = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LifeOptions:
+class SimulationOptions:
     """How lively the demo is.
 
     Attributes:
@@ -65,10 +65,10 @@ class LifeOptions:
     )
 
 
-class _Operation:
+class _Traffic:
     """What both applications have in common."""
 
-    def __init__(self, platform: DemoPlatform, options: LifeOptions) -> None:
+    def __init__(self, platform: DemoPlatform, options: SimulationOptions) -> None:
         self.platform = platform
         self.options = options
         self.random = random.Random(f"{options.seed} {platform.name}")
@@ -103,26 +103,26 @@ class _Operation:
         return len(self.writer.campaigns(self.sending)) >= self.options.max_sending
 
 
-class ShopOperation(_Operation):
+class SmsTraffic(_Traffic):
     """The SMS application: rows, reservation, jobs, and the workers that take them."""
 
-    def __init__(self, platform: DemoPlatform, log_dir: Path, options: LifeOptions) -> None:
+    def __init__(self, platform: DemoPlatform, log_dir: Path, options: SimulationOptions) -> None:
         super().__init__(platform, options)
         self.queue = platform.queue()
-        self.staff: list[WorkerProcess] = []
+        self.workers: list[WorkerProcess] = []
         self._log_dir = log_dir
-        self._hired = itertools.count(len(platform.workers) + 1)
+        self._worker_numbers = itertools.count(len(platform.workers) + 1)
 
-    def hire_missing(self) -> str | None:
+    def start_missing_workers(self) -> str | None:
         """Start workers in the place of those that died."""
-        for workers in (self.staff, self.platform.workers):
+        for workers in (self.workers, self.platform.workers):
             workers[:] = [worker for worker in workers if worker.pid is not None]
         hired = []
-        while len(self.staff) < self.options.workers:
-            options = replace(self.options.worker, name=f"worker-{next(self._hired)}")
+        while len(self.workers) < self.options.workers:
+            options = replace(self.options.worker, name=f"worker-{next(self._worker_numbers)}")
             worker = self.platform.worker(self._log_dir, options)
             worker.start(wait_seconds=0)
-            self.staff.append(worker)
+            self.workers.append(worker)
             hired.append(f"{worker.name} (pid {worker.pid})")
         return f"started {', '.join(hired)}" if hired else None
 
@@ -167,10 +167,10 @@ class ShopOperation(_Operation):
         super().close()
 
 
-class MessengerOperation(_Operation):
+class MessengerTraffic(_Traffic):
     """The messenger application: sends in process, and forgets what it was at when it is restarted."""
 
-    def __init__(self, platform: DemoPlatform, options: LifeOptions) -> None:
+    def __init__(self, platform: DemoPlatform, options: SimulationOptions) -> None:
         super().__init__(platform, options)
         self.left: dict[str, int] = {}
 

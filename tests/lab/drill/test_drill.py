@@ -1,0 +1,239 @@
+"""A drill from its first moment to its scoreboard: what is tried again, what is told, who confirms, how it ends."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+import psutil
+import pytest
+import sqlalchemy as sa
+from rich.console import Console
+
+from campaign_ops.lab.drill import execution
+from campaign_ops.lab.drill.checkers import read, stores_of
+from campaign_ops.lab.drill.checkers.journal import counted
+from campaign_ops.lab.drill.drill import run_drill
+from campaign_ops.lab.drill.environment.rig import Rig
+from campaign_ops.lab.drill.execution import Execution
+from campaign_ops.lab.drill.faults import FAULTS
+from campaign_ops.lab.drill.ledger import AGAIN, CONFIRMED, END, FAULT, MISSED
+from campaign_ops.lab.drill.on_call import OnCall, held_back
+from campaign_ops.lab.drill.options import DrillOptions
+from campaign_ops.lab.drill.script import Event
+from campaign_ops.lab.drill.workload import CANCELLED, PAUSED, Workload
+from campaign_ops.sweep import Sweep
+from tests.lab.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+LONG_AGO = timedelta(minutes=5)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with Rig(DrillOptions(tmp_path, seed=1, seconds=3, dagster=False)) as up:
+        yield up
+
+
+def sweep(rig: Rig) -> None:
+    platform = rig.connect()
+    try:
+        Sweep(platform, run_id=str(random.random()), trigger="test", actor="tests").run()
+    finally:
+        platform.close()
+
+
+def children() -> set[psutil.Process]:
+    """Living processes that this one has started."""
+    family = psutil.Process().children()
+    return {one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE}
+
+
+def said(rig: Rig, words: str) -> bool:
+    return any(words in line for _, line in rig.story)
+
+
+def test_a_short_drill_ends_with_a_scoreboard_that_holds(tmp_path: Path) -> None:
+    names = ("kill_worker_after_write", "lose_completion", "restart_postgres")
+    before = children()  # of other tests
+    story = StringIO()
+    options = DrillOptions(tmp_path / "work", seed=3, seconds=15, faults=names, dagster=False)
+    board = run_drill(options, Console(file=story, width=160))
+    told = story.getvalue()
+    assert board.holds, told
+    assert {mark.text for mark in board.marks if mark.kind == FAULT} == set(names)
+    assert all(f"FAULT {name}" in told for name in names)
+    document = json.loads((tmp_path / "work" / "scoreboard.json").read_text())
+    assert document["holds"] is True
+    assert (tmp_path / "work" / "timeline.png").read_bytes().startswith(b"\x89PNG")
+    assert children() <= before
+
+
+def test_once_it_is_enough_nothing_more_happens_and_what_is_known_is_judged(tmp_path: Path) -> None:
+    options = DrillOptions(tmp_path, seed=3, seconds=600, faults=("lose_completion",), dagster=False)
+    board = run_drill(options, Console(file=StringIO()), enough=lambda rig: rig.provider.sends() > 0)
+    assert board.cut_short
+    assert not board.holds
+    assert all(figure.holds for figure in board.figures)
+    assert board.seconds < 60
+
+
+def test_a_fault_that_a_server_keeps_from_happening_is_tried_again_and_ends_after_that(rig: Rig) -> None:
+    assert rig.servers is not None
+    rig.servers.postgres.kill()
+    back = threading.Timer(1.5, rig.servers.postgres.start)
+    back.start()
+    arguments = {"index": 0}
+    events = (
+        Event(0.0, "fault", "disk_full_on_report", arguments),
+        Event(0.1, "end", "disk_full_on_report", arguments),
+    )
+    Execution(rig, threading.Event()).play(events)
+    back.join()
+    assert [mark.kind for mark in rig.ledger.marks()] == [FAULT, END]
+    assert [line.split()[0] for _, line in rig.story] == ["FAULT", "over:"]
+
+
+def test_a_fault_that_never_could_happen_is_told_loudly(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "_TRIES", 1)
+    assert rig.servers is not None
+    rig.servers.postgres.kill()
+    play = Execution(rig, threading.Event())
+    play.play([Event(0.0, "fault", "drop_connections", {"index": 0})])
+    assert said(rig, "COULD NOT HAPPEN: fault drop_connections")
+    assert "drop_connections" in play.skipped
+
+
+def test_a_fault_that_redis_kept_from_happening_is_marked_when_it_is_tried_again(rig: Rig) -> None:
+    assert rig.servers is not None
+    rig.servers.redis.kill()
+    back = threading.Timer(1.2, rig.servers.redis.start)
+    back.start()
+    play = Execution(rig, threading.Event())
+    play.play([Event(0.0, "fault", "lose_jobs", {"index": 0})])
+    back.join()
+    kinds = [mark.kind for mark in rig.ledger.marks()]
+    assert kinds == [FAULT] + [AGAIN] * (len(kinds) - 1)
+    assert len(kinds) > 1
+    assert play.missed == []
+
+
+def test_a_fault_that_met_nothing_is_counted_as_missed(rig: Rig) -> None:
+    play = Execution(rig, threading.Event())
+    worker = Event(0.0, "fault", "kill_worker_after_send", {"index": 0})
+    play.play([worker, replace(worker, kind="end")])  # nobody has so little time to take a job
+    play.end_all()
+    assert said(rig, "found nothing to die of")
+    assert [mark.kind for mark in rig.ledger.marks()] == [FAULT, END, MISSED, "settling"]
+    assert "1 fault (1 of them met nothing)" in counted(read(stores_of(rig))).found
+
+
+def test_what_cannot_happen_here_is_told_before_anything_happens(rig: Rig) -> None:
+    rig.options = replace(rig.options, seconds=60)
+    play = Execution(rig, threading.Event())
+    script = play.script()
+    assert said(rig, "CANNOT HAPPEN HERE: duplicate_ticks")
+    happening = {event.name for event in script if event.kind == "fault"}
+    assert happening | set(play.skipped) == set(FAULTS)
+    assert not happening & set(play.skipped)
+
+
+def test_whatever_lasts_is_over_before_it_is_judged(rig: Rig) -> None:
+    play = Execution(rig, threading.Event())
+    play.play([Event(0.0, "fault", "pause_queue", {"index": 0}), Event(0.0, "fault", "table_lock", {"index": 1})])
+    assert len(play.faults) == 2
+    play.end_all()
+    assert play.faults == {}
+    Workload(rig).start("cmp_1", 5, "shop_north")
+    assert [mark.kind for mark in rig.ledger.marks()][-1] == "settling"
+
+
+# -- the application and its people ------------------------------------------------------------------------------------
+
+
+def test_a_paused_campaign_has_no_jobs_and_a_resumed_one_has_each_recipient_once(rig: Rig) -> None:
+    workload = Workload(rig)
+    workload.start("cmp_1", 50, "shop_north")
+    assert workload.pause(0.5) is not None
+    assert rig.writer.campaign("cmp_1")["status"] == PAUSED
+    assert rig.queue.live_job_ids() == []
+    assert workload.resume(0.5) is not None
+    covered = [one for job in rig.queue.live_job_ids() for one in rig.queue.job_data(job)["recipientIds"]]
+    assert sorted(covered) == rig.writer.pending_ids("cmp_1")
+
+
+def test_a_campaign_is_not_resumed_while_a_worker_holds_a_job_of_it(rig: Rig) -> None:
+    workload = Workload(rig)
+    workload.start("cmp_1", 300, "shop_north")
+    worker = rig.start_worker()
+    wait_until(lambda: len(rig.queue.job_ids("active")) > 0, 20)
+    worker.kill()  # its jobs stay active
+    assert workload.pause(0) is not None
+    assert workload.resume(0) is None
+    assert rig.writer.campaign("cmp_1")["status"] == PAUSED
+
+
+@pytest.mark.parametrize("frees_credits", [True, False])
+def test_a_cancelled_campaign_has_no_jobs_and_its_credits_are_freed_or_forgotten(
+    rig: Rig, *, frees_credits: bool
+) -> None:
+    workload = Workload(rig)
+    workload.start("cmp_1", 50, "shop_north")
+    workload.cancel(0.9, frees_credits=frees_credits)
+    assert rig.writer.campaign("cmp_1")["status"] == CANCELLED
+    assert rig.queue.live_job_ids() == []
+    (hold,) = rig.writer.reservations("cmp_1")
+    assert hold["status"] == ("released" if frees_credits else "active")
+
+
+def test_people_leave_the_campaigns_of_faults_alone(rig: Rig) -> None:
+    workload = Workload(rig)
+    workload.start(workload.label("unsendable", random.Random(1)), 5, "shop_north")
+    assert workload.cancel(0.5, frees_credits=True) is None
+    assert workload.pause(0.5) is None
+
+
+# -- the person on call ------------------------------------------------------------------------------------------------
+
+
+def test_a_tripped_breaker_is_confirmed_by_a_person_who_has_looked(rig: Rig) -> None:
+    for number in range(6):
+        rig.writer.add_campaign(f"cmp_{number}", updated_ago=LONG_AGO, pending=3)
+    sweep(rig)
+    platform = rig.connect()
+    assert held_back(platform)
+    platform.close()
+    assert rig.queue.live_job_ids() == []
+    with OnCall(rig) as person:
+        wait_until(lambda: person.confirmed == 1, 20)
+    assert len(rig.queue.live_job_ids()) == 6
+    assert said(rig, "the breaker holds back")
+    (line,) = [json.loads(one) for one in (rig.work_dir / "sweeps-person.jsonl").read_text().splitlines()]
+    assert line["outcome"] == "done"
+    assert [mark.text for mark in rig.ledger.marks() if mark.kind == CONFIRMED] == [line["run_id"]]
+
+
+def test_a_person_survives_that_the_database_is_away(rig: Rig) -> None:
+    assert rig.servers is not None
+    with OnCall(rig) as person:
+        rig.servers.postgres.restart()
+        for number in range(6):
+            wait_until(lambda: _answers(rig), 10)
+            rig.writer.add_campaign(f"cmp_{number}", updated_ago=LONG_AGO, pending=3)
+        sweep(rig)
+        wait_until(lambda: person.confirmed == 1, 20)
+
+
+def _answers(rig: Rig) -> bool:
+    try:
+        with rig.owner.connect() as connection:
+            return connection.scalar(sa.text("SELECT true")) is True
+    except sa.exc.SQLAlchemyError:
+        return False
