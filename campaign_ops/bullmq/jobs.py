@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
+from campaign_ops.bullmq.connection import QueueConnection
 from campaign_ops.bullmq.library import BULL, is_bulls_job
 from campaign_ops.bullmq.payload import PayloadReader, named
 from campaign_ops.core.model import QueueState
-
-if TYPE_CHECKING:
-    from campaign_ops.bullmq.reader import QueueReader
 
 
 @dataclass(frozen=True)
@@ -82,10 +79,10 @@ class LiveJobs(Iterator[LiveJob]):
         QueueUnavailable: The queue could not be read to the end. What came before is no answer.
     """
 
-    def __init__(self, reader: QueueReader, snapshot: Snapshot, campaign_ids: Collection[str]) -> None:
-        self._reader = reader
+    def __init__(self, connection: QueueConnection, snapshot: Snapshot, campaign_ids: Collection[str]) -> None:
+        self._connection = connection
         self._snapshot = snapshot
-        self._payloads = PayloadReader(reader.profile, reader.ids, campaign_ids)
+        self._payloads = PayloadReader(connection.profile, connection.ids, campaign_ids)
         self._jobs = self._read()
         self._state: QueueState | None = None
         self._foreign = 0
@@ -124,12 +121,12 @@ class LiveJobs(Iterator[LiveJob]):
         orphans: set[str] = set()
         if gone:
             # A job without data has finished since the snapshot, unless it is still listed ...
-            live = self._reader.live_ids()
+            live = self._connection.live_ids()
             listed = {job_id: live[job_id] for job_id in gone if job_id in live}
             self._snapshot.finished.update(gone - listed.keys())
             # ... and then somebody may have added its id anew.
             orphans = yield from self._look(listed)
-            held = self._reader.locked(job_id for job_id in orphans if listed[job_id] == "active")
+            held = self._connection.locked(job_id for job_id in orphans if listed[job_id] == "active")
             if held:
                 self._lost = f"job {named(min(held))} is in the hands of a worker and has lost its data"
         lost = self._lost and f"{self._lost}: nobody knows whom it covers"
@@ -149,7 +146,7 @@ class LiveJobs(Iterator[LiveJob]):
         wanted = ["name", "data", "defa", "timestamp", "processedOn"]
         if self._snapshot.state.version is None:
             wanted.append("opts")
-        for job_id, (name, data, defa, made, taken_at, *options) in self._reader.fields(list(live), *wanted):
+        for job_id, (name, data, defa, made, taken_at, *options) in self._connection.fields(list(live), *wanted):
             if name is None and data is None:
                 gone.add(job_id)
                 continue

@@ -12,9 +12,13 @@ from typing import Any
 import redis
 
 from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped
+from campaign_ops.bullmq.connection import KEYS_PER_PAGE, pages
 from campaign_ops.bullmq.guard import Guard, LastLook, LookAgain, NothingAdded
 from campaign_ops.bullmq.jobs import FailedJob, LiveJob, LiveJobs, Snapshot
-from campaign_ops.bullmq.reader import DEAD, KEYS_PER_PAGE, LIVE, QueueReader, ServerFacts, pages
+from campaign_ops.bullmq.markers import marker_keys, recipients_per_page
+from campaign_ops.bullmq.reader import QueueReader
+from campaign_ops.bullmq.server import ServerFacts
+from campaign_ops.bullmq.states import DEAD, LIVE, state_by_id
 from campaign_ops.bullmq.writer import NewJob, QueueWriter, fill_payload, is_writable_number, job_id
 from campaign_ops.core.errors import QueueUnavailable, Refused
 from campaign_ops.profile.model import QueueProfile
@@ -108,8 +112,8 @@ class Queue(QueueReader):
     def forget_marks(self, recipient_ids: Sequence[str]) -> int:
         """Delete these recipients' marker keys, so that a worker sends to them again. How many keys there were."""
         deleted = 0
-        for page in pages(recipient_ids, max(1, KEYS_PER_PAGE // max(1, len(self.profile.markers)))):
-            keys = self._markers_of(page)
+        for page in pages(recipient_ids, recipients_per_page(self)):
+            keys = marker_keys(self, page)
             with driver_errors_mapped(self.where):
                 deleted += int(self._client.delete(*keys)) if keys else 0
         return deleted
@@ -132,8 +136,8 @@ class Queue(QueueReader):
                 for state in DEAD:
                     pipe.zscore(self.key(state), one)
 
-        answers, (*_, info) = self._multi(fill)
-        live = self.by_id(answers[: len(LIVE)])
+        answers, (*_, info) = self.multi(fill)
+        live = state_by_id(answers[: len(LIVE)])
         lost = set()
         for one, (exists, *dead) in zip(rest, pages(answers[len(LIVE) :], 1 + len(DEAD)), strict=True):
             if exists and one not in live and all(score is None for score in dead):

@@ -18,6 +18,7 @@ from campaign_ops.bullmq.guard import Guard, LastLook, NothingAdded, OtherQueue
 from campaign_ops.bullmq.jobs import CompletedJob, FailedJob, LiveJob, Snapshot
 from campaign_ops.bullmq.queue import Queue
 from campaign_ops.bullmq.reader import QueueReader
+from campaign_ops.bullmq.states import state_by_id
 from campaign_ops.bullmq.writer import NewJob
 from campaign_ops.core.errors import QueueUnclear, Refused
 from campaign_ops.core.model import QueueState, queue_name
@@ -108,7 +109,7 @@ class Queues(Queue):
     def last_look(self) -> LastLook:
         """Look at all queues for the last time before an add."""
         members = self.members()
-        clock = self._unless_refused("TIME", default=None)
+        clock = self.unless_refused("TIME", default=None)
         with driver_errors_mapped(self.where), self._client.pipeline(transaction=False) as pipe:
             for one in members:
                 pipe.xrevrange(one.key("events"), count=1)
@@ -253,7 +254,7 @@ class Queues(Queue):
                 one.ask_about(pipe)
                 ends.append((asked, len(pipe)))
 
-        answers, (info,) = self._multi(fill)
+        answers, (info,) = self.multi(fill)
         starts = [0, *(end for _, end in ends)]
         return [
             (answers[start:asked], (*answers[asked:end], info))
@@ -268,7 +269,9 @@ class Queues(Queue):
                 ends.append(len(pipe))
             answers = pipe.execute()
         starts = [0, *ends]
-        return {one.name: one.by_id(answers[start:end]) for one, start, end in zip(members, starts, ends, strict=False)}
+        return {
+            one.name: state_by_id(answers[start:end]) for one, start, end in zip(members, starts, ends, strict=False)
+        }
 
     def _job_key(self, job_id: str) -> str | bytes:
         """The key of a job by its joined id."""

@@ -19,7 +19,7 @@ from redis import exceptions as driver
 
 from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped, error_in_script
 from campaign_ops.bullmq.guard import Guard, NothingAdded, packed, refusal, script
-from campaign_ops.bullmq.reader import LISTS, SORTED_SETS
+from campaign_ops.bullmq.states import LISTS, SORTED_SETS
 from campaign_ops.core.errors import QueueUnavailable, Refused
 from campaign_ops.profile.model import QueueProfile
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from campaign_ops.bullmq.reader import LIVE
 from campaign_ops.bullmq.sample import SampledJob, counted, differences, listed, misfit, names_of, sample_jobs
+from campaign_ops.bullmq.states import LIVE
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.platform import Platform

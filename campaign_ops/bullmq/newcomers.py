@@ -1,0 +1,55 @@
+"""The campaigns that got a live job after a snapshot was taken."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from campaign_ops.bullmq.connection import QueueConnection
+from campaign_ops.bullmq.guard import LastLook
+from campaign_ops.bullmq.jobs import Snapshot
+from campaign_ops.bullmq.payload import PayloadReader, named
+from campaign_ops.core.errors import QueueUnclear
+
+
+def newcomers(
+    connection: QueueConnection,
+    snapshot: Snapshot,
+    campaign_ids: Collection[str],
+    *,
+    ours: Collection[str] = frozenset(),
+    look: LastLook | None = None,
+) -> frozenset[str]:
+    """Return the campaigns that have a live job now which was not in the snapshot and is not ``ours``.
+
+    See `QueueReader.newcomers`.
+    """
+    wanted = frozenset(campaign_ids)
+    payloads = PayloadReader(connection.profile, connection.ids, wanted)
+    live = connection.live_ids() if look is None else look.live
+    covering = {job_id: job for job_id, job in snapshot.covering.items() if job[0] in wanted and job_id in live}
+    with_new_job = {
+        covering[job_id][0]
+        for job_id, (made,) in connection.fields(list(covering), "timestamp")
+        if made != covering[job_id][1]
+    }
+    known = (snapshot.live.keys() - snapshot.finished) | frozenset(ours)
+    new = [job_id for job_id in live if job_id not in known]
+    gone = set()
+    for job_id, (name, data) in connection.fields(new, "name", "data"):
+        if name is None and data is None:
+            gone.add(job_id)
+            continue
+        said = payloads.read(name, data)
+        if said.doubt is payloads.wanted.everybody:
+            raise _unclear(connection, job_id)
+        with_new_job |= said.doubt
+        if said.campaign_id is not None:
+            with_new_job.add(said.campaign_id)
+    if still_listed := gone and gone & connection.live_ids().keys():
+        raise _unclear(connection, min(still_listed))
+    return frozenset(with_new_job)
+
+
+def _unclear(connection: QueueConnection, job_id: str) -> QueueUnclear:
+    what = f"job {named(job_id)} appeared meanwhile and cannot be understood, so it may cover anybody"
+    return QueueUnclear(what, where=connection.where, mend="the next sweep looks again")
