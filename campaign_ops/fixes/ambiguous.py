@@ -18,7 +18,7 @@ from campaign_ops.fixes.manual import MENDS, Fix, Person, author_of, find_campai
 from campaign_ops.journal.journal import Entry
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import writes
-from campaign_ops.sweep.observe import Observation, looking
+from campaign_ops.sweep.look import Observation, looking
 
 AT_ONCE = 10_000
 """Recipients decided about at a time; call again for more."""

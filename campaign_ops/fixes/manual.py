@@ -36,11 +36,11 @@ from campaign_ops.platform import Platform
 from campaign_ops.postgres import reads
 from campaign_ops.postgres.database import SweepLock
 from campaign_ops.sweep.act import StepResult, complete_page, release_page
-from campaign_ops.sweep.credits import judge_one
+from campaign_ops.sweep.credits import judge_one, reservation_of
+from campaign_ops.sweep.evidence import campaign_of
 from campaign_ops.sweep.live_work import LiveWork
-from campaign_ops.sweep.observe import Look, Observation, campaign_of, looking, observe, reservation_of
+from campaign_ops.sweep.look import Look, Observation, looking, observe
 from campaign_ops.sweep.reenqueue import reenqueue_seen
-from campaign_ops.sweep.suspects import remember
 
 LOCK_WAIT_SECONDS = 30
 JOBS_NAMED = 5
@@ -177,7 +177,7 @@ def reenqueue_locked(
     done = StepResult(RepairKind.REENQUEUE, planned=1)
     with looking(platform, only=[campaign.id], any_age=True) as look:
         if not dry_run:
-            remember(platform, look)
+            look.remember()
         evidence, decision = _judged(platform, look, campaign)
         if decision.action is not Action.REENQUEUE:
             raise Refused(f"{decision.verdict}: {decision.reason}", where=where, mend=MENDS.get(decision.verdict, ""))

@@ -106,7 +106,7 @@ def _observed_and_counted(tables: PlatformTables) -> sa.CTE:
 
 
 def _kinds_of_rows(tables: PlatformTables) -> tuple[sa.FromClause, dict[str, sa.ColumnElement[bool]]]:
-    """Where rows are counted, and which of them as what: as `sweep.observe.tally` does."""
+    """Where rows are counted, and which of them as what: as `sweep.evidence.tally` does."""
     if tables.profile.recipient.rows == "sent":
         rows = standings(tables)
         counts = rows.c.standing.in_(("sure", "unsure"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from campaign_ops.core.model import Evidence, age
 from campaign_ops.core.verdicts import decide, total_recipients, unsent
 from campaign_ops.platform import Platform
-from campaign_ops.sweep.observe import Observation, observe
+from campaign_ops.sweep.look import Observation, observe
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from campaign_ops.core.errors import (
     Unavailable,
 )
 from campaign_ops.core.model import Outcome, RepairKind
+from campaign_ops.core.paging import in_pages
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.wording import plural
 from campaign_ops.journal.journal import Author, Entry
@@ -33,7 +34,6 @@ from campaign_ops.postgres import planner, reads, writes
 from campaign_ops.postgres.database import SweepLock
 from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.sweep.live_work import LiveWork
-from campaign_ops.sweep.observe import in_pages
 from campaign_ops.sweep.writers import wait_out
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
 
@@ -13,11 +13,12 @@ from campaign_ops.core.credits import judge_reservation
 from campaign_ops.core.model import CreditDecision, RepairKind, Reservation
 from campaign_ops.core.plan import Plan, make_plan, releases_without_asking
 from campaign_ops.core.report import CreditLine
+from campaign_ops.journal.migrations import is_current
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import reads
-from campaign_ops.sweep.observe import questionable_reservations
+from campaign_ops.postgres import planner, reads
 
 TENANTS = 50
+PAGE = 1000  # reservations read at a time
 
 Judged = tuple[Reservation, CreditDecision]
 
@@ -114,3 +115,33 @@ def credit_lines(
     held = {row.tenant or "": Decimal(row.held) for row in rows}
     tenants = list(dict.fromkeys([*leaked, *freed, *held]))
     return [CreditLine(one, held.get(one, Decimal(0)), leaked[one], freed[one]) for one in tenants]
+
+
+def questionable_reservations(platform: Platform, connection: sa.Connection) -> Iterator[Reservation]:
+    """Held reservations that a decision is needed about: the campaign is not sending, or they are late."""
+    tables = platform.tables(connection)
+    if tables.reservation is None:
+        return
+    known_to_us = is_current(connection)
+    query = reads.questionable_reservations(tables).execution_options(yield_per=PAGE)
+    with planner.read_to_the_end(connection):
+        reservations = connection.execute(query, {"max_age": platform.policy.reservation_max_age_seconds})
+    with reservations:
+        for rows in reservations.partitions():
+            undone = platform.journal.undone_releases(connection, [row.id for row in rows]) if known_to_us else set()
+            yield from (reservation_of(row, release_undone=row.id in undone) for row in rows)
+
+
+def reservation_of(row: sa.Row[tuple[object, ...]], *, release_undone: bool = False) -> Reservation:
+    """A reservation from a row of `reads.reservation_columns`."""
+    return Reservation(
+        id=row.id,
+        tenant=row.tenant or "",
+        campaign_id=row.campaign_id,
+        amount=row.amount,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        campaign_status=row.campaign_status,
+        release_undone=release_undone,
+        impossible=row.impossible,
+    )

@@ -19,7 +19,8 @@ from campaign_ops.platform import Platform
 from campaign_ops.postgres import writes
 from campaign_ops.postgres.database import SweepLock
 from campaign_ops.sweep.act import StepResult
-from campaign_ops.sweep.observe import Look, OpenBatch
+from campaign_ops.sweep.coverage import OpenBatch
+from campaign_ops.sweep.look import Look
 
 
 @dataclass(frozen=True, slots=True)

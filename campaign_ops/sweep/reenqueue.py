@@ -20,10 +20,10 @@ from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import SweepLock
 from campaign_ops.sweep.act import Orders, StepResult
 from campaign_ops.sweep.add_page import add_page
+from campaign_ops.sweep.coverage import OpenBatch
 from campaign_ops.sweep.intend import Work, missing
-from campaign_ops.sweep.observe import Look, Observation, OpenBatch, looking
+from campaign_ops.sweep.look import Look, Observation, looking
 from campaign_ops.sweep.settle import settle_intents
-from campaign_ops.sweep.suspects import remember
 
 log = logging.getLogger(__name__)
 JOBS_PER_PAGE = 250
@@ -64,7 +64,7 @@ def reenqueue(
         return result
     if result.planned:
         with looking(platform) as fresh:
-            remember(platform, fresh)
+            fresh.remember()
             _put_back(platform, author, lock, fresh, result, orders(fresh.observation))
     return result
 

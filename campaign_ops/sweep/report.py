@@ -23,7 +23,7 @@ from campaign_ops.platform import Platform
 from campaign_ops.postgres import reads
 from campaign_ops.sweep.confirm import offer_for
 from campaign_ops.sweep.credits import credit_lines, held_if_many, judge_credits
-from campaign_ops.sweep.observe import Observation, observe
+from campaign_ops.sweep.look import Observation, observe
 from campaign_ops.sweep.records import STEP_OF
 from campaign_ops.sweep.rows import RECIPIENT_STATES, queue_of, recipients, status_row
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -19,11 +18,8 @@ from campaign_ops.core.model import QueueState, Suspect
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import cover
 
-if TYPE_CHECKING:
-    from campaign_ops.sweep.observe import Look
 
-
-def gather(
+def find_suspects(
     platform: Platform, queue: Queue, connection: sa.Connection, snapshot: Snapshot, *, remembers: bool
 ) -> tuple[bool, bool]:
     """Mark the missing recipients of a look that were marked before or stand in completed jobs.
@@ -69,14 +65,6 @@ def unread_completed_jobs(queue: Queue, state: QueueState) -> int:
     return sum(max(0, number - read) for number in completed)
 
 
-def remember(platform: Platform, look: Look) -> None:
-    """Write down whom this look has found marked for the first time; to be called by whoever may write."""
-    if not (look.fresh_suspects and look.remembers):
-        return
-    for page in cover.not_remembered(look.connection, look.tables):
-        _write(platform, page, look.observation.at)
-
-
 def marked_meanwhile(
     platform: Platform, queue: Queue, snapshot: Snapshot, waiting: Mapping[str, str], *, at: datetime
 ) -> frozenset[str]:
@@ -95,9 +83,10 @@ def marked_meanwhile(
             for one in waiting.keys() & set(job.recipient_ids):
                 suspects[one] = Suspect(waiting[one], one, (named(job.id),))
     if suspects:
-        _write(platform, list(suspects.values()), at)
+        keep_suspects(platform, list(suspects.values()), at)
     return frozenset(suspects)
 
 
-def _write(platform: Platform, suspects: Sequence[Suspect], at: datetime) -> None:
+def keep_suspects(platform: Platform, suspects: Sequence[Suspect], at: datetime) -> None:
+    """Write down suspects and when they were seen."""
     platform.database.run(lambda connection: platform.ambiguous.remember(connection, suspects, seen_at=at))

@@ -30,7 +30,7 @@ from campaign_ops.sweep import act
 from campaign_ops.sweep.act import Orders, StepResult
 from campaign_ops.sweep.confirm import offer_for, orders_of
 from campaign_ops.sweep.credits import releases_of
-from campaign_ops.sweep.observe import Look, Observation, looking, observe
+from campaign_ops.sweep.look import Look, Observation, looking, observe
 from campaign_ops.sweep.records import (
     STEP_OF,
     Record,
@@ -44,7 +44,6 @@ from campaign_ops.sweep.reenqueue import reenqueue
 from campaign_ops.sweep.report import alarms_now, plan_of, read_queue_state, report_of
 from campaign_ops.sweep.rows import plan_item
 from campaign_ops.sweep.settle import settle_intents
-from campaign_ops.sweep.suspects import remember
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +112,7 @@ class Sweep:
 
         def _look() -> Observation:
             with looking(self.platform, before=before) as look:
-                remember(self.platform, look)
+                look.remember()
                 return look.observation
 
         seen = self.platform.database.retrying(_look)
@@ -267,7 +266,7 @@ class Sweep:
                 look = self.platform.database.retrying(
                     lambda: open_look.enter_context(looking(self.platform, before=author.sweep_id))
                 )
-                remember(self.platform, look)
+                look.remember()
                 seen = look.observation
                 plan, sighting = self._judge(seen)
                 self._write(

@@ -15,7 +15,7 @@ from campaign_ops.core.model import Verdict
 from campaign_ops.fixes.ambiguous import send_again, take_as_sent
 from campaign_ops.fixes.manual import Person, reenqueue_one
 from campaign_ops.profile.load import load_profile
-from campaign_ops.sweep.observe import observe
+from campaign_ops.sweep.look import observe
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered
 

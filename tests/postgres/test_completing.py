@@ -14,7 +14,7 @@ from campaign_ops.core.verdicts import decide
 from campaign_ops.lab.shop.tables import hours, minutes
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import writes
-from campaign_ops.sweep.observe import observe
+from campaign_ops.sweep.look import observe
 from tests.postgres.conftest import COUNTING, Grounds
 from tests.postgres.ground import Ground, seconds_since
 

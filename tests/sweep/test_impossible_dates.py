@@ -15,7 +15,7 @@ from campaign_ops.lab.shop.tables import hours, minutes
 from campaign_ops.profile.load import load_profile
 from campaign_ops.profile.model import Profile
 from campaign_ops.queries.status import campaign_status
-from campaign_ops.sweep import observe as observing
+from campaign_ops.sweep import evidence
 from campaign_ops.sweep.report import dry_run
 from tests.conftest import World, Worlds
 from tests.doctor.bench import run
@@ -201,7 +201,7 @@ def test_what_moved_since_is_not_overwritten_whatever_it_was(worlds: Worlds) -> 
     plan = sweep.make_plan()
     put(world, "Campaign", "one", updatedAt="2026-01-01")
     seen = world.platform.database.run(
-        lambda connection: list(observing._stuck(world.platform, connection, ["one"], any_age=False))
+        lambda connection: list(evidence.stuck_campaigns(world.platform, connection, ["one"], any_age=False))
     )
     assert [one.updated_at_exact for one in seen] == ["2026-01-01 00:00:00+00"]
     sweep.complete(plan)
@@ -212,7 +212,7 @@ def test_pages_of_campaigns_go_on_across_moments_that_python_cannot_hold(
     worlds: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = undated(worlds)
-    monkeypatch.setattr(observing, "PAGE", 2)
+    monkeypatch.setattr(evidence, "PAGE", 2)
     for label, value in zip("abcdefghij", [*["-infinity"] * 4, *["infinity"] * 3, None, None, None], strict=True):
         world.app.add_campaign(label, succeeded=1)
         put(world, "Campaign", label, updatedAt=value)

@@ -10,7 +10,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from campaign_ops.sweep import observe as observe_module
+from campaign_ops.sweep.look import Look
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered
 
@@ -142,15 +142,15 @@ def test_a_job_that_lists_somebody_who_was_sent_to_at_the_moment_of_the_add_is_t
 def test_a_job_that_a_worker_has_taken_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.app.add_campaign("c", pending=4)
     at_the_add(world, lambda: world.app.set_campaign("c", status="cancelled"))
-    now = observe_module.Look.campaigns_now
+    now = Look.campaigns_now
 
-    def taken_meanwhile(look: observe_module.Look, campaign_ids: set[str]) -> object:
+    def taken_meanwhile(look: Look, campaign_ids: set[str]) -> object:
         with redis.Redis.from_url(world.queue.url, decode_responses=True) as client:
             while job := client.rpoplpush(world.queue.key("wait"), world.queue.key("active")):
                 client.hset(world.queue.key(str(job)), "processedOn", "1")
         return now(look, campaign_ids)
 
-    monkeypatch.setattr(observe_module.Look, "campaigns_now", taken_meanwhile)
+    monkeypatch.setattr(Look, "campaigns_now", taken_meanwhile)
     report = world.sweep()
     assert len(world.queue.live_job_ids()) == 1
     assert report.repairs[1].done == 1

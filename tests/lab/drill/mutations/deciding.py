@@ -18,9 +18,9 @@ from campaign_ops.platform import Platform
 from campaign_ops.postgres import cover, reads, writes
 from campaign_ops.postgres.database import Database
 from campaign_ops.postgres.tables import PlatformTables, as_text
-from campaign_ops.sweep import act, add_page, intend, observe
+from campaign_ops.sweep import act, add_page, coverage, intend, look
+from campaign_ops.sweep.coverage import OpenBatch
 from campaign_ops.sweep.intend import Attempt, Work
-from campaign_ops.sweep.observe import OpenBatch
 from tests.lab.drill.mutations.mutation import Mutation, put, slowed
 
 _BATCH = sa.table("campaign_ops_batch", sa.column("campaign_id"))
@@ -43,7 +43,7 @@ def _edge() -> None:
         before.clear()
         before.update(one.id for one in found)
 
-    everything = put(observe, "_stuck", new_ones)
+    everything = put(look, "stuck_campaigns", new_ones)
 
 
 def _no_premise() -> None:
@@ -72,7 +72,7 @@ def _rows_first() -> None:
         prepare(database, connection)
 
     prepare = put(Database, "_prepare", consistent)
-    slowed(observe, "_read_queue", 2.0)
+    slowed(look, "read_queue", 2.0)
 
 
 def _live_job_hides() -> None:
@@ -117,7 +117,7 @@ def _half_read() -> None:
             raise StopIteration from None
 
     real: Callable[[LiveJobs], LiveJob] = put(LiveJobs, "__next__", as_far_as_it_goes)
-    slowed(observe, "_load_cover", 1.0)
+    slowed(coverage, "_load_cover", 1.0)
 
 
 def _effect_first() -> None:

@@ -19,7 +19,7 @@ from campaign_ops.postgres import reads, writes
 from campaign_ops.postgres.database import Database, SweepLock
 from campaign_ops.postgres.reads import went_well
 from campaign_ops.postgres.tables import PlatformTables
-from campaign_ops.sweep import act, observe
+from campaign_ops.sweep import act, evidence
 from campaign_ops.sweep.act import Failure, StepResult
 from tests.lab.drill.mutations.mutation import Mutation, put
 
@@ -99,12 +99,12 @@ def _never_give_up() -> None:
 
 
 def _unknown_is_failed() -> None:
-    meaning = observe._meaning
+    meaning = evidence._meaning
 
     def guessed(*arguments: Any) -> str:
         return meaning(*arguments) or "failed"
 
-    put(observe, "_meaning", guessed)
+    put(evidence, "_meaning", guessed)
 
 
 # -- 15: the database's clock decides, in UTC ------------------------------------------------------------------

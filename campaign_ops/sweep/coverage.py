@@ -1,0 +1,262 @@
+"""Evidence from the queue: which pending recipients are in a live job, and which batches no job will send to."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from campaign_ops.bullmq.queue import LiveJob, Queue, Snapshot
+from campaign_ops.core.errors import QueueUnavailable, QueueUnclear
+from campaign_ops.core.model import Coverage, Evidence, QueueState
+from campaign_ops.core.paging import in_pages
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import cover
+from campaign_ops.sweep.evidence import PAGE
+from campaign_ops.sweep.suspects import find_suspects, left_marked, unread_completed_jobs
+
+log = logging.getLogger(__name__)
+
+PENDING_AT_ONCE = 2_000_000  # pending recipients per statement, except for a single campaign that has more
+TAKEN_AT_ONCE = 40  # jobs whose recipients' markers are read together
+MAX_LIVE_JOBS = 500_000  # reading their ids at one moment keeps Redis busy for about a second
+
+
+class OpenBatch(NamedTuple):
+    """Recipients of one campaign, enough for one job, that no job will send to: where they are kept, how many."""
+
+    campaign_id: str
+    number: int
+    recipients: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from other batches."""
+        return self.campaign_id, self.number
+
+
+@dataclass
+class JobCounts:
+    """Jobs of each stuck campaign: live, failed, and by name those that cannot be understood.
+
+    ``live_in`` names the queues of the live ones, where there are several. ``left_marked`` are recipients of live jobs
+    that a worker has marked and no worker is busy with.
+    """
+
+    live: Counter[str] = field(default_factory=Counter)
+    live_in: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    left_marked: list[str] = field(default_factory=list)
+    failed: Counter[str] = field(default_factory=Counter)
+    unclear: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+class QueueReading(NamedTuple):
+    """One reading of the queue. Without a snapshot it was not read whole; without a state there is no queue."""
+
+    state: QueueState | None
+    snapshot: Snapshot | None
+    jobs: JobCounts
+
+
+def read_queue(queue: Queue | None, connection: sa.Connection, ids: Sequence[str]) -> QueueReading:
+    """Take the snapshot and load the recipients that it covers into the transaction's own table."""
+    jobs = JobCounts()
+    if queue is None:
+        return QueueReading(None, None, jobs)
+    try:
+        now = queue.state()
+        if not ids or now.problem:
+            return QueueReading(now, None, jobs)
+        if now.live > MAX_LIVE_JOBS:
+            deep = f"{now.live:,} live jobs are more than can be read whole ({MAX_LIVE_JOBS:,})"
+            return QueueReading(replace(now, problem=deep), None, jobs)
+        snapshot = queue.snapshot()
+        if snapshot.state.problem:
+            return QueueReading(snapshot.state, snapshot, jobs)
+        return QueueReading(_load_cover(queue, connection, snapshot, ids, jobs), snapshot, jobs)
+    except QueueUnavailable as error:
+        log.warning("the queue could not be read: %s", error)
+        away = not isinstance(error, QueueUnclear)
+        return QueueReading(QueueState(queue.name, problem=str(error), away=away), None, jobs)
+
+
+def _load_cover(
+    queue: Queue, connection: sa.Connection, snapshot: Snapshot, ids: Sequence[str], counts: JobCounts
+) -> QueueState:
+    """Load the recipients of all live jobs, count the jobs, and return the queue's state with what they revealed."""
+    wanted = frozenset(ids)
+    jobs = queue.live_jobs(snapshot, wanted)
+    taken: list[LiveJob] = []
+
+    def _recipients() -> Iterator[str]:
+        for job in jobs:
+            counts.live[job.campaign_id] += 1
+            if job.queue:
+                counts.live_in[job.campaign_id].add(job.queue)
+            if job.taken and queue.profile.markers:
+                taken.append(job)
+            if len(taken) == TAKEN_AT_ONCE:
+                counts.left_marked += left_marked(queue, taken)
+                taken.clear()
+            yield from job.recipient_ids
+
+    cover.load(connection, _recipients())
+    counts.left_marked += left_marked(queue, taken)
+    counts.unclear = jobs.unclear
+    counts.failed.update(job.campaign_id for job in queue.failed_jobs(snapshot, wanted))
+    return jobs.state
+
+
+class Covered(NamedTuple):
+    """Evidence with what the queue says of it.
+
+    Attributes:
+        evidence: Of each campaign; its coverage is None where the queue was not read whole.
+        queue: The queue's state, with the problem that appeared on the way, if any.
+        missing: By campaign, the batches that no job will send to.
+        has_new_suspects: Some recipients were found marked whom our own tables may not know yet.
+    """
+
+    evidence: Sequence[Evidence]
+    queue: QueueState | None
+    missing: Mapping[str, Sequence[OpenBatch]]
+    has_new_suspects: bool = False
+
+
+def add_coverage(
+    platform: Platform,
+    connection: sa.Connection,
+    evidence: Sequence[Evidence],
+    reading: QueueReading,
+    *,
+    remembers: bool,
+) -> Covered:
+    """Add to the evidence what the queue says. To be called after the recipients were counted.
+
+    Recipients that moved since they were counted are reported as covered.
+    """
+    queue, state, snapshot = platform.queue, reading.state, reading.snapshot
+    if queue is None or state is None or snapshot is None or state.problem:
+        return Covered(evidence, state, {})
+    try:
+        doubled, filled = _fill_batches(platform, connection, evidence, size=queue.profile.batch_size)
+        known = fresh = False
+        if filled or reading.jobs.left_marked:
+            known, fresh = find_suspects(platform, queue, connection, snapshot, remembers=remembers)
+        if reading.jobs.left_marked:
+            cover.load(connection, reading.jobs.left_marked, cover.MARKED)
+            fresh = True
+        open_ = _Uncovered(queue, platform.policy.max_jobs_per_sweep)
+        fresh |= open_.read(connection, any_marked=known)
+        unread = unread_completed_jobs(queue, snapshot.state)
+    except QueueUnavailable as error:
+        problem = replace(state, problem=str(error), away=not isinstance(error, QueueUnclear))
+        return Covered(evidence, problem, {})
+    covered = [
+        replace(case, coverage=open_.coverage(case, reading.jobs, doubled.get(case.campaign.id, 0), unread))
+        for case in evidence
+    ]
+    return Covered(covered, state, open_.batches, has_new_suspects=fresh)
+
+
+def _fill_batches(
+    platform: Platform, connection: sa.Connection, evidence: Sequence[Evidence], *, size: int
+) -> tuple[dict[str, int], int]:
+    """Put pending recipients in no live job into batches: by campaign those in several jobs, and how many batches."""
+    tables = platform.tables(connection)
+    doubled: dict[str, int] = {}
+    filled = 0
+    any_doubled = cover.any_doubled(connection)
+    for page in _pages_of_pending(evidence):
+        filled += cover.fill_batches(connection, tables, page, size=size)
+        if any_doubled:
+            doubled |= cover.doubled(connection, tables, page)
+    return doubled, filled
+
+
+class _Uncovered:
+    """Pending recipients in no live job, added up by campaign while their batches are read.
+
+    Attributes:
+        batches: By campaign, batches of those that nothing says to be with the provider, at most what a sweep may add.
+    """
+
+    def __init__(self, queue: Queue, most_batches: int) -> None:
+        self.batches: dict[str, list[OpenBatch]] = defaultdict(list)
+        self._queue = queue
+        self._most_batches = most_batches
+        self._missing: Counter[str] = Counter()
+        self._marked: Counter[str] = Counter()
+        self._in_completed_jobs: Counter[str] = Counter()
+        self._unwritable: dict[str, str | None] = {}
+
+    def read(self, connection: sa.Connection, *, any_marked: bool) -> bool:
+        """Read all batches and the markers of their recipients; return whether markers named new suspects."""
+        size = self._queue.profile.batch_size
+        at_once = max(1, cover.IDS_AT_ONCE // size)
+        new_suspects = False
+        for batches in in_pages(cover.batches(connection, size=size, marked=any_marked), at_once):
+            unmarked = [
+                recipient for batch in batches for recipient in batch.recipient_ids if recipient not in batch.marked
+            ]
+            if marked_now := self._queue.marked(unmarked):
+                cover.load(connection, marked_now, cover.MARKED)
+                new_suspects = True
+            for batch in batches:
+                self._add(batch, marked_now)
+        return new_suspects
+
+    def _add(self, batch: cover.Batch, marked_now: Collection[str]) -> None:
+        key = batch.campaign_id
+        marked = len(batch.marked)
+        if marked_now:
+            marked += sum(recipient in marked_now for recipient in batch.recipient_ids)
+        missing = len(batch.recipient_ids) - marked
+        self._in_completed_jobs[key] += batch.in_completed_jobs
+        self._marked[key] += marked
+        self._missing[key] += missing
+        if not missing:
+            return
+        if not self._unwritable.get(key):
+            ids = (one for one in batch.recipient_ids if one not in batch.marked and one not in marked_now)
+            self._unwritable[key] = self._queue.unwritable(chain([key], ids))
+        if len(self.batches[key]) < self._most_batches:
+            self.batches[key].append(OpenBatch(key, batch.number, missing))
+
+    def coverage(self, case: Evidence, jobs: JobCounts, doubled: int, unread_completed_jobs: int) -> Coverage:
+        """What the queue says of one campaign."""
+        key = case.campaign.id
+        return Coverage(
+            covered=max(0, case.tally.pending - self._missing[key] - self._marked[key]),
+            marked=self._marked[key],
+            missing=self._missing[key],
+            doubled=doubled,
+            live_jobs=jobs.live[key],
+            failed_jobs=jobs.failed[key],
+            unclear_jobs=jobs.unclear.get(key, {}),
+            in_completed_jobs=self._in_completed_jobs[key],
+            unread_completed_jobs=unread_completed_jobs,
+            unwritable_id=self._unwritable.get(key),
+            live_in=frozenset(jobs.live_in.get(key, ())),
+        )
+
+
+def _pages_of_pending(evidence: Iterable[Evidence]) -> Iterator[list[str]]:
+    """Ids of the campaigns with pending recipients, as many at a time as one statement should work on."""
+    page: list[str] = []
+    pending = 0
+    for case in evidence:
+        if not case.tally.pending:
+            continue
+        if page and (len(page) == PAGE or pending + case.tally.pending > PENDING_AT_ONCE):
+            yield page
+            page, pending = [], 0
+        page.append(case.campaign.id)
+        pending += case.tally.pending
+    if page:
+        yield page

@@ -1,0 +1,142 @@
+"""Evidence from the database: the stuck campaigns, their recipients by state, and what our own tables know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+
+import sqlalchemy as sa
+
+from campaign_ops.core.model import Attempts, Campaign, Counters, Evidence, Tally
+from campaign_ops.core.paging import in_pages
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import reads
+from campaign_ops.postgres.tables import PlatformTables
+from campaign_ops.profile.model import Profile
+
+PAGE = 1000  # campaigns per statement
+
+
+def stuck_campaigns(
+    platform: Platform, connection: sa.Connection, only: Collection[str] | None, *, any_age: bool
+) -> Iterator[Campaign]:
+    """Stuck campaigns, the longest untouched first; of ``only`` those that are still stuck, undated ones included."""
+    tables = platform.tables(connection)
+    binds: dict[str, object] = {"stuck_after_seconds": platform.policy.stuck_after_seconds}
+    if only is not None:
+        query = reads.stuck_among(tables, any_age=any_age)
+        for page in in_pages(sorted(only), PAGE):
+            yield from map(campaign_of, connection.execute(query, {**binds, "ids": page}))
+        return
+    after: dict[str, object] = {}
+    while True:
+        query = reads.stuck_campaigns(tables, first=not after, any_age=any_age)
+        rows = list(connection.execute(query, {**binds, **after, "limit": PAGE}))
+        yield from map(campaign_of, rows)
+        if len(rows) < PAGE:
+            return
+        after = {"after_at": rows[-1].updated_at_exact, "after_id": rows[-1].id}
+
+
+def stuck_undated(platform: Platform, connection: sa.Connection, *, any_age: bool) -> Iterator[Campaign]:
+    """Stuck campaigns whose ``updated_at`` tells no age: rarely any, so they are read only if some were counted."""
+    binds: dict[str, object] = {"stuck_after_seconds": platform.policy.stuck_after_seconds}
+    after: dict[str, object] = {}
+    while True:
+        query = reads.stuck_undated(platform.tables(connection), first=not after, any_age=any_age)
+        rows = list(connection.execute(query, {**binds, **after, "limit": PAGE}))
+        yield from map(campaign_of, rows)
+        if len(rows) < PAGE:
+            return
+        after = {"after_id": rows[-1].id}
+
+
+def campaign_of(row: sa.Row[tuple[object, ...]]) -> Campaign:
+    """A campaign from a row of `reads.campaign_columns`."""
+    counters = None if row.total is None else Counters(row.total, row.succeeded, row.failed)
+    return Campaign(
+        row.id,
+        row.tenant or "",
+        row.name or "",
+        row.status,
+        row.updated_at if row.updated_at_exact is not None else row.started_at or row.created_at,
+        row.started_at,
+        counters,
+        updated_at_exact=row.updated_at_exact,
+        impossible=row.impossible,
+    )
+
+
+def read_evidence(
+    platform: Platform,
+    connection: sa.Connection,
+    campaigns: Sequence[Campaign],
+    before: int | None,
+    *,
+    remembers: bool,
+) -> list[Evidence]:
+    """The evidence of each campaign, without what the queue says; of our own tables only where it ``remembers``."""
+    tables = platform.tables(connection)
+    when_sent = platform.profile.recipient.rows == "sent"
+    people_known = "about" in tables.recipient.c
+    evidence: list[Evidence] = []
+    for page in in_pages(campaigns, PAGE):
+        ids = [campaign.id for campaign in page]
+        tallies = tally(connection, tables, ids)
+        attempts = platform.attempts.of(connection, ids) if remembers else {}
+        earlier = platform.journal.pending_before(connection, ids, before=before) if remembers else {}
+        strange = _strange_holds(connection, tables, ids)
+        for campaign in page:
+            pending_before, observed_before_at = earlier.get(campaign.id, (None, None))
+            evidence.append(
+                Evidence(
+                    campaign=campaign,
+                    tally=tallies.get(campaign.id, Tally()),
+                    rows_when_sent=when_sent,
+                    people_known=people_known,
+                    attempts=attempts.get(campaign.id, Attempts()),
+                    pending_before=pending_before,
+                    observed_before_at=observed_before_at,
+                    strange_holds=strange.get(campaign.id, ()),
+                )
+            )
+    return evidence
+
+
+def _strange_holds(connection: sa.Connection, tables: PlatformTables, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The words of the reservations of each campaign that has some, and none with a known word."""
+    if tables.reservation is None:
+        return {}
+    rows = connection.execute(reads.strange_holds(tables), {"ids": list(ids)})
+    return {row.campaign_id: tuple(row.words) for row in rows}
+
+
+def tally(connection: sa.Connection, tables: PlatformTables, ids: Sequence[str]) -> dict[str, Tally]:
+    """Recipients of each campaign by the meaning of their status; one grouped statement."""
+    profile = tables.profile
+    tallies: dict[str, Tally] = {}
+    for row in connection.execute(reads.tallies(tables), {"ids": list(ids)}):
+        so_far = tallies.get(row.campaign_id, Tally())
+        latest = max(filter(None, (so_far.last_activity, row.last_activity)), default=None)
+        so_far = replace(so_far, impossible=so_far.impossible + row.impossible, last_activity=latest)
+        standing = row.standing if profile.recipient.rows == "sent" else ""
+        meaning = standing if standing in ("earlier", "repeated") else _meaning(profile, row)
+        if meaning is None:
+            word = str(row.status)
+            unknown = {**so_far.unknown, word: so_far.unknown.get(word, 0) + row.number}
+            tallies[row.campaign_id] = replace(so_far, unknown=unknown)
+        else:
+            count = getattr(so_far, meaning) + row.number
+            unsure = so_far.unsure + (row.number if standing == "unsure" else 0)
+            tallies[row.campaign_id] = replace(so_far, **{meaning: count, "unsure": unsure})
+    return tallies
+
+
+def _meaning(profile: Profile, row: sa.Row[tuple[object, ...]]) -> str | None:
+    """The count of `Tally` that a row's status belongs to; None for a word that the profile does not know."""
+    words = profile.recipient.words
+    if row.status in words.pending:
+        return "accepted" if row.accepted else "pending"
+    if row.status in words.succeeded:
+        return "succeeded"
+    return "failed" if row.status in words.failed else None

@@ -1,0 +1,152 @@
+"""Observe: one look at a platform, with everything that a decision needs, read in the order that makes it safe.
+
+The queue is read first, whole and at one moment; only then are the pending recipients read. A job that finished
+before the snapshot has written its recipients; a job alive at the snapshot covers its own. The other order sends twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from campaign_ops.bullmq.queue import Snapshot
+from campaign_ops.core.model import Campaign, Evidence, QueueState, Suspect
+from campaign_ops.journal.migrations import is_current
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import cover, reads
+from campaign_ops.postgres.errors import mapped
+from campaign_ops.sweep.coverage import OpenBatch, add_coverage, read_queue
+from campaign_ops.sweep.evidence import campaign_of, read_evidence, stuck_campaigns, stuck_undated
+from campaign_ops.sweep.suspects import keep_suspects
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The findings of one look. ``at`` is the database's clock."""
+
+    at: datetime
+    sending: int
+    evidence: tuple[Evidence, ...]
+    queue: QueueState | None = None
+
+    @property
+    def put_back_into(self) -> set[str]:
+        """Names of the queues that missing recipients would be put back into."""
+        if self.queue is None:
+            return set()
+        tenants = {case.campaign.tenant for case in self.evidence if case.coverage and case.coverage.missing}
+        return {queue.name for queue in map(self.queue.of, tenants) if queue is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look whose transaction is still open: its temporary tables hold who is pending and whom the queue covers.
+
+    Attributes:
+        platform: The platform that is looked at.
+        connection: The transaction.
+        observation: The findings.
+        snapshot: The queue as it was read; None where it was not read whole.
+        missing: By campaign, the batches that a re-enqueue would add.
+        has_new_suspects: Some recipients were found marked whom our own tables may not know yet.
+    """
+
+    platform: Platform
+    connection: sa.Connection
+    observation: Observation
+    snapshot: Snapshot | None
+    missing: Mapping[str, Sequence[OpenBatch]]
+    has_new_suspects: bool = False
+
+    def read_again(self, chosen: Sequence[OpenBatch]) -> dict[tuple[str, int], list[str]]:
+        """Recipients of these batches that are still pending now, by the batch's key."""
+        tables = self.platform.tables(self.connection)
+        # A savepoint: an error in here must not spoil the look for the steps that follow.
+        with mapped(self.platform.database.where), self.connection.begin_nested():
+            return {
+                (batch.campaign_id, batch.number): batch.recipient_ids
+                for batch in cover.read_again(self.connection, tables, [batch.key for batch in chosen])
+            }
+
+    def campaigns_now(self, campaign_ids: Collection[str]) -> dict[str, Campaign]:
+        """These campaigns as they are now."""
+        query = reads.campaigns(self.platform.tables(self.connection))
+        with mapped(self.platform.database.where), self.connection.begin_nested():
+            return {row.id: campaign_of(row) for row in self.connection.execute(query, {"ids": list(campaign_ids)})}
+
+    def marked(self, limit: int) -> list[Suspect]:
+        """Pending recipients in no live job that the provider may have."""
+        return cover.marked(self.connection, limit=limit)
+
+    def remember(self) -> None:
+        """Write down the recipients that this look has found marked for the first time; only for callers that write."""
+        if self.has_new_suspects:
+            for page in cover.not_remembered(self.connection, self.platform.tables(self.connection)):
+                keep_suspects(self.platform, page, self.observation.at)
+
+
+@contextmanager
+def looking(
+    platform: Platform,
+    *,
+    only: Collection[str] | None = None,
+    before: int | None = None,
+    coverage: bool = True,
+    any_age: bool = False,
+) -> Iterator[Look]:
+    """Look at all stuck campaigns, or at those of ``only`` that are still stuck.
+
+    Args:
+        platform: The platform to look at.
+        only: Campaign ids; None for all that are stuck.
+        before: Compare with the sweeps before this one; None for all.
+        coverage: Read the queue, too. Without it, the evidence serves no decision about the queue.
+        any_age: Look at every campaign in sending, touched this moment or, by a wrong clock, in the future.
+    """
+    queue = platform.queue if coverage else None
+    with platform.database.transaction(read_only=queue is None) as connection:
+        tables = platform.tables(connection)
+        sending, undated = connection.execute(reads.sending_count(tables)).one()
+        campaigns = list(stuck_campaigns(platform, connection, only, any_age=any_age))
+        if undated and only is None:
+            campaigns += stuck_undated(platform, connection, any_age=any_age)
+        if queue is not None and campaigns:
+            cover.create(connection, tables)
+        elif queue is not None:
+            connection.execute(cover.READ_ONLY)
+        reading = read_queue(queue, connection, [campaign.id for campaign in campaigns])
+        at = connection.scalar(reads.clock())
+        assert at is not None
+        remembers = bool(campaigns) and is_current(connection)
+        evidence = read_evidence(platform, connection, campaigns, before, remembers=remembers)
+        covered = add_coverage(platform, connection, evidence, reading, remembers=remembers)
+        observation = Observation(at, sending, tuple(covered.evidence), covered.queue)
+        yield Look(
+            platform,
+            connection,
+            observation,
+            reading.snapshot,
+            covered.missing,
+            has_new_suspects=remembers and covered.has_new_suspects,
+        )
+
+
+def observe(
+    platform: Platform,
+    *,
+    only: Collection[str] | None = None,
+    before: int | None = None,
+    coverage: bool = True,
+    any_age: bool = False,
+) -> Observation:
+    """Look as `looking` does, for reading only; transient database errors are retried."""
+
+    def _look() -> Observation:
+        with looking(platform, only=only, before=before, coverage=coverage, any_age=any_age) as look:
+            return look.observation
+
+    return platform.database.retrying(_look)
