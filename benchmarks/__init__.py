@@ -1,1 +1,1 @@
-"""Measurements of a sweep against what others do with the same data. Run by hand: ``python -m benchmarks --help``."""
+"""Measures a sweep against other ways to do the same with the same data: ``python -m benchmarks --help``."""

@@ -1,4 +1,4 @@
-"""One contestant in a process of its own, so that its memory is its own and nothing else runs in it."""
+"""One contestant in a process of its own, whose memory nothing else shares."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.ground import Ground
+from benchmarks.dataset import Dataset
 
-WHO = ("nothing", "sweep", "floor", "pandas")
+CONTESTANTS = ("nothing", "sweep", "floor", "pandas")
 
 
-def peak_megabytes(ground: Ground, who: str) -> float:
+def peak_megabytes(dataset: Dataset, contestant: str) -> float:
     """Run a contestant in a fresh interpreter.
 
     Returns:
-        The most memory that it was resident with, in MB.
+        Its peak resident memory, in MB.
     """
-    command = [sys.executable, "-m", "benchmarks.child", who, ground.url, ground.redis_url]
+    command = [sys.executable, "-m", "benchmarks.child", contestant, dataset.url, dataset.redis_url]
     home = Path(__file__).parents[1]
-    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return float(json.loads(done.stdout)["peak"])
+    child = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
+    if child.returncode:
+        raise RuntimeError(child.stderr)
+    return float(json.loads(child.stdout)["peak"])
 
 
 def _peak() -> float:
-    """``ru_maxrss`` would begin with what the parent was before the exec."""
+    """``ru_maxrss`` would begin at the parent's size before the exec."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
 
-def main(who: str, url: str, redis_url: str) -> None:
-    """Run one; ``nothing`` imports what a sweep imports and stops."""
-    ground = Ground(url, redis_url)
-    if who == "pandas":
-        from benchmarks import usual  # noqa: PLC0415 - the others are not charged for pandas
+def main(contestant: str, url: str, redis_url: str) -> None:
+    """Run one contestant; ``nothing`` imports what a sweep imports and stops."""
+    dataset = Dataset(url, redis_url)
+    if contestant == "pandas":
+        from benchmarks import conventional  # noqa: PLC0415 - the others are not charged for pandas
 
-        usual.pandas(ground)
+        conventional.pandas(dataset)
     else:
         from benchmarks import contestants  # noqa: PLC0415
 
-        if who != "nothing":
-            {"sweep": contestants.sweep, "floor": contestants.floor}[who](ground)
+        if contestant != "nothing":
+            {"sweep": contestants.sweep, "floor": contestants.floor}[contestant](dataset)
     sys.stdout.write(json.dumps({"peak": _peak()}))
 
 

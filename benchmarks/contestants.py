@@ -1,4 +1,4 @@
-"""Who takes part: the product's sweep, and the least that anybody could do by hand to reach the same end."""
+"""The contestants: the product's sweep, and the least code by hand that reaches the same end state."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import psycopg
 import redis
 import redis.asyncio
 
-from benchmarks.ground import PREFIX, QUEUE, Ground
+from benchmarks.dataset import PREFIX, QUEUE, Dataset
 from benchmarks.sizes import batched
 from campaign_ops.sweep import Sweep
 
-Contestant = Callable[[Ground], None]
+Contestant = Callable[[Dataset], None]
 Row = tuple[str, str]  # ids of a campaign and of one of its recipients
 
 STUCK = "status = 'sending' AND \"updatedAt\" < now() AT TIME ZONE 'UTC' - interval '900 s'"
@@ -26,20 +26,20 @@ _MARKERS = [marker.replace("{recipient_id}", "{}").format for marker in QUEUE.ma
 LISTS, SETS = ("wait", "paused", "active"), ("prioritized", "delayed", "waiting-children")
 
 
-def sweep(ground: Ground) -> None:
+def sweep(dataset: Dataset) -> None:
     """The product's sweep, from connecting to the written report, without Dagster."""
-    platform = ground.platform()
+    platform = dataset.platform()
     Sweep(platform, run_id=uuid4().hex, trigger="cli", actor="benchmark").run()
     platform.close()
 
 
-# The floor. It reaches the sweep's end state when all goes well and nobody else is at work, and leaves out whatever a
-# sweep does for the other days: no journal, intent, history or report; no sweep lock; no markers; no second look at
-# queue and rows before it adds; no judgement (unknown words, counters, expired or foreign reservations, attempts,
-# cooldown, breaker, limits); no undecodable payloads, orphans or failed jobs; all ids of the queue in memory.
+# The floor. It reaches the sweep's end state when all goes well and no other process is at work, and leaves out what a
+# sweep does for other days: no journal, intent, history or report; no sweep lock; no markers; no second look at queue
+# and rows before it adds; no judgement (unknown words, counters, expired or foreign reservations, attempts, cooldown,
+# breaker, limits); no undecodable payloads, orphans or failed jobs; all ids of the queue in memory.
 
 _STUCK = f'SELECT id, "shopId" FROM "Campaign" WHERE {STUCK}'
-# By the ids and not by a join: beside 5,000 other campaigns the planner would read the whole table for a join.
+# By ids, not by a join: beside 5,000 other campaigns the planner would read the whole table for a join.
 _TALLY = """
 SELECT "campaignId", count(*) FILTER (WHERE status = 'pending' AND "mittoMessageId" IS NULL)
 FROM "CampaignRecipient" WHERE "campaignId" = ANY(%s) GROUP BY "campaignId"
@@ -61,36 +61,36 @@ _WAITING = """
 SELECT "campaignId", id FROM "CampaignRecipient"
 WHERE "campaignId" = %s AND id = ANY(%s) AND status = 'pending' AND "mittoMessageId" IS NULL ORDER BY id
 """
-PAGE = 50  # jobs: as many recipients as the sweep reads again at once
+PAGE = 50  # jobs: as many recipients as the sweep reads again at a time
 
 
-def floor(ground: Ground) -> None:
+def floor(dataset: Dataset) -> None:
     """One GROUP BY, one guarded UPDATE, one UPDATE of reservations, one read of the queue, one bulk add."""
-    _floor(ground)
+    _floor(dataset)
 
 
-def floor_with_markers(ground: Ground) -> None:
-    """The floor, and the one EXISTS for each marker of every recipient put back that keeps it from sending twice."""
-    _floor(ground, with_markers=True)
+def floor_with_markers(dataset: Dataset) -> None:
+    """The floor, and one EXISTS for each marker of every recipient put back, which keeps it from sending twice."""
+    _floor(dataset, with_markers=True)
 
 
-def floor_looking_twice(ground: Ground) -> None:
+def floor_looking_twice(dataset: Dataset) -> None:
     """The floor with markers that asks for live jobs, rows and markers again right before it adds each page of jobs.
 
-    What is true when it looks may be false when it adds: without this, nobody else may be at work.
+    What is true when it looks may be false when it adds: without this, no other process may be at work.
     """
-    _floor(ground, with_markers=True, twice=True)
+    _floor(dataset, with_markers=True, twice=True)
 
 
-def _floor(ground: Ground, *, with_markers: bool = False, twice: bool = False) -> None:
-    client = redis.Redis.from_url(ground.redis_url, decode_responses=True)
-    with client, psycopg.connect(ground.conninfo) as connection:
+def _floor(dataset: Dataset, *, with_markers: bool = False, twice: bool = False) -> None:
+    client = redis.Redis.from_url(dataset.redis_url, decode_responses=True)
+    with client, psycopg.connect(dataset.conninfo) as connection:
         stuck: dict[str, str] = dict(connection.execute(_STUCK).fetchall())
         tally: dict[str, int] = dict(connection.execute(_TALLY, [list(stuck)]).fetchall())
-        connection.execute(COMPLETE, [[one for one, pending in tally.items() if not pending]])
+        connection.execute(COMPLETE, [[campaign for campaign, pending in tally.items() if not pending]])
         connection.execute(RELEASE)
         connection.commit()
-        shops = {one: shop for one, shop in stuck.items() if tally.get(one)}
+        shops = {campaign: shop for campaign, shop in stuck.items() if tally.get(campaign)}
         covered = set(queued_of(client, shops))
         with connection.cursor(name="pending") as cursor:
             cursor.itersize = 10_000
@@ -104,19 +104,23 @@ def _floor(ground: Ground, *, with_markers: bool = False, twice: bool = False) -
                 for batch in batched(rows, QUEUE.batch_size)
             ]
         pages = batched(batches, PAGE) if twice else iter([batches])
-        for seen in pages:
-            page = seen
+        for planned in pages:
+            page = planned
             if twice:
                 live_ids(client)
-                page = [list(unmarked(client, still_waiting(connection, batch))) for batch in seen]
-            jobs = [job_of(batch[0][0], shops[batch[0][0]], [one for _, one in batch]) for batch in page if batch]
+                page = [list(unmarked(client, still_waiting(connection, batch))) for batch in planned]
+            jobs = [
+                job_of(batch[0][0], shops[batch[0][0]], [recipient for _, recipient in batch])
+                for batch in page
+                if batch
+            ]
             if jobs:
-                asyncio.run(add_all(ground, jobs))
+                asyncio.run(add_all(dataset, jobs))
 
 
 def still_waiting(connection: psycopg.Connection, batch: list[Row]) -> list[Row]:
-    """Those of one campaign's recipients that are waiting now."""
-    return connection.execute(_WAITING, [batch[0][0], [one for _, one in batch]]).fetchall()
+    """The recipients of one campaign's batch that are still waiting."""
+    return connection.execute(_WAITING, [batch[0][0], [recipient for _, recipient in batch]]).fetchall()
 
 
 def queued_of(client: redis.Redis, campaigns: dict[str, str]) -> Iterator[str]:
@@ -128,7 +132,7 @@ def queued_of(client: redis.Redis, campaigns: dict[str, str]) -> Iterator[str]:
 
 
 def unmarked(client: redis.Redis, rows: Iterable[Row]) -> Iterator[Row]:
-    """Those without a marker that says that they may have been sent to; asked of 2,000 at once, as most have none."""
+    """The rows without a marker that says they may have been sent to; asked for 2,000 at a time, as most have none."""
     for page in batched(rows, 2_000):
         if client.exists(*(marker_of(recipient) for _, recipient in page for marker_of in _MARKERS)):
             with client.pipeline(transaction=False) as pipe:
@@ -146,14 +150,14 @@ def live_ids(client: redis.Redis) -> list[str]:
             pipe.lrange(f"{PREFIX}:{QUEUE.name}:{state}", 0, -1)
         for state in SETS:
             pipe.zrange(f"{PREFIX}:{QUEUE.name}:{state}", 0, -1)
-        return [one for ids in pipe.execute() for one in ids]
+        return [job for ids in pipe.execute() for job in ids]
 
 
 def job_data(client: redis.Redis, ids: list[str]) -> Iterator[dict[str, Any]]:
     """The payloads of these jobs, in one round trip."""
     with client.pipeline(transaction=False) as pipe:
-        for one in ids:
-            pipe.hget(f"{PREFIX}:{QUEUE.name}:{one}", "data")
+        for job in ids:
+            pipe.hget(f"{PREFIX}:{QUEUE.name}:{job}", "data")
         yield from map(json.loads, pipe.execute())
 
 
@@ -163,9 +167,9 @@ def job_of(campaign: str, shop: str, recipients: list[str]) -> dict[str, Any]:
     return {"name": QUEUE.job, "data": data, "opts": dict(QUEUE.options)}
 
 
-async def add_all(ground: Ground, jobs: list[dict[str, Any]]) -> None:
+async def add_all(dataset: Dataset, jobs: list[dict[str, Any]]) -> None:
     """One bulk add through BullMQ's own client."""
-    connection = redis.asyncio.Redis.from_url(ground.redis_url, decode_responses=True)
+    connection = redis.asyncio.Redis.from_url(dataset.redis_url, decode_responses=True)
     queue = bullmq.Queue(QUEUE.name, {"connection": connection, "prefix": PREFIX, "skipVersionCheck": True})
     await queue.addBulk(jobs)
     await queue.close()

@@ -1,7 +1,7 @@
-"""The whole Dagster run of ``reconcile`` against a run of as many assets and checks that do nothing.
+"""The Dagster run of ``reconcile`` against a run of as many assets and checks that do nothing.
 
 Both in the executor that the definitions choose, on an instance as the repository's dagster.yaml describes it, with
-its runs and events in PostgreSQL: once in this process, once with a process of their own, as the daemon launches them.
+its runs and events in PostgreSQL: in this process, and in a process of their own, as the daemon launches them.
 """
 
 # Dagster reads the annotations of decorated functions, so they are not postponed here.
@@ -19,9 +19,9 @@ import dagster as dg
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from benchmarks.bench import Bench, Result
-from benchmarks.ground import POLICY, PREFIX, PROFILE, Ground
+from benchmarks.dataset import POLICY, PREFIX, PROFILE, Dataset
 from benchmarks.rounds import RATIO_OF_ROUNDS, Seconds, say, table
+from benchmarks.session import Result, Session
 from benchmarks.sizes import ANCHORS
 from campaign_ops.definitions import build_definitions
 from campaign_ops.orchestration.assets import steps
@@ -34,18 +34,21 @@ JOB = f"{PLATFORM}__reconcile"
 URL = "CAMPAIGN_OPS_DAGSTER_URL"
 
 
-def real(ground: Ground) -> dg.Definitions:
+def real(dataset: Dataset) -> dg.Definitions:
     """The product's definitions of this platform."""
-    return build_definitions(Settings(Path("campaign_ops.yaml"), (_settings(ground),)))
+    return build_definitions(Settings(Path("campaign_ops.yaml"), (_settings(dataset),)))
 
 
-def empty(ground: Ground) -> dg.Definitions:
-    """As many assets, with the same dependencies, pool and checks; none does or says anything."""
+def empty(dataset: Dataset) -> dg.Definitions:
+    """As many assets with the same dependencies, pool and checks; none of them does anything."""
     there = {step.name for step in steps(PROFILE)}
     assets = [
-        _empty_asset(step.name, [one for one in step.reads if one in there], step.kinds) for step in steps(PROFILE)
+        _empty_asset(step.name, [name for name in step.reads if name in there], step.kinds) for step in steps(PROFILE)
     ]
-    specs = [dg.AssetCheckSpec(one.name, asset=dg.AssetKey([PLATFORM, one.asset])) for one in checks(_settings(ground))]
+    specs = [
+        dg.AssetCheckSpec(check.name, asset=dg.AssetKey([PLATFORM, check.asset]))
+        for check in checks(_settings(dataset))
+    ]
 
     @dg.multi_asset_check(specs=specs, can_subset=True, pool=f"{PLATFORM}_sweep")
     def nothing_checked(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
@@ -59,7 +62,7 @@ def empty(ground: Ground) -> dg.Definitions:
 def _empty_asset(name: str, reads: list[str], kinds: frozenset[str]) -> dg.AssetsDefinition:
     @dg.asset(
         key=[PLATFORM, name],
-        deps=[[PLATFORM, one] for one in reads],
+        deps=[[PLATFORM, name] for name in reads],
         group_name=PLATFORM,
         kinds=set(kinds),
         pool=f"{PLATFORM}_sweep",
@@ -70,19 +73,19 @@ def _empty_asset(name: str, reads: list[str], kinds: frozenset[str]) -> dg.Asset
     return nothing
 
 
-DEFINITIONS: dict[str, Callable[[Ground], dg.Definitions]] = {"reconcile": real, "empty": empty}
+DEFINITIONS: dict[str, Callable[[Dataset], dg.Definitions]] = {"reconcile": real, "empty": empty}
 
 
-def measure(bench: Bench) -> Result:
-    """Both in turn: with nothing stuck, as most runs are, and at the small anchor size."""
+def measure(session: Session) -> Result:
+    """Run both in turn: with nothing stuck, as most runs are, and at the small anchor size."""
     result = Result()
     small = ANCHORS["small"]
-    with bench.laid(small) as ground, _instance(bench) as (instance, home):
-        here = {name: make(ground) for name, make in DEFINITIONS.items()}
-        for what, prepare in (("nothing stuck", ground.calm), (str(bench.size(small)), ground.restore)):
+    with session.loaded(small) as dataset, _instance(session) as (instance, home):
+        here = {name: make(dataset) for name, make in DEFINITIONS.items()}
+        for what, prepare in (("nothing stuck", dataset.calm), (str(session.size(small)), dataset.restore)):
             taken = {
-                **_in_turn(bench.rounds, prepare, lambda name: _execute(here[name], instance)),
-                **_in_turn(bench.rounds, prepare, lambda name: _in_a_process(name, ground, home), ", own process"),
+                **_in_turn(session.rounds, prepare, lambda name: _execute(here[name], instance)),
+                **_in_turn(session.rounds, prepare, lambda name: _in_a_process(name, dataset, home), ", own process"),
             }
             say(f"\nDagster's runs, {what}\n")
             say(table(("run", "median (min - max)"), list(taken.items())))
@@ -114,40 +117,40 @@ def _execute(definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
     assert result.success
 
 
-def _in_a_process(name: str, ground: Ground, home: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.dagster_run", name, ground.url, ground.redis_url, str(home)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
+def _in_a_process(name: str, dataset: Dataset, home: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.dagster_run", name, dataset.url, dataset.redis_url, str(home)]
+    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if child.returncode:
+        raise RuntimeError(child.stderr)
 
 
 @contextmanager
-def _instance(bench: Bench) -> Iterator[tuple[dg.DagsterInstance, Path]]:
-    home = bench.servers.work_dir / "dagster"
+def _instance(session: Session) -> Iterator[tuple[dg.DagsterInstance, Path]]:
+    home = session.servers.work_dir / "dagster"
     home.mkdir(exist_ok=True)
     shutil.copy(ROOT / "dagster.yaml", home)
-    bench.servers.postgres.drop_database("dagster")
-    url = sa.make_url(bench.servers.postgres.create_database("dagster")).set(drivername="postgresql+psycopg2")
+    session.servers.postgres.drop_database("dagster")
+    url = sa.make_url(session.servers.postgres.create_database("dagster")).set(drivername="postgresql+psycopg2")
     os.environ[URL] = url.render_as_string(hide_password=False)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         yield instance, home
 
 
-def _settings(ground: Ground) -> PlatformSettings:
+def _settings(dataset: Dataset) -> PlatformSettings:
     return PlatformSettings(
         name=PLATFORM,
         profile=PROFILE,
-        database_url=SecretStr(ground.url),
-        queue_url=SecretStr(ground.redis_url),
+        database_url=SecretStr(dataset.url),
+        queue_url=SecretStr(dataset.redis_url),
         queue_prefix=PREFIX,
         policy=POLICY,
     )
 
 
 def main(name: str, url: str, redis_url: str, home: str) -> None:
-    """One run in this process, which does nothing else."""
+    """Execute one run in this process, which does nothing else."""
     with dg.DagsterInstance.from_config(home) as instance:
-        _execute(DEFINITIONS[name](Ground(url, redis_url)), instance)
+        _execute(DEFINITIONS[name](Dataset(url, redis_url)), instance)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How a sweep's time grows: with what is stuck, with the live jobs, and not with what is not stuck."""
+"""The growth of a sweep's time: with what is stuck, with live jobs, and not with what is not stuck."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from benchmarks import contestants
-from benchmarks.bench import BESIDE, BIG, Bench, Result
 from benchmarks.plot import draw
 from benchmarks.rounds import RATIO_OF_ROUNDS, Seconds, alternate, say, table, taken_on
+from benchmarks.session import BESIDE, BIG, Result, Session
 from benchmarks.sizes import Size
 
 BOTH = {"sweep": contestants.sweep, "floor": contestants.floor}
@@ -20,43 +20,45 @@ BY_JOBS = [replace(BASE, jobs=jobs) for jobs in (500, 2_000, 4_000, 8_000)]
 Points = dict[int, dict[str, Seconds]]
 
 
-def measure(bench: Bench) -> Result:
-    """All three, and the plot."""
+def measure(session: Session) -> Result:
+    """Measure all three, and draw the plot."""
     result = Result()
-    _beside(bench, result)
-    by_stuck = _points(bench, {bench.size(size).stuck_recipients: size for size in bench.some(BY_STUCK)})
-    by_jobs = _points(bench, {bench.size(size).jobs: size for size in bench.some(BY_JOBS)})
+    _beside(session, result)
+    by_stuck = _points(session, {session.size(size).stuck_recipients: size for size in session.some(BY_STUCK)})
+    by_jobs = _points(session, {session.size(size).jobs: size for size in session.some(BY_JOBS)})
     _slopes(result, "stuck recipients", by_stuck)
     _slopes(result, "live jobs", by_jobs)
-    if bench.plot is not None:
-        draw(bench.plot, {"recipients of stuck campaigns": by_stuck, "live jobs": by_jobs})
+    if session.plot is not None:
+        draw(session.plot, {"recipients of stuck campaigns": by_stuck, "live jobs": by_jobs})
     return result
 
 
-def _beside(bench: Bench, result: Result) -> None:
-    """The same stuck campaigns beside 500 and beside 5,000 others, the two grounds in turn."""
-    few_others, many_others = (f"beside {bench.size(size).others:,}" for size in (BESIDE, BIG))
-    stuck, recipients = bench.size(BIG).stuck, bench.size(BIG).all_recipients
-    with bench.laid(BESIDE, "beside") as few, bench.big() as many:
-        grounds = {few_others: few, many_others: many}
-        for who, contestant in BOTH.items():
-            taken = taken_on(grounds, contestant, bench.rounds)
-            say(f"\n{who}, {stuck} stuck campaigns {few_others} others and {many_others} ({recipients:,} recipients)\n")
-            say(table(("ground", "median (min - max)"), list(taken.items())))
-            result.figures[f"{who} beside"] = {name: seconds.as_json() for name, seconds in taken.items()}
+def _beside(session: Session, result: Result) -> None:
+    """Measure the same stuck campaigns beside 500 and beside 5,000 others, the two datasets in turn."""
+    few_others, many_others = (f"beside {session.size(size).others:,}" for size in (BESIDE, BIG))
+    stuck, recipients = session.size(BIG).stuck, session.size(BIG).all_recipients
+    with session.loaded(BESIDE, "beside") as few, session.big() as many:
+        datasets = {few_others: few, many_others: many}
+        for name, contestant in BOTH.items():
+            taken = taken_on(datasets, contestant, session.rounds)
+            say(
+                f"\n{name}, {stuck} stuck campaigns {few_others} others and {many_others} ({recipients:,} recipients)\n"
+            )
+            say(table(("dataset", "median (min - max)"), list(taken.items())))
+            result.figures[f"{name} beside"] = {others: seconds.as_json() for others, seconds in taken.items()}
             ratio = taken[many_others].over(taken[few_others])
-            if who == "sweep":
+            if name == "sweep":
                 what = f"sweep {many_others} campaigns that are not stuck / {few_others}, {RATIO_OF_ROUNDS}"
                 result.at_most(what, ratio, 1.2)
             else:
                 result.shown("the floor in the same", "shown", f"{ratio:.3g}")
 
 
-def _points(bench: Bench, sizes: Mapping[int, Size]) -> Points:
+def _points(session: Session, sizes: Mapping[int, Size]) -> Points:
     points = {}
     for at, size in sizes.items():
-        with bench.laid(size) as ground:
-            points[at] = alternate(ground, BOTH, bench.rounds)
+        with session.loaded(size) as dataset:
+            points[at] = alternate(dataset, BOTH, session.rounds)
     return points
 
 
@@ -65,12 +67,12 @@ def _slopes(result: Result, axis: str, points: Points) -> None:
     rows = [(f"{at:,}", *(seconds for seconds in of.values())) for at, of in points.items()]
     say(table((axis, *BOTH), rows))
     slopes, straight = {}, {}
-    for who in BOTH:
-        seconds = [of[who].median for of in points.values()]
-        slopes[who] = statistics.linear_regression(list(points), seconds).slope
-        straight[who] = statistics.correlation(list(points), seconds) ** 2
+    for name in BOTH:
+        seconds = [of[name].median for of in points.values()]
+        slopes[name] = statistics.linear_regression(list(points), seconds).slope
+        straight[name] = statistics.correlation(list(points), seconds) ** 2
     result.figures[axis] = {
-        "points": {str(at): {who: one.as_json() for who, one in of.items()} for at, of in points.items()},
+        "points": {str(at): {name: seconds.as_json() for name, seconds in of.items()} for at, of in points.items()},
         "slopes": slopes,
         "r squared": straight,
     }

@@ -1,4 +1,4 @@
-"""What each index that the doctor advises is worth: a sweep with it and without it, on tables of millions of rows."""
+"""The worth of each index that the doctor advises: a sweep with and without it, on tables of millions of rows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 import psycopg
 
 from benchmarks import contestants
-from benchmarks.bench import BIG, Bench, Result
-from benchmarks.ground import Ground
+from benchmarks.dataset import Dataset
 from benchmarks.rounds import RATIO_OF_MEDIANS, Seconds, say, table, taken_on, timed
+from benchmarks.session import BIG, Result, Session
 from campaign_ops.doctor import examine
 
 Both = tuple[Seconds, Seconds]
@@ -17,7 +17,7 @@ KINDS = ("sweep", "idle")
 TABLES = ("Campaign", "CampaignRecipient", "CreditReservation")
 
 ARCHIVED = 1_000_000
-"""Campaigns without recipients that are long over, each with a released reservation: so many rows have those tables."""
+"""Campaigns without recipients that are long over, each with a released reservation, to make those tables large."""
 
 _ARCHIVE = (
     """INSERT INTO "Campaign" (id, "shopId", name, status, "updatedAt")
@@ -31,27 +31,27 @@ _ARCHIVE = (
 _NAMED = re.compile(r"CREATE (UNIQUE )?INDEX CONCURRENTLY ON (.*)")
 
 
-def measure(bench: Bench) -> Result:
-    """The tables as the application made them against all advised indexes; then each one away and there again."""
+def measure(session: Session) -> Result:
+    """Compare the application's own indexes with all advised ones; then drop each and create it again."""
     compared: dict[str, tuple[Both, Both]] = {}
-    archived = ARCHIVED // 20 if bench.quick else ARCHIVED
-    with bench.big() as ground, ground.owner() as connection:
+    archived = ARCHIVED // 20 if session.quick else ARCHIVED
+    with session.big() as dataset, dataset.owner() as connection:
         for statement in _ARCHIVE:
             connection.execute(statement.format(rows=archived).encode())
-        own = _both(ground, bench.rounds)
+        own = _both(dataset, session.rounds)
         _drop_all(connection)
-        advice = _advice(ground)
+        advice = _advice(dataset)
         for name, statement in advice.items():
             connection.execute(_create(name, statement))
-        compared["(the application's own, all)"] = own, _both(ground, bench.rounds)
-        for name, statement in bench.some(list(advice.items())):
+        compared["(the application's own, all)"] = own, _both(dataset, session.rounds)
+        for name, statement in session.some(list(advice.items())):
             connection.execute(f'DROP INDEX "{name}"'.encode())
-            without = _both(ground, bench.rounds)
+            without = _both(dataset, session.rounds)
             connection.execute(_create(name, statement))
-            compared[_said(statement)] = without, _both(ground, bench.rounds)
-    bench.forget_big()
-    recipients = bench.size(BIG).all_recipients
-    say(f"\na sweep without and with each index that the doctor advises, the others there; {recipients:,} recipients,")
+            compared[_words(statement)] = without, _both(dataset, session.rounds)
+    session.forget_big()
+    recipients = session.size(BIG).all_recipients
+    say(f"\na sweep without and with each index that the doctor advises, beside the others; {recipients:,} recipients,")
     say(f"{archived:,} campaigns and reservations more; x is the {RATIO_OF_MEDIANS}\n")
     rows = [
         (which, *(cell for without, there in zip(*both, strict=True) for cell in _cells(without, there)))
@@ -60,7 +60,8 @@ def measure(bench: Bench) -> Result:
     say(table(("index", "sweep without", "with", "x", "idle sweep without", "with", "x"), rows))
     figures = {
         which: {
-            name: [one.as_json() for one in pair] for name, pair in zip(KINDS, zip(*both, strict=True), strict=True)
+            name: [seconds.as_json() for seconds in pair]
+            for name, pair in zip(KINDS, zip(*both, strict=True), strict=True)
         }
         for which, both in compared.items()
     }
@@ -68,15 +69,15 @@ def measure(bench: Bench) -> Result:
 
 
 def _cells(without: Seconds, there: Seconds) -> tuple[str, str, str]:
-    # Each in a series of rounds of its own: no round of one belongs to one of the other.
+    # Each has a series of rounds of its own: no round of one belongs to a round of the other.
     return str(without), str(there), f"{without.median / there.median:.2f}"
 
 
-def _both(ground: Ground, rounds: int) -> Both:
-    """A sweep with 200 stuck campaigns, and one with none; the first of each warms."""
-    swept = taken_on({"": ground}, contestants.sweep, rounds)[""]
-    ground.calm()
-    idle = [timed(contestants.sweep, ground) for _ in range(1 + rounds)]
+def _both(dataset: Dataset, rounds: int) -> Both:
+    """Time sweeps with 200 stuck campaigns, and with none; the first of each warms up."""
+    swept = taken_on({"": dataset}, contestants.sweep, rounds)[""]
+    dataset.calm()
+    idle = [timed(contestants.sweep, dataset) for _ in range(1 + rounds)]
     return swept, Seconds(tuple(idle[1:]))
 
 
@@ -88,9 +89,9 @@ def _drop_all(connection: psycopg.Connection) -> None:
             connection.execute(f"DROP INDEX {index}".encode())
 
 
-def _advice(ground: Ground) -> dict[str, str]:
-    """What the doctor says to tables without any index: CREATE INDEX statements by names of our own."""
-    platform = ground.platform()
+def _advice(dataset: Dataset) -> dict[str, str]:
+    """The doctor's advice for tables without any index: CREATE INDEX statements by names of our own."""
+    platform = dataset.platform()
     mends = [finding.mend for finding in examine(platform) if finding.check == "index" and finding.mend]
     platform.close()
     return {f"advised_{number}": mend for number, mend in enumerate(mends, 1)}
@@ -100,6 +101,6 @@ def _create(name: str, statement: str) -> bytes:
     return statement.replace("CONCURRENTLY ON", f"{name} ON").encode()
 
 
-def _said(statement: str) -> str:
-    found = _NAMED.fullmatch(statement)
-    return f"{found[2]}{' unique' if found[1] else ''}" if found else statement
+def _words(statement: str) -> str:
+    match = _NAMED.fullmatch(statement)
+    return f"{match[2]}{' unique' if match[1] else ''}" if match else statement

@@ -1,4 +1,4 @@
-"""The command line: what can be asked for, and what is refused before anything starts. Measures nothing."""
+"""The command line: its options, and what is refused before anything starts. Measures nothing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from benchmarks.comparison import CONTESTANTS
 from benchmarks.sizes import ANCHORS, TINY
-from benchmarks.versus import EVERYBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,58 +22,60 @@ class Measure:
     what: str
 
 
-# In this order: `idle` and `indexes` use the large ground that `growth` lays, and `indexes` spoils it.
+# In this order: `idle` and `indexes` use the large dataset that `growth` loads, and `indexes` spoils it.
 MEASURES = {
-    "sweep": Measure("versus", "the sweep against the least by hand, and against how such jobs are usually written"),
-    "memory": Measure("memory", "the most memory that each takes"),
-    "statements": Measure("statements", "how many statements a sweep sends"),
-    "locks": Measure("locks", "what a sweep locks, and what the application feels of it"),
-    "dagster": Measure("dagster_run", "the Dagster run against one of assets that do nothing"),
+    "sweep": Measure(
+        "comparison", "the sweep against the floor, the least code by hand, and against conventional jobs"
+    ),
+    "memory": Measure("memory", "the peak memory of each contestant"),
+    "statements": Measure("statements", "the statements that a sweep sends"),
+    "locks": Measure("locks", "what a sweep locks, and how long the application waits for it"),
+    "dagster": Measure("dagster_run", "the Dagster run against a run of assets that do nothing"),
     "growth": Measure("growth", "how the time grows with what is stuck, with live jobs, and with what is not stuck"),
     "idle": Measure("idle", "a sweep that finds nothing"),
-    "indexes": Measure("indexes", "what each advised index is worth"),
+    "indexes": Measure("indexes", "what each index that the doctor advises is worth"),
 }
 SIZES = {**ANCHORS, "tiny": TINY}
 ROUNDS, QUICK_ROUNDS = 5, 1
 
-_NOT_WITH_PROFILE = ("only", "sizes", "who", "rounds", "quick", "json", "plot")
-_NEEDED_BY = {"sizes": "sweep", "who": "sweep", "plot": "growth"}
+_NOT_WITH_PROFILE = ("only", "sizes", "contestants", "rounds", "quick", "json", "plot")
+_NEEDED_BY = {"sizes": "sweep", "contestants": "sweep", "plot": "growth"}
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line; the usage, which argparse would print above it, stands in --help."""
+        """Print one line; the usage, which argparse would print above it, is in --help."""
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """What the caller wants, with every default filled in; ends the process with code 2 where that makes no sense."""
+    """Parse the command line, every default filled in; end the process with code 2 where it makes no sense."""
     parser = _Parser(prog="python -m benchmarks", description="Measure sweeps on embedded servers.")
     parser.add_argument("--only", type=_some_of(MEASURES), help=f"measures, by comma: {', '.join(MEASURES)}")
     parser.add_argument("--sizes", type=_some_of(ANCHORS), help=f"sizes of the measure sweep: {', '.join(ANCHORS)}")
-    parser.add_argument("--who", type=_some_of(EVERYBODY), help=f"who takes part in it: {', '.join(EVERYBODY)}")
     parser.add_argument(
-        "--rounds", type=_rounds, help=f"rounds that are counted ({ROUNDS}; with --quick {QUICK_ROUNDS})"
+        "--contestants", type=_some_of(CONTESTANTS), help=f"contestants of the measure sweep: {', '.join(CONTESTANTS)}"
     )
+    parser.add_argument("--rounds", type=_rounds, help=f"counted rounds ({ROUNDS}; with --quick {QUICK_ROUNDS})")
     parser.add_argument("--quick", action="store_true", help="small sizes: everything works, the figures say nothing")
     parser.add_argument("--json", type=_file, help="keep all figures in this file")
     parser.add_argument("--plot", type=_png, help="draw the plot of growth into this PNG file")
-    parser.add_argument("--profile", choices=SIZES, help="take one sweep of this size apart instead of measuring")
+    parser.add_argument("--profile", choices=SIZES, help="profile one sweep of this size instead of measuring")
     parser.add_argument("--calm", action="store_true", help="with --profile: nothing is stuck")
     wanted = parser.parse_args(argv)
-    _refuse_what_would_be_ignored(parser, wanted)
+    _refuse_ignored_options(parser, wanted)
     wanted.only = [name for name in MEASURES if name in (wanted.only or MEASURES)]
     wanted.sizes = wanted.sizes or list(ANCHORS)
-    wanted.who = wanted.who or list(EVERYBODY)
+    wanted.contestants = wanted.contestants or list(CONTESTANTS)
     wanted.rounds = wanted.rounds or (QUICK_ROUNDS if wanted.quick else ROUNDS)
     return wanted
 
 
-def _refuse_what_would_be_ignored(parser: argparse.ArgumentParser, wanted: argparse.Namespace) -> None:
+def _refuse_ignored_options(parser: argparse.ArgumentParser, wanted: argparse.Namespace) -> None:
     if wanted.profile:
         for name in _NOT_WITH_PROFILE:
             if getattr(wanted, name):
-                parser.error(f"argument --{name}: not with --profile, which takes one sweep apart and measures nothing")
+                parser.error(f"argument --{name}: not with --profile, which profiles one sweep and measures nothing")
     elif wanted.calm:
         parser.error(f"argument --calm: only with --profile (one of: {', '.join(SIZES)})")
     for name, measure in _NEEDED_BY.items():
@@ -94,13 +96,13 @@ def _some_of(choices: Iterable[str]) -> Callable[[str], list[str]]:
 
 def _rounds(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of rounds: write 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rounds: write 1 or more")
     return int(text)
 
 
 def _file(text: str) -> Path:
     path = Path(text)
-    if path.is_dir():  # as '' is, too
+    if path.is_dir():  # so is ''
         raise argparse.ArgumentTypeError(f"{text!r} is a directory: name a file")
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no directory {str(path.parent)!r}: make it, or name another file")
@@ -112,7 +114,7 @@ def _file(text: str) -> Path:
 def _png(text: str) -> Path:
     path = _file(text)
     if path.suffix.lower() != ".png":
-        raise argparse.ArgumentTypeError(f"{text!r} is no PNG file: let its name end in .png")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a PNG file: let its name end in .png")
     if importlib.util.find_spec("matplotlib") is None:
         raise argparse.ArgumentTypeError("matplotlib is not installed: pip install 'campaign_ops[lab]'")
     return path

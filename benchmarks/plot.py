@@ -11,20 +11,20 @@ COLOURS = {"sweep": "#2563eb", "floor": "#6b7280"}
 
 
 def draw(path: Path, axes: Mapping[str, Mapping[int, Mapping[str, Seconds]]]) -> None:
-    """Draw each axis in a panel of its own: medians as a line, the spread as bars."""
-    import matplotlib as mpl  # noqa: PLC0415 - nobody else needs it
+    """Draw a panel for each axis: medians as a line, the spread as bars."""
+    import matplotlib as mpl  # noqa: PLC0415 - no other measure needs it
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     figure, panels = plt.subplots(1, len(axes), figsize=(5.5 * len(axes), 4), layout="constrained", squeeze=False)
     for panel, (axis, points) in zip(panels[0], axes.items(), strict=True):
-        for who, colour in COLOURS.items():
-            seconds = [of[who] for of in points.values()]
-            medians = [one.median for one in seconds]
-            below = [one.median - min(one.rounds) for one in seconds]
-            above = [max(one.rounds) - one.median for one in seconds]
-            panel.errorbar(list(points), medians, yerr=[below, above], marker="o", capsize=3, label=who, color=colour)
+        for name, colour in COLOURS.items():
+            seconds = [of[name] for of in points.values()]
+            medians = [taken.median for taken in seconds]
+            below = [taken.median - min(taken.rounds) for taken in seconds]
+            above = [max(taken.rounds) - taken.median for taken in seconds]
+            panel.errorbar(list(points), medians, yerr=[below, above], marker="o", capsize=3, label=name, color=colour)
         panel.set_xlabel(axis)
         panel.set_ylabel("seconds")
         panel.set_xlim(left=0)

@@ -1,4 +1,4 @@
-"""One sweep taken apart: seconds of each step, of each SQL statement, and of each Python function."""
+"""The profile of one sweep: seconds of each step, each SQL statement and each Python function."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from benchmarks import rounds
 from benchmarks.contestants import sweep
-from benchmarks.ground import Ground, a_worker
+from benchmarks.dataset import Dataset, connected_worker
 from campaign_ops.sweep import Sweep
 
 STEPS = ("find_stuck", "tally", "read_queue", "make_plan", "complete", "reenqueue", "release", "report")
@@ -51,19 +51,19 @@ class _Clock:
         return [(f"{self.seconds[name]:.4f}", self.calls[name], name) for name in ordered]
 
 
-def profile(ground: Ground, *, calm: bool = False) -> None:
-    """Print where the time of a warm sweep goes; ``calm``: of one that finds nothing."""
-    prepare = ground.calm if calm else ground.restore
-    with a_worker(ground):
+def profile(dataset: Dataset, *, calm: bool = False) -> None:
+    """Print where the time of a warm sweep goes; with ``calm``, of one that finds nothing."""
+    prepare = dataset.calm if calm else dataset.restore
+    with connected_worker(dataset):
         prepare()
-        sweep(ground)
+        sweep(dataset)
         prepare()
-        _steps_and_statements(ground)
+        _steps_and_statements(dataset)
         prepare()
-        _functions(ground)
+        _functions(dataset)
 
 
-def _steps_and_statements(ground: Ground) -> None:
+def _steps_and_statements(dataset: Dataset) -> None:
     steps, statements = _Clock(), _Clock()
     began: list[float] = []
 
@@ -75,25 +75,25 @@ def _steps_and_statements(ground: Ground) -> None:
     def _after(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.add(" ".join(statement.split())[:150], time.perf_counter() - began.pop())
 
-    platform = ground.platform()
-    one = Sweep(platform, run_id=uuid4().hex, trigger="cli", actor="benchmark")
-    for name in STEPS:  # what is in none of them is the look that they share
-        setattr(one, name, steps.wrapped(name, getattr(one, name)))
+    platform = dataset.platform()
+    profiled = Sweep(platform, run_id=uuid4().hex, trigger="cli", actor="benchmark")
+    for name in STEPS:  # the rest is the look that they share
+        setattr(profiled, name, steps.wrapped(name, getattr(profiled, name)))
     try:
         with steps.running("all of it"):
-            one.run()
+            profiled.run()
             platform.close()
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", _before)
         sa.event.remove(sa.Engine, "after_cursor_execute", _after)
     rounds.say(rounds.table(("seconds", "calls", "step"), steps.rows()))
-    rounds.say("\nStatements, until the server's first answer (COPY and the fetching of streams not among them):\n")
+    rounds.say("\nStatements, until the server's first answer (without COPY and the fetching of streams):\n")
     rounds.say(rounds.table(("seconds", "calls", "statement"), statements.rows()))
 
 
-def _functions(ground: Ground) -> None:
+def _functions(dataset: Dataset) -> None:
     profiler = cProfile.Profile()
-    profiler.runcall(sweep, ground)
+    profiler.runcall(sweep, dataset)
     for order, most in (("cumulative", 60), ("tottime", 30)):
         text = io.StringIO()
         pstats.Stats(profiler, stream=text).strip_dirs().sort_stats(order).print_stats(most)

@@ -1,4 +1,4 @@
-"""How much data a measurement stands on, and what is wrong with it. Numbers only; ``ground`` lays it."""
+"""How much data is measured on, and what is wrong with it. Numbers only; ``dataset`` loads them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BATCH = 500
 
 
 class Kind(StrEnum):
-    """What is the matter with a campaign."""
+    """The state of a campaign."""
 
     FINISHED = "finished"
     COVERED = "covered"
@@ -26,15 +26,17 @@ class Kind(StrEnum):
     RESTING = "resting"
 
 
-# Of ten stuck campaigns: finished ones hold credits, covered ones wait their turn, lost ones have their jobs nowhere,
-# and of the last kind one half waits and the other is lost.
+# Of ten stuck campaigns: the finished hold credits, the covered wait their turn, the lost have no jobs anywhere; of the
+# last kind one half waits in jobs and the other is lost.
 MIXED = (Kind.FINISHED,) * 2 + (Kind.COVERED,) * 3 + (Kind.LOST,) * 4 + (Kind.HALF,)
 
 
 @dataclass(frozen=True, slots=True)
-class Laid:
-    """One campaign as it is laid: the first ``sent`` recipients were sent, the next ``queued`` stand in live jobs, the
-    rest is pending in no job."""
+class CampaignSpec:
+    """One campaign to load.
+
+    The first ``sent`` recipients were sent to, the next ``queued`` are in live jobs, the others are pending in no job.
+    """
 
     id: str
     kind: Kind
@@ -44,23 +46,23 @@ class Laid:
 
     @property
     def jobs(self) -> int:
-        """Live jobs of it."""
+        """Its live jobs."""
         return ceil(self.queued / BATCH)
 
     def recipient_ids(self, first: int, last: int) -> list[str]:
-        """Ids of its recipients from number ``first`` to ``last``, both counted."""
+        """Ids of its recipients from number ``first`` to ``last``, both included."""
         return [f"{self.id}{number:010d}" for number in range(first, last + 1)]
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is laid.
+    """How much is loaded.
 
     Attributes:
-        stuck: Stuck campaigns, of the kinds of ``mix`` in turn.
+        stuck: Stuck campaigns, of each kind of ``mix`` in turn.
         recipients: Recipients of every campaign.
-        jobs: Live jobs in all; those that no stuck campaign has belong to campaigns that were touched just now.
-        resting: Campaigns that are over, with all their recipients sent; one in twenty still holds its credits.
+        jobs: Live jobs in all; those beyond the stuck campaigns' own belong to campaigns that were touched just now.
+        resting: Campaigns that are over, all their recipients sent to; one in twenty still holds its credits.
         mix: See `MIXED`.
     """
 
@@ -71,7 +73,7 @@ class Size:
     mix: tuple[Kind, ...] = MIXED
 
     def __str__(self) -> str:
-        """As a person says it."""
+        """The size in words."""
         more = f" + {self.resting:,} over" if self.resting else ""
         return f"{self.stuck:,} x {self.recipients:,}{more}, {self.jobs:,} jobs"
 
@@ -88,10 +90,10 @@ class Size:
     @property
     def all_recipients(self) -> int:
         """Recipients of all campaigns."""
-        return sum(one.recipients for one in self.campaigns())
+        return sum(campaign.recipients for campaign in self.campaigns())
 
     def scaled_down(self) -> Size:
-        """A small one of the same make: a twentieth of everything, but of each a few."""
+        """A small size of the same kind: a twentieth of everything, but a few of each."""
         return replace(
             self,
             stuck=min(self.stuck, max(10, self.stuck // 20)),
@@ -100,23 +102,23 @@ class Size:
             resting=self.resting // 20,
         )
 
-    def campaigns(self) -> Iterator[Laid]:
+    def campaigns(self) -> Iterator[CampaignSpec]:
         """All campaigns."""
         jobs = 0
         for number in range(self.stuck):
-            campaign = self._laid(number, self.mix[number % len(self.mix)])
+            campaign = self._spec(number, self.mix[number % len(self.mix)])
             jobs += campaign.jobs
             yield campaign
         number = self.stuck
         while jobs < self.jobs:
-            campaign = self._laid(number, Kind.LIVE, at_most=(self.jobs - jobs) * BATCH)
+            campaign = self._spec(number, Kind.LIVE, at_most=(self.jobs - jobs) * BATCH)
             jobs += campaign.jobs
             number += 1
             yield campaign
         for over in range(number, number + self.resting):
-            yield self._laid(over, Kind.RESTING)
+            yield self._spec(over, Kind.RESTING)
 
-    def _laid(self, number: int, kind: Kind, at_most: int = 0) -> Laid:
+    def _spec(self, number: int, kind: Kind, at_most: int = 0) -> CampaignSpec:
         every, half = self.recipients, self.recipients // 2
         sent, queued = {
             Kind.FINISHED: (every, 0),
@@ -126,7 +128,9 @@ class Size:
             Kind.LIVE: (max(0, every - at_most), min(every, at_most)),
             Kind.RESTING: (every, 0),
         }[kind]
-        return Laid(f"cmbench{number:08d}", kind, every, sent, queued)  # with its number, 25 characters as a cuid has
+        return CampaignSpec(
+            f"cmbench{number:08d}", kind, every, sent, queued
+        )  # 25 characters with a recipient's number, as a cuid has
 
 
 ANCHORS = {

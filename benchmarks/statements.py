@@ -1,4 +1,4 @@
-"""How many statements a sweep sends to the platform's database, counted in the server's own log.
+"""The statements that a sweep sends to the platform's database, counted in the server's own log.
 
 The embedded PostgreSQL has no pg_stat_statements, and a client's count would miss what its driver adds.
 """
@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks import contestants
-from benchmarks.bench import Bench, Result
-from benchmarks.ground import Ground
+from benchmarks.dataset import Dataset
 from benchmarks.rounds import say, table
+from benchmarks.session import Result, Session
 from benchmarks.sizes import Size
 
-# As many recipients each time, so that what is streamed is as long.
+# The same number of recipients each time, so that streams are as long.
 SIZES = {stuck: Size(stuck, 20_000 // stuck, 2 * stuck) for stuck in (10, 100, 1_000)}
 SHOWN = 12
 
@@ -24,20 +24,23 @@ _CONTROL = re.compile(r";|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|SET |SELECT se
 _NUMBERS = re.compile(r"_\d+\b")
 
 
-def measure(bench: Bench) -> Result:
+def measure(session: Session) -> Result:
     """Count at 10, 100 and 1,000 stuck campaigns."""
     counts: dict[int, Counter[str]] = {}
     for stuck, size in SIZES.items():
-        with bench.laid(size, scaled=False) as ground:
-            ground.restore()
-            with ground.owner() as connection:
+        with session.loaded(size, scaled=False) as dataset:
+            dataset.restore()
+            with dataset.owner() as connection:
                 connection.execute("ALTER DATABASE bench SET log_statement = 'all'")
-            counts[stuck] = _sent(ground, bench.servers.work_dir / "postgres.log")
-    control = {stuck: sum(n for one, n in of.items() if _CONTROL.match(one)) for stuck, of in counts.items()}
+            counts[stuck] = _sent(dataset, session.servers.work_dir / "postgres.log")
+    control = {
+        stuck: sum(count for statement, count in of.items() if _CONTROL.match(statement))
+        for stuck, of in counts.items()
+    }
     most = counts[max(counts)]
     say("\nstatements per sweep, from the server's log, at 10, 100 and 1,000 stuck campaigns\n")
     rows = [("all", *(of.total() for of in counts.values())), ("BEGIN, COMMIT, SET …", *control.values())]
-    rows += [(one[:90], *(of[one] for of in counts.values())) for one, _ in most.most_common(SHOWN)]
+    rows += [(statement[:90], *(of[statement] for of in counts.values())) for statement, _ in most.most_common(SHOWN)]
     say(table(("statement", *map(str, counts)), rows))
     result = Result(
         figures={str(stuck): {"all": of.total(), "control": control[stuck]} for stuck, of in counts.items()}
@@ -48,10 +51,10 @@ def measure(bench: Bench) -> Result:
     return result
 
 
-def _sent(ground: Ground, log: Path) -> Counter[str]:
+def _sent(dataset: Dataset, log: Path) -> Counter[str]:
     begun = log.stat().st_size
-    contestants.sweep(ground)
+    contestants.sweep(dataset)
     with log.open("rb") as lines:
         lines.seek(begun)
-        found = map(_LINE.search, lines.read().decode().splitlines())
-    return Counter(_NUMBERS.sub("", one[1].strip()) for one in found if one)
+        matches = map(_LINE.search, lines.read().decode().splitlines())
+    return Counter(_NUMBERS.sub("", match[1].strip()) for match in matches if match)

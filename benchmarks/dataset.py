@@ -1,4 +1,4 @@
-"""Real servers with data laid on them, and laid again between rounds. What is measured stands elsewhere."""
+"""The data that is measured on: loaded into real servers, and restored between rounds. Measures nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import redis
 
-from benchmarks.sizes import BATCH, Laid, Size, batched
+from benchmarks.sizes import BATCH, CampaignSpec, Size, batched
 from campaign_ops.bullmq.queue import Queue, QueueAddress
 from campaign_ops.core.policy import Policy
 from campaign_ops.journal.migrations import migrate
@@ -28,7 +28,7 @@ PROFILE = load_profile("sms")
 assert PROFILE.queue is not None
 QUEUE = PROFILE.queue
 PREFIX = "bull"
-# The breaker is for a person; a benchmark lets everything pass that it has broken on purpose.
+# The breaker asks a person; a benchmark breaks things on purpose and lets every repair pass.
 POLICY = Policy(
     breaker_share=1.0, max_queue_depth=1_000_000, max_jobs_per_sweep=100_000, max_releases_per_sweep=1_000_000
 )
@@ -37,39 +37,39 @@ SETTINGS = {
     "maintenance_work_mem": "512MB",
     "max_wal_size": "8GB",
     "checkpoint_timeout": "1h",
-    "autovacuum": "off",  # every round begins vacuumed and analysed; nothing else may run beside it
+    "autovacuum": "off",  # every round begins vacuumed and analysed; nothing else may run meanwhile
 }
 
 _PLAN = """
-CREATE TABLE bench.laid (number int, id text, kind text, shop text, recipients int, sent int, touched timestamp(3),
+CREATE TABLE bench.spec (number int, id text, kind text, shop text, recipients int, sent int, touched timestamp(3),
                          moved timestamp(3))
 """
 _AGES = """
-UPDATE bench.laid SET (touched, moved) = (SELECT utc - age, utc - age - interval '1 h' FROM (
+UPDATE bench.spec SET (touched, moved) = (SELECT utc - age, utc - age - interval '1 h' FROM (
     SELECT now() AT TIME ZONE 'UTC' AS utc,
            CASE kind WHEN 'live' THEN interval '0' WHEN 'resting' THEN interval '10 d' + number * interval '1 s'
            ELSE interval '40 min' + number * interval '1 s' END AS age) ages)
 """
-_LAY_RECIPIENTS = """
+_LOAD_RECIPIENTS = """
 INSERT INTO "CampaignRecipient" (id, "campaignId", phone, message, status, "mittoMessageId", "sentAt", "deliveredAt")
 SELECT c.id || lpad(n::text, 10, '0'), c.id, '+1555' || lpad(n::text, 7, '0'), 'Hi! This is a message.',
        CASE WHEN n > c.sent THEN 'pending' WHEN n % 5 = 0 THEN 'sent' ELSE 'delivered' END,
        CASE WHEN n <= c.sent THEN 'msg_' || c.id || n END,
        CASE WHEN n <= c.sent THEN c.moved END,
        CASE WHEN n <= c.sent AND n % 5 > 0 THEN c.moved + interval '3 s' END
-FROM (SELECT * FROM bench.laid ORDER BY md5(id)) c, generate_series(1, c.recipients) n
+FROM (SELECT * FROM bench.spec ORDER BY md5(id)) c, generate_series(1, c.recipients) n
 """
-_LAY_CAMPAIGNS = """
+_LOAD_CAMPAIGNS = """
 INSERT INTO "Campaign" (id, "shopId", name, status, "updatedAt")
-SELECT id, shop, id, CASE kind WHEN 'resting' THEN 'sent' ELSE 'sending' END, touched FROM bench.laid ORDER BY md5(id)
+SELECT id, shop, id, CASE kind WHEN 'resting' THEN 'sent' ELSE 'sending' END, touched FROM bench.spec ORDER BY md5(id)
 """
-_LAY_RESERVATIONS = """
+_LOAD_RESERVATIONS = """
 INSERT INTO "CreditReservation" (id, "shopId", "campaignId", amount, status, "createdAt", "expiresAt", "releasedAt")
 SELECT 'res' || id, shop, id, recipients, CASE WHEN held THEN 'active' ELSE 'released' END, moved,
        moved + interval '30 days', CASE WHEN NOT held THEN touched END
-FROM (SELECT *, kind <> 'resting' OR number % 20 = 0 AS held FROM bench.laid) laid ORDER BY md5(id)
+FROM (SELECT *, kind <> 'resting' OR number % 20 = 0 AS held FROM bench.spec) spec ORDER BY md5(id)
 """
-# The clock goes on between the rounds: every age that matters is laid again as it was.
+# The clock goes on between rounds: every age that matters is set back to what it was.
 _RESTORE = (
     """UPDATE "Campaign" c SET status = k.status, "updatedAt" = k."updatedAt" + (SELECT now() - at FROM bench.saved)
        FROM bench.campaign k WHERE k.id = c.id AND k.status = 'sending'""",
@@ -84,14 +84,14 @@ _SAVE = (
 
 
 @dataclass
-class Ground:
-    """One database and one queue with a size laid on them, ready to be swept and to be laid again.
+class Dataset:
+    """One database and one queue loaded with a size, to be swept and restored.
 
     Attributes:
         url: SQLAlchemy URL of the database.
         redis_url: URL of the queue's Redis.
-        dump: The queue as it was laid.
-        jobs: How many jobs it holds then; their ids are the numbers from 1.
+        dump: The queue as it was loaded.
+        jobs: Jobs that it holds then; their ids are the numbers from 1.
     """
 
     url: str
@@ -105,7 +105,7 @@ class Ground:
         return self.url.replace("postgresql+psycopg", "postgresql")
 
     def platform(self, policy: Policy = POLICY) -> Platform:
-        """The product's view of it, connected to nothing yet."""
+        """The platform as the product takes it, connected to nothing yet."""
         address = QueueAddress(self.redis_url, PREFIX)
         database = Database(self.url, Timeouts(statement_seconds=600))
         return Platform("sms", PROFILE, policy, database, Queue(address, QUEUE))
@@ -115,7 +115,7 @@ class Ground:
         return psycopg.connect(self.conninfo, autocommit=True)
 
     def restore(self) -> None:
-        """Put everything back as it was laid, vacuumed and analysed; recipients are never written by a contestant."""
+        """Restore everything as it was loaded, vacuumed and analysed. No contestant writes recipients."""
         with self.owner() as connection:
             for statement in _RESTORE:
                 connection.execute(statement)
@@ -132,98 +132,100 @@ class Ground:
             client.execute_command("DEBUG", "RELOAD", "NOSAVE")
 
     def calm(self) -> None:
-        """Let nothing be stuck: every campaign that is sending was touched just now."""
+        """Touch every sending campaign, so that nothing is stuck."""
         with self.owner() as connection:
             touched = "UPDATE \"Campaign\" SET \"updatedAt\" = now() AT TIME ZONE 'UTC' WHERE status = 'sending'"
             connection.execute(touched)
             connection.execute('VACUUM (ANALYZE) "Campaign"')
 
     def counts(self) -> dict[str, int]:
-        """What became of it, in numbers: campaigns and reservations by status, live jobs."""
-        found: dict[str, int] = {}
+        """Count campaigns and reservations by status, and live jobs."""
+        counts: dict[str, int] = {}
         with self.owner() as connection:
             for table in ("Campaign", "CreditReservation"):
                 query = f'SELECT status, count(*) FROM "{table}" GROUP BY 1 ORDER BY 1'
-                found |= {f"{table} {status}": number for status, number in connection.execute(query.encode())}
+                counts |= {f"{table} {status}": number for status, number in connection.execute(query.encode())}
         with redis.Redis.from_url(self.redis_url) as client:
-            found["live jobs"] = int(client.llen(_key("wait")))
-        return found
+            counts["live jobs"] = int(client.llen(_key("wait")))
+        return counts
 
-    def repaired(self) -> dict[str, set[tuple[str, ...]]]:
-        """What became of it, exactly, as sets that can be compared: every status, the laid jobs that are there still,
-        and (campaign, tenant, recipient) of every other job."""
+    def end_state(self) -> dict[str, set[tuple[str, ...]]]:
+        """The end state as comparable sets: every status, the loaded jobs that are still there, and (campaign, tenant,
+        recipient) of every other job."""
         with self.owner() as connection:
             campaigns = set(connection.execute('SELECT id, status FROM "Campaign"'))
             reservations = set(connection.execute('SELECT id, status FROM "CreditReservation"'))
         queued: set[tuple[str, ...]]
         with redis.Redis.from_url(self.redis_url, decode_responses=True) as client:
             ids: list[str] = client.lrange(_key("wait"), 0, -1)
-            laid = {one for one in ids if one.isdecimal() and int(one) <= self.jobs}
-            queued = {("laid", one) for one in laid}
-            for page in batched((one for one in ids if one not in laid), 1000):
+            loaded = {job for job in ids if job.isdecimal() and int(job) <= self.jobs}
+            queued = {("loaded", job) for job in loaded}
+            for page in batched((job for job in ids if job not in loaded), 1000):
                 with client.pipeline(transaction=False) as pipe:
                     for job in page:
                         pipe.hget(_key(job), "data")
                     for data in map(json.loads, pipe.execute()):
-                        queued.update((data["campaignId"], data["shopId"], one) for one in data["recipientIds"])
+                        queued.update(
+                            (data["campaignId"], data["shopId"], recipient) for recipient in data["recipientIds"]
+                        )
         return {"campaigns": campaigns, "reservations": reservations, "queued": queued}
 
 
 @contextmanager
 def running(work_dir: Path, **settings: str) -> Iterator[EmbeddedServers]:
-    """PostgreSQL and Redis for a benchmark."""
+    """Start PostgreSQL and Redis for a benchmark."""
     with EmbeddedServers(work_dir, settings={**SETTINGS, **settings}) as servers:
         yield servers
 
 
-def lay(servers: EmbeddedServers, size: Size, name: str = "bench") -> Ground:
-    """Lay a size into a database of its own and into the one queue, in place of whatever they held.
+def load(servers: EmbeddedServers, size: Size, name: str = "bench") -> Dataset:
+    """Load a size into a database of its own and into the only queue, in place of what they held.
 
-    Grounds of different names keep apart; the queue is that of the one restored last.
+    Datasets of different names have databases of their own; the queue holds the one that was restored last.
     """
     servers.postgres.drop_database(name)
     campaigns = list(size.campaigns())
-    jobs = sum(one.jobs for one in campaigns)
+    jobs = sum(campaign.jobs for campaign in campaigns)
     dump = servers.work_dir / f"{name}.rdb"
-    ground = Ground(servers.postgres.create_database(name), servers.redis.url(), dump, jobs)
-    _lay_tables(ground, campaigns)
-    _lay_queue(ground, campaigns)
-    return ground
+    dataset = Dataset(servers.postgres.create_database(name), servers.redis.url(), dump, jobs)
+    _load_tables(dataset, campaigns)
+    _load_queue(dataset, campaigns)
+    return dataset
 
 
 @contextmanager
-def a_worker(ground: Ground) -> Iterator[None]:
-    """A connection that bears a BullMQ worker's name: without any, covered campaigns would be another case."""
-    with redis.Redis.from_url(ground.redis_url, single_connection_client=True) as client:
+def connected_worker(dataset: Dataset) -> Iterator[None]:
+    """Hold a connection that has a BullMQ worker's name: without a worker, covered campaigns are another case."""
+    with redis.Redis.from_url(dataset.redis_url, single_connection_client=True) as client:
         client.client_setname(f"{PREFIX}:{base64.b64encode(QUEUE.name.encode()).decode()}")
         yield
 
 
-def _lay_tables(ground: Ground, campaigns: Sequence[Laid]) -> None:
-    database = Database(ground.url, Timeouts(statement_seconds=3600))
+def _load_tables(dataset: Dataset, campaigns: Sequence[CampaignSpec]) -> None:
+    database = Database(dataset.url, Timeouts(statement_seconds=3600))
     migrate(database)
     with database.transaction() as connection:
         create_tables(connection, PROFILE)
     database.close()
-    with ground.owner() as connection:
+    with dataset.owner() as connection:
         connection.execute("CREATE SCHEMA bench")
         connection.execute(_PLAN)
-        with connection.cursor().copy("COPY bench.laid (number, id, kind, shop, recipients, sent) FROM STDIN") as copy:
-            for number, one in enumerate(campaigns):
-                copy.write_row((number, one.id, one.kind, shop_of(one), one.recipients, one.sent))
+        with connection.cursor().copy("COPY bench.spec (number, id, kind, shop, recipients, sent) FROM STDIN") as copy:
+            for number, spec in enumerate(campaigns):
+                copy.write_row((number, spec.id, spec.kind, shop_of(spec), spec.recipients, spec.sent))
         connection.execute(_AGES)
         connection.execute("SET session_replication_role = replica")  # no foreign key is checked row by row
-        connection.execute(_LAY_CAMPAIGNS)
-        connection.execute(_LAY_RESERVATIONS)
+        connection.execute(_LOAD_CAMPAIGNS)
+        connection.execute(_LOAD_RESERVATIONS)
         with without_indexes(connection, "CampaignRecipient"):
-            connection.execute(_LAY_RECIPIENTS)
+            connection.execute(_LOAD_RECIPIENTS)
         for statement in (*_SAVE, "VACUUM (FREEZE, ANALYZE)", "CHECKPOINT"):
             connection.execute(statement)
 
 
 @contextmanager
 def without_indexes(connection: psycopg.Connection, table: str) -> Iterator[None]:
-    """Fill a large table without its indexes, which are built afterwards: several times as fast."""
+    """Fill a large table without its indexes and build them afterwards: several times as fast."""
     known = "SELECT quote_ident(indexname), indexdef FROM pg_indexes WHERE tablename = %s"
     there = connection.execute(known, [table]).fetchall()
     connection.execute(f'ALTER TABLE "{table}" DROP CONSTRAINT "{table}_pkey"'.encode())
@@ -236,24 +238,24 @@ def without_indexes(connection: psycopg.Connection, table: str) -> Iterator[None
         connection.execute(made.encode())
 
 
-def _lay_queue(ground: Ground, campaigns: Sequence[Laid]) -> None:
-    """Lay the jobs as BullMQ's scripts would, the campaigns' jobs mixed, and save them for `Ground.restore`."""
+def _load_queue(dataset: Dataset, campaigns: Sequence[CampaignSpec]) -> None:
+    """Write the jobs as BullMQ's scripts would, those of all campaigns mixed, and save them for `Dataset.restore`."""
     batches = [
-        (one, first, min(first + BATCH, one.sent + one.queued + 1) - 1)
-        for one in campaigns
-        for first in range(one.sent + 1, one.sent + one.queued + 1, BATCH)
+        (spec, first, min(first + BATCH, spec.sent + spec.queued + 1) - 1)
+        for spec in campaigns
+        for first in range(spec.sent + 1, spec.sent + spec.queued + 1, BATCH)
     ]
     random.Random(1).shuffle(batches)
     opts = json.dumps(QUEUE.options)
-    with redis.Redis.from_url(ground.redis_url, socket_timeout=600) as client:
+    with redis.Redis.from_url(dataset.redis_url, socket_timeout=600) as client:
         client.flushall()
         for page in batched(enumerate(batches, 1), 500):
             with client.pipeline(transaction=False) as pipe:
-                for number, (one, first, last) in page:
+                for number, (spec, first, last) in page:
                     data = {
-                        "campaignId": one.id,
-                        "shopId": shop_of(one),
-                        "recipientIds": one.recipient_ids(first, last),
+                        "campaignId": spec.id,
+                        "shopId": shop_of(spec),
+                        "recipientIds": spec.recipient_ids(first, last),
                     }
                     fields = {"name": QUEUE.job, "data": json.dumps(data, separators=(",", ":")), "opts": opts}
                     pipe.hset(_key(str(number)), mapping={**fields, "timestamp": 1_700_000_000_000, "priority": 0})
@@ -262,10 +264,10 @@ def _lay_queue(ground: Ground, campaigns: Sequence[Laid]) -> None:
         client.hset(_key("meta"), mapping={"version": "bullmq:6.7.0", "opts.maxLenEvents": "10000"})
         client.set(_key("id"), len(batches))
         client.save()
-        shutil.copy(_dump_of(client), ground.dump)
+        shutil.copy(_dump_of(client), dataset.dump)
 
 
-def shop_of(campaign: Laid) -> str:
+def shop_of(campaign: CampaignSpec) -> str:
     """The tenant of a campaign, one of twenty."""
     return f"shop_{int(campaign.id[-8:]) % 20:02d}"
 

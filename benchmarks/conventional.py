@@ -1,4 +1,4 @@
-"""How such a job is usually written: row by row, or with everything in a DataFrame. The end state is the same."""
+"""Conventional ways to write such a job: row by row, or everything in a DataFrame. The end state is the same."""
 
 from __future__ import annotations
 
@@ -11,32 +11,34 @@ import redis
 import redis.asyncio
 
 from benchmarks.contestants import COMPLETE, RELEASE, STUCK, add_all, job_data, job_of, live_ids, queued_of
-from benchmarks.ground import PREFIX, QUEUE, Ground
+from benchmarks.dataset import PREFIX, QUEUE, Dataset
 from benchmarks.sizes import batched
 
 _IS_PENDING = "status = 'pending' AND \"mittoMessageId\" IS NULL"
 
 
-def row_by_row(ground: Ground) -> None:
+def row_by_row(dataset: Dataset) -> None:
     """A query per campaign, the whole queue read again for each pending campaign, one add at a time.
 
-    Kinder than most: the queue is read in round trips of 200 jobs, and nothing is read twice for one campaign.
+    Kinder than most: it reads the queue in round trips of 200 jobs, and nothing twice for one campaign.
     """
-    asyncio.run(_row_by_row(ground))
+    asyncio.run(_row_by_row(dataset))
 
 
-async def _row_by_row(ground: Ground) -> None:
-    client = redis.Redis.from_url(ground.redis_url, decode_responses=True)
-    adding = redis.asyncio.Redis.from_url(ground.redis_url, decode_responses=True)
+async def _row_by_row(dataset: Dataset) -> None:
+    client = redis.Redis.from_url(dataset.redis_url, decode_responses=True)
+    adding = redis.asyncio.Redis.from_url(dataset.redis_url, decode_responses=True)
     queue = bullmq.Queue(QUEUE.name, {"connection": adding, "prefix": PREFIX, "skipVersionCheck": True})
-    with client, psycopg.connect(ground.conninfo, autocommit=True) as connection:
+    with client, psycopg.connect(dataset.conninfo, autocommit=True) as connection:
         for campaign, shop in connection.execute(f'SELECT id, "shopId" FROM "Campaign" WHERE {STUCK}').fetchall():
             rows = connection.execute(
                 f'SELECT id FROM "CampaignRecipient" WHERE "campaignId" = %s AND {_IS_PENDING} ORDER BY id', [campaign]
             )
-            if pending := [one for (one,) in rows]:
+            if pending := [recipient for (recipient,) in rows]:
                 covered = set(queued_of(client, {campaign: shop}))
-                for batch in batched((one for one in pending if one not in covered), QUEUE.batch_size):
+                for batch in batched(
+                    (recipient for recipient in pending if recipient not in covered), QUEUE.batch_size
+                ):
                     job = job_of(campaign, shop, batch)
                     await queue.add(job["name"], job["data"], job["opts"])
             else:
@@ -53,10 +55,10 @@ async def _row_by_row(ground: Ground) -> None:
     await queue.close()
 
 
-def pandas(ground: Ground) -> None:
-    """All recipients of the stuck campaigns in a DataFrame, those of the queue in another; writes as the floor does."""
-    client = redis.Redis.from_url(ground.redis_url, decode_responses=True)
-    with client, psycopg.connect(ground.conninfo) as connection:
+def pandas(dataset: Dataset) -> None:
+    """All recipients of the stuck campaigns in one DataFrame, those of the queue in another; writes like the floor."""
+    client = redis.Redis.from_url(dataset.redis_url, decode_responses=True)
+    with client, psycopg.connect(dataset.conninfo) as connection:
         rows = connection.execute(
             f"""SELECT c.id, c."shopId", r.id, r.status, r."mittoMessageId" FROM "Campaign" c
                 JOIN "CampaignRecipient" r ON r."campaignId" = c.id WHERE c.{STUCK}"""
@@ -69,7 +71,7 @@ def pandas(ground: Ground) -> None:
         connection.commit()
         payloads = (data for page in batched(live_ids(client), 200) for data in job_data(client, page))
         queued = pd.DataFrame(
-            [(data["campaignId"], one) for data in payloads for one in data["recipientIds"]],
+            [(data["campaignId"], recipient) for data in payloads for recipient in data["recipientIds"]],
             columns=["campaign", "recipient"],
         )
         covered = recipients["recipient"].isin(queued["recipient"])
@@ -80,4 +82,4 @@ def pandas(ground: Ground) -> None:
             for batch in batched(group["recipient"], QUEUE.batch_size)
         ]
         if jobs:
-            asyncio.run(add_all(ground, jobs))
+            asyncio.run(add_all(dataset, jobs))

@@ -1,0 +1,56 @@
+"""The sweep against the floor and against conventional jobs, at the anchor sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from benchmarks import contestants, conventional
+from benchmarks.rounds import RATIO_OF_MEDIANS, RATIO_OF_ROUNDS, Seconds, alternate, say, table
+from benchmarks.session import Result, Session
+from benchmarks.sizes import ANCHORS, Size
+
+CONTESTANTS = {
+    "sweep": contestants.sweep,
+    "floor": contestants.floor,
+    "floor with markers": contestants.floor_with_markers,
+    "floor looking twice": contestants.floor_looking_twice,
+    "pandas": conventional.pandas,
+    "row by row": conventional.row_by_row,
+}
+
+
+def measure(session: Session) -> Result:
+    """Compare all contestants on the same data."""
+    result = Result()
+    for name in session.anchors:
+        size = ANCHORS[name]
+        with session.loaded(size) as dataset:
+            chosen = {contestant: CONTESTANTS[contestant] for contestant in session.contestants}
+            taken = alternate(dataset, chosen, session.rounds)
+        loaded = session.size(size)
+        say(f"\n{name}: {loaded}; x is the {RATIO_OF_ROUNDS} (of one round: the {RATIO_OF_MEDIANS})\n")
+        say(table(("contestant", "median (min - max)", "rounds", "x floor", "x sweep"), list(_rows(taken))))
+        result.figures[name] = {contestant: seconds.as_json() for contestant, seconds in taken.items()}
+        if name == "large" and {"sweep", "floor"} <= taken.keys():
+            _goal(result.at_most, taken, "sweep", "floor", loaded, 1.5)
+        if name == "large" and {"sweep", "row by row"} <= taken.keys():
+            _goal(result.at_least, taken, "row by row", "sweep", loaded, 40)
+    return result
+
+
+def _goal(
+    note: Callable[[str, float, float], None],
+    taken: dict[str, Seconds],
+    one: str,
+    other: str,
+    loaded: Size,
+    limit: float,
+) -> None:
+    how = taken[one].ratio_of(taken[other])
+    note(f"{one} / {other} at {loaded}, {how}", taken[one].over(taken[other]), limit)
+
+
+def _rows(taken: dict[str, Seconds]) -> Iterator[tuple[object, ...]]:
+    for contestant, seconds in taken.items():
+        ratios = [f"{seconds.over(taken[other]):.2f}" if other in taken else "" for other in ("floor", "sweep")]
+        yield contestant, seconds, len(seconds.rounds), *ratios
