@@ -1,4 +1,4 @@
-"""The campaigns that got a live job after a snapshot was taken."""
+"""The campaigns that got a live job after the queue was read."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from collections.abc import Collection
 
 from campaign_ops.bullmq.connection import QueueConnection
 from campaign_ops.bullmq.guard import LastLook
-from campaign_ops.bullmq.jobs import Snapshot
+from campaign_ops.bullmq.live_jobs import Reading
 from campaign_ops.bullmq.payload import PayloadReader, named
 from campaign_ops.core.errors import QueueUnclear
 
 
 def newcomers(
     connection: QueueConnection,
-    snapshot: Snapshot,
+    reading: Reading,
     campaign_ids: Collection[str],
     *,
     ours: Collection[str] = frozenset(),
     look: LastLook | None = None,
 ) -> frozenset[str]:
-    """Return the campaigns that have a live job now which was not in the snapshot and is not ``ours``.
+    """Return the campaigns that have a live job now which the reading did not know and which is not ``ours``.
 
     See `QueueReader.newcomers`.
     """
     wanted = frozenset(campaign_ids)
     payloads = PayloadReader(connection.profile, connection.ids, wanted)
     live = connection.live_ids() if look is None else look.live
-    covering = {job_id: job for job_id, job in snapshot.covering.items() if job[0] in wanted and job_id in live}
+    covering = {job_id: job for job_id, job in reading.covering.items() if job[0] in wanted and job_id in live}
     with_new_job = {
         covering[job_id][0]
         for job_id, (made,) in connection.fields(list(covering), "timestamp")
         if made != covering[job_id][1]
     }
-    known = (snapshot.live.keys() - snapshot.finished) | frozenset(ours)
+    known = (reading.snapshot.live.keys() - reading.finished) | frozenset(ours)
     new = [job_id for job_id in live if job_id not in known]
     gone = set()
     for job_id, (name, data) in connection.fields(new, "name", "data"):

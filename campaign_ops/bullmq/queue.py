@@ -14,10 +14,12 @@ import redis
 from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped
 from campaign_ops.bullmq.connection import KEYS_PER_PAGE, pages
 from campaign_ops.bullmq.guard import Guard, LastLook, LookAgain, NothingAdded
-from campaign_ops.bullmq.jobs import FailedJob, LiveJob, LiveJobs, Snapshot
+from campaign_ops.bullmq.jobs import FailedJob, LiveJob
+from campaign_ops.bullmq.live_jobs import LiveJobs, Reading
 from campaign_ops.bullmq.markers import marker_keys, recipients_per_page
 from campaign_ops.bullmq.reader import QueueReader
 from campaign_ops.bullmq.server import ServerFacts
+from campaign_ops.bullmq.snapshot import Snapshot
 from campaign_ops.bullmq.states import DEAD, LIVE, state_by_id
 from campaign_ops.bullmq.writer import NewJob, QueueWriter, fill_payload, is_writable_number, job_id
 from campaign_ops.core.errors import QueueUnavailable, Refused
@@ -34,6 +36,7 @@ __all__ = [
     "NothingAdded",
     "Queue",
     "QueueAddress",
+    "Reading",
     "ServerFacts",
     "Snapshot",
     "job_id",

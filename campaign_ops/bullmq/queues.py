@@ -7,7 +7,7 @@ They share a Redis and a prefix, so that one MULTI sees all of them. Ids of thei
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -15,9 +15,11 @@ from typing import Any
 from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped
 from campaign_ops.bullmq.events import Traces
 from campaign_ops.bullmq.guard import Guard, LastLook, NothingAdded, OtherQueue
-from campaign_ops.bullmq.jobs import CompletedJob, FailedJob, LiveJob, Snapshot
+from campaign_ops.bullmq.jobs import FailedJob, LiveJob
+from campaign_ops.bullmq.live_jobs import LiveJobs, Reading
 from campaign_ops.bullmq.queue import Queue
 from campaign_ops.bullmq.reader import QueueReader
+from campaign_ops.bullmq.snapshot import Snapshot
 from campaign_ops.bullmq.states import state_by_id
 from campaign_ops.bullmq.writer import NewJob
 from campaign_ops.core.errors import QueueUnclear, Refused
@@ -98,7 +100,7 @@ class Queues(Queue):
         clients = self.clients()
         parts = {one.name: one.taken(*said, clients) for one, said in zip(members, answers, strict=True)}
         live = {job_id: state for part in parts.values() for job_id, state in part.live.items()}
-        return Snapshot(self._together([part.state for part in parts.values()]), live, (), parts=parts)
+        return Snapshot(self._together([part.state for part in parts.values()]), live, parts=parts)
 
     def live_ids(self) -> Mapping[str, str]:
         """Read the ids of every live job of all queues and the state of each, at one moment."""
@@ -121,9 +123,29 @@ class Queues(Queue):
         }
         return LastLook({}, clock and clock[0] + clock[1] / 1_000_000, parts=parts)
 
-    def live_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> LiveJobsOfAll:  # type: ignore[override]
-        """Read the jobs of these campaigns that were live at the snapshot, queue by queue; then see ``.state``."""
-        return LiveJobsOfAll(self, snapshot, campaign_ids)
+    def live_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> LiveJobs:
+        """Read the jobs of these campaigns that were live at the snapshot, queue by queue; then see ``.result``."""
+        return LiveJobs(snapshot, self._read_live_jobs(snapshot, campaign_ids))
+
+    def _read_live_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> Generator[LiveJob, None, Reading]:
+        parts: dict[str, Reading] = {}
+        for name, part in snapshot.parts.items():
+            jobs = self._member(name).live_jobs(part, campaign_ids)
+            for job in jobs:
+                yield replace(job, id=_joined(name, job.id), queue=name)
+            parts[name] = jobs.result
+        unclear: dict[str, Counter[str]] = {}
+        for campaign_id, names in chain.from_iterable(part.unclear.items() for part in parts.values()):
+            unclear.setdefault(campaign_id, Counter()).update(names)
+        return Reading(
+            snapshot,
+            self._together([part.state for part in parts.values()]),
+            unclear,
+            covering={
+                _joined(name, job_id): job for name, part in parts.items() for job_id, job in part.covering.items()
+            },
+            parts=parts,
+        )
 
     def failed_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> Iterator[FailedJob]:
         """Read the newest failed jobs of these campaigns in all queues."""
@@ -131,15 +153,17 @@ class Queues(Queue):
             for job in self._member(name).failed_jobs(part, campaign_ids):
                 yield replace(job, id=_joined(name, job.id))
 
-    def completed_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> Iterator[CompletedJob]:
-        """Read the newest completed jobs of these campaigns in all queues."""
-        for name, part in snapshot.parts.items():
-            for job in self._member(name).completed_jobs(part, campaign_ids):
-                yield replace(job, id=_joined(name, job.id))
+    def completed_ids(self, snapshot: Snapshot) -> Sequence[str]:
+        """Read the ids of the newest completed jobs in each queue of the snapshot."""
+        return [
+            _joined(name, job_id)
+            for name, part in snapshot.parts.items()
+            for job_id in self._member(name).completed_ids(part)
+        ]
 
     def newcomers(
         self,
-        snapshot: Snapshot,
+        reading: Reading,
         campaign_ids: Collection[str],
         *,
         ours: Collection[str] = frozenset(),
@@ -147,14 +171,12 @@ class Queues(Queue):
     ) -> frozenset[str]:
         """Name those of these campaigns that have a new live job in any queue."""
         looks = look.parts if look is not None else {}
-        nothing = Snapshot(QueueState(self.name), {}, ())  # of a queue that there was not at the snapshot, all is new
-        found = [
-            self._member(name).newcomers(
-                snapshot.parts.get(name, nothing), campaign_ids, ours=ours, look=looks.get(name)
-            )
-            for name in dict.fromkeys([*snapshot.parts, *looks])
+        unread = Reading(Snapshot(QueueState(self.name), {}), QueueState(self.name))  # all is new in a queue since then
+        new = [
+            self._member(name).newcomers(reading.parts.get(name, unread), campaign_ids, ours=ours, look=looks.get(name))
+            for name in dict.fromkeys([*reading.parts, *looks])
         ]
-        return frozenset(chain.from_iterable(found))
+        return frozenset(chain.from_iterable(new))
 
     def newest(self, limit: int) -> dict[str, list[str]]:
         """Ids of the newest jobs of every state in all queues, at most ``limit`` of each."""
@@ -288,43 +310,3 @@ def _event(newest: Any) -> str | None:
 
 def _joined(queue: str, job_id: str) -> str:
     return f"{queue}:{job_id}"
-
-
-class LiveJobsOfAll(Iterator[LiveJob]):
-    """The live jobs of some campaigns in several queues, and afterwards the account of the reading."""
-
-    def __init__(self, queues: Queues, snapshot: Snapshot, campaign_ids: Collection[str]) -> None:
-        self._queues = queues
-        self._snapshot = snapshot
-        self._readings = {
-            name: queues._member(name).live_jobs(part, campaign_ids)  # noqa: SLF001 - two halves of one thing
-            for name, part in snapshot.parts.items()
-        }
-        self._jobs = self._read()
-
-    def __iter__(self) -> Iterator[LiveJob]:
-        return self
-
-    def __next__(self) -> LiveJob:
-        return next(self._jobs)
-
-    @property
-    def state(self) -> QueueState:
-        """The state of all queues with orphans, unclear and foreign jobs counted; only after the last job."""
-        return self._queues._together([reading.state for reading in self._readings.values()])  # noqa: SLF001
-
-    @property
-    def unclear(self) -> Mapping[str, Mapping[str, int]]:
-        """By campaign, the jobs that may be about it and cannot be understood, by name; only after the last job."""
-        found: dict[str, Counter[str]] = {}
-        for reading in self._readings.values():
-            for campaign_id, jobs in reading.unclear.items():
-                found.setdefault(campaign_id, Counter()).update(jobs)
-        return found
-
-    def _read(self) -> Iterator[LiveJob]:
-        for name, reading in self._readings.items():
-            for job in reading:
-                yield replace(job, id=_joined(name, job.id), queue=name)
-            part = self._snapshot.parts[name]
-            self._snapshot.covering.update({_joined(name, job_id): one for job_id, one in part.covering.items()})

@@ -12,13 +12,16 @@ from typing import Any
 
 from campaign_ops.bullmq import library, markers
 from campaign_ops.bullmq.address import driver_errors_mapped
+from campaign_ops.bullmq.completed_jobs import CompletedJobs
 from campaign_ops.bullmq.connection import QueueConnection
 from campaign_ops.bullmq.events import Traces, traces_of
 from campaign_ops.bullmq.guard import LastLook
-from campaign_ops.bullmq.jobs import CompletedJob, FailedJob, LiveJobs, Snapshot
+from campaign_ops.bullmq.jobs import FailedJob
+from campaign_ops.bullmq.live_jobs import LiveJobs, Reading, live_jobs
 from campaign_ops.bullmq.newcomers import newcomers
 from campaign_ops.bullmq.payload import PayloadReader
 from campaign_ops.bullmq.server import ServerFacts
+from campaign_ops.bullmq.snapshot import Snapshot
 from campaign_ops.bullmq.states import DEAD, LISTS, LIVE, SORTED_SETS, is_marker, state_by_id
 from campaign_ops.bullmq.workers import Clients, connected_workers
 from campaign_ops.core.model import QueueState
@@ -85,8 +88,8 @@ class QueueReader(QueueConnection):
         return LastLook(self.live_ids(), clock and clock[0] + clock[1] / 1_000_000, event)
 
     def live_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> LiveJobs:
-        """Read, page by page, the jobs of these campaigns that were live at the snapshot; then see ``.state``."""
-        return LiveJobs(self, snapshot, campaign_ids)
+        """Read, page by page, the jobs of these campaigns that were live at the snapshot; then see ``.result``."""
+        return live_jobs(self, snapshot, campaign_ids)
 
     def failed_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> Iterator[FailedJob]:
         """Read, page by page, the newest failed jobs of these campaigns. They cover nobody; they say why."""
@@ -96,39 +99,34 @@ class QueueReader(QueueConnection):
             if said.campaign_id is not None:
                 yield FailedJob(job_id, said.campaign_id, said.recipient_ids)
 
-    def completed_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> Iterator[CompletedJob]:
-        """Read, page by page, the newest completed jobs of these campaigns that were not read for this snapshot before.
+    def completed_jobs(self, snapshot: Snapshot) -> CompletedJobs:
+        """Read the newest completed jobs of the queues of this snapshot, each once."""
+        return CompletedJobs(self, lambda: self.completed_ids(snapshot))
 
-        To be read after the rows: a worker said of each that it has done the batch.
-        """
-        payloads = PayloadReader(self.profile, self.ids, campaign_ids)
+    def completed_ids(self, _snapshot: Snapshot) -> Sequence[str]:
+        """Read the ids of the newest completed jobs that are kept now."""
         with driver_errors_mapped(self.where):
             newest: Any = self._client.zrange(self.key("completed"), 0, COMPLETED_LOOKED_AT - 1, desc=True)
-        new = [job_id for job_id in newest if job_id not in snapshot.completed]
-        for job_id, (name, data) in self.fields(new, "name", "data"):
-            said = payloads.read(name, data)
-            if said.campaign_id is not None:
-                yield CompletedJob(job_id, said.campaign_id, said.recipient_ids)
-        snapshot.completed.update(new)
+        return list(newest)
 
     def newcomers(
         self,
-        snapshot: Snapshot,
+        reading: Reading,
         campaign_ids: Collection[str],
         *,
         ours: Collection[str] = frozenset(),
         look: LastLook | None = None,
     ) -> frozenset[str]:
-        """Name those of these campaigns that have a live job now which was not in the snapshot and is not ``ours``.
+        """Return the campaigns that have a live job now which the reading did not know and which is not ``ours``.
 
-        Those are among them that such a job may be about without saying so clearly. A job is known again by its id and
-        the time it was made. A new job that came and went is nobody's: whatever it did stands in the rows, which must
-        be read after this. What is live is asked now, or taken from the ``look``.
+        A campaign that such a job may be about without saying so clearly is included. A job is recognised by its id and
+        the time it was made. A new job that came and went counts for no campaign: whatever it did is in the rows, which
+        must be read after this. What is live is asked now, or taken from the ``look``.
 
         Raises:
             QueueUnclear: A new job cannot be understood, or is listed without its data: it may be anybody's.
         """
-        return newcomers(self, snapshot, campaign_ids, ours=ours, look=look)
+        return newcomers(self, reading, campaign_ids, ours=ours, look=look)
 
     def marked(self, recipient_ids: Sequence[str]) -> frozenset[str]:
         """Name the recipients for whom a marker key says that the provider may have their message."""

@@ -96,14 +96,15 @@ def _add_now(work: Work, jobs: Sequence[NewJob], look: LastLook, began: float) -
     """Add if Redis sees what we saw; our own clock counts, too, since not every Redis tells its time."""
     if _now_awake_or_asleep() - began > MAX_SECONDS_TO_ADD:
         raise LookAgain("this process slept for too long to be sure of what it saw")
-    state = work.snapshot.state
-    return work.queue.add(jobs, Guard(look, work.job_ids, work.snapshot.covering, state.server_id, MAX_SECONDS_TO_ADD))
+    reading = work.reading
+    guard = Guard(look, work.job_ids, reading.covering, reading.snapshot.state.server_id, MAX_SECONDS_TO_ADD)
+    return work.queue.add(jobs, guard)
 
 
 def _still_wanted(work: Work, intent: Mapping[str, OpenBatch], look: LastLook) -> list[NewJob]:
     """The intended jobs with those recipients that wait, unmarked, in campaigns that nobody has touched."""
     campaigns = {batch.campaign_id for batch in intent.values()} - work.dropped
-    work.dropped |= work.queue.newcomers(work.snapshot, campaigns, ours=work.job_ids, look=look)
+    work.dropped |= work.queue.newcomers(work.reading, campaigns, ours=work.job_ids, look=look)
     # Rows and markers after that: a job that came and went in between has written what it did.
     batches = {name: batch for name, batch in intent.items() if batch.campaign_id not in work.dropped}
     waiting = work.look.read_again(list(batches.values()))
@@ -222,7 +223,7 @@ def _unmarked(work: Work, jobs: Sequence[NewJob]) -> list[NewJob]:
     """Without those who are marked by now: a job that came and went may have sent and never written it."""
     waiting = {one: job.campaign_id for job in jobs for one in job.recipient_ids}
     at = work.look.observation.at
-    marked = marked_meanwhile(work.platform, work.queue, work.snapshot, waiting, at=at)
+    marked = marked_meanwhile(work.platform, work.queue, work.completed, waiting, at=at)
     kept = [
         replace(job, recipient_ids=tuple(one for one in job.recipient_ids if one not in marked)) if marked else job
         for job in jobs

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from campaign_ops.bullmq.queue import LiveJob, Queue, Snapshot
+from campaign_ops.bullmq.completed_jobs import CompletedJobs
+from campaign_ops.bullmq.queue import LiveJob, Queue, Reading, Snapshot
 from campaign_ops.core.errors import QueueUnavailable, QueueUnclear
 from campaign_ops.core.model import Coverage, Evidence, QueueState
 from campaign_ops.core.paging import in_pages
@@ -56,39 +57,41 @@ class JobCounts:
 
 
 class QueueReading(NamedTuple):
-    """One reading of the queue. Without a snapshot it was not read whole; without a state there is no queue."""
+    """One reading of the queue. Without ``live`` it was not read whole; without a state there is no queue."""
 
     state: QueueState | None
-    snapshot: Snapshot | None
     jobs: JobCounts
+    live: Reading | None = None
+    completed: CompletedJobs | None = None
 
 
 def read_queue(queue: Queue | None, connection: sa.Connection, ids: Sequence[str]) -> QueueReading:
     """Take the snapshot and load the recipients that it covers into the transaction's own table."""
     jobs = JobCounts()
     if queue is None:
-        return QueueReading(None, None, jobs)
+        return QueueReading(None, jobs)
     try:
         now = queue.state()
         if not ids or now.problem:
-            return QueueReading(now, None, jobs)
+            return QueueReading(now, jobs)
         if now.live > MAX_LIVE_JOBS:
             deep = f"{now.live:,} live jobs are more than can be read whole ({MAX_LIVE_JOBS:,})"
-            return QueueReading(replace(now, problem=deep), None, jobs)
+            return QueueReading(replace(now, problem=deep), jobs)
         snapshot = queue.snapshot()
         if snapshot.state.problem:
-            return QueueReading(snapshot.state, snapshot, jobs)
-        return QueueReading(_load_cover(queue, connection, snapshot, ids, jobs), snapshot, jobs)
+            return QueueReading(snapshot.state, jobs)
+        live = _load_cover(queue, connection, snapshot, ids, jobs)
+        return QueueReading(live.state, jobs, live, queue.completed_jobs(snapshot))
     except QueueUnavailable as error:
         log.warning("the queue could not be read: %s", error)
         away = not isinstance(error, QueueUnclear)
-        return QueueReading(QueueState(queue.name, problem=str(error), away=away), None, jobs)
+        return QueueReading(QueueState(queue.name, problem=str(error), away=away), jobs)
 
 
 def _load_cover(
     queue: Queue, connection: sa.Connection, snapshot: Snapshot, ids: Sequence[str], counts: JobCounts
-) -> QueueState:
-    """Load the recipients of all live jobs, count the jobs, and return the queue's state with what they revealed."""
+) -> Reading:
+    """Load the recipients of all live jobs, count the jobs, and return what they revealed."""
     wanted = frozenset(ids)
     jobs = queue.live_jobs(snapshot, wanted)
     taken: list[LiveJob] = []
@@ -107,9 +110,9 @@ def _load_cover(
 
     cover.load(connection, _recipients())
     counts.left_marked += left_marked(queue, taken)
-    counts.unclear = jobs.unclear
+    counts.unclear = jobs.result.unclear
     counts.failed.update(job.campaign_id for job in queue.failed_jobs(snapshot, wanted))
-    return jobs.state
+    return jobs.result
 
 
 class Covered(NamedTuple):
@@ -140,20 +143,20 @@ def add_coverage(
 
     Recipients that moved since they were counted are reported as covered.
     """
-    queue, state, snapshot = platform.queue, reading.state, reading.snapshot
-    if queue is None or state is None or snapshot is None or state.problem:
+    queue, state, completed = platform.queue, reading.state, reading.completed
+    if queue is None or state is None or completed is None or state.problem:
         return Covered(evidence, state, {})
     try:
         doubled, filled = _fill_batches(platform, connection, evidence, size=queue.profile.batch_size)
         known = fresh = False
         if filled or reading.jobs.left_marked:
-            known, fresh = find_suspects(platform, queue, connection, snapshot, remembers=remembers)
+            known, fresh = find_suspects(platform, queue, connection, state, completed, remembers=remembers)
         if reading.jobs.left_marked:
             cover.load(connection, reading.jobs.left_marked, cover.MARKED)
             fresh = True
         open_ = _Uncovered(queue, platform.policy.max_jobs_per_sweep)
         fresh |= open_.read(connection, any_marked=known)
-        unread = unread_completed_jobs(queue, snapshot.state)
+        unread = unread_completed_jobs(queue, state)
     except QueueUnavailable as error:
         problem = replace(state, problem=str(error), away=not isinstance(error, QueueUnclear))
         return Covered(evidence, problem, {})

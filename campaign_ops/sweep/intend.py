@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
-from campaign_ops.bullmq.queue import Queue, Snapshot, job_id
+from campaign_ops.bullmq.completed_jobs import CompletedJobs
+from campaign_ops.bullmq.queue import Queue, Reading, job_id
 from campaign_ops.core.model import Campaign, Decision, Evidence, RepairKind
 from campaign_ops.core.verdicts import attempts_without_progress, goes_on
 from campaign_ops.journal.attempts import Beginning
@@ -42,7 +43,8 @@ class Work:
     author: Author
     lock: SweepLock
     look: Look
-    snapshot: Snapshot
+    reading: Reading
+    completed: CompletedJobs
     chosen: Mapping[str, tuple[Evidence, Decision]]
     result: StepResult
     attempts: dict[str, Attempt] = field(default_factory=dict)
@@ -139,4 +141,4 @@ def _waiting_their_turn(work: Work, connection: sa.Connection, campaign_ids: Seq
     """Campaigns of whose last attempt every job is in the queue still: as much as the limits allowed, not in vain."""
     last = {one: work.chosen[one][0].attempts.total for one in campaign_ids}
     jobs = work.platform.attempts.jobs_of_attempts(connection, last)
-    return [one for one, added in jobs.items() if work.snapshot.live.keys() >= set(added)]
+    return [one for one, added in jobs.items() if work.reading.snapshot.live.keys() >= set(added)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from campaign_ops.bullmq.queue import Snapshot
+from campaign_ops.bullmq.queue import Reading
 from campaign_ops.core.errors import QueueUnclear
 from campaign_ops.platform import Platform
 
@@ -30,24 +30,25 @@ class LiveWork:
         self.jobs: Mapping[str, Sequence[str]] = {}
         self.unclear: Mapping[str, Mapping[str, int]] = {}
         self._queue = platform.queue
-        self._snapshot: Snapshot | None = None
+        self._reading: Reading | None = None
         if self._queue is None or not campaign_ids:
             return
-        self._snapshot = self._queue.snapshot()
-        _check(self._snapshot.state.problem, self._queue.where)
+        snapshot = self._queue.snapshot()
+        _check(snapshot.state.problem, self._queue.where)
         found: dict[str, list[str]] = defaultdict(list)
-        live = self._queue.live_jobs(self._snapshot, campaign_ids)
+        live = self._queue.live_jobs(snapshot, campaign_ids)
         for job in live:
             found[job.campaign_id].append(job.id)
-        _check(live.state.problem, self._queue.where)
-        self.jobs, self.unclear = found, live.unclear
+        self._reading = live.result
+        _check(self._reading.state.problem, self._queue.where)
+        self.jobs, self.unclear = found, self._reading.unclear
 
     def now(self, campaign_ids: Collection[str]) -> set[str]:
         """Those of the campaigns that have a live job, or may have one: from the look, or added since."""
-        if self._queue is None or self._snapshot is None:
+        if self._queue is None or self._reading is None:
             return set()
         busy = self.jobs.keys() | self.unclear.keys()
-        return (busy & set(campaign_ids)) | self._queue.newcomers(self._snapshot, campaign_ids)
+        return (busy & set(campaign_ids)) | self._queue.newcomers(self._reading, campaign_ids)
 
 
 def _check(problem: str | None, where: str) -> None:

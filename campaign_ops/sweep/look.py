@@ -13,7 +13,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from campaign_ops.bullmq.queue import Snapshot
+from campaign_ops.bullmq.completed_jobs import CompletedJobs
+from campaign_ops.bullmq.queue import Reading
 from campaign_ops.core.model import Campaign, Evidence, QueueState, Suspect
 from campaign_ops.journal.migrations import is_current
 from campaign_ops.platform import Platform
@@ -50,7 +51,8 @@ class Look:
         platform: The platform that is looked at.
         connection: The transaction.
         observation: The findings.
-        snapshot: The queue as it was read; None where it was not read whole.
+        reading: The queue as it was read; None where it was not read whole.
+        completed: Reads the completed jobs that the queue keeps; None like ``reading``.
         missing: By campaign, the batches that a re-enqueue would add.
         has_new_suspects: Some recipients were found marked whom our own tables may not know yet.
     """
@@ -58,7 +60,8 @@ class Look:
     platform: Platform
     connection: sa.Connection
     observation: Observation
-    snapshot: Snapshot | None
+    reading: Reading | None
+    completed: CompletedJobs | None
     missing: Mapping[str, Sequence[OpenBatch]]
     has_new_suspects: bool = False
 
@@ -129,7 +132,8 @@ def looking(
             platform,
             connection,
             observation,
-            reading.snapshot,
+            reading.live,
+            reading.completed,
             covered.missing,
             has_new_suspects=remembers and covered.has_new_suspects,
         )

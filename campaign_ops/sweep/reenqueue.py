@@ -98,7 +98,7 @@ def reenqueue_seen(
     """
     observation, policy = look.observation, platform.policy
     problem = observation.queue.problem if observation.queue else "there is no queue"
-    if problem or look.snapshot is None or platform.queue is None:
+    if problem or look.reading is None or look.completed is None or platform.queue is None:
         result.held_back = problem
         result.away = observation.queue is not None and observation.queue.away
         return
@@ -115,7 +115,7 @@ def reenqueue_seen(
     _count_left(result, chosen, {key: look.missing[key][:jobs] for key, jobs in granted.items()}, platform)
     if granted and not _profile_describes_jobs(platform.queue, result):
         return
-    work = Work(platform, platform.queue, author, lock, look, look.snapshot, chosen, result)
+    work = Work(platform, platform.queue, author, lock, look, look.reading, look.completed, chosen, result)
     for page in _pages(batch for key in granted for batch in look.missing[key][: granted[key]]):
         if not add_page(work, page):
             return

@@ -11,8 +11,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from campaign_ops.bullmq.completed_jobs import CompletedJobs
 from campaign_ops.bullmq.payload import named
-from campaign_ops.bullmq.queue import LiveJob, Queue, Snapshot
+from campaign_ops.bullmq.queue import LiveJob, Queue
 from campaign_ops.bullmq.reader import COMPLETED_LOOKED_AT
 from campaign_ops.core.model import QueueState, Suspect
 from campaign_ops.platform import Platform
@@ -20,7 +21,13 @@ from campaign_ops.postgres import cover
 
 
 def find_suspects(
-    platform: Platform, queue: Queue, connection: sa.Connection, snapshot: Snapshot, *, remembers: bool
+    platform: Platform,
+    queue: Queue,
+    connection: sa.Connection,
+    state: QueueState,
+    completed: CompletedJobs,
+    *,
+    remembers: bool,
 ) -> tuple[bool, bool]:
     """Mark the missing recipients of a look that were marked before or stand in completed jobs.
 
@@ -28,7 +35,8 @@ def find_suspects(
         platform: What is looked at.
         queue: Its queue.
         connection: The transaction of the look, its batches filled.
-        snapshot: The queue at the look.
+        state: The queue at the look.
+        completed: Reads the completed jobs that it keeps.
         remembers: Whether our own tables are there to ask.
 
     Returns:
@@ -37,12 +45,10 @@ def find_suspects(
     tables = platform.tables(connection)
     known = cover.load_remembered(connection, tables, platform.ambiguous) if remembers else 0
     fresh = 0
-    reads_completed = queue.profile.completed_means == "sent" and snapshot.state.counts.get("completed")
+    reads_completed = queue.profile.completed_means == "sent" and state.counts.get("completed")
     if reads_completed and (campaigns := cover.campaigns_with_batches(connection)):
         listed = (
-            (recipient_id, named(job.id))
-            for job in queue.completed_jobs(snapshot, campaigns)
-            for recipient_id in job.recipient_ids
+            (recipient_id, named(job.id)) for job in completed.new(campaigns) for recipient_id in job.recipient_ids
         )
         fresh = cover.load_completed(connection, listed, platform.ambiguous if remembers else None)
     return bool(known or fresh), bool(fresh)
@@ -66,20 +72,20 @@ def unread_completed_jobs(queue: Queue, state: QueueState) -> int:
 
 
 def marked_meanwhile(
-    platform: Platform, queue: Queue, snapshot: Snapshot, waiting: Mapping[str, str], *, at: datetime
+    platform: Platform, queue: Queue, completed: CompletedJobs, waiting: Mapping[str, str], *, at: datetime
 ) -> frozenset[str]:
     """Those of the recipients about to be added that have been marked since the look; they are remembered, too.
 
     Args:
         platform: What is repaired.
         queue: Its queue.
-        snapshot: The queue at the look.
+        completed: Has read those of the look.
         waiting: Recipient ids with their campaigns.
         at: When the look was made.
     """
     suspects = {one: Suspect(waiting[one], one) for one in queue.marked(list(waiting))}
     if queue.profile.completed_means == "sent":
-        for job in queue.completed_jobs(snapshot, set(waiting.values())):
+        for job in completed.new(set(waiting.values())):
             for one in waiting.keys() & set(job.recipient_ids):
                 suspects[one] = Suspect(waiting[one], one, (named(job.id),))
     if suspects:

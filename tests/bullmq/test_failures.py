@@ -16,7 +16,7 @@ from campaign_ops.bullmq.queue import NothingAdded, Queue, QueueAddress
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
 from campaign_ops.lab.servers.postgres import free_port
-from tests.bullmq.bench import PROFILE, a_job, answers_lost, connect, key, payload, put, redis_process, until
+from tests.bullmq.bench import PROFILE, a_job, answers_lost, connect, key, payload, put, read, redis_process, until
 
 
 def ask_everything(queue: Queue) -> list[Callable[[], object]]:
@@ -65,6 +65,7 @@ def test_a_redis_that_dies_between_snapshot_and_pages_leaves_no_half_answer(own_
         for number in range(500):
             put(client, "wait", str(number), payload("c1", "r1"))
     with Queue(QueueAddress(own_server.url()), PROFILE) as queue:
+        before = read(queue, ["c1"])
         snapshot = queue.snapshot()
         reading = queue.live_jobs(snapshot, ["c1"])
         next(reading)
@@ -72,11 +73,11 @@ def test_a_redis_that_dies_between_snapshot_and_pages_leaves_no_half_answer(own_
         with pytest.raises(QueueUnavailable):
             list(reading)
         with pytest.raises(RuntimeError):
-            _ = reading.state
+            _ = reading.result.state
         with pytest.raises(QueueUnavailable):
             list(queue.failed_jobs(queue.snapshot(), ["c1"]))
         with pytest.raises(QueueUnavailable):
-            queue.newcomers(snapshot, ["c1"])
+            queue.newcomers(before, ["c1"])
 
 
 def test_an_add_whose_redis_dies_counts_nothing(own_server: EmbeddedRedis) -> None:

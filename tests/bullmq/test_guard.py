@@ -10,7 +10,7 @@ import pytest
 from campaign_ops.bullmq.queue import Guard, LookAgain, Queue, QueueAddress
 from campaign_ops.core.errors import Refused
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
-from tests.bullmq.bench import PROFILE, a_job, add_by_bullmq, connect, key, payload, put
+from tests.bullmq.bench import PROFILE, a_job, add_by_bullmq, connect, key, payload, put, read
 
 ID = "0898cdef-1111-4222-8333-444455556666"
 
@@ -94,9 +94,8 @@ def test_a_job_that_came_and_went_is_named_by_the_events(queue: Queue, raw: Any,
 
 def test_an_id_that_is_used_again_for_another_job_is_new(queue: Queue, raw: Any) -> None:
     put(raw, "wait", "c1-0", payload("c1", "r9"), timestamp="1")
-    snapshot = queue.snapshot()
-    list(queue.live_jobs(snapshot, ["c1"]))
-    guard = Guard(queue.last_look(), covering=snapshot.covering)
+    covering = read(queue, ["c1"]).covering
+    guard = Guard(queue.last_look(), covering=covering)
     raw.hset(key("c1-0"), mapping={"data": payload("c1", "r1"), "timestamp": "2"})
     assert queue.add([a_job("ops-1"), a_job("ops-2", "c2")], guard) == {"ops-2"}
 

@@ -8,56 +8,56 @@ import pytest
 
 from campaign_ops.bullmq.queue import Queue, QueueAddress
 from campaign_ops.core.errors import QueueUnavailable
-from tests.bullmq.bench import PROFILE, key, payload, put
+from tests.bullmq.bench import PROFILE, key, payload, put, read
 
 
 def test_newcomers_are_the_campaigns_that_got_a_job_since_the_snapshot(queue: Queue, raw: Any) -> None:
     put(raw, "wait", "old", payload("c1", "r1"))
-    snapshot = queue.snapshot()
-    assert queue.newcomers(snapshot, ["c1", "c2"]) == frozenset()
+    before = read(queue, ["c1", "c2", "c3"])
+    assert queue.newcomers(before, ["c1", "c2"]) == frozenset()
     raw.rpoplpush(key("wait"), key("active"))
     put(raw, "delayed", "new", payload("c2", "r2"))
     put(raw, "wait", "else", payload("c3", "r3"))
     put(raw, "wait", "foreign", "x", name="sendEmail")
-    assert queue.newcomers(snapshot, ["c1", "c2"]) == {"c2"}
+    assert queue.newcomers(before, ["c1", "c2"]) == {"c2"}
 
 
 def test_newcomers_are_those_too_that_a_job_of_another_name_carries_or_may_be_about(queue: Queue, raw: Any) -> None:
-    snapshot = queue.snapshot()
+    before = read(queue, ["c1", "c2", "c3"])
     put(raw, "wait", "retry", payload("c1", "r1"), name="retryBulkSMS")
     put(raw, "wait", "batches", '{"campaignId": "c2"}', name="makeBatches")
-    assert queue.newcomers(snapshot, ["c1", "c2", "c3"]) == {"c1", "c2"}
+    assert queue.newcomers(before, ["c1", "c2", "c3"]) == {"c1", "c2"}
 
 
 def test_our_own_jobs_are_no_newcomers_whatever_became_of_them(queue: Queue, raw: Any) -> None:
-    snapshot = queue.snapshot()
+    before = read(queue, ["c1", "c2", "c3"])
     put(raw, "wait", "ops-1", payload("c1", "r1"))
     raw.lpush(key("wait"), "ops-2")
-    assert queue.newcomers(snapshot, ["c1"], ours=["ops-1", "ops-2"]) == frozenset()
+    assert queue.newcomers(before, ["c1"], ours=["ops-1", "ops-2"]) == frozenset()
 
 
 def test_a_newcomer_that_cannot_be_read_blocks(queue: Queue, raw: Any) -> None:
-    snapshot = queue.snapshot()
+    before = read(queue, ["c1", "c2", "c3"])
     put(raw, "wait", "new", "{")
     with pytest.raises(QueueUnavailable, match="anybody"):
-        queue.newcomers(snapshot, ["c1"])
+        queue.newcomers(before, ["c1"])
 
 
 def test_a_newcomer_without_a_job_blocks(queue: Queue, raw: Any) -> None:
-    snapshot = queue.snapshot()
+    before = read(queue, ["c1", "c2", "c3"])
     raw.lpush(key("wait"), "new")
     with pytest.raises(QueueUnavailable, match="anybody"):
-        queue.newcomers(snapshot, ["c1"])
+        queue.newcomers(before, ["c1"])
 
 
 def test_an_id_that_finished_and_came_back_is_new_again(queue: Queue, raw: Any) -> None:
     """Applications that make their ids from campaign and batch use them again once the old job is removed."""
     put(raw, "wait", "c1-batch-1", payload("c1", "r1"))
-    snapshot = queue.snapshot()
+    jobs = queue.live_jobs(queue.snapshot(), ["c1"])
     raw.delete(key("wait"), key("c1-batch-1"))
-    assert list(queue.live_jobs(snapshot, ["c1"])) == []
+    assert list(jobs) == []
     put(raw, "wait", "c1-batch-1", payload("c1", "r1"))
-    assert queue.newcomers(snapshot, ["c1"]) == {"c1"}
+    assert queue.newcomers(jobs.result, ["c1"]) == {"c1"}
 
 
 def test_marked_are_those_whose_marker_exists_under_any_of_its_keys(queue: Queue, raw: Any) -> None:

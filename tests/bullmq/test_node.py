@@ -62,7 +62,7 @@ def test_jobs_are_read_in_every_state_that_a_client_puts_them_in(
     }
     assert nightly.id.count(":") == 2
     assert nightly.state in {"delayed", "wait"}
-    state = reading.state
+    state = reading.result.state
     assert state.problem is None
     assert state.version is not None
     assert state.version.startswith(f"bullmq:{node.major}.")
@@ -185,7 +185,7 @@ def test_a_job_that_stalled_too_often_covers_until_it_is_over(node: Node, queue:
     else:
         reading = queue.live_jobs(snapshot, ["c1"])
         assert [job.recipient_ids for job in reading] == [("r1",)]
-        assert reading.state.doomed_jobs == 1
+        assert reading.result.state.doomed_jobs == 1
 
 
 def test_what_a_worker_does_with_a_job_that_stalled_too_often(node: Node, queue: Queue, raw: Any) -> None:

@@ -23,14 +23,16 @@ def test_reading_leaves_redis_byte_for_byte_as_it_was(queue: Queue, server: Embe
     before = contents(server)
     queue.state()
     snapshot = queue.snapshot()
-    list(queue.live_jobs(snapshot, ["c1"]))
+    reading = queue.live_jobs(snapshot, ["c1"])
+    list(reading)
     list(queue.failed_jobs(snapshot, ["c1"]))
+    list(queue.completed_jobs(snapshot).new(["c1"]))
     queue.marked(["r1", "r2"])
     queue.present(["broken", "nothing"])
     queue.server()
     raw.lpush(key("wait"), "1")
     raw.lpop(key("wait"))
-    queue.newcomers(snapshot, ["c1"])
+    queue.newcomers(reading.result, ["c1"])
     with Queue(queue.address, PROFILE) as another, pytest.raises(Refused):
         another.add([a_job("ops-1")])
     assert contents(server) == before
@@ -46,7 +48,7 @@ def test_jobs_of_every_live_state_are_seen_and_those_of_other_campaigns_are_not(
     assert {job.id: job for job in reading} == {
         f"job-{state}": LiveJob(f"job-{state}", state, "c1", (f"{state}-1", f"{state}-2")) for state in states
     }
-    assert reading.state == snapshot.state
+    assert reading.result.state == snapshot.state
     assert [(job.id, job.recipient_ids) for job in queue.failed_jobs(snapshot, ["c1"])] == [
         ("job-failed", ("failed-1", "failed-2"))
     ]
@@ -62,7 +64,7 @@ def test_a_job_that_stalled_too_often_covers_and_is_counted(queue: Queue, raw: A
     put(raw, "wait", "1", payload("c1", "r1"), defa="job stalled more than allowable limit")
     reading = queue.live_jobs(queue.snapshot(), ["c1"])
     assert [job.recipient_ids for job in reading] == [("r1",)]
-    assert reading.state.doomed_jobs == 1
+    assert reading.result.state.doomed_jobs == 1
 
 
 def test_jobs_of_other_names_that_say_nothing_of_a_wanted_campaign_are_only_counted(queue: Queue, raw: Any) -> None:
@@ -71,9 +73,9 @@ def test_jobs_of_other_names_that_say_nothing_of_a_wanted_campaign_are_only_coun
     put(raw, "wait", "3", "{}", name="sendEmail")
     reading = queue.live_jobs(queue.snapshot(), ["c1"])
     assert list(reading) == []
-    assert reading.state.foreign_jobs == 3
-    assert not reading.state.unclear_jobs
-    assert not reading.unclear
+    assert reading.result.state.foreign_jobs == 3
+    assert not reading.result.state.unclear_jobs
+    assert not reading.result.unclear
 
 
 def test_a_job_of_any_name_that_carries_the_payloads_keys_covers_its_recipients(queue: Queue, raw: Any) -> None:
@@ -112,8 +114,8 @@ def test_a_payload_that_cannot_be_decoded_is_doubt_and_neither_coverage_nor_its_
     put(raw, "wait", "bad", data)
     reading = queue.live_jobs(queue.snapshot(), ["c1"])
     assert [job.id for job in reading] == ["good"]
-    assert reading.unclear == {"c1": {"sendBulkSMS": 1}}
-    assert reading.state.unclear_jobs == {"sendBulkSMS": 1}
+    assert reading.result.unclear == {"c1": {"sendBulkSMS": 1}}
+    assert reading.result.state.unclear_jobs == {"sendBulkSMS": 1}
 
 
 def test_a_job_without_data_is_doubt_too(queue: Queue, raw: Any) -> None:
@@ -121,25 +123,25 @@ def test_a_job_without_data_is_doubt_too(queue: Queue, raw: Any) -> None:
     raw.hdel(key("bad"), "data")
     reading = queue.live_jobs(queue.snapshot(), ["c1", "c2"])
     assert list(reading) == []
-    assert reading.unclear == {"c1": {"sendBulkSMS": 1}, "c2": {"sendBulkSMS": 1}}
+    assert reading.result.unclear == {"c1": {"sendBulkSMS": 1}, "c2": {"sendBulkSMS": 1}}
 
 
 def test_unreadable_recipients_are_doubt_about_their_own_campaign_alone(queue: Queue, raw: Any) -> None:
     put(raw, "wait", "bad", payload("c2", None))
     reading = queue.live_jobs(queue.snapshot(), ["c1", "c2"])
     assert list(reading) == []
-    assert reading.unclear == {"c2": {"sendBulkSMS": 1}}
+    assert reading.result.unclear == {"c2": {"sendBulkSMS": 1}}
     another = queue.live_jobs(queue.snapshot(), ["c1"])
     assert list(another) == []
-    assert another.unclear == {}
+    assert another.result.unclear == {}
 
 
-def test_the_account_of_a_reading_does_not_exist_before_its_end(queue: Queue, raw: Any) -> None:
+def test_the_result_of_a_reading_does_not_exist_before_its_end(queue: Queue, raw: Any) -> None:
     put(raw, "wait", "1", payload("c1", "r1"))
     reading = queue.live_jobs(queue.snapshot(), ["c1"])
     next(reading)
     with pytest.raises(RuntimeError):
-        _ = reading.state
+        _ = reading.result.state
 
 
 def test_a_job_that_finished_since_the_snapshot_is_no_orphan(queue: Queue, raw: Any) -> None:
@@ -148,8 +150,8 @@ def test_a_job_that_finished_since_the_snapshot_is_no_orphan(queue: Queue, raw: 
     raw.delete(key("1"), key("wait"))
     reading = queue.live_jobs(snapshot, ["c1"])
     assert list(reading) == []
-    assert reading.state.orphans == 0
-    assert reading.state.problem is None
+    assert reading.result.state.orphans == 0
+    assert reading.result.state.problem is None
 
 
 def test_a_job_that_finished_and_came_back_under_its_id_while_it_was_read_is_seen(
@@ -167,7 +169,7 @@ def test_a_job_that_finished_and_came_back_under_its_id_while_it_was_read_is_see
     monkeypatch.setattr(queue, "live_ids", after_somebody_added_it_anew)
     reading = queue.live_jobs(snapshot, ["c1"])
     assert list(reading) == [LiveJob("c1-batch-1", "delayed", "c1", ("r2",))]
-    assert reading.state.orphans == 0
+    assert reading.result.state.orphans == 0
 
 
 def test_an_id_that_is_listed_without_a_job_is_an_orphan_and_covers_nobody(queue: Queue, raw: Any) -> None:
@@ -175,8 +177,8 @@ def test_an_id_that_is_listed_without_a_job_is_an_orphan_and_covers_nobody(queue
     raw.lpush(key("active"), "lost-too")
     reading = queue.live_jobs(queue.snapshot(), ["c1"])
     assert list(reading) == []
-    assert reading.state.orphans == 2
-    assert reading.state.problem is None
+    assert reading.result.state.orphans == 2
+    assert reading.result.state.problem is None
 
 
 def test_a_worker_busy_with_a_job_whose_data_is_gone_may_be_sending_to_anybody(queue: Queue, raw: Any) -> None:
@@ -185,8 +187,8 @@ def test_a_worker_busy_with_a_job_whose_data_is_gone_may_be_sending_to_anybody(q
     raw.set(key("evicted:lock"), "token")
     reading = queue.live_jobs(queue.snapshot(), ["c1"])
     assert list(reading) == []
-    assert reading.state.orphans == 1
-    assert "evicted" in (reading.state.problem or "")
+    assert reading.result.state.orphans == 1
+    assert "evicted" in (reading.result.state.problem or "")
 
 
 def test_reading_thousands_of_jobs_sees_each_once_while_workers_move_them(
@@ -221,6 +223,6 @@ def test_reading_thousands_of_jobs_sees_each_once_while_workers_move_them(
             seen = [job.id for job in reading]
             assert len(seen) == len(set(seen))
             assert set(seen) == expected
-            assert reading.state.live == 2_000
-            assert reading.state.problem is None
+            assert reading.result.state.live == 2_000
+            assert reading.result.state.problem is None
         assert taken > before, "the workers did not work meanwhile"

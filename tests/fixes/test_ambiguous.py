@@ -309,7 +309,7 @@ def test_completed_jobs_are_not_read_while_nobody_is_missing(sms: World, monkeyp
     sms.queue.add("other", "shop", ["r"])
     complete_waiting(sms)
     sms.queue.add("c", "shop", sms.app.pending_ids("c"))
-    monkeypatch.setattr(sms.platform.queue, "completed_jobs", None)
+    monkeypatch.setattr(sms.platform.queue, "completed_ids", None)
     assert verdict(sms) is Verdict.NO_WORKERS
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.bullmq.jobs import LiveJob, LiveJobs
+from campaign_ops.bullmq.jobs import LiveJob
+from campaign_ops.bullmq.live_jobs import LiveJobs, Reading
 from campaign_ops.bullmq.queue import Queue, job_id
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import Campaign
@@ -113,7 +114,7 @@ def _half_read() -> None:
         try:
             return real(jobs)
         except QueueUnavailable:
-            jobs._state = jobs._snapshot.state
+            jobs._result = Reading(jobs.snapshot, jobs.snapshot.state)
             raise StopIteration from None
 
     real: Callable[[LiveJobs], LiveJob] = put(LiveJobs, "__next__", as_far_as_it_goes)

@@ -1,0 +1,35 @@
+"""The newest completed jobs of a queue, each read once.
+
+To be read after the rows: of each job a worker has reported that the batch is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from campaign_ops.bullmq.connection import QueueConnection
+from campaign_ops.bullmq.jobs import CompletedJob
+from campaign_ops.bullmq.payload import PayloadReader
+
+
+class CompletedJobs:
+    """Reads the jobs that were completed since it was last asked. ``newest`` returns the ids that are kept now."""
+
+    def __init__(self, connection: QueueConnection, newest: Callable[[], Sequence[str]]) -> None:
+        self._connection = connection
+        self._newest = newest
+        self._read: set[str] = set()
+
+    def new(self, campaign_ids: Collection[str]) -> Iterator[CompletedJob]:
+        """Read, page by page, the jobs of these campaigns that no earlier call has read.
+
+        Raises:
+            QueueUnavailable: They could not be read to the end.
+        """
+        payloads = PayloadReader(self._connection.profile, self._connection.ids, campaign_ids)
+        new = [job_id for job_id in self._newest() if job_id not in self._read]
+        for job_id, (name, data) in self._connection.fields(new, "name", "data"):
+            said = payloads.read(name, data)
+            if said.campaign_id is not None:
+                yield CompletedJob(job_id, said.campaign_id, said.recipient_ids)
+        self._read.update(new)
