@@ -177,8 +177,13 @@ def driver_errors_mapped(where: str) -> Iterator[None]:
     try:
         yield
     except (driver.RedisError, OSError) as error:
-        what, mend = _explain(error)
-        raise QueueUnavailable(what, where=where, mend=mend) from error
+        raise unavailable(error, where) from error
+
+
+def unavailable(error: Exception, where: str) -> QueueUnavailable:
+    """What an error of the driver or the network means, and what mends it."""
+    what, mend = _explain(error)
+    return QueueUnavailable(what, where=where, mend=mend)
 
 
 def error_in_script(text: str) -> driver.ResponseError:

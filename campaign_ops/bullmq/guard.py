@@ -27,6 +27,14 @@ class NothingAdded(QueueUnavailable):
     """Redis answered that it cannot add: out of memory, no replicas, a missing right. Nothing was added."""
 
 
+class PartlyAdded(QueueUnavailable):
+    """Redis answered with such an error after it had added some of the jobs, ``added``; none of the others."""
+
+    def __init__(self, added: frozenset[str], error: QueueUnavailable) -> None:
+        super().__init__(error.what, where=error.where, mend=error.mend)
+        self.added = added
+
+
 @dataclass(frozen=True)
 class LastLook:
     """The queue as it stood when it was looked at for the last time before an add.
@@ -163,7 +171,8 @@ def refusal(answer: Sequence[Any], where: str) -> Refused:
 # KEYS: the six live states, lists first; meta; events; then those of BullMQ's script.
 # ARGV: the prefix of job keys; the guard; how many arguments BullMQ's script takes; then for each job its id, its
 # campaign, and these arguments.
-# Answer: {"added", what became of each job, up to one that could not be added} or {why nothing was added, more}.
+# Answer: {"added", the outcome of each job, {error} where Redis refused one: then the rest was not tried}, or
+# {why the guard does not hold, more}.
 _GUARDED = r"""
 local prefix, guard, size = ARGV[1], cjson.decode(ARGV[2]), tonumber(ARGV[3])
 local taken = {}
@@ -274,11 +283,10 @@ for first = 4, #ARGV, size + 2 do
       -- writes marker and event, so the job may be there; a job that is in no state is only a hash, which goes.
       if in_a_state(id) then
         answer[#answer + 1] = 'added'
-        return answer
+      else
+        pcall(redis.call, 'DEL', prefix .. id)
       end
-      pcall(redis.call, 'DEL', prefix .. id)
-      local why = type(added) == 'table' and added.err or tostring(added)
-      if #answer == 1 then return {'failed', why} end
+      answer[#answer + 1] = {type(added) == 'table' and added.err or tostring(added)}
       return answer
     end
     answer[#answer + 1] = added == id and 'added' or 'dropped'

@@ -13,7 +13,7 @@ import redis
 
 from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped
 from campaign_ops.bullmq.connection import KEYS_PER_PAGE, pages
-from campaign_ops.bullmq.guard import Guard, LastLook, LookAgain, NothingAdded
+from campaign_ops.bullmq.guard import Guard, LastLook, LookAgain, NothingAdded, PartlyAdded
 from campaign_ops.bullmq.jobs import FailedJob, LiveJob
 from campaign_ops.bullmq.live_jobs import LiveJobs, Reading
 from campaign_ops.bullmq.markers import marker_keys, recipients_per_page
@@ -34,6 +34,7 @@ __all__ = [
     "LookAgain",
     "NewJob",
     "NothingAdded",
+    "PartlyAdded",
     "Queue",
     "QueueAddress",
     "Reading",
@@ -81,6 +82,7 @@ class Queue(QueueReader):
             Refused: The queue is paused (BullMQ 4 and 5 would lose what is added then), may only be looked at, the
                 guard does not hold, or an id does not fit the payload. Nothing was added.
             NothingAdded: Redis answered that it cannot add.
+            PartlyAdded: Redis answered so after it had added some.
             QueueUnavailable: Redis went away. All of the jobs may have been added: look again.
         """
         if not jobs:
@@ -94,7 +96,11 @@ class Queue(QueueReader):
                 where=self.where,
                 mend="see to the queue first" if before.problem else "resume it first",
             )
-        return self._confirmed(self._writer.add(jobs, payloads, guard), before.server_id)
+        added, error = self._writer.add(jobs, payloads, guard)
+        confirmed = self._confirmed(added, before.server_id)
+        if error is not None:
+            raise PartlyAdded(confirmed, error) from error
+        return confirmed
 
     def unwritable(self, ids: Iterable[str]) -> str | None:
         """Find an id that does not fit the payload, where the platform's ids are numbers."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped
 from campaign_ops.bullmq.events import Traces
-from campaign_ops.bullmq.guard import Guard, LastLook, NothingAdded, OtherQueue
+from campaign_ops.bullmq.guard import Guard, LastLook, NothingAdded, OtherQueue, PartlyAdded
 from campaign_ops.bullmq.jobs import FailedJob, LiveJob
 from campaign_ops.bullmq.live_jobs import LiveJobs, Reading
 from campaign_ops.bullmq.queue import Queue
@@ -223,7 +223,13 @@ class Queues(Queue):
         for name, batch in by_queue.items():
             try:
                 added |= self._member(name).add(batch, guard and self._guard_of(name, guard))
-            except (NothingAdded, Refused):
+            except PartlyAdded as error:
+                raise PartlyAdded(error.added | added, error) from error
+            except NothingAdded as error:
+                if not added:
+                    raise
+                raise PartlyAdded(frozenset(added), error) from error
+            except Refused:
                 if not added:
                     raise
                 break  # the rest is left to the next sweep, which sees what was added

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import bullmq
 from redis import exceptions as driver
 
-from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped, error_in_script
+from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped, error_in_script, unavailable
 from campaign_ops.bullmq.guard import Guard, NothingAdded, packed, refusal, script
 from campaign_ops.bullmq.states import LISTS, SORTED_SETS
 from campaign_ops.core.errors import QueueUnavailable, Refused
@@ -113,12 +113,12 @@ class QueueWriter:
 
     def add(
         self, jobs: Sequence[NewJob], payloads: Mapping[str, dict[str, Any]], guard: Guard | None = None
-    ) -> list[str]:
+    ) -> tuple[list[str], QueueUnavailable | None]:
         """Add jobs under the profile's name and options, all in one step inside Redis, if the guard holds there.
 
         Returns:
             The ids that were added: no id that existed in any state, nor of a campaign that got another job since the
-            guard's look.
+            guard's look; and the error with which Redis refused one and the rest was not tried.
 
         Raises:
             Refused: The queue is paused, or the guard does not hold. Nothing was added.
@@ -146,16 +146,19 @@ class QueueWriter:
 
         try:
             answer = self._run(add)
-            if answer[0] == "failed":
-                with driver_errors_mapped(self._where):
-                    raise error_in_script(answer[1])
         except QueueUnavailable as error:
             if not isinstance(error.__cause__, driver.ResponseError):
                 raise
             raise NothingAdded(error.what, where=error.where, mend=error.mend) from error
         if answer[0] != "added":
             raise refusal(answer, self._where)
-        return [job.id for job, outcome in zip(jobs, answer[1:], strict=False) if outcome == "added"]
+        added = [job.id for job, outcome in zip(jobs, answer[1:], strict=False) if outcome == "added"]
+        if not isinstance(answer[-1], list):
+            return added, None
+        refused = unavailable(error_in_script(answer[-1][0]), self._where)
+        if not added:
+            raise NothingAdded(refused.what, where=refused.where, mend=refused.mend)
+        return added, refused
 
     def remove(self, job_id: str) -> bool:
         """Take a job out of the queue; False when a worker holds it."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
-from campaign_ops.bullmq.queue import Guard, LastLook, LookAgain, NewJob, NothingAdded
+from campaign_ops.bullmq.queue import Guard, LastLook, LookAgain, NewJob, NothingAdded, PartlyAdded
 from campaign_ops.core.errors import QueueUnavailable, QueueUnclear, Refused, StatementRejected, Unavailable
 from campaign_ops.core.model import Campaign
 from campaign_ops.journal.attempts import Closed
@@ -83,6 +83,9 @@ def _add(work: Work, intent: Mapping[str, OpenBatch]) -> _Outcome:
         except LookAgain:
             if not looks_left:
                 raise
+        except PartlyAdded as error:
+            outcome = _taken_back(work, intent, {job.id: job for job in jobs if job.id in error.added})
+            return replace(outcome, trouble="; ".join(filter(None, [str(error), outcome.trouble])), away=True)
         except NothingAdded:
             raise
         except QueueUnavailable as error:

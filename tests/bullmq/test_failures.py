@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from campaign_ops.bullmq import guard
-from campaign_ops.bullmq.queue import NothingAdded, Queue, QueueAddress
+from campaign_ops.bullmq.queue import NothingAdded, PartlyAdded, Queue, QueueAddress
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
 from campaign_ops.lab.servers.postgres import free_port
@@ -246,8 +246,9 @@ def test_a_job_that_stands_in_the_queue_when_its_add_fails_counts_as_added(own_s
     with connect(own_server) as client:
         client.execute_command("ACL", "SETUSER", "ops", "on", ">pw", "~bull:*", "+@all", "-zadd")
         with Queue(QueueAddress(own_server.url().replace("//", "//ops:pw@")), PROFILE) as queue:
-            added = queue.add([a_job("ops-1"), a_job("ops-2")])
-            assert added == set(queue.snapshot().live) == {"ops-1"}
+            with pytest.raises(PartlyAdded, match="may not") as caught:
+                queue.add([a_job("ops-1"), a_job("ops-2")])
+            assert caught.value.added == set(queue.snapshot().live) == {"ops-1"}
 
 
 def test_a_job_whose_add_fails_before_it_stands_anywhere_leaves_nothing(own_server: EmbeddedRedis) -> None:
@@ -261,10 +262,15 @@ def test_a_job_whose_add_fails_before_it_stands_anywhere_leaves_nothing(own_serv
         assert not client.exists(f"bull:{PROFILE.name}:ops-1")
 
 
-def test_what_was_added_before_another_job_failed_is_named(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis takes nothing back of a script that fails half way."""
-    failing = guard._GUARDED.replace("pcall(add_job,", "pcall(id == 'ops-2' and error or add_job,")
+def test_what_was_added_before_another_job_failed_is_named_with_the_error(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis takes nothing back of a script that fails half way. The error's text was lost, and no report showed it."""
+    fail = "function() error('no ops-2') end"
+    failing = guard._GUARDED.replace("pcall(add_job,", f"pcall(id == 'ops-2' and {fail} or add_job,")
     monkeypatch.setattr(guard, "_GUARDED", failing)
-    assert queue.add([a_job(f"ops-{number}") for number in range(4)]) == {"ops-0", "ops-1"}
+    with pytest.raises(PartlyAdded, match="ops-2") as caught:
+        queue.add([a_job(f"ops-{number}") for number in range(4)])
+    assert caught.value.added == {"ops-0", "ops-1"}
     with pytest.raises(NothingAdded):
         queue.add([a_job("ops-2")])

@@ -55,13 +55,13 @@ class Watched(Queue):
         super().__init__(queue.address, queue.profile)
         add = self._writer.add
 
-        def judged(jobs: Sequence[NewJob], payloads: Any, guard: Guard | None = None) -> list[str]:
+        def judged(jobs: Sequence[NewJob], payloads: Any, guard: Guard | None = None) -> tuple[list[str], Any]:
             stage.moment()
-            added = add(jobs, payloads, guard)
+            added, error = add(jobs, payloads, guard)
             stage.judge([payloads[one] for one in added])
             stage.added.update(added)
             stage.moment()
-            return added
+            return added, error
 
         self._writer.add = judged  # type: ignore[method-assign]
 

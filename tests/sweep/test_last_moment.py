@@ -10,6 +10,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 
+from campaign_ops.bullmq import guard
 from campaign_ops.sweep.look import Look
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered
@@ -33,6 +34,21 @@ def at_the_add(world: World, what: Callable[[], object]) -> None:
         return add(*arguments)  # type: ignore[arg-type]
 
     queue._writer.add = meddled  # type: ignore[method-assign, assignment]
+
+
+def test_an_error_of_redis_after_part_of_a_page_was_added_is_reported(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The jobs before it counted as added, and nothing said why the others were not."""
+    fail = "function() error('OOM no memory for it') end"
+    failing = guard._GUARDED.replace("pcall(add_job,", f"pcall(#answer == 2 and {fail} or add_job,")
+    monkeypatch.setattr(guard, "_GUARDED", failing)
+    world.app.add_campaign("a", pending=2)
+    world.app.add_campaign("b", pending=2)
+    line = world.sweep().repairs[1]
+    assert "OOM no memory" in str(line.held_back)
+    assert line.done == 1
+    assert len(covered(world)) == 2
 
 
 # -- others enqueue ----------------------------------------------------------------------------------------------------
