@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import redis
 from redis import exceptions as driver
 
-from campaign_ops.bullmq import library
 from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped
 from campaign_ops.bullmq.facts import Facts, FixedFacts
+from campaign_ops.bullmq.owner import ask_owner
 from campaign_ops.bullmq.states import DEAD, LISTS, SORTED_SETS, state_by_id
 from campaign_ops.core.ids import JobIds
 from campaign_ops.profile.model import QueueProfile
@@ -83,7 +83,7 @@ class QueueConnection:
         """Add to a pipeline what is asked about every queue besides its live jobs: dead jobs and the owner."""
         for state in DEAD:
             pipe.zcard(self.key(state))
-        library.ask(pipe, self.key)
+        ask_owner(pipe, self.key)
 
     def each(self, command: str, calls: Iterable[Sequence[str | bytes]]) -> list[Any]:
         """Send one command many times in one round trip."""

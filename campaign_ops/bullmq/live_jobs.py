@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from campaign_ops.bullmq.connection import QueueConnection
 from campaign_ops.bullmq.jobs import LiveJob
-from campaign_ops.bullmq.library import BULL, is_bulls_job
+from campaign_ops.bullmq.owner import BULL, is_bulls_job
 from campaign_ops.bullmq.payload import PayloadReader, named
 from campaign_ops.bullmq.snapshot import Snapshot
 from campaign_ops.core.model import QueueState

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from campaign_ops.bullmq import library, markers
+from campaign_ops.bullmq import markers
 from campaign_ops.bullmq.address import driver_errors_mapped
 from campaign_ops.bullmq.completed_jobs import CompletedJobs
 from campaign_ops.bullmq.connection import QueueConnection
@@ -19,6 +19,7 @@ from campaign_ops.bullmq.guard import LastLook
 from campaign_ops.bullmq.jobs import FailedJob
 from campaign_ops.bullmq.live_jobs import LiveJobs, Reading, live_jobs
 from campaign_ops.bullmq.newcomers import newcomers
+from campaign_ops.bullmq.owner import read_owner
 from campaign_ops.bullmq.payload import PayloadReader
 from campaign_ops.bullmq.server import ServerFacts
 from campaign_ops.bullmq.snapshot import Snapshot
@@ -178,7 +179,7 @@ class QueueReader(QueueConnection):
 
     def _describe(self, counts: dict[str, int], about: tuple[Any, ...], clients: Clients | None) -> QueueState:
         failed, completed, *about_owner, info = about
-        owner = library.owner(about_owner)
+        owner = read_owner(about_owner)
         database = int(self._client.connection_pool.connection_kwargs.get("db") or 0)
         everyone = self.clients() if clients is None else clients
         workers = connected_workers(everyone, self.address.prefix, self.profile.name, database)

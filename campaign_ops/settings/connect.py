@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from campaign_ops.bullmq.queue import QueueAddress
-from campaign_ops.bullmq.queues import open_queue
+from campaign_ops.bullmq.queue_group import open_queue
 from campaign_ops.platform import Platform, Sibling
 from campaign_ops.postgres.database import Database
 from campaign_ops.settings.model import PlatformSettings

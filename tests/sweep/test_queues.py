@@ -12,7 +12,7 @@ import redis
 from bullmq import Queue as BullQueue
 
 from campaign_ops.bullmq.queue import QueueAddress
-from campaign_ops.bullmq.queues import Queues
+from campaign_ops.bullmq.queue_group import QueueGroup
 from campaign_ops.core.errors import ConfigurationError, Refused
 from campaign_ops.core.model import Verdict
 from campaign_ops.doctor import Level, examine
@@ -86,7 +86,7 @@ def make(worlds: Worlds, name: str = "sms-send", also: tuple[str, ...] = ()) -> 
     assert old.queue is not None
     assert old.profile.queue is not None
     assert world.queue_url is not None
-    queues = Queues(QueueAddress(world.queue_url, old.queue.address.prefix), old.profile.queue)
+    queues = QueueGroup(QueueAddress(world.queue_url, old.queue.address.prefix), old.profile.queue)
     world.created.append(old)
     world.platform = Platform(old.name, old.profile, old.policy, old.database, queues)
     return world, Application(world)
@@ -146,7 +146,7 @@ def test_a_job_that_comes_to_the_other_queue_before_the_add_keeps_it_out(two: tu
     world, app = two
     world.app.add_campaign("c1", pending=10)
     queues = world.platform.queue
-    assert isinstance(queues, Queues)
+    assert isinstance(queues, QueueGroup)
     last_look = queues.last_look
 
     def _then_retried() -> Any:
@@ -317,7 +317,7 @@ def test_a_platform_that_gives_every_tenant_a_queue_looks_at_the_old_one_until_i
     for also, allowed in (((), False), (("sms-send",), True)):
         profile = profile_with("sms-{tenant}", also)
         assert profile.queue is not None
-        queues = Queues(QueueAddress(world.queue_url, world.queue.prefix), profile.queue)
+        queues = QueueGroup(QueueAddress(world.queue_url, world.queue.prefix), profile.queue)
         world.created.append(world.platform)
         world.platform = Platform("sms", profile, world.platform.policy, Database(world.url), queues)
         if allowed:

@@ -1,4 +1,4 @@
-"""Which library a queue belongs to, by the keys that it writes, and whether it is known well enough to be acted on."""
+"""The library that owns a queue, recognised by the keys it writes. An unknown one is observed only."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _OLD_KEYS = ("meta-paused", "priority")
 _VERSION = re.compile(r"([\w-]+):(\d+)\.")
 BULL = (
     "the queue belongs to Bull, the library before BullMQ, or to BullMQ before version 4: it is only observed, since"
-    " what is added by BullMQ's rules is not handled by theirs"
+    " they do not handle what is added by BullMQ's rules"
 )
 
 
 class Owner(NamedTuple):
-    """What a queue's own keys say of the library that writes them.
+    """What a queue's own keys say about the library that writes them.
 
-    ``version`` is None where it writes none, as Python's client and Bull do. ``old`` is what only Bull leaves behind.
+    ``version`` is None where it writes none, as Python's client and Bull do. ``old``: there are keys only Bull writes.
     """
 
     version: str | None
@@ -31,9 +31,9 @@ class Owner(NamedTuple):
     old: bool
 
     def problem(self, role: str | None) -> str | None:
-        """Say why the queue may only be looked at, or None. ``role`` is what the server says of itself."""
+        """Return why the queue may only be observed, or None. ``role`` is what the server reports as its own."""
         if role in {"slave", "replica"}:
-            return "this Redis is a replica: what it shows may be old"
+            return "this Redis is a replica: its data may be old"
         if self.pro or (self.version or "").startswith("bullmq-pro"):
             return "BullMQ Pro: jobs in groups stand in no list that can be read here"
         if self.old:
@@ -45,8 +45,8 @@ class Owner(NamedTuple):
         return None
 
 
-def ask(pipe: Any, key: Callable[[str], str]) -> None:
-    """Ask about the owner within a pipeline; `owner` takes the answers."""
+def ask_owner(pipe: Any, key: Callable[[str], str]) -> None:
+    """Add to a pipeline the questions about the owner; `read_owner` takes the answers."""
     pipe.hmget(key("meta"), "version", "paused", "opts.maxLenEvents")
     pipe.get(key("id"))
     pipe.exists(key("events"))
@@ -55,11 +55,11 @@ def ask(pipe: Any, key: Callable[[str], str]) -> None:
     pipe.exists(*map(key, _OLD_KEYS))
 
 
-def owner(answers: Sequence[Any]) -> Owner:
-    """Read the answers.
+def read_owner(answers: Sequence[Any]) -> Owner:
+    """Return the owner from the answers.
 
     BullMQ and its Python client write `meta` when they open a queue and `events` with every job. Bull counts its jobs
-    in `id` as they do, and writes neither, but for the flag `paused` in `meta`.
+    in `id` as they do, and writes neither, except for the flag `paused` in `meta`.
     """
     (version, paused, max_events), counter, has_events, has_meta, pro, old_keys = answers
     old = old_keys or (counter is not None and not (has_events or version or max_events))
@@ -74,8 +74,8 @@ def owner(answers: Sequence[Any]) -> Owner:
 
 
 def is_bulls_job(job_id: str, options: str | None) -> bool:
-    """Whether Bull made this job: it writes the time into the options too, and BullMQ does so for repeated jobs only.
+    """Return whether Bull made this job. It writes the time into the options; BullMQ does so for repeated jobs only.
 
-    This tells a queue of Bull's into which BullMQ has written as well.
+    This recognises a queue of Bull's into which BullMQ has written as well.
     """
     return '"timestamp":' in (options or "") and not job_id.startswith("repeat:")

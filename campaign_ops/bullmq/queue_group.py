@@ -1,7 +1,7 @@
 """Several queues of one platform, read at one moment and answered for as one.
 
-They share a Redis and a prefix, so that one MULTI sees all of them. Ids of their jobs carry the queue's name in front,
-``sms-retry:17``, since each queue counts its own; ids of our own jobs are unique and go without.
+They share a Redis and a prefix, so that one MULTI sees all of them. Ids of their jobs begin with the queue's name,
+``sms-retry:17``, since each queue counts its own; ids of our own jobs are unique and do not.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from campaign_ops.core.model import QueueState, queue_name
 from campaign_ops.core.queues import together
 from campaign_ops.profile.model import QueueProfile
 
-MAX_QUEUES = 2_000  # asked in one MULTI, which keeps Redis busy for about 50 ms then
+MAX_QUEUES = 2_000  # one MULTI over so many keeps Redis busy for about 50 ms
 
 
 def open_queue(address: QueueAddress, profile: QueueProfile) -> Queue:
-    """The queue of a profile, or its queues."""
-    return Queues(address, profile) if profile.several else Queue(address, profile)
+    """Make the queue of a profile, or the group of its queues."""
+    return QueueGroup(address, profile) if profile.several else Queue(address, profile)
 
 
-class Queues(Queue):
+class QueueGroup(Queue):
     """The queues of one platform as one.
 
     Raises:
-        QueueUnavailable: From every method, as of a single queue: what one of them hides, all hide.
+        QueueUnavailable: From every method, as with a single queue: where one cannot be read, none is answered for.
     """
 
     def __init__(self, address: QueueAddress, profile: QueueProfile) -> None:
         super().__init__(address, profile)
         self.name = ", ".join([profile.name, *profile.also])
-        keys = ", ".join(f"{address.prefix}:{one}" for one in self._patterns)
+        keys = ", ".join(f"{address.prefix}:{pattern}" for pattern in self._patterns)
         self.where = f"Redis {address.endpoint}, queues {keys}"
         self._minded: set[str] = set()
         self._members: dict[str, Queue] = {}
@@ -55,11 +55,11 @@ class Queues(Queue):
         return (self.profile.name, *self.profile.also)
 
     def mind(self, tenants: Iterable[str]) -> None:
-        """Look at these tenants' queues, too, although none of their campaigns may be sending any more."""
+        """Read these tenants' queues too, although none of their campaigns may be sending now."""
         self._minded.update(tenants)
 
     def members(self) -> list[Queue]:
-        """Every queue there is now, by itself.
+        """Return every queue there is now.
 
         Raises:
             QueueUnclear: There are more than can be read at one moment.
@@ -88,38 +88,35 @@ class Queues(Queue):
 
     def state(self) -> QueueState:
         """Count the states of all queues at one moment."""
-        members = self.members()
-        answers = self._at_one_moment(members, QueueReader.ask_counts)
+        answers = self._at_one_moment(QueueReader.ask_counts)
         clients = self.clients()
-        return self._together([one.counted(*said, clients) for one, said in zip(members, answers, strict=True)])
+        return self._together([queue.counted(*of_queue, clients) for queue, of_queue in answers])
 
     def snapshot(self) -> Snapshot:
         """Read the ids of every live job of all queues, and of the newest failed ones, at one moment."""
-        members = self.members()
-        answers = self._at_one_moment(members, QueueReader.ask_ids)
+        answers = self._at_one_moment(QueueReader.ask_ids)
         clients = self.clients()
-        parts = {one.name: one.taken(*said, clients) for one, said in zip(members, answers, strict=True)}
+        parts = {queue.name: queue.taken(*of_queue, clients) for queue, of_queue in answers}
         live = {job_id: state for part in parts.values() for job_id, state in part.live.items()}
         return Snapshot(self._together([part.state for part in parts.values()]), live, parts=parts)
 
     def live_ids(self) -> Mapping[str, str]:
-        """Read the ids of every live job of all queues and the state of each, at one moment."""
-        members = self.members()
-        found = self._live_ids_of(members)
-        return {_joined(name, job_id): state for name, live in found.items() for job_id, state in live.items()}
+        """Read the id and the state of every live job of all queues at one moment."""
+        by_queue = self._live_ids_of(self.members())
+        return {_joined(name, job_id): state for name, live in by_queue.items() for job_id, state in live.items()}
 
     def last_look(self) -> LastLook:
         """Look at all queues for the last time before an add."""
         members = self.members()
         clock = self.unless_refused("TIME", default=None)
         with driver_errors_mapped(self.where), self._client.pipeline(transaction=False) as pipe:
-            for one in members:
-                pipe.xrevrange(one.key("events"), count=1)
+            for queue in members:
+                pipe.xrevrange(queue.key("events"), count=1)
             newest = pipe.execute(raise_on_error=False)
         live = self._live_ids_of(members)
         parts = {
-            one.name: LastLook(live[one.name], event=_event(events))
-            for one, events in zip(members, newest, strict=True)
+            queue.name: LastLook(live[queue.name], event=_event(events))
+            for queue, events in zip(members, newest, strict=True)
         }
         return LastLook({}, clock and clock[0] + clock[1] / 1_000_000, parts=parts)
 
@@ -169,9 +166,11 @@ class Queues(Queue):
         ours: Collection[str] = frozenset(),
         look: LastLook | None = None,
     ) -> frozenset[str]:
-        """Name those of these campaigns that have a new live job in any queue."""
+        """Return the campaigns that have a new live job in any queue."""
         looks = look.parts if look is not None else {}
-        unread = Reading(Snapshot(QueueState(self.name), {}), QueueState(self.name))  # all is new in a queue since then
+        unread = Reading(
+            Snapshot(QueueState(self.name), {}), QueueState(self.name)
+        )  # in a queue that came since, every job is new
         new = [
             self._member(name).newcomers(reading.parts.get(name, unread), campaign_ids, ours=ours, look=looks.get(name))
             for name in dict.fromkeys([*reading.parts, *looks])
@@ -179,35 +178,35 @@ class Queues(Queue):
         return frozenset(chain.from_iterable(new))
 
     def newest(self, limit: int) -> dict[str, list[str]]:
-        """Ids of the newest jobs of every state in all queues, at most ``limit`` of each."""
-        found: dict[str, list[str]] = {}
-        for one in self.members():
-            for state, ids in one.newest(limit).items():
-                found.setdefault(state, []).extend(_joined(one.name, job_id) for job_id in ids)
-        return found
+        """Read the ids of the newest jobs of every state in all queues, at most ``limit`` of each."""
+        by_state: dict[str, list[str]] = {}
+        for queue in self.members():
+            for state, ids in queue.newest(limit).items():
+                by_state.setdefault(state, []).extend(_joined(queue.name, job_id) for job_id in ids)
+        return by_state
 
     def present(self, job_ids: Iterable[str]) -> frozenset[str]:
-        """Name those of our own jobs that exist in any queue."""
+        """Return those of our own jobs that exist in any queue."""
         wanted = list(job_ids)
-        return frozenset().union(*(one.present(wanted) for one in self.members()))
+        return frozenset().union(*(queue.present(wanted) for queue in self.members()))
 
     def traces(self, job_ids: Collection[str]) -> Traces:
-        """Look for jobs of our own that are gone in the events of the queues that they were put back into."""
-        found = [one.traces(job_ids) for one in self._members_of([self.profile.name])]
-        since = [traces.complete_since for traces in found]
+        """Search the events of the queues that batches are put back into for jobs of our own that are gone."""
+        parts = [queue.traces(job_ids) for queue in self._members_of([self.profile.name])]
+        since = [part.complete_since for part in parts]
         return Traces(
-            frozenset().union(*(traces.added for traces in found)),
-            frozenset().union(*(traces.removed for traces in found)),
+            frozenset().union(*(part.added for part in parts)),
+            frozenset().union(*(part.removed for part in parts)),
             None if None in since or not since else max(filter(None, since)),
         )
 
     def refused(self) -> list[str]:
-        """Questions that this user may not ask."""
+        """Return the commands that this user may not run."""
         members = self.members()
         return members[0].refused() if members else []
 
     def ask_about(self, pipe: Any) -> None:
-        """Ask nothing about them together: each is asked about itself."""
+        """Ask nothing about the group: each queue is asked about itself."""
 
     # -- writing -----------------------------------------------------------------------------------------------
 
@@ -232,31 +231,31 @@ class Queues(Queue):
             except Refused:
                 if not added:
                     raise
-                break  # the rest is left to the next sweep, which sees what was added
+                break  # the next sweep sees what was added and goes on
         return frozenset(added)
 
     def remove_waiting(self, job_ids: Iterable[str]) -> frozenset[str]:
         """Remove those of our own jobs that no worker has ever taken, in whichever queue."""
         rest = set(job_ids)
         removed: set[str] = set()
-        for one in self.members():
-            removed |= one.remove_waiting(sorted(one.present(rest - removed)))
+        for queue in self.members():
+            removed |= queue.remove_waiting(sorted(queue.present(rest - removed)))
         return frozenset(removed)
 
     def close(self) -> None:
         """Close all connections."""
-        for one in self._members.values():
-            one.close()
+        for queue in self._members.values():
+            queue.close()
         super().close()
 
     # -- parts -------------------------------------------------------------------------------------------------
 
     def _guard_of(self, name: str, guard: Guard) -> Guard:
-        """What must hold when jobs are added to one queue: nothing new in it, nor in the others."""
+        """Return what must hold when jobs are added to one queue: nothing new in it, nor in the others."""
         covering: dict[str, dict[str, tuple[str, str | None]]] = {}
-        for joined, made in guard.covering.items():
+        for joined, job in guard.covering.items():
             queue, _, job_id = joined.partition(":")
-            covering.setdefault(queue, {})[job_id] = made
+            covering.setdefault(queue, {})[job_id] = job
         others = tuple(
             OtherQueue(self._member(other).key(""), look, covering.get(other, {}))
             for other, look in guard.look.parts.items()
@@ -269,46 +268,48 @@ class Queues(Queue):
         return together(self.name, self.profile.name, states)
 
     def _at_one_moment(
-        self, members: Sequence[Queue], ask: Callable[[QueueReader, Any], None]
-    ) -> list[tuple[list[Any], tuple[Any, ...]]]:
-        """Ask every queue the same in one MULTI; for each its answers, and what was asked about it."""
+        self, ask: Callable[[QueueReader, Any], None]
+    ) -> list[tuple[Queue, tuple[list[Any], tuple[Any, ...]]]]:
+        """Ask every queue the same in one MULTI; return each with its answers and those to `ask_about`."""
+        members = self.members()
         ends: list[tuple[int, int]] = []
 
         def fill(pipe: Any) -> None:
             ends.clear()
-            for one in members:
-                ask(one, pipe)
+            for queue in members:
+                ask(queue, pipe)
                 asked = len(pipe)
-                one.ask_about(pipe)
+                queue.ask_about(pipe)
                 ends.append((asked, len(pipe)))
 
         answers, (info,) = self.multi(fill)
         starts = [0, *(end for _, end in ends)]
         return [
-            (answers[start:asked], (*answers[asked:end], info))
-            for start, (asked, end) in zip(starts, ends, strict=False)
+            (queue, (answers[start:asked], (*answers[asked:end], info)))
+            for queue, start, (asked, end) in zip(members, starts, ends, strict=False)
         ]
 
     def _live_ids_of(self, members: Sequence[Queue]) -> dict[str, Mapping[str, str]]:
         with driver_errors_mapped(self.where), self._client.pipeline(transaction=True) as pipe:
             ends = []
-            for one in members:
-                one.ask_live_ids(pipe)
+            for queue in members:
+                queue.ask_live_ids(pipe)
                 ends.append(len(pipe))
             answers = pipe.execute()
         starts = [0, *ends]
         return {
-            one.name: state_by_id(answers[start:end]) for one, start, end in zip(members, starts, ends, strict=False)
+            queue.name: state_by_id(answers[start:end])
+            for queue, start, end in zip(members, starts, ends, strict=False)
         }
 
     def _job_key(self, job_id: str) -> str | bytes:
-        """The key of a job by its joined id."""
+        """Return the key of a job by its joined id."""
         name, _, own = job_id.partition(":")
         return self._member(name)._job_key(own)  # noqa: SLF001 - a queue of ours
 
 
 def _event(newest: Any) -> str | None:
-    """The id of the newest event; None where the server refused to tell."""
+    """Return the id of the newest event; None where the server refused the command."""
     if isinstance(newest, Exception):
         return None
     return str(newest[0][0]) if newest else "0-0"
