@@ -17,9 +17,9 @@ from campaign_ops.core.policy import Policy
 from campaign_ops.core.report import HealthReport
 from campaign_ops.journal.migrations import migrate
 from campaign_ops.lab.servers.embedded import EmbeddedServers
-from campaign_ops.lab.shop.jobs import DemoQueue
+from campaign_ops.lab.shop.queue import ShopQueue
+from campaign_ops.lab.shop.row_writer import RowWriter
 from campaign_ops.lab.shop.schema import PRISMA, PlatformShape
-from campaign_ops.lab.shop.tables import PlatformWriter
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Database, Timeouts
 from campaign_ops.profile.load import load_profile
@@ -51,14 +51,14 @@ class World:
     """One platform in a database of its own: what the application sees (``app``, ``jobs``) and what we see."""
 
     platform: Platform
-    app: PlatformWriter
-    jobs: DemoQueue | None
+    app: RowWriter
+    jobs: ShopQueue | None
     url: str
     queue_url: str | None
     created: list[Platform] = field(default_factory=list)
 
     @property
-    def queue(self) -> DemoQueue:
+    def queue(self) -> ShopQueue:
         assert self.jobs is not None
         return self.jobs
 
@@ -124,14 +124,14 @@ class Worlds:
         url = self.servers.postgres.create_database(name, self.template if migrated else None)
         if timezone is not None:
             _set_timezone(url, name, timezone)
-        app = PlatformWriter.connect(url, chosen, shape, create=True)
+        app = RowWriter.connect(url, chosen, shape, create=True)
         database = Database(url, Timeouts(statement_seconds=30, lock_seconds=1))
         queue, jobs, where = None, None, None
         if chosen.queue is not None:
             where = queue_url or self.servers.redis.url()
             prefix = f"bull{number}"
             queue = Queue(QueueAddress(where, prefix), chosen.queue)
-            jobs = DemoQueue(self.servers.redis.url(), prefix, chosen.queue, numeric_ids=shape.numeric_ids)
+            jobs = ShopQueue(self.servers.redis.url(), prefix, chosen.queue, numeric_ids=shape.numeric_ids)
             jobs.open()
         platform = Platform("sms" if chosen.queue else "messenger", chosen, Policy(**(policy or {})), database, queue)
         world = World(platform, app, jobs, url, where)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from campaign_ops.lab.shop.tables import PlatformShape
+from campaign_ops.lab.shop.row_writer import PlatformShape
 from tests.conftest import Worlds
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from campaign_ops.doctor import Level, examine
 from campaign_ops.doctor.clock import duration, skew
-from campaign_ops.lab.shop.tables import PlatformShape, hours, minutes
+from campaign_ops.lab.shop.row_writer import PlatformShape, hours, minutes
 from tests.conftest import World, Worlds
 from tests.doctor.bench import owner, run, the
 

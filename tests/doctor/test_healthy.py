@@ -10,7 +10,7 @@ from campaign_ops.core.model import Counters
 from campaign_ops.doctor import Level, examine, grants
 from campaign_ops.fixes.manual import Person
 from campaign_ops.fixes.undo import undo
-from campaign_ops.lab.shop.tables import PlatformShape, hours
+from campaign_ops.lab.shop.row_writer import PlatformShape, hours
 from campaign_ops.profile.load import load_profile
 from tests.conftest import World, Worlds
 from tests.doctor.bench import complaints, least, run, the

@@ -19,7 +19,7 @@ from campaign_ops.doctor.own_schema import own_schema
 from campaign_ops.doctor.server import timeouts, version
 from campaign_ops.journal.migrations import migrate
 from campaign_ops.lab.servers.embedded import EmbeddedPostgres
-from campaign_ops.lab.shop.tables import PlatformWriter
+from campaign_ops.lab.shop.row_writer import RowWriter
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Database, Timeouts
 from campaign_ops.postgres.inspection import Server
@@ -118,7 +118,7 @@ def test_the_right_password_gets_in(strict: EmbeddedPostgres) -> None:
 
 def test_a_standby_is_told_from_its_primary(strict: EmbeddedPostgres) -> None:
     url = strict.create_database("standing_by")
-    PlatformWriter.connect(url, load_profile("messenger"), create=True).close()
+    RowWriter.connect(url, load_profile("messenger"), create=True).close()
     platform = messenger_at(sa.make_url(url))
     migrate(platform.database)
     assert the(examine(platform), "primary").level is Level.OK

@@ -13,7 +13,7 @@ from campaign_ops.core.errors import Refused
 from campaign_ops.core.report import render
 from campaign_ops.fixes.confirm import FixCall, make_confirmed, try_out
 from campaign_ops.fixes.manual import Person, mark_complete, reenqueue_one
-from campaign_ops.lab.shop.tables import minutes
+from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.sweep import dry_run
 from campaign_ops.sweep.confirm import confirmation
 from tests.conftest import World, Worlds

@@ -14,8 +14,8 @@ from campaign_ops.core.model import Counters, Verdict
 from campaign_ops.fixes.ambiguous import send_again, take_as_sent
 from campaign_ops.fixes.manual import Person, mark_complete, reenqueue_one, release_one, retry_quarantined
 from campaign_ops.fixes.undo import undo
+from campaign_ops.lab.shop.row_writer import hours, minutes, redis_fingerprint
 from campaign_ops.lab.shop.schema import PlatformShape
-from campaign_ops.lab.shop.tables import hours, minutes, redis_fingerprint
 from tests.conftest import World, Worlds
 from tests.sweep.actors import counting_profile, covered, state_fingerprint
 

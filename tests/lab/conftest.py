@@ -8,8 +8,8 @@ import pytest
 
 from campaign_ops.lab.demo.platforms import DemoPlatform, create_platform
 from campaign_ops.lab.servers.embedded import EmbeddedServers
-from campaign_ops.lab.shop.jobs import DemoQueue
-from campaign_ops.lab.shop.tables import PlatformWriter
+from campaign_ops.lab.shop.queue import ShopQueue
+from campaign_ops.lab.shop.row_writer import RowWriter
 
 
 @pytest.fixture
@@ -21,14 +21,14 @@ def shop(servers: EmbeddedServers) -> Iterator[DemoPlatform]:
 
 
 @pytest.fixture
-def writer(shop: DemoPlatform) -> Iterator[PlatformWriter]:
+def writer(shop: DemoPlatform) -> Iterator[RowWriter]:
     opened = shop.writer()
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def queue(shop: DemoPlatform) -> Iterator[DemoQueue]:
+def queue(shop: DemoPlatform) -> Iterator[ShopQueue]:
     opened = shop.queue()
     yield opened
     opened.close()

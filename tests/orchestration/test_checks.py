@@ -11,7 +11,7 @@ import redis
 import sqlalchemy as sa
 
 from campaign_ops.core.model import Counters
-from campaign_ops.lab.shop.tables import hours, minutes
+from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.postgres.database import STATE_SCHEMA
 from tests.conftest import World, Worlds
 from tests.orchestration.harness import check_of, configured, deployed, reconciled, run

@@ -11,7 +11,7 @@ import pytest
 from campaign_ops.core.undoing import KIND_OF_FIX, UNDOING
 from campaign_ops.faces.cli.app import COMMANDS, help_of
 from campaign_ops.lab.servers.embedded import EmbeddedServers
-from campaign_ops.lab.shop.tables import hours
+from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.orchestration.fixes import MANUAL_FIXES
 from campaign_ops.postgres.database import STATE_SCHEMA
 from tests.conftest import World, Worlds

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from campaign_ops.core.model import Counters
 from campaign_ops.lab.servers.embedded import EmbeddedServers
-from campaign_ops.lab.shop.tables import hours
+from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.postgres.database import STATE_SCHEMA
 from tests.conftest import World, Worlds
 from tests.orchestration.harness import (

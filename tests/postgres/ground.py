@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_ops.core.policy import Policy
+from campaign_ops.lab.shop.row_writer import RowWriter
 from campaign_ops.lab.shop.schema import PlatformShape
-from campaign_ops.lab.shop.tables import PlatformWriter
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import reads
 from campaign_ops.postgres.database import Database, Timeouts
@@ -27,7 +27,7 @@ Statement = sa.Select[Any] | sa.Update
 class Ground:
     """``app`` writes as the application does; ``do`` runs one of our statements in a transaction of its own."""
 
-    app: PlatformWriter
+    app: RowWriter
     database: Database
     tables: PlatformTables
     platform: Platform
@@ -39,7 +39,7 @@ class Ground:
         with engine.begin() as connection:
             connection.exec_driver_sql(f"ALTER DATABASE {engine.url.database} SET timezone = '{timezone}'")
         engine.dispose()
-        app = PlatformWriter.connect(url, profile, shape, create=True)
+        app = RowWriter.connect(url, profile, shape, create=True)
         database = Database(url, Timeouts(statement_seconds=20, lock_seconds=1))
         platform = Platform(profile.name, profile, Policy(), database, None)
         return cls(app, database, database.run(platform.tables), platform)

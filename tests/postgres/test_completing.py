@@ -11,7 +11,7 @@ import pytest
 
 from campaign_ops.core.model import Action, Counters, Outcome, Verdict
 from campaign_ops.core.verdicts import decide
-from campaign_ops.lab.shop.tables import hours, minutes
+from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import writes
 from campaign_ops.sweep.look import observe

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import psycopg as dialect
 
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import Counters
-from campaign_ops.lab.shop.tables import hours, minutes
+from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.postgres import cover, reads, writes
 from tests.postgres.ground import MAX_AGE, Ground, seconds_since
 

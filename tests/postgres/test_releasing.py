@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from campaign_ops.core.model import Counters
-from campaign_ops.lab.shop.tables import hours, minutes
+from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.postgres import writes
 from tests.postgres.ground import MAX_AGE, Ground, kept, seconds_since
 

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from campaign_ops.bullmq.queue import Queue
 from campaign_ops.core.errors import DatabaseUnavailable, PermissionMissing, SweepBusy
 from campaign_ops.core.model import Verdict
-from campaign_ops.lab.shop.schema import DemoTables
-from campaign_ops.lab.shop.tables import redis_fingerprint
+from campaign_ops.lab.shop.row_writer import redis_fingerprint
+from campaign_ops.lab.shop.schema import ShopTables
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Database
 from campaign_ops.sweep import Sweep, dry_run
@@ -42,7 +42,7 @@ def test_what_a_person_changed_after_the_plan_stays_as_they_left_it(sms: World, 
 def test_a_campaign_that_somebody_is_changing_right_now_is_skipped_not_waited_for(sms: World) -> None:
     sms.app.add_campaign("done", succeeded=3)
     sms.app.add_campaign("other", succeeded=3)
-    tables = DemoTables(sms.app.profile, sms.app.tables.shape)
+    tables = ShopTables(sms.app.profile, sms.app.tables.shape)
     with sms.app.engine.connect() as person:
         person.execute(sa.update(tables.campaign).where(tables.campaign.c.id == "done").values(status="cancelled"))
         sms.sweep()

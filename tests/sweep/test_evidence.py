@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.report import render
-from campaign_ops.lab.shop.tables import minutes
+from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.sweep import dry_run
 from campaign_ops.sweep.confirm import confirmation
 from tests.conftest import World, Worlds

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from campaign_ops.bullmq.queue import Queue, QueueAddress
 from campaign_ops.core.model import Verdict
-from campaign_ops.lab.shop.tables import hours
+from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.profile.load import load_profile
 from campaign_ops.sweep import Sweep
 from campaign_ops.sweep import reenqueue as reenqueue_module

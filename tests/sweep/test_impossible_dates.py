@@ -10,8 +10,8 @@ from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import Verdict
 from campaign_ops.fixes.manual import Person, mark_complete, release_one
 from campaign_ops.fixes.undo import undo
+from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.lab.shop.schema import PRISMA, PlatformShape
-from campaign_ops.lab.shop.tables import hours, minutes
 from campaign_ops.profile.load import load_profile
 from campaign_ops.profile.model import Profile
 from campaign_ops.queries.status import campaign_status

@@ -19,7 +19,7 @@ from campaign_ops.core.report import HealthReport
 from campaign_ops.fixes.manual import Person, retry_quarantined
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.fingerprint import database_fingerprint
-from campaign_ops.lab.shop.tables import minutes
+from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.profile.load import load_profile
 from campaign_ops.sweep import dry_run
 from tests.bullmq.bench import until

@@ -9,7 +9,7 @@ import pytest
 from campaign_ops.core.errors import ProfileMismatch, StatementRejected
 from campaign_ops.fixes.manual import Person, mark_complete
 from campaign_ops.fixes.undo import undo
-from campaign_ops.lab.shop.tables import hours
+from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.sweep.report import dry_run
 from tests.conftest import World, Worlds
 from tests.doctor.bench import run

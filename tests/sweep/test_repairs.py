@@ -7,8 +7,8 @@ import pytest
 from campaign_ops.core.model import Counters, RepairKind, Verdict
 from campaign_ops.core.report import HealthReport
 from campaign_ops.journal import bulk
+from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.lab.shop.schema import PlatformShape
-from campaign_ops.lab.shop.tables import hours, minutes
 from campaign_ops.profile.load import load_profile
 from campaign_ops.sweep.report import dry_run
 from tests.conftest import World, Worlds

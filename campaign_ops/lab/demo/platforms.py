@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from campaign_ops.lab.servers.embedded import EmbeddedServers
-from campaign_ops.lab.shop.jobs import DemoQueue
 from campaign_ops.lab.shop.provider import Provider
-from campaign_ops.lab.shop.tables import PlatformWriter, builtin_profile
+from campaign_ops.lab.shop.queue import ShopQueue
+from campaign_ops.lab.shop.row_writer import RowWriter, builtin_profile
 from campaign_ops.lab.shop.worker import WorkerOptions
 from campaign_ops.lab.shop.worker_process import WorkerProcess
 from campaign_ops.profile.model import Profile
@@ -51,15 +51,15 @@ class DemoPlatform:
     credits: dict[str, str] = field(default_factory=dict)
     workers: list[WorkerProcess] = field(default_factory=list)
 
-    def writer(self) -> PlatformWriter:
+    def writer(self) -> RowWriter:
         """A writer of its rows; the caller closes it."""
-        return PlatformWriter.connect(self.database_url, self.profile)
+        return RowWriter.connect(self.database_url, self.profile)
 
-    def queue(self) -> DemoQueue:
+    def queue(self) -> ShopQueue:
         """Its queue; the caller closes it."""
         assert self.queue_url is not None, f"platform {self.name} has no queue"
         assert self.profile.queue is not None
-        return DemoQueue(self.queue_url, self.queue_prefix, self.profile.queue)
+        return ShopQueue(self.queue_url, self.queue_prefix, self.profile.queue)
 
     def worker(self, log_dir: Path, options: WorkerOptions) -> WorkerProcess:
         """A worker of its queue, not started yet, among ``workers``."""
@@ -119,7 +119,7 @@ def create_platform(
         queue_prefix=queue_prefix,
         reference=reference,
     )
-    writer = PlatformWriter.connect(platform.database_url, profile, create=True)
+    writer = RowWriter.connect(platform.database_url, profile, create=True)
     Provider.create(writer.engine)
     writer.close()
     if platform.queue_url == servers.redis.url():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from campaign_ops.core.model import Counters
 from campaign_ops.lab.demo.platforms import DemoPlatform, create_platform
 from campaign_ops.lab.servers.embedded import EmbeddedServers
-from campaign_ops.lab.shop.tables import PlatformWriter, hours, minutes
+from campaign_ops.lab.shop.row_writer import RowWriter, hours, minutes
 
 LUMEN, ATLAS = "org_lumen", "org_atlas"
 
@@ -23,7 +23,7 @@ def build_messenger(servers: EmbeddedServers) -> DemoPlatform:
     return platform
 
 
-def _finished(platform: DemoPlatform, writer: PlatformWriter) -> None:
+def _finished(platform: DemoPlatform, writer: RowWriter) -> None:
     roles = platform.roles
     roles["finished"] = writer.add_campaign(
         "cmp_test_6", name="test 6", tenant=LUMEN, updated_ago=minutes(16), moved_ago=minutes(16), succeeded=50
@@ -62,7 +62,7 @@ def _finished(platform: DemoPlatform, writer: PlatformWriter) -> None:
     )
 
 
-def _unfinished(platform: DemoPlatform, writer: PlatformWriter) -> None:
+def _unfinished(platform: DemoPlatform, writer: RowWriter) -> None:
     roles = platform.roles
     roles["stalled"] = writer.add_campaign(
         "cmp_city_marathon",
@@ -140,7 +140,7 @@ def _unfinished(platform: DemoPlatform, writer: PlatformWriter) -> None:
     )
 
 
-def _healthy(platform: DemoPlatform, writer: PlatformWriter) -> None:
+def _healthy(platform: DemoPlatform, writer: RowWriter) -> None:
     for number in range(1, 4):
         writer.add_campaign(
             f"cmp_morning_brief_{number}",

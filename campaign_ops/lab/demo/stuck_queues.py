@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from campaign_ops.lab.demo.platforms import UNREACHABLE_QUEUE_URL, DemoPlatform, create_platform
 from campaign_ops.lab.servers.embedded import EmbeddedServers
-from campaign_ops.lab.shop.tables import hours, minutes
+from campaign_ops.lab.shop.row_writer import hours, minutes
 
 
 def build_paused(servers: EmbeddedServers) -> DemoPlatform:

@@ -6,8 +6,8 @@ import time
 
 from campaign_ops.lab.demo.platforms import DemoPlatform, create_platform
 from campaign_ops.lab.servers.embedded import EmbeddedServers
-from campaign_ops.lab.shop.jobs import DemoQueue
-from campaign_ops.lab.shop.tables import PlatformWriter, hours, minutes
+from campaign_ops.lab.shop.queue import ShopQueue
+from campaign_ops.lab.shop.row_writer import RowWriter, hours, minutes
 from campaign_ops.lab.shop.worker import WorkerOptions
 
 NORTH, SOUTH, HARBOUR = "shop_north", "shop_south", "shop_harbour"
@@ -38,7 +38,7 @@ def build_sms(servers: EmbeddedServers) -> DemoPlatform:
     return platform
 
 
-def _jobs_that_failed(platform: DemoPlatform, writer: PlatformWriter, queue: DemoQueue) -> None:
+def _jobs_that_failed(platform: DemoPlatform, writer: RowWriter, queue: ShopQueue) -> None:
     campaign = writer.add_campaign(
         "cmp_black_friday_harbour",
         name="Black Friday, shop harbour",
@@ -53,7 +53,7 @@ def _jobs_that_failed(platform: DemoPlatform, writer: PlatformWriter, queue: Dem
     platform.roles["jobs_failed"] = campaign
 
 
-def _progressing(platform: DemoPlatform, writer: PlatformWriter, queue: DemoQueue) -> None:
+def _progressing(platform: DemoPlatform, writer: RowWriter, queue: ShopQueue) -> None:
     campaign = writer.add_campaign(
         "cmp_autumn_sale_north",
         name="Autumn sale, shop north",
@@ -66,7 +66,7 @@ def _progressing(platform: DemoPlatform, writer: PlatformWriter, queue: DemoQueu
     platform.roles["progressing"] = campaign
 
 
-def _settled_by_rows(platform: DemoPlatform, writer: PlatformWriter) -> None:
+def _settled_by_rows(platform: DemoPlatform, writer: RowWriter) -> None:
     """Campaigns whose recipients alone say what is the matter."""
     roles = platform.roles
     roles["unknown_status"] = writer.add_campaign(
@@ -109,7 +109,7 @@ def _settled_by_rows(platform: DemoPlatform, writer: PlatformWriter) -> None:
     )
 
 
-def _waiting_behind(platform: DemoPlatform, writer: PlatformWriter, queue: DemoQueue) -> None:
+def _waiting_behind(platform: DemoPlatform, writer: RowWriter, queue: ShopQueue) -> None:
     """Campaigns whose jobs wait until the one worker is free."""
     backlog = writer.add_campaign(
         "cmp_newsletter_north", name="Newsletter 44, shop north", updated_ago=minutes(28), pending=500
@@ -122,7 +122,7 @@ def _waiting_behind(platform: DemoPlatform, writer: PlatformWriter, queue: DemoQ
     platform.roles |= {"backlog": backlog, "backlog_prioritized": prioritized}
 
 
-def _lost(platform: DemoPlatform, writer: PlatformWriter, queue: DemoQueue) -> None:
+def _lost(platform: DemoPlatform, writer: RowWriter, queue: ShopQueue) -> None:
     """Campaigns with recipients whom no job covers."""
     roles = platform.roles
     roles["jobs_lost"] = writer.add_campaign(
@@ -165,7 +165,7 @@ def _lost(platform: DemoPlatform, writer: PlatformWriter, queue: DemoQueue) -> N
     queue.leave_orphan("evicted-job")
 
 
-def _healthy(platform: DemoPlatform, writer: PlatformWriter, queue: DemoQueue) -> None:
+def _healthy(platform: DemoPlatform, writer: RowWriter, queue: ShopQueue) -> None:
     """What a sweep must leave alone."""
     young = [("cmp_daily_deal", "Daily deal", NORTH, 2), ("cmp_store_opening", "Store opening", SOUTH, 4)]
     young += [("cmp_fish_market", "Fish market", HARBOUR, 7), ("cmp_last_chance", "Last chance", NORTH, 11)]
@@ -194,7 +194,7 @@ def _healthy(platform: DemoPlatform, writer: PlatformWriter, queue: DemoQueue) -
     platform.roles["sent"] = writer.id("cmp_newsletter_43")
 
 
-def _credits(platform: DemoPlatform, writer: PlatformWriter) -> None:
+def _credits(platform: DemoPlatform, writer: RowWriter) -> None:
     roles, found = platform.roles, platform.credits
     # Let go: nothing will be sent any more, or they were held for too long by a campaign that is not sending.
     found["over"] = writer.add_reservation("res_newsletter_43", campaign=roles["sent"], amount=100)
@@ -228,7 +228,7 @@ def _credits(platform: DemoPlatform, writer: PlatformWriter) -> None:
     )
 
 
-def _await_busy(queue: DemoQueue, timeout_seconds: float = 15) -> None:
+def _await_busy(queue: ShopQueue, timeout_seconds: float = 15) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not queue.job_ids("active"):
         if time.monotonic() > deadline:

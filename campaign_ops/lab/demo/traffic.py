@@ -14,7 +14,7 @@ from campaign_ops.core.model import Counters
 from campaign_ops.lab.demo.platforms import DemoPlatform
 from campaign_ops.lab.shop.application import Application
 from campaign_ops.lab.shop.provider import Provider
-from campaign_ops.lab.shop.tables import minutes
+from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.lab.shop.worker import WorkerOptions
 from campaign_ops.lab.shop.worker_process import WorkerProcess
 

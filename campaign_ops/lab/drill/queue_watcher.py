@@ -24,7 +24,7 @@ from typing import Any, TextIO
 
 import redis
 
-from campaign_ops.lab.shop.jobs import DemoQueue
+from campaign_ops.lab.shop.queue import ShopQueue
 
 OURS = "ops-"
 LOOK_EVERY_SECONDS = 0.02
@@ -116,7 +116,7 @@ def _take(seen: Watched, row: Mapping[str, Any]) -> None:
             seen.depth.append((row["at"], row["live"]))
 
 
-def command(queue: DemoQueue, out: Path) -> list[str]:
+def command(queue: ShopQueue, out: Path) -> list[str]:
     """The command line of a watcher of this queue. SIGTERM ends it."""
     options = {
         "--queue-url": queue.url,

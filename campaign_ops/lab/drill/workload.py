@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from campaign_ops.lab.shop.reader import Row
-from campaign_ops.lab.shop.tables import minutes
+from campaign_ops.lab.shop.row_reader import Row
+from campaign_ops.lab.shop.row_writer import minutes
 
 if TYPE_CHECKING:
     from campaign_ops.lab.drill.environment.rig import Rig

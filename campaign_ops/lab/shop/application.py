@@ -9,12 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_ops.lab.shop.provider import Answer
-from campaign_ops.lab.shop.reader import PlatformReader
+from campaign_ops.lab.shop.row_reader import RowReader
 
 _NOW = timedelta(0)
 
 
-class Application(PlatformReader):
+class Application(RowReader):
     """One platform's application. Every method is one transaction."""
 
     def is_sending(self, campaign: str) -> bool:

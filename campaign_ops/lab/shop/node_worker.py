@@ -1,4 +1,4 @@
-"""A worker whose client is BullMQ's own for Node: Node takes the jobs, this process does what DemoWorker does.
+"""A worker whose client is BullMQ's own for Node: Node takes the jobs, this process does what ShopWorker does.
 
     python -m campaign_ops.lab.shop.node_worker --major 5 --database-url … --queue-url … --name node-5
 
@@ -21,8 +21,8 @@ import redis
 import sqlalchemy as sa
 from bullmq.custom_errors import DelayedError
 
-from campaign_ops.lab.shop.worker import KEPT_JOBS, DemoWorker, make_worker
-from campaign_ops.lab.shop.worker_orders import READY, Orders, orders
+from campaign_ops.lab.shop.worker import KEPT_JOBS, ShopWorker, make_worker
+from campaign_ops.lab.shop.worker_command import READY, WorkerCommand, parse_command
 
 log = logging.getLogger("campaign_ops.lab.shop.node_worker")
 
@@ -49,7 +49,7 @@ class HandedJob:
 class _Hands:
     """Does the jobs that one Node process takes."""
 
-    def __init__(self, node: Process, demo: DemoWorker) -> None:
+    def __init__(self, node: Process, demo: ShopWorker) -> None:
         self._node = node
         self._demo = demo
         self._under_way: set[asyncio.Task[None]] = set()
@@ -82,7 +82,7 @@ class _Hands:
         await self.say(answer)
 
 
-async def run(given: Orders, major: int) -> None:
+async def run(given: WorkerCommand, major: int) -> None:
     """Work until SIGTERM or SIGINT, or until Node ends."""
     profile, options = given.profile, given.options
     assert profile.queue is not None, f"profile {profile.name} has no queue"
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--major", type=int, required=True)
     given, rest = parser.parse_known_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    asyncio.run(run(orders(rest, __doc__), given.major))
+    asyncio.run(run(parse_command(rest, __doc__), given.major))
 
 
 if __name__ == "__main__":

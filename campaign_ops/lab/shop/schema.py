@@ -46,7 +46,7 @@ class PlatformShape:
 PRISMA = PlatformShape()
 
 
-class DemoTables:
+class ShopTables:
     """Campaign, recipient and (where the profile has them) reservation as SQLAlchemy tables.
 
     ``phone`` and ``message`` stand in them as in any such platform: campaign_ops must never read them.
@@ -179,9 +179,9 @@ def create_tables(
     connection: sa.Connection,
     profile: Profile,
     shape: PlatformShape = PRISMA,
-) -> DemoTables:
+) -> ShopTables:
     """Create the platform's schema, enum types, tables and indexes in an empty database."""
-    tables = DemoTables(profile, shape)
+    tables = ShopTables(profile, shape)
     connection.execute(sa.schema.CreateSchema(profile.db_schema, if_not_exists=True))
     tables.metadata.create_all(connection, checkfirst=False)
     return tables

@@ -28,10 +28,10 @@ from bullmq.custom_errors import DelayedError
 from campaign_ops.lab.shop.application import Application
 from campaign_ops.lab.shop.provider import Provider, share_of
 from campaign_ops.lab.shop.schema import PlatformShape
-from campaign_ops.lab.shop.worker_orders import READY, WorkerOptions, orders
+from campaign_ops.lab.shop.worker_command import READY, WorkerOptions, parse_command
 from campaign_ops.profile.model import Profile, QueueProfile
 
-__all__ = ["KEPT_JOBS", "Claims", "DemoWorker", "TakenJob", "WorkerOptions", "make_worker"]
+__all__ = ["KEPT_JOBS", "Claims", "ShopWorker", "TakenJob", "WorkerOptions", "make_worker"]
 
 log = logging.getLogger("campaign_ops.lab.shop.worker")
 
@@ -75,7 +75,7 @@ class Claims:
         self._client.set(self._sent.format(recipient_id=recipient), "1", ex=_CLAIM_SECONDS)
 
 
-class DemoWorker:
+class ShopWorker:
     """Processes jobs of one queue. Statements run in threads, so that locks are renewed meanwhile."""
 
     def __init__(
@@ -182,10 +182,10 @@ class DemoWorker:
 
 def make_worker(
     engine: sa.Engine, client: redis.Redis, profile: Profile, shape: PlatformShape, options: WorkerOptions
-) -> DemoWorker:
+) -> ShopWorker:
     """A worker for any client of BullMQ; must be made where its event loop runs, whose signals it takes."""
     assert profile.queue is not None, f"profile {profile.name} has no queue"
-    demo = DemoWorker(
+    demo = ShopWorker(
         Application(engine, profile, shape),
         Provider(engine, reject_share=options.reject_share),
         profile.queue,
@@ -235,7 +235,7 @@ async def run(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    given = orders(arguments, __doc__)
+    given = parse_command(arguments, __doc__)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     asyncio.run(run(given.database_url, given.queue_url, given.prefix, given.profile, given.shape, given.options))
 

@@ -12,9 +12,9 @@ import redis
 
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.lab.servers.processes import ChildProcess, our_path
-from campaign_ops.lab.shop.jobs import DemoQueue
+from campaign_ops.lab.shop.queue import ShopQueue
 from campaign_ops.lab.shop.schema import PRISMA, PlatformShape
-from campaign_ops.lab.shop.worker_orders import READY, Orders, WorkerOptions
+from campaign_ops.lab.shop.worker_command import READY, WorkerCommand, WorkerOptions
 from campaign_ops.profile.model import Profile
 
 
@@ -39,7 +39,7 @@ class WorkerProcess:
     def __init__(
         self,
         database_url: str,
-        queue: DemoQueue,
+        queue: ShopQueue,
         profile: Profile,
         log_dir: Path,
         *,
@@ -50,8 +50,8 @@ class WorkerProcess:
         self._queue = queue
         self.hung = False
         self._log_start = 0
-        orders = Orders(database_url, queue.url, queue.prefix, profile, shape, options)
-        command = [sys.executable, "-m", self.module, *orders.command_line(), *self._more()]
+        launch = WorkerCommand(database_url, queue.url, queue.prefix, profile, shape, options)
+        command = [sys.executable, "-m", self.module, *launch.command_line(), *self._more()]
         log_dir.mkdir(parents=True, exist_ok=True)
         self._child = ChildProcess(
             f"worker {options.name}",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from campaign_ops.lab.shop.tables import minutes
+from campaign_ops.lab.shop.row_writer import minutes
 from tests.conftest import World, Worlds
 from tests.faces.cli.program import AWAY, BROKEN, Program, configured, entry, lines_with, one_line, run
 

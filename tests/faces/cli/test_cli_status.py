@@ -6,7 +6,7 @@ from pathlib import Path
 
 from campaign_ops.core.model import Counters
 from campaign_ops.faces.cli.screen import BAR_CELLS, bar
-from campaign_ops.lab.shop.tables import hours, minutes
+from campaign_ops.lab.shop.row_writer import hours, minutes
 from tests.conftest import World
 from tests.faces.cli.program import Program, configured, lines_with
 

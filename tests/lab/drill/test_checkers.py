@@ -37,8 +37,8 @@ from campaign_ops.lab.drill.checkers import (
 from campaign_ops.lab.drill.ledger import CONFIRMED, FAULT, REDIS_LOSS
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.application import Application
+from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.lab.shop.schema import PlatformShape
-from campaign_ops.lab.shop.tables import minutes
 from campaign_ops.profile.model import Profile
 from campaign_ops.sweep import act
 from tests.conftest import Worlds

@@ -13,7 +13,7 @@ from campaign_ops.lab.drill.checkers import WATCHED
 from campaign_ops.lab.drill.queue_watcher import Watched, command, read_watched
 from campaign_ops.lab.servers.processes import ChildProcess
 from campaign_ops.lab.servers.redis import EmbeddedRedis
-from campaign_ops.lab.shop.jobs import DemoQueue
+from campaign_ops.lab.shop.queue import ShopQueue
 from campaign_ops.profile.load import load_profile
 from tests.conftest import World
 from tests.lab.drill.checked_world import CheckedWorld, checked_world
@@ -81,7 +81,7 @@ def test_the_process_goes_on_when_redis_comes_back_empty_and_ends_on_sigterm(wor
     assert profile is not None
     out = work_dir / WATCHED
     with EmbeddedRedis(work_dir / "redis") as redis:
-        queue = DemoQueue(redis.url(), "bull", profile)
+        queue = ShopQueue(redis.url(), "bull", profile)
         child = ChildProcess("watcher", command(queue, out), log_path=work_dir / "watcher.log")
         child.start()
         try:

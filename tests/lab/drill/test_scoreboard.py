@@ -15,7 +15,7 @@ from campaign_ops.lab.drill.ledger import AGAIN, END, FAULT, MISSED, SETTLING, U
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.scoreboard import Scoreboard
 from campaign_ops.lab.drill.timeline import Sample, Span, spans, timeline
-from campaign_ops.lab.shop.tables import minutes
+from campaign_ops.lab.shop.row_writer import minutes
 from tests.conftest import Worlds
 from tests.lab.drill.checked_world import POLICY, checked_world
 

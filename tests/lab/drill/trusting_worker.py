@@ -31,7 +31,7 @@ def main() -> None:
     """Work until SIGTERM."""
     make = worker.make_worker
 
-    def make_trusting(*arguments: Any, **options: Any) -> worker.DemoWorker:
+    def make_trusting(*arguments: Any, **options: Any) -> worker.ShopWorker:
         made = make(*arguments, **options)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os._exit, 0)
         return made

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from campaign_ops.core.model import Counters
 from campaign_ops.lab.demo.platforms import create_platform
 from campaign_ops.lab.servers.embedded import EmbeddedServers
-from campaign_ops.lab.shop.tables import PlatformShape, PlatformWriter, hours, minutes, redis_fingerprint
+from campaign_ops.lab.shop.row_writer import PlatformShape, RowWriter, hours, minutes, redis_fingerprint
 from campaign_ops.profile.load import load_profile
 from campaign_ops.profile.model import Profile
 
@@ -54,7 +54,7 @@ def url(servers: EmbeddedServers, request: pytest.FixtureRequest) -> Iterator[st
 def test_rows_come_back_as_written_whatever_the_names_and_types(url: str, kind: str, shape: PlatformShape) -> None:
     profile = load_profile("messenger" if kind == "messenger" else "sms")
     profile = renamed(profile) if kind == "renamed" else profile
-    writer = PlatformWriter.connect(url, profile, shape, create=True)
+    writer = RowWriter.connect(url, profile, shape, create=True)
     words = profile.recipient.words
     given = writer.add_campaign("cmp_a", name="A", pending=3, accepted=2, succeeded=4, failed=1, words={"bounced": 1})
     assert writer.id("cmp_a") == given == writer.campaign(given)["id"]
@@ -84,7 +84,7 @@ def test_ages_are_true_in_utc_whatever_the_time_zone_of_the_server(url: str, tim
         name = sa.make_url(url).database
         connection.execute(sa.text(f"ALTER DATABASE {name} SET timezone = 'America/St_Johns'"))
     engine.dispose()
-    writer = PlatformWriter.connect(url, load_profile("sms"), PlatformShape(timestamps=timestamps), create=True)
+    writer = RowWriter.connect(url, load_profile("sms"), PlatformShape(timestamps=timestamps), create=True)
     writer.add_campaign("cmp_a", updated_ago=minutes(40), succeeded=3, moved_ago=minutes(10))
     moments = [recipient["sentAt"] for recipient in writer.recipients("cmp_a")]
     ages = [
@@ -96,7 +96,7 @@ def test_ages_are_true_in_utc_whatever_the_time_zone_of_the_server(url: str, tim
 
 
 def test_one_changed_value_changes_the_fingerprint_and_reading_does_not(url: str, servers: EmbeddedServers) -> None:
-    writer = PlatformWriter.connect(url, load_profile("sms"), create=True)
+    writer = RowWriter.connect(url, load_profile("sms"), create=True)
     writer.add_campaign("cmp_a", pending=2)
     before = writer.fingerprint()
     writer.campaign("cmp_a")

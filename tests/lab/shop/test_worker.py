@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from campaign_ops.lab.demo.platforms import DemoPlatform
 from campaign_ops.lab.shop.application import Application
-from campaign_ops.lab.shop.jobs import DemoQueue
 from campaign_ops.lab.shop.provider import Provider, provider_send
-from campaign_ops.lab.shop.tables import PlatformWriter
-from campaign_ops.lab.shop.worker import Claims, DemoWorker, WorkerOptions
+from campaign_ops.lab.shop.queue import ShopQueue
+from campaign_ops.lab.shop.row_writer import RowWriter
+from campaign_ops.lab.shop.worker import Claims, ShopWorker, WorkerOptions
 from tests.lab.waiting import wait_until
 
 
@@ -24,9 +24,7 @@ def quick(name: str = "worker-1", **options: Any) -> WorkerOptions:
     return WorkerOptions(**{"name": name, "delay_ms": 2, **options})
 
 
-def test_jobs_look_like_the_applications_and_are_found_in_their_states(
-    writer: PlatformWriter, queue: DemoQueue
-) -> None:
+def test_jobs_look_like_the_applications_and_are_found_in_their_states(writer: RowWriter, queue: ShopQueue) -> None:
     campaign = writer.add_campaign("cmp_a", tenant="shop_south", pending=5)
     ids = writer.pending_ids(campaign)
     first, second, third = queue.add(campaign, "shop_south", ids, batch_size=2, attempts=2, backoff=None)
@@ -41,7 +39,7 @@ def test_jobs_look_like_the_applications_and_are_found_in_their_states(
 
 
 def test_a_worker_sends_to_each_recipient_once_and_completes_the_campaign(
-    shop: DemoPlatform, writer: PlatformWriter, queue: DemoQueue, work_dir: Path
+    shop: DemoPlatform, writer: RowWriter, queue: ShopQueue, work_dir: Path
 ) -> None:
     campaign = writer.add_campaign("cmp_a", pending=40, succeeded=3, accepted=2)
     writer.add_reservation("res_a", campaign=campaign)
@@ -71,7 +69,7 @@ def test_a_worker_sends_to_each_recipient_once_and_completes_the_campaign(
 
 
 def test_a_stopped_worker_hands_its_job_back_and_a_killed_ones_job_is_found_stalled(
-    shop: DemoPlatform, writer: PlatformWriter, queue: DemoQueue, work_dir: Path
+    shop: DemoPlatform, writer: RowWriter, queue: ShopQueue, work_dir: Path
 ) -> None:
     campaign = writer.add_campaign("cmp_a", pending=100)
     (job_id,) = queue.add(campaign, "shop_north", writer.pending_ids(campaign))
@@ -100,8 +98,8 @@ def test_a_stopped_worker_hands_its_job_back_and_a_killed_ones_job_is_found_stal
 )
 def test_a_worker_can_be_told_to_die_at_each_moment_of_a_send(
     shop: DemoPlatform,
-    writer: PlatformWriter,
-    queue: DemoQueue,
+    writer: RowWriter,
+    queue: ShopQueue,
     work_dir: Path,
     moment: str,
     sent: int,
@@ -122,7 +120,7 @@ def test_a_worker_can_be_told_to_die_at_each_moment_of_a_send(
 
 
 def test_a_worker_that_hangs_keeps_its_job_from_those_who_look_for_stalled_ones(
-    shop: DemoPlatform, writer: PlatformWriter, queue: DemoQueue, work_dir: Path
+    shop: DemoPlatform, writer: RowWriter, queue: ShopQueue, work_dir: Path
 ) -> None:
     campaign = writer.add_campaign("cmp_hung", pending=60)
     (job_id,) = queue.add(campaign, "shop_north", writer.pending_ids(campaign))
@@ -178,7 +176,7 @@ class Job:
 
 
 def test_a_worker_looks_at_the_row_and_at_its_claim_right_before_it_sends(
-    shop: DemoPlatform, writer: PlatformWriter, queue: DemoQueue
+    shop: DemoPlatform, writer: RowWriter, queue: ShopQueue
 ) -> None:
     campaign = writer.add_campaign("cmp_seen", pending=4)
     profile = shop.profile.queue
@@ -188,7 +186,7 @@ def test_a_worker_looks_at_the_row_and_at_its_claim_right_before_it_sends(
         claims = Forgetful(client, profile)
 
         async def work() -> str:
-            worker = DemoWorker(GoneMeanwhile(writer.engine, shop.profile), provider, profile, quick(), claims)
+            worker = ShopWorker(GoneMeanwhile(writer.engine, shop.profile), provider, profile, quick(), claims)
             return await worker.process(Job(profile.job, queue.payload(campaign, "shop_north", ids)), "token")
 
         ids = writer.recipient_ids(campaign)

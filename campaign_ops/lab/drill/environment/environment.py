@@ -23,7 +23,7 @@ from campaign_ops.lab.drill.environment import external_servers
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.provider import Provider
-from campaign_ops.lab.shop.tables import PlatformWriter
+from campaign_ops.lab.shop.row_writer import RowWriter
 from campaign_ops.postgres.database import Database
 from campaign_ops.profile.load import load_profile
 
@@ -142,7 +142,7 @@ def _given(url: str, redis_url: str, running: ExitStack) -> Environment:
     clean()
     running.callback(clean)
     platform = DemoPlatform(PLATFORM, profile, url, redis_url, external_servers.PREFIX, PLATFORM)
-    writer = PlatformWriter.connect(url, profile, create=True)
+    writer = RowWriter.connect(url, profile, create=True)
     Provider.create(writer.engine)
     writer.close()
     _adapt(platform)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from campaign_ops.lab.drill.sweep_loop import SweeperOptions
 from campaign_ops.lab.servers.processes import ChildProcess, our_path
-from campaign_ops.lab.shop.jobs import DemoQueue
 from campaign_ops.lab.shop.node_worker import PACKAGES
-from campaign_ops.lab.shop.worker_orders import WorkerOptions
+from campaign_ops.lab.shop.queue import ShopQueue
+from campaign_ops.lab.shop.worker_command import WorkerOptions
 from campaign_ops.lab.shop.worker_process import WorkerProcess
 from campaign_ops.profile.model import Profile
 
@@ -38,7 +38,7 @@ class NodeWorker(WorkerProcess):
     def __init__(
         self,
         database_url: str,
-        queue: DemoQueue,
+        queue: ShopQueue,
         profile: Profile,
         log_dir: Path,
         *,

@@ -32,9 +32,9 @@ from campaign_ops.lab.servers import pgbouncer as bouncing
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.servers.pgbouncer import PgBouncer
 from campaign_ops.lab.shop.application import Application
-from campaign_ops.lab.shop.jobs import DemoQueue
 from campaign_ops.lab.shop.provider import Provider, provider_send
-from campaign_ops.lab.shop.tables import PlatformWriter
+from campaign_ops.lab.shop.queue import ShopQueue
+from campaign_ops.lab.shop.row_writer import RowWriter
 from campaign_ops.platform import Platform
 from campaign_ops.profile.model import Profile
 from campaign_ops.settings import connect, load_settings
@@ -74,8 +74,8 @@ class Rig(Workforce):
     platform: DemoPlatform
     profile: Profile
     owner: sa.Engine
-    writer: PlatformWriter
-    queue: DemoQueue
+    writer: RowWriter
+    queue: ShopQueue
     application: Application
     provider: Provider
     ledger: Ledger
@@ -149,7 +149,7 @@ class Rig(Workforce):
             connect_args={"connect_timeout": 3, "options": "-c lock_timeout=2000", "application_name": "drill"},
         )
         self._running.callback(self.owner.dispose)
-        self.writer = PlatformWriter(self.owner, self.profile)
+        self.writer = RowWriter(self.owner, self.profile)
         self.application = Application(self.owner, self.profile)
         self.provider = Provider(self.owner, reject_share=WORKER.reject_share)
         self.queue = self.platform.queue()

@@ -14,7 +14,7 @@ from campaign_ops.lab.drill.environment.environment import PLATFORM, Environment
 from campaign_ops.lab.drill.environment.processes import NODE_MAJORS, NodeWorker, SweeperProcess
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.sweep_loop import SweeperOptions
-from campaign_ops.lab.shop.worker_orders import WorkerOptions
+from campaign_ops.lab.shop.worker_command import WorkerOptions
 from campaign_ops.lab.shop.worker_process import WorkerProcess
 
 SWEEPERS = ("sweeper-1", "sweeper-2")

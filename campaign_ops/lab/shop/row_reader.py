@@ -13,13 +13,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_ops.lab.shop.fingerprint import TableRows, database_fingerprint
-from campaign_ops.lab.shop.schema import PRISMA, DemoTables, PlatformShape
+from campaign_ops.lab.shop.schema import PRISMA, PlatformShape, ShopTables
 from campaign_ops.profile.model import Profile
 
 Row = dict[str, Any]
 
 
-class PlatformReader:
+class RowReader:
     """One platform's rows.
 
     A label such as ``cmp_black_friday`` stands for an id: it is the id where ids are text; where they are uuids or
@@ -34,7 +34,7 @@ class PlatformReader:
     def __init__(self, engine: sa.Engine, profile: Profile, shape: PlatformShape = PRISMA) -> None:
         self.engine = engine
         self.profile = profile
-        self.tables = DemoTables(profile, shape)
+        self.tables = ShopTables(profile, shape)
 
     def close(self) -> None:
         """Close the engine's connections."""

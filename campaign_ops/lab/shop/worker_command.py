@@ -61,7 +61,7 @@ class WorkerOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class WorkerCommand:
     """All that a worker's process has to know."""
 
     database_url: str
@@ -72,7 +72,7 @@ class Orders:
     options: WorkerOptions
 
     def command_line(self) -> Iterator[str]:
-        """The arguments that `orders` reads."""
+        """The arguments that `parse_command` reads."""
         yield from ("--database-url", self.database_url, "--queue-url", self.queue_url, "--prefix", self.prefix)
         yield from ("--profile", self.profile.model_dump_json(by_alias=True), "--shape", json.dumps(asdict(self.shape)))
         for key, value in asdict(self.options).items():
@@ -83,7 +83,7 @@ class Orders:
                 yield flag
 
 
-def orders(arguments: Sequence[str] | None, description: str | None) -> Orders:
+def parse_command(arguments: Sequence[str] | None, description: str | None) -> WorkerCommand:
     """What a command line says; the program's own if none is given."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--database-url", required=True)
@@ -98,7 +98,7 @@ def orders(arguments: Sequence[str] | None, description: str | None) -> Orders:
         else:
             parser.add_argument(flag, type=type(default), default=default)
     given = vars(parser.parse_args(arguments))
-    return Orders(
+    return WorkerCommand(
         given["database_url"],
         given["queue_url"],
         given["prefix"],

@@ -26,7 +26,7 @@ _LIVE_LISTS = ("wait", "paused", "active")
 _LIVE_SETS = ("prioritized", "delayed", "waiting-children")
 
 
-class DemoQueue:
+class ShopQueue:
     """One platform's queue.
 
     Args:

@@ -15,16 +15,16 @@ import sqlalchemy as sa
 
 from campaign_ops.core.model import Counters
 from campaign_ops.lab.shop.fingerprint import redis_fingerprint
-from campaign_ops.lab.shop.reader import PlatformReader, Row
-from campaign_ops.lab.shop.schema import PRISMA, DemoTables, PlatformShape, builtin_profile, create_tables
+from campaign_ops.lab.shop.row_reader import Row, RowReader
+from campaign_ops.lab.shop.schema import PRISMA, PlatformShape, ShopTables, builtin_profile, create_tables
 from campaign_ops.profile.model import Profile
 
 __all__ = [
     "PRISMA",
-    "DemoTables",
     "PlatformShape",
-    "PlatformWriter",
     "RecipientCounts",
+    "RowWriter",
+    "ShopTables",
     "builtin_profile",
     "create_tables",
     "hours",
@@ -65,7 +65,7 @@ class RecipientCounts(TypedDict, total=False):
     moved_ago: timedelta
 
 
-class PlatformWriter(PlatformReader):
+class RowWriter(RowReader):
     """Writes one platform's rows, and reads them back. Every method is one transaction."""
 
     def __init__(self, engine: sa.Engine, profile: Profile, shape: PlatformShape = PRISMA) -> None:
@@ -73,9 +73,7 @@ class PlatformWriter(PlatformReader):
         self._labels = itertools.count(1)
 
     @classmethod
-    def connect(
-        cls, url: str, profile: Profile, shape: PlatformShape = PRISMA, *, create: bool = False
-    ) -> PlatformWriter:
+    def connect(cls, url: str, profile: Profile, shape: PlatformShape = PRISMA, *, create: bool = False) -> RowWriter:
         """A writer with an engine of its own; with ``create`` the tables are made first."""
         engine = sa.create_engine(url)
         if create:
