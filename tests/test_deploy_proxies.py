@@ -30,7 +30,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from campaign_ops.lab.servers.postgres import free_port
+from campaign_ops.lab.servers.ports import free_port
 from tests.orchestration.harness import REPOSITORY
 
 NAME = "dagster.example.com"

@@ -10,7 +10,7 @@ import redis
 from campaign_ops.bullmq.queue import Queue, QueueAddress
 from campaign_ops.core.errors import ConfigurationError, QueueUnavailable
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
-from campaign_ops.lab.servers.postgres import free_port
+from campaign_ops.lab.servers.ports import free_port
 from tests.bullmq.bench import PROFILE, a_job, redis_process, until
 
 

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import SweepBusy
-from campaign_ops.lab.servers.postgres import free_port
+from campaign_ops.lab.servers.ports import free_port
 from campaign_ops.postgres.database import Database, SweepLock
 from tests.conftest import World
 from tests.sweep.actors import covered

@@ -18,8 +18,8 @@ from campaign_ops.lab.demo import dagster_home, printout
 from campaign_ops.lab.demo.attempt_history import make_attempt_history
 from campaign_ops.lab.demo.platforms import DemoPlatform, write_config
 from campaign_ops.lab.demo.stuck_platforms import build_messenger, build_sms_platforms
+from campaign_ops.lab.servers.directories import fresh_work_dir
 from campaign_ops.lab.servers.embedded import EmbeddedServers
-from campaign_ops.lab.servers.processes import fresh_work_dir
 from campaign_ops.settings import Settings, connect, load_settings
 from campaign_ops.sweep import dry_run
 

@@ -23,9 +23,10 @@ from campaign_ops.lab.demo import dagster_home
 from campaign_ops.lab.demo.platforms import DemoPlatform, create_platform, write_config
 from campaign_ops.lab.demo.printout import print_progress
 from campaign_ops.lab.demo.simulation import Simulation, SimulationOptions
+from campaign_ops.lab.servers.directories import fresh_work_dir
 from campaign_ops.lab.servers.embedded import EmbeddedServers
-from campaign_ops.lab.servers.postgres import free_port
-from campaign_ops.lab.servers.processes import ChildProcess, fresh_work_dir, orderly_end
+from campaign_ops.lab.servers.ports import free_port
+from campaign_ops.lab.servers.processes import ChildProcess, orderly_end
 from campaign_ops.platform import Platform
 from campaign_ops.settings import Settings, connect, load_settings
 

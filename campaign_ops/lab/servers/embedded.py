@@ -1,4 +1,4 @@
-"""The two servers of the demo and the tests, started together."""
+"""PostgreSQL and Redis, started together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EmbeddedServers:
     """PostgreSQL and Redis below one directory.
 
     Args:
-        work_dir: Where they live.
+        work_dir: Holds their logs.
         postgres_port: See ``EmbeddedPostgres``.
         settings: PostgreSQL settings on top of ours.
     """
@@ -35,7 +35,7 @@ class EmbeddedServers:
         self.redis = EmbeddedRedis(work_dir)
 
     def start(self) -> Self:
-        """Start both at the same time; if one fails, the other is stopped again."""
+        """Start both at the same time; if one fails, the other is stopped."""
         try:
             with ThreadPoolExecutor(max_workers=1) as pool:
                 starting = pool.submit(self.postgres.start)
@@ -47,7 +47,7 @@ class EmbeddedServers:
         return self
 
     def stop(self) -> None:
-        """Stop both, the queue first: nobody takes a job any more while the database goes away."""
+        """Stop both, the queue first: no worker takes a job while the database goes away."""
         try:
             self.redis.stop()
         finally:

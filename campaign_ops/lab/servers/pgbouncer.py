@@ -1,4 +1,4 @@
-"""A real PgBouncer in transaction mode in front of one database: no state of a session outlives its transaction."""
+"""A real PgBouncer in transaction mode in front of one database: session state does not outlive a transaction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import time
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -15,24 +14,25 @@ from typing import Self
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import DatabaseUnavailable
-from campaign_ops.lab.servers.postgres import free_port
+from campaign_ops.lab.servers.ports import free_port
 from campaign_ops.lab.servers.processes import ChildProcess
 from campaign_ops.lab.servers.unprivileged import server_home, server_user
+from campaign_ops.lab.servers.waiting import wait_until
 
 _POOL_SIZE = 10
 
 
 def missing() -> str | None:
-    """Why there is no PgBouncer here; None when there is one."""
+    """Return why PgBouncer cannot be started here; None when it can."""
     return None if shutil.which("pgbouncer") else "pgbouncer is not installed"
 
 
 class PgBouncer:
-    """One PgBouncer that lets everybody in as one role.
+    """One PgBouncer that lets every client in as one role.
 
     Args:
         work_dir: Holds its log.
-        target: SQLAlchemy URL, over TCP, of the database behind it, with the role that everybody becomes.
+        target: SQLAlchemy URL, over TCP, of the database behind it, with that role.
     """
 
     def __init__(self, work_dir: Path, target: str) -> None:
@@ -44,7 +44,7 @@ class PgBouncer:
             "PgBouncer",
             [shutil.which("pgbouncer") or "pgbouncer", *self._as_user(), self._config],
             log_path=work_dir / "pgbouncer.log",
-            stop_signal=signal.SIGQUIT,  # at once: the others wait for clients to leave
+            stop_signal=signal.SIGQUIT,  # at once: other signals wait for clients to leave
         )
 
     @property
@@ -57,7 +57,7 @@ class PgBouncer:
 
     @property
     def pid(self) -> int | None:
-        """Its process id; None when it does not run."""
+        """Its process id; None when it is not running."""
         return self._child.pid
 
     def start(self) -> Self:
@@ -74,19 +74,17 @@ class PgBouncer:
         if self._user is not None:
             os.chown(self._config, self._user.pw_uid, self._user.pw_gid)
         self._child.start()
-        deadline = time.monotonic() + 10
-        while not self._listens():
-            if self.pid is None or time.monotonic() > deadline:
-                words = self._child.last_words()
-                self.stop()
-                raise DatabaseUnavailable(
-                    f"PgBouncer did not start: {words}", where=str(self._child.log_path), mend="see the log there"
-                )
-            time.sleep(0.05)
+        wait_until(lambda: self._listens() or self.pid is None, seconds=10, poll_seconds=0.05)
+        if self.pid is None or not self._listens():
+            words = self._child.last_words()
+            self.stop()
+            raise DatabaseUnavailable(
+                f"PgBouncer did not start: {words}", where=str(self._child.log_path), mend="see the log there"
+            )
         return self
 
     def stop(self) -> None:
-        """Stop it; whoever is connected is cut off."""
+        """Stop it; its clients are cut off."""
         self._child.stop()
         self._config.unlink(missing_ok=True)
 
@@ -121,9 +119,9 @@ class PgBouncer:
             "password": target.password,
         }
         # In its file a quote within quotes is written twice.
-        told = (f"{key}='{str(value).replace(chr(39), chr(39) * 2)}'" for key, value in behind.items() if value)
+        quoted = (f"{key}='{str(value).replace(chr(39), chr(39) * 2)}'" for key, value in behind.items() if value)
         return (
-            f"[databases]\n{self._database} = {' '.join(told)}\n"
+            f"[databases]\n{self._database} = {' '.join(quoted)}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self._port}\nauth_type = any\n"
             f"pool_mode = transaction\nunix_socket_dir =\ndefault_pool_size = {_POOL_SIZE}\n"
             "server_reset_query_always = 0\n"

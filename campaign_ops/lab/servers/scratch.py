@@ -1,7 +1,7 @@
-"""This process's directory under the temporary one, and what dead processes left in theirs.
+"""This process's scratch directory under the temporary one, and the removal of what dead processes left in theirs.
 
-It holds what other users and unix sockets must reach (a server's data and sockets) and remembers the children. Its lock
-lives exactly as long as the process: what stands in a directory whose lock is free belongs to nobody.
+It holds what other users and unix sockets must reach (a server's data and sockets) and notes of the children. Its lock
+lives exactly as long as the process: a directory whose lock is free is left over.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import shutil
 import signal
 import tempfile
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
 
 from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.lab.servers.waiting import wait_until
 
 PREFIX = "campaign-ops-"
-# sun_path holds 108 bytes. Below our directory comes `/postgres-XXXXXXXX/sockets/.s.PGSQL.65535`.
+# sun_path holds 108 bytes. Our directory is followed by `/postgres-XXXXXXXX/sockets/.s.PGSQL.65535`.
 _LONGEST_PATH = 60
 _LOCK = "lock"
 _CHILD_SUFFIX = ".child"
@@ -35,10 +35,10 @@ _one_at_a_time = threading.Lock()
 
 
 def scratch() -> Path:
-    """This process's directory: made, and leftovers of dead processes removed, at the first call; removed at exit.
+    """Return this process's directory. The first call makes it and removes leftovers; it is removed at exit.
 
     Raises:
-        ConfigurationError: There is no temporary directory that other users can enter and a socket's path fits into.
+        ConfigurationError: No temporary directory is open to other users and short enough for a socket's path.
     """
     pid = os.getpid()
     with _one_at_a_time:
@@ -58,22 +58,22 @@ def scratch() -> Path:
 
 
 def remember_child(pid: int, stop_signal: signal.Signals) -> Path:
-    """Note a child, so that the next process ends it should this one die without doing so; the note's path."""
+    """Note a child, so that the next process ends it if this one dies without doing so; return the note's path."""
     note = scratch() / f"{pid}{_CHILD_SUFFIX}"
     with contextlib.suppress(psutil.NoSuchProcess):
-        # A pid alone is not enough: after a reboot it may be anybody's.
+        # A pid alone is not enough: after a reboot it may be another process's.
         note.write_text(f"{pid} {psutil.Process(pid).create_time()} {int(stop_signal)}\n")
     return note
 
 
 def remove_leftovers(roots: Iterable[Path]) -> None:
-    """End the children of dead processes, and remove their directories. Those of living ones are left alone."""
+    """End the children of dead processes and remove their directories. Those of living ones are left alone."""
     for directory in (path for root in roots for path in root.glob(f"{PREFIX}*")):
         with contextlib.suppress(OSError):
             ours = not directory.is_symlink() and directory.is_dir() and directory.stat().st_uid == os.geteuid()
             if not ours:
                 continue
-            # Without a lock file, which is an error, it is being made at this moment or is not one of these.
+            # A missing lock file raises: the directory is being made at this moment, or is not one of these.
             lock = _open_locked(directory / _LOCK)
             try:
                 _end_children(directory)
@@ -83,7 +83,7 @@ def remove_leftovers(roots: Iterable[Path]) -> None:
 
 
 def _roots() -> Iterator[Path]:
-    """Temporary directories that can be used, the configured one first."""
+    """Yield the temporary directories that can be used, the configured one first."""
     for path in dict.fromkeys(Path(name).resolve() for name in (tempfile.gettempdir(), "/tmp", "/var/tmp")):
         open_to_others = path.is_dir() and all(step.stat().st_mode & 0o001 for step in [path, *path.parents])
         if os.geteuid() == 0 and not (open_to_others and not os.statvfs(path).f_flag & os.ST_NOEXEC):
@@ -93,7 +93,7 @@ def _roots() -> Iterator[Path]:
 
 
 def _make(root: Path) -> tuple[Path, int]:
-    """Make a directory with a lock that was ours before it had its name: nobody can take it first."""
+    """Make a directory whose lock we hold before it gets its name: no other process can take it first."""
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
     unnamed = directory / f"{_LOCK}.new"
     unnamed.touch(mode=0o600)
@@ -107,7 +107,7 @@ def _open_locked(path: Path) -> int:
     """Open a lock file and take its lock.
 
     Raises:
-        BlockingIOError: A living process has it.
+        BlockingIOError: A living process holds it.
     """
     descriptor = os.open(path, os.O_RDWR)
     try:
@@ -134,29 +134,28 @@ def _end_children(directory: Path) -> None:
             if abs(process.create_time() - float(born)) < 0.1:
                 process.send_signal(int(stop_signal))
                 left.append(process)
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while any(map(alive, left)) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: not any(map(alive, left)), seconds=_PATIENCE_SECONDS)
     for process in left:
         kill_tree(process)
 
 
 def kill_tree(process: psutil.Process) -> None:
-    """Kill a process, and see that no child of it is left."""
+    """Kill a process and all its descendants."""
     with contextlib.suppress(psutil.NoSuchProcess):
         family = process.children(recursive=True)
         process.kill()
-        # PostgreSQL's backends leave by themselves once their parent is gone, and must, before it can start again.
-        deadline = time.monotonic() + 3
-        while any(map(alive, family)) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        # PostgreSQL's backends exit once their parent is gone, and must, before it can start again.
+        wait_until(lambda: not any(map(alive, family)), seconds=3, poll_seconds=0.01)
         for member in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether a process runs. Orphans fall to process 1, which may be slow to reap them."""
+    """Return whether a process runs.
+
+    A zombie does not. `psutil.wait_procs` would wait for it, and process 1 may be slow to reap orphans.
+    """
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

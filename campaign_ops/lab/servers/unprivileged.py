@@ -1,7 +1,7 @@
-"""PostgreSQL refuses to run as root: which user runs it instead, and a copy of its programs where that user gets in.
+"""PostgreSQL and PgBouncer refuse to run as root: the user that runs them, and programs that this user can read.
 
-A path below a home directory of mode 700 is as good as absent for another user; nothing here widens a permission of
-what is there already.
+Another user cannot reach a path below a home directory of mode 700: the programs are copied. Permissions of existing
+files are never widened.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from campaign_ops.lab.servers.scratch import scratch
 
 
 def server_user() -> pwd.struct_passwd | None:
-    """The user that runs the server in the place of root; None when we are not root.
+    """Return the user that runs the server instead of root; None when we are not root.
 
     Raises:
         ConfigurationError: None of the usual users exists.
@@ -38,7 +38,7 @@ def server_user() -> pwd.struct_passwd | None:
 
 
 def server_home(name: str, user: pwd.struct_passwd | None) -> Path:
-    """Make an empty directory for one server in this process's own, which ``user`` can enter."""
+    """Make an empty directory for one server in the scratch directory, which ``user`` can enter."""
     home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=scratch()))
     if user is not None:
         home.chmod(0o711)
@@ -46,9 +46,9 @@ def server_home(name: str, user: pwd.struct_passwd | None) -> Path:
 
 
 def reachable_installation(installation: Path, home: Path, user: pwd.struct_passwd | None) -> Path:
-    """``installation``, or a copy of it in ``home`` where ``user`` cannot read it.
+    """Return ``installation``, or a copy of it in ``home`` where ``user`` cannot read it.
 
-    The shared libraries that the wheel keeps beside its package come along: the programs look for them by a path
+    The shared libraries that the wheel keeps beside its package are copied too: the programs look for them by a path
     relative to their own.
     """
     package = installation.parent
@@ -65,7 +65,7 @@ def reachable_installation(installation: Path, home: Path, user: pwd.struct_pass
 
 
 def _probes(installation: Path, libraries: Path) -> Iterator[Path]:
-    """Files that tell whether an installation can be used."""
+    """Yield the files whose readability decides whether an installation can be used."""
     yield installation / "bin" / "postgres"
     yield from list(libraries.glob("*"))[:1]
 
@@ -78,8 +78,8 @@ def _give(top: Path, user: pwd.struct_passwd) -> None:
 
 
 def _readable(path: Path, user: pwd.struct_passwd) -> bool:
-    """Whether ``user`` may enter every directory down to a file and read it."""
-    steps = [(path, stat.S_IRUSR, stat.S_IROTH), *((one, stat.S_IXUSR, stat.S_IXOTH) for one in path.parents)]
+    """Return whether ``user`` may enter every directory down to a file and read it."""
+    steps = [(path, stat.S_IRUSR, stat.S_IROTH), *((parent, stat.S_IXUSR, stat.S_IXOTH) for parent in path.parents)]
     for step, as_owner, as_other in steps:
         facts = step.stat()
         if not facts.st_mode & (as_owner if facts.st_uid == user.pw_uid else as_other):

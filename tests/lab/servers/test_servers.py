@@ -17,8 +17,8 @@ import redis
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import ConfigurationError, DatabaseUnavailable, QueueUnavailable
+from campaign_ops.lab.servers.directories import fresh_work_dir
 from campaign_ops.lab.servers.embedded import EmbeddedPostgres, EmbeddedRedis
-from campaign_ops.lab.servers.processes import fresh_work_dir
 from campaign_ops.lab.servers.scratch import PREFIX
 from campaign_ops.lab.servers.unprivileged import reachable_installation, server_home, server_user
 
