@@ -1,8 +1,4 @@
-"""The queue of a platform: what a sweep asks of Redis, and the only way by which it adds jobs.
-
-Reading is in `queue_read`, decoding in `queue_jobs`, BullMQ's own client in `queue_add`, addresses and errors in
-`queue_address`. What is decided from all this stands elsewhere.
-"""
+"""One queue of a platform: what a sweep asks of Redis, and the only way it adds jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from campaign_ops.bullmq.reader import QueueReader
 from campaign_ops.bullmq.server import ServerFacts
 from campaign_ops.bullmq.snapshot import Snapshot
 from campaign_ops.bullmq.states import DEAD, LIVE, state_by_id
-from campaign_ops.bullmq.writer import NewJob, QueueWriter, fill_payload, is_writable_number, job_id
+from campaign_ops.bullmq.writer import NewJob, QueueWriter, fill_payload, is_writable_number
 from campaign_ops.core.errors import QueueUnavailable, Refused
 from campaign_ops.profile.model import QueueProfile
 
@@ -40,15 +36,14 @@ __all__ = [
     "Reading",
     "ServerFacts",
     "Snapshot",
-    "job_id",
 ]
 
-# New jobs go to one end of `wait`; those not this near to it are looked up in the whole queue.
+# New jobs go to one end of `wait`; those not this near to it are searched in the whole queue.
 NEAR_THE_END = 1_000
 
 
 class Queue(QueueReader):
-    """One platform's queue. Connects on first use; may be called from a thread with a running event loop.
+    """One queue. Connects on first use; may be called from a thread with a running event loop.
 
     Raises:
         QueueUnavailable: From every method, when Redis is away, refuses, or answers in part.
@@ -71,19 +66,19 @@ class Queue(QueueReader):
         self.close()
 
     def add(self, jobs: Sequence[NewJob], guard: Guard | None = None) -> frozenset[str]:
-        """Add jobs, all at one moment; name those that were added. An id that exists in any state is left alone.
+        """Add jobs, all at one moment, and return the ids that were added. An id that exists in any state is skipped.
 
         Args:
-            jobs: What to add; a few hundred at a time, since Redis does nothing else meanwhile.
+            jobs: The jobs, a few hundred at a time, since Redis does nothing else meanwhile.
             guard: What must still hold inside Redis when they are added.
 
         Raises:
             LookAgain: Something happened since the last look that cannot be judged. Nothing was added.
-            Refused: The queue is paused (BullMQ 4 and 5 would lose what is added then), may only be looked at, the
+            Refused: The queue is paused (BullMQ 4 and 5 would lose what is added then) or may only be observed, the
                 guard does not hold, or an id does not fit the payload. Nothing was added.
             NothingAdded: Redis answered that it cannot add.
             PartlyAdded: Redis answered so after it had added some.
-            QueueUnavailable: Redis went away. All of the jobs may have been added: look again.
+            QueueUnavailable: Redis went away. Any of the jobs may have been added: look again.
         """
         if not jobs:
             return frozenset()
@@ -107,19 +102,19 @@ class Queue(QueueReader):
         return next((one for one in ids if not is_writable_number(one)), None) if self.ids.numeric else None
 
     def remove_waiting(self, job_ids: Iterable[str]) -> frozenset[str]:
-        """Remove those jobs that no worker has ever taken; name those removed."""
+        """Remove the jobs that no worker has ever taken; return the ids that were removed."""
         removed = set()
         for page in pages(list(job_ids), KEYS_PER_PAGE):
             # BullMQ 4 moves a job to `active` a moment before it writes `processedOn` and takes the lock.
-            active = {one for one, state in self.live_ids().items() if state == "active"}
-            for one, (name, taken, over) in self.fields(page, "name", "processedOn", "finishedOn"):
-                untouched = name is not None and taken is None and over is None and one not in active
-                if untouched and self._writer.remove(one):
-                    removed.add(one)
+            active = {job_id for job_id, state in self.live_ids().items() if state == "active"}
+            for job_id, (name, taken_at, over_at) in self.fields(page, "name", "processedOn", "finishedOn"):
+                untouched = name is not None and taken_at is None and over_at is None and job_id not in active
+                if untouched and self._writer.remove(job_id):
+                    removed.add(job_id)
         return frozenset(removed)
 
     def forget_marks(self, recipient_ids: Sequence[str]) -> int:
-        """Delete these recipients' marker keys, so that a worker sends to them again. How many keys there were."""
+        """Delete these recipients' marker keys, so that a worker sends to them again; return how many existed."""
         deleted = 0
         for page in pages(recipient_ids, recipients_per_page(self)):
             keys = marker_keys(self, page)
@@ -128,29 +123,29 @@ class Queue(QueueReader):
         return deleted
 
     def close(self) -> None:
-        """Close all connections. A later call would open new ones."""
+        """Close all connections. A later call opens new ones."""
         self._writer.close()
         self._client.close()
 
     def _confirmed(self, job_ids: Sequence[str], server_id: str | None) -> frozenset[str]:
-        """Keep the ids that stand in a state, or that a worker has finished and removed already."""
-        rest = [one for one, near in zip(job_ids, self._near_the_end(job_ids), strict=True) if not near]
+        """Return the ids that are in a state, or that a worker has already finished and removed."""
+        rest = [job_id for job_id, near in zip(job_ids, self._near_the_end(job_ids), strict=True) if not near]
         if not rest:
             return frozenset(job_ids)
 
         def fill(pipe: Any) -> None:
             self.ask_live_ids(pipe)
-            for one in rest:
-                pipe.exists(self.key(one))
+            for job_id in rest:
+                pipe.exists(self.key(job_id))
                 for state in DEAD:
-                    pipe.zscore(self.key(state), one)
+                    pipe.zscore(self.key(state), job_id)
 
         answers, (*_, info) = self.multi(fill)
         live = state_by_id(answers[: len(LIVE)])
         lost = set()
-        for one, (exists, *dead) in zip(rest, pages(answers[len(LIVE) :], 1 + len(DEAD)), strict=True):
-            if exists and one not in live and all(score is None for score in dead):
-                lost.add(one)
+        for job_id, (exists, *dead) in zip(rest, pages(answers[len(LIVE) :], 1 + len(DEAD)), strict=True):
+            if exists and job_id not in live and all(score is None for score in dead):
+                lost.add(job_id)
             elif not exists and info.get("run_id") != server_id:
                 raise QueueUnavailable(
                     "Redis was restarted or replaced while jobs were added, and some of them are gone",
@@ -160,9 +155,9 @@ class Queue(QueueReader):
         return frozenset(job_ids) - lost
 
     def _near_the_end(self, job_ids: Sequence[str]) -> list[bool]:
-        """Tell which jobs stand in `wait` about where new ones are put. Redis before 6.0.6 cannot tell."""
+        """Return of each job whether it is in `wait` near the end for new ones. Redis before 6.0.6 cannot say."""
         rank = -1 if self.profile.options.get("lifo") else 1
         with driver_errors_mapped(self.where), self._client.pipeline(transaction=False) as pipe:
-            for one in job_ids:
-                pipe.lpos(self.key("wait"), one, rank, None, NEAR_THE_END)
+            for job_id in job_ids:
+                pipe.lpos(self.key("wait"), job_id, rank, None, NEAR_THE_END)
             return [isinstance(place, int) for place in pipe.execute(raise_on_error=False)]

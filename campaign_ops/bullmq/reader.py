@@ -1,7 +1,7 @@
 """Reading a BullMQ queue: its state, atomic snapshots, the jobs in it. Nothing here writes a byte to Redis.
 
-The client's own getters would not do: `getCounts` pops the markers of BullMQ 4, `getJobCounts` leaves the `paused`
-list out, and none of them sees all states at one moment.
+The client's own getters do not serve: `getCounts` pops the markers of BullMQ 4, `getJobCounts` leaves out the `paused`
+list, and none of them sees all states at one moment.
 """
 
 from __future__ import annotations
@@ -39,13 +39,12 @@ class QueueReader(QueueConnection):
     """
 
     def state(self) -> QueueState:
-        """Count the queue's states at one moment. Cheap, however long the queue is."""
-
+        """Count the jobs in each state at one moment. Cheap, however long the queue is."""
         answers, about = self.multi(self.ask_counts)
         return self.counted(answers, about)
 
     def ask_counts(self, pipe: Any) -> None:
-        """Ask how many jobs are in each live state; `counted` takes the answers."""
+        """Add to a pipeline the questions that `counted` takes the answers of."""
         for state in LISTS:
             pipe.llen(self.key(state))
         for state in SORTED_SETS:
@@ -54,7 +53,7 @@ class QueueReader(QueueConnection):
         pipe.lindex(self.key("paused"), -1)
 
     def counted(self, answers: Sequence[Any], about: tuple[Any, ...], clients: Clients | None = None) -> QueueState:
-        """The queue's state from the answers to `ask_counts`."""
+        """Return the queue's state from the answers to `ask_counts`."""
         *numbers, wait_end, paused_end = answers
         counts = dict(zip(LIVE, numbers, strict=True))
         for state, end in (("wait", wait_end), ("paused", paused_end)):
@@ -63,17 +62,16 @@ class QueueReader(QueueConnection):
 
     def snapshot(self) -> Snapshot:
         """Read the ids of every live job, and of the newest failed ones, at one moment."""
-
         answers, about = self.multi(self.ask_ids)
         return self.taken(answers, about)
 
     def ask_ids(self, pipe: Any) -> None:
-        """Ask for the ids of every live job and of the newest failed ones; `taken` takes the answers."""
+        """Add to a pipeline the questions that `taken` takes the answers of."""
         self.ask_live_ids(pipe)
         pipe.zrange(self.key("failed"), 0, FAILED_LOOKED_AT - 1, desc=True)
 
     def taken(self, answers: Sequence[Any], about: tuple[Any, ...], clients: Clients | None = None) -> Snapshot:
-        """The snapshot from the answers to `ask_ids`."""
+        """Return the snapshot from the answers to `ask_ids`."""
         *ids, failed = answers
         live = state_by_id(ids)
         counts = dict.fromkeys(LIVE, 0)
@@ -82,7 +80,7 @@ class QueueReader(QueueConnection):
         return Snapshot(self._describe(counts, about, clients), live, tuple(failed))
 
     def last_look(self) -> LastLook:
-        """Look at the queue for the last time before an add: what appears after this is new to the add's guard."""
+        """Look at the queue for the last time before an add: the guard takes what appears later for new."""
         clock = self.unless_refused("TIME", default=None)
         events = self.unless_refused("XREVRANGE", self.key("events"), "+", "-", "COUNT", "1", default=None)
         event = None if events is None else (events[0][0] if events else "0-0")
@@ -93,7 +91,7 @@ class QueueReader(QueueConnection):
         return live_jobs(self, snapshot, campaign_ids)
 
     def failed_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> Iterator[FailedJob]:
-        """Read, page by page, the newest failed jobs of these campaigns. They cover nobody; they say why."""
+        """Read, page by page, the newest failed jobs of these campaigns. They cover no recipients; they explain why."""
         payloads = PayloadReader(self.profile, self.ids, campaign_ids)
         for job_id, (name, data) in self.fields(snapshot.failed, "name", "data"):
             said = payloads.read(name, data)
@@ -125,20 +123,20 @@ class QueueReader(QueueConnection):
         must be read after this. What is live is asked now, or taken from the ``look``.
 
         Raises:
-            QueueUnclear: A new job cannot be understood, or is listed without its data: it may be anybody's.
+            QueueUnclear: A new job cannot be understood, or is listed without its data: it may belong to any campaign.
         """
         return newcomers(self, reading, campaign_ids, ours=ours, look=look)
 
     def marked(self, recipient_ids: Sequence[str]) -> frozenset[str]:
-        """Name the recipients for whom a marker key says that the provider may have their message."""
+        """Return the recipients with a marker key, which says that the provider may have their message."""
         return markers.marked(self, recipient_ids)
 
     def traces(self, job_ids: Collection[str]) -> Traces:
-        """Look for jobs that are gone in the queue's events."""
+        """Search the queue's events for jobs that are gone."""
         return traces_of(self._client, self.key("events"), job_ids, self.where)
 
     def newest(self, limit: int) -> dict[str, list[str]]:
-        """Ids of the newest jobs of every state, dead ones included, at most ``limit`` of each."""
+        """Read the ids of the newest jobs of every state, dead ones included, at most ``limit`` of each."""
         with driver_errors_mapped(self.where), self._client.pipeline(transaction=False) as pipe:
             for state in LISTS:
                 pipe.lrange(self.key(state), 0, limit - 1)
@@ -146,11 +144,12 @@ class QueueReader(QueueConnection):
                 pipe.zrange(self.key(state), 0, limit - 1, desc=True)
             answers = pipe.execute()
         return {
-            state: [one for one in ids if not is_marker(one)] for state, ids in zip(LIVE + DEAD, answers, strict=True)
+            state: [job_id for job_id in ids if not is_marker(job_id)]
+            for state, ids in zip(LIVE + DEAD, answers, strict=True)
         }
 
     def refused(self) -> list[str]:
-        """Questions that this user may not ask, and without which a sweep goes on knowing less."""
+        """Return the commands that this user may not run; without them a sweep goes on and knows less."""
         newest_event = ["XREVRANGE", self.key("events"), "+", "-", "COUNT", "1"]
         asked = [["INFO", "server"], ["TIME"], newest_event, ["CLIENT LIST"]]
         return [words[0] for words in asked if self.unless_refused(*words, default=None) is None]
@@ -170,10 +169,10 @@ class QueueReader(QueueConnection):
         return ServerFacts(info.get("redis_version"), info.get("role"), policy, info.get("run_id"))
 
     def mind(self, tenants: Iterable[str]) -> None:
-        """Look at these tenants' queues, too: one queue is everybody's."""
+        """Read these tenants' queues too. Nothing to do: one queue serves all tenants."""
 
     def clients(self) -> Clients:
-        """Everybody who is connected to the server; empty when it does not tell."""
+        """Read the clients connected to the server; empty where it refuses the command."""
         connected: Clients = self.unless_refused("CLIENT LIST", default=[])
         return connected
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 import sqlalchemy as sa
 
 from campaign_ops.bullmq.completed_jobs import CompletedJobs
-from campaign_ops.bullmq.queue import Queue, Reading, job_id
+from campaign_ops.bullmq.queue import Queue, Reading
+from campaign_ops.bullmq.writer import job_id
 from campaign_ops.core.model import Campaign, Decision, Evidence, RepairKind
 from campaign_ops.core.verdicts import attempts_without_progress, goes_on
 from campaign_ops.journal.attempts import Beginning

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign_ops.bullmq.facts import FixedFacts
-from campaign_ops.bullmq.queue import NewJob, Queue, QueueAddress, job_id
+from campaign_ops.bullmq.queue import NewJob, Queue, QueueAddress
+from campaign_ops.bullmq.writer import job_id
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.ids import JobIds
 from campaign_ops.lab.servers.embedded import EmbeddedRedis

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from campaign_ops.bullmq.jobs import LiveJob
 from campaign_ops.bullmq.live_jobs import LiveJobs, Reading
-from campaign_ops.bullmq.queue import Queue, job_id
+from campaign_ops.bullmq.queue import Queue
+from campaign_ops.bullmq.writer import job_id
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import Campaign
 from campaign_ops.core.plan import PlanItem
