@@ -1,6 +1,6 @@
-"""Where a queue lives, the clients that reach it, and the seam where a driver's errors become ours.
+"""The address of a queue, the clients that connect to it, and the mapping of the driver's errors to ours.
 
-No queue logic here: key names and commands stand in `queue_read` and `queue_add`.
+No queue logic here: key names and commands are in `connection`, `reader` and `writer`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SCHEMES = ("redis", "rediss", "unix", SENTINEL_SCHEME)
 SENTINEL_PORT = 26379
 READ_RETRIES = 1
 
-# What the driver raises, what that means, what mends it. The first that fits: several are subclasses of later ones.
+# What the driver raises, its meaning, the mend. The first match counts: several are subclasses of later ones.
 EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     ((driver.BusyLoadingError,), "Redis is still loading its data", "wait until it has started"),
     (
@@ -53,7 +53,7 @@ EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     ),
     (
         (driver.OutOfMemoryError,),
-        "Redis is out of memory: it takes no jobs and answers no transaction",
+        "Redis is out of memory: it accepts no jobs and runs no transaction",
         "free memory or raise maxmemory",
     ),
     (
@@ -71,18 +71,18 @@ EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
 
 @dataclass(frozen=True, repr=False)
 class QueueAddress:
-    """Where a queue lives. Printing it never shows a password.
+    """The address of a queue. Printing it never shows a password.
 
     Attributes:
         url: ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://host:26379,host2:26379/mymaster/0``, with
-            ``user:password@`` where the server asks for it. Sentinels that ask for one of their own take
+            ``user:password@`` where the server requires it. Where the sentinels require credentials too, add
             ``?sentinel_username=…&sentinel_password=…``.
         prefix: BullMQ's key prefix; a cluster hash tag such as ``{bull}`` is fine.
         connect_timeout_seconds: Longest wait for a connection.
         read_timeout_seconds: Longest wait for an answer.
 
     Raises:
-        ConfigurationError: The URL is none of these forms.
+        ConfigurationError: The URL has none of these forms.
     """
 
     url: str = field(repr=False)
@@ -93,7 +93,7 @@ class QueueAddress:
     def __post_init__(self) -> None:
         try:
             _endpoint(urlsplit(self.url))
-            # Only a connection object, which stays unconnected, looks at the URL's query part.
+            # Only a connection object, which stays unconnected, parses the URL's query part.
             self.reading_client().connection_pool.make_connection()
         except (ValueError, TypeError):
             # The driver's own text may quote the part of the URL that holds the password.
@@ -111,7 +111,7 @@ class QueueAddress:
         return f"QueueAddress({self.endpoint}, prefix={self.prefix!r})"
 
     def reading_client(self) -> redis.Redis:
-        """Make a synchronous client that connects on first use and asks a second time when a connection breaks."""
+        """Make a synchronous client that connects on first use and repeats a command once when a connection breaks."""
         options = self._options() | {"retry": Retry(NoBackoff(), READ_RETRIES)}
         if not self._by_sentinel:
             client: redis.Redis = redis.Redis.from_url(self.url, **options)
@@ -123,7 +123,7 @@ class QueueAddress:
         return master
 
     def writing_client(self) -> redis.asyncio.Redis:
-        """Make an asynchronous client for BullMQ's own. It never repeats a command by itself.
+        """Make an asynchronous client for BullMQ's own. It never repeats a command.
 
         A repeated add could find its job already sent and removed, and would send it again.
         """
@@ -145,7 +145,7 @@ class QueueAddress:
             "socket_connect_timeout": self.connect_timeout_seconds,
             "socket_timeout": self.read_timeout_seconds,
             "decode_responses": True,
-            # A foreign job may hold bytes that are not UTF-8; they must travel there and back unchanged.
+            # A foreign job may hold bytes that are not UTF-8; they must survive the round trip unchanged.
             "encoding_errors": "surrogateescape",
             # Proxies and old servers do not know HELLO.
             "protocol": 2,
@@ -173,7 +173,7 @@ class QueueAddress:
 
 @contextmanager
 def driver_errors_mapped(where: str) -> Iterator[None]:
-    """Turn whatever the Redis driver or the network raises into `QueueUnavailable`."""
+    """Turn any error of the Redis driver or the network into `QueueUnavailable`."""
     try:
         yield
     except (driver.RedisError, OSError) as error:
@@ -181,13 +181,13 @@ def driver_errors_mapped(where: str) -> Iterator[None]:
 
 
 def unavailable(error: Exception, where: str) -> QueueUnavailable:
-    """What an error of the driver or the network means, and what mends it."""
+    """Return what an error of the driver or the network means, with its mend."""
     what, mend = _explain(error)
     return QueueUnavailable(what, where=where, mend=mend)
 
 
 def error_in_script(text: str) -> driver.ResponseError:
-    """The driver's error for what a command inside a script answered; Redis before 7 says where in front of it."""
+    """Return the driver's error for a command's error inside a script; Redis before 7 puts the place before it."""
     text = re.sub(r"^(@user_script: ?\d+: ?)+", "", text).removeprefix("-")
     kinds = {"OOM": driver.OutOfMemoryError, "READONLY": driver.ReadOnlyError, "NOPERM": driver.NoPermissionError}
     if "The user executing the script can't run" in text or "ACL failure in script" in text:  # Redis 6.2, 7
@@ -196,8 +196,8 @@ def error_in_script(text: str) -> driver.ResponseError:
 
 
 def _explain(error: Exception) -> tuple[str, str]:
-    """Say in words what went wrong and what mends it."""
-    # In a pipeline the driver puts the command before the text, arguments and all; a payload is nobody's business.
+    """Return what went wrong, and the mend."""
+    # In a pipeline the driver puts the command before the text, arguments and all; a payload must not be shown.
     text = str(error).rpartition("caused error: ")[2].strip() or type(error).__name__
     for kinds, what, mend in EXPLANATIONS:
         if isinstance(error, kinds):
@@ -206,7 +206,7 @@ def _explain(error: Exception) -> tuple[str, str]:
 
 
 def _endpoint(parts: SplitResult) -> str:
-    """Return the address without credentials; ValueError where there is none to be read."""
+    """Return the address without credentials; ValueError where the URL has none."""
     if parts.scheme not in SCHEMES:
         raise ValueError
     query = parse_qs(parts.query)

@@ -29,7 +29,7 @@ class CompletedJobs:
         payloads = PayloadReader(self._connection.profile, self._connection.ids, campaign_ids)
         new = [job_id for job_id in self._newest() if job_id not in self._read]
         for job_id, (name, data) in self._connection.fields(new, "name", "data"):
-            said = payloads.read(name, data)
-            if said.campaign_id is not None:
-                yield CompletedJob(job_id, said.campaign_id, said.recipient_ids)
+            content = payloads.read(name, data)
+            if content.campaign_id is not None:
+                yield CompletedJob(job_id, content.campaign_id, content.recipient_ids)
         self._read.update(new)

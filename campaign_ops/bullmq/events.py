@@ -1,4 +1,4 @@
-"""What the queue's events tell of jobs that are gone: BullMQ keeps about the last 10,000."""
+"""Traces of jobs that are gone, in the queue's events: BullMQ keeps about the last 10,000."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from redis import exceptions as driver
 from campaign_ops.bullmq.address import driver_errors_mapped
 
 EVENTS_PER_TRIP = 2_000
-TRIPS = 50  # a queue may be told to keep more events
+TRIPS = 50  # a queue may be configured to keep more events
 
 
 @dataclass(frozen=True)
 class Traces:
-    """What events tell of some jobs.
+    """What the events say about some jobs.
 
     Attributes:
         added: Jobs that were in the queue.
-        removed: Those of them that somebody took out again.
-        complete_since: Since when, by Redis's clock, no event can be missing; None where that is not known.
+        removed: Those of them that were removed by hand or by an application.
+        complete_since: The moment, by Redis's clock, since which no event can be missing; None where it is not known.
     """
 
     added: frozenset[str] = frozenset()
@@ -32,7 +32,7 @@ class Traces:
 
 
 def traces_of(client: redis.Redis, key: str, job_ids: Collection[str], where: str) -> Traces:
-    """Look for these jobs in the queue's events. Where they may not be read, nothing is known of any.
+    """Search the queue's events for these jobs. Where the events may not be read, nothing is known of any job.
 
     Raises:
         QueueUnavailable: Redis is away.
@@ -60,19 +60,19 @@ def traces_of(client: redis.Redis, key: str, job_ids: Collection[str], where: st
 
 
 def _page(client: redis.Redis, key: str, *, after: str | None) -> list[tuple[str, dict[str, str]]]:
-    """Events after this one; Redis before 6.2 knows no exclusive ranges."""
+    """Read the events after this one; Redis before 6.2 knows no exclusive ranges."""
     events: Any = client.xrange(key, after or "-", "+", EVENTS_PER_TRIP)
     return [event for event in events if event[0] != after]
 
 
 def _complete_since(client: redis.Redis, first_event: str | None) -> datetime | None:
-    """The oldest event that is kept, or the start of the server if that was later: old data may have come back."""
+    """Return the time of the oldest event that is kept, or the server's start if later: it may have loaded old data."""
     if first_event is None:
         return None
     try:
         info: Any = client.info("server")
         seconds, microseconds = client.time()
-    except driver.ResponseError:  # some users may not ask
+    except driver.ResponseError:  # some users may not run INFO or TIME
         return None
     started = seconds + microseconds / 1_000_000 - info["uptime_in_seconds"]
     return datetime.fromtimestamp(max(started, int(first_event.split("-")[0]) / 1000), UTC)

@@ -107,8 +107,8 @@ class _Reader:
             # ... and then its id may have been added again.
             orphans = yield from self._look(listed)
             if held := self._connection.locked(job_id for job_id in orphans if listed[job_id] == "active"):
-                lost = f"job {named(min(held))} is in the hands of a worker and has lost its data"
-                lost = f"{lost}: nobody knows whom it covers"
+                job = named(min(held))
+                lost = f"a worker holds job {job}, which has lost its data: its recipients are not known"
         problems = [self._snapshot.state.problem, self._old, lost]
         state = replace(
             self._snapshot.state,
@@ -127,28 +127,28 @@ class _Reader:
     def _look(self, live: Mapping[str, str]) -> Generator[LiveJob, None, set[str]]:
         """Yield the jobs of these campaigns among ``live``; return the ids that have no data."""
         gone = set()
-        wanted = ["name", "data", "defa", "timestamp", "processedOn"]
+        fields = ["name", "data", "defa", "timestamp", "processedOn"]
         if self._snapshot.state.version is None:
-            wanted.append("opts")
-        for job_id, (name, data, defa, made, taken_at, *options) in self._connection.fields(list(live), *wanted):
+            fields.append("opts")
+        for job_id, (name, data, defa, made_at, taken_at, *options) in self._connection.fields(list(live), *fields):
             if name is None and data is None:
                 gone.add(job_id)
                 continue
             if options and is_bulls_job(job_id, options[0]):
                 self._old = BULL
-            said = self._payloads.read(name, data)
-            if said.doubt:
-                self._note_doubt(named(name or "without a name"), said.doubt)
-            elif said.campaign_id is None and not self._payloads.is_ours(name):
+            content = self._payloads.read(name, data)
+            if content.doubt:
+                self._note_doubt(named(name or "without a name"), content.doubt)
+            elif content.campaign_id is None and not self._payloads.is_ours(name):
                 self._foreign += 1
-            if said.campaign_id is not None:
-                # It stalled too often. Workers since BullMQ 5.53 fail it, but older ones send it, and no worker tells
-                # its version: it covers its recipients until it is over.
+            if content.campaign_id is not None:
+                # With `defa` it stalled too often. Workers since BullMQ 5.53 fail it, but older ones send it, and no
+                # worker reports its version: it covers its recipients until it is over.
                 self._doomed += defa is not None
-                self._covering[job_id] = (said.campaign_id, made)
+                self._covering[job_id] = (content.campaign_id, made_at)
                 # BullMQ 4 moves a job to `active` a moment before it writes `processedOn`.
                 taken = taken_at is not None or live[job_id] == "active"
-                yield LiveJob(job_id, live[job_id], said.campaign_id, said.recipient_ids, taken)
+                yield LiveJob(job_id, live[job_id], content.campaign_id, content.recipient_ids, taken)
         return gone
 
     def _note_doubt(self, name: str, campaign_ids: frozenset[str]) -> None:

@@ -39,17 +39,17 @@ def newcomers(
         if name is None and data is None:
             gone.add(job_id)
             continue
-        said = payloads.read(name, data)
-        if said.doubt is payloads.wanted.everybody:
+        content = payloads.read(name, data)
+        if content.doubt is payloads.wanted.everybody:
             raise _unclear(connection, job_id)
-        with_new_job |= said.doubt
-        if said.campaign_id is not None:
-            with_new_job.add(said.campaign_id)
+        with_new_job |= content.doubt
+        if content.campaign_id is not None:
+            with_new_job.add(content.campaign_id)
     if still_listed := gone and gone & connection.live_ids().keys():
         raise _unclear(connection, min(still_listed))
     return frozenset(with_new_job)
 
 
 def _unclear(connection: QueueConnection, job_id: str) -> QueueUnclear:
-    what = f"job {named(job_id)} appeared meanwhile and cannot be understood, so it may cover anybody"
+    what = f"job {named(job_id)} came meanwhile and cannot be understood, so it may cover any recipient"
     return QueueUnclear(what, where=connection.where, mend="the next sweep looks again")

@@ -1,14 +1,14 @@
-"""What a job's name and data say about the campaigns that somebody asks about. Pure: it is given a job's fields.
+"""What a job's name and data say about the campaigns in question. Pure: works on a job's fields.
 
 A job that carries the profile's campaign and recipient keys covers those recipients, whatever its name. What cannot be
-understood is never taken for coverage, nor for its absence: it is doubt about every campaign that it may belong to.
+understood is taken neither for coverage nor for its absence: it is doubt about every campaign that it may belong to.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -20,13 +20,13 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a job says.
+class Content:
+    """What was understood of a job.
 
     Attributes:
         campaign_id: The wanted campaign that the job is about; None where it is about none, or is not understood.
-        recipient_ids: Whom it carries.
-        doubt: Wanted campaigns that it may be about without saying so in a way that is understood.
+        recipient_ids: The recipients it carries.
+        doubt: Wanted campaigns that it may be about without saying so clearly.
     """
 
     campaign_id: str | None = None
@@ -34,16 +34,16 @@ class Said:
     doubt: frozenset[str] = NOTHING
 
 
-_ABOUT_OTHERS = Said()
+_ABOUT_OTHERS = Content()
 
 
 def named(text: str) -> str:
-    """A job's id or name as it may stand in a message: others may call their jobs whatever they like."""
+    """Return a job's id or name fit for a message: an application may give its jobs any name."""
     return text if text.isprintable() else ascii(text)
 
 
 class PayloadReader:
-    """Reads jobs on behalf of some campaigns, the wanted ones."""
+    """Reads jobs with regard to some campaigns, the wanted ones."""
 
     def __init__(self, profile: QueueProfile, ids: JobIds, campaign_ids: Collection[str]) -> None:
         self.wanted = WantedCampaigns(campaign_ids, ids.campaign)
@@ -55,67 +55,67 @@ class PayloadReader:
         self._tenant_keys = frozenset(key for key, value in profile.payload.items() if value == "{tenant}")
         self._known_keys = self._tenant_keys | {self._campaign_key, self._recipients_key}
 
-    def read(self, name: str | None, data: str | None) -> Said:
-        """Say which wanted campaign a job is about, whom it carries, and which campaigns it leaves in doubt."""
-        said = self._read(data, sends=self.is_ours(name))
-        return Said(said.campaign_id, said.recipient_ids) if said.doubt and name in self._harmless else said
+    def read(self, name: str | None, data: str | None) -> Content:
+        """Return the wanted campaign that a job is about, its recipients, and the campaigns it leaves in doubt."""
+        content = self._read(data, sends=self.is_ours(name))
+        return replace(content, doubt=NOTHING) if content.doubt and name in self._harmless else content
 
     def is_ours(self, name: str | None) -> bool:
-        """Whether the application sends to recipients under this name; a job without one may be any."""
+        """Return whether the application sends to recipients under this name; a job without a name may do so."""
         return name in self._job_names
 
-    def _read(self, data: str | None, *, sends: bool) -> Said:
+    def _read(self, data: str | None, *, sends: bool) -> Content:
         """Read a job. ``sends``: its name is one under which the application sends."""
         try:
             document = _parsed(data or "null")
         except (ValueError, RecursionError):
-            return Said(doubt=self.wanted.everybody if sends else self.wanted.within(data or ""))
+            return Content(doubt=self.wanted.everybody if sends else self.wanted.within(data or ""))
         if not (isinstance(document, dict) and self._campaign_key in document and self._recipients_key in document):
-            return Said(doubt=self.wanted.everybody if sends else self._mentioned(document))
+            return Content(doubt=self.wanted.everybody if sends else self._mentioned(document))
         campaign, recipients = document[self._campaign_key], document[self._recipients_key]
         wanted = self.wanted.get(campaign)
         if wanted is None:
             if doubt := self.wanted.nearly(campaign):
-                return Said(doubt=doubt)
+                return Content(doubt=doubt)
             if not (isinstance(recipients, list) and set(map(type, recipients)) <= _SCALARS):
-                return Said(doubt=self._mentioned(document, keys_only=True))
+                return Content(doubt=self._mentioned(document, keys_only=True))
             return self._with_the_rest(_ABOUT_OTHERS, document)
         recipient_ids = self._recipient_ids.many(recipients) if isinstance(recipients, list) else None
         if recipient_ids is None:
-            return Said(doubt=self._mentioned(document, keys_only=True) | {wanted})
-        return self._with_the_rest(Said(wanted, recipient_ids), document)
+            return Content(doubt=self._mentioned(document, keys_only=True) | {wanted})
+        return self._with_the_rest(Content(wanted, recipient_ids), document)
 
-    def _with_the_rest(self, said: Said, document: dict[str, object]) -> Said:
-        """What was understood, with doubt about further campaigns that other keys hold: a batch of batches."""
+    def _with_the_rest(self, content: Content, document: dict[str, object]) -> Content:
+        """Add doubt about further campaigns under other keys: the job may be a batch of batches."""
         rest = [document[key] for key in document.keys() - self._known_keys if isinstance(document[key], (dict, list))]
         doubt = self._mentioned(rest, keys_only=True) if rest else NOTHING
-        return Said(said.campaign_id, said.recipient_ids, doubt) if doubt else said
+        return replace(content, doubt=doubt) if doubt else content
 
     def _mentioned(self, document: object, *, keys_only: bool = False) -> frozenset[str]:
-        """Name the wanted campaigns whose id stands anywhere in a document, or only under the campaign's own key.
+        """Return the wanted campaigns whose id is anywhere in a document, or only under the campaign's own key.
 
-        Recipients that are listed without saying of which campaign may be anybody's.
+        Recipients that are listed without a campaign may belong to any campaign.
         """
-        found: set[str] = set()
+        mentioned: set[str] = set()
         campaign_named = recipients_listed = False
         for key, value in _walk(document):
             if key == self._campaign_key and type(value) in _SCALARS:
                 campaign_named = True
                 if (wanted := self.wanted.get(value)) is not None:
-                    found.add(wanted)
+                    mentioned.add(wanted)
                 else:
-                    found |= self.wanted.nearly(value)
+                    mentioned |= self.wanted.nearly(value)
             elif key == self._recipients_key:
                 recipients_listed = True
             elif not keys_only and key not in self._tenant_keys:
-                found |= self.wanted.within(value)
-        return self.wanted.everybody if recipients_listed and not campaign_named else frozenset(found)
+                mentioned |= self.wanted.within(value)
+        return self.wanted.everybody if recipients_listed and not campaign_named else frozenset(mentioned)
 
 
 def _walk(document: object) -> Iterator[tuple[str | None, object]]:
-    """Every value in a document with its key; a list's have the key of the list. JSON within a text is opened too.
+    """Yield every value in a document with its key; items of a list have the list's key. JSON in a text is parsed too.
 
-    Keys come as values without a key: a document may hold a dictionary by campaign.
+    Keys are yielded as values without a key: a document may hold a dictionary by campaign.
     """
     stack: list[tuple[str | None, object]] = [(None, document)]
     while stack:
@@ -137,6 +137,6 @@ def _walk(document: object) -> Iterator[tuple[str | None, object]]:
 def _parsed(data: str) -> object:
     try:
         return orjson.loads(data)
-    except ValueError:  # it refuses what Node writes of a text that was cut through an emoji
-        data.encode()  # bytes that were not UTF-8 stand as lone surrogates and match no id
+    except ValueError:  # orjson refuses what Node writes for a text that was cut through an emoji
+        data.encode()  # bytes that were not UTF-8 appear as lone surrogates and match no id
         return json.loads(data)

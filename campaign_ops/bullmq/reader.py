@@ -94,9 +94,9 @@ class QueueReader(QueueConnection):
         """Read, page by page, the newest failed jobs of these campaigns. They cover no recipients; they explain why."""
         payloads = PayloadReader(self.profile, self.ids, campaign_ids)
         for job_id, (name, data) in self.fields(snapshot.failed, "name", "data"):
-            said = payloads.read(name, data)
-            if said.campaign_id is not None:
-                yield FailedJob(job_id, said.campaign_id, said.recipient_ids)
+            content = payloads.read(name, data)
+            if content.campaign_id is not None:
+                yield FailedJob(job_id, content.campaign_id, content.recipient_ids)
 
     def completed_jobs(self, snapshot: Snapshot) -> CompletedJobs:
         """Read the newest completed jobs of the queues of this snapshot, each once."""

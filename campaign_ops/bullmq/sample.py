@@ -1,6 +1,6 @@
-"""A few jobs of each state of a queue, ours left out, and whether the profile describes them. Decisions are pure.
+"""A sample of the application's jobs, a few of each state, and how the profile differs from them. Decisions are pure.
 
-Jobs of a queue may be of several kinds: only those that carry the profile's name, or its campaign and recipient keys,
+Jobs of a queue may be of several kinds: only those with the profile's name, or with its campaign and recipient keys,
 say anything about the profile.
 """
 
@@ -23,7 +23,7 @@ _MANY = {"a number": "numbers", "text": "texts"}
 
 
 class Problem(NamedTuple):
-    """What does not fit, and the mend."""
+    """A misfit of profile and jobs, and the mend."""
 
     what: str
     mend: str
@@ -40,13 +40,13 @@ class SampledJob:
 
 
 def sample_jobs(reader: QueueReader) -> list[SampledJob]:
-    """The application's newest jobs, at most ``PER_STATE`` of each state, dead ones included.
+    """Read the application's newest jobs, at most ``PER_STATE`` of each state, dead ones included.
 
     Raises:
         QueueUnavailable: Redis is away.
     """
     states = {job_id: state for state, ids in reader.newest(PER_STATE).items() for job_id in ids}
-    theirs = [one for one in states if not one.startswith(OWN_ID_PREFIX)]
+    theirs = [job_id for job_id in states if not job_id.startswith(OWN_ID_PREFIX)]
     rows = reader.fields(theirs, "name", "data", "opts")
     return [
         SampledJob(states[job_id], name, _object(data), _object(options))
@@ -56,7 +56,7 @@ def sample_jobs(reader: QueueReader) -> list[SampledJob]:
 
 
 def misfit(jobs: Sequence[SampledJob], profile: QueueProfile, *, numeric_ids: bool) -> Problem | None:
-    """Why jobs made by this profile would not be the application's: with such a profile nothing may be added."""
+    """Return why jobs made by this profile would not be the application's: with such a profile nothing may be added."""
     keys = dict.fromkeys([profile.campaign_key, profile.recipients_key]).keys()
     named = [job for job in jobs if job.name in names_of(profile)]
     alike = [job for job in jobs if keys <= job.data.keys()]
@@ -69,15 +69,15 @@ def misfit(jobs: Sequence[SampledJob], profile: QueueProfile, *, numeric_ids: bo
         what = f"no job named {wanted} carries {listed(keys)}; their keys are {listed(there)}"
         return Problem(what, "correct the keys of queue.payload")
     differing = [list(_kinds_differ(job, profile, numeric_ids=numeric_ids)) for job in named if keys <= job.data.keys()]
-    if differing and all(any(key in keys for key, *_ in one) for one in differing):
-        key, ours, theirs = next(one for one in differing[0] if one[0] in keys)
+    if differing and all(any(key in keys for key, *_ in of_job) for of_job in differing):
+        key, ours, theirs = next(difference for difference in differing[0] if difference[0] in keys)
         mend = "set queue.payload_ids to what the application's jobs carry, or correct the keys of queue.payload"
         return Problem(f"{key!r} is {theirs} in the application's jobs, and would be {ours} in ours", mend)
     return None
 
 
 def differences(jobs: Sequence[SampledJob], profile: QueueProfile, *, numeric_ids: bool) -> Iterator[Problem]:
-    """How the payload that we would add differs from the application's for the same batch, key by key."""
+    """Yield how the payload that we would add differs from the application's for the same batch, key by key."""
     named = [job for job in jobs if job.name in names_of(profile) and profile.campaign_key in job.data]
     if not named:
         return
@@ -89,7 +89,7 @@ def differences(jobs: Sequence[SampledJob], profile: QueueProfile, *, numeric_id
             f"every job carries {listed(lacking)}, and ours would not", "add what workers need of it to queue.payload"
         )
     if extra := sorted(ours - ever):
-        yield Problem(f"no job carries {listed(extra)}, and ours would", "take out of queue.payload what is not needed")
+        yield Problem(f"no job carries {listed(extra)}, and ours would", "remove from queue.payload what is not needed")
     kinds: dict[str, tuple[str, str]] = {}
     for job in named:
         for key, mine, theirs in _kinds_differ(job, profile, numeric_ids=numeric_ids):
@@ -105,39 +105,39 @@ def differences(jobs: Sequence[SampledJob], profile: QueueProfile, *, numeric_id
 
 
 def names_of(profile: QueueProfile) -> tuple[str, ...]:
-    """Every name under which the application sends."""
+    """Return every job name under which the application sends."""
     return (profile.job, *profile.further_jobs)
 
 
 def counted(names: Iterable[str]) -> str:
-    """Names with how often each is there, the commonest first."""
+    """Return the names with their counts, the commonest first, for a message."""
     return ", ".join(f"{name!r} ({count})" for name, count in Counter(names).most_common(_SHOWN))
 
 
 def listed(keys: Iterable[str]) -> str:
-    """Keys, as a sentence lists them."""
+    """Return the keys as a list for a message."""
     keys = list(keys)
     return ", ".join(map(repr, keys[:_SHOWN])) + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
 
 
 def _kinds_differ(job: SampledJob, profile: QueueProfile, *, numeric_ids: bool) -> Iterator[tuple[str, str, str]]:
-    """(key, kind in our payload, kind in the job's) where the two are not of a kind."""
+    """Yield (key, kind in our payload, kind in the job's) where the kinds differ."""
     ours = _our_payload(job, profile, numeric_ids=numeric_ids)
-    for key in (one for one in ours if one in job.data):
+    for key in (own for own in ours if own in job.data):
         mine, theirs = _kind(ours[key]), _kind(job.data[key])
         if mine != theirs and None not in (ours[key], job.data[key]):
             yield key, mine, theirs
 
 
 def _our_payload(job: SampledJob, profile: QueueProfile, *, numeric_ids: bool) -> Mapping[str, Any]:
-    """What we would put into a job for the same campaign, tenant and recipients."""
+    """Return what we would put into a job for the same campaign, tenant and recipients."""
     tenant = next((job.data.get(key) for key, value in profile.payload.items() if value == "{tenant}"), None)
     recipients = job.data.get(profile.recipients_key)
     ids = tuple(map(str, recipients if isinstance(recipients, list) else [recipients]))
     same = NewJob("", str(job.data.get(profile.campaign_key)), str(tenant), ids)
     try:
         return fill_payload(same, profile, numeric_ids=numeric_ids)
-    except Refused:  # ids that are no numbers where ours would be: of another kind in any case
+    except Refused:  # ids that are not numbers where ours would be: of another kind in any case
         return {profile.campaign_key: 0, profile.recipients_key: [0]}
 
 

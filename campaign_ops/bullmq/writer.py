@@ -1,6 +1,6 @@
-"""Adding jobs to a queue, and taking back what no worker has touched: the only code that writes to Redis.
+"""Adding jobs to a queue, and removing those that no worker has taken: the only code that writes jobs to Redis.
 
-It goes through BullMQ's own client and scripts: a raw LPUSH would wake no worker.
+It uses BullMQ's own client and scripts: a raw LPUSH would wake no worker.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from campaign_ops.profile.model import QueueProfile
 MAX_JSON_INTEGER = 2**53 - 1  # the largest that JavaScript reads back unchanged
 SLUG_LENGTH = 40
 OWN_ID_PREFIX = "ops-"
-"""What every id of ours begins with."""
+"""Every id of ours begins with this."""
 
 T = TypeVar("T")
 
@@ -42,13 +42,13 @@ class NewJob:
 
 
 def job_id(campaign_id: str, attempt: int, batch: int, salt: str) -> str:
-    """Make an id that BullMQ takes: the same for the same arguments, no colon, never all digits, under 120 characters.
+    """Make an id that BullMQ accepts: same for the same arguments, no colon, never all digits, under 120 characters.
 
     Args:
-        campaign_id: Any text; what is readable of it stands in the id, and a hash of it all tells it apart.
-        attempt: Which re-enqueue of the campaign this is.
-        batch: Which batch of the attempt.
-        salt: What tells one sweep's attempt from another's.
+        campaign_id: Any text; the id contains its readable part, and a hash of all arguments makes it unique.
+        attempt: Number of this re-enqueue of the campaign.
+        batch: Number of the batch within the attempt.
+        salt: Distinguishes the attempts of different sweeps.
     """
     slug = re.sub(r"[^A-Za-z0-9]+", "-", campaign_id)[:SLUG_LENGTH].strip("-")
     digest = hashlib.sha256(json.dumps([campaign_id, attempt, batch, salt]).encode()).hexdigest()[:16]
@@ -67,13 +67,13 @@ def fill_payload(job: NewJob, profile: QueueProfile, *, numeric_ids: bool) -> di
     values: dict[Any, Any] = {
         "{campaign_id}": as_id(job.campaign_id),
         "{tenant}": as_id(job.tenant) if _is_number(job.tenant) else job.tenant,
-        "{recipient_ids}": [as_id(one) for one in job.recipient_ids],
+        "{recipient_ids}": [as_id(recipient_id) for recipient_id in job.recipient_ids],
     }
     return {key: values.get(value, value) for key, value in profile.payload.items()}
 
 
 def _is_number(text: str) -> bool:
-    """Whether it is a whole number as such are written: ``007`` is a name."""
+    """Return whether it is a whole number as numbers are written: ``007`` is a name."""
     return text.isascii() and text.isdecimal() and str(int(text)) == text and int(text) <= MAX_JSON_INTEGER
 
 
@@ -87,7 +87,7 @@ def _number(text: str) -> int:
 
 
 def is_writable_number(text: str) -> bool:
-    """Whether JavaScript reads the id back unchanged when it is written as a number."""
+    """Return whether JavaScript reads the id back unchanged when it is written as a number."""
     try:
         number = int(text)
     except ValueError:
@@ -132,15 +132,15 @@ class QueueWriter:
                     await queue.scripts.addJob(
                         bullmq.Job(queue, self._profile.job, payloads[job.id], options, job.id), prepared
                     )
-                # BullMQ's client chooses the script and what it is given; we only put the guard in front.
-                (text,) = (one.script for one in prepared.scripts)
+                # BullMQ's client chooses the script and its arguments; we only put the guard in front.
+                (add_job,) = (prepared_script.script for prepared_script in prepared.scripts)
                 keys, calls = _calls(prepared.command_stack)
                 conditions = packed(guard, {job.campaign_id for job in jobs}, self._profile)
-                given = [queue.toKey(""), conditions, len(calls[0])]
+                arguments = [queue.toKey(""), conditions, len(calls[0])]
                 for job, call in zip(jobs, calls, strict=True):
-                    given += [job.id, job.campaign_id, *call]
+                    arguments += [job.id, job.campaign_id, *call]
                 states = [queue.toKey(state) for state in (*LISTS, *SORTED_SETS, "meta", "events")]
-                await queue.client.register_script(script(text))([*states, *keys], given, client=pipe)
+                await queue.client.register_script(script(add_job))([*states, *keys], arguments, client=pipe)
                 answer: list[Any] = (await pipe.execute())[0]
                 return answer
 
@@ -161,7 +161,7 @@ class QueueWriter:
         return added, refused
 
     def remove(self, job_id: str) -> bool:
-        """Take a job out of the queue; False when a worker holds it."""
+        """Remove a job from the queue; False when a worker holds it."""
 
         async def remove(queue: bullmq.Queue) -> bool:
             return bool(await queue.remove(job_id, {"removeChildren": False}) == 1)
@@ -169,7 +169,7 @@ class QueueWriter:
         return self._run(remove)
 
     def close(self) -> None:
-        """Close the connection and end the thread. A later call would start anew."""
+        """Close the connection and end the thread. A later call starts new ones."""
         with self._lock:
             loop, thread, queue = self._loop, self._thread, self._queue
             self._loop = self._thread = self._queue = None
@@ -201,7 +201,7 @@ class QueueWriter:
 
     async def _with_queue(self, work: Callable[[bullmq.Queue], Coroutine[Any, Any, T]]) -> T:
         if self._queue is None:
-            # The version check would ask INFO and warn about the eviction policy; `server()` tells a person of it.
+            # The version check would ask INFO and warn about the eviction policy; `doctor` reports it.
             self._queue = bullmq.Queue(
                 self._profile.name,
                 {
@@ -214,7 +214,7 @@ class QueueWriter:
 
 
 def _calls(commands: Sequence[tuple[tuple[Any, ...], Any]]) -> tuple[list[Any], list[list[Any]]]:
-    """The keys of the same script called many times, and the arguments of each call."""
+    """Return the keys of a script that was called many times, and the arguments of each call."""
     number = int(commands[0][0][2])
     return list(commands[0][0][3 : 3 + number]), [list(call[3 + number :]) for call, _ in commands]
 

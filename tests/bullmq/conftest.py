@@ -10,7 +10,7 @@ import pytest
 
 from campaign_ops.bullmq.queue import Queue, QueueAddress
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
-from tests.bullmq.bench import PROFILE, connect
+from tests.bullmq.kit import PROFILE, connect
 
 
 @pytest.fixture(scope="session")

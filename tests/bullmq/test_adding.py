@@ -17,7 +17,7 @@ from campaign_ops.bullmq.writer import job_id
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.ids import JobIds
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
-from tests.bullmq.bench import PROFILE, a_job, connect, key, payload, put, until, workers
+from tests.bullmq.kit import PROFILE, a_job, connect, key, payload, put, until, workers
 
 
 def test_an_added_job_carries_the_payload_and_the_options_of_the_profile(queue: Queue, raw: Any) -> None:

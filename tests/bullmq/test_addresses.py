@@ -11,7 +11,7 @@ from campaign_ops.bullmq.queue import Queue, QueueAddress
 from campaign_ops.core.errors import ConfigurationError, QueueUnavailable
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
 from campaign_ops.lab.servers.ports import free_port
-from tests.bullmq.bench import PROFILE, a_job, redis_process, until
+from tests.bullmq.kit import PROFILE, a_job, redis_process, until
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from campaign_ops.bullmq.queue import Queue
 from campaign_ops.core.errors import Refused
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
-from tests.bullmq.bench import a_job, add_by_bullmq, contents, key, payload
+from tests.bullmq.kit import a_job, add_by_bullmq, contents, key, payload
 
 NOW = "1795559288368"
 

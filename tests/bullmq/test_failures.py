@@ -16,7 +16,7 @@ from campaign_ops.bullmq.queue import NothingAdded, PartlyAdded, Queue, QueueAdd
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
 from campaign_ops.lab.servers.ports import free_port
-from tests.bullmq.bench import PROFILE, a_job, answers_lost, connect, key, payload, put, read, redis_process, until
+from tests.bullmq.kit import PROFILE, a_job, answers_lost, connect, key, payload, put, read, redis_process, until
 
 
 def ask_everything(queue: Queue) -> list[Callable[[], object]]:

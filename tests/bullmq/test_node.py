@@ -10,7 +10,7 @@ import pytest
 from campaign_ops.bullmq.queue import Queue
 from campaign_ops.core.errors import Refused
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
-from tests.bullmq.bench import a_job, contents, key, until
+from tests.bullmq.kit import a_job, contents, key, until
 from tests.bullmq.node import Node, missing
 
 pytestmark = pytest.mark.node

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from campaign_ops.bullmq.payload import PayloadReader, Said
+from campaign_ops.bullmq.payload import Content, PayloadReader
 from campaign_ops.core.ids import JobIds, id_type
-from tests.bullmq.bench import PROFILE
+from tests.bullmq.kit import PROFILE
 
 WANTED = ("c1", "c2")
 UUID = "0a1b2c3d-0000-4000-8000-00000000000f"
@@ -17,13 +17,13 @@ SENDS = "sendBulkSMS"
 EVERYBODY = frozenset(WANTED)
 
 
-def said(data: object, name: str = "retryBulkSMS", *, wanted: tuple[str, ...] = WANTED, kind: str = "text") -> Said:
+def said(data: object, name: str = "retryBulkSMS", *, wanted: tuple[str, ...] = WANTED, kind: str = "text") -> Content:
     text = data if isinstance(data, str) else json.dumps(data)
     return PayloadReader(PROFILE, JobIds(id_type(kind), id_type(kind)), wanted).read(name, text)
 
 
-def doubt(*campaign_ids: str) -> Said:
-    return Said(doubt=frozenset(campaign_ids))
+def doubt(*campaign_ids: str) -> Content:
+    return Content(doubt=frozenset(campaign_ids))
 
 
 def a_batch(campaign: object, *recipients: object, **more: object) -> dict[str, object]:
@@ -32,8 +32,8 @@ def a_batch(campaign: object, *recipients: object, **more: object) -> dict[str, 
 
 @pytest.mark.parametrize("name", [SENDS, "retryBulkSMS", "", "__default__"])
 def test_whoever_carries_the_keys_covers_whatever_the_name(name: str) -> None:
-    assert said(a_batch("c1", "r1", "r2", shopId="s", text="for c2"), name) == Said("c1", ("r1", "r2"))
-    assert said(a_batch("c9", "r1", shopId="s"), name) == Said()
+    assert said(a_batch("c1", "r1", "r2", shopId="s", text="for c2"), name) == Content("c1", ("r1", "r2"))
+    assert said(a_batch("c9", "r1", shopId="s"), name) == Content()
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_whoever_carries_the_keys_covers_whatever_the_name(name: str) -> None:
     ],
 )
 def test_a_job_of_another_name_that_has_nothing_to_do_with_them_is_harmless(data: object) -> None:
-    assert said(data) == Said()
+    assert said(data) == Content()
 
 
 @pytest.mark.parametrize(
@@ -109,20 +109,20 @@ def test_a_job_of_ours_that_cannot_be_read_may_be_anybodys(data: object) -> None
 
 def test_a_batch_with_a_second_one_inside_covers_the_first_and_leaves_the_second_in_doubt() -> None:
     data = a_batch("c1", "r1", more=[a_batch("c2", "r2")])
-    assert said(data, SENDS) == Said("c1", ("r1",), frozenset({"c2"}))
+    assert said(data, SENDS) == Content("c1", ("r1",), frozenset({"c2"}))
 
 
 def test_the_profile_names_further_jobs_that_send_and_jobs_that_never_do() -> None:
     profile = PROFILE.model_copy(update={"further_jobs": ("retry",), "harmless_jobs": ("refreshStats",)})
     reader = PayloadReader(profile, JobIds(), WANTED)
     assert reader.read("retry", "{") == doubt(*WANTED)
-    assert reader.read("refreshStats", '{"campaignId": "c1"}') == Said()
-    assert reader.read("refreshStats", json.dumps(a_batch("c1", "r1"))) == Said("c1", ("r1",)), "it carries them"
+    assert reader.read("refreshStats", '{"campaignId": "c1"}') == Content()
+    assert reader.read("refreshStats", json.dumps(a_batch("c1", "r1"))) == Content("c1", ("r1",)), "it carries them"
 
 
 @pytest.mark.parametrize("spelled", [UUID.upper(), f"{{{UUID}}}", UUID.replace("-", ""), f"urn:uuid:{UUID}"])
 def test_a_uuid_is_the_same_in_any_spelling(spelled: str) -> None:
-    assert said(a_batch(spelled, spelled), SENDS, wanted=(UUID,), kind="uuid") == Said(UUID, (UUID,))
+    assert said(a_batch(spelled, spelled), SENDS, wanted=(UUID,), kind="uuid") == Content(UUID, (UUID,))
     for mention in ({"id": spelled}, {"path": f"/campaigns/{spelled}/send"}, f"broken {spelled}"):
         assert said(mention, wanted=(UUID,), kind="uuid") == doubt(UUID)
 
@@ -136,13 +136,13 @@ def test_what_is_no_uuid_may_be_any_campaign_and_among_recipients_is_doubt_about
 
 @pytest.mark.parametrize("spelled", [898, "898", "0898", " 898 ", 898.0])
 def test_a_number_is_the_same_in_any_spelling(spelled: Any) -> None:
-    assert said(a_batch(spelled, spelled), SENDS, wanted=("898",), kind="int8") == Said("898", ("898",))
+    assert said(a_batch(spelled, spelled), SENDS, wanted=("898",), kind="int8") == Content("898", ("898",))
     assert said({"campaign": {"id": spelled}}, wanted=("898",), kind="int8") == doubt("898")
 
 
 def test_a_number_in_a_text_is_a_campaign_only_where_it_says_so() -> None:
     for harmless in ({"text": "898 francs off"}, {"at": "0898-01-01"}, {"shopId": 898}, {"to": "+41898"}):
-        assert said(harmless, wanted=("898",), kind="int4") == Said()
+        assert said(harmless, wanted=("898",), kind="int4") == Content()
     for mention in ({"key": "campaign:898"}, {"path": "/campaigns/898"}, '{"campaignId": 898, broken'):
         assert said(mention, wanted=("898",), kind="int4") == doubt("898")
 
@@ -150,5 +150,5 @@ def test_a_number_in_a_text_is_a_campaign_only_where_it_says_so() -> None:
 def test_a_search_finds_each_of_many_and_no_part_of_a_longer_id() -> None:
     wanted = tuple(f"camp-{number}" for number in range(1_000))
     assert said({"path": "to/camp-17/and/camp-999"}, wanted=wanted) == doubt("camp-17", "camp-999")
-    assert said({"path": "to/camp-1000"}, wanted=wanted) == Said()
+    assert said({"path": "to/camp-1000"}, wanted=wanted) == Content()
     assert said({"odd": "<—>"}, wanted=("—",)) == doubt("—")

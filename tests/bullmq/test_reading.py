@@ -10,7 +10,7 @@ import pytest
 from campaign_ops.bullmq.queue import LiveJob, Queue
 from campaign_ops.core.errors import Refused
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
-from tests.bullmq.bench import PROFILE, a_job, add_by_bullmq, contents, key, payload, put, until, workers
+from tests.bullmq.kit import PROFILE, a_job, add_by_bullmq, contents, key, payload, put, until, workers
 
 
 def test_reading_leaves_redis_byte_for_byte_as_it_was(queue: Queue, server: EmbeddedRedis, raw: Any) -> None:

@@ -11,7 +11,7 @@ import redis
 from campaign_ops.bullmq.queue import Queue, QueueAddress
 from campaign_ops.core.errors import Refused
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
-from tests.bullmq.bench import PROFILE, a_job, connect, key, payload, put, until, workers
+from tests.bullmq.kit import PROFILE, a_job, connect, key, payload, put, until, workers
 
 
 def test_a_queue_nobody_ever_used_does_not_exist(queue: Queue) -> None:

@@ -17,7 +17,7 @@ from campaign_ops.lab.servers.embedded import EmbeddedRedis
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Database
 from campaign_ops.profile.load import load_profile
-from tests.bullmq.bench import PROFILE, connect, contents, key, payload, put, until, workers
+from tests.bullmq.kit import PROFILE, connect, contents, key, payload, put, until, workers
 from tests.doctor.bench import complaints, the
 
 NOWHERE = "postgresql+psycopg://nobody@/nothing?host=/nowhere"

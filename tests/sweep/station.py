@@ -24,7 +24,7 @@ from campaign_ops.core.policy import Policy
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
 from campaign_ops.lab.shop.application import Application
 from campaign_ops.lab.shop.provider import Answer
-from tests.bullmq.bench import until
+from tests.bullmq.kit import until
 from tests.bullmq.node import HOME, NODE_PATH, QUEUE
 from tests.conftest import World
 

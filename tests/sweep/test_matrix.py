@@ -22,7 +22,7 @@ from campaign_ops.lab.shop.fingerprint import database_fingerprint
 from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.profile.load import load_profile
 from campaign_ops.sweep import dry_run
-from tests.bullmq.bench import until
+from tests.bullmq.kit import until
 from tests.bullmq.node import missing
 from tests.conftest import Worlds
 from tests.sweep.station import LIVE, QUICK_TO_STALL, TENANT, Scene, Station

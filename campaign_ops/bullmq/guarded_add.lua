@@ -1,0 +1,128 @@
+-- Adds jobs by BullMQ's own script, `add_job`, if what was seen of the queue still holds. Redis runs all of this as one
+-- atomic step.
+--
+-- KEYS: the six live states, lists first; meta; events; then those of BullMQ's script.
+-- ARGV: the prefix of job keys; the guard as JSON; the number of arguments that BullMQ's script takes; then for each job
+-- its id, its campaign, and these arguments.
+-- Answer: {"added", the outcome of each job, {error} where Redis refused one: then the rest was not tried}, or
+-- {the reason why nothing was added, more}.
+local prefix, guard, size = ARGV[1], cjson.decode(ARGV[2]), tonumber(ARGV[3])
+local taken = {}
+
+local function canonical(id)
+  local plain = string.gsub(string.gsub(string.lower(id), '^(%s*[+-]?%d+)%.0*%s*$', '%1'), '[^%w]', '')
+  return (string.gsub(string.gsub(plain, '^urnuuid', ''), '^0+', ''))
+end
+
+-- The campaigns that a new job may be about; false where it may be about any. Only the next look reads it exactly.
+local function campaigns_of(job_key)
+  local job = redis.call('HMGET', job_key, 'name', 'data')
+  if not job[2] then return false end
+  local text, values, found = string.lower(job[2]), {}, {}
+  local key = '"' .. string.gsub(guard.campaign_key, '[^%w]', '%%%0') .. '"%s*:%s*'
+  for value in string.gmatch(text, key .. '"([^"]*)"') do values[#values + 1] = value end
+  for value in string.gmatch(text, key .. '([^"%s,}%]][^,}%]]*)') do values[#values + 1] = value end
+  local clear = #values > 0 and not string.find(text, guard.campaign_key .. '\\', 1, true)
+  for _, value in ipairs(values) do
+    clear = clear and not string.find(value, '\\', 1, true)
+    found[canonical(value)] = true
+  end
+  if clear or guard.harmless[job[1]] then return found end
+  if guard.sends[job[1]] or string.find(text, '"' .. guard.recipients_key .. '"', 1, true) then return false end
+  for _, mention in ipairs(guard.mentions) do
+    if string.find(text, mention[1]) then found[mention[2]] = true end
+  end
+  return found
+end
+
+if redis.call('HEXISTS', KEYS[7], 'paused') == 1 then return {'paused'} end
+
+if guard.known then
+  -- Some users may run neither; then a restart or a late add goes unnoticed here.
+  local info = redis.pcall('INFO', 'server')
+  local run_id = type(info) == 'string' and string.match(info, 'run_id:(%w+)')
+  if run_id and guard.server ~= '' and run_id ~= guard.server then return {'replaced'} end
+  local clock = redis.pcall('TIME')
+  if not clock.err and guard.deadline >= 0 and clock[1] + clock[2] / 1000000 > guard.deadline then
+    return {'late'}
+  end
+
+  -- Mark as taken the campaigns of every job that came to a queue since it was seen; return the id of a job that may be
+  -- about any campaign.
+  local function judge(seen, prefix, states, events_key)
+    local known, new = {}, {}
+    for _, id in ipairs(seen.known) do known[id] = true end
+    local function note(id)
+      if not known[id] and not string.find(id, '^0:%d+$') then
+        known[id] = true
+        new[#new + 1] = id
+      end
+    end
+    for state = 1, 6 do
+      for _, id in ipairs(redis.call(state <= 3 and 'LRANGE' or 'ZRANGE', states[state], 0, -1)) do note(id) end
+    end
+    -- Jobs that came and went since then are in no state; the events name them.
+    local events = seen.event ~= '' and redis.pcall('XRANGE', events_key, seen.event, '+', 'COUNT', MAX_EVENTS) or {}
+    for _, event in ipairs(events.err and {} or events) do
+      for field = 1, #event[2], 2 do
+        if event[1] ~= seen.event and event[2][field] == 'jobId' then note(event[2][field + 1]) end
+      end
+    end
+    if #new > MAX_NEW then return new[1] end
+    for _, id in ipairs(new) do
+      local campaigns = campaigns_of(prefix .. id)
+      if not campaigns then return id end
+      for campaign in pairs(campaigns) do taken[campaign] = true end
+    end
+    for _, job in ipairs(seen.covering) do
+      local made = redis.call('HGET', prefix .. job[1], 'timestamp')
+      if made and made ~= job[2] then taken[job[3]] = true end
+    end
+  end
+
+  local unclear = judge(guard, prefix, KEYS, KEYS[8])
+  if unclear then return {'unclear', unclear} end
+  for _, other in ipairs(guard.others) do
+    local states = {}
+    for state = 1, 6 do states[state] = other.prefix .. string.match(KEYS[state], '[^:]+$') end
+    unclear = judge(other, other.prefix, states, other.prefix .. 'events')
+    if unclear then return {'unclear', unclear} end
+  end
+end
+
+local function in_a_state(id)
+  for list = 1, 3 do
+    for _, there in ipairs(redis.call('LRANGE', KEYS[list], 0, -1)) do
+      if there == id then return true end
+    end
+  end
+  for set = 4, 6 do
+    if redis.call('ZSCORE', KEYS[set], id) then return true end
+  end
+  return false
+end
+
+local keys, answer = {unpack(KEYS, 9)}, {'added'}
+for first = 4, #ARGV, size + 2 do
+  local id, campaign = ARGV[first], canonical(ARGV[first + 1])
+  if taken[campaign] then
+    answer[#answer + 1] = 'overtaken'
+  elseif redis.call('EXISTS', prefix .. id) == 1 then
+    answer[#answer + 1] = 'exists'
+  else
+    local fine, added = pcall(add_job, keys, {unpack(ARGV, first + 2, first + 1 + size)})
+    if not fine then
+      -- What was written before the error stays: Redis rolls nothing back. BullMQ puts a job into its state before it
+      -- writes marker and event, so the job may be there; a job in no state is only a hash, which is deleted.
+      if in_a_state(id) then
+        answer[#answer + 1] = 'added'
+      else
+        pcall(redis.call, 'DEL', prefix .. id)
+      end
+      answer[#answer + 1] = {type(added) == 'table' and added.err or tostring(added)}
+      return answer
+    end
+    answer[#answer + 1] = added == id and 'added' or 'dropped'
+  end
+end
+return answer
