@@ -19,6 +19,7 @@ from campaign_ops.journal.binding import Answers, Claim
 from campaign_ops.journal.confirmations import ConfirmationLog
 from campaign_ops.journal.journal import Author, Journal
 from campaign_ops.journal.migrations import check_current, migrate
+from campaign_ops.journal.queue_looks import QueueLooks
 from campaign_ops.journal.refusals import Refusals
 from campaign_ops.journal.sightings import SightingLog
 from campaign_ops.postgres import reads
@@ -68,6 +69,11 @@ class Platform:
     def sightings(self) -> SightingLog | None:
         """What was last seen of its queues; None where it has none."""
         return SightingLog(self.profile.tables_key) if self.queue is not None else None
+
+    @property
+    def queue_looks(self) -> QueueLooks:
+        """The latest look at each of its queues, and at their workers."""
+        return QueueLooks(self.profile.tables_key)
 
     @property
     def ambiguous(self) -> AmbiguousLog:

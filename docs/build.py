@@ -6,7 +6,9 @@ import inspect
 from pathlib import Path
 
 from campaign_ops.core import errors
+from campaign_ops.core.report import table
 from campaign_ops.faces.cli.describe import describe_cli
+from campaign_ops.faces.metrics import FAMILIES
 from campaign_ops.profile.load import built_in_profiles
 from campaign_ops.settings import describe_profile, describe_settings, markdown_table
 
@@ -62,6 +64,34 @@ those under `Unavailable` are worth trying again; a sweep tries by itself, three
 
 {classes}"""
 
+METRICS = """\
+# Metrics
+
+`campaign-ops metrics` prints the figures of all platforms in Prometheus' text format. They come from our own tables: what the
+latest sweep, the latest look at the queues and the journal have left; a scrape reads a fixed number of statements. A figure that
+is not known has no sample: absent is unknown, 0 is none. No label names a campaign or a tenant.
+
+With the textfile collector of the node exporter, from cron:
+
+```sh
+campaign-ops metrics > /var/lib/node_exporter/campaign_ops.tmp && mv /var/lib/node_exporter/campaign_ops.tmp /var/lib/node_exporter/campaign_ops.prom
+```
+
+`deploy/prometheus/` has the rules (`campaign_ops.rules.yml`), their tests (`promtool test rules campaign_ops.tests.yml`) and an
+example configuration; `deploy/grafana/campaign_ops.json` is a dashboard to import. The rules also record
+`reconciliation_jobs_completed`, the sum over outcomes, for dashboards that use that name.
+
+Counters never go back: they are totals in a table of their own, which neither pruning nor a restart changes. Repairs are counted
+when a sweep finishes; those of a sweep that died are counted by the next one.
+
+Every metric has the label `platform`.
+
+{table}
+A look at a queue that is older than an hour says nothing about now: its figures are left out. A *restart* of a worker is a client id
+of Redis in place of one that is gone: a worker that reconnects counts too, and a restart of Redis counts once for each worker.
+`campaign-ops workers` shows the workers one by one.
+"""
+
 
 def pages() -> dict[str, str]:
     """Name of each page and its text."""
@@ -71,7 +101,21 @@ def pages() -> dict[str, str]:
         "configuration.md": CONFIGURATION.format(table=markdown_table(describe_settings())),
         "profiles.md": PROFILES.format(built_in=built_in, table=markdown_table(describe_profile())),
         "errors.md": _errors(),
+        "metrics.md": METRICS.format(table=_metrics()),
     }
+
+
+def _metrics() -> str:
+    rows = [
+        [
+            f"`{name}`",
+            "counter" if family.counter else "gauge",
+            ", ".join(f"`{one}`" for one in family.labels),
+            family.help,
+        ]
+        for name, family in FAMILIES.items()
+    ]
+    return table(["metric", "type", "labels", "meaning"], rows) + "\n"
 
 
 def _errors() -> str:

@@ -50,6 +50,7 @@ class RepairLine:
 class HealthReport:
     """One platform after one sweep. ``before`` holds the same headline figures of the sweep before.
 
+    ``credits`` lists the tenants that hold most; ``credits_held`` is what all of them hold, None without reservations.
     ``offers`` are the codes that let pass what a breaker held back; ``no_offer`` says why there is none.
     """
 
@@ -59,6 +60,7 @@ class HealthReport:
     recipients: Mapping[str, int] = field(default_factory=dict)
     queue: QueueState | None = None
     credits: Sequence[CreditLine] = ()
+    credits_held: Decimal | None = None
     repairs: Sequence[RepairLine] = ()
     repairs_of_the_day: Mapping[str, int] = field(default_factory=dict)
     before: Mapping[str, int] = field(default_factory=dict)
@@ -114,6 +116,22 @@ class HealthReport:
             "doubled": sum(item.doubled or 0 for item in self.stuck),
             "more_releases": self.plan.more_releases,
         }
+
+    def credit_figures(self) -> dict[str, str]:
+        """Credits that are held, and those that are still held for nothing, as decimals; empty without reservations."""
+        if self.credits_held is None:
+            return {}
+        released = {target for line in self.repairs if line.kind is RepairKind.RELEASE for target in line.targets}
+        leaked = [item for item in self.plan.of(RepairKind.RELEASE) if item.target not in released or self.dry_run]
+        total = sum((Decimal(item.amount or 0) for item in leaked), Decimal(0))
+        return {"credits_held": str(self.credits_held), "credits_leaked": str(total)}
+
+    @property
+    def outcome(self) -> str:
+        """How the sweep ended, for counting: ``source_away``, ``needs_person`` or ``done``."""
+        if self.source_away:
+            return "source_away"
+        return "needs_person" if self.for_person or self.trouble else "done"
 
 
 def by_verdict(report: HealthReport) -> list[tuple[Verdict, list[PlanItem]]]:

@@ -11,7 +11,7 @@ from campaign_ops.postgres.database import STATE_SCHEMA
 from campaign_ops.profile.model import Profile
 
 VERSION_TABLE = "alembic_version"
-MEMORY = (schema.ambiguous.name, schema.binding.name, schema.confirmation.name)
+MEMORY = (schema.ambiguous.name, schema.binding.name, schema.confirmation.name, schema.worker.name)
 HISTORIES = tuple(table.name for table in schema.HISTORIES)
 JOURNAL = tuple(table.name for table in schema.sweep.metadata.sorted_tables if table.name not in {*HISTORIES, *MEMORY})
 OWN_RIGHTS: dict[str, tuple[str, ...]] = {

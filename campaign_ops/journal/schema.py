@@ -144,6 +144,53 @@ queue_sighting = sa.Table(
 )
 
 
+queue_look = sa.Table(
+    "queue_look",
+    metadata,
+    sa.Column("tables", TEXT, primary_key=True),
+    sa.Column("queue", TEXT, primary_key=True),
+    sa.Column("counts", JSONB, nullable=False),
+    sa.Column("depth", BIG),
+    sa.Column("paused", sa.Boolean, nullable=False),
+    sa.Column("workers", INT),
+    sa.Column("problem", TEXT),
+    sa.Column("away", sa.Boolean, nullable=False),
+    sa.Column("seen_at", MOMENT, nullable=False),
+    sa.Column("workers_seen_at", MOMENT),
+)
+
+worker = sa.Table(
+    "worker",
+    metadata,
+    sa.Column("tables", TEXT, primary_key=True),
+    sa.Column("queue", TEXT, primary_key=True),
+    sa.Column("server_id", TEXT, primary_key=True),
+    sa.Column("client_id", BIG, primary_key=True),
+    sa.Column("name", TEXT, nullable=False),
+    sa.Column("address", TEXT, nullable=False),
+    sa.Column("connected_at", MOMENT, nullable=False),
+    sa.Column("first_seen_at", MOMENT, nullable=False),
+    sa.Column("last_seen_at", MOMENT, nullable=False),
+    sa.Column("restarted", sa.Boolean, nullable=False),
+)
+
+counter = sa.Table(
+    "counter",
+    metadata,
+    sa.Column("tables", TEXT, primary_key=True),
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("labels", sa.ARRAY(TEXT), primary_key=True),
+    sa.Column("value", BIG, nullable=False),
+)
+
+counted = sa.Table(
+    "counted",
+    metadata,
+    sa.Column("tables", TEXT, primary_key=True),
+    sa.Column("repair_id", BIG, nullable=False),
+)
+
+
 confirmation = sa.Table(
     "confirmation",
     metadata,

@@ -5,7 +5,7 @@ Holds no secret in its configuration, since Dagster shows that to everybody who 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -15,13 +15,10 @@ from campaign_ops.core.confirmation import Confirmation
 from campaign_ops.core.errors import CampaignOpsError, Refused, Unavailable
 from campaign_ops.orchestration.names import PLAN, SCHEDULE_TAG, SENSOR_TAG, WORK_TAG, resource_key
 from campaign_ops.platform import Platform
-from campaign_ops.settings import PlatformSettings, Timeouts
+from campaign_ops.settings import PlatformSettings
 from campaign_ops.sweep import Sweep
 
 Connect = Callable[[PlatformSettings], Platform]
-
-# A sensor that takes a minute is cut off by Dagster, and its next evaluation comes in half of that.
-IN_A_HURRY = Timeouts(connect_seconds=3, statement_seconds=10, lock_seconds=2, queue_seconds=5)
 
 
 @dataclass(frozen=True)
@@ -33,16 +30,7 @@ class PlatformSource:
 
     def make(self, *, in_a_hurry: bool = False) -> Platform:
         """The platform; with timeouts of a few seconds if asked."""
-        if not in_a_hurry:
-            return self.connect(self.settings)
-        own = self.settings.timeouts
-        shorter = Timeouts(
-            connect_seconds=min(own.connect_seconds, IN_A_HURRY.connect_seconds),
-            statement_seconds=min(own.statement_seconds, IN_A_HURRY.statement_seconds),
-            lock_seconds=min(own.lock_seconds, IN_A_HURRY.lock_seconds),
-            queue_seconds=min(own.queue_seconds, IN_A_HURRY.queue_seconds),
-        )
-        return self.connect(replace(self.settings, timeouts=shorter))
+        return self.connect(self.settings.in_a_hurry() if in_a_hurry else self.settings)
 
 
 class PlatformResource(dg.ConfigurableResource[Any]):

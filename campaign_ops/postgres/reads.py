@@ -313,7 +313,10 @@ def latest_activity(tables: PlatformTables) -> sa.ColumnElement[Any]:
 
 
 def held_totals(tables: PlatformTables) -> Query:
-    """Credits held per tenant: in all, and for campaigns that are sending; the largest holders first. Binds: limit."""
+    """Credits held per tenant: in all, and for campaigns that are sending; the largest holders first. Binds: limit.
+
+    ``held_by_all`` is the sum of all tenants, those beyond the limit too; the same in every row.
+    """
     reservation, campaign = tables.reservations.c, tables.campaign.c
     tenant = as_text(reservation.tenant)
     total = sa.func.sum(reservation.amount).filter(is_finite(reservation.amount))
@@ -322,6 +325,7 @@ def held_totals(tables: PlatformTables) -> Query:
             tenant.label("tenant"),
             sa.func.count().label("reservations"),
             sa.func.coalesce(total, 0).label("held"),
+            sa.func.coalesce(sa.func.sum(total).over(), 0).label("held_by_all"),
             sa.func.coalesce(
                 sa.func.sum(reservation.amount).filter(is_finite(reservation.amount), is_sending(tables)), 0
             ).label("held_sending"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -15,6 +15,8 @@ from campaign_ops.profile.model import Profile
 
 DEFAULT_QUEUE_PREFIX = "bull"
 DEFAULT_SCHEDULE = "*/10 * * * *"
+# A sensor that takes a minute is cut off by Dagster, a scrape of Prometheus after ten seconds.
+HURRY = Timeouts(connect_seconds=3, statement_seconds=10, lock_seconds=2, queue_seconds=5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,11 @@ class PlatformSettings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     schedule: str = DEFAULT_SCHEDULE
     others: tuple[PlatformSettings, ...] = field(default=(), repr=False, compare=False)
+
+    def in_a_hurry(self) -> PlatformSettings:
+        """The same platform with timeouts of a few seconds: for sensors and scrapes, which are cut off themselves."""
+        pairs = zip(astuple(self.timeouts), astuple(HURRY), strict=True)
+        return replace(self, timeouts=Timeouts(*(min(own, short) for own, short in pairs)))
 
 
 @dataclass(frozen=True)

@@ -94,27 +94,28 @@ def _judged(platform: Platform, held: Reservation, now: datetime) -> CreditDecis
 
 def credit_lines(
     platform: Platform, connection: sa.Connection, plan: Plan, released: Iterable[tuple[str, str | None]]
-) -> list[CreditLine]:
-    """Credits per tenant: held now, found leaked by the plan, released since.
+) -> tuple[list[CreditLine], Decimal | None]:
+    """Credits per tenant: held now, found leaked by the plan, released since; and what all tenants hold together.
 
     Args:
-        platform: What to look at; without reservations there are no lines.
+        platform: What to look at; without reservations there are no lines and no sum.
         connection: An open connection.
         plan: What the sweep found.
         released: (tenant, amount) of each reservation that the sweep released.
     """
     if platform.profile.reservation is None:
-        return []
+        return [], None
     leaked: dict[str, Decimal] = defaultdict(Decimal)
     freed: dict[str, Decimal] = defaultdict(Decimal)
     for item in plan.of(RepairKind.RELEASE):
         leaked[item.tenant] += Decimal(item.amount or 0)
     for tenant, amount in released:
         freed[tenant] += Decimal(amount or 0)
-    rows = connection.execute(reads.held_totals(platform.tables(connection)), {"limit": TENANTS})
+    rows = connection.execute(reads.held_totals(platform.tables(connection)), {"limit": TENANTS}).all()
+    held_by_all = Decimal(rows[0].held_by_all) if rows else Decimal(0)
     held = {row.tenant or "": Decimal(row.held) for row in rows}
     tenants = list(dict.fromkeys([*leaked, *freed, *held]))
-    return [CreditLine(one, held.get(one, Decimal(0)), leaked[one], freed[one]) for one in tenants]
+    return [CreditLine(one, held.get(one, Decimal(0)), leaked[one], freed[one]) for one in tenants], held_by_all
 
 
 def questionable_reservations(platform: Platform, connection: sa.Connection) -> Iterator[Reservation]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,13 +27,14 @@ STEP_OF = {
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One step's rows of its history table, and its figures under the step's name."""
+    """One step's rows of its history table, its figures under the step's name, and the queues that it looked at."""
 
     step: str
     table: sa.Table
     at: datetime
     rows: list[dict[str, Any]]
     figures: Mapping[str, Any]
+    queues: Sequence[QueueState] = ()
 
 
 def stuck_found(seen: Observation) -> Record:
@@ -57,8 +58,9 @@ def recipients_counted(seen: Observation) -> Record:
 
 def queue_read(queue: QueueState | None, at: datetime) -> Record:
     """Every queue by state; no row where the platform has none."""
-    rows = [queue_row(part) for part in queue.each] if queue else []
-    return Record("queue_state", schema.queue_state, at, rows, queue_row(queue) if queue else {})
+    queues = queue.each if queue else ()
+    rows = [queue_row(part) for part in queues]
+    return Record("queue_state", schema.queue_state, at, rows, queue_row(queue) if queue else {}, queues)
 
 
 def planned(plan: Plan, seen: Observation) -> Record:

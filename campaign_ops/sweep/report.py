@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -125,11 +126,11 @@ def dry_run(platform: Platform, *, run_id: str | None = None) -> HealthReport:
     """
     seen = observe(platform)
 
-    def _judge(connection: sa.Connection) -> tuple[Plan, list[CreditLine]]:
+    def _judge(connection: sa.Connection) -> tuple[Plan, tuple[list[CreditLine], Decimal | None]]:
         plan, _ = plan_of(platform, connection, seen, before=None)
         return plan, credit_lines(platform, connection, plan, [])
 
-    plan, held = platform.database.run(_judge, read_only=True)
+    plan, (lines_of_credits, held) = platform.database.run(_judge, read_only=True)
     offer, no_offer = offer_for(platform, plan, run_id) if run_id is not None else (None, "")
     lines = []
     for kind in STEP_OF:
@@ -155,7 +156,8 @@ def dry_run(platform: Platform, *, run_id: str | None = None) -> HealthReport:
         plan=plan,
         recipients=recipients(status_row(evidence) for evidence in seen.evidence),
         queue=seen.queue,
-        credits=held,
+        credits=lines_of_credits,
+        credits_held=held,
         repairs=lines,
         dry_run=True,
         offers=[offer] if offer is not None else [],
@@ -179,13 +181,15 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
     offers = platform.confirmations.open_offers(connection, author.run_id) if tripped else []
     completed = [one.target for one in targets if one.kind == RepairKind.COMPLETE]
     accepted = journal.accepted(connection, author.sweep_id, completed) if completed else 0
+    lines_of_credits, held = credit_lines(platform, connection, plan, released)
     return HealthReport(
         platform=platform.name,
         at=at,
         plan=plan,
         recipients={name: status[name] for name in RECIPIENT_STATES if name in status},
         queue=_queue_seen(_queue_of(platform, queue_rows), figures),
-        credits=credit_lines(platform, connection, plan, released),
+        credits=lines_of_credits,
+        credits_held=held,
         repairs=[
             _repair_line(kind, figures.get(step, {}), [one for one in targets if one.kind == kind], plan, accepted)
             for kind, step in STEP_OF.items()

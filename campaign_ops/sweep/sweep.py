@@ -22,6 +22,7 @@ from campaign_ops.core.policy import Breaker
 from campaign_ops.core.report import HealthReport, render
 from campaign_ops.core.sighting import Sighting
 from campaign_ops.journal import schema
+from campaign_ops.journal.counters import count_sweep
 from campaign_ops.journal.journal import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import SweepLock
@@ -243,8 +244,10 @@ class Sweep:
             figures = report.figures()
             rows = [{"report": {"figures": figures, "trouble": report.trouble}, "markdown": render(report)}]
             journal.add_history(connection, schema.campaign_health, author, report.at, rows)
-            journal.add_figures(connection, author.sweep_id, {**self._idle, "campaign_health": figures})
+            stored = {**figures, **report.credit_figures()}
+            journal.add_figures(connection, author.sweep_id, {**self._idle, "campaign_health": stored})
             journal.finish_sweep(connection, author.sweep_id)
+            count_sweep(connection, journal.tables, report.outcome)
             return report
 
         report = self.platform.database.run(_write)
@@ -307,6 +310,7 @@ class Sweep:
         try:
             with self.platform.database.transaction() as connection:
                 self.platform.journal.prune(connection, days)
+                self.platform.queue_looks.prune(connection)
                 self.platform.ambiguous.forget_moved(connection, self.platform.tables(connection))
         except (StatementRejected, Unavailable) as error:
             log.warning("%s: old rows were not pruned: %s", self.platform.name, error)
@@ -388,6 +392,8 @@ class Sweep:
             journal = self.platform.journal
             for record in records:
                 journal.add_history(connection, record.table, author, record.at, record.rows)
+                if record.queues:
+                    self.platform.queue_looks.note(connection, record.queues)
             figures = {record.step: record.figures for record in records}
             along = sightings.noting(sighting) if sightings is not None and sighting else None
             journal.add_figures(connection, author.sweep_id, figures, along=along)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from campaign_ops.core.undoing import KIND_OF_FIX, UNDOING
+from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.exit_codes import MEANINGS
 from campaign_ops.faces.cli.runner import Answer, Command, Common, Run
 
@@ -68,7 +69,11 @@ def _program(
 
 
 def command(
-    *, shape: type, examples: Sequence[str], several: bool = False
+    *,
+    shape: type,
+    examples: Sequence[str],
+    several: bool = False,
+    together: Callable[[Sequence[shapes.PlatformOutcome]], str] | None = None,
 ) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
     """Make a command of a function that takes a `Call` and its own options.
 
@@ -76,11 +81,13 @@ def command(
         shape: The typed dictionary of its result.
         examples: Command lines without the program's name, for the help.
         several: Whether it takes all platforms when none is named.
+        together: Makes the text from the outcomes of all platforms, where it is not one platform after the other.
     """
 
     def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
         name = function.__name__.replace("_", "-")
-        made = Command(name, function, several, shape, tuple(f"campaign-ops {example}" for example in examples))
+        examples_typed = tuple(f"campaign-ops {example}" for example in examples)
+        made = Command(name, function, several, shape, examples_typed, together)
         COMMANDS[name] = made
         app.command(name, epilog=verbatim("Examples", made.examples))(_entry_of(made))
         return function

@@ -118,6 +118,7 @@ class Command:
         several: Whether it takes all platforms when none is named.
         shape: The typed dictionary of its result.
         examples: Command lines, for the help.
+        together: Makes the text from the outcomes of all platforms, where it is not one platform after the other.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Command:
     several: bool
     shape: type
     examples: Sequence[str]
+    together: Callable[[Sequence[shapes.PlatformOutcome]], str] | None = None
 
 
 @dataclass
@@ -208,6 +210,8 @@ class Run:
             }
             # Escaped to ASCII: nothing in it is obeyed by a terminal, and every encoding can print it.
             self.screen.write(json.dumps(document, indent=2) + "\n")
+        elif self.command.together is not None and failure is None:
+            self.screen.write(self.command.together(outcomes))
         return code
 
 

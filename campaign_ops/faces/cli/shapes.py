@@ -200,3 +200,48 @@ class ConfigResult(TypedDict):
     schedule: Annotated[str, "when Dagster sweeps, in UTC"]
     thresholds: Annotated[dict[str, object], "when a campaign is looked at, and how much one sweep may do"]
     timeouts: Annotated[dict[str, float], "how long servers and network may take"]
+
+
+class MetricsSample(TypedDict):
+    """One value of one metric."""
+
+    name: Annotated[str, "the metric, as Prometheus knows it"]
+    labels: Annotated[dict[str, str], "its labels, without `platform`"]
+    value: Annotated[float, "the value"]
+
+
+class MetricsResult(TypedDict):
+    """What monitoring scrapes of one platform."""
+
+    samples: Annotated[list[MetricsSample], "every figure that is known; one that is not known is left out"]
+    error: Annotated[str, "why little is known: the database is away, or our schema is missing; empty when all is well"]
+
+
+class QueueWorkers(TypedDict):
+    """The workers of one queue in figures."""
+
+    queue: Annotated[str, "the queue"]
+    workers: Annotated[int | None, "workers connected; null where the host hides its clients or the queue was away"]
+    oldest_uptime_seconds: Annotated[float | None, "how long the longest connected one has been connected"]
+    restarts_last_hour: Annotated[int, "restarts and reconnects that were noticed in the last hour"]
+    seen_at: Annotated[str, "when the queue was looked at"]
+
+
+class Worker(TypedDict):
+    """One worker that is connected, or was in the last two days."""
+
+    queue: Annotated[str, "the queue that it works on"]
+    client_id: Annotated[int, "its number in Redis; new after every restart or reconnect"]
+    name: Annotated[str, "the name that it was given; empty without one"]
+    address: Annotated[str, "where it connects from"]
+    connected_at: Annotated[str, "since when it has been connected"]
+    last_seen_at: Annotated[str, "when it was last seen"]
+    connected: Annotated[bool, "whether the latest look saw it"]
+    restarted: Annotated[bool, "whether it took the place of one that was gone"]
+
+
+class WorkersResult(TypedDict):
+    """The workers as sweeps and the watcher saw them."""
+
+    queues: Annotated[list[QueueWorkers], "one entry for each queue"]
+    workers: Annotated[list[Worker], "every worker, the connected ones first"]

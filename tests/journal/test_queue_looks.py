@@ -1,0 +1,112 @@
+"""Looks at queues and their workers: counted from the ids that Redis gives its clients, kept in our own tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import redis
+
+from campaign_ops.core.model import QueueState, WorkerClient
+from campaign_ops.journal.queue_looks import QueueLooks, WorkerHealth
+from tests.conftest import World
+
+
+def look(*client_ids: int, server_id: str = "redis-1", **more: object) -> QueueState:
+    """A look that saw workers with these client ids."""
+    clients = tuple(WorkerClient(number, f"worker-{number}", "10.0.0.1:1", 60 * number) for number in client_ids)
+    state = QueueState(
+        "sms-send", counts={"wait": 3}, workers=len(clients), worker_clients=clients, server_id=server_id
+    )
+    return replace(state, **more)  # type: ignore[arg-type]
+
+
+def note(world: World, *states: QueueState) -> None:
+    for state in states:
+        with world.platform.database.transaction() as connection:
+            looks(world).note(connection, [state])
+
+
+def looks(world: World) -> QueueLooks:
+    return world.platform.queue_looks
+
+
+def health(world: World) -> WorkerHealth:
+    (only,) = world.platform.database.run(looks(world).health)
+    return only
+
+
+def restarts_in_all(world: World) -> int:
+    rows = world.rows("SELECT value FROM campaign_ops.counter WHERE name = 'worker_restarts'")
+    return rows[0]["value"] if rows else 0
+
+
+def test_a_new_id_in_place_of_one_that_is_gone_is_a_restart(sms: World) -> None:
+    note(sms, look(1, 2), look(1, 3))
+    assert (health(sms).workers, health(sms).restarts_last_hour, restarts_in_all(sms)) == (2, 1, 1)
+    note(sms, look(4, 5))
+    assert (health(sms).workers, health(sms).restarts_last_hour, restarts_in_all(sms)) == (2, 3, 3)
+
+
+def test_a_worker_that_is_added_and_one_that_leaves_are_no_restarts(sms: World) -> None:
+    note(sms, look(1), look(1, 2, 3), look(1))
+    assert (health(sms).workers, restarts_in_all(sms)) == (1, 0)
+    note(sms, look(1, 7))
+    assert restarts_in_all(sms) == 0, "the two others were gone a look earlier"
+
+
+def test_a_deployment_that_restarts_all_and_adds_one_counts_the_restarts_alone(sms: World) -> None:
+    note(sms, look(1, 2), look(11, 12, 13))
+    assert (health(sms).workers, restarts_in_all(sms)) == (3, 2)
+
+
+def test_a_restart_of_redis_reconnects_every_worker_even_under_the_same_ids(sms: World) -> None:
+    note(sms, look(1, 2), look(1, 2, server_id="redis-2"))
+    assert restarts_in_all(sms) == 2
+
+
+def test_what_is_not_known_leaves_the_workers_as_they_were(sms: World) -> None:
+    """A queue that is away, or a host that hides its clients: the next look compares with the last known workers."""
+    note(sms, look(1, 2), look(workers=None), look(workers=None, away=True, counts={}, problem="connection refused"))
+    assert health(sms).workers is None
+    assert restarts_in_all(sms) == 0
+    assert [worker.connected for worker in sms.platform.database.run(looks(sms).workers)] == [True, True]
+    (kept,) = sms.platform.database.run(looks(sms).last)
+    assert (kept.away, kept.depth, kept.counts, kept.problem) == (True, None, {}, "connection refused")
+    note(sms, look(1, 3))
+    assert restarts_in_all(sms) == 1
+
+
+def test_the_oldest_uptime_is_that_of_a_worker_that_is_still_connected(sms: World) -> None:
+    note(sms, look(5, 90))
+    assert 90 * 60 <= (health(sms).oldest_uptime_seconds or 0) < 90 * 60 + 60
+    note(sms, look(5))
+    assert 5 * 60 <= (health(sms).oldest_uptime_seconds or 0) < 5 * 60 + 60
+
+
+def test_every_worker_is_listed_and_those_gone_for_days_are_forgotten(sms: World) -> None:
+    note(sms, look(1, 2), look(2, 3))
+    listed = sms.platform.database.run(looks(sms).workers)
+    assert [(worker.client_id, worker.connected, worker.restarted) for worker in listed] == [
+        (3, True, True),
+        (2, True, False),
+        (1, False, False),
+    ]
+    sms.rows(
+        "UPDATE campaign_ops.worker SET last_seen_at = now() - interval '3 days'"
+        " WHERE client_id = 1 RETURNING client_id"
+    )
+    sms.platform.database.run(looks(sms).prune)
+    assert [worker.client_id for worker in sms.platform.database.run(looks(sms).workers)] == [3, 2]
+
+
+def test_a_sweep_keeps_what_it_saw_of_the_queue_and_of_real_workers(sms: World) -> None:
+    sms.app.add_campaign("c", pending=2)
+    assert sms.queue_url is not None
+    with redis.Redis.from_url(sms.queue_url, client_name=f"{sms.queue.prefix}:sms-send:w:first") as worker:
+        worker.ping()
+        number = worker.client_id()
+        sms.sweep()
+    (listed,) = sms.platform.database.run(looks(sms).workers)
+    assert (listed.client_id, listed.name, listed.connected) == (number, "first", True)
+    (kept,) = sms.platform.database.run(looks(sms).last)
+    assert (kept.queue, kept.workers, kept.problem) == ("sms-send", 1, None)
