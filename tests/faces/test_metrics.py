@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from campaign_ops.faces.metrics import FAMILIES, CachedExposition, Sample, samples
-from campaign_ops.lab.shop.tables import hours
+from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.queries.metrics import platform_metrics
 from tests.conftest import World, Worlds
 from tests.faces.cli.program import AWAY, BROKEN, configured

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from campaign_ops.journal.counters import REPAIRS, SWEEPS, totals
-from campaign_ops.lab.shop.tables import hours
+from campaign_ops.lab.shop.row_writer import hours
 from tests.conftest import World
 from tests.sweep.actors import ended, in_child
 
