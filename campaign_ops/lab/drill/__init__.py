@@ -1,1 +1,17 @@
-"""The drill: faults that operators fear, run on throw-away servers against the whole product, and a scoreboard."""
+"""``campaign-ops drill``: a Jepsen-like test of the whole product. A seed's faults, a workload, and checkers.
+
+drill               a whole run: start, script, settle, check, undo trial, scoreboard
+script, execution   the faults and workload events drawn from the seed, and their execution
+faults/             the nemesis: everything that goes wrong
+workload            campaigns that start, pause, resume and are cancelled
+environment/        servers, platform, workers and sweepers
+ledger, triggers    an independent record of every change, written by PostgreSQL triggers
+queue_watcher       an independent process that samples the live jobs
+checkers/           one figure of the scoreboard each, computed from those records
+undo_trial          undoes every repair that can be undone
+scoreboard, timeline, picture   the result as table, JSON and image
+
+A new way to fail goes into ``faults/``, a new property into ``checkers/``; both are listed in docs/drill.md, and a new
+property gets a mutation in tests/lab/drill/mutations. ``ledger``, ``triggers`` and ``queue_watcher`` stay outside of
+``checkers/``: faults use the ledger, and checkers import faults.
+"""

@@ -142,16 +142,16 @@ def _faults(options: DrillOptions, available: Sequence[str]) -> Iterator[Event]:
             waiting = rng.sample(sorted(available), len(available))  # a round: each once before any comes again
         at = first + spacing * (index + rng.uniform(0, 0.9))
         # One server can only be stopped once at a time, and one sweeper belongs to one fault.
-        free_at = {name: max([at, *(busy_until.get(part, 0.0) for part in FAULTS[name].holds)]) for name in waiting}
+        free_at = {name: max([at, *(busy_until.get(part, 0.0) for part in FAULTS[name].resources)]) for name in waiting}
         hurried = _hurried(waiting, options.seconds, last - at)
-        name = min(waiting, key=lambda name: (free_at[name], not FAULTS[name].holds & hurried))
+        name = min(waiting, key=lambda name: (free_at[name], not FAULTS[name].resources & hurried))
         waiting.remove(name)
         kind, at = FAULTS[name], free_at[name]
         length = min(kind().duration(rng, options.seconds), _longest(options.seconds))
         if at >= last:
             continue
         end = min(at + length, last)
-        busy_until |= dict.fromkeys(kind.holds, end + 0.5)
+        busy_until |= dict.fromkeys(kind.resources, end + 0.5)
         if kind.lead_seconds:
             yield Event(round(max(at - kind.lead_seconds, 0), 2), "prepare", name, {"index": index})
         yield Event(round(at, 2), "fault", name, {"index": index})
@@ -168,7 +168,7 @@ def _hurried(waiting: Sequence[str], seconds: float, left: float) -> set[str]:
     """What so many faults hold one after the other that they have to begin, or time runs out."""
     needed: dict[str, float] = {}
     for name in waiting:
-        for part in FAULTS[name].holds:
-            longest = FAULTS[name].lasts_seconds[1] or _longest(seconds)
+        for part in FAULTS[name].resources:
+            longest = FAULTS[name].duration_seconds[1] or _longest(seconds)
             needed[part] = needed.get(part, 0.0) + min(longest, _longest(seconds)) + 0.5
     return {part for part, time in needed.items() if time > _SCARCE * left}

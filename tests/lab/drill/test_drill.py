@@ -130,7 +130,7 @@ def test_a_fault_that_met_nothing_is_counted_as_missed(rig: Rig) -> None:
     worker = Event(0.0, "fault", "kill_worker_after_send", {"index": 0})
     play.play([worker, replace(worker, kind="end")])  # nobody has so little time to take a job
     play.end_all()
-    assert said(rig, "found nothing to die of")
+    assert said(rig, "had nothing to send")
     assert [mark.kind for mark in rig.ledger.marks()] == [FAULT, END, MISSED, "settling"]
     assert "1 fault (1 of them met nothing)" in counted(read(stores_of(rig))).found
 

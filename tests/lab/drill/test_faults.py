@@ -572,5 +572,5 @@ def test_every_fault_says_what_it_is_and_has_its_test() -> None:
 def test_what_cannot_happen_here_says_why(tmp_path: Path) -> None:
     options = DrillOptions(tmp_path, seed=1, dagster=False, database_url="postgresql://a@127.0.0.1/test")
     assert FAULTS["duplicate_ticks"]().impossible(options) == "the drill runs without Dagster"
-    assert FAULTS["redis_empty"]().impossible(options) == "the servers were given, and the drill may not stop them"
+    assert FAULTS["redis_empty"]().impossible(options) == "the servers are external, and the drill may not stop them"
     assert OPS_ROLE == "drill_ops"

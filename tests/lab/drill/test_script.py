@@ -92,8 +92,8 @@ def test_faults_overlap_but_not_two_of_the_same_server() -> None:
         lasting: dict[object, str] = {}
         for event in make_script(options(seed), ALL):
             if event.kind == "fault":
-                holds = FAULTS[event.name].holds
-                assert not any(holds & FAULTS[name].holds for name in lasting.values())
+                resources = FAULTS[event.name].resources
+                assert not any(resources & FAULTS[name].resources for name in lasting.values())
                 lasting[event.arguments["index"]] = event.name
                 overlapping += len(lasting) > 1
             elif event.kind == "end":

@@ -1,4 +1,8 @@
-"""The faults that operators fear, by name. Each really happens, and each is mended by its ``end``."""
+"""The faults by name. Each is injected for real, and its ``end`` repairs what it broke.
+
+A new fault goes into the module of what it breaks and into ``FAULTS``; it needs a test in test_faults.py and a row in
+docs/drill.md. Faults do not judge: whether the damage stayed within the rules is for the checkers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every fault is: something real that goes wrong, and what mends it. And tools that several of them use."""
+"""The interface of a fault, and tools that several faults share."""
 
 from __future__ import annotations
 
@@ -23,108 +23,108 @@ SCHEMA = "drill"
 
 
 class NotYet(Unavailable):
-    """A fault cannot end yet: to be tried again a little later."""
+    """A fault cannot end yet; its ``end`` is tried again later."""
 
 
 class Fault:
-    """One fault of a drill. An object of its own for every time that it happens.
+    """One fault. Each time it is injected, a new instance is made.
 
     Attributes:
-        name: What options call it.
-        title: What goes wrong, in one plain line.
-        needs: What must be there: ``embedded`` servers, ``pgbouncer``, ``dagster``, ``time-machine``.
-        holds: What only one fault can have at a time, such as ``redis``.
-        lead_seconds: How long before it happens ``prepare`` is called; 0 for those that need none.
-        lasts_seconds: Shortest and longest time from ``inject`` to ``end``.
-        missed: It met nothing that it could harm. Known once ``inject`` has returned, or ``end`` where there is one.
+        name: Its name in options.
+        title: What goes wrong, in one line.
+        needs: Prerequisites: ``embedded`` servers, ``pgbouncer``, ``dagster``, ``time-machine``.
+        resources: What only one fault may use at a time, such as ``redis``.
+        lead_seconds: How long before ``inject`` its ``prepare`` is called; 0 if it needs no preparation.
+        duration_seconds: Shortest and longest time from ``inject`` to ``end``.
+        missed: It found nothing to harm. Known when ``inject`` has returned, or ``end`` where there is one.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
-    holds: ClassVar[frozenset[str]] = frozenset()
+    resources: ClassVar[frozenset[str]] = frozenset()
     lead_seconds: ClassVar[float] = 0.0
-    lasts_seconds: ClassVar[tuple[float, float]] = (0.0, 0.0)
+    duration_seconds: ClassVar[tuple[float, float]] = (0.0, 0.0)
     missed: bool = False
 
     @property
     def lasts(self) -> bool:
-        """Whether there is something to end."""
+        """Return whether the fault has an ``end``."""
         return type(self).end is not Fault.end
 
     def impossible(self, options: DrillOptions) -> str | None:
-        """Why it cannot happen here, as far as that is known before anything is started; None when it can."""
+        """Return why it cannot be injected with these options, before anything is started; None if it can."""
         missing = [reason for need in sorted(self.needs) if (reason := _missing(need, options)) is not None]
         return "; ".join(missing) or None
 
     def unavailable(self, rig: Rig) -> str | None:
-        """Why it cannot happen on this stand; None when it can."""
+        """Return why it cannot be injected on this rig; None if it can."""
         return self.impossible(rig.options)
 
     def duration(self, rng: random.Random, seconds: float) -> float:  # noqa: ARG002 - some scale with the drill
         """Seconds from ``inject`` to ``end`` in a drill of ``seconds``."""
-        return rng.uniform(*self.lasts_seconds)
+        return rng.uniform(*self.duration_seconds)
 
     def prepare(self, rig: Rig) -> None:
-        """What has to be so for a while before it happens."""
+        """Set up what must exist for a while before ``inject``."""
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Let it happen. Returns what was done, in one line. May be called again when a server was away."""
+        """Inject it. Returns what was done, in one line. Is called again if a server was unavailable."""
         raise NotImplementedError
 
     def end(self, rig: Rig) -> None:
-        """Mend what is not meant to last. May be called again, and when ``inject`` never came to an end.
+        """Repair what is not meant to last. Idempotent; is called even if ``inject`` failed half-way.
 
         Raises:
-            NotYet: It has to be called again.
+            NotYet: Call it again later.
         """
 
 
 def _missing(need: str, options: DrillOptions) -> str | None:
     match need:
         case "embedded":
-            given = options.database_url is not None
-            return "the servers were given, and the drill may not stop them" if given else None
+            external = options.database_url is not None
+            return "the servers are external, and the drill may not stop them" if external else None
         case "pgbouncer":
             return pgbouncer.missing()
         case "dagster":
             return None if options.dagster else "the drill runs without Dagster"
-        case "time-machine":  # sets a process' clock wrong
+        case "time-machine":  # sets a process's clock wrong
             return None if importlib.util.find_spec("time_machine") else "time-machine is not installed"
-    msg = f"nobody knows what {need!r} is"
+    msg = f"unknown prerequisite {need!r}"
     raise ValueError(msg)
 
 
 class RepeatedAction:
-    """Somebody who does the same thing again and again, in a thread, until stopped. Errors of the server are his lot.
+    """Repeats one action in a thread until stopped, such as conflicting writes. Errors of the server are only counted.
 
     Args:
-        what: One round; it gets the connections that it needs by itself.
+        action: One round; it opens the connections that it needs.
         every_seconds: Pause between two rounds.
     """
 
-    def __init__(self, what: Callable[[], object], every_seconds: float) -> None:
+    def __init__(self, action: Callable[[], object], every_seconds: float) -> None:
         self.rounds = 0
         self.refused = 0
-        self._what = what
+        self._action = action
         self._every_seconds = every_seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> RepeatedAction:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Stop after the round in hand."""
+        """Stop after the current round."""
         self._over.set()
         self._thread.join(30)
 
     def _run(self) -> None:
         while not self._over.is_set():
             try:
-                self._what()
+                self._action()
                 self.rounds += 1
             except (sa.exc.SQLAlchemyError, OSError):
                 self.refused += 1
@@ -132,10 +132,10 @@ class RepeatedAction:
 
 
 def define(rig: Rig, *statements: str) -> None:
-    """Run statements that define things, in one transaction that does not wait for locks for long.
+    """Run DDL in one transaction that waits at most 1 s for locks.
 
     Raises:
-        OperationalError: Somebody holds what is to be changed, or the server is away; to be tried again later.
+        OperationalError: The object is locked, or the server is unavailable; try again later.
     """
     with rig.owner.begin() as connection:
         connection.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
@@ -145,27 +145,27 @@ def define(rig: Rig, *statements: str) -> None:
 
 
 def end_our_sessions(rig: Rig) -> int:
-    """End all sessions of our own role, so that new ones take new settings. Returns how many there were."""
+    """Terminate all sessions of campaign_ops's role, so that new ones get its new settings. Returns their number."""
     with rig.owner.connect() as connection:
         query = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = :role"
         return int(connection.scalar(sa.text(query), {"role": role_of(rig)}) or 0)
 
 
 def role_of(rig: Rig) -> str:
-    """The role as which everything of ours connects."""
+    """The role with which campaign_ops connects."""
     role = sa.make_url(rig.ops_url).username
-    assert role is not None, "the stand's ops_url names no role"
+    assert role is not None, "the rig's ops_url names no role"
     return role
 
 
 def qualified(table: sa.Table) -> str:
-    """A table's name as SQL takes it."""
+    """The table's name, quoted for SQL."""
     return f'"{table.schema}"."{table.name}"'
 
 
 @contextmanager
 def closing_quietly(connection: sa.Connection | None) -> Iterator[None]:
-    """Roll back and close at the end, even when the server is gone."""
+    """Roll back and close the connection on exit, even when the server is gone."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Faults of the data: words that were never written, rows that cannot be, and jobs that lead to nothing."""
+"""Faults of the data: lost status writes, rows that cannot be updated, unknown statuses, jobs without effect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LATE_CAMPAIGNS = 6
 
 
 def _send_all(rig: Rig, label: str) -> int:
-    """Send a campaign's recipients in this process, as a worker does, but for its last step: the campaign's word."""
+    """Send to a campaign's recipients in this process, as a worker does, but do not write the campaign's status."""
     recipients = rig.writer.pending_ids(label)
     for recipient in recipients:
         rig.application.write_answer(recipient, rig.provider.send(recipient, label, "in process"))
@@ -32,33 +32,33 @@ def _send_all(rig: Rig, label: str) -> int:
 
 
 class LoseCompletion(Fault):
-    """A campaign is sent whole, but its process dies before it writes the word and frees the credits."""
+    """A campaign is sent completely, but its process dies before it writes the status and frees the credits."""
 
     name = "lose_completion"
-    title = "a campaign is sent, and its completion is lost"
+    title = "a campaign is sent, but its completion is lost"
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Send a campaign to its last recipient, and stop there."""
+        """Send a campaign to its last recipient and stop there."""
         workload = Workload(rig)
         label = workload.label(self.name, rng)
         workload.write(label, rng.randint(3, 15), rng.choice(workload.tenants))
-        return f"{label} was sent to all {_send_all(rig, label)}, but its process died before it could say so"
+        return f"{label} was sent to all {_send_all(rig, label)}, but its process died before it wrote the status"
 
 
 class LateChange(Fault):
-    """Campaigns look finished; each gets recipients, or is cancelled, at the moment when a sweep completes it."""
+    """Finished campaigns get more recipients, or are cancelled, at the moment when a sweep completes them."""
 
     name = "late_change"
     title = "finished campaigns get more recipients or are cancelled while sweeps complete them"
-    lasts_seconds = (5.0, 6.0)
+    duration_seconds = (5.0, 6.0)
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Send campaigns whole; somebody changes each when it has just become stuck."""
+        """Send whole campaigns, and change each when it has just become stuck."""
         if self._thread is not None:
-            return "somebody is at it already"
+            return "already in progress"
         workload, changes = Workload(rig), []
         for _ in range(_LATE_CAMPAIGNS):
             label = workload.label(self.name, rng)
@@ -66,10 +66,10 @@ class LateChange(Fault):
             _send_all(rig, label)
             after = rig.platform.thresholds["stuck_after_seconds"] + rng.uniform(0, 1.2)
             changes.append((time.monotonic() + after, label, rng.randint(1, 10) * (rng.random() < 0.5)))
-            time.sleep(0.3)  # not so many at once that the breaker trips
+            time.sleep(0.3)  # spread out, so that the breaker does not trip
         self._thread = threading.Thread(target=self._change, args=(workload, changes), daemon=True)
         self._thread.start()
-        return f"{len(changes)} campaigns look finished, and are changed when they have just become stuck"
+        return f"{len(changes)} campaigns look finished; each is changed when it has just become stuck"
 
     def _change(self, workload: Workload, changes: Sequence[tuple[float, str, int]]) -> None:
         for at, label, recipients in sorted(changes):
@@ -78,23 +78,23 @@ class LateChange(Fault):
                 workload.extend(label, recipients) if recipients else workload.abort(label)
 
     def end(self, rig: Rig) -> None:  # noqa: ARG002
-        """When all are changed."""
+        """Wait until all are changed."""
         if self._thread is not None and self._thread.is_alive():
             raise NotYet("not all of the campaigns have been changed")
 
 
 class PoisonCampaign(Fault):
-    """One campaign's row cannot be completed: a trigger of the application refuses it. Others must not suffer."""
+    """One campaign's row cannot be completed: a trigger of the application refuses it. Others must not be affected."""
 
     name = "poison_campaign"
     title = "one campaign's row cannot be completed, among others that can"
-    lasts_seconds = (8.0, 12.0)
+    duration_seconds = (8.0, 12.0)
 
     def __init__(self) -> None:
         self.label: str | None = None
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Send a campaign whole, with a trigger on its row that refuses any other word."""
+        """Send a whole campaign, with a trigger on its row that refuses every other status."""
         workload = Workload(rig)
         self.label = label = workload.label(self.name, rng)
         campaign = rig.writer.tables.campaign
@@ -111,7 +111,7 @@ class PoisonCampaign(Fault):
         return f"{label} was sent, and its row refuses to be completed"
 
     def end(self, rig: Rig) -> None:
-        """The trigger is gone, and the next sweep completes it."""
+        """Drop the trigger; the next sweep completes the campaign."""
         if self.label is not None:
             table = qualified(rig.writer.tables.campaign)
             define(rig, f"DROP TRIGGER IF EXISTS {_trigger(self.label)} ON {table}")
@@ -122,23 +122,23 @@ def _trigger(label: str) -> str:
 
 
 class UnknownWord(Fault):
-    """A new version writes a word that the profile does not know. Only a person can say what it means, so it stays."""
+    """A new version writes a status that the profile does not know. Only a person can say what it means: it stays."""
 
     name = "unknown_word"
-    title = "a recipient gets a status that nobody knows"
+    title = "a recipient gets an unknown status"
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Send a campaign, all but a recipient who gets the word, and another whom nobody sends to."""
+        """Write a campaign with one pending recipient and one in the unknown status."""
         workload = Workload(rig)
         label = workload.label(self.name, rng)
         rig.writer.add_campaign(label, tenant=rng.choice(workload.tenants), pending=1, words={UNKNOWN_WORD: 1})
         rig.writer.set_campaign(label)
         rig.writer.add_reservation(f"res_{label}", campaign=label, amount=2)
-        return f"a recipient of {label} is {UNKNOWN_WORD!r}, a word that nobody knows; a person has to look"
+        return f"a recipient of {label} is {UNKNOWN_WORD!r}, a status that the profile does not know"
 
 
 class Unsendable(Fault):
-    """A bug of the application: every job of one campaign ends at once and sends nothing. To be given up, in time."""
+    """A bug of the application: each job of one campaign ends at once and sends nothing. It must end in quarantine."""
 
     name = "unsendable"
     title = "all jobs of one campaign vanish, however often it is re-enqueued"
@@ -148,4 +148,4 @@ class Unsendable(Fault):
         workload = Workload(rig)
         label = workload.label(self.name, rng)
         jobs = workload.start(label, rng.randint(5, 40), rng.choice(workload.tenants))
-        return f"the workers drop every job of {label}: {len(jobs)} were the first"
+        return f"the workers drop every job of {label}, starting with the first {len(jobs)}"

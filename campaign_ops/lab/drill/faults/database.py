@@ -1,4 +1,4 @@
-"""Faults inside the database: locks that somebody holds, conflicts, deadlocks, a full disk on the report path."""
+"""Faults inside the database: table locks, conflicts, deadlocks, a full disk where the report is stored."""
 
 from __future__ import annotations
 
@@ -24,59 +24,59 @@ if TYPE_CHECKING:
     from campaign_ops.lab.drill.environment.rig import Rig
 
 _LOCKED_ROWS = 10
-# Who waits looks for a deadlock once: when we do, the other has to be waiting too, and to look later.
+# A waiting session checks for a deadlock once. When ours does, the other must be waiting too, and must check later.
 _HOLDS_SECONDS, _WE_LOOK_AFTER = 0.1, "150ms"
 
 
 class TableLock(Fault):
-    """Somebody's session holds one of the platform's tables, as a migration does: a minute in a long drill."""
+    """A session locks one of the platform's tables, as a migration does: for a minute in a long drill."""
 
     name = "table_lock"
-    title = "a session locks a whole table, and holds it"
-    holds = frozenset({"table"})
+    title = "a session locks a whole table and holds the lock"
+    resources = frozenset({"table"})
 
     def __init__(self) -> None:
         self._connection: sa.Connection | None = None
 
     def duration(self, rng: random.Random, seconds: float) -> float:
-        """A minute, but no more than a twelfth of the drill, and three seconds at least."""
+        """A minute, but at most a twelfth of the drill, and at least three seconds."""
         return max(3.0, min(60.0, seconds / 12)) * rng.uniform(0.8, 1.0)
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Lock a table in a session of its own, which does nothing else."""
+        """Lock a table in a session that does nothing else."""
         tables = rig.writer.tables
         table = qualified(rng.choice([tables.campaign, tables.recipient, tables.reservations]))
         self.end(rig)
         self._connection = rig.owner.connect()
         self._connection.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
         self._connection.execute(sa.text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
-        return f"a session locks {table} and holds it"
+        return f"a session locks {table} and holds the lock"
 
     def end(self, rig: Rig) -> None:  # noqa: ARG002
-        """The session rolls back."""
+        """Roll the session back."""
         with closing_quietly(self._connection):
             self._connection = None
 
 
 class SerializationFailures(Fault):
-    """Our role becomes serializable by default, somebody writes the same rows, and every third write is refused."""
+    """Our role defaults to serializable, another session writes the same rows, and every third write is refused."""
 
     name = "serialization_failures"
     title = "serialization failures (40001)"
-    holds = frozenset({"role"})
-    lasts_seconds = (5.0, 9.0)
+    resources = frozenset({"role"})
+    duration_seconds = (5.0, 9.0)
 
     def __init__(self) -> None:
         self._interference: RepeatedAction | None = None
 
     def inject(self, rig: Rig, rng: random.Random) -> str:  # noqa: ARG002
-        """Change the role's default, throw its sessions out, meddle with its rows, refuse what it writes."""
+        """Change the role's default, end its sessions, write the same rows, refuse every third of its writes."""
         role, tables = role_of(rig), rig.writer.tables
         define(
             rig,
             f"ALTER ROLE {role} SET default_transaction_isolation = 'serializable'",
             f"CREATE SEQUENCE IF NOT EXISTS {SCHEMA}.conflicts",
-            # A sequence does not roll back: the retry of what was refused is not refused again.
+            # A sequence does not roll back, so the retry of a refused write is not refused again.
             f"CREATE OR REPLACE FUNCTION {SCHEMA}.conflict() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$"
             f" BEGIN IF session_user = '{role}' AND nextval('{SCHEMA}.conflicts') % 3 = 1 THEN"
             " RAISE EXCEPTION 'could not serialize access due to concurrent update' USING ERRCODE = '40001';"
@@ -90,10 +90,10 @@ class SerializationFailures(Fault):
         sessions = end_our_sessions(rig)
         if self._interference is None:
             self._interference = RepeatedAction(lambda: _rewrite(rig), 0.02).start()
-        return f"{sessions} sessions of ours were ended, new ones are serializable, and every third write conflicts"
+        return f"{sessions} sessions were ended, new ones are serializable, and every third write conflicts"
 
     def end(self, rig: Rig) -> None:
-        """The role is as it was, and nobody meddles."""
+        """Stop the other session and reset the role."""
         if self._interference is not None:
             self._interference.stop()
             self._interference = None
@@ -110,33 +110,33 @@ class SerializationFailures(Fault):
 
 
 class Deadlocks(Fault):
-    """Somebody locks credits first and campaigns second; we lock them the other way round."""
+    """Another session locks credits first and campaigns second; campaign_ops locks them in the opposite order."""
 
     name = "deadlocks"
-    title = "somebody locks rows in the opposite order: deadlocks"
-    holds = frozenset({"role"})
-    lasts_seconds = (5.0, 9.0)
+    title = "another session locks rows in the opposite order: deadlocks"
+    resources = frozenset({"role"})
+    duration_seconds = (5.0, 9.0)
 
     def __init__(self) -> None:
         self._interference: RepeatedAction | None = None
 
     def unavailable(self, rig: Rig) -> str | None:
-        """Only a superuser says who looks for deadlocks when."""
+        """Return why not: only a superuser may set ``deadlock_timeout``."""
         with rig.owner.connect() as connection:
             if connection.scalar(sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")):
                 return super().unavailable(rig)
-        return "the given role is no superuser"
+        return "the role of --database-url is not a superuser"
 
     def inject(self, rig: Rig, rng: random.Random) -> str:  # noqa: ARG002
-        """Let our side be the one that notices, and with that the victim; then meddle."""
+        """Make campaign_ops the session that detects the deadlock, and so its victim; then lock in the wrong order."""
         define(rig, f"ALTER ROLE {role_of(rig)} SET deadlock_timeout = '{_WE_LOOK_AFTER}'")
         end_our_sessions(rig)
         if self._interference is None:
             self._interference = RepeatedAction(lambda: _lock_backwards(rig), 0.01).start()
-        return "somebody locks credits first and campaigns second, again and again"
+        return "another session repeatedly locks credits first and campaigns second"
 
     def end(self, rig: Rig) -> None:
-        """Nobody meddles, and the role is as it was."""
+        """Stop the other session and reset the role."""
         if self._interference is not None:
             self._interference.stop()
             self._interference = None
@@ -145,14 +145,14 @@ class Deadlocks(Fault):
 
 
 class DiskFullOnReport(Fault):
-    """The report cannot be stored: no space is left. What was repaired before has to stand all the same."""
+    """The report cannot be stored: no space is left. Repairs made before it must persist all the same."""
 
     name = "disk_full_on_report"
     title = "disk full (53100) where the report is stored"
-    lasts_seconds = (5.0, 9.0)
+    duration_seconds = (5.0, 9.0)
 
     def inject(self, rig: Rig, rng: random.Random) -> str:  # noqa: ARG002
-        """Refuse every report as a full disk does."""
+        """Refuse every report, as a full disk does."""
         define(
             rig,
             f"CREATE OR REPLACE FUNCTION {SCHEMA}.disk_full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
@@ -163,7 +163,7 @@ class DiskFullOnReport(Fault):
         return f"the disk is full for {_REPORTS}"
 
     def end(self, rig: Rig) -> None:
-        """There is space again."""
+        """Accept reports again."""
         define(rig, f"DROP TRIGGER IF EXISTS drill_disk_full ON {_REPORTS}")
 
 
@@ -171,25 +171,25 @@ _REPORTS = f"{schema.campaign_health.schema}.{schema.campaign_health.name}"
 
 
 def _rewrite(rig: Rig) -> None:
-    """Write rows of sending campaigns and their credits anew, without a change, and hold them for a moment."""
+    """Rewrite rows of sending campaigns and their credits without a change, and keep them locked for a moment."""
     tables = rig.writer.tables
     campaign, hold = tables.campaign, tables.reservations
     sending = campaign.c.status == rig.profile.campaign.words.sending
-    some = sa.select(campaign.c.id).where(sending).order_by(sa.func.random()).limit(_LOCKED_ROWS).scalar_subquery()
+    chosen = sa.select(campaign.c.id).where(sending).order_by(sa.func.random()).limit(_LOCKED_ROWS).scalar_subquery()
     with rig.owner.begin() as connection:
-        connection.execute(campaign.update().where(campaign.c.id.in_(some)).values(name=campaign.c.name))
-        connection.execute(hold.update().where(hold.c.campaign_id.in_(some)).values(amount=hold.c.amount))
+        connection.execute(campaign.update().where(campaign.c.id.in_(chosen)).values(name=campaign.c.name))
+        connection.execute(hold.update().where(hold.c.campaign_id.in_(chosen)).values(amount=hold.c.amount))
         time.sleep(0.02)
 
 
 def _lock_backwards(rig: Rig) -> None:
-    """Lock credits of sending campaigns, wait until somebody holds their campaigns, and want those too."""
+    """Lock credits of sending campaigns, wait until a sweep has locked their campaigns, then lock those too."""
     tables = rig.writer.tables
     campaign, hold = tables.campaign, tables.reservations
     sending = campaign.c.status == rig.profile.campaign.words.sending
     held = sa.select(hold.c.campaign_id).join(campaign, campaign.c.id == hold.c.campaign_id).where(sending)
     with rig.owner.begin() as connection:
         connection.execute(sa.text("SET LOCAL deadlock_timeout = '10s'"))
-        mine = connection.scalars(held.order_by(sa.func.random()).limit(_LOCKED_ROWS).with_for_update(of=hold)).all()
+        locked = connection.scalars(held.order_by(sa.func.random()).limit(_LOCKED_ROWS).with_for_update(of=hold)).all()
         time.sleep(_HOLDS_SECONDS)
-        connection.execute(sa.select(campaign.c.id).where(campaign.c.id.in_(mine)).with_for_update())
+        connection.execute(sa.select(campaign.c.id).where(campaign.c.id.in_(locked)).with_for_update())

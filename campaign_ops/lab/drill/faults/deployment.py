@@ -1,4 +1,4 @@
-"""Faults of our own deployment: sweeps die, clocks are wrong, PgBouncer in between, a platform that is down."""
+"""Faults of campaign_ops's own deployment: killed sweeps, wrong clocks, PgBouncer, a second platform that is down."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 SECOND_DAGSTER = "dagster-2"
 _CLI_SECONDS = 60
-_NOBODY_LISTENS = 1  # a port that is reserved
+_UNUSED_PORT = 1  # reserved, so nothing listens there
 
 
 def restart_sweeper(rig: Rig, name: str, **options: Any) -> None:
-    """Start a sweeper in the place of one that is killed (``kill -9``) for it: nobody waits for the sweep in hand."""
+    """Kill a sweeper (``kill -9``), without waiting for its current sweep, and start it again with other options."""
     if name in rig.sweepers:
         rig.sweepers[name].kill()
     rig.start_sweeper(name, **options)
 
 
 class KillSweeper(Fault):
-    """A sweep dies at some statement (``kill -9``): before it reached the server, or after it was executed."""
+    """A sweep dies (``kill -9``) at a random statement: before it reaches the server, or after it was executed."""
 
     name = "kill_sweeper"
-    title = "a sweep is killed at some statement"
-    holds = frozenset({"sweeper"})
-    lasts_seconds = (3.0, 5.0)
+    title = "a sweep is killed at a random statement"
+    resources = frozenset({"sweeper"})
+    duration_seconds = (3.0, 5.0)
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Kill one as it stands, or start one that is going to die at a statement."""
+        """Kill Dagster's process, or start a sweeper that will die at a statement."""
         name, statement = rng.choice(SWEEPERS), rng.randint(1, 80)
         if rig.dagster is not None and rng.random() < 0.3:
             pid = rig.sweepers[DAGSTER].pid
-            self.missed = pid is None  # the last one has only just died
+            self.missed = pid is None  # it died a moment ago and is not replaced yet
             if pid is None:
                 return "there was no Dagster process to kill"
             os.kill(pid, signal.SIGKILL)
@@ -54,43 +54,43 @@ class KillSweeper(Fault):
 
 
 class ClockSkew(Fault):
-    """A machine of ours is hours ahead or behind. Only the database's clock may decide."""
+    """A sweeper's machine is hours ahead or behind. Only the database's clock may decide."""
 
     name = "clock_skew"
-    title = "the clock of a sweeping machine is wrong by hours"
+    title = "the clock of a sweeper's machine is wrong by hours"
     needs = frozenset({"time-machine"})
-    holds = frozenset({"sweeper"})
-    lasts_seconds = (6.0, 10.0)
+    resources = frozenset({"sweeper"})
+    duration_seconds = (6.0, 10.0)
 
     def __init__(self) -> None:
         self._sweeper: str | None = None
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Start a sweeper anew with a wrong clock."""
+        """Restart a sweeper with a wrong clock."""
         self._sweeper, hours = rng.choice(SWEEPERS), rng.choice((-26, -5, 3, 11, 49))
         restart_sweeper(rig, self._sweeper, clock_skew_seconds=hours * 3600)
         return f"the clock of {self._sweeper} is {abs(hours)} hours {'ahead' if hours > 0 else 'behind'}"
 
     def end(self, rig: Rig) -> None:
-        """Its clock is right again."""
+        """Restart it with the right clock."""
         if self._sweeper is not None:
             restart_sweeper(rig, self._sweeper)
 
 
 class BehindPgBouncer(Fault):
-    """Somebody puts PgBouncer in transaction mode in front: no state of a session survives."""
+    """PgBouncer in transaction mode is put in front of the database: no session state survives."""
 
     name = "pgbouncer"
     title = "sweeps go through PgBouncer in transaction mode"
     needs = frozenset({"pgbouncer"})
-    holds = frozenset({"sweeper"})
-    lasts_seconds = (6.0, 10.0)
+    resources = frozenset({"sweeper"})
+    duration_seconds = (6.0, 10.0)
 
     def __init__(self) -> None:
         self._moved: tuple[str, ...] = ()
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Start one of the two sweepers, or both, anew with PgBouncer's address."""
+        """Restart one or both of the two sweepers with PgBouncer's address."""
         assert rig.pgbouncer is not None
         self._moved = SWEEPERS if rng.random() < 0.3 else (rng.choice(SWEEPERS),)
         for name in self._moved:
@@ -98,20 +98,20 @@ class BehindPgBouncer(Fault):
         return f"from now on {' and '.join(self._moved)} go{'es' * (len(self._moved) == 1)} through PgBouncer"
 
     def end(self, rig: Rig) -> None:
-        """They go straight to the server again."""
+        """Restart them with a direct connection."""
         for name in self._moved:
             restart_sweeper(rig, name)
 
 
 class PlatformDown(Fault):
-    """A second platform stands in the configuration whose database is down. The first must not notice.
+    """The database of a second configured platform is down. The first platform must not be affected.
 
-    It refuses connections, or takes them and never says a word.
+    It refuses connections, or accepts them and never answers.
     """
 
     name = "platform_down"
     title = "a second platform of the deployment is down"
-    lasts_seconds = (6.0, 10.0)
+    duration_seconds = (6.0, 10.0)
 
     def __init__(self) -> None:
         self._command: subprocess.Popen[bytes] | None = None
@@ -119,8 +119,8 @@ class PlatformDown(Fault):
         self._silent: socket.socket | None = None
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Configure it, start Dagster anew, and sweep all platforms from the command line."""
-        port = _NOBODY_LISTENS
+        """Configure it, restart Dagster, and sweep all platforms from the command line."""
+        port = _UNUSED_PORT
         if self._silent is None and rng.random() < 0.5:
             self._silent = socket.create_server(("127.0.0.1", 0))
         if self._silent is not None:
@@ -139,15 +139,15 @@ class PlatformDown(Fault):
                     start_new_session=True,
                 )
             self._began = time.monotonic()
-        manner = "refuses connections" if self._silent is None else "takes connections and never answers"
+        manner = "refuses connections" if self._silent is None else "accepts connections and never answers"
         return f"a second platform is configured, and its database {manner}"
 
     def end(self, rig: Rig) -> None:
-        """It is out of the configuration again. Tells what the command line could do meanwhile."""
+        """Remove it from the configuration, and report how the command line's sweep ended."""
         if self._command is not None:
             if self._command.poll() is None and time.monotonic() - self._began < _CLI_SECONDS:
-                raise NotYet("`campaign-ops reconcile` is not over")
-            rig.say(_told_of(self._command, _answer(rig)))
+                raise NotYet("`campaign-ops reconcile` is still running")
+            rig.say(_outcome(self._command, _answer(rig)))
             self._command = None
         if self._silent is not None:
             self._silent.close()
@@ -160,39 +160,39 @@ def _answer(rig: Rig) -> Path:
     return rig.work_dir / "reconcile.json"
 
 
-def _told_of(command: subprocess.Popen[bytes], answer: Path) -> str:
+def _outcome(command: subprocess.Popen[bytes], answer: Path) -> str:
     if command.poll() is None:
         command.kill()
         command.wait()
-        return f"`campaign-ops reconcile` of all platforms was not over after {_CLI_SECONDS} s, and was killed"
+        return f"`campaign-ops reconcile` of all platforms was still running after {_CLI_SECONDS} s, and was killed"
     document: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-    told = ", ".join(
-        f"{one['platform']}: {'swept' if one['error'] is None else one['error']['kind']}"
-        for one in document["platforms"]
+    outcomes = ", ".join(
+        f"{platform['platform']}: {'swept' if platform['error'] is None else platform['error']['kind']}"
+        for platform in document["platforms"]
     )
-    return f"`campaign-ops reconcile` of all platforms exited with {command.returncode} ({told})"
+    return f"`campaign-ops reconcile` of all platforms exited with {command.returncode} ({outcomes})"
 
 
 class DuplicateTicks(Fault):
-    """A second Dagster runs the same schedule: each tick is executed twice, at the same moment."""
+    """A second Dagster runs the same schedule: each tick is executed twice at the same moment."""
 
     name = "duplicate_ticks"
     title = "the schedule's ticks are executed twice at the same moment"
     needs = frozenset({"dagster"})
     lead_seconds = 10.0
-    lasts_seconds = (9.0, 14.0)
+    duration_seconds = (9.0, 14.0)
 
     def prepare(self, rig: Rig) -> None:
-        """Start another Dagster process on the same home and schedule: it takes its time to come up."""
+        """Start another Dagster process on the same home and schedule; it takes seconds to come up."""
         if SECOND_DAGSTER not in rig.sweepers:
             rig.start_sweeper(SECOND_DAGSTER)
 
     def inject(self, rig: Rig, rng: random.Random) -> str:  # noqa: ARG002
-        """It is there by now."""
+        """Nothing more to do: it is running by now."""
         self.prepare(rig)
         return "a second Dagster executes the schedule's ticks too"
 
     def end(self, rig: Rig) -> None:
-        """There is one again."""
+        """Kill the second one."""
         if SECOND_DAGSTER in rig.sweepers:
             rig.sweepers.pop(SECOND_DAGSTER).kill()

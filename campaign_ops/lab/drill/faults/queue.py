@@ -1,4 +1,4 @@
-"""Faults of the queue: somebody pauses it, jobs are lost or doomed, another version adds them with priorities."""
+"""Faults of the queue: it is paused, jobs are lost or doomed to fail, another version adds jobs with priorities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from campaign_ops.lab.drill.environment.rig import Rig
     from campaign_ops.profile.model import QueueProfile
 
-# In one step: a job that a worker has taken meanwhile is not what BullMQ would mark so.
+# Atomic: BullMQ never marks a job that a worker has taken meanwhile.
 _DOOM_WAITING = """
 local doomed = 0
 for i = 2, #KEYS do
@@ -28,12 +28,12 @@ return doomed
 
 
 class PauseQueue(Fault):
-    """A person pauses the queue: nothing is lost, however long nothing moves."""
+    """A person pauses the queue: nothing is lost, however long it lasts."""
 
     name = "pause_queue"
     title = "the queue is paused and resumed"
-    holds = frozenset({"queue"})
-    lasts_seconds = (5.0, 9.0)
+    resources = frozenset({"queue"})
+    duration_seconds = (5.0, 9.0)
 
     def inject(self, rig: Rig, rng: random.Random) -> str:  # noqa: ARG002
         """Pause it."""
@@ -46,39 +46,39 @@ class PauseQueue(Fault):
 
 
 class Priorities(Fault):
-    """A version of the application that adds its jobs with priorities: they stand where nobody used to look."""
+    """A version of the application adds its jobs with priorities: they are in ``prioritized``, not in ``wait``."""
 
     name = "priorities"
     title = "a worker version enqueues with priorities"
-    holds = frozenset({"job options"})
-    lasts_seconds = (6.0, 10.0)
+    resources = frozenset({"job options"})
+    duration_seconds = (6.0, 10.0)
 
     def __init__(self) -> None:
         self._before: QueueProfile | None = None
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Whatever the application enqueues from now on has a priority."""
+        """Give a priority to every job that the application adds from now on."""
         queue, priority = rig.queue, rng.randint(1, 50)
         if self._before is None:
             self._before = queue.profile
         options = {**self._before.options, "priority": priority}
         queue.profile = self._before.model_copy(update={"options": options})
-        return f"a new version of the application is out: its jobs have priority {priority}"
+        return f"a new version of the application is deployed: its jobs have priority {priority}"
 
     def end(self, rig: Rig) -> None:
-        """The old version is back."""
+        """Roll back to the old version."""
         if self._before is not None:
             rig.queue.profile = self._before
 
 
 class LoseJobs(Fault):
-    """Jobs vanish from Redis, those of one campaign and some of the others'."""
+    """Jobs vanish from Redis: half of one campaign's, and some of the others'."""
 
     name = "lose_jobs"
     title = "jobs vanish from the queue"
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Start a campaign, and take jobs out of the queue."""
+        """Start a campaign and remove jobs from the queue."""
         workload = Workload(rig)
         jobs = workload.start(workload.label(self.name, rng), rng.randint(140, 260), rng.choice(workload.tenants))
         waiting = sorted(set(rig.queue.job_ids("wait")) - set(jobs))
@@ -89,30 +89,30 @@ class LoseJobs(Fault):
 
 
 class LoseAllButOne(Fault):
-    """The one that is left lives on until the others are sent, so it must not speak for them."""
+    """The remaining job lives until the other recipients are sent, so it must not count as coverage for them."""
 
     name = "lose_all_but_one"
-    title = "a campaign's jobs vanish but for the last, which waits until all others are sent"
+    title = "all jobs of a campaign vanish except the last, which waits until the others are sent"
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Start a campaign that is sent in stages, and take all its jobs but the last out of the queue."""
+        """Start a campaign that is sent in stages, and remove all its jobs except the last."""
         workload = Workload(rig)
         label = workload.label(self.name, rng)
-        # With a delay: what a worker holds cannot vanish.
+        # With a delay, so that no worker holds them: an active job cannot be removed.
         jobs = workload.start(label, rng.randint(60, 100), rng.choice(workload.tenants), {"delay": 1000})
         vanished = rig.queue.remove(jobs[:-1])
         self.missed = not vanished
-        return f"{vanished} jobs of {label} vanished, the last of {len(jobs)} waits for them"
+        return f"{vanished} jobs of {label} vanished; the last of {len(jobs)} waits for them"
 
 
 class DoomJobs(Fault):
-    """Jobs that stalled too often: they wait like the others, but fail as soon as they are taken."""
+    """Jobs stalled too often: they wait like the others, but fail as soon as they are taken."""
 
     name = "doom_jobs"
     title = "jobs that stalled too often wait, and fail when they are taken"
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Start a campaign, and doom jobs of it while they wait."""
+        """Start a campaign, and mark its waiting jobs as stalled too often."""
         workload = Workload(rig)
         jobs = workload.start(workload.label(self.name, rng), rng.randint(140, 260), rng.choice(workload.tenants))
         keys = [rig.queue.key("wait"), *map(rig.queue.key, jobs[1:])]

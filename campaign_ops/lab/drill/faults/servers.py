@@ -1,4 +1,4 @@
-"""Faults of the servers: PostgreSQL restarts and drops connections, Redis comes back empty or with old data."""
+"""Faults of the servers: PostgreSQL restarts or drops connections, Redis hangs or comes back empty or with old data."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 _STOP_SECONDS = 10.0
 _CAMPAIGNS_LOST = 8
-"""Started right before Redis dies: a sweep finds most of what is sending lost at once, and the breaker trips."""
+"""Started right before Redis dies: a sweep finds most sending campaigns lost at once, and the breaker trips."""
 _SHORT_OUTAGE, _LONG_OUTAGE = (0.4, 1.5), (4.0, 5.0)
-"""Seconds. In a long one everything becomes stuck while nobody can read the queue; after a short one, bit by bit."""
+"""Seconds. In a long outage everything becomes stuck while the queue is unreadable; after a short one, bit by bit."""
 
 
 class RestartPostgres(Fault):
-    """PostgreSQL goes away for a while: by ``kill -9``, or in order, which tells its clients."""
+    """PostgreSQL is down for a while: after ``kill -9``, or after a shutdown that notifies its clients."""
 
     name = "restart_postgres"
     title = "PostgreSQL is killed or shut down, and comes back"
     needs = frozenset({"embedded"})
-    holds = frozenset({"postgres"})
-    lasts_seconds = (0.3, 3.0)
+    resources = frozenset({"postgres"})
+    duration_seconds = (0.3, 3.0)
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """End the server."""
+        """Kill the server or shut it down."""
         assert rig.servers is not None
         postgres, crash = rig.servers.postgres, rng.random() < 0.5
         pid = postgres.pid
@@ -49,7 +49,7 @@ class RestartPostgres(Fault):
         deadline = time.monotonic() + _STOP_SECONDS
         while postgres.pid is not None and time.monotonic() < deadline:
             time.sleep(0.02)
-        return f"PostgreSQL (pid {pid}) was shut down; everybody was thrown out"
+        return f"PostgreSQL (pid {pid}) was shut down; all sessions were terminated"
 
     def end(self, rig: Rig) -> None:
         """Start it again on its data."""
@@ -59,7 +59,7 @@ class RestartPostgres(Fault):
 
 
 class DropConnections(Fault):
-    """Every connection to the database is cut, as by a proxy or a failover."""
+    """All connections to the database are cut, as by a proxy or a failover."""
 
     name = "drop_connections"
     title = "all connections to PostgreSQL are dropped"
@@ -77,36 +77,36 @@ class DropConnections(Fault):
 
 
 class HangRedis(Fault):
-    """Redis answers nobody for a while, as when it forks on a full machine or runs a long script; nothing is lost."""
+    """Redis does not answer for a while, as when it forks on a full machine or runs a long script; no data is lost."""
 
     name = "hang_redis"
-    title = "Redis does not answer for seconds, and goes on"
-    holds = frozenset({"redis"})
-    lasts_seconds = (2.5, 4.5)
+    title = "Redis does not answer for seconds, then continues"
+    resources = frozenset({"redis"})
+    duration_seconds = (2.5, 4.5)
 
     def __init__(self) -> None:
         self._until = 0.0
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Let every client wait."""
-        seconds = rng.uniform(*self.lasts_seconds)
+        """Pause all clients."""
+        seconds = rng.uniform(*self.duration_seconds)
         with redis.Redis.from_url(rig.queue.url) as client:
             client.client_pause(round(seconds * 1000))
         self._until = time.monotonic() + seconds
-        return f"Redis answers nobody for {seconds:.1f} s"
+        return f"Redis answers no client for {seconds:.1f} s"
 
     def end(self, rig: Rig) -> None:  # noqa: ARG002
-        """It goes on by itself."""
+        """Wait: it continues on its own."""
         if time.monotonic() < self._until:
             raise NotYet("Redis does not answer yet")
 
 
 class _LoseRedis(Fault):
-    """Redis dies (``kill -9``) and comes back with other data than it had. Takes its time in a thread of its own."""
+    """Redis dies (``kill -9``) and comes back with other data than it had. The restart runs in a thread."""
 
     needs = frozenset({"embedded"})
-    holds = frozenset({"redis"})
-    lasts_seconds = (2.5, 4.0)
+    resources = frozenset({"redis"})
+    duration_seconds = (2.5, 4.0)
 
     def __init__(self) -> None:
         self.data: Path | None = None
@@ -131,7 +131,7 @@ class _LoseRedis(Fault):
         return pid
 
     def end(self, rig: Rig) -> None:  # noqa: ARG002
-        """Wait until it is back."""
+        """Wait until Redis is back."""
         if self._restart is not None:
             self._restart.join()
         if self._errors:
@@ -139,30 +139,30 @@ class _LoseRedis(Fault):
 
 
 class RedisEmpty(_LoseRedis):
-    """As a cache comes back: no jobs, no markers."""
+    """Redis comes back as a cache does: no jobs, no markers."""
 
     name = "redis_empty"
     title = "Redis is killed and comes back empty"
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Kill it; it comes back without its data."""
+        """Kill it and restart it without its data."""
         return f"Redis (pid {self._lose(rig, rng)}) was killed (kill -9) and comes back empty"
 
 
 class RedisOldData(_LoseRedis):
-    """As from a backup or a lagging replica: jobs that are long done are there again."""
+    """Redis comes back as from a backup or a lagging replica: jobs that finished long ago exist again."""
 
     name = "redis_old_data"
     title = "Redis is killed and comes back with old data"
     lead_seconds = 6.0
 
     def prepare(self, rig: Rig) -> None:
-        """Keep a copy of what it holds now."""
+        """Save a copy of its current data."""
         self.data = rig.save_redis()
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Kill it; it comes back with the copy."""
-        if self.data is None:  # the server was away when it should have been copied
+        """Kill it and restart it with the copy."""
+        if self.data is None:  # the server was unavailable when it should have been copied
             self.prepare(rig)
         pid = self._lose(rig, rng)
-        return f"Redis (pid {pid}) was killed (kill -9) and comes back with data of {self.lead_seconds:.0f} s ago"
+        return f"Redis (pid {pid}) was killed (kill -9) and comes back with data from {self.lead_seconds:.0f} s ago"

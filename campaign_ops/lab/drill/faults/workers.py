@@ -1,4 +1,4 @@
-"""Faults of the application's workers. Those who obey the worker contract send to nobody twice through them all."""
+"""Faults of the application's workers. A worker that obeys the worker contract never sends twice because of them."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ _PLACES = {
 
 
 class KillWorker(Fault):
-    """A worker that kills itself (SIGKILL) at one place of its work; the job stays active until found stalled."""
+    """A worker kills itself (SIGKILL) at one point of its work; its job stays active until found stalled."""
 
     place: ClassVar[str]
-    lasts_seconds = (6.0, 10.0)
+    duration_seconds = (6.0, 10.0)
 
     def __init__(self) -> None:
         self.worker: WorkerProcess | None = None
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Hire a worker that is going to die there, and start a campaign for it to die of."""
+        """Start a worker that will die at that point, and a campaign for it to work on."""
         workload, after = Workload(rig), rng.randint(2, 12)
         workload.start(workload.label(self.name, rng), rng.randint(80, 160), rng.choice(workload.tenants))
         self.worker = rig.start_worker(die_at=self.place, die_after=after)
         return f"{self.worker.name} will be killed (kill -9) {_PLACES[self.place]} of its recipient {after}"
 
     def end(self, rig: Rig) -> None:
-        """It dies now if there was nothing for it to send."""
+        """Kill it now if it had nothing to send."""
         if self.worker is not None:
             if self.worker.pid is not None:
                 self.missed = True
-                rig.say(f"{self.worker.name} found nothing to die of, and is killed now")
+                rig.say(f"{self.worker.name} had nothing to send, and is killed now")
             self.worker.kill()
 
 
 class KillWorkerBeforeSend(KillWorker):
-    """Nobody was sent to, but the claim stands: only a person can say that it is safe."""
+    """The message was not sent, but the claim exists: only a person can say that sending is safe."""
 
     name = "kill_worker_before_send"
     title = "a worker is killed between its claim and the send"
@@ -53,7 +53,7 @@ class KillWorkerBeforeSend(KillWorker):
 
 
 class KillWorkerAfterSend(KillWorker):
-    """The provider has the message, the row does not say so."""
+    """The provider has the message, but the row does not say so."""
 
     name = "kill_worker_after_send"
     title = "a worker is killed between the send and the write"
@@ -61,7 +61,7 @@ class KillWorkerAfterSend(KillWorker):
 
 
 class KillWorkerAfterWrite(KillWorker):
-    """The row is written, the job is not over."""
+    """The row is written, but the job is not finished."""
 
     name = "kill_worker_after_write"
     title = "a worker is killed right after a write"
@@ -69,17 +69,17 @@ class KillWorkerAfterWrite(KillWorker):
 
 
 class HangWorker(Fault):
-    """A worker gets stuck in the middle of a job, and renews the job's lock for ever."""
+    """A worker gets stuck in the middle of a job and keeps renewing the job's lock."""
 
     name = "hang_worker"
     title = "a worker hangs and keeps its job's lock"
-    lasts_seconds = (8.0, 15.0)
+    duration_seconds = (8.0, 15.0)
 
     def __init__(self) -> None:
         self.worker: WorkerProcess | None = None
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Hang one of those at work, with a campaign to work on."""
+        """Hang one of the running workers, with a campaign to work on."""
         workload = Workload(rig)
         workload.start(workload.label(self.name, rng), rng.randint(60, 120), rng.choice(workload.tenants))
         alive = [worker for worker in rig.workers if worker.pid is not None and not worker.hung]
@@ -88,7 +88,7 @@ class HangWorker(Fault):
         return f"{self.worker.name} (pid {self.worker.pid}) hangs and keeps its lock"
 
     def end(self, rig: Rig) -> None:
-        """A person kills it."""
+        """Kill it, as a person would."""
         if self.worker is not None and self.worker.pid is not None:
             self.worker.kill()
-            rig.say(f"person: killed {self.worker.name}, which hung")
+            rig.say(f"person: killed {self.worker.name}, which was hanging")
