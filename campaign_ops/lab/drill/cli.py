@@ -1,6 +1,6 @@
 """The command line of the drill: ``campaign-ops drill``.
 
-Loaded only when the command is called; what a drill runs on is loaded only when one really runs.
+Loaded only when the command is called; servers, workers and checkers are loaded only when a drill really runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.lab.drill.options import SIZES, DrillOptions
 from campaign_ops.lab.drill.work_dir import unused_work_dir
 
-_WIDTH = 120  # of what is read later: the scoreboard fits
+_WIDTH = 120  # when the output is not a terminal: the scoreboard fits
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 app = typer.Typer(
@@ -38,10 +38,10 @@ app = typer.Typer(
 
 
 def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if found is None or float(found[1]) <= 0:
-        raise ConfigurationError(f"{text!r} is no length", where="--seconds", mend="write 120, 120s, 2m or 0.5h")
-    return float(found[1]) * _UNITS[found[2]]
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise ConfigurationError(f"{text!r} is not a length", where="--seconds", mend="write 120, 120s, 2m or 0.5h")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 @app.command()
@@ -53,25 +53,25 @@ def drill(
             "--seconds",
             "--length",
             metavar="SECONDS",
-            help="How long faults happen, such as 120, 2m or 0.5h; settling and the audit come after it.",
+            help="How long faults are injected, such as 120, 2m or 0.5h; settling and checks come after it.",
         ),
     ] = "120",
     seed: Annotated[
         str | None,
-        typer.Option("--seed", metavar="SEED", help="Where all chance comes from; drawn, and printed, unless given."),
+        typer.Option("--seed", metavar="SEED", help="Source of everything random; drawn and printed if not given."),
     ] = None,
     replay: Annotated[
         str | None,
         typer.Option(
             "--replay",
             metavar="SEED",
-            help="The script of that seed again (the same as --seed, with the same other options): the same faults"
-            " planned at the same times, with the same chances. What really happens depends on how the operating"
+            help="Replay the script of that seed (the same as --seed, with the same other options): the same faults"
+            " planned at the same times, with the same random numbers. Their effect depends on how the operating"
             " system schedules the processes.",
         ),
     ] = None,
     size: Annotated[
-        str, typer.Option(metavar="|".join(SIZES), help="How many workers and campaigns, and how large.")
+        str, typer.Option(metavar="|".join(SIZES), help="Number of workers and campaigns, and size of campaigns.")
     ] = "small",
     fault: Annotated[
         list[str] | None,
@@ -79,47 +79,47 @@ def drill(
             "--fault",
             "--accident",
             metavar="NAME",
-            help="Only this fault, which must happen; may be given several times.",
+            help="Inject only this fault, and fail if it is not possible; repeatable.",
         ),
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option("--without", metavar="NAME", help="Not this fault; may be given several times."),
+        typer.Option("--without", metavar="NAME", help="Do not inject this fault; repeatable."),
     ] = None,
     list_faults: Annotated[
-        bool, typer.Option("--list-faults", "--list-accidents", help="Show every fault by its name, and exit.")
+        bool, typer.Option("--list-faults", "--list-accidents", help="List all faults and exit.")
     ] = False,
-    node: Annotated[bool, typer.Option("--node", help="Workers of bullmq 4, 5 and 6 for Node, too.")] = False,
+    node: Annotated[bool, typer.Option("--node", help="Also run workers of BullMQ 4, 5 and 6 for Node.")] = False,
     no_dagster: Annotated[
-        bool, typer.Option("--no-dagster", help="Without the Dagster process that sweeps besides the two others.")
+        bool, typer.Option("--no-dagster", help="Sweep from two plain processes only, without Dagster.")
     ] = False,
     database_url: Annotated[
         str | None,
-        typer.Option("--database-url", metavar="URL", help="An empty, throw-away PostgreSQL in place of the embedded."),
+        typer.Option("--database-url", metavar="URL", help="An empty throw-away PostgreSQL database to use."),
     ] = None,
     redis_url: Annotated[
         str | None,
-        typer.Option("--redis-url", metavar="URL", help="An empty, throw-away Redis in place of the embedded one."),
+        typer.Option("--redis-url", metavar="URL", help="An empty throw-away Redis to use."),
     ] = None,
     throw_away: Annotated[
         bool,
-        typer.Option("--throw-away", help="The given servers may be thrown away, even if they look like production."),
+        typer.Option("--throw-away", help="Use those servers even if they look like production."),
     ] = False,
     work_dir: Annotated[
         Path | None,
-        typer.Option("--work-dir", metavar="PATH", help="Logs and results; a new .drill/<seed> here unless given."),
+        typer.Option("--work-dir", metavar="PATH", help="Directory for logs and results; default: .drill/<seed>."),
     ] = None,
     json_to: Annotated[
         str | None,
-        typer.Option("--json", metavar="PATH", help="Write the scoreboard as JSON there, too; - is stdout."),
+        typer.Option("--json", metavar="PATH", help="Also write the scoreboard as JSON to this file; - is stdout."),
     ] = None,
 ) -> None:
-    """Run the faults that operators fear, on servers to throw away, and print a scoreboard.
+    """Inject faults into the whole system on throw-away servers, check the result, and print a scoreboard.
 
-    Workers send, campaigns come and go, sweeps run from three processes, and all of it is killed, restarted, locked,
-    lied to and cut off. Exits with 0 when every figure of the scoreboard holds, with 1 when one does not or a server
-    is away, with 2 when not all that is asked for can be had, with 3 when a given server looks like production, and
-    with 130 when it was interrupted.
+    Workers send, campaigns come and go, sweeps run from three processes, and all of it is killed, restarted, locked and
+    cut off. Exits with 0 if every figure of the scoreboard holds, with 1 if one does not or a server is unavailable,
+    with 2 if the options cannot be met, with 3 if an external server looks like production, and with 130 if it was
+    interrupted.
     """
     console = Console(highlight=False, stderr=json_to == "-")
     if not console.is_terminal:
@@ -128,7 +128,7 @@ def drill(
         if list_faults:
             _list_faults(console)
             return
-        chosen = _one_seed(seed, replay)
+        chosen = _seed(seed, replay)
         _check_names(fault or [], without or [])
         _check_size(size)
         options = DrillOptions(
@@ -157,8 +157,8 @@ def _run(options: DrillOptions, console: Console, json_to: str | None) -> int:
 
     stop = threading.Event()
     with orderly_end(stop):
-        importlib.import_module("matplotlib")  # not to find out at the end that the picture cannot be drawn
-        from campaign_ops.lab.drill.drill import run_drill  # noqa: PLC0415 - brings in the servers and the rest
+        importlib.import_module("matplotlib")  # fail now rather than at the end
+        from campaign_ops.lab.drill.drill import run_drill  # noqa: PLC0415 - loads the servers
 
         board = run_drill(options, console, stop)
     console.print(board.table())
@@ -172,14 +172,14 @@ def _run(options: DrillOptions, console: Console, json_to: str | None) -> int:
     return ExitCode.DONE if board.holds else ExitCode.FAILED
 
 
-def _one_seed(seed: str | None, replay: str | None) -> int:
-    given = {option: text for option, text in (("--seed", seed), ("--replay", replay)) if text is not None}
-    for option, text in given.items():
+def _seed(seed: str | None, replay: str | None) -> int:
+    texts = {option: text for option, text in (("--seed", seed), ("--replay", replay)) if text is not None}
+    for option, text in texts.items():
         if re.fullmatch(r"-?[0-9]{1,18}", text) is None:
-            raise ConfigurationError(f"{text!r} is no seed", where=option, mend="write a whole number, such as 7")
-    seeds = {int(text) for text in given.values()}
+            raise ConfigurationError(f"{text!r} is not a seed", where=option, mend="write a whole number, such as 7")
+    seeds = {int(text) for text in texts.values()}
     if len(seeds) > 1:
-        raise ConfigurationError("--seed and --replay name two seeds", mend="give one of them")
+        raise ConfigurationError("--seed and --replay name different seeds", mend="give one of them")
     return seeds.pop() if seeds else secrets.randbelow(1_000_000)
 
 
@@ -189,13 +189,13 @@ def _check_size(size: str) -> None:
 
 
 def _check_json(json_to: str | None, work_dir: Path) -> None:
-    """Not to find out at the end that there is no such place. The work directory is going to be there."""
+    """Fail now rather than at the end if the file cannot be written. The work directory will exist by then."""
     if json_to is None or json_to == "-" or Path(json_to).resolve().parent == work_dir:
         return
     path = Path(json_to)
     try:
         if not json_to or path.is_dir():
-            problem = "is no file"
+            problem = "is not a file"
         elif not path.parent.is_dir():
             problem = f"cannot be written: there is no directory {path.parent}"
         elif not os.access(path if path.exists() else path.parent, os.W_OK):
@@ -204,7 +204,7 @@ def _check_json(json_to: str | None, work_dir: Path) -> None:
             return
     except OSError as error:
         problem = f"cannot be written: {error.strerror}"
-    raise ConfigurationError(f"{json_to!r} {problem}", where="--json", mend="name a file in a directory of yours, or -")
+    raise ConfigurationError(f"{json_to!r} {problem}", where="--json", mend="name a writable file, or -")
 
 
 def _check_names(fault: Sequence[str], without: Sequence[str]) -> None:
@@ -215,9 +215,9 @@ def _check_names(fault: Sequence[str], without: Sequence[str]) -> None:
             if name not in FAULTS:
                 raise ConfigurationError(f"there is no fault {name!r}", where=option, mend=nearest(name, FAULTS))
     if both := sorted({*fault} & {*without}):
-        raise ConfigurationError(f"--fault and --without both name {', '.join(both)}", mend="leave it out of one")
+        raise ConfigurationError(f"--fault and --without both name {', '.join(both)}", mend="name it in one of them")
     if not fault and not FAULTS.keys() - {*without}:
-        raise ConfigurationError("no fault is left", where="--without", mend="leave some out of it")
+        raise ConfigurationError("no fault is left", where="--without", mend="exclude fewer faults")
 
 
 def _list_faults(console: Console) -> None:

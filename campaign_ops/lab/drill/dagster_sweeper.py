@@ -1,9 +1,9 @@
-"""The real ``reconcile`` job of the deployment, run by Dagster again and again in one process, until SIGTERM.
+"""Runs the deployment's real ``reconcile`` job with Dagster repeatedly in one process, until SIGTERM.
 
     python -m campaign_ops.lab.drill.dagster_sweeper --config campaign_ops.yaml --platform sms --name dagster \\
         --work-dir …
 
-DAGSTER_HOME names the instance. Runs carry the tags of the schedule's.
+DAGSTER_HOME names the instance. Runs carry the schedule's tags.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _STORAGE_DRIVER = "psycopg2"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the job until SIGTERM; the command line is that of `SweeperOptions`."""
+    """Run the job until SIGTERM; `SweeperOptions` describes the command line."""
     options = read_options(arguments, __doc__)
     job = build_definitions(options.settings()).resolve_job_def(job_name(options.platform, RECONCILE))
     tags = {SCHEDULE_TAG: schedule_name(options.platform)}
-    # In the main thread Dagster would take SIGTERM for its own, and break off the run in hand.
+    # In the main thread Dagster would handle SIGTERM itself and abort the current run.
     with (
         dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"]) as instance,
-        ThreadPoolExecutor(max_workers=1) as aside,
+        ThreadPoolExecutor(max_workers=1) as thread,
     ):
 
         def run(run_id: str) -> dg.ExecuteInProcessResult:
@@ -40,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         def sweep(run_id: str) -> SweepResult:
             try:
-                result = aside.submit(run, run_id).result()
-            except Exception as error:  # noqa: BLE001 - Dagster lets its storage's errors through as they are
-                # Outside of a step there is nothing but Dagster and its storage, which goes away with the server.
+                result = thread.submit(run, run_id).result()
+            except Exception as error:  # noqa: BLE001 - Dagster does not map its storage's errors
+                # Outside of a step only Dagster and its storage run, and the storage fails with the server.
                 raise SweepFailed(f"Dagster: {type(error).__name__}: {str(error).splitlines()[0]}") from None
             return _outcome(result)
 
@@ -52,8 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _outcome(result: dg.ExecuteInProcessResult) -> SweepResult:
     failures = list(_failures(result))
     if failures:
-        words, unexpected = " / ".join(words for words, _ in failures), any(unexpected for _, unexpected in failures)
-        raise SweepFailed(words, busy=all(_BUSY in one for one, _ in failures), unexpected=unexpected)
+        message = " / ".join(message for message, _ in failures)
+        busy, unexpected = all(_BUSY in message for message, _ in failures), any(raw for _, raw in failures)
+        raise SweepFailed(message, busy=busy, unexpected=unexpected)
     if not result.success:
         raise SweepFailed("Dagster: the run ended without a failed step")
     metadata = {
@@ -68,7 +69,7 @@ def _outcome(result: dg.ExecuteInProcessResult) -> SweepResult:
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, bool]]:
-    """What each failed step says, and whether it is no error of our tree."""
+    """(message, whether the error is outside our error tree) of each failed step."""
     for event in result.all_events:
         if event.is_step_failure:
             data: Any = event.step_failure_data

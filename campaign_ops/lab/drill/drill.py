@@ -1,4 +1,4 @@
-"""Runs a drill from its first moment to its scoreboard: the script, the people, the settling, the audit."""
+"""Runs a whole drill: start, script, settling, checks, undo trial, scoreboard."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from campaign_ops.lab.servers.processes import ChildProcess, our_path
 
 Say = Callable[[str], None]
 
-WHOLE_SWEEPS = 3
-"""Sweeps that begin after the faults, at least, before anything is judged."""
+COMPLETE_SWEEPS = 3
+"""Complete sweeps after the faults, at least, before the checks."""
 
 _SETTLE_SECONDS = 120.0
 
@@ -44,20 +44,20 @@ def run_drill(
     make_rig: Callable[[DrillOptions, Say, threading.Event], Rig] = Rig,
     enough: Callable[[Rig], bool] | None = None,
 ) -> Scoreboard:
-    """Run a whole drill; ``scoreboard.json`` and ``timeline.png`` are in its work directory then.
+    """Run a whole drill, and write ``scoreboard.json`` and ``timeline.png`` into its work directory.
 
     Args:
-        options: What is wanted.
-        console: Where its story goes, line by line.
-        stop: Once it is set the drill ends in order, and the scoreboard says that it was cut short.
-        make_stand: Makes the stand.
-        enough: Asked every few seconds; once it is true, nothing more happens and what is known is judged.
+        options: The drill's options.
+        console: Receives the log, line by line.
+        stop: When it is set, the drill ends in order, and the scoreboard says that it was cut short.
+        make_rig: Makes the rig.
+        enough: Called every few seconds; when it returns true, the drill ends and checks what is known so far.
 
     Raises:
-        ConfigurationError, Refused, Unavailable: Not all that is wanted can happen, or the servers could not be had.
-        KeyboardInterrupt: It was to stop before anything had happened; nothing is left of it.
+        ConfigurationError, Refused, Unavailable: A fault or a server that the options ask for is not available.
+        KeyboardInterrupt: ``stop`` was set before the script began; everything is cleaned up.
     """
-    feasible_script(options, lambda fault: fault.impossible(options))  # to complain before anything is started
+    feasible_script(options, lambda fault: fault.impossible(options))  # to fail before anything is started
     began = datetime.now(UTC)
     stop = stop or threading.Event()
 
@@ -75,37 +75,37 @@ def run_drill(
             execution.end_all()
             if not stop.is_set() and not execution.satisfied:
                 _settle(rig, stop)
-            rig.say("everybody stops: workers, sweepers, Dagster")
+            rig.say("stopping workers, sweepers and Dagster")
             person.leave()
             rig.stop_all()
-            board = _judge(execution, began)
+            board = _check(execution, began)
         _keep(rig, board)
     return board
 
 
 def _settle(rig: Rig, stop: threading.Event) -> None:
-    """Until nothing is left to be done but what waits for a person, and three whole sweeps have passed."""
+    """Wait until only campaigns that need a person are left, and three complete sweeps have passed."""
     began, deadline = time.time(), time.monotonic() + _SETTLE_SECONDS
     while not stop.wait(CARE_EVERY_SECONDS):
         rig.keep_alive()
         with suppress(*AWAY):
-            if _quiet(rig) and _whole_sweeps(rig, began) >= WHOLE_SWEEPS:
-                rig.say(f"quiet, {_whole_sweeps(rig, began)} whole sweeps after the last fault")
+            if _quiet(rig) and _complete_sweeps(rig, began) >= COMPLETE_SWEEPS:
+                rig.say(f"quiet after {_complete_sweeps(rig, began)} complete sweeps since the last fault")
                 return
         if time.monotonic() > deadline:
-            rig.say(f"not quiet after {_SETTLE_SECONDS:.0f} s; it is judged as it stands")
+            rig.say(f"not quiet after {_SETTLE_SECONDS:.0f} s; checking the current state")
             return
 
 
-def _judge(execution: Execution, began: datetime) -> Scoreboard:
-    """Everything that is known, while the watcher still watches. The undo trial comes last: it changes the stores."""
+def _check(execution: Execution, began: datetime) -> Scoreboard:
+    """Check while the queue watcher is still running. The undo trial comes last: it changes the stores."""
     rig = execution.rig
     cut_short = execution.stop.is_set() or execution.satisfied
-    rig.say("the audit reads the stores, the ledger and what the watcher saw")
+    rig.say("checking the stores, the ledger and the queue watcher's samples")
     figures = check_so_far(rig) if cut_short else check_all(rig)
     waiting, samples = waiting_for_a_person(rig), timeline(rig, began)
     if not cut_short:
-        rig.say("undo trial: every repair that can be taken back is")
+        rig.say("undo trial: undoing every repair that can be undone")
         figures += undo_trial(rig)
     return Scoreboard(
         options=rig.options,
@@ -121,7 +121,7 @@ def _judge(execution: Execution, began: datetime) -> Scoreboard:
 
 
 def _keep(rig: Rig, board: Scoreboard) -> None:
-    """Leave it in the work directory, as JSON and as a picture."""
+    """Write it into the work directory, as JSON and as a picture."""
     path = rig.work_dir / "scoreboard.json"
     path.write_text(json.dumps(board.to_json(), indent=2) + "\n", encoding="utf-8")
     board.draw(rig.work_dir / "timeline.png")
@@ -130,7 +130,7 @@ def _keep(rig: Rig, board: Scoreboard) -> None:
 
 @contextmanager
 def _watcher(rig: Rig) -> Iterator[None]:
-    """The one who looks at the queue, at work until the end."""
+    """Run the queue watcher until the end."""
     child = ChildProcess(
         "watcher",
         queue_watcher.command(rig.queue, rig.work_dir / WATCHED),
@@ -146,7 +146,7 @@ def _watcher(rig: Rig) -> Iterator[None]:
 
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    """What the person's sweeps log is no part of the story."""
+    """Send what campaign_ops logs in this process to a file instead of the console."""
     handler, logger = logging.FileHandler(path, encoding="utf-8"), logging.getLogger("campaign_ops")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
     before, logger.propagate = logger.propagate, False
@@ -160,7 +160,7 @@ def _logging_to(path: Path) -> Iterator[None]:
 
 
 def _quiet(rig: Rig) -> bool:
-    """Whether every campaign is over, or waits for a person in the newest plan."""
+    """Return whether every campaign is over, or waits for a person in the newest plan."""
     if rig.writer.campaigns(PAUSED):
         return False
     sending = {row["id"] for row in rig.writer.campaigns(rig.profile.campaign.words.sending)}
@@ -169,8 +169,8 @@ def _quiet(rig: Rig) -> bool:
         return sending <= set(connection.scalars(plan))
 
 
-def _whole_sweeps(rig: Rig, since: float) -> int:
-    """Sweeps that began after a moment (seconds of the epoch) and came to their end, by their own lines."""
+def _complete_sweeps(rig: Rig, since: float) -> int:
+    """The number of successful sweeps that began after ``since`` (seconds of the epoch), by the sweepers' files."""
     files = rig.work_dir.glob("sweeps-*.jsonl")
     rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     return sum(row["outcome"] == "done" and row["began"] > since for row in rows)

@@ -1,4 +1,4 @@
-"""Lets a script happen on a stand: the application's part in one thread, the faults in another."""
+"""Executes a script on a rig: the application's events in one thread, the faults in another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from campaign_ops.lab.drill.script import Event, feasible_script, rng_of
 from campaign_ops.lab.drill.workload import Workload
 
 AWAY = (sa.exc.SQLAlchemyError, redis.RedisError, CampaignOpsError, OSError)
-"""What is met while servers are away, and passes."""
+"""Errors that are expected while a server is unavailable."""
 
 CARE_EVERY_SECONDS = 1.0
 _ASK_EVERY_SECONDS = 3.0
@@ -34,19 +34,19 @@ _LONGEST_ERROR = 120
 
 @dataclass
 class Execution:
-    """One script on one stand.
+    """The execution of one script on one rig.
 
     Attributes:
-        stand: Where it happens.
-        stop: Once it is set, nothing more happens.
-        enough: Asked every few seconds; once it is true, nothing more happens either.
-        satisfied: It was.
-        faults: Those that were begun and are not over, by their index in the script.
-        chances: What each of them draws its choices from.
-        marked: What stands in the ledger already.
-        late: Those that a server that is away keeps from happening.
-        missed: Names of those that met nothing, or were tried in vain.
-        skipped: Faults that cannot happen, and why.
+        rig: The rig.
+        stop: When it is set, no more events are executed.
+        enough: Called every few seconds; when it returns true, no more events are executed either.
+        satisfied: ``enough`` has returned true.
+        faults: Active faults, by their index in the script.
+        rngs: The random source of each active fault.
+        marked: (index, kind) of the marks already in the ledger.
+        late: Indexes of faults that wait for an unavailable server.
+        missed: Names of faults that found nothing to harm, or could not be injected.
+        skipped: Faults that cannot be injected, and why.
     """
 
     rig: Rig
@@ -61,21 +61,21 @@ class Execution:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def script(self) -> tuple[Event, ...]:
-        """What is going to happen. Says loudly what cannot happen here, or has no time to.
+        """The script. Logs each fault that cannot be injected here, or for which the drill is too short.
 
         Raises:
-            ConfigurationError: See ``what_can_happen``.
+            ConfigurationError: See ``feasible_script``.
         """
         rig = self.rig
         script, self.skipped = feasible_script(rig.options, lambda fault: fault.unavailable(rig))
         for name, reason in self.skipped.items():
-            rig.say(f"CANNOT HAPPEN HERE: {name} ({FAULTS[name].title}): {reason}")
+            rig.say(f"SKIPPED: {name} ({FAULTS[name].title}): {reason}")
         names = [event.name for event in script if event.kind == "fault"]
         rig.say(f"{plural(len(names), 'fault')} of {plural(len(set(names)), 'kind')}")
         return script
 
     def play(self, script: Sequence[Event]) -> None:
-        """Let it happen. The application and its people do not wait for the faults, nor those for them."""
+        """Execute it. The application's events and the faults do not wait for each other."""
         over = threading.Event()
         own = [event for event in script if event.kind in ("campaign", "person")]
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -89,15 +89,15 @@ class Execution:
     def _perform(
         self, script: Sequence[Event], over: threading.Event, *, care: Callable[[float], bool] | None = None
     ) -> None:
-        """Each at its time; what cannot be because a server is away is tried again a little later."""
+        """Execute each event at its time; retry a little later what fails because a server is unavailable."""
         began = time.monotonic()
         waiting = [(event.at, 1, event) for event in script]
         while not self.stop.is_set() and not over.wait(0.05):
             now = time.monotonic() - began
-            due = [one for one in waiting if one[0] <= now]
-            waiting = [one for one in waiting if one[0] > now]
+            due = [entry for entry in waiting if entry[0] <= now]
+            waiting = [entry for entry in waiting if entry[0] > now]
             for _, tries, event in due:
-                if not self._happens(event, tries):
+                if not self._try(event, tries):
                     waiting.append((now + _TRY_AGAIN_SECONDS, tries + 1, event))
             if care is not None and care(now):
                 return
@@ -105,7 +105,7 @@ class Execution:
                 return
 
     def _care(self) -> Callable[[float], bool]:
-        """Keeps everybody alive, and asks now and then whether it is enough. Takes the seconds since the beginning."""
+        """A function of the seconds since the start that replaces dead processes and evaluates ``enough``."""
         care_at, ask_at = 0.0, _ASK_EVERY_SECONDS
 
         def care(now: float) -> bool:
@@ -121,30 +121,30 @@ class Execution:
 
         return care
 
-    def _happens(self, event: Event, tries: int) -> bool:
-        """Let one thing happen. False when it should be tried again: only faults are so important."""
+    def _try(self, event: Event, tries: int) -> bool:
+        """Execute one event. Returns false if it should be retried, which only faults are."""
         index = event.arguments.get("index", -1)
         if event.kind == "end" and index in self.late:
             return False
         try:
-            line = self._let_happen(event)
+            line = self._execute(event)
         except AWAY as error:
             if index >= 0 and tries < _TRIES:
                 self.late |= {index} if event.kind == "fault" else set()
                 return False
-            line = f"{event.kind} {event.name} went wrong: {shorten(str(error).splitlines()[0], _LONGEST_ERROR)}"
+            line = f"{event.kind} {event.name} failed: {shorten(str(error).splitlines()[0], _LONGEST_ERROR)}"
             if event.kind == "fault":
                 self.skipped[event.name] = line
                 if (index, FAULT) in self.marked:
                     self.missed.append(event.name)
-                line = f"COULD NOT HAPPEN: {line}"
+                line = f"NOT INJECTED: {line}"
         if event.kind == "fault":
             self.late.discard(index)
         if line is not None:
             self.rig.say(line)
         return True
 
-    def _let_happen(self, event: Event) -> str | None:
+    def _execute(self, event: Event) -> str | None:
         arguments, workload = event.arguments, Workload(self.rig)
         match event.kind:
             case "campaign":
@@ -160,18 +160,18 @@ class Execution:
             case "fault":
                 self._mark(event, FAULT)
                 fault = self._fault(event)
-                done = fault.inject(self.rig, self.rngs[arguments["index"]])
+                description = fault.inject(self.rig, self.rngs[arguments["index"]])
                 if not fault.lasts:
                     self._forget(arguments["index"])
-                return f"FAULT {event.name}: {done}"
+                return f"FAULT {event.name}: {description}"
             case _:
                 return self._end(event)
 
-    def _person(self, does: str, arguments: Mapping[str, object]) -> str | None:
+    def _person(self, action: str, arguments: Mapping[str, object]) -> str | None:
         workload, which = Workload(self.rig), float(str(arguments["which"]))
-        if does == "cancel":
+        if action == "cancel":
             return workload.cancel(which, frees_credits=bool(arguments["frees_credits"]))
-        return workload.pause(which) if does == "pause" else workload.resume(which)
+        return workload.pause(which) if action == "pause" else workload.resume(which)
 
     def _fault(self, event: Event) -> Fault:
         index = event.arguments["index"]
@@ -182,11 +182,11 @@ class Execution:
 
     def _end(self, event: Event) -> str | None:
         fault = self.faults.get(event.arguments["index"])
-        if fault is None:  # it never happened
+        if fault is None:  # it was never injected
             return None
         fault.end(self.rig)
         index = event.arguments["index"]
-        if (index, FAULT) not in self.marked:  # it was prepared, and nothing more
+        if (index, FAULT) not in self.marked:  # it was only prepared
             self._forget(index)
             return None
         self._mark(event, END)
@@ -194,30 +194,30 @@ class Execution:
         return f"over: {event.name}"
 
     def _forget(self, index: int) -> None:
-        """It is over."""
+        """Remove an ended fault."""
         fault = self.faults.pop(index)
         if fault.missed:
             self.missed.append(fault.name)
 
     def _mark(self, event: Event, kind: str) -> None:
-        """Leave a mark in the ledger. What is tried again has one of the first time, and others of the later ones."""
+        """Leave a mark in the ledger: ``kind`` the first time, ``again`` for retries."""
         mark = (event.arguments["index"], kind)
         self.rig.ledger.note(AGAIN if mark in self.marked else kind, event.name)
         self.marked.add(mark)
 
     def end_all(self) -> None:
-        """No more faults: whatever still lasts is ended, and everything is brought back to health."""
+        """End all active faults and restore everything."""
         rig = self.rig
-        rig.say("no more faults; everything is mended")
+        rig.say("no more faults; restoring everything")
         if rig.servers is not None:
             rig.servers.postgres.start()
         for index in sorted(self.faults):
             event = Event(0.0, "end", self.faults[index].name, {"index": index})
             for tries in range(1, _TRIES + 1):
-                if self._happens(event, tries):
+                if self._try(event, tries):
                     break
                 time.sleep(_TRY_AGAIN_SECONDS)
-        rig.mend()
+        rig.restore()
         for name in self.missed:
             rig.ledger.note(MISSED, name)
         rig.ledger.note(SETTLING, "no more faults")

@@ -1,8 +1,8 @@
-"""The drill's own record of who changed what, kept by triggers, so that nobody has to be believed.
+"""The drill's own record of every change, written by triggers: independent of what campaign_ops reports.
 
-Schema ``drill`` of the platform's database. Every change of a campaign or reservation row is written down with its
-transaction, its role and both images of the row; every journal row with what its campaign was like at that moment and
-who held the sweep lock. It only records: what it means is the audit's business.
+In schema ``drill`` of the platform's database. Every change of a campaign or reservation row is recorded with its
+transaction, its role and the row before and after; every journal row with the state of its campaign at that moment and
+the holder of the sweep lock. It only records; checkers interpret it.
 """
 
 from __future__ import annotations
@@ -29,39 +29,39 @@ REDIS_LOSS = "redis_loss"
 CONFIRMED = "confirmed"
 SETTLING = "settling"
 UNDOING = "undoing"
-"""Kinds of marks. ``again``: a fault that a server kept from happening is tried once more. ``missed``: one of that
-name met nothing that it could harm, or was tried in vain; noted when all are over. ``redis_loss``: data of Redis was
-lost or became old, noted while it is down. ``confirmed``: a person is about to confirm the breaker; the text is the
-sweep's run id. ``settling``: no more faults from now on. ``undoing``: the audit is over, and repairs are taken back
-on trial."""
+"""Kinds of marks. ``again``: a fault that could not be injected because a server was unavailable is retried.
+``missed``: a fault of that name found nothing to harm, or could not be injected; noted when all are over.
+``redis_loss``: Redis lost data or went back to old data, noted while it is down. ``confirmed``: a person is about to
+confirm the breaker; the text is the sweep's run id. ``settling``: no more faults from now on. ``undoing``: the checks
+are complete, and the undo trial begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecipientCounts:
-    """A campaign's recipients at one moment, by what their words mean. ``waiting``: pending, and never handed over."""
+    """A campaign's recipients at one moment, by the meaning of their status. ``waiting``: pending and not accepted."""
 
     waiting: int
     unknown: int
-    well: int
+    succeeded: int
     failed: int
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row that was changed.
+    """One change of a row.
 
     Attributes:
-        id: In order of time, for one row.
-        at: When, by the database's clock.
-        txid: The transaction; what belongs together has one.
-        role: Who, as they logged in; empty for rows that were there before the ledger.
-        application: What the connection called itself.
-        relation: ``campaign``, ``reservation``, or ``recipient`` (only those that got a word nobody knows).
+        id: Ascending in time for each row.
+        at: The time, by the database's clock.
+        txid: The transaction.
+        role: The session's role; empty for rows that existed before the ledger.
+        application: The connection's ``application_name``.
+        relation: ``campaign``, ``reservation``, or ``recipient`` (only those that got an unknown status).
         key: The row's id.
-        old: The row before, under its own column names; None when it was inserted.
-        new: The row after; None when it was deleted.
-        people: For a campaign that leaves sending: its recipients at that moment.
-        campaign_status: For a reservation: its campaign's status at that moment; None when there is no campaign.
+        old: The row before, under its own column names; None for an insert.
+        new: The row after; None for a delete.
+        recipients: For a campaign that leaves sending: its recipients at that moment.
+        campaign_status: For a reservation: its campaign's status at that moment; None if the campaign is gone.
     """
 
     id: int
@@ -73,15 +73,15 @@ class Change:
     key: str
     old: Mapping[str, Any] | None
     new: Mapping[str, Any] | None
-    people: RecipientCounts | None
+    recipients: RecipientCounts | None
     campaign_status: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Journaled:
-    """One journal row, as it was written: its transaction, its campaign then, and who held the sweep lock.
+    """One journal row at the moment it was written: its transaction, its campaign, and the holder of the sweep lock.
 
-    ``application`` and ``lock_holder`` are what connections call themselves: the same for those of one process.
+    ``application`` and ``lock_holder`` are ``application_name`` values: equal for connections of one process.
     """
 
     repair_id: int
@@ -90,13 +90,13 @@ class Journaled:
     role: str
     application: str
     campaign: Mapping[str, Any] | None
-    people: RecipientCounts | None
+    recipients: RecipientCounts | None
     lock_holder: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something to be remembered with its time."""
+    """A noted event with its time."""
 
     at: datetime
     kind: str
@@ -105,7 +105,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Excuse:
-    """A recipient about whom nobody could know (``unknowable``), or whose old job came back (``restored``)."""
+    """A recipient whose send could not be known (``unknowable``), or whose old job came back (``restored``)."""
 
     at: datetime
     kind: str
@@ -117,8 +117,8 @@ class Ledger:
 
     Args:
         engine: The owner's, on the platform's database.
-        ops_role: The role as which everything of ours logs in.
-        profile: How the platform's tables are named.
+        ops_role: The role with which campaign_ops logs in.
+        profile: The platform's profile.
     """
 
     def __init__(self, engine: sa.Engine, ops_role: str, profile: Profile) -> None:
@@ -127,9 +127,9 @@ class Ledger:
         self.profile = profile
 
     def install(self) -> None:
-        """Make the tables and triggers, and write down the rows that are there.
+        """Create the tables and triggers, and record the existing rows.
 
-        To be called once, when the platform's tables and schema ``campaign_ops`` exist.
+        Call it once, after the platform's tables and schema ``campaign_ops`` exist.
         """
         with self.engine.begin() as connection:
             for statement in statements(self.profile):
@@ -138,16 +138,16 @@ class Ledger:
     # -- marks -------------------------------------------------------------------------------------------------
 
     def note(self, kind: str, text: str) -> None:
-        """Remember what happens now: for the picture, and for what the audit may excuse."""
+        """Record an event at this moment, for the picture and for the checkers."""
         with self.engine.begin() as connection:
             connection.execute(_INSERT_MARK, {"kind": kind, "text": text})
 
     def note_unknowable(self, recipient_ids: Collection[str]) -> None:
-        """These were sent to and it is written nowhere, and the claims on them are lost with Redis' data now."""
+        """Record that these were sent to without a record of it, and that Redis has just lost their claims."""
         self._excuse("unknowable", recipient_ids)
 
     def note_restored(self, recipient_ids: Collection[str]) -> None:
-        """Jobs that cover these came back with Redis' old data now."""
+        """Record that jobs covering these have just come back with old data of Redis."""
         self._excuse("restored", recipient_ids)
 
     def marks(self) -> list[Mark]:
@@ -158,34 +158,34 @@ class Ledger:
     def _excuse(self, kind: str, recipient_ids: Collection[str]) -> None:
         if recipient_ids:
             with self.engine.begin() as connection:
-                connection.execute(_INSERT_EXCUSE, [{"kind": kind, "id": one} for one in recipient_ids])
+                connection.execute(_INSERT_EXCUSE, [{"kind": kind, "id": key} for key in recipient_ids])
 
 
 _INSERT_MARK = sa.text("INSERT INTO drill.mark (kind, text) VALUES (:kind, :text)")
 _INSERT_EXCUSE = sa.text("INSERT INTO drill.excuse (kind, recipient_id) VALUES (:kind, :id)")
-# As text: a driver reads the numbers of a JSON document as floats, and credits are exact.
+# As text: a driver parses the numbers of a JSON document as floats, and credits are exact.
 _CHANGES = sa.text(
-    "SELECT id, at, txid, role, application, relation, key, old::text, new::text, people::text, campaign_status"
+    "SELECT id, at, txid, role, application, relation, key, old::text, new::text, recipients::text, campaign_status"
     " FROM drill.change ORDER BY id"
 )
 _JOURNALED = sa.text(
-    "SELECT repair_id, at, txid, role, application, campaign::text, people::text, lock_holder FROM drill.journaled"
+    "SELECT repair_id, at, txid, role, application, campaign::text, recipients::text, lock_holder FROM drill.journaled"
     " ORDER BY repair_id"
 )
 
 
 def changes(connection: sa.Connection) -> Iterator[Change]:
-    """Every change that was written down, in order."""
+    """All changes, in order."""
     for row in connection.execute(_CHANGES):
-        told = {**row._mapping, "old": _document(row.old), "new": _document(row.new), "people": _people(row.people)}  # noqa: SLF001
-        yield Change(**told)
+        images = {"old": _document(row.old), "new": _document(row.new), "recipients": _counts(row.recipients)}
+        yield Change(**{**row._mapping, **images})  # noqa: SLF001 - the documented accessor
 
 
 def journaled(connection: sa.Connection) -> Iterator[Journaled]:
-    """Every journal row that was written, by its number."""
+    """All journal rows, by repair id."""
     for row in connection.execute(_JOURNALED):
-        told = {**row._mapping, "campaign": _document(row.campaign), "people": _people(row.people)}  # noqa: SLF001
-        yield Journaled(**told)
+        images = {"campaign": _document(row.campaign), "recipients": _counts(row.recipients)}
+        yield Journaled(**{**row._mapping, **images})  # noqa: SLF001 - the documented accessor
 
 
 def marks(connection: sa.Connection) -> Iterator[Mark]:
@@ -204,5 +204,5 @@ def _document(text: str | None) -> Mapping[str, Any] | None:
     return None if text is None else json.loads(text, parse_float=Decimal)
 
 
-def _people(text: str | None) -> RecipientCounts | None:
+def _counts(text: str | None) -> RecipientCounts | None:
     return None if text is None else RecipientCounts(**json.loads(text))

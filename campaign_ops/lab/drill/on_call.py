@@ -1,4 +1,4 @@
-"""The person on call: sees that the breaker holds sweeps back, looks for a few seconds, and confirms it."""
+"""The person on call: when the breaker holds sweeps back for a few seconds, they confirm it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 NAME = "person"
 _LOOK_EVERY_SECONDS = 1.0
-_THINKS_SECONDS = 3.0
-_YOUNG = timedelta(seconds=10)
+_CONFIRM_AFTER_SECONDS = 3.0
+_RECENT = timedelta(seconds=10)
 _LOCK_WAIT_SECONDS = 5.0
 
 
 class OnCall:
-    """Watches the plans of sweeps, in a thread, through our own role's eyes. A context manager.
+    """Polls the plans of sweeps in a thread, under our own role. A context manager.
 
-    What holds back the same kind of repair for three seconds is confirmed for one sweep.
+    A breaker that has held repairs back for three seconds is confirmed for one sweep.
     """
 
     def __init__(self, rig: Rig) -> None:
@@ -52,14 +52,14 @@ class OnCall:
         self.leave()
 
     def leave(self) -> None:
-        """Confirm nothing more. Returns when the sweep in hand is over."""
+        """Stop confirming. Returns when the current sweep is over."""
         self._over.set()
         self._thread.join()
 
     def _watch(self) -> None:
         with contextlib.closing(self._rig.connect()) as platform:
             while not self._over.wait(_LOOK_EVERY_SECONDS):
-                # A server that is away: nothing to be seen, and the next look is the next try.
+                # A server is unavailable: the next poll tries again.
                 with contextlib.suppress(CampaignOpsError, sa.exc.SQLAlchemyError, OSError):
                     self._look(platform)
 
@@ -71,15 +71,15 @@ class OnCall:
         elif self._held_since is None:
             self._held_since = now
             self._rig.say(f"the breaker holds back: {'; '.join(reasons)}")
-        elif now - self._held_since >= _THINKS_SECONDS:
+        elif now - self._held_since >= _CONFIRM_AFTER_SECONDS:
             self._held_since = None
             self._confirm(platform)
 
     def _confirm(self, platform: Platform) -> None:
-        self._rig.say("person: has looked at the plan, and confirms the breaker for one sweep")
+        self._rig.say("person: confirms the breaker for one sweep, after reading the plan")
 
         def sweep(run_id: str) -> SweepResult:
-            # Before the sweep: what it does must find the word of a person already there.
+            # Before the sweep: the confirmation must be recorded before anything that it allows.
             self._rig.ledger.note(CONFIRMED, run_id)
             code = confirmation(dry_run(platform, run_id=f"{run_id}-plan"), NAME, "looked at the plan")
             report = Sweep(
@@ -98,12 +98,12 @@ class OnCall:
 
 
 def held_back(platform: Platform) -> list[str]:
-    """What the newest plan says that the breaker holds back; nothing when there is no young plan.
+    """The reasons why the breaker holds repairs back in the newest plan; empty if there is no recent plan.
 
     Raises:
-        CampaignOpsError: The database is away.
+        CampaignOpsError: The database is unavailable.
     """
-    found = platform.database.run(
-        lambda connection: platform.journal.latest_step(connection, "repair_plan", younger_than=_YOUNG), read_only=True
+    step = platform.database.run(
+        lambda connection: platform.journal.latest_step(connection, "repair_plan", younger_than=_RECENT), read_only=True
     )
-    return [] if found is None else [reason for reasons in found[1]["breakers"].values() for reason in reasons]
+    return [] if step is None else [reason for reasons in step[1]["breakers"].values() for reason in reasons]

@@ -1,4 +1,4 @@
-"""What a drill is asked for: its seed, length, size and faults. Nothing is started here."""
+"""The options of a drill: seed, length, size, faults. Starts nothing."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Size:
-    """How much goes on at the same time.
+    """The amount of concurrent load.
 
     Attributes:
-        campaign_every_seconds: Time between two new campaigns, on average.
+        campaign_every_seconds: Mean time between two new campaigns.
         recipients: Fewest and most recipients of a campaign.
         workers: Workers that are kept alive.
-        max_sending: No new campaign while so many are being sent.
+        max_sending: No new campaign is started while this many are sending.
     """
 
     campaign_every_seconds: float
@@ -32,21 +32,21 @@ SIZES: dict[str, Size] = {
 
 @dataclass(frozen=True)
 class DrillOptions:
-    """One drill. The same options make the same script of events.
+    """The options of one drill. The same options make the same script of events.
 
     Attributes:
-        work_dir: Where servers, logs and results are.
-        seed: Everything random comes from it.
-        seconds: Length of the time in which faults happen; settling and the audit come after it.
+        work_dir: The directory of servers, logs and results.
+        seed: The source of everything random.
+        seconds: How long faults are injected; settling and checks come after it.
         size: A key of ``SIZES``.
-        faults: Names of the faults; None for all that can happen here. What is named has to happen;
-            what is named several times happens more often.
-        without: Names of those that are left out.
-        node: Node workers of bullmq 4, 5 and 6 among the workers.
-        dagster: A Dagster process sweeps besides the two plain ones.
-        database_url: PostgreSQL to use in place of the embedded one; a database in it that holds nothing.
-        redis_url: Redis to use in place of the embedded one; one that holds nothing.
-        throw_away: A person has said that the given servers may be thrown away, however they look.
+        faults: Names of the faults, all of which must be possible; None for all that are possible here. A name that is
+            repeated is injected more often.
+        without: Names of faults to leave out.
+        node: Also run Node workers of BullMQ 4, 5 and 6.
+        dagster: Also sweep from a Dagster process.
+        database_url: An empty PostgreSQL database to use instead of the embedded server.
+        redis_url: An empty Redis to use instead of the embedded server.
+        throw_away: The external servers may be thrown away even if they look like production.
     """
 
     work_dir: Path
@@ -63,19 +63,19 @@ class DrillOptions:
 
     @property
     def scale(self) -> Size:
-        """What ``size`` stands for."""
+        """The load of ``size``."""
         return SIZES[self.size]
 
     @property
     def command(self) -> str:
-        """The command that plays the same script again. Given servers are named without their addresses."""
+        """The command that replays the same script; URLs are left out, since they may hold passwords."""
         words = [f"campaign-ops drill --seed {self.seed} --seconds {self.seconds:.12g} --size {self.size}"]
         words += [f"--fault {name}" for name in self.faults or ()]
         words += [f"--without {name}" for name in self.without]
-        given = {
+        flags = {
             "--node": self.node,
             "--no-dagster": not self.dagster,
             "--database-url URL --redis-url URL": self.database_url is not None,
             "--throw-away": self.throw_away,
         }
-        return " ".join([*words, *(option for option, is_given in given.items() if is_given)])
+        return " ".join([*words, *(flag for flag, is_set in flags.items() if is_set)])

@@ -1,4 +1,4 @@
-"""The picture of a drill over time: faults above, and below what became of campaigns, jobs and credits meanwhile."""
+"""The picture of a drill over time: faults above; campaigns, jobs and credits below."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _SIZE_INCHES, _DPI = (12.0, 8.0), 100
 _INK, _QUIET, _GRID, _AFTER = "#222222", "#777777", "#e4e4e4", "#f3f3ee"
 _RED, _BLUE, _GREEN, _VIOLET = "#b5482f", "#2c6e9b", "#4d7d3f", "#7a5c99"
 _STRIP_INCHES = 0.15
-_LINES_APART = 0.17  # of a panel's height: closer labels would touch
+_LINES_APART = 0.17  # of a panel's height: closer labels would overlap
 _MINUTES_FROM_SECONDS = 300
-_STRIKES_SHOWN = 60  # more lines through every panel would be a grey wall
+_STRIKES_SHOWN = 60  # more vertical lines would hide the panels
 
 
 def draw(path: Path, samples: Sequence[Sample], spans: Sequence[Span], settled: float | None, title: str) -> None:
-    """Draw it as PNG, 1200 x 800.
+    """Draw the picture as PNG, 1200 x 800.
 
     Args:
         path: The file.
-        samples: What went on.
+        samples: The state of the platform over time.
         spans: The faults.
-        settled: When they were over, in seconds; None when they never were.
-        title: Stands above it.
+        settled: When the faults stopped, in seconds; None if they never did.
+        title: The heading.
 
     Raises:
         ConfigurationError: matplotlib is not installed.
@@ -40,11 +40,11 @@ def draw(path: Path, samples: Sequence[Sample], spans: Sequence[Span], settled: 
         from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError:
         raise ConfigurationError(
-            "matplotlib is not installed, and no picture can be drawn without it",
+            "matplotlib is not installed, and is needed to draw the picture",
             mend="install it with: pip install 'campaign_ops[lab]'",
         ) from None
-    names = list(dict.fromkeys(span.name for span in sorted(spans, key=lambda one: one.begins)))
-    end = max([1.0, *(one.seconds for one in samples), *(span.ends for span in spans)])
+    names = list(dict.fromkeys(span.name for span in sorted(spans, key=lambda span: span.begins)))
+    end = max([1.0, *(sample.seconds for sample in samples), *(span.ends for span in spans)])
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     strip = max(_STRIP_INCHES * len(names), 0.3)
@@ -60,20 +60,20 @@ def draw(path: Path, samples: Sequence[Sample], spans: Sequence[Span], settled: 
     if settled is not None:
         side = "left" if settled < 0.8 * end else "right"
         above.text(settled, -1.1, " no more faults ", fontsize=8.5, color=_QUIET, va="bottom", ha=side)
-    seconds = [one.seconds for one in samples]
+    seconds = [sample.seconds for sample in samples]
     campaigns, jobs, held = panels
     _draw_lines(
         campaigns,
         "campaigns",
         seconds,
         {
-            ("sending", _BLUE): [float(one.sending) for one in samples],
-            ("stuck", _RED): [float(one.stuck) for one in samples],
+            ("sending", _BLUE): [float(sample.sending) for sample in samples],
+            ("stuck", _RED): [float(sample.stuck) for sample in samples],
         },
     )
-    depth = [nan if one.live_jobs is None else float(one.live_jobs) for one in samples]
+    depth = [nan if sample.live_jobs is None else float(sample.live_jobs) for sample in samples]
     _draw_lines(jobs, "jobs in the queue", seconds, {("live jobs", _GREEN): depth})
-    _draw_lines(held, "credits", seconds, {("held", _VIOLET): [one.held for one in samples]})
+    _draw_lines(held, "credits", seconds, {("held", _VIOLET): [sample.held for sample in samples]})
     for axes in panels:
         for span in spans if len(spans) <= _STRIKES_SHOWN else ():
             axes.axvline(span.begins, color=_RED, alpha=0.14, linewidth=0.8, zorder=0)
@@ -84,8 +84,8 @@ def draw(path: Path, samples: Sequence[Sample], spans: Sequence[Span], settled: 
 
 
 def _prepare(axes: Axes, end: float, settled: float | None) -> None:
-    """A plain panel: no frame, a quiet grid, the time after the faults on another ground."""
-    step = next(one for one in (5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, end) if end / one <= 12)
+    """Set up one panel: no frame, a pale grid, and a shaded background after the faults."""
+    step = next(step for step in (5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, end) if end / step <= 12)
     axes.set_xlim(0, end)
     axes.set_xticks([number * step for number in range(int(end / step) + 1)])
     axes.tick_params(length=0, labelbottom=False, labelsize=9, colors=_QUIET)
@@ -99,7 +99,7 @@ def _prepare(axes: Axes, end: float, settled: float | None) -> None:
 
 
 def _draw_faults(axes: Axes, names: Sequence[str], spans: Sequence[Span]) -> None:
-    """A row for each kind: a dot where it struck, a bar as long as it lasted. No two labels can touch."""
+    """Draw one row per fault: a dot at each injection, a bar for its duration. Labels never overlap."""
     rows = {name: row for row, name in enumerate(names)}
     for span in spans:
         axes.plot([span.begins, span.ends], [rows[span.name]] * 2, color=_RED, linewidth=3.2, alpha=0.45)
@@ -111,7 +111,7 @@ def _draw_faults(axes: Axes, names: Sequence[str], spans: Sequence[Span]) -> Non
 
 
 def _draw_lines(axes: Axes, title: str, seconds: Sequence[float], lines: dict[tuple[str, str], list[float]]) -> None:
-    """Lines in one panel, each labelled at its end with its name, in its colour."""
+    """Draw the lines of one panel, each labelled at its end with its name in its colour."""
     top = max([1.0, *(value for values in lines.values() for value in values if not isnan(value))]) * 1.08
     axes.set_ylim(0, top)
     axes.locator_params(axis="y", nbins=4, integer=True)
@@ -123,7 +123,7 @@ def _draw_lines(axes: Axes, title: str, seconds: Sequence[float], lines: dict[tu
         axes.fill_between(seconds, values, step="post", color=colour, alpha=0.12, linewidth=0)
     placed = -1.0
     names = list(lines)
-    # Of two that end alike, the first is the upper one.
+    # If two lines end at the same height, the first gets the upper label.
     for last, place in sorted((_last(values), -place) for place, values in enumerate(lines.values())):
         name, colour = names[-place]
         height = placed = max(last / top, placed + _LINES_APART, 0.05)

@@ -1,11 +1,11 @@
-"""The one who never takes his eyes off the queue: a process of its own, which belongs to nobody and changes nothing.
+"""Samples the live jobs continuously from its own process and records them. Writes nothing to the queue.
 
     python -m campaign_ops.lab.drill.queue_watcher --queue-url … --prefix bull --queue sms-send \
         --recipients-key recipientIds \
         --campaign-key campaignId --out watched.jsonl
 
-It looks at all live jobs at one moment, again and again, and reads the queue's event stream. What it sees goes to a
-file, a JSON object a line, so that being killed costs nothing. A Redis that is away is waited for.
+Each sample reads all live jobs in one atomic script, and then the queue's event stream. Results are appended to a file,
+one JSON object per line, so that a kill loses nothing. While Redis is unavailable it retries.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OURS = "ops-"
 LOOK_EVERY_SECONDS = 0.02
 SAMPLE_EVERY_SECONDS = 1.0
 
-# All live jobs with their data, at one moment.
+# All live jobs with their data, atomically.
 _LIVE_JOBS = """
 local jobs = {}
 local function take(ids)
@@ -52,7 +52,7 @@ return jobs
 
 @dataclass(frozen=True, slots=True)
 class SeenJob:
-    """A job of ours, when it was first seen. What was in it is known only when it was seen alive."""
+    """A job of ours, when it was first seen. Its content is unknown if it was seen only in the event stream."""
 
     at: float
     campaign_id: str | None = None
@@ -61,7 +61,7 @@ class SeenJob:
 
 @dataclass(frozen=True, slots=True)
 class Doubled:
-    """A recipient seen in several live jobs at once, the one that was added last being ours: ``job_ids[-1]``."""
+    """A recipient seen in several live jobs at once; the one added last, ``job_ids[-1]``, is ours."""
 
     at: float
     recipient_id: str
@@ -70,14 +70,14 @@ class Doubled:
 
 @dataclass
 class Watched:
-    """What the watcher saw. Times are seconds since 1970.
+    """The queue watcher's observations. Times are seconds since 1970.
 
     Attributes:
-        looks: How often it saw the whole queue.
-        until: When it looked last.
+        looks: Number of samples of all live jobs.
+        until: Time of the last sample.
         jobs: Every job of ours, by its id.
         doubled: Recipients in several live jobs.
-        depth: (time, live jobs), about once a second.
+        depth: (time, number of live jobs), about once a second.
     """
 
     looks: int = 0
@@ -88,36 +88,36 @@ class Watched:
 
 
 def read_watched(path: Path) -> Watched:
-    """What a watcher has written so far; nothing where there is no file."""
-    seen = Watched()
+    """Read what a watcher has written so far; empty if there is no file."""
+    watched = Watched()
     if not path.exists():
-        return seen
+        return watched
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = json.loads(line)
         except ValueError:
             continue  # killed in the middle of a line
-        _take(seen, row)
-    return seen
+        _add(watched, row)
+    return watched
 
 
-def _take(seen: Watched, row: Mapping[str, Any]) -> None:
+def _add(watched: Watched, row: Mapping[str, Any]) -> None:
     match row["kind"]:
         case "job":
-            known = seen.jobs.get(row["id"])
+            known = watched.jobs.get(row["id"])
             at = row["at"] if known is None else known.at
-            seen.jobs[row["id"]] = SeenJob(at, row["campaign"], row["recipients"])
+            watched.jobs[row["id"]] = SeenJob(at, row["campaign"], row["recipients"])
         case "double":
-            seen.doubled.append(Doubled(row["at"], row["recipient"], tuple(row["jobs"])))
+            watched.doubled.append(Doubled(row["at"], row["recipient"], tuple(row["jobs"])))
         case "sample":
-            # A watcher that was started again counts from nothing, at the end of the same file.
-            seen.looks += row["looks"]
-            seen.until = row["at"]
-            seen.depth.append((row["at"], row["live"]))
+            # A restarted watcher appends to the same file and counts from zero.
+            watched.looks += row["looks"]
+            watched.until = row["at"]
+            watched.depth.append((row["at"], row["live"]))
 
 
 def command(queue: ShopQueue, out: Path) -> list[str]:
-    """The command line of a watcher of this queue. SIGTERM ends it."""
+    """The command line of a watcher for this queue. SIGTERM ends it."""
     options = {
         "--queue-url": queue.url,
         "--prefix": queue.prefix,
@@ -135,14 +135,14 @@ def command(queue: ShopQueue, out: Path) -> list[str]:
 
 
 class QueueWatcher:
-    """Looks, and writes down what is new.
+    """Samples the queue and writes what is new.
 
     Args:
         client: Redis, decoding responses.
-        base: What the queue's keys begin with, such as ``bull:sms-send:``.
-        recipients_key: The payload's key of the recipients.
-        campaign_key: The payload's key of the campaign.
-        out: Where it writes.
+        base: Prefix of the queue's keys, such as ``bull:sms-send:``.
+        recipients_key: The payload's key for the recipients.
+        campaign_key: The payload's key for the campaign.
+        out: The file it writes to.
     """
 
     def __init__(self, client: redis.Redis, base: str, recipients_key: str, campaign_key: str, out: TextIO) -> None:
@@ -161,40 +161,40 @@ class QueueWatcher:
         self._sampled_at = 0.0
 
     def look(self) -> None:
-        """One look at the events and at all live jobs."""
+        """Take one sample of the events and of all live jobs."""
         self._read_events()
-        found: list[Any] = self._script(keys=[self._base])
+        reply: list[Any] = self._script(keys=[self._base])
         now = time.time()
         covering: dict[str, set[str]] = defaultdict(set)
-        pairs = list(zip(found[::2], found[1::2], strict=True))
+        pairs = list(zip(reply[::2], reply[1::2], strict=True))
         for job_id, data in pairs:
             recipients, campaign = self._payload(data)
             if job_id.startswith(OURS) and not self._known.get(job_id):
                 self._known[job_id] = True
                 self._write("job", now, id=job_id, campaign=campaign, recipients=len(recipients))
-            for one in recipients:
-                covering[one].add(job_id)
-        doubled = {one: jobs for one, jobs in covering.items() if len(jobs) > 1}
+            for recipient in recipients:
+                covering[recipient].add(job_id)
+        doubled = {recipient: jobs for recipient, jobs in covering.items() if len(jobs) > 1}
         if doubled:
-            self._read_events()  # of the moment between the two readings
-        for one, jobs in doubled.items():
-            self._write_double(now, one, jobs)
+            self._read_events()  # those between the two reads
+        for recipient, jobs in doubled.items():
+            self._write_double(now, recipient, jobs)
         self._looks += 1
         if now - self._sampled_at >= SAMPLE_EVERY_SECONDS:
             self._sampled_at = now
             self.sample(now, len(pairs))
 
     def sample(self, now: float, live: int) -> None:
-        """Write how often it looked since the last time, and how many jobs live."""
+        """Write the number of samples since the last line, and the number of live jobs."""
         self._write("sample", now, looks=self._looks, live=live)
         self._looks = 0
 
     def _payload(self, data: str) -> tuple[list[str], str | None]:
         try:
             document = json.loads(data)
-            return [str(one) for one in document[self._recipients_key]], str(document[self._campaign_key])
+            return [str(recipient) for recipient in document[self._recipients_key]], str(document[self._campaign_key])
         except (ValueError, KeyError, TypeError):
-            return [], None  # some other job
+            return [], None  # a job of another kind
 
     def _read_events(self) -> None:
         key = f"{self._base}events"
@@ -208,11 +208,11 @@ class QueueWatcher:
                 self._events += 1
                 self._added[job_id] = self._events
                 if job_id.startswith(OURS) and job_id not in self._known:
-                    self._known[job_id] = False  # what is in it is not known yet
+                    self._known[job_id] = False  # its content is not known yet
                     self._write("job", time.time(), id=job_id, campaign=None, recipients=None)
 
     def _write_double(self, now: float, recipient: str, jobs: set[str]) -> None:
-        """Only if the last was ours: an application that enqueues somebody whom we put back doubles him itself."""
+        """Write it only if the job added last is ours; otherwise the application itself caused the double."""
         never = self._events + 1
         in_order = tuple(sorted(jobs, key=lambda job_id: (self._added.get(job_id, never), job_id.startswith(OURS))))
         if in_order[-1].startswith(OURS) and (recipient, in_order) not in self._doubled:
@@ -224,11 +224,11 @@ class QueueWatcher:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line: watch until SIGTERM."""
+    """Watch until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m campaign_ops.lab.drill.queue_watcher", description=__doc__)
     for name in ("--queue-url", "--prefix", "--queue", "--recipients-key", "--campaign-key", "--out"):
         parser.add_argument(name, required=True)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     over = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -238,15 +238,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     client = redis.Redis.from_url(
-        given.queue_url, decode_responses=True, socket_timeout=5, socket_connect_timeout=1, encoding_errors="replace"
+        options.queue_url, decode_responses=True, socket_timeout=5, socket_connect_timeout=1, encoding_errors="replace"
     )
-    with Path(given.out).open("a", encoding="utf-8", buffering=1) as out:
-        watcher = QueueWatcher(client, f"{given.prefix}:{given.queue}:", given.recipients_key, given.campaign_key, out)
+    with Path(options.out).open("a", encoding="utf-8", buffering=1) as out:
+        base = f"{options.prefix}:{options.queue}:"
+        watcher = QueueWatcher(client, base, options.recipients_key, options.campaign_key, out)
         while not over:
             try:
                 watcher.look()
             except redis.RedisError:
-                time.sleep(0.05)  # it is away, or only just back
+                time.sleep(0.05)  # unavailable, or just back
             time.sleep(LOOK_EVERY_SECONDS)
     client.close()
 

@@ -1,4 +1,4 @@
-"""The scoreboard: what a drill found, as a table for people, as JSON for programs, and as a picture over time."""
+"""The scoreboard: the result of a drill, as a table for people, as JSON for programs, and as a picture over time."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from campaign_ops.lab.drill.timeline import Sample, settled_at, spans
 
 @dataclass(frozen=True)
 class Scoreboard:
-    """What a drill found.
+    """The result of a drill.
 
     Attributes:
-        options: What was asked for.
+        options: The drill's options.
         began: When it began.
-        seconds: How long it took, with settling and judging.
-        figures: What was found, in order.
+        seconds: How long it took, including settling and checks.
+        figures: The figures, in order.
         waiting: (campaign, reason) of campaigns that wait for a person.
-        samples: What went on over time.
+        samples: The state of the platform over time.
         marks: The ledger's marks.
-        skipped: Faults that could not happen here, and why.
-        cut_short: It was ended before its time: the figures say only what was known then.
+        skipped: Faults that could not be injected, and why.
+        cut_short: It ended early: the figures cover only what was known then.
     """
 
     options: DrillOptions
@@ -49,40 +49,40 @@ class Scoreboard:
 
     @property
     def holds(self) -> bool:
-        """Whether every figure is as it must be, faults happened, and the drill came to its end."""
+        """Return whether every figure holds, faults took effect, and the drill was not cut short."""
         return not self.cut_short and self.hits > 0 and all(figure.holds for figure in self.figures)
 
     @property
     def hits(self) -> int:
-        """Faults that happened, and met something that they could harm."""
+        """The number of faults that took effect."""
         kinds = [mark.kind for mark in self.marks]
         return kinds.count(FAULT) - kinds.count(MISSED)
 
     @property
     def verdict(self) -> str:
-        """The whole of it in one line."""
-        wrong = sum(not figure.holds for figure in self.figures)
-        if wrong:
-            return f"NOT OK: {plural(wrong, 'figure')} of {len(self.figures)} not as it must be"
+        """The result in one line."""
+        failed = sum(not figure.holds for figure in self.figures)
+        if failed:
+            return f"NOT OK: {failed} of {plural(len(self.figures), 'figure')} failed"
         if self.cut_short:
             return "CUT SHORT: no damage so far"
         if not self.hits:
-            return "NOT OK: no fault happened, and nothing was tested"
+            return "NOT OK: no fault took effect, so nothing was tested"
         return f"OK: all {plural(len(self.figures), 'figure')} hold"
 
     # -- for people --------------------------------------------------------------------------------------------
 
     def table(self) -> RenderableType:
-        """The table, then the damage, who waits for a person, and what could not be tried; fits 120 columns."""
+        """The table, then failures, campaigns that wait for a person, and skipped faults; fits 120 columns."""
         parts: list[RenderableType] = [self._figures()]
-        damage = [figure for figure in self.figures if not figure.holds]
-        parts += [_section(f"NOT OK: {figure.what}", figure.examples, "red") for figure in damage]
+        failed = [figure for figure in self.figures if not figure.holds]
+        parts += [_section(f"NOT OK: {figure.what}", figure.examples, "red") for figure in failed]
         if self.waiting:
             lines = [f"{campaign}: {reason}" for campaign, reason in self.waiting]
-            parts.append(_section("waiting for a person", lines, "yellow"))
+            parts.append(_section("campaigns that wait for a person", lines, "yellow"))
         if self.skipped:
             lines = [f"{name}: {reason}" for name, reason in self.skipped.items()]
-            parts.append(_section("could not happen here", lines, "yellow"))
+            parts.append(_section("skipped faults", lines, "yellow"))
         parts.append(Text(f"\n{self.verdict}", style="bold green" if self.holds else "bold red"))
         return Group(*parts)
 
@@ -101,14 +101,14 @@ class Scoreboard:
     # -- for programs ------------------------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON values; times are seconds from the beginning, moments ISO 8601 in UTC."""
+        """Everything as JSON values: durations in seconds from the beginning, moments in ISO 8601 and UTC."""
         settled = settled_at(self.marks, self.began)
         return {
             "holds": self.holds,
             "verdict": self.verdict,
             "began": self.began.astimezone(UTC).isoformat(timespec="seconds"),
             "seconds": round(self.seconds, 1),
-            "options": {key: _plain(value) for key, value in asdict(self.options).items() if _is_told(key)},
+            "options": {key: _plain(value) for key, value in asdict(self.options).items() if key not in _PRIVATE},
             "figures": [_plain(figure) for figure in self.figures],
             "waiting": [{"campaign": campaign, "reason": reason} for campaign, reason in self.waiting],
             "skipped": dict(self.skipped),
@@ -128,21 +128,20 @@ class Scoreboard:
         draw(path, self.samples, spans(self.marks, self.began), settled_at(self.marks, self.began), self.verdict)
 
 
-def _is_told(option: str) -> bool:
-    """URLs may hold passwords, and a directory says nothing about a drill."""
-    return option not in ("database_url", "redis_url", "work_dir")
+_PRIVATE = frozenset({"database_url", "redis_url", "work_dir"})
+"""Options left out of the JSON: URLs may hold passwords, and the directory is irrelevant."""
 
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {key: _plain(one) for key, one in asdict(value).items()}
+        return {key: _plain(item) for key, item in asdict(value).items()}
     if isinstance(value, tuple):
         return list(value)
     return round(value, 2) if isinstance(value, float) else value
 
 
 def _mark(figure: Figure) -> Text:
-    if figure.shown_only:
+    if figure.informational:
         return Text("")
     return Text("ok", style="green") if figure.holds else Text("NOT OK", style="bold red")
 

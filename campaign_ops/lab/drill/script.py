@@ -1,7 +1,7 @@
-"""The script of a drill: what happens when. Pure; everything random in a drill is drawn here, from its seed.
+"""The script of a drill: which event happens when. Pure; everything random in a drill is drawn here, from its seed.
 
-A replay plans the same faults at the same times, and draws the same numbers. What comes of that depends on who is
-there at that moment: on the operating system.
+A replay plans the same faults at the same times and draws the same numbers. Their effect depends on the state at that
+moment, and so on how the operating system schedules the processes.
 """
 
 from __future__ import annotations
@@ -16,30 +16,31 @@ from campaign_ops.lab.drill.faults import FAULTS, Fault
 from campaign_ops.lab.drill.options import DrillOptions
 
 WARM_UP_SECONDS = 3.0
-"""Workers and sweepers get going before anything happens to them."""
+"""Time for workers and sweepers to start before the first fault."""
 
 CALM_SECONDS = 1.0
-"""Before the end of the script everything that lasts is over."""
+"""Every fault ends this long before the end of the script."""
 
 SPACING_SECONDS = (1.0, 6.0)
-"""Time between two faults: not less than the first, so that each can be seen; rounds begin again at the second."""
+"""Time between two faults: at least the first, so that each can take effect; if there is time for more than the second,
+faults are repeated."""
 
 PEOPLE_EVERY_SECONDS = 3.0
 _SHORTEST_SECONDS = 3.0
-_SCARCE = 0.5
+_SCARCE_SHARE = 0.5
 _TENANTS = ("shop_north", "shop_south", "shop_harbour")
 _PEOPLE = ("pause", "pause", "cancel", "resume", "resume")
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happens.
+    """One event of a script.
 
     Attributes:
         at: Seconds from the start.
         kind: ``campaign``, ``person``, ``prepare``, ``fault`` or ``end`` (of a fault).
-        name: The campaign's label, what the person does, or the fault.
-        arguments: JSON values; ``index`` ties what belongs to one fault together.
+        name: The campaign's label, the person's action, or the fault's name.
+        arguments: JSON values; ``index`` is the same for all events of one fault.
     """
 
     at: float
@@ -51,14 +52,14 @@ class Event:
 def feasible_script(
     options: DrillOptions, impossible: Callable[[Fault], str | None]
 ) -> tuple[tuple[Event, ...], dict[str, str]]:
-    """The script of those faults that are wanted and can happen, and why the others cannot, by their names.
+    """The script of all requested faults that are possible, and by name the reasons why others are not.
 
     Args:
-        options: What is wanted.
-        impossible: Why a fault cannot happen; None when it can.
+        options: The drill's options.
+        impossible: Returns why a fault is impossible; None if it is possible.
 
     Raises:
-        ConfigurationError: One that was named cannot happen, or of all those wanted not a single one.
+        ConfigurationError: A fault that was named is impossible, or all of them are.
     """
     named = tuple(FAULTS) if options.faults is None else options.faults
     wanted = [name for name in named if name not in options.without]
@@ -68,34 +69,36 @@ def feasible_script(
     skipped |= dict.fromkeys(left_out(script, available), f"a drill of {options.seconds:g} s is too short for it")
     if skipped and options.faults is not None:
         reasons = ", ".join(f"{name} ({reason})" for name, reason in skipped.items())
-        raise ConfigurationError(f"cannot happen here: {reasons}", where="--fault", mend="mend that, or name others")
+        raise ConfigurationError(
+            f"cannot be injected here: {reasons}", where="--fault", mend="fix that, or name others"
+        )
     if wanted and len(skipped) == len(wanted):
         raise ConfigurationError(
-            f"not a single fault can happen in a drill of {options.seconds:g} s", mend="give it more --seconds"
+            f"no fault can be injected in a drill of {options.seconds:g} s", mend="give it more --seconds"
         )
     return script, skipped
 
 
 def make_script(options: DrillOptions, available: Sequence[str]) -> tuple[Event, ...]:
-    """What happens in a drill, in order of time.
+    """The events of a drill, in order of time.
 
     Args:
         options: Seed, length and size.
-        available: Names of the faults that can happen here. Each happens at least once if the length allows.
+        available: Names of the possible faults. Each is planned at least once if the length allows.
     """
     events = [*_campaigns(options), *_people(options), *_faults(options, available)]
-    # Sorted by time alone: what was made at the same moment keeps its order.
+    # Sorted by time only: events of the same moment keep their order.
     return tuple(sorted(events, key=lambda event: event.at))
 
 
 def left_out(script: Sequence[Event], available: Sequence[str]) -> list[str]:
-    """Faults that could happen here, but for which the script was too short."""
+    """Possible faults for which the script was too short."""
     planned = {event.name for event in script if event.kind == "fault"}
     return [name for name in available if name not in planned]
 
 
 def rng_of(options: DrillOptions, index: int) -> random.Random:
-    """The chance of one fault: whatever is drawn from it is the same in a replay."""
+    """The random source of one fault: the same numbers in a replay."""
     return random.Random(f"{options.seed} {index}")
 
 
@@ -119,7 +122,7 @@ def _campaigns(options: DrillOptions) -> Iterator[Event]:
 
 
 def _people(options: DrillOptions) -> Iterator[Event]:
-    """People cancel, pause and resume; ``which`` chooses among the campaigns that are there then."""
+    """People cancel, pause and resume; ``which`` selects among the campaigns that exist then."""
     rng = random.Random(f"{options.seed} people")
     at = WARM_UP_SECONDS
     while at < options.seconds - CALM_SECONDS:
@@ -139,9 +142,9 @@ def _faults(options: DrillOptions, available: Sequence[str]) -> Iterator[Event]:
     waiting: list[str] = []
     for index in range(round((last - first) / spacing)):
         if not waiting:
-            waiting = rng.sample(sorted(available), len(available))  # a round: each once before any comes again
+            waiting = rng.sample(sorted(available), len(available))  # a round: each once before any is repeated
         at = first + spacing * (index + rng.uniform(0, 0.9))
-        # One server can only be stopped once at a time, and one sweeper belongs to one fault.
+        # A server or a sweeper is used by one fault at a time.
         free_at = {name: max([at, *(busy_until.get(part, 0.0) for part in FAULTS[name].resources)]) for name in waiting}
         hurried = _hurried(waiting, options.seconds, last - at)
         name = min(waiting, key=lambda name: (free_at[name], not FAULTS[name].resources & hurried))
@@ -160,15 +163,15 @@ def _faults(options: DrillOptions, available: Sequence[str]) -> Iterator[Event]:
 
 
 def _longest(seconds: float) -> float:
-    """How long one fault lasts at most in a drill of ``seconds``."""
+    """The longest time in seconds that one fault lasts in a drill of ``seconds``."""
     return max(seconds / 10, _SHORTEST_SECONDS)
 
 
 def _hurried(waiting: Sequence[str], seconds: float, left: float) -> set[str]:
-    """What so many faults hold one after the other that they have to begin, or time runs out."""
+    """Resources needed by so many waiting faults that these must begin now, or time runs out."""
     needed: dict[str, float] = {}
     for name in waiting:
         for part in FAULTS[name].resources:
             longest = FAULTS[name].duration_seconds[1] or _longest(seconds)
             needed[part] = needed.get(part, 0.0) + min(longest, _longest(seconds)) + 0.5
-    return {part for part, time in needed.items() if time > _SCARCE * left}
+    return {part for part, time in needed.items() if time > _SCARCE_SHARE * left}

@@ -1,4 +1,4 @@
-"""What a sweeping process of the drill is told, what it writes down of every sweep, and how it comes to its end."""
+"""The main loop of the drill's sweeping processes: options, one line of output per sweep, crash on demand."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _OUR_DRIVER = "psycopg"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweeperOptions:
-    """How one sweeping process behaves; each is an option of its command line.
+    """The behaviour of one sweeping process; each field is an option of its command line.
 
     Attributes:
         config: The deployment's configuration file.
-        platform: Which of its platforms to sweep.
-        name: What the process is called in the journal, and its file ``sweeps-<name>.jsonl``.
-        work_dir: Where that file is.
-        database_url: Another way to the platform's database, such as PgBouncer; empty for the configured one.
-        queue_url: Another way to its queue.
+        platform: The platform to sweep.
+        name: The process's name in the journal, and in its file ``sweeps-<name>.jsonl``.
+        work_dir: The directory of that file.
+        database_url: Another URL of the platform's database, such as PgBouncer's; empty for the configured one.
+        queue_url: Another URL of its queue; empty for the configured one.
         pause_seconds: Time between two sweeps.
-        lock_wait_seconds: How long a sweep waits for another one to end.
-        clock_skew_seconds: How far this process' clock is ahead of everybody else's.
-        die_after_statements: Crash (SIGKILL) at this statement after the first sweep began, counted from 1; an odd one
-            does not reach the server any more, an even one has been executed. 0 for never.
+        lock_wait_seconds: How long a sweep waits for the sweep lock.
+        clock_skew_seconds: How far this process's clock is ahead.
+        die_after_statements: Crash (SIGKILL) at this statement, counted from 1 after the first sweep began: an odd one
+            before it reaches the server, an even one after it was executed. 0 for never.
     """
 
     config: str
@@ -60,11 +60,11 @@ class SweeperOptions:
 
     def command_line(self) -> Iterator[str]:
         """The arguments that `read_options` reads."""
-        for one in fields(self):
-            yield f"--{one.name.replace('_', '-')}={getattr(self, one.name)}"
+        for field_ in fields(self):
+            yield f"--{field_.name.replace('_', '-')}={getattr(self, field_.name)}"
 
     def settings(self) -> Settings:
-        """The deployment's configuration, with this process' ways to the platform."""
+        """The deployment's configuration, with this process's URLs of the platform."""
         settings = load_settings(Path(self.config))
         return replace(settings, platforms=tuple(map(self._rerouted, settings.platforms)))
 
@@ -78,7 +78,7 @@ class SweeperOptions:
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """What one sweep did: the report's figures, repairs by kind, and what the breaker held back, by kind."""
+    """The result of one sweep: the report's figures, and what the breaker held back, by kind."""
 
     figures: Mapping[str, int] = field(default_factory=dict)
     held_back: Mapping[str, str] = field(default_factory=dict)
@@ -90,21 +90,21 @@ class SweepResult:
 
 
 class SweepFailed(Exception):
-    """A sweep failed in its own words; ``unexpected`` when it was no error of our tree."""
+    """A sweep failed in another process or thread; ``unexpected``: with an error outside our error tree."""
 
-    def __init__(self, words: str, *, busy: bool = False, unexpected: bool = False) -> None:
+    def __init__(self, message: str, *, busy: bool = False, unexpected: bool = False) -> None:
         self.busy = busy
         self.unexpected = unexpected
-        super().__init__(words)
+        super().__init__(message)
 
 
 def read_options(arguments: Sequence[str] | None, description: str | None) -> SweeperOptions:
-    """What a command line says; the program's own if none is given. The process' clock is set by it."""
+    """Parse a command line, by default the program's own, and set the process's clock accordingly."""
     parser = argparse.ArgumentParser(description=description)
-    for one in fields(SweeperOptions):
-        flag = "--" + one.name.replace("_", "-")
-        if isinstance(one.default, (str, float, int)):
-            parser.add_argument(flag, type=type(one.default), default=one.default)
+    for field_ in fields(SweeperOptions):
+        flag = "--" + field_.name.replace("_", "-")
+        if isinstance(field_.default, (str, float, int)):
+            parser.add_argument(flag, type=type(field_.default), default=field_.default)
         else:
             parser.add_argument(flag, required=True)
     options = SweeperOptions(**vars(parser.parse_args(arguments)))
@@ -114,16 +114,16 @@ def read_options(arguments: Sequence[str] | None, description: str | None) -> Sw
 
 
 def sweep_until_stopped(options: SweeperOptions, sweep: Callable[[str], SweepResult]) -> None:
-    """One sweep after the other until SIGTERM, which the sweep in hand does not hear. A line is written for each.
+    """Sweep repeatedly until SIGTERM, which does not interrupt the current sweep. Writes one line per sweep.
 
     Args:
-        orders: Pauses, death, and where the lines go.
-        sweep: Makes one sweep, of the given run id.
+        options: The process's behaviour.
+        sweep: Runs one sweep with the run id that it gets.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     stop = threading.Event()
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, lambda *_: stop.set())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
     if options.die_after_statements:
         _die_at(options.die_after_statements)
     with (Path(options.work_dir) / f"sweeps-{options.name}.jsonl").open("a", encoding="utf-8") as lines:
@@ -134,11 +134,11 @@ def sweep_until_stopped(options: SweeperOptions, sweep: Callable[[str], SweepRes
 
 
 def sweep_line(sweep: Callable[[str], SweepResult]) -> dict[str, Any]:
-    """Make one sweep; whatever goes wrong in it, the next one finds the same world."""
+    """Run one sweep, whatever goes wrong in it, and return its line for the file."""
     line: dict[str, Any] = {"run_id": str(uuid4()), "began": _true_time(), "error": None, "unexpected": False}
-    swept = SweepResult()
+    result = SweepResult()
     try:
-        swept = sweep(line["run_id"])
+        result = sweep(line["run_id"])
         line["outcome"] = "done"
     except SweepBusy as error:
         line |= {"outcome": "busy", "error": str(error)}
@@ -147,27 +147,27 @@ def sweep_line(sweep: Callable[[str], SweepResult]) -> dict[str, Any]:
     except SweepFailed as error:
         line |= {"outcome": "busy" if error.busy else "failed", "error": str(error), "unexpected": error.unexpected}
     except Exception as error:
-        # The audit counts it; a process that ended here would hide what comes next.
-        log.exception("not an error of ours")
+        # A checker counts it; ending the process here would hide later ones.
+        log.exception("unexpected error")
         line |= {"outcome": "failed", "error": f"{type(error).__name__}: {error}", "unexpected": True}
     if line["error"]:
         log.warning("%s: %s", line["outcome"], line["error"])
     repairs = ("completed", "reenqueued", "released", "recounted")
     return line | {
         "ended": _true_time(),
-        "stuck": swept.figures.get("stuck", 0),
-        "repairs": {name: swept.figures.get(name, 0) for name in repairs},
-        "figures": dict(swept.figures),
-        "held_back": dict(swept.held_back),
+        "stuck": result.figures.get("stuck", 0),
+        "repairs": {name: result.figures.get(name, 0) for name in repairs},
+        "figures": dict(result.figures),
+        "held_back": dict(result.held_back),
     }
 
 
-# Moving the process' clock leaves the monotonic one alone.
+# Setting the process's clock wrong does not affect the monotonic clock.
 _EPOCH = time.time() - time.monotonic()
 
 
 def _true_time() -> float:
-    """Seconds of the epoch by everybody else's clock."""
+    """Seconds of the epoch by the machine's clock."""
     return round(_EPOCH + time.monotonic(), 3)
 
 
@@ -176,14 +176,14 @@ def _set_clock_wrong(seconds: float) -> None:
         time_machine = importlib.import_module("time_machine")
     except ImportError:
         raise ConfigurationError(
-            "time-machine is not installed, and no clock can be set wrong without it",
+            "time-machine is not installed, and is needed to set a clock wrong",
             mend="install it with: pip install 'campaign_ops[lab]'",
         ) from None
     time_machine.travel(datetime.now(UTC) + timedelta(seconds=seconds), tick=True).start()
 
 
 def _die_at(statement: int) -> None:
-    """Crash at a statement to the platform's database; Dagster's storage speaks another driver."""
+    """Crash at a statement to the platform's database; Dagster's storage uses another driver and is not counted."""
     count = 0
 
     def before(connection: sa.Connection, *_: Any) -> None:

@@ -1,8 +1,8 @@
-"""One sweep over one platform after the other, in a process of its own, until SIGTERM.
+"""Sweeps one platform repeatedly in its own process, until SIGTERM.
 
     python -m campaign_ops.lab.drill.sweeper --config campaign_ops.yaml --platform sms --name sweeper-1 --work-dir …
 
-It keeps its connections, as a service does, and survives whatever passes.
+It keeps its connections, as a service does, and survives every error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from campaign_ops.sweep import Sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Sweep until SIGTERM; the command line is that of `SweeperOptions`."""
+    """Sweep until SIGTERM; `SweeperOptions` describes the command line."""
     options = read_options(arguments, __doc__)
     platform = connect(options.settings().platform(options.platform))
 

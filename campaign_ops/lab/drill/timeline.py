@@ -1,4 +1,4 @@
-"""What went on over time, second by second: from the ledger and the watcher, since nobody had to look meanwhile."""
+"""The state of the platform second by second, reconstructed afterwards from the ledger and the queue watcher."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FRESH_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One moment. ``seconds`` from the beginning; ``live_jobs`` is None while nobody could see the queue."""
+    """One moment. ``seconds`` from the beginning; ``live_jobs`` is None while the queue could not be read."""
 
     seconds: float
     sending: int
@@ -28,7 +28,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One fault, in seconds from the beginning; ``ends`` is where it began when it was over at once."""
+    """One fault, in seconds from the beginning; ``ends`` equals ``begins`` for a fault without duration."""
 
     name: str
     begins: float
@@ -36,12 +36,12 @@ class Span:
 
 
 def timeline(rig: Checkable, began: datetime) -> tuple[Sample, ...]:
-    """A sample for every second from the beginning to the end of the drill (or of what is known of it)."""
+    """A sample for every second from the beginning to the end of the drill (or to now)."""
     return tuple(samples(read(stores_of(rig)), began))
 
 
 def samples(records: Records, began: datetime) -> Iterator[Sample]:
-    """The same, of what was read."""
+    """The samples of ``records``."""
     undoing = records.marked(UNDOING)
     until = undoing[0].at if undoing else records.now
     moments = [began + timedelta(seconds=number) for number in range(int((until - began).total_seconds()) + 1)]
@@ -49,7 +49,7 @@ def samples(records: Records, began: datetime) -> Iterator[Sample]:
     next_change = 0
     for moment in moments:
         while next_change < len(changes) and (changes[next_change].at <= moment or not changes[next_change].role):
-            state.take(changes[next_change])
+            state.apply(changes[next_change])
             next_change += 1
         seconds = (moment - began).total_seconds()
         held = float(state.held)
@@ -57,15 +57,15 @@ def samples(records: Records, began: datetime) -> Iterator[Sample]:
 
 
 class _State:
-    """Campaigns in sending and credits held, change by change."""
+    """Sending campaigns and held credits, replayed change by change."""
 
     def __init__(self, records: Records) -> None:
         self.records = records
         self.touched: dict[str, datetime] = {}
         self.held = Decimal(0)
 
-    def take(self, change: Change) -> None:
-        """Go one change further."""
+    def apply(self, change: Change) -> None:
+        """Apply one change."""
         names = self.records.names
         if change.relation == "reservation":
             self.held += names.held(change.new) - names.held(change.old)
@@ -75,7 +75,7 @@ class _State:
             self.touched.pop(change.key, None)
 
     def stuck(self, moment: datetime) -> int:
-        """Campaigns untouched for too long at this moment."""
+        """The number of campaigns that are stuck at this moment."""
         limit = moment - self.records.policy.stuck_after
         return sum(touched < limit for touched in self.touched.values())
 
@@ -87,20 +87,20 @@ def _live(records: Records, at: float) -> int | None:
 
 
 def spans(marks: Sequence[Mark], began: datetime) -> list[Span]:
-    """The faults among the marks: each from its last try to the end of its name, if that comes before the next."""
-    found: list[Span] = []
+    """The faults among the marks: each from its last try to its end mark, unless its next injection comes first."""
+    result: list[Span] = []
     over = settled_at(marks, began)
     for place, mark in enumerate(marks):
         if mark.kind == FAULT:
-            mine = [one for one in marks[place:] if one.kind in (FAULT, AGAIN, END) and one.text == mark.text]
-            tries = [mark, *takewhile(lambda one: one.kind == AGAIN, mine[1:])]
+            own = [later for later in marks[place:] if later.kind in (FAULT, AGAIN, END) and later.text == mark.text]
+            tries = [mark, *takewhile(lambda later: later.kind == AGAIN, own[1:])]
             begins = (tries[-1].at - began).total_seconds()
-            later = mine[len(tries)] if len(mine) > len(tries) else mark
+            later = own[len(tries)] if len(own) > len(tries) else mark
             ends = (later.at - began).total_seconds() if later.kind == END else begins
-            found.append(Span(mark.text, begins, ends if over is None else max(begins, min(ends, over))))
-    return found
+            result.append(Span(mark.text, begins, ends if over is None else max(begins, min(ends, over))))
+    return result
 
 
 def settled_at(marks: Sequence[Mark], began: datetime) -> float | None:
-    """When the faults were over, in seconds from the beginning."""
+    """When the faults stopped, in seconds from the beginning."""
     return next(((mark.at - began).total_seconds() for mark in marks if mark.kind == SETTLING), None)

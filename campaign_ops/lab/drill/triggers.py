@@ -1,4 +1,4 @@
-"""The SQL of the ledger: its tables, and the triggers that fill them, in the names of a platform's profile."""
+"""The SQL of the ledger: its tables, and the triggers that fill them, for the names of a platform's profile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CREATE TABLE drill.change (
     key text NOT NULL,
     old jsonb,
     new jsonb,
-    people jsonb,
+    recipients jsonb,
     campaign_status text
 );
 CREATE INDEX ON drill.change (relation, key);
@@ -30,7 +30,7 @@ CREATE TABLE drill.journaled (
     role text NOT NULL DEFAULT session_user,
     application text NOT NULL DEFAULT current_setting('application_name'),
     campaign jsonb,
-    people jsonb,
+    recipients jsonb,
     lock_holder text
 );
 CREATE TABLE drill.mark (
@@ -48,11 +48,11 @@ CREATE TABLE drill.excuse (
 
 
 def statements(profile: Profile) -> Iterator[str]:
-    """Tables, functions and triggers. They act as the owner: a role of ours needs no rights in schema ``drill``."""
+    """Tables, functions and triggers. They run as the owner: our role needs no rights in schema ``drill``."""
     yield from _TABLES.split(";")
     schema, campaign, recipient = quoted(profile.db_schema), profile.campaign, profile.recipient
     campaigns, recipients = (f"{schema}.{quoted(name)}" for name in (campaign.table, recipient.table))
-    yield _people_function(profile, recipients)
+    yield _count_function(profile, recipients)
     campaign_id, campaign_status, sending = (
         quoted(campaign.id),
         quoted(campaign.status),
@@ -61,13 +61,13 @@ def statements(profile: Profile) -> Iterator[str]:
     leaves = f"OLD.{campaign_status}::text = {sending} AND NEW.{campaign_status}::text <> {sending}"
     yield _function(
         "note_campaign",
-        "people jsonb",
-        f"IF TG_OP = 'UPDATE' AND {leaves} THEN people := drill.people(OLD.{campaign_id}::text); END IF;"
-        " INSERT INTO drill.change (relation, key, old, new, people) VALUES"
-        f" ('campaign', coalesce(NEW.{campaign_id}, OLD.{campaign_id})::text, to_jsonb(OLD), to_jsonb(NEW), people);",
+        "counts jsonb",
+        f"IF TG_OP = 'UPDATE' AND {leaves} THEN counts := drill.count_recipients(OLD.{campaign_id}::text); END IF;"
+        " INSERT INTO drill.change (relation, key, old, new, recipients) VALUES"
+        f" ('campaign', coalesce(NEW.{campaign_id}, OLD.{campaign_id})::text, to_jsonb(OLD), to_jsonb(NEW), counts);",
     )
     yield _trigger("note_campaign", campaigns, "INSERT OR UPDATE OR DELETE")
-    yield _already_there("campaign", campaigns, campaign_id)
+    yield _existing_rows("campaign", campaigns, campaign_id)
     if profile.reservation is not None:
         reservations = f"{schema}.{quoted(profile.reservation.table)}"
         hold_id, hold_of = quoted(profile.reservation.id), quoted(profile.reservation.campaign_id)
@@ -80,7 +80,7 @@ def statements(profile: Profile) -> Iterator[str]:
             f" ('reservation', coalesce(NEW.{hold_id}, OLD.{hold_id})::text, to_jsonb(OLD), to_jsonb(NEW), word);",
         )
         yield _trigger("note_reservation", reservations, "INSERT OR UPDATE OR DELETE")
-        yield _already_there("reservation", reservations, hold_id)
+        yield _existing_rows("reservation", reservations, hold_id)
     word = quoted(recipient.status)
     yield _function(
         "note_unknown_word",
@@ -91,7 +91,7 @@ def statements(profile: Profile) -> Iterator[str]:
     )
     unknown = f"NEW.{word}::text <> ALL ({_array(recipient.words.all_known)})"
     yield _trigger("note_unknown_word", recipients, f"INSERT OR UPDATE OF {word}", f"WHEN ({unknown})")
-    # The sweep lock's key, written anew here: what takes another lock than it should is seen to hold none.
+    # The sweep lock's key is repeated here on purpose: a sweep that takes a different lock is recorded as holding none.
     lock = literal(f"campaign_ops:{profile.db_schema}.{campaign.table}")
     yield _function(
         "note_journal",
@@ -101,13 +101,13 @@ def statements(profile: Profile) -> Iterator[str]:
         " SELECT a.application_name INTO holder FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
         " WHERE l.locktype = 'advisory' AND l.granted AND l.database = a.datid"
         f" AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended({lock}, 0) LIMIT 1;"
-        " INSERT INTO drill.journaled (repair_id, campaign, people, lock_holder)"
-        " VALUES (NEW.id, seen, drill.people(NEW.campaign_id), holder);",
+        " INSERT INTO drill.journaled (repair_id, campaign, recipients, lock_holder)"
+        " VALUES (NEW.id, seen, drill.count_recipients(NEW.campaign_id), holder);",
     )
     yield _trigger("note_journal", "campaign_ops.repair", "INSERT")
 
 
-def _people_function(profile: Profile, recipients: str) -> str:
+def _count_function(profile: Profile, recipients: str) -> str:
     recipient = profile.recipient
     word, words = f"{quoted(recipient.status)}::text", recipient.words
     accepted = f"{quoted(recipient.provider_id)} IS NOT NULL" if recipient.provider_id else "false"
@@ -115,7 +115,7 @@ def _people_function(profile: Profile, recipients: str) -> str:
     counts = {
         "waiting": f"{pending} AND NOT {accepted}",
         "unknown": f"({word} = ANY ({_array(words.all_known)})) IS NOT TRUE",
-        "well": f"{word} = ANY ({_array(words.succeeded)}) OR ({pending} AND {accepted})",
+        "succeeded": f"{word} = ANY ({_array(words.succeeded)}) OR ({pending} AND {accepted})",
         "failed": f"{word} = ANY ({_array(words.failed)})",
     }
     pairs = ", ".join(f"'{name}', count(*) FILTER (WHERE {condition})" for name, condition in counts.items())
@@ -124,12 +124,12 @@ def _people_function(profile: Profile, recipients: str) -> str:
         f"DECLARE wanted {column}%TYPE := campaign; found jsonb; BEGIN SELECT jsonb_build_object({pairs}) INTO found"
         f" FROM {recipients} WHERE {quoted(recipient.campaign_id)} = wanted; RETURN found; END"
     )
-    head = "CREATE FUNCTION drill.people(campaign text) RETURNS jsonb LANGUAGE plpgsql"
+    head = "CREATE FUNCTION drill.count_recipients(campaign text) RETURNS jsonb LANGUAGE plpgsql"
     return f"{head} SECURITY DEFINER SET search_path = pg_catalog AS {literal(body)}".replace("%", "%%")
 
 
-def _function(name: str, declared: str, body: str) -> str:
-    text = literal(f"DECLARE {declared}; BEGIN {body} RETURN NULL; END")
+def _function(name: str, declarations: str, body: str) -> str:
+    text = literal(f"DECLARE {declarations}; BEGIN {body} RETURN NULL; END")
     head = f"CREATE FUNCTION drill.{name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
     return f"{head} SET search_path = pg_catalog AS {text}".replace("%", "%%")
 
@@ -139,7 +139,7 @@ def _trigger(name: str, table: str, events: str, condition: str = "") -> str:
     return f"CREATE TRIGGER drill_{name} {when} EXECUTE FUNCTION drill.{name}()"
 
 
-def _already_there(relation: str, table: str, key: str) -> str:
+def _existing_rows(relation: str, table: str, key: str) -> str:
     return (
         "INSERT INTO drill.change (role, relation, key, new)"
         f" SELECT '', '{relation}', {key}::text, to_jsonb(row) FROM {table} AS row"

@@ -1,6 +1,7 @@
-"""The undo trial: every repair that still can be taken back is, newest first; the ledger says whether rightly.
+"""The undo trial: undoes every repair that can still be undone, newest first, and checks the result with the ledger.
 
-After the audit: it changes the stores. What must be refused (somebody changed the row since) is tried too.
+Runs after the checks, because it changes the stores. Undos that must be refused (the row has changed since) are tried
+too.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ Place = tuple[str, str]
 
 
 def undo_trial(rig: Checkable) -> tuple[Figure, ...]:
-    """Take back whatever can be taken back. No sweep may be under way.
+    """Undo everything that can be undone. No sweep may be running.
 
     Returns:
-        Whether every row was restored; whether a later sweep left them alone; whether journal and credits are exact.
+        Three figures: every row is restored; a later sweep leaves them alone; journal and credits are exact.
     """
     rig.ledger.note(UNDOING, "the undo trial")
     stores = stores_of(rig)
@@ -44,14 +45,14 @@ def undo_trial(rig: Checkable) -> tuple[Figure, ...]:
         trial = _Trial(stores, platform, read(stores))
         for repair in reversed(trial.records.repairs):
             if repair.parent_id is None and repair.kind in (*ROW_REPAIRS, "reenqueue"):
-                trial.take_back(repair)
+                trial.undo(repair)
         again = trial.sweep()
     return (trial.figure(), again, _books(read(stores)))
 
 
 @dataclass
 class _Trial:
-    """One trial: what was tried, and what came of it. ``rows`` are those that it has put back."""
+    """The counts and mistakes of one trial. ``rows`` are the rows it has restored."""
 
     stores: Stores
     platform: Platform
@@ -62,34 +63,37 @@ class _Trial:
     mistakes: list[str] = field(default_factory=list)
     rows: dict[Place, Raw | None] = field(default_factory=dict)
 
-    def take_back(self, repair: Repair) -> None:
-        """Undo one repair and what was made with it; where that must be refused, what was made with it by itself."""
+    def undo(self, repair: Repair) -> None:
+        """Undo a repair together with its children; where that must be refused, undo the children on their own."""
         if _is_undone(self.stores, repair):
             return
         if repair.kind == "reenqueue":
-            self._take_jobs_back(repair)
+            self._undo_reenqueue(repair)
             return
-        children = [one for one in self.records.repairs if one.parent_id == repair.id and one.kind in ROW_REPAIRS]
-        children = [one for one in children if not _is_undone(self.stores, one)]
+        children = [
+            child
+            for child in self.records.repairs
+            if child.parent_id == repair.id and child.kind in ROW_REPAIRS and not _is_undone(self.stores, child)
+        ]
         if not self._restore(repair, [repair, *children]):
             for child in children:
                 self._restore(child, [child])
 
     def _restore(self, repair: Repair, together: Sequence[Repair]) -> bool:
-        """Undo repairs that belong together; False when they were refused, as they must be."""
-        changes = {_place(one): self._change(one) for one in together}
-        before = {place: _row(self.stores, place) for place in changes}
-        expected = {_place(one): self._put_back(one, changes[_place(one)], before[_place(one)]) for one in together}
+        """Undo repairs that belong together. Returns false if that must be refused."""
+        by_place = {_place(each): each for each in together}
+        before = {place: _row(self.stores, place) for place in by_place}
+        expected = {place: self._expected(each, before[place]) for place, each in by_place.items()}
         possible = None not in expected.values()
         error = self._undo(repair)
-        after = {place: _row(self.stores, place) for place in changes}
+        after = {place: _row(self.stores, place) for place in by_place}
         if possible and error is None:
             wrong = _differences(expected, after)
             self.rows |= after
         elif possible:
-            wrong = [f"refused, though nobody had changed it: {error}"]
+            wrong = [f"refused although the row had not changed: {error}"]
         else:
-            wrong = [] if isinstance(error, Refused) else [f"changed since, and yet not refused: {error or 'undone'}"]
+            wrong = [] if isinstance(error, Refused) else [f"not refused although the row changed: {error or 'undone'}"]
             wrong += _differences(before, after)
         self._count(repair, wrong, len(together), possible=possible)
         return possible
@@ -101,12 +105,13 @@ class _Trial:
         self.mistakes.extend(f"{repair}: {line}" for line in wrong)
 
     def _change(self, repair: Repair) -> Change | None:
-        seen = self.records.journaled.get(repair.id)
-        found = self.records.change_of.get((seen.txid, *_place(repair)), ()) if seen is not None else ()
-        return found[0] if len(found) == 1 else None
+        journaled = self.records.journaled.get(repair.id)
+        changes = self.records.change_of.get((journaled.txid, *_place(repair)), ()) if journaled is not None else ()
+        return changes[0] if len(changes) == 1 else None
 
-    def _put_back(self, repair: Repair, change: Change | None, row: Raw | None) -> Raw | None:
-        """The row as it must be after the undo; None when it is no longer as the repair left it."""
+    def _expected(self, repair: Repair, row: Raw | None) -> Raw | None:
+        """The row as it must be after the undo; None if it has changed since the repair."""
+        change = self._change(repair)
         if change is None or change.old is None or change.new is None or row is None:
             return None
         columns = self.records.names.columns[change.relation]
@@ -123,13 +128,13 @@ class _Trial:
             return error
         return None
 
-    def _take_jobs_back(self, repair: Repair) -> None:
-        """A re-enqueue has no row to restore: no job of it may wait any more, and its campaign stays as it is."""
+    def _undo_reenqueue(self, repair: Repair) -> None:
+        """Undo a re-enqueue: none of its jobs may be waiting afterwards, and its campaign must not change."""
         place = ("campaign", repair.target)
         row, jobs = _row(self.stores, place), [intent.job_id for intent in self.records.intents_of.get(repair.id, ())]
         error = self._undo(repair)
         wrong = [str(error)] if error is not None else []
-        wrong += [f"job {job} waits still" for job in self._waiting(jobs)]
+        wrong += [f"job {job} is still waiting" for job in self._waiting(jobs)]
         wrong += _differences({place: row}, {place: _row(self.stores, place)})
         self._count(repair, wrong, 1)
 
@@ -139,14 +144,14 @@ class _Trial:
         return [job for job in job_ids if live.get(job, "active") != "active"]
 
     def sweep(self) -> Figure:
-        """One more sweep, which no breaker holds back: what a person has undone stays undone."""
+        """Run one more sweep with a confirmed breaker: what a person has undone must stay undone."""
         code = confirmation(dry_run(self.platform, run_id="undo-trial-plan"), "drill", "the undo trial")
         Sweep(self.platform, run_id="undo-trial", trigger="drill", actor="drill", confirm=code).run()
         after = {place: _row(self.stores, place) for place in self.rows}
-        return none_of("undone_stays", "undone repairs that a later sweep made again", _differences(self.rows, after))
+        return none_of("undone_stays", "undone repairs that a later sweep repeated", _differences(self.rows, after))
 
     def figure(self) -> Figure:
-        """How many rows are as they were before the repair."""
+        """The share of undone repairs whose rows are as they were before the repair."""
         share = 100 * self.restored / self.tried if self.tried else 100
         found = f"{share:.0f} %" if share == 100 else f"{share:.1f} %"
         refused = f", {self.refused} rightly refused: changed since" if self.refused else ""
@@ -161,9 +166,9 @@ class _Trial:
 
 
 def _books(records: Records) -> Figure:
-    """The journal and the credits, after all the undos."""
-    accounts_ = accounts(records).items()
-    wrong = [f"{tenant}: {line}" for tenant, account in accounts_ for line in account.mistakes()]
+    """The journal and the credits after all undos."""
+    by_tenant = accounts(records)
+    wrong = [f"{tenant}: {line}" for tenant, account in by_tenant.items() for line in account.mistakes()]
     wrong += journal(records).examples
     return none_of("undo_books", "journal and credits that disagree after the undos", wrong)
 
@@ -179,7 +184,7 @@ def _is_undone(stores: Stores, repair: Repair) -> bool:
 
 
 def _row(stores: Stores, place: Place) -> Raw | None:
-    """A row as it stands now, all of its columns."""
+    """The current row with all its columns."""
     relation, key = place
     profile = stores.ledger.profile
     part = profile.campaign if relation == "campaign" else profile.reservation

@@ -1,8 +1,8 @@
-"""The application and its people during a drill: campaigns are started, cancelled, paused and resumed.
+"""The workload: campaigns that are started, cancelled, paused and resumed by the application and its users.
 
-Each change of a campaign's word repeats the premise in the write, as a sound application does. A paused campaign's
-jobs are taken out of the queue, and it is resumed only when none of them is left: so the application itself never puts
-anybody into two jobs.
+Each change of a campaign's status repeats the premise in the write, as a correct application does. A paused campaign's
+jobs are removed from the queue, and it is resumed only when none of them is left, so the application itself never puts
+a recipient into two jobs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from campaign_ops.core.wording import plural
 from campaign_ops.lab.shop.row_reader import Row
 from campaign_ops.lab.shop.row_writer import minutes
 
@@ -28,7 +29,7 @@ _NOW = timedelta(0)
 
 
 class Workload:
-    """What the application and its people do. Keeps nothing in memory: any number of them are the same shop."""
+    """Actions of the application and its users. Stateless: any number of instances are equivalent."""
 
     tenants = ("shop_north", "shop_south", "shop_harbour")
 
@@ -36,16 +37,16 @@ class Workload:
         self._rig = rig
         self.sending = rig.profile.campaign.words.sending
 
-    def label(self, what: str, rng: random.Random) -> str:
-        """A new campaign's id for a fault; ordinary ones are called otherwise, and people leave these alone."""
-        return f"{what}_{rng.randrange(1_000_000):06d}"
+    def label(self, fault: str, rng: random.Random) -> str:
+        """A new campaign id for a fault. Users act only on ordinary campaigns, whose ids differ."""
+        return f"{fault}_{rng.randrange(1_000_000):06d}"
 
     def is_full(self) -> bool:
-        """Whether so many ordinary campaigns are being sent that no other is started."""
+        """Return whether the size's limit of sending campaigns is reached."""
         return len(self._ordinary(self.sending)) >= self._rig.options.scale.max_sending
 
     def write(self, label: str, size: int, tenant: str) -> None:
-        """A campaign's rows: itself, its recipients, its credits."""
+        """Write a campaign's rows: the campaign, its recipients, its reservation."""
         writer = self._rig.writer
         writer.add_campaign(label, name=label.replace("_", " "), tenant=tenant, updated_ago=_NOW, pending=size)
         writer.add_reservation(
@@ -53,45 +54,45 @@ class Workload:
         )
 
     def start(self, label: str, size: int, tenant: str, job_options: Mapping[str, Any] | None = None) -> list[str]:
-        """A campaign's rows and its jobs. Returns the ids of the jobs."""
+        """Write a campaign's rows and add its jobs. Returns the ids of the jobs."""
         self.write(label, size, tenant)
         return self._enqueue(label, job_options or {})
 
     def cancel(self, which: float, *, frees_credits: bool) -> str | None:
-        """A person cancels one of the campaigns that are sent or paused; the application may forget its credits."""
+        """Cancel a sending or paused campaign; without ``frees_credits`` the application leaks its credits."""
         rig, words = self._rig, (self.sending, PAUSED)
-        campaign = _one([row for word in words for row in self._ordinary(word)], which)
+        campaign = _select([row for word in words for row in self._ordinary(word)], which)
         if campaign is None or not self._change(campaign["id"], words, CANCELLED):
             return None
-        self._take_out(campaign["id"])
+        self._remove_jobs(campaign["id"])
         if not frees_credits:
-            return f"person: {campaign['id']} was cancelled, and its credits were forgotten"
+            return f"person: cancelled {campaign['id']}; the application did not release its credits"
         names = rig.profile.reservation
         assert names is not None
         for row in rig.writer.reservations(campaign["id"]):
             if row["status"] == names.words.held:
                 rig.writer.set_reservation(row["id"], status=names.words.released, released_at=_NOW)
-        return f"person: {campaign['id']} was cancelled"
+        return f"person: cancelled {campaign['id']}"
 
     def pause(self, which: float) -> str | None:
-        """A person pauses one of the campaigns that are sent; its jobs are taken out of the queue."""
-        campaign = _one(self._ordinary(self.sending), which)
+        """Pause a sending campaign and remove its jobs from the queue."""
+        campaign = _select(self._ordinary(self.sending), which)
         if campaign is None or not self._change(campaign["id"], (self.sending,), PAUSED):
             return None
-        self._take_out(campaign["id"])
-        return f"person: {campaign['id']} was paused"
+        self._remove_jobs(campaign["id"])
+        return f"person: paused {campaign['id']}"
 
     def resume(self, which: float) -> str | None:
-        """A person resumes one of those paused, unless a job of it is left; who is pending gets into new jobs."""
-        ready = [row for row in self._ordinary(PAUSED) if not self._take_out(row["id"])]
-        campaign = _one(ready, which)
+        """Resume a paused campaign of which no job is left; its pending recipients get new jobs."""
+        ready = [row for row in self._ordinary(PAUSED) if not self._remove_jobs(row["id"])]
+        campaign = _select(ready, which)
         if campaign is None or not self._change(campaign["id"], (PAUSED,), self.sending):
             return None
         jobs = self._enqueue(campaign["id"], {})
-        return f"person: {campaign['id']} was resumed, {len(jobs)} jobs"
+        return f"person: resumed {campaign['id']}, {plural(len(jobs), 'job')}"
 
     def extend(self, label: str, number: int) -> bool:
-        """More recipients are imported into a campaign, if it is being sent. The import touches it first."""
+        """Import more recipients into a campaign, if it is sending. The import touches the campaign first."""
         if not self._change(label, (self.sending,), self.sending):
             return False
         self._rig.writer.add_recipients(label, pending=number)
@@ -99,11 +100,11 @@ class Workload:
         return True
 
     def abort(self, label: str) -> bool:
-        """A campaign is cancelled if it is being sent, whoever has started it; its credits are forgotten."""
+        """Cancel any campaign if it is sending; its credits are leaked."""
         return self._change(label, (self.sending,), CANCELLED)
 
     def _ordinary(self, status: str) -> list[Row]:
-        """Campaigns in one status that no fault has started."""
+        """Campaigns in one status that were not started by a fault."""
         return [row for row in self._rig.writer.campaigns(status) if _ORDINARY.fullmatch(row["id"])]
 
     def _change(self, campaign: str, old: tuple[str, ...], new: str) -> bool:
@@ -120,14 +121,14 @@ class Workload:
         pending = rig.writer.pending_ids(campaign)
         return rig.queue.add(campaign, tenant, pending, batch_size=BATCH_SIZE, **job_options)
 
-    def _take_out(self, campaign: str) -> int:
-        """Take a campaign's jobs out of the queue. Returns how many are left because a worker holds them."""
+    def _remove_jobs(self, campaign: str) -> int:
+        """Remove a campaign's jobs from the queue. Returns how many are left because a worker holds them."""
         queue = self._rig.queue
         jobs = [job for job in queue.live_job_ids() if queue.campaign_of(job) == campaign]
         return len(jobs) - queue.remove(jobs) if jobs else 0
 
 
-def _one(rows: list[Row], which: float) -> Row | None:
-    """One of the campaigns, chosen by a number from 0 to 1."""
-    inorder = sorted(rows, key=lambda row: str(row["id"]))
-    return inorder[int(which * len(inorder))] if inorder else None
+def _select(rows: list[Row], which: float) -> Row | None:
+    """The campaign selected by a number from 0 to 1; None if there is none."""
+    ordered = sorted(rows, key=lambda row: str(row["id"]))
+    return ordered[int(which * len(ordered))] if ordered else None

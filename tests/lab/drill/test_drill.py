@@ -107,7 +107,7 @@ def test_a_fault_that_never_could_happen_is_told_loudly(rig: Rig, monkeypatch: p
     rig.servers.postgres.kill()
     play = Execution(rig, threading.Event())
     play.play([Event(0.0, "fault", "drop_connections", {"index": 0})])
-    assert said(rig, "COULD NOT HAPPEN: fault drop_connections")
+    assert said(rig, "NOT INJECTED: fault drop_connections")
     assert "drop_connections" in play.skipped
 
 
@@ -132,14 +132,14 @@ def test_a_fault_that_met_nothing_is_counted_as_missed(rig: Rig) -> None:
     play.end_all()
     assert said(rig, "had nothing to send")
     assert [mark.kind for mark in rig.ledger.marks()] == [FAULT, END, MISSED, "settling"]
-    assert "1 fault (1 of them met nothing)" in counted(read(stores_of(rig))).found
+    assert "1 fault (1 without effect)" in counted(read(stores_of(rig))).found
 
 
 def test_what_cannot_happen_here_is_told_before_anything_happens(rig: Rig) -> None:
     rig.options = replace(rig.options, seconds=60)
     play = Execution(rig, threading.Event())
     script = play.script()
-    assert said(rig, "CANNOT HAPPEN HERE: duplicate_ticks")
+    assert said(rig, "SKIPPED: duplicate_ticks")
     happening = {event.name for event in script if event.kind == "fault"}
     assert happening | set(play.skipped) == set(FAULTS)
     assert not happening & set(play.skipped)

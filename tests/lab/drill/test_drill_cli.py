@@ -79,24 +79,24 @@ def test_every_fault_is_listed_with_its_title(option: str) -> None:
         (["--fault", "lose_job"], 2, "--fault: there is no fault 'lose_job'; did you mean lose_jobs?"),
         (["--accident", "lose_job"], 2, "--fault: there is no fault 'lose_job'; did you mean lose_jobs?"),
         (["--without", "deadlock"], 2, "--without: there is no fault 'deadlock'; did you mean deadlocks?"),
-        (["--seconds", "soon"], 2, "--seconds: 'soon' is no length; write 120, 120s, 2m or 0.5h"),
-        (["--seed", "abc"], 2, "--seed: 'abc' is no seed; write a whole number, such as 7"),
-        (["--replay", "1.5"], 2, "--replay: '1.5' is no seed; write a whole number, such as 7"),
-        (["--seed", 1, "--replay", 2], 2, "--seed and --replay name two seeds; give one of them"),
+        (["--seconds", "soon"], 2, "--seconds: 'soon' is not a length; write 120, 120s, 2m or 0.5h"),
+        (["--seed", "abc"], 2, "--seed: 'abc' is not a seed; write a whole number, such as 7"),
+        (["--replay", "1.5"], 2, "--replay: '1.5' is not a seed; write a whole number, such as 7"),
+        (["--seed", 1, "--replay", 2], 2, "--seed and --replay name different seeds; give one of them"),
         (["--size", "huge"], 2, "--size: there is no size 'huge'; there are: small, medium, large"),
-        (["--json", ""], 2, "--json: '' is no file; name a file in a directory of yours, or -"),
-        (["--json", ROOT], 2, "is no file; name a file in a directory of yours, or -"),
-        (["--json", "nowhere/board.json"], 2, "cannot be written: there is no directory nowhere; name a file"),
+        (["--json", ""], 2, "--json: '' is not a file; name a writable file, or -"),
+        (["--json", ROOT], 2, "is not a file; name a writable file, or -"),
+        (["--json", "nowhere/board.json"], 2, "cannot be written: there is no directory nowhere; name a writable file"),
         (
             ["--fault", "deadlocks", "--without", "deadlocks"],
             2,
-            "--fault and --without both name deadlocks; leave it out of one",
+            "--fault and --without both name deadlocks; name it in one of them",
         ),
         ([word for name in FAULTS for word in ("--without", name)], 2, "--without: no fault is left"),
-        (["--fault", "pgbouncer", "--seconds", 1], 2, "pgbouncer (a drill of 1 s is too short for it); mend that"),
+        (["--fault", "pgbouncer", "--seconds", 1], 2, "pgbouncer (a drill of 1 s is too short for it); fix that"),
         (["--fault", "duplicate_ticks", "--no-dagster"], 2, "duplicate_ticks (the drill runs without Dagster)"),
-        (["--seconds", 3], 2, "not a single fault can happen in a drill of 3 s; give it more --seconds"),
-        (["--redis-url", "redis://127.0.0.1:1/0"], 2, "only one of the two servers is given"),
+        (["--seconds", 3], 2, "no fault can be injected in a drill of 3 s; give it more --seconds"),
+        (["--redis-url", "redis://127.0.0.1:1/0"], 2, "only one of the two servers is named"),
         (
             ["--database-url", "nonsense", "--redis-url", "redis://127.0.0.1:1/0"],
             2,
@@ -135,7 +135,7 @@ def test_a_work_directory_that_cannot_be_made_is_told_in_one_line(place: str, tm
     result = drilled("--work-dir", tmp_path / place)
     assert result.exit_code == 2
     assert one_line(result.stderr) == (
-        f"error: {tmp_path / place}: the work directory cannot be made: Not a directory;"
+        f"error: {tmp_path / place}: the work directory cannot be created: Not a directory;"
         " name another one with --work-dir"
     )
 
@@ -149,7 +149,7 @@ def test_a_directory_that_no_drill_has_made_is_left_alone(tmp_path: Path) -> Non
     (tmp_path / "thesis.txt").write_text("years of work")
     result = drilled("--work-dir", tmp_path)
     assert result.exit_code == 2
-    assert "no drill has made it" in one_line(result.stderr)
+    assert "not empty and not a drill's" in one_line(result.stderr)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 

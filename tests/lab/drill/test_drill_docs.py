@@ -22,7 +22,7 @@ def test_every_fault_stands_in_the_page_with_what_it_is() -> None:
 
 
 def test_figures_are_explained_by_the_names_that_a_drill_prints() -> None:
-    names = first_cells(PAGE, "figure | how it is counted")
+    names = first_cells(PAGE, "figure | how it is computed")
     assert names
     assert set(names) <= set(first_cells(PAGE, "figure | must be | found"))
 

@@ -465,7 +465,7 @@ def test_two_dagsters_execute_the_same_schedule(tmp_path: Path) -> None:
         wait_until(lambda: _swept_by(rig, "dagster") > 1 and _swept_by(rig, "dagster-2") > 1, 90)
         fault.end(rig)
         fault.end(rig)
-        rig.mend()
+        rig.restore()
         assert list(rig.sweepers) == [DAGSTER]
 
 

@@ -54,9 +54,9 @@ def test_a_completion_its_releases_and_its_journal_rows_are_of_one_transaction(w
 def test_a_campaign_that_leaves_sending_is_noted_with_those_who_still_wait(watched: CheckedWorld) -> None:
     watched.world.app.add_campaign("c", pending=3, accepted=2, succeeded=4, failed=1, words={"bounced": 5})
     watched.world.app.set_campaign("c", status="cancelled")
-    people = changes(watched, "campaign")[-1].people
-    assert people is not None
-    assert (people.waiting, people.unknown, people.well, people.failed) == (3, 5, 6, 1)
+    counts = changes(watched, "campaign")[-1].recipients
+    assert counts is not None
+    assert (counts.waiting, counts.unknown, counts.succeeded, counts.failed) == (3, 5, 6, 1)
 
 
 def test_a_journal_row_is_noted_with_the_holder_of_the_sweep_lock(watched: CheckedWorld) -> None:
@@ -72,8 +72,8 @@ def test_a_journal_row_written_without_the_lock_has_no_holder(watched: CheckedWo
     one = journaled(watched)[-1]
     assert one.lock_holder is None
     assert one.campaign is not None
-    assert one.people is not None
-    assert (one.campaign["status"], one.people.waiting) == ("sending", 1)
+    assert one.recipients is not None
+    assert (one.campaign["status"], one.recipients.waiting) == ("sending", 1)
 
 
 def plant_journal_row(watched: CheckedWorld) -> None:

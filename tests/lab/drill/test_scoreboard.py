@@ -66,7 +66,7 @@ def test_a_drill_in_which_no_fault_happened_is_never_ok() -> None:
     in_vain = replace(board(GOOD), marks=[Mark(_at(3), FAULT, "lose_jobs"), Mark(_at(9), MISSED, "lose_jobs")])
     for scoreboard in (idle, in_vain):
         assert not scoreboard.holds
-        assert printed(scoreboard)[-1].strip() == "NOT OK: no fault happened, and nothing was tested"
+        assert printed(scoreboard)[-1].strip() == "NOT OK: no fault took effect, so nothing was tested"
 
 
 def test_above_the_table_stands_the_command_that_plays_the_same_script_again() -> None:
@@ -91,7 +91,7 @@ def test_the_table_says_what_must_be_what_was_found_and_below_it_the_damage() ->
     assert text.index("NOT OK: reservations leaked") < text.index("h1: 40 credits")
     for said in ("cmp_4: unknown_status: 1 recipient in 'bounced'", "pgbouncer: no pgbouncer", "--seed 7"):
         assert said in text
-    assert lines[-1].strip() == "NOT OK: 1 figure of 3 not as it must be"
+    assert lines[-1].strip() == "NOT OK: 1 of 3 figures failed"
 
 
 def test_brackets_in_damage_are_no_markup() -> None:

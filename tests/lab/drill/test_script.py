@@ -67,7 +67,7 @@ def test_what_cannot_happen_is_left_out_with_the_reason_unless_it_was_named() ->
     assert {event.name for event in script if event.kind == "fault"} == {*FAULTS} - {"pgbouncer", "deadlocks"}
     with pytest.raises(ConfigurationError, match="pgbouncer \\(no such program\\)"):
         feasible_script(replace(options(), faults=("lose_jobs", "pgbouncer")), impossible)
-    with pytest.raises(ConfigurationError, match="not a single fault"):
+    with pytest.raises(ConfigurationError, match="no fault can be injected"):
         feasible_script(options(seconds=3), impossible)
 
 

@@ -1,7 +1,14 @@
-"""Whether the tool can be trusted, in figures: each a small function over what the stores and the ledger say.
+"""The figures of the scoreboard, each a pure function of what the stores, the ledger and the queue watcher recorded.
 
-The stores are read once, at one moment (`read`); a figure is a pure function of that. Nothing that the product says of
-itself is believed where a store says it too.
+reading, records   everything is read once, at one moment, into plain values; rows reads row images
+sending            recipients: none sent twice, none forgotten
+reservations       credits, to the last decimal
+journal            the journal against the changes and jobs
+safety             the rules that make a repair safe
+liveness           what is stuck at the end, times, bounds, errors
+
+A new property is a function here, listed below, with its damage planted in test_checkers.py and a row in docs/drill.md.
+What campaign_ops reports about itself is not used where a store shows the same fact. Checkers change nothing.
 """
 
 from __future__ import annotations
@@ -52,7 +59,7 @@ AT_ANY_TIME: tuple[Checker, ...] = (
     liveness.unexpected,
     journal.ledger_whole,
 )
-"""Figures that may be judged while the drill still runs."""
+"""Figures that can be checked while the drill is still running."""
 
 AT_THE_END: tuple[Checker, ...] = (
     sending.sent_twice,
@@ -71,21 +78,21 @@ AT_THE_END: tuple[Checker, ...] = (
     liveness.sweeps,
     journal.counted,
 )
-"""Every figure, in the order of the scoreboard."""
+"""All figures, in the order of the scoreboard."""
 
 
 def check_all(rig: Checkable) -> tuple[Figure, ...]:
-    """Every figure, when the drill has settled."""
+    """All figures, after the drill has settled."""
     records = read(stores_of(rig))
     return tuple(checker(records) for checker in AT_THE_END)
 
 
 def check_so_far(rig: Checkable) -> tuple[Figure, ...]:
-    """Those figures that may be judged while the drill still runs."""
+    """The figures that can be checked while the drill is still running."""
     records = read(stores_of(rig))
     return tuple(checker(records) for checker in AT_ANY_TIME)
 
 
 def waiting_for_a_person(rig: Checkable) -> tuple[tuple[str, str], ...]:
-    """(campaign, reason) of the stuck campaigns that the last sweep left to a person."""
+    """(campaign, reason) of the stuck campaigns that the last sweep left for a person."""
     return liveness.waiting(read(stores_of(rig)))

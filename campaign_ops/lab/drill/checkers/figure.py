@@ -14,13 +14,13 @@ class Figure:
     """One line of the scoreboard.
 
     Attributes:
-        key: What programs call it.
-        what: What it counts, as a person reads it.
-        must_be: What must be found.
-        found: What was found.
-        holds: Whether it is so.
-        examples: Culprits, a line each.
-        shown_only: It cannot fail: it is only told.
+        key: Its name for programs.
+        what: What it counts, for people.
+        must_be: The required result.
+        found: The actual result.
+        holds: Whether the requirement is met.
+        examples: Violations, one line each.
+        informational: It cannot fail.
     """
 
     key: str
@@ -29,15 +29,15 @@ class Figure:
     found: str
     holds: bool
     examples: tuple[str, ...] = ()
-    shown_only: bool = False
+    informational: bool = False
 
 
-def none_of(key: str, what: str, culprits: Iterable[str]) -> Figure:
-    """A figure that must be 0: it counts the culprits, and keeps the first of them."""
-    found = list(culprits)
-    return Figure(key, what, "0", str(len(found)), not found, tuple(found[:EXAMPLES]))
+def none_of(key: str, what: str, violations: Iterable[str]) -> Figure:
+    """A figure that must be 0: it counts the violations and keeps the first of them."""
+    lines = list(violations)
+    return Figure(key, what, "0", str(len(lines)), not lines, tuple(lines[:EXAMPLES]))
 
 
 def shown(key: str, what: str, found: str, examples: Sequence[str] = ()) -> Figure:
-    """A figure that is only told."""
-    return Figure(key, what, "shown", found, True, tuple(examples[:EXAMPLES]), shown_only=True)
+    """An informational figure."""
+    return Figure(key, what, "shown", found, True, tuple(examples[:EXAMPLES]), informational=True)

@@ -1,6 +1,6 @@
-"""Whether the journal is the truth: every change of ours stands in it, and everything in it was done.
+"""Figures about the journal: it holds every change that campaign_ops made, and nothing that it did not make.
 
-A change and its journal row must be of one transaction; that is how they are matched.
+A change and its journal row must be in one transaction; that is how they are matched.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from campaign_ops.lab.drill.ledger import Change
 from campaign_ops.lab.drill.queue_watcher import SeenJob
 
 SEEN_WITHIN = timedelta(seconds=5)
-"""A job that was added is seen within this time; what Redis loses sooner after may have been seen by nobody."""
+"""An added job is sampled within this time; if Redis loses it sooner, it may never have been sampled."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Effect:
-    """What a journal row says that its transaction did to one row."""
+    """The change of one row that a journal row claims for its transaction."""
 
     repair: Repair
     txid: int
@@ -35,25 +35,25 @@ class _Effect:
 
 
 def journal(records: Records) -> Figure:
-    """Changes without a journal row, journal rows without a change, and those that do not say the same."""
-    culprits = [*_unwitnessed(records), *_without_effect(records), *_without_row(records), *_jobs(records)]
-    return none_of("journal", "repairs in the stores without a journal row, or journal rows without effect", culprits)
+    """Changes without a journal row, journal rows without a change, and pairs that disagree."""
+    violations = [*_unwitnessed(records), *_without_effect(records), *_without_row(records), *_jobs(records)]
+    return none_of("journal", "repairs in the stores without a journal row, or journal rows without effect", violations)
 
 
 def _effects(records: Records) -> Iterator[_Effect]:
     undone: dict[int, list[Repair]] = {}
-    for one in records.repairs:
-        if one.undone_by is not None and one.kind in ROW_REPAIRS:
-            undone.setdefault(one.undone_by, []).append(one)
-    for one in records.repairs:
-        seen = records.journaled.get(one.id)
-        if seen is None:
+    for repair in records.repairs:
+        if repair.undone_by is not None and repair.kind in ROW_REPAIRS:
+            undone.setdefault(repair.undone_by, []).append(repair)
+    for repair in records.repairs:
+        written = records.journaled.get(repair.id)
+        if written is None:
             continue
-        if one.kind in ROW_REPAIRS:
-            yield _Effect(one, seen.txid, _relation(one), one.target, one.before, one.after)
-        for taken_back in undone.get(one.id, ()):
-            relation, key = _relation(taken_back), taken_back.target
-            yield _Effect(one, seen.txid, relation, key, taken_back.after, taken_back.before)
+        if repair.kind in ROW_REPAIRS:
+            yield _Effect(repair, written.txid, _relation(repair), repair.target, repair.before, repair.after)
+        for original in undone.get(repair.id, ()):
+            relation, key = _relation(original), original.target
+            yield _Effect(repair, written.txid, relation, key, original.after, original.before)
 
 
 def _relation(repair: Repair) -> str:
@@ -61,11 +61,11 @@ def _relation(repair: Repair) -> str:
 
 
 def _unwitnessed(records: Records) -> Iterator[str]:
-    there = {one.id for one in records.repairs}
-    for one in records.repairs:
-        if one.id not in records.journaled:
-            yield f"{one}: the ledger did not see this row being written"
-    for repair_id in records.journaled.keys() - there:
+    existing = {repair.id for repair in records.repairs}
+    for repair in records.repairs:
+        if repair.id not in records.journaled:
+            yield f"{repair}: the ledger has no record of this row"
+    for repair_id in records.journaled.keys() - existing:
         yield f"repair {repair_id}: its row is gone from the journal"
 
 
@@ -84,10 +84,10 @@ def _disagreements(records: Records, effect: _Effect, change: Change) -> Iterato
     names, relation = records.names, effect.relation
     for when, image, row in (("before", effect.before, change.old), ("after", effect.after, change.new)):
         if not image:
-            yield f"the journal holds nothing of {effect.key} {when}"
+            yield f"the journal has no image of {effect.key} {when}"
         for difference in names.differences(relation, image, row):
             yield f"{when}, {difference}"
-    for column in names.moved(relation, change.old, change.new, but=effect.after):
+    for column in names.moved(relation, change.old, change.new, expected=effect.after):
         yield f'column "{column}" changed too'
     if effect.repair.kind == "release":
         amount: Decimal | None = names.value(relation, change.old, "amount")
@@ -98,37 +98,37 @@ def _disagreements(records: Records, effect: _Effect, change: Change) -> Iterato
 
 
 def _without_row(records: Records) -> Iterator[str]:
-    told = {(effect.txid, effect.relation, effect.key) for effect in _effects(records)}
+    journaled = {(effect.txid, effect.relation, effect.key) for effect in _effects(records)}
     for where, changes in records.change_of.items():
-        if where not in told:
+        if where not in journaled:
             for change in changes:
                 yield f"{change.relation} {change.key}: changed by us at {clock(change.at)}, in no journal row"
 
 
 def _jobs(records: Records) -> Iterator[str]:
-    """Re-enqueues: every job of ours in an intent, and every confirmed intent seen as a job."""
+    """Re-enqueues: every job of ours has an intent, and every confirmed intent was sampled as a job."""
     by_id = {intent.job_id: intent for intent in records.intents}
     finished = {sweep.id for sweep in records.sweeps.values() if sweep.finished_at is not None}
-    confirmed = {one.id for one in records.repairs if one.sweep_id in finished}
-    for one in records.repairs:
-        if one.kind == "reenqueue" and not records.intents_of.get(one.id):
-            yield f"{one}: it meant to add no job at all"
+    confirmed = {repair.id for repair in records.repairs if repair.sweep_id in finished}
+    for repair in records.repairs:
+        if repair.kind == "reenqueue" and not records.intents_of.get(repair.id):
+            yield f"{repair}: it has no intended job"
     for job_id, seen in records.watched.jobs.items():
         intent = by_id.get(job_id)
         if intent is None:
-            yield f"job {job_id}: seen in the queue, and nobody meant to add it"
-        elif seen.recipients is not None and not _as_meant(seen, intent, confirmed=intent.repair_id in confirmed):
-            was = f"{seen.recipients} recipients of {seen.campaign_id}"
-            yield f"job {job_id}: {was}, and meant were {intent.recipients} of {intent.campaign_id}"
+            yield f"job {job_id}: seen in the queue, but no intent has it"
+        elif seen.recipients is not None and not _as_intended(seen, intent, confirmed=intent.repair_id in confirmed):
+            actual = f"{seen.recipients} recipients of {seen.campaign_id}"
+            yield f"job {job_id}: {actual}, intended were {intent.recipients} of {intent.campaign_id}"
     for intent in records.intents:
         if intent.added_at is None or intent.job_id in records.watched.jobs:
             continue
         if records.now - intent.added_at > SEEN_WITHIN and not _lost(records, intent.added_at):
-            yield f"job {intent.job_id}: journaled as added at {clock(intent.added_at)}, and never seen in the queue"
+            yield f"job {intent.job_id}: journaled as added at {clock(intent.added_at)}, but never seen in the queue"
 
 
-def _as_meant(seen: SeenJob, intent: Intent, *, confirmed: bool) -> bool:
-    """Whether a job is what its intent says. Recipients may move after the intent: only a confirmation counts them."""
+def _as_intended(seen: SeenJob, intent: Intent, *, confirmed: bool) -> bool:
+    """Return whether a job matches its intent. Recipients may move after the intent; only a confirmation is exact."""
     if seen.recipients is None or seen.campaign_id != intent.campaign_id:
         return False
     exact = confirmed and intent.added_at is not None
@@ -136,31 +136,31 @@ def _as_meant(seen: SeenJob, intent: Intent, *, confirmed: bool) -> bool:
 
 
 def _lost(records: Records, added_at: datetime) -> bool:
-    """Whether Redis lost its data about then."""
+    """Return whether Redis lost its data around that time."""
     return any(abs(mark.at - added_at) <= SEEN_WITHIN for mark in records.marked(ledger.REDIS_LOSS))
 
 
 def ledger_whole(records: Records) -> Figure:
-    """Rows that are not as the ledger saw them last: somebody got past it, and its word is worth nothing."""
-    return none_of("ledger_whole", "rows that changed without the ledger seeing it", _unseen(records))
+    """Rows that differ from the ledger's last image: a change bypassed it, and its other figures prove nothing."""
+    return none_of("ledger_whole", "rows that changed without a ledger entry", _unrecorded(records))
 
 
-def _unseen(records: Records) -> Iterator[str]:
+def _unrecorded(records: Records) -> Iterator[str]:
     for relation, rows in records.rows.items():
         last = {change.key: change.new for change in records.of(relation)}
         for key in sorted(rows.keys() | last.keys()):
             if rows.get(key) != last.get(key):
-                yield f"{relation} {key}: not as the ledger saw it last"
+                yield f"{relation} {key}: differs from the ledger's last entry"
 
 
 def counted(records: Records) -> Figure:
-    """How much there was to judge."""
+    """The amount of work that the drill checked."""
     jobs: list[Intent] = [intent for intent in records.intents if intent.added_at is not None]
     kinds: dict[str, int] = {}
-    for one in records.repairs:
-        kinds[one.kind] = kinds.get(one.kind, 0) + 1
-    told = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
+    for repair in records.repairs:
+        kinds[repair.kind] = kinds.get(repair.kind, 0) + 1
+    repairs = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
     faults, missed = len(records.marked(ledger.FAULT)), len(records.marked(ledger.MISSED))
-    hit = f"{plural(faults, 'fault')} ({missed} of them met nothing)" if missed else plural(faults, "fault")
-    found = f"{hit}, {records.sends} sends; repairs: {told}; {len(jobs)} jobs put back"
-    return shown("counted", "what there was to judge", found)
+    injected = f"{plural(faults, 'fault')} ({missed} without effect)" if missed else plural(faults, "fault")
+    found = f"{injected}, {records.sends} sends; repairs: {repairs}; {len(jobs)} jobs re-enqueued"
+    return shown("counted", "faults, sends and repairs in this drill", found)

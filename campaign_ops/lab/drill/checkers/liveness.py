@@ -1,4 +1,4 @@
-"""How it ran: what is stuck in the end, how long things took, and what sweeps asked for that they must not."""
+"""Figures about progress: what is stuck at the end, times and bounds, and how sweeps ended."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from campaign_ops.sweep.act import GIVE_UP_AFTER
 
 SWEEPS_AFTER = 3
 PERSONS = frozenset({"unknown_status", "empty", "quarantined", "ambiguous"})
-"""Verdicts with which a campaign may wait for a person. With workers hired and the queue resumed, no other may."""
+"""Verdicts with which a campaign may wait for a person. With workers running and the queue resumed, no other may."""
 DAGSTER = "dagster"
 LOCK_WAIT_SECONDS = 2.0
 LATE_SECONDS = 1.0
-"""A server that has much to do ends a statement that much too late."""
-_OF_THEIR_OWN = (PoisonCampaign.name, LoseCompletion.name)
-"""Faults that touch no campaign but the one that they start."""
+"""How late a busy server may be in cancelling a statement."""
+_SELF_CONTAINED = (PoisonCampaign.name, LoseCompletion.name)
+"""Faults that touch no campaign except the one that they start."""
 _TRIES, _KINDS, _BACK_OFF_SECONDS = 3, 3, 4
 
 
 def still_stuck(records: Records) -> Figure:
-    """Campaigns that are stuck when the faults are over and sweeps had their time, and wait for nobody."""
+    """Campaigns that are stuck after the faults and some more sweeps, and do not wait for a person."""
     latest = _latest_plan(records)
     persons = {key for key, _ in waiting(records)}
-    culprits = []
+    violations = []
     for key in _stuck(records):
         if key not in persons:
             row = latest.get(key)
-            culprits.append(f"{key}: {row.verdict}: {row.reason}" if row else f"{key}: no sweep has seen it")
+            violations.append(f"{key}: {row.verdict}: {row.reason}" if row else f"{key}: in no plan")
     what = f"campaigns still stuck after the faults stop and {SWEEPS_AFTER} more sweeps"
-    figure = none_of("still_stuck", what, culprits)
+    figure = none_of("still_stuck", what, violations)
     if not persons:
         return figure
     found = f"{figure.found} (+ {len(persons)} for a person)"
@@ -47,12 +47,12 @@ def still_stuck(records: Records) -> Figure:
 
 
 def _for_a_person(row: PlanRow) -> bool:
-    """Return whether no later sweep mends it: by its verdict, or as the database has refused its repair too often."""
+    """Return whether no later sweep repairs it: by its verdict, or because its repair was refused too often."""
     return row.needs_person and (row.verdict in PERSONS or "refused 3 times" in row.reason)
 
 
 def waiting(records: Records) -> tuple[tuple[str, str], ...]:
-    """(campaign, reason) of the stuck campaigns that the last sweep left to a person."""
+    """(campaign, reason) of the stuck campaigns that the last sweep left for a person."""
     latest = _latest_plan(records)
     stuck = [(key, latest.get(key)) for key in _stuck(records)]
     theirs = [(key, row) for key, row in stuck if row is not None and _for_a_person(row)]
@@ -75,45 +75,45 @@ def _latest_plan(records: Records) -> dict[str, PlanRow]:
 
 
 def settled(records: Records) -> Figure:
-    """Whole sweeps since the faults stopped."""
+    """Complete sweeps since the faults stopped."""
     ends = records.marked(ledger.SETTLING)
-    whole = [
+    complete = [
         sweep
         for sweep in records.sweeps.values()
         if ends and sweep.planned and sweep.started_at > ends[-1].at and sweep.finished_at is not None
     ]
-    found = str(len(whole)) if ends else "the faults were never over"
-    what, least = "whole sweeps after the faults stopped", f">= {SWEEPS_AFTER}"
-    return Figure("settled", what, least, found, len(whole) >= SWEEPS_AFTER)
+    found = str(len(complete)) if ends else "the faults never stopped"
+    what, least = "complete sweeps after the faults stopped", f">= {SWEEPS_AFTER}"
+    return Figure("settled", what, least, found, len(complete) >= SWEEPS_AFTER)
 
 
 def watched(records: Records) -> Figure:
-    """Whether somebody looked at the queue all the while: what nobody saw, nobody can deny."""
+    """The queue watcher's samples, up to the end: without them the absence of damage proves nothing."""
     looks = records.watched.looks
     late = records.now.timestamp() - records.watched.until
     holds = looks > 0 and late < 10
     found = f"{looks}" if holds or not looks else f"{looks}, the last {late:.0f} s ago"
-    return Figure("watched", "looks at all live jobs, by somebody who belongs to nobody", "> 0", found, holds)
+    return Figure("watched", "samples of all live jobs, by an independent process", "> 0", found, holds)
 
 
 def detection(records: Records) -> Figure:
-    """From the moment when a campaign was stuck to the first plan that names it."""
-    return _times("detection", "detection time after a campaign was stuck", _detected(records))
+    """Time from the moment a campaign became stuck to the first plan that lists it."""
+    return _times("detection", "time from stuck to detected", _detected(records))
 
 
 def repair_time(records: Records) -> Figure:
-    """From the moment when a campaign was stuck to its repair."""
-    return _times("repair_time", "repair time after a campaign was stuck", _repaired(records))
+    """Time from the moment a campaign became stuck to its repair."""
+    return _times("repair_time", "time from stuck to repaired", _repaired(records))
 
 
 def _detected(records: Records) -> Iterator[tuple[float, str]]:
-    named: dict[str, list[PlanRow]] = {}
+    planned: dict[str, list[PlanRow]] = {}
     for row in records.plan:
-        named.setdefault(row.target, []).append(row)
+        planned.setdefault(row.target, []).append(row)
     for target, stuck_at in _episodes(records):
-        seen = [row.observed_at for row in named.get(target, ()) if row.observed_at >= stuck_at]
-        if seen:
-            yield (min(seen) - stuck_at) / timedelta(seconds=1), f"{target}, stuck at {clock(stuck_at)}"
+        moments = [row.observed_at for row in planned.get(target, ()) if row.observed_at >= stuck_at]
+        if moments:
+            yield (min(moments) - stuck_at) / timedelta(seconds=1), f"{target}, stuck at {clock(stuck_at)}"
 
 
 def _repaired(records: Records) -> Iterator[tuple[float, str]]:
@@ -122,31 +122,31 @@ def _repaired(records: Records) -> Iterator[tuple[float, str]]:
 
 
 def _episodes(records: Records) -> dict[tuple[str, datetime], tuple[datetime, str]]:
-    """First repair of each campaign since it was touched last: (campaign, stuck at) to (effect at, kind)."""
-    found: dict[tuple[str, datetime], tuple[datetime, str]] = {}
+    """The first repair of each campaign after its last change: (campaign, stuck at) to (effect at, kind)."""
+    episodes: dict[tuple[str, datetime], tuple[datetime, str]] = {}
     for repair, touched, written_at in touches(records):
         if repair.kind == "complete":
             effects = [written_at]
         else:
             effects = [job.added_at for job in records.intents_of.get(repair.id, ()) if job.added_at is not None]
         if effects:
-            found.setdefault((repair.target, touched + records.policy.stuck_after), (min(effects), repair.kind))
-    return found
+            episodes.setdefault((repair.target, touched + records.policy.stuck_after), (min(effects), repair.kind))
+    return episodes
 
 
-def _times(key: str, what: str, found: Iterator[tuple[float, str]]) -> Figure:
-    times = sorted(found, reverse=True)
+def _times(key: str, what: str, measured: Iterator[tuple[float, str]]) -> Figure:
+    times = sorted(measured, reverse=True)
     if not times:
         return shown(key, what, "nothing was repaired")
-    told = f"median {median(seconds for seconds, _ in times):.1f} s, worst {times[0][0]:.1f} s ({len(times)} times)"
-    return shown(key, what, told, [f"{seconds:.1f} s: {line}" for seconds, line in times[:EXAMPLES]])
+    found = f"median {median(seconds for seconds, _ in times):.1f} s, worst {times[0][0]:.1f} s ({len(times)} times)"
+    return shown(key, what, found, [f"{seconds:.1f} s: {line}" for seconds, line in times[:EXAMPLES]])
 
 
 def sweep_bound(timeouts: Timeouts) -> float:
-    """Seconds that a sweep may take at most, whatever goes wrong.
+    """The longest time in seconds that a sweep may take, whatever goes wrong.
 
-    The wait for the lock; two statements that use up all their tries; every kind of repair that meets a locked page and
-    then locked targets until it gives up; two answers of Redis that never come.
+    The wait for the lock; two statements that use all their tries; each kind of repair meeting a locked page and then
+    locked targets until it gives up; two Redis replies that never come.
     """
     statement = _TRIES * (timeouts.statement_seconds + timeouts.connect_seconds) + _BACK_OFF_SECONDS
     locked = _TRIES * timeouts.lock_seconds + _BACK_OFF_SECONDS
@@ -155,33 +155,34 @@ def sweep_bound(timeouts: Timeouts) -> float:
 
 
 def too_long(records: Records) -> Figure:
-    """Sweeps that took longer than their bounds allow. Dagster's time for itself has none."""
+    """Sweeps that took longer than their bound. Dagster's own overhead has no bound."""
     bound = sweep_bound(records.stores.timeouts)
-    culprits = (
+    violations = (
         f"{line.sweeper}: sweep {line.run_id} took {line.ended - line.began:.0f} s"
         for line in records.sweep_lines
         if line.ended - line.began > bound and not line.sweeper.startswith(DAGSTER)
     )
-    return none_of("too_long", f"sweeps longer than their bound of {bound:.0f} s", culprits)
+    return none_of("too_long", f"sweeps longer than their bound of {bound:.0f} s", violations)
 
 
 def slow_statements(records: Records) -> Figure:
-    """Statements of ours that went on for longer than a statement may: nobody would have ended them."""
+    """Statements of ours that ran longer than their timeout: nothing would have cancelled them."""
     bound = records.stores.timeouts.statement_seconds + LATE_SECONDS
-    what = f"statements of ours that ran for longer than {bound:.0f} s"
+    what = f"statements of campaign_ops that ran longer than {bound:.0f} s"
     if records.slow is None:
-        return shown("slow_statements", what, "not known: the server's log is out of reach")
-    return none_of("slow_statements", what, (one.line for one in records.slow if one.seconds > bound))
+        return shown("slow_statements", what, "unknown: no access to the server's log")
+    lines = (statement.line for statement in records.slow if statement.seconds > bound)
+    return none_of("slow_statements", what, lines)
 
 
 def starved(records: Records) -> Figure:
-    """Finished campaigns that whole sweeps left as they were because of somebody else."""
-    what = f"finished campaigns that {SWEEPS_AFTER} whole sweeps left behind because another failed"
+    """Finished campaigns that several complete sweeps did not repair because of another campaign."""
+    what = f"finished campaigns that {SWEEPS_AFTER} complete sweeps skipped because another failed"
     return none_of("starved", what, _starved(records))
 
 
 def _starved(records: Records) -> Iterator[str]:
-    """Only sweeps count that no other fault disturbed: a row that is locked is left to the next one."""
+    """Only sweeps that no other fault disturbed count: a locked row is left to the next sweep."""
     disturbed = list(_disturbances(records))
     passed: Counter[tuple[str, datetime | None]] = Counter()
     for row in records.plan:
@@ -198,14 +199,14 @@ def _starved(records: Records) -> Iterator[str]:
         episode = row.target, max(touched, default=None)
         passed[episode] += 1
         if passed[episode] == SWEEPS_AFTER:
-            yield f"{row.target}: {row.reason}; sweep {row.sweep_id} was the last of {SWEEPS_AFTER} that left it so"
+            yield f"{row.target}: {row.reason}; sweep {row.sweep_id} was the last of {SWEEPS_AFTER} that skipped it"
 
 
 def _disturbances(records: Records) -> Iterator[tuple[datetime, datetime]]:
-    """From when to when a fault may have kept a sweep from rows that nothing was wrong with."""
+    """(begin, end) of the times in which a fault may have kept a sweep from healthy rows."""
     lasting: dict[str, datetime] = {}
     for mark in records.marks:
-        if mark.kind in (ledger.FAULT, ledger.AGAIN) and mark.text not in _OF_THEIR_OWN:
+        if mark.kind in (ledger.FAULT, ledger.AGAIN) and mark.text not in _SELF_CONTAINED:
             kind = FAULTS.get(mark.text)
             if kind is not None and kind().lasts:
                 lasting.setdefault(mark.text, mark.at)
@@ -217,21 +218,21 @@ def _disturbances(records: Records) -> Iterator[tuple[datetime, datetime]]:
 
 
 def denied(records: Records) -> Figure:
-    """What PostgreSQL refused us because we have no right to it."""
-    what = "statements that asked for more than the documented grants"
+    """Statements of ours that PostgreSQL denied for lack of a privilege."""
+    what = "statements that needed more than the documented grants"
     if records.denied is None:
-        return shown("denied", what, "not known: the server's log is out of reach")
+        return shown("denied", what, "unknown: no access to the server's log")
     return none_of("denied", what, records.denied)
 
 
 def unexpected(records: Records) -> Figure:
-    """Sweeps that ended in an error that is none of ours: it would have reached a user raw."""
-    culprits = (f"{line.sweeper}: {line.error}" for line in records.sweep_lines if line.unexpected)
-    return none_of("unexpected", "sweeps that ended in an error that no user should see", culprits)
+    """Sweeps that ended in an error outside our error tree: a user would have seen it raw."""
+    violations = (f"{line.sweeper}: {line.error}" for line in records.sweep_lines if line.unexpected)
+    return none_of("unexpected", "sweeps that ended in an unexpected error", violations)
 
 
 def sweeps(records: Records) -> Figure:
-    """What became of the sweeps."""
+    """The sweeps by outcome."""
     outcomes = Counter(line.outcome for line in records.sweep_lines)
-    told = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common()) or "none"
-    return shown("sweeps", "sweeps, by what became of them", told)
+    found = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common()) or "none"
+    return shown("sweeps", "sweeps by outcome", found)

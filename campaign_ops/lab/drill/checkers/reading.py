@@ -1,4 +1,4 @@
-"""Reads the stores, the ledger and the files of a drill, all of the database at one moment."""
+"""Reads the stores, the ledger and the files of a drill; the database in one snapshot."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from campaign_ops.postgres.errors import mapped
 from campaign_ops.profile.model import Profile
 
 WATCHED = "watched.jsonl"
-"""The watcher's file in the work directory."""
+"""The queue watcher's file in the work directory."""
 
 
 def read(stores: Stores) -> Records:
-    """Read it all.
+    """Read everything.
 
     Raises:
-        DatabaseUnavailable: The platform's database is away, or a table of it is locked.
+        DatabaseUnavailable: The platform's database is unavailable, or one of its tables is locked.
     """
     watched = read_watched(stores.work_dir / WATCHED)
     lines = tuple(_sweep_lines(stores.work_dir))
@@ -52,7 +52,7 @@ def read(stores: Stores) -> Records:
             stores=stores,
             now=connection.execute(sa.text("SELECT clock_timestamp()")).scalar_one(),
             changes=tuple(ledger.changes(connection)),
-            journaled={one.repair_id: one for one in ledger.journaled(connection)},
+            journaled={row.repair_id: row for row in ledger.journaled(connection)},
             repairs=tuple(_repair(row) for row in connection.execute(_REPAIRS, ours)),
             intents=tuple(Intent(*row) for row in connection.execute(_INTENTS, ours)),
             sweeps={row.id: _sweep(row) for row in connection.execute(_SWEEPS, ours)},
@@ -104,14 +104,14 @@ def _sweep(row: sa.Row[Any]) -> SweepRow:
 
 
 def _sent_again(connection: sa.Connection) -> Mapping[str, Sequence[Send]]:
-    found: dict[str, list[Send]] = defaultdict(list)
+    sends: dict[str, list[Send]] = defaultdict(list)
     for row in connection.execute(_SENT_AGAIN):
-        found[row.recipient_id].append(Send(*row))
-    return found
+        sends[row.recipient_id].append(Send(*row))
+    return sends
 
 
 def _never_sent(connection: sa.Connection, profile: Profile) -> list[tuple[str, str]]:
-    """(campaign, recipient) of those who wait in campaigns that ended well, and whom the provider never had."""
+    """(campaign, recipient) of recipients that are pending and not accepted in campaigns that are done."""
     campaign, recipient = profile.campaign, profile.recipient
     missing = f"AND r.{quoted(recipient.provider_id)} IS NULL" if recipient.provider_id else ""
     query = (
@@ -126,15 +126,15 @@ def _never_sent(connection: sa.Connection, profile: Profile) -> list[tuple[str, 
 
 
 def _rows(connection: sa.Connection, profile: Profile) -> dict[str, dict[str, Raw]]:
-    """Campaigns and reservations as they stand, by relation and id."""
-    found: dict[str, dict[str, Raw]] = {"campaign": {}, "reservation": {}}
+    """The current campaigns and reservations, by relation and id."""
+    rows: dict[str, dict[str, Raw]] = {"campaign": {}, "reservation": {}}
     for relation, part in (("campaign", profile.campaign), ("reservation", profile.reservation)):
         if part is not None:
             table = qualified(profile, part.table)
             query = f"SELECT {quoted(part.id)}::text, to_jsonb(row)::text FROM {table} AS row"
             for key, text in connection.execute(sa.text(query)):
-                found[relation][key] = json.loads(text, parse_float=Decimal)
-    return found
+                rows[relation][key] = json.loads(text, parse_float=Decimal)
+    return rows
 
 
 def _sweep_lines(work_dir: Path) -> Iterator[SweepLine]:
@@ -151,7 +151,7 @@ def _sweep_lines(work_dir: Path) -> Iterator[SweepLine]:
 
 
 def _server_log(stores: Stores) -> tuple[list[str], list[SlowStatement]] | tuple[None, None]:
-    """What PostgreSQL refused for want of a right, and our slow statements; None where its log cannot be read."""
+    """Lines of denied statements, and our slow statements, from PostgreSQL's log; None if it cannot be read."""
     if stores.server_log is None or not stores.server_log.exists():
         return None, None
     ours = f" {stores.ledger.ops_role}@"
@@ -169,4 +169,4 @@ def _server_log(stores: Stores) -> tuple[list[str], list[SlowStatement]] | tuple
 
 
 _DURATION = re.compile(r"LOG:  duration: ([0-9.]+) ms  (?!.*pg_advisory_xact_lock)")
-"""The wait for the sweep lock has a bound of its own."""
+"""Without waits for the sweep lock, which have their own bound."""

@@ -1,4 +1,4 @@
-"""What the figures are made from: the stores, the ledger and the files of a drill, as plain values. Judges nothing."""
+"""The stores, the ledger and the files of a drill as plain values. Checks nothing."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ ROW_REPAIRS = ("complete", "release", "recount")
 
 
 class Checkable(Protocol):
-    """What the audit needs of whatever a drill runs on."""
+    """The parts of a rig that checkers read."""
 
     @property
     def work_dir(self) -> Path:
-        """Holds the watcher's and the sweepers' files."""
+        """The directory with the queue watcher's and the sweepers' files."""
 
     @property
     def ledger(self) -> Ledger:
-        """Its ledger, installed."""
+        """The installed ledger."""
 
     @property
     def servers(self) -> EmbeddedServers | None:
-        """The embedded servers; None with given ones."""
+        """The embedded servers; None with external ones."""
 
     def connect(self) -> Platform:
-        """Our own view of the platform; the caller closes it."""
+        """The platform as campaign_ops sees it; the caller closes it."""
 
 
 @dataclass(frozen=True)
 class Stores:
-    """Where everything stands that is read.
+    """The sources that are read.
 
     Attributes:
         ledger: The ledger, with the owner's engine and the profile.
         platform: The platform's name in our own tables.
-        policy: Its thresholds.
-        timeouts: Its bounds.
-        work_dir: Holds the watcher's and the sweepers' files.
-        server_log: PostgreSQL's log; None where it cannot be read.
-        log_from: Where in it to begin, in bytes.
+        policy: The platform's thresholds.
+        timeouts: The platform's timeouts.
+        work_dir: The directory with the queue watcher's and the sweepers' files.
+        server_log: PostgreSQL's log; None if it cannot be read.
+        log_from: Offset in the log at which to begin, in bytes.
     """
 
     ledger: Ledger
@@ -66,7 +66,7 @@ class Stores:
 
 
 def stores_of(rig: Checkable) -> Stores:
-    """The stores of a stand."""
+    """The stores of a rig."""
     platform = rig.connect()
     platform.close()
     log = rig.servers.postgres.work_dir / "postgres.log" if rig.servers is not None else None
@@ -92,13 +92,13 @@ class Repair:
     undone_by: int | None
 
     def __str__(self) -> str:
-        """As a line of damage names it."""
+        """The name used in violations."""
         return f"repair {self.id} ({self.kind} of {self.target})"
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One job that we meant to add; ``added_at`` when we saw it in the queue."""
+    """One job that we intended to add; ``added_at`` is when it was confirmed in the queue."""
 
     job_id: str
     repair_id: int
@@ -110,7 +110,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class SweepRow:
-    """One sweep in our own tables; ``planned`` tells it from a manual fix, ``held_back`` what its breaker kept back."""
+    """One row of our sweep table. ``planned``: not a manual fix. ``held_back``: kinds that its breaker held back."""
 
     id: int
     run_id: str
@@ -136,7 +136,7 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One send, as the provider has it."""
+    """One send in the provider's own table."""
 
     campaign_id: str
     recipient_id: str
@@ -147,9 +147,9 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class SweepLine:
-    """What a sweeping process wrote about one sweep; times are seconds since 1970.
+    """One line of a sweeping process's file; times are seconds since 1970.
 
-    ``unexpected``: it ended in an error that is not of our tree.
+    ``unexpected``: the sweep ended in an error outside our error tree.
     """
 
     sweeper: str
@@ -163,7 +163,7 @@ class SweepLine:
 
 @dataclass(frozen=True, slots=True)
 class SlowStatement:
-    """A statement of ours that PostgreSQL found worth a line because of its length."""
+    """A statement of ours that PostgreSQL logged because of its duration."""
 
     seconds: float
     line: str
@@ -171,7 +171,7 @@ class SlowStatement:
 
 @dataclass(frozen=True)
 class Records:
-    """Everything that the figures are made from. The files were read before the database."""
+    """Everything that the figures are computed from. The files were read before the database."""
 
     stores: Stores
     now: datetime
@@ -195,20 +195,20 @@ class Records:
 
     @property
     def profile(self) -> Profile:
-        """How the platform's tables are named."""
+        """The platform's profile."""
         return self.stores.ledger.profile
 
     @property
     def policy(self) -> Policy:
-        """Its thresholds."""
+        """The platform's thresholds."""
         return self.stores.policy
 
     def is_ours(self, change: Change) -> bool:
-        """Whether something of ours made this change."""
+        """Return whether campaign_ops made this change."""
         return change.role == self.stores.ledger.ops_role
 
     def of(self, relation: str) -> Iterator[Change]:
-        """Changes of campaigns, or of reservations."""
+        """The changes of one relation, in order."""
         return (change for change in self.changes if change.relation == relation)
 
     @cached_property
@@ -238,20 +238,20 @@ class Records:
 
     @cached_property
     def plan_of(self) -> Mapping[int, Sequence[PlanRow]]:
-        """Each sweep's plan."""
+        """The plan of each sweep."""
         found: dict[int, list[PlanRow]] = defaultdict(list)
         for row in self.plan:
             found[row.sweep_id].append(row)
         return found
 
     def planned_at(self, sweep_id: int) -> datetime | None:
-        """When a sweep looked at what its plan says; None for a manual fix."""
+        """When the sweep observed what its plan is based on; None for a manual fix."""
         rows = self.plan_of.get(sweep_id)
         return rows[0].observed_at if rows else None
 
     def by_sweeps(self, *kinds: str) -> list[Repair]:
-        """Repairs of these kinds that sweeps made, not people."""
-        return [one for one in self.repairs if one.kind in kinds and self.sweeps[one.sweep_id].planned]
+        """Repairs of these kinds made by sweeps, not by people."""
+        return [repair for repair in self.repairs if repair.kind in kinds and self.sweeps[repair.sweep_id].planned]
 
     def marked(self, kind: str) -> list[Mark]:
         """Marks of one kind, in order."""

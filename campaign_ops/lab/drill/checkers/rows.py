@@ -1,4 +1,4 @@
-"""The platform's rows as the ledger keeps them: under their own column names, read by the profile's role names."""
+"""Row images of the ledger: they use the platform's column names, and are read by the profile's role names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOMENTS = frozenset({"updated_at", "started_at", "completed_at", "created_at", "
 
 
 class Names:
-    """Which column a role name stands for, in campaigns and in reservations."""
+    """Maps role names to columns, for campaigns and reservations."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -26,7 +26,7 @@ class Names:
         }
 
     def value(self, relation: str, row: Raw | None, key: str) -> Any:
-        """One value of a row: moments are aware, amounts are decimals, the rest is as it is; None without a row."""
+        """One value of a row: moments as aware datetimes, amounts as decimals, others unchanged; None without a row."""
         column = self.columns[relation].get(key)
         if row is None or column is None or row[column] is None:
             return None
@@ -35,12 +35,12 @@ class Names:
         return Decimal(str(row[column])) if key == "amount" else row[column]
 
     def text(self, relation: str, row: Raw | None, key: str) -> str:
-        """The same as text; empty where there is nothing."""
+        """One value of a row as text; empty if there is none."""
         value = self.value(relation, row, key)
         return "" if value is None else str(value)
 
     def held(self, row: Raw | None) -> Decimal:
-        """The credits that a reservation row sets aside."""
+        """The credits that a reservation row holds."""
         words = self.profile.reservation.words if self.profile.reservation else None
         if row is None or words is None or self.value("reservation", row, "status") != words.held:
             return Decimal(0)
@@ -48,33 +48,33 @@ class Names:
         return amount
 
     def differences(self, relation: str, image: Raw, row: Raw | None) -> list[str]:
-        """Where a row is not as an image of the journal has it, a line each."""
+        """The differences between a journal image and a row, one line each."""
         if row is None:
-            return ["there is no row"]
-        found = []
+            return ["the row does not exist"]
+        lines = []
         for key, wanted in image.items():
             value = self.value(relation, row, key)
             expected = moment(wanted) if key in MOMENTS and wanted is not None else wanted
             if value != expected and str(value) != str(expected):
-                found.append(f"{key} is {value}, not {expected}")
-        return found
+                lines.append(f"{key} is {value}, not {expected}")
+        return lines
 
-    def moved(self, relation: str, old: Raw | None, new: Raw | None, but: Raw) -> list[str]:
-        """Columns that differ between two images of a row, apart from those that ``but`` names by their roles."""
+    def moved(self, relation: str, old: Raw | None, new: Raw | None, expected: Raw) -> list[str]:
+        """Columns that differ between two images of a row, except the role names in ``expected``."""
         if old is None or new is None:
             return []
-        excused = {self.columns[relation].get(key) for key in but}
-        return sorted(column for column in old if old[column] != new[column] and column not in excused)
+        columns = {self.columns[relation].get(key) for key in expected}
+        return sorted(column for column in old if old[column] != new[column] and column not in columns)
 
 
 def moment(text: str) -> datetime:
-    """A moment of a JSON image; what has no zone is UTC, as Prisma writes it."""
-    read = datetime.fromisoformat(text)
-    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    """A moment of a JSON image; without a time zone it is UTC, as Prisma writes it."""
+    parsed = datetime.fromisoformat(text)
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def clock(at: datetime) -> str:
-    """A time of day, for a line of damage."""
+    """A time of day in UTC, for violations."""
     return at.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
 
 

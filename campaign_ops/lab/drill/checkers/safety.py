@@ -1,4 +1,4 @@
-"""Whether the rules were kept that make repairs safe: age, words, one job each, blast radius, giving up, the lock."""
+"""Figures about the rules that make repairs safe: age, unknown statuses, coverage, breaker, quarantine, sweep lock."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from campaign_ops.lab.drill.checkers.records import Records, Repair, SweepRow
 from campaign_ops.lab.drill.checkers.rows import clock
 
 LOOKING = timedelta(seconds=1)
-"""A look and what follows from it may lie so far apart; what somebody commits meanwhile is nobody's mistake."""
+"""The longest time between an observation and the write based on it; commits within it are not violations."""
 
 NOTED_WITHIN = timedelta(seconds=5)
 
 
 def in_two_jobs(records: Records) -> Figure:
-    """Recipients whom we put into a job while they stood in another that lived."""
-    what = "recipients in two live jobs at once, because we put them into another"
+    """Recipients that we added to a job while another live job had them."""
+    what = "recipients that a re-enqueue put into a second live job"
     return none_of("in_two_jobs", what, _doubled(records))
 
 
 def _doubled(records: Records) -> Iterator[str]:
-    restored = [one for one in records.excuses if one.kind == "restored"]
-    for one in records.watched.doubled:
-        at = datetime.fromtimestamp(one.at, UTC)
-        # The jobs live again a moment before the note about them is written.
-        if not any(mine.recipient_id == one.recipient_id and mine.at <= at + NOTED_WITHIN for mine in restored):
-            yield f"{one.recipient_id}: in {', '.join(one.job_ids)} at {clock(at)}"
+    restored = [excuse for excuse in records.excuses if excuse.kind == "restored"]
+    for double in records.watched.doubled:
+        at, recipient = datetime.fromtimestamp(double.at, UTC), double.recipient_id
+        # The jobs are live again a moment before the note about them is written.
+        if not any(excuse.recipient_id == recipient and excuse.at <= at + NOTED_WITHIN for excuse in restored):
+            yield f"{recipient}: in {', '.join(double.job_ids)} at {clock(at)}"
 
 
 def beyond_breaker(records: Records) -> Figure:
-    """Campaigns that a sweep completed or put back beyond the breaker, and no person had confirmed it."""
+    """Campaigns that a sweep completed or re-enqueued beyond the breaker's limit without a person's confirmation."""
     return none_of(
         "beyond_breaker", "campaigns repaired beyond the breaker without confirmation", _beyond_breaker(records)
     )
@@ -43,10 +43,10 @@ def _beyond_breaker(records: Records) -> Iterator[str]:
     confirmed = {mark.text for mark in records.marked(ledger.CONFIRMED)}
     sending = _sending_over_time(records)
     for kind in ("complete", "reenqueue"):
-        done: dict[int, list[Repair]] = {}
-        for one in records.by_sweeps(kind):
-            done.setdefault(one.sweep_id, []).append(one)
-        for sweep_id, repairs in done.items():
+        by_sweep: dict[int, list[Repair]] = {}
+        for repair in records.by_sweeps(kind):
+            by_sweep.setdefault(repair.sweep_id, []).append(repair)
+        for sweep_id, repairs in by_sweep.items():
             sweep, planned_at = records.sweeps[sweep_id], records.planned_at(sweep_id)
             if sweep.run_id in confirmed or planned_at is None:
                 continue
@@ -55,12 +55,12 @@ def _beyond_breaker(records: Records) -> Iterator[str]:
             floor = 0 if suspect else records.policy.breaker_floor
             if len(repairs) > floor and len(repairs) > records.policy.breaker_share * many:
                 why = ", Redis just restarted" if suspect else ""
-                for one in repairs:
-                    yield f"{one}: one of {len(repairs)} in a sweep, {many} sending{why}"
+                for repair in repairs:
+                    yield f"{repair}: one of {len(repairs)} in a sweep, {many} sending{why}"
 
 
 def _suspect(records: Records, planned_at: datetime) -> bool:
-    """Whether Redis had lost data shortly before, and nobody has confirmed since that it may be believed."""
+    """Return whether Redis had lost data shortly before, without a confirmation since."""
     confirmed = [mark.at for mark in records.marked(ledger.CONFIRMED)]
     losses = [mark.at for mark in records.marked(ledger.REDIS_LOSS) if mark.at < planned_at]
     if not losses or any(losses[-1] < at < planned_at for at in confirmed):
@@ -79,45 +79,46 @@ def _sending_over_time(records: Records) -> list[tuple[datetime, int]]:
 
 
 def _most(steps: Sequence[tuple[datetime, int]], since: datetime, until: datetime) -> int:
-    """The highest step between two moments, the one that began before included."""
+    """The highest count between two moments, including the count at the first."""
     before = [count for at, count in steps if at < since][-1:]
     return max([*before, *(count for at, count in steps if since <= at <= until)], default=0)
 
 
 def too_young(records: Records) -> Figure:
-    """Campaigns that a sweep repaired before they were untouched for ``stuck_after``."""
+    """Campaigns that a sweep repaired before they had been untouched for ``stuck_after``."""
     limit = records.policy.stuck_after
-    culprits = (
-        f"{one}: touched {(at - touched).total_seconds():.2f} s before"
-        for one, touched, at in touches(records)
+    violations = (
+        f"{repair}: touched {(at - touched).total_seconds():.2f} s before"
+        for repair, touched, at in touches(records)
         if at - touched < limit
     )
-    return none_of("too_young", "campaigns repaired before they were stuck", culprits)
+    return none_of("too_young", "campaigns repaired before they were stuck", violations)
 
 
 def touches(records: Records) -> Iterator[tuple[Repair, datetime, datetime]]:
-    """(repair, when its campaign had been touched last, when it was written) of what sweeps completed or put back."""
-    for one in records.by_sweeps("complete", "reenqueue"):
-        seen = records.journaled.get(one.id)
-        if seen is None:
+    """(repair, last change of its campaign before it, time of the write) of completions and re-enqueues by sweeps."""
+    for repair in records.by_sweeps("complete", "reenqueue"):
+        written = records.journaled.get(repair.id)
+        if written is None:
             continue
-        if one.kind == "complete":
-            row = next((change.old for change in records.change_of.get((seen.txid, "campaign", one.target), ())), None)
+        if repair.kind == "complete":
+            changes = records.change_of.get((written.txid, "campaign", repair.target))
+            row = changes[0].old if changes else None
         else:
-            row = seen.campaign
-            # Touched at the very moment: the repair was decided on the row as it was before.
-            for change in records.campaign_changes.get(one.target, ()):
-                if one.at - LOOKING < change.at <= seen.at and change.old is not None:
+            row = written.campaign
+            # Touched during the repair: it was decided on the row as it was before.
+            for change in records.campaign_changes.get(repair.target, ()):
+                if repair.at - LOOKING < change.at <= written.at and change.old is not None:
                     row = change.old
                     break
         touched = records.names.value("campaign", row, "updated_at")
         if touched is not None:
-            yield one, touched, seen.at
+            yield repair, touched, written.at
 
 
 def unknown_repaired(records: Records) -> Figure:
-    """Campaigns that we repaired although a recipient had a word that nobody knows."""
-    return none_of("unknown_repaired", "campaigns with an unknown word repaired", _unknown(records))
+    """Campaigns that we repaired although a recipient had an unknown status."""
+    return none_of("unknown_repaired", "campaigns repaired despite an unknown recipient status", _unknown(records))
 
 
 def _unknown(records: Records) -> Iterator[str]:
@@ -125,47 +126,47 @@ def _unknown(records: Records) -> Iterator[str]:
     for change in records.of("recipient"):
         if change.new is not None:
             since.setdefault(change.new["campaign_id"], change.at)
-    completed = {(change.txid, change.key): change.people for change in records.of("campaign") if change.people}
-    for one in records.repairs:
-        seen = records.journaled.get(one.id)
-        if seen is None or one.kind not in ("complete", "reenqueue"):
+    completed = {(change.txid, change.key): change.recipients for change in records.of("campaign") if change.recipients}
+    for repair in records.repairs:
+        written = records.journaled.get(repair.id)
+        if written is None or repair.kind not in ("complete", "reenqueue"):
             continue
-        if one.kind == "complete":
-            people, known = completed.get((seen.txid, one.target)), True
+        if repair.kind == "complete":
+            counts, known = completed.get((written.txid, repair.target)), True
         else:
-            # A job is put back on the word of a look: what came after it, nobody could know.
-            looked_at = records.planned_at(one.sweep_id) or one.at - LOOKING
-            people, known = seen.people, one.target in since and since[one.target] < looked_at
-        if people is not None and people.unknown and known:
-            yield f"{one}: {people.unknown} recipients in a word that the profile does not know"
+            # A re-enqueue relies on its observation: a status that came later could not be known.
+            looked_at = records.planned_at(repair.sweep_id) or repair.at - LOOKING
+            counts, known = written.recipients, repair.target in since and since[repair.target] < looked_at
+        if counts is not None and counts.unknown and known:
+            yield f"{repair}: {counts.unknown} recipients with a status that the profile does not know"
 
 
 def in_vain(records: Records) -> Figure:
-    """Campaigns put back more often than ``max_attempts`` without anybody having been sent to meanwhile."""
-    return none_of("in_vain", "campaigns put back more often in vain than allowed", _in_vain(records))
+    """Campaigns re-enqueued more often than ``max_attempts`` without a recipient being sent to in between."""
+    return none_of("in_vain", "campaigns re-enqueued without progress more often than allowed", _in_vain(records))
 
 
 def _in_vain(records: Records) -> Iterator[str]:
     most = records.policy.max_attempts
     streaks: Counter[str] = Counter()
     waiting: dict[str, int] = {}
-    for one in records.repairs:
-        if one.kind == "lift":
-            streaks[one.target] = 0
-        if one.kind != "reenqueue" or not _took_effect(records, one):
+    for repair in records.repairs:
+        if repair.kind == "lift":
+            streaks[repair.target] = 0
+        if repair.kind != "reenqueue" or not _took_effect(records, repair):
             continue
-        seen = records.journaled.get(one.id)
-        if seen is None or seen.people is None:
+        written = records.journaled.get(repair.id)
+        if written is None or written.recipients is None:
             continue
-        left = seen.people.waiting
-        if left < waiting.get(one.target, left + 1):
-            streaks[one.target] = 0
-        streaks[one.target] += _whole(records, one)
-        # The sweep counted a little earlier than the ledger, and may have seen more of them waiting.
-        planned = [row.unsent or 0 for row in records.plan_of.get(one.sweep_id, ()) if row.target == one.target]
-        waiting[one.target] = max([left, *planned])
-        if streaks[one.target] > most:
-            yield f"{one}: for the {streaks[one.target]}th time, {left} recipients waiting all the while"
+        left = written.recipients.waiting
+        if left < waiting.get(repair.target, left + 1):
+            streaks[repair.target] = 0
+        streaks[repair.target] += _whole(records, repair)
+        # The sweep counted a little earlier than the ledger, and may have seen more recipients waiting.
+        planned = [row.unsent or 0 for row in records.plan_of.get(repair.sweep_id, ()) if row.target == repair.target]
+        waiting[repair.target] = max([left, *planned])
+        if streaks[repair.target] > most:
+            yield f"{repair}: attempt {streaks[repair.target]} without progress, {left} recipients still waiting"
 
 
 def _took_effect(records: Records, repair: Repair) -> bool:
@@ -174,24 +175,24 @@ def _took_effect(records: Records, repair: Repair) -> bool:
 
 
 def _whole(records: Records, repair: Repair) -> bool:
-    """Whether all that it meant was added: half an attempt is made whole by the next one."""
+    """Return whether all its intended jobs were added: a partial attempt is completed by the next one."""
     return all(job.added_at is not None for job in records.intents_of.get(repair.id, ()))
 
 
 def overlapping(records: Records) -> Figure:
-    """Repairs that were written while not their sweep held the lock, and no fault had taken it away meanwhile."""
+    """Repairs written while their sweep did not hold the lock, although no fault had taken it away."""
     return none_of("overlapping", "repairs written without holding the sweep lock", _overlapping(records))
 
 
 def _overlapping(records: Records) -> Iterator[str]:
     kinds = (ledger.FAULT, ledger.AGAIN, ledger.END, ledger.REDIS_LOSS)
     faults = [mark.at for mark in records.marks if mark.kind in kinds]
-    for one in records.repairs:
-        seen = records.journaled.get(one.id)
-        if seen is None or seen.lock_holder == seen.application:
+    for repair in records.repairs:
+        written = records.journaled.get(repair.id)
+        if written is None or written.lock_holder == written.application:
             continue
-        sweep: SweepRow = records.sweeps[one.sweep_id]
-        if any(sweep.started_at - LOOKING <= at <= seen.at + LOOKING for at in faults):
-            continue  # connections break, and a row's own premise guards it then
-        whose = f"{seen.lock_holder} held" if seen.lock_holder else "nobody held"
-        yield f"{one}: {whose} the sweep lock at {clock(seen.at)}"
+        sweep: SweepRow = records.sweeps[repair.sweep_id]
+        if any(sweep.started_at - LOOKING <= at <= written.at + LOOKING for at in faults):
+            continue  # a broken connection loses the lock; the premise in the write still guards the row
+        holder = written.lock_holder or "no process"
+        yield f"{repair}: {holder} held the sweep lock at {clock(written.at)}"

@@ -1,4 +1,4 @@
-"""What recipients got: nobody twice, nobody nothing, and no campaign called over that was not."""
+"""Figures about recipients: none sent twice, none forgotten, and no campaign ended too early or with a wrong status."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from campaign_ops.lab.drill.ledger import Change
 
 
 def sent_twice(records: Records) -> Figure:
-    """Recipients sent to again, but for those of whom nobody could know that they had been sent to."""
-    culprits = (
-        f"{second.recipient_id} of {second.campaign_id}: {_told(first)}, again {_told(second)}"
+    """Recipients sent to again, except those whose first send could not be known."""
+    violations = (
+        f"{second.recipient_id} of {second.campaign_id}: {_describe(first)}, again {_describe(second)}"
         for first, second in _again(records)
         if not _unknowable(records, first, second)
     )
-    return none_of("sent_twice", "recipients sent twice by contract-obeying workers", culprits)
+    return none_of("sent_twice", "recipients sent twice by contract-obeying workers", violations)
 
 
 def unknowable(records: Records) -> Figure:
-    """Recipients sent to again whose worker had died in between and whose claim Redis had lost."""
-    found = [
-        f"{second.recipient_id} of {second.campaign_id}: {_told(first)}, again {_told(second)}"
+    """Recipients sent to again after their worker had died and Redis had lost its claim."""
+    lines = [
+        f"{second.recipient_id} of {second.campaign_id}: {_describe(first)}, again {_describe(second)}"
         for first, second in _again(records)
         if _unknowable(records, first, second)
     ]
-    what = "sent again after a worker died unheard and Redis lost its claim"
-    return shown("unknowable", what, str(len(found)), found)
+    what = "recipients sent again after a worker died and Redis lost its claim"
+    return shown("unknowable", what, str(len(lines)), lines)
 
 
 def _again(records: Records) -> Iterator[tuple[Send, Send]]:
@@ -39,27 +39,29 @@ def _again(records: Records) -> Iterator[tuple[Send, Send]]:
 
 def _unknowable(records: Records, first: Send, second: Send) -> bool:
     return any(
-        one.kind == "unknowable" and one.recipient_id == second.recipient_id and first.at <= one.at <= second.at
-        for one in records.excuses
+        excuse.kind == "unknowable"
+        and excuse.recipient_id == second.recipient_id
+        and first.at <= excuse.at <= second.at
+        for excuse in records.excuses
     )
 
 
-def _told(send: Send) -> str:
+def _describe(send: Send) -> str:
     return f"{clock(send.at)} by {send.worker} from job {send.job_id or '?'}"
 
 
 def never_sent(records: Records) -> Figure:
-    """Recipients who wait still, in campaigns that we called sent."""
-    culprits = (
-        f"{recipient} of {campaign}, called {records.profile.campaign.words.done} by us"
+    """Recipients that are still pending in campaigns that campaign_ops completed."""
+    violations = (
+        f"{recipient} of {campaign}, set to {records.profile.campaign.words.done} by us"
         for campaign, recipient in records.never_sent
         if _ended_by_us(records, campaign)
     )
-    return none_of("never_sent", "recipients never sent although their campaign ended `sent`", culprits)
+    return none_of("never_sent", "recipients never sent although their campaign ended `sent`", violations)
 
 
 def _ended_by_us(records: Records, campaign: str) -> bool:
-    """Whether it was we who gave the campaign the word that it has."""
+    """Return whether the campaign's current status was written by campaign_ops."""
     for change in reversed(records.campaign_changes.get(campaign, ())):
         if _word(records, change, "old") != _word(records, change, "new"):
             return records.is_ours(change)
@@ -67,18 +69,18 @@ def _ended_by_us(records: Records, campaign: str) -> bool:
 
 
 def finished_or_revived(records: Records) -> Figure:
-    """Campaigns that we called over with somebody waiting, or that were not ours to touch because nobody sent them."""
-    culprits = [*_finished_with_pending(records), *_revived(records)]
+    """Campaigns that campaign_ops ended with pending recipients, or changed although they were not sending."""
+    violations = [*_finished_with_pending(records), *_revived(records)]
     return none_of(
-        "finished_or_revived", "campaigns finished with pending recipients, or cancelled ones revived", culprits
+        "finished_or_revived", "campaigns finished with pending recipients, or cancelled ones revived", violations
     )
 
 
 def _finished_with_pending(records: Records) -> Iterator[str]:
     for change in completed_by_us(records):
-        if change.people is not None and change.people.waiting:
-            word, left = _word(records, change, "new"), change.people.waiting
-            yield f"{change.key}: called {word} at {clock(change.at)} with {left} recipients pending"
+        if change.recipients is not None and change.recipients.waiting:
+            word, left = _word(records, change, "new"), change.recipients.waiting
+            yield f"{change.key}: set to {word} at {clock(change.at)} with {left} recipients pending"
 
 
 def _revived(records: Records) -> Iterator[str]:
@@ -88,39 +90,41 @@ def _revived(records: Records) -> Iterator[str]:
         if records.is_ours(change) and (change.txid, change.key) not in undone:
             before, after = _word(records, change, "old"), _word(records, change, "new")
             if before != sending:
-                yield f"{change.key}: was {before}, and we made it {after} at {clock(change.at)}"
+                yield f"{change.key}: was {before}, set to {after} by us at {clock(change.at)}"
 
 
 def _undone(records: Records) -> set[tuple[int, str]]:
-    """(transaction, campaign) of undos: they put a campaign back to sending that we had called over."""
-    undos = {one.id: records.journaled[one.id].txid for one in records.repairs if one.id in records.journaled}
+    """(transaction, campaign) of undos: they set a campaign that we had completed back to sending."""
+    undos = {
+        repair.id: records.journaled[repair.id].txid for repair in records.repairs if repair.id in records.journaled
+    }
     return {
-        (undos[one.undone_by], one.target)
-        for one in records.repairs
-        if one.undone_by in undos and one.kind in ("complete", "recount")
+        (undos[repair.undone_by], repair.target)
+        for repair in records.repairs
+        if repair.undone_by in undos and repair.kind in ("complete", "recount")
     }
 
 
 def wrong_word(records: Records) -> Figure:
-    """Campaigns that we gave another word than their recipients say, or ended though they had none."""
-    return none_of("wrong_word", "campaigns given a word that their recipients do not bear out", _wrong_words(records))
+    """Campaigns whose final status, set by us, contradicts their recipients, or that we ended without recipients."""
+    return none_of("wrong_word", "campaigns given a status that contradicts their recipients", _wrong_words(records))
 
 
 def _wrong_words(records: Records) -> Iterator[str]:
     words = records.profile.campaign.words
     for change in completed_by_us(records):
-        people, word = change.people, _word(records, change, "new")
-        if people is None or records.profile.campaign.counters is not None:
-            continue  # counters may know of recipients whose rows are gone
-        if not people.well and not people.failed:
+        counts, word = change.recipients, _word(records, change, "new")
+        if counts is None or records.profile.campaign.counters is not None:
+            continue  # counters may include recipients whose rows are gone
+        if not counts.succeeded and not counts.failed:
             if records.policy.empty_campaigns == "report":
-                yield f"{change.key}: called {word} at {clock(change.at)}, and it has no recipients"
-        elif word != (words.done if people.well or words.failed is None else words.failed):
-            yield f"{change.key}: called {word} with {people.well} sent and {people.failed} failed"
+                yield f"{change.key}: set to {word} at {clock(change.at)}, and it has no recipients"
+        elif word != (words.done if counts.succeeded or words.failed is None else words.failed):
+            yield f"{change.key}: set to {word} with {counts.succeeded} sent and {counts.failed} failed"
 
 
 def completed_by_us(records: Records) -> Iterator[Change]:
-    """Changes with which we called a campaign over that was being sent."""
+    """Changes by campaign_ops from sending to a final status."""
     words = records.profile.campaign.words
     for change in records.of("campaign"):
         ended = _word(records, change, "old") == words.sending and _word(records, change, "new") in words.all_over

@@ -1,7 +1,7 @@
-"""The servers of a drill and the platform on them, embedded or given, before anybody works on it.
+"""The servers of a drill and the platform on them, embedded or external, before workers and sweepers start.
 
-Who is who in PostgreSQL: the application is the owner, everything of ours is role ``drill_ops`` with exactly the
-documented grants, so that whoever changed a row can be told by the session's user.
+In PostgreSQL the application is the owner, and campaign_ops logs in as role ``drill_ops`` with exactly the documented
+grants: the session's user shows which of the two changed a row.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _QUEUE: dict[str, Any] = {
     "options": {"attempts": 3, "backoff": {"type": "exponential", "delay": 500}},
 }
 _SERVER = {
-    # The audit reads in the log which role was denied what.
+    # The checkers read in the log which role was denied what.
     "log_line_prefix": "%m [%p] %u@%d %a: ",
     "timezone": "Asia/Kolkata",
     "deadlock_timeout": "200ms",
-    # ... and which statement went on for longer than ours may.
+    # ... and which statements ran longer than ours may.
     "log_min_duration_statement": "4s",
 }
 _THRESHOLDS: dict[str, Any] = {
@@ -56,12 +56,12 @@ _SECOND = {"name": "annex", "profile": "messenger"}
 
 @dataclass
 class Environment:
-    """A platform that nobody works on yet.
+    """Servers and a platform, without workers and sweepers.
 
     Attributes:
-        servers: The embedded ones; None with given ones.
+        servers: The embedded servers; None with external ones.
         platform: The platform, as its owner sees it.
-        ops_url: SQLAlchemy URL of its database over TCP, as our own role.
+        ops_url: SQLAlchemy URL of its database over TCP, as role ``drill_ops``.
         dagster_storage: psycopg2 URL of an empty database for Dagster; None for a file.
     """
 
@@ -71,7 +71,7 @@ class Environment:
     dagster_storage: str | None
 
     def write_config(self, path: Path, *, second_database_url: str | None = None) -> None:
-        """Write the deployment's configuration; with a second platform in it, if its database is given."""
+        """Write the deployment's configuration, with a second platform in it if its database URL is passed."""
         entry = self.platform.entry() | {"database_url": self.ops_url, "timeouts": _TIMEOUTS}
         second = (
             []
@@ -79,40 +79,42 @@ class Environment:
             else [_SECOND | {"timeouts": _TIMEOUTS, "database_url": second_database_url}]
         )
         document = {"platforms": [entry, *second]}
-        # A process may be reading it.
+        # Atomic: another process may be reading it.
         unfinished = path.with_suffix(".new")
         unfinished.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
         unfinished.replace(path)
 
 
 def check(options: DrillOptions) -> None:
-    """Look at given servers, before anything is made, on them or here.
+    """Check external servers before anything is created, on them or here.
 
     Raises:
-        ConfigurationError: Only one of the two servers was given, a URL cannot be read, or its role is of no use.
-        Refused: A given server looks like production.
-        Unavailable: A given server cannot be reached.
+        ConfigurationError: Only one of the two is named, a URL cannot be parsed, or its role may not create roles.
+        Refused: A server looks like production.
+        Unavailable: A server cannot be reached.
     """
     if options.database_url is None and options.redis_url is None:
         return
     if options.database_url is None or options.redis_url is None:
-        raise ConfigurationError("only one of the two servers is given", mend="give PostgreSQL and Redis, or neither")
+        raise ConfigurationError(
+            "only one of the two servers is named", mend="give --database-url and --redis-url, or neither"
+        )
     database, queue = external_servers.database_url(options.database_url), external_servers.redis_url(options.redis_url)
     external_servers.check_database(database, OPS_ROLE, throw_away=options.throw_away)
     external_servers.check_redis(queue, throw_away=options.throw_away)
 
 
 def prepare(options: DrillOptions, running: ExitStack) -> Environment:
-    """Bring up the servers, or take those given, which are checked; make the platform.
+    """Start the embedded servers, or use the external ones (already checked), and create the platform.
 
-    What is to be undone is left with ``running``.
+    Cleanup is registered with ``running``.
 
     Raises:
         Unavailable: A server cannot be reached or did not start.
     """
     if options.database_url is None or options.redis_url is None:
         return _embedded(options, running)
-    return _given(external_servers.database_url(options.database_url), options.redis_url, running)
+    return _external(external_servers.database_url(options.database_url), options.redis_url, running)
 
 
 def _embedded(options: DrillOptions, running: ExitStack) -> Environment:
@@ -121,14 +123,14 @@ def _embedded(options: DrillOptions, running: ExitStack) -> Environment:
     _adapt(platform)
     servers.postgres.drop_database(_DAGSTER)
     servers.postgres.create_database(_DAGSTER)
-    _let_us_in(platform)
+    _grant_access(platform)
     ops = sa.make_url(servers.postgres.url(PLATFORM, tcp=True)).set(username=OPS_ROLE)
     return Environment(
         servers, platform, ops.render_as_string(hide_password=False), servers.postgres.psycopg2_url(_DAGSTER, tcp=True)
     )
 
 
-def _given(url: str, redis_url: str, running: ExitStack) -> Environment:
+def _external(url: str, redis_url: str, running: ExitStack) -> Environment:
     profile = load_profile(PLATFORM)
     assert profile.queue is not None
     markers = tuple(profile.queue.markers)
@@ -146,7 +148,7 @@ def _given(url: str, redis_url: str, running: ExitStack) -> Environment:
     Provider.create(writer.engine)
     writer.close()
     _adapt(platform)
-    _let_us_in(platform)
+    _grant_access(platform)
     password = secrets.token_hex(16)
     with owner.begin() as connection:
         external_servers.set_password(connection, OPS_ROLE, password)
@@ -155,7 +157,7 @@ def _given(url: str, redis_url: str, running: ExitStack) -> Environment:
 
 
 def _adapt(platform: DemoPlatform) -> None:
-    """Small batches, quick retries, thresholds of seconds."""
+    """Set small batches, quick retries, and thresholds of seconds."""
     assert platform.profile.queue is not None
     queue = platform.profile.queue.model_copy(update=_QUEUE)
     platform.profile = platform.profile.model_copy(update={"queue": queue})
@@ -163,8 +165,8 @@ def _adapt(platform: DemoPlatform) -> None:
     platform.thresholds = dict(_THRESHOLDS)
 
 
-def _let_us_in(platform: DemoPlatform) -> None:
-    """Our schema and our role, as the documentation says."""
+def _grant_access(platform: DemoPlatform) -> None:
+    """Create our schema and our role, as documented."""
     database = Database(platform.database_url)
     migrate(database)
     with database.transaction() as connection:

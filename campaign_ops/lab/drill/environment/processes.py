@@ -1,4 +1,4 @@
-"""The processes of a drill that are not servers: Node workers, and those that sweep."""
+"""The processes of a drill that are not servers: Node workers and sweepers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NODE_MAJORS = (4, 5, 6)
 
 
 def node_missing() -> str | None:
-    """Why there can be no Node workers here, and the mend; None when there can."""
+    """Return why Node workers cannot run here, and the fix, separated by ``; ``; None if they can."""
     if shutil.which("node") is None:
         return f"node is not installed; install Node.js, then run `npm ci --prefix {PACKAGES}`"
     absent = [major for major in NODE_MAJORS if not (PACKAGES / "node_modules" / f"bullmq{major}").is_dir()]
@@ -31,7 +31,7 @@ def node_missing() -> str | None:
 
 
 class NodeWorker(WorkerProcess):
-    """A worker whose client is BullMQ's own for Node, of one major version; behaves like any other worker."""
+    """A worker that uses BullMQ's Node client of one major version; behaves like any other worker."""
 
     module = "campaign_ops.lab.shop.node_worker"
 
@@ -52,17 +52,17 @@ class NodeWorker(WorkerProcess):
         return [f"--major={self.major}"]
 
     def _connected(self) -> bool:
-        # BullMQ 4 has no names for workers.
+        # BullMQ 4 does not name its workers.
         return self._listens()
 
 
 class SweeperProcess:
-    """A process that sweeps one platform again and again.
+    """A process that sweeps one platform repeatedly.
 
     Args:
-        module: What runs in it.
-        orders: How it behaves.
-        environment: Variables on top of ours.
+        module: The module that it runs.
+        options: Its behaviour.
+        environment: Environment variables in addition to this process's.
     """
 
     def __init__(self, module: str, options: SweeperOptions, environment: Mapping[str, str] | None = None) -> None:
@@ -77,29 +77,29 @@ class SweeperProcess:
 
     @property
     def name(self) -> str:
-        """What it is called in the journal."""
+        """Its name in the journal."""
         return self.options.name
 
     @property
     def pid(self) -> int | None:
-        """Its process id; None when it does not run."""
+        """Its process id; None if it is not running."""
         return self._child.pid
 
     @property
     def ordinary(self) -> bool:
-        """Whether nothing about it is out of the ordinary."""
+        """Return whether no fault has changed its options."""
         options = self.options
-        odd = (options.database_url, options.queue_url, options.clock_skew_seconds, options.die_after_statements)
-        return not any(odd)
+        changed = (options.database_url, options.queue_url, options.clock_skew_seconds, options.die_after_statements)
+        return not any(changed)
 
     def start(self) -> None:
-        """Start it; nothing happens when it runs already."""
+        """Start it, unless it is running already."""
         self._child.start()
 
     def stop(self) -> None:
-        """End it after the sweep in hand."""
+        """Stop it after its current sweep."""
         self._child.stop(20)
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill it (SIGKILL)."""
         self._child.kill()

@@ -1,6 +1,6 @@
-"""Everything that a drill runs on, held together: servers, platform, workers, sweepers. It decides and judges nothing.
+"""Everything that a drill runs on: servers, platform, workers, sweepers. It decides and checks nothing.
 
-Faults act through it: what dies is replaced by ``keep_alive``, and ``mend`` brings everything back to health.
+Faults act through it: ``keep_alive`` replaces dead processes, and ``restore`` repairs everything.
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ class Rig(Workforce):
     """A platform that sends and is swept, on throw-away servers. A context manager.
 
     Args:
-        options: What the drill was asked for.
-        say: Takes every line of the story as it happens.
-        stop: Once it is set, the stand does not come up.
+        options: The drill's options.
+        say: Receives every line of the log.
+        stop: If it is set, the start is aborted.
 
     Attributes:
-        work_dir: Where everything of the drill is.
+        work_dir: The drill's directory.
         platform: The platform as its owner sees it.
-        profile: How it is named.
-        owner: The owner's engine on its database; no statement waits for a lock for more than two seconds.
+        profile: The platform's profile.
+        owner: The owner's engine on its database; its statements wait at most two seconds for a lock.
         writer: Writes and reads the platform's rows.
         queue: The application's view of the queue.
-        application: What the application writes while it sends.
+        application: Writes what the application writes while it sends.
         provider: The message provider's own record.
-        ledger: Who changed what.
+        ledger: Records which role changed which row.
         ops_url: SQLAlchemy URL of the database over TCP, as our role.
-        pgbouncer: In front of the database; None where there is no such program.
-        story: What was said, each line with its second.
+        pgbouncer: In front of the database; None if the program is not installed.
+        story: (second, line) of everything that was logged.
     """
 
     platform: DemoPlatform
@@ -95,24 +95,24 @@ class Rig(Workforce):
 
     @property
     def servers(self) -> EmbeddedServers | None:
-        """The embedded servers; None with given ones."""
+        """The embedded servers; None with external ones."""
         return self.environment.servers
 
     @property
     def seconds(self) -> float:
-        """Seconds since the stand came up."""
+        """Seconds since the rig was up."""
         return time.monotonic() - self._began
 
     # -- up and down -------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        """Servers, platform, role and ledger; nobody works yet.
+        """Start servers, platform, role and ledger, but no worker or sweeper yet.
 
         Raises:
-            ConfigurationError: Node workers or the work directory cannot be had, or a URL cannot be read.
-            Refused: A given server looks like production.
+            ConfigurationError: Node workers are not installed, the work directory cannot be made, a URL is invalid.
+            Refused: An external server looks like production.
             Unavailable: A server cannot be reached or did not start.
-            KeyboardInterrupt: It was to stop meanwhile; nothing is left of it.
+            KeyboardInterrupt: ``stop`` was set meanwhile; everything is cleaned up.
         """
         if self.options.node and (reason := node_missing()):
             what, _, mend = reason.partition("; ")
@@ -125,7 +125,7 @@ class Rig(Workforce):
             self._come_up()
         except BaseException:
             self._running.close()
-            if self._stop.is_set():  # maybe the very reason: initdb hears Ctrl-C, too
+            if self._stop.is_set():  # probably the cause: initdb receives Ctrl-C, too
                 shutil.rmtree(self.work_dir, ignore_errors=True)
                 raise KeyboardInterrupt from None
             raise
@@ -135,7 +135,7 @@ class Rig(Workforce):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Everything that was started is stopped; given servers are left as they were found."""
+        """Stop everything that was started, and clean up external servers."""
         self._running.close()
 
     def _come_up(self) -> None:
@@ -164,40 +164,40 @@ class Rig(Workforce):
         if self._stop.is_set():
             raise KeyboardInterrupt
 
-    # -- what is said and seen ---------------------------------------------------------------------------------
+    # -- log and configuration ---------------------------------------------------------------------------------
 
     def say(self, line: str) -> None:
-        """One line of the story."""
+        """Log one line."""
         self.story.append((self.seconds, line))
         self._say(line)
 
     def configure(self, *, second_database_url: str | None = None) -> None:
-        """Write the deployment's configuration; processes that are started from now on read it."""
+        """Write the deployment's configuration; processes started from now on read it."""
         self.environment.write_config(self.config, second_database_url=second_database_url)
 
     def connect(self) -> Platform:
-        """The platform as we see it, as our role. The caller closes it."""
+        """The platform as campaign_ops sees it, under its role. The caller closes it."""
         return connect(load_settings(self.config).platform(PLATFORM))
 
     def sent_but_unwritten(self) -> list[str]:
-        """Recipients whom the provider was given and whose rows do not say so."""
+        """Ids of recipients that were sent to but whose rows do not say so."""
         table, words = self.application.tables.recipient, self.profile.recipient.words
         own = sa.cast(table.c.id, sa.Text)
-        given = sa.exists().where(provider_send.c.recipient_id == own)
+        sent = sa.exists().where(provider_send.c.recipient_id == own)
         unwritten = (table.c.status.in_(words.pending), table.c.provider_id.is_(None))
         with self.owner.connect() as connection:
-            return list(connection.scalars(sa.select(own).where(given, *unwritten).order_by(own)))
+            return list(connection.scalars(sa.select(own).where(sent, *unwritten).order_by(own)))
 
     def live_recipients(self) -> set[str]:
-        """Recipients of all live jobs, those that will fail when they are taken too."""
+        """Recipients of all live jobs, including jobs that will fail when they are taken."""
         assert self.profile.queue is not None
         jobs = (self.queue.job_data(job_id) for job_id in self.queue.live_job_ids())
-        return {str(one) for job in jobs for one in job.get(self.profile.queue.recipients_key, ())}
+        return {str(recipient) for job in jobs for recipient in job.get(self.profile.queue.recipients_key, ())}
 
     # -- Redis that loses data ---------------------------------------------------------------------------------
 
     def save_redis(self) -> Path:
-        """Keep what the embedded Redis holds now, for ``restart_redis``. Returns the file."""
+        """Save the embedded Redis's current data, for ``restart_redis``. Returns the file."""
         assert self.servers is not None
         path = self.work_dir / f"redis-{next(self._saved)}.rdb"
         before = self.live_recipients()
@@ -207,10 +207,10 @@ class Rig(Workforce):
         return path
 
     def restart_redis(self, data: Path | None = None, *, down_seconds: float = 1.0) -> None:
-        """Kill the embedded Redis; it comes back empty, or with ``data``. The ledger is told what that excuses."""
+        """Kill the embedded Redis and restart it, empty or with ``data``. The ledger notes what that excuses."""
         assert self.servers is not None
         self.servers.redis.kill()
-        # A worker that saw its claim right before may send until now.
+        # A worker that wrote its claim just before the kill may still be sending.
         time.sleep(max(0.5, down_seconds))
         self._patiently(self._note_loss)
         self.servers.redis.start(data)
@@ -223,13 +223,13 @@ class Rig(Workforce):
         self.ledger.note_unknowable(self.sent_but_unwritten())
         self.ledger.note(REDIS_LOSS, "Redis lost data")
 
-    # -- back to health ----------------------------------------------------------------------------------------
+    # -- restoring ---------------------------------------------------------------------------------------------
 
-    def mend(self) -> None:
-        """Bring everything back to health. May be called again.
+    def restore(self) -> None:
+        """Bring everything back to its ordinary state. Idempotent.
 
-        Servers are up, the queue goes on, paused campaigns are sent, hung workers are replaced, and sweepers are the
-        ordinary ones of the ordinary configuration.
+        Starts servers, resumes the queue and paused campaigns, replaces hung workers, and runs ordinary sweepers with
+        the ordinary configuration.
         """
         if self.servers is not None:
             self.servers.postgres.start()
@@ -243,7 +243,7 @@ class Rig(Workforce):
         self.replace_abnormal()
 
     def _resume_campaigns(self) -> None:
-        """The word only: their jobs are gone, and finding that is a sweep's business."""
+        """Set the status only: their jobs are gone, and finding that out is the sweep's task."""
         table, words = self.writer.tables.campaign, self.profile.campaign.words
         moment = sa.func.timezone("utc", sa.func.now())
         statement = table.update().where(table.c.status == "paused").values(status=words.sending, updated_at=moment)
@@ -251,7 +251,7 @@ class Rig(Workforce):
             connection.execute(statement)
 
     def _patiently(self, work: Callable[[], T]) -> T:
-        """Do it, again and again while a server is away.
+        """Do it, and retry while a server is unavailable.
 
         Raises:
             DatabaseUnavailable: It still is after a minute.
@@ -263,6 +263,6 @@ class Rig(Workforce):
             except _AWAY as error:
                 if time.monotonic() > deadline:
                     raise DatabaseUnavailable(
-                        f"a server stayed away: {str(error).splitlines()[0]}", where="drill", mend="see its log"
+                        f"a server stayed unavailable: {str(error).splitlines()[0]}", where="drill", mend="see its log"
                     ) from error
                 time.sleep(0.1)

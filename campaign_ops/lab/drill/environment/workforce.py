@@ -1,4 +1,4 @@
-"""Who works during a drill: the application's workers, and our sweepers; whoever dies is replaced."""
+"""Starts and replaces the processes that work during a drill: the application's workers and our sweepers."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Workforce:
     """All processes that work on one platform.
 
     Args:
-        options: What the drill was asked for.
+        options: The drill's options.
 
     Attributes:
-        workers: All that were hired; those that died until ``keep_alive`` sees it.
-        sweepers: All processes that sweep, Dagster's among them, by name.
+        workers: All started workers; dead ones stay listed until ``keep_alive`` removes them.
+        sweepers: All sweeping processes by name, including Dagster's.
         config: The deployment's configuration file.
-        ground: Where they work; there before anybody does.
+        environment: Servers and platform; set before the first process starts.
     """
 
     sweeper_module = "campaign_ops.lab.drill.sweeper"
@@ -63,21 +63,21 @@ class Workforce:
 
     @property
     def dagster(self) -> SweeperProcess | None:
-        """The Dagster process; None without."""
+        """The Dagster process; None if there is none."""
         return self.sweepers.get(DAGSTER)
 
     def start_all(self) -> None:
-        """Hire the workers and start the sweepers, Dagster's among them if wanted."""
+        """Start the workers and the sweepers, including Dagster's if the options ask for it."""
         for name in (*SWEEPERS, *([DAGSTER] if self.options.dagster else [])):
             self.start_sweeper(name)
         self.keep_alive()
 
     def start_worker(self, *, node: int | None = None, **options: Any) -> WorkerProcess:
-        """One more worker. It is not waited for.
+        """Start one more worker, without waiting until it is connected.
 
         Args:
             node: Major version of BullMQ's client for Node; None for Python's.
-            options: Fields of ``WorkerOptions`` in place of the drill's own, such as ``die_at``.
+            options: Fields of ``WorkerOptions`` that replace the drill's own, such as ``die_at``.
         """
         kind = "worker" if node is None else f"node{node}"
         chosen = replace(WORKER, name=f"{kind}-{next(self._worker_numbers)}", **options)
@@ -103,14 +103,14 @@ class Workforce:
         clock_skew_seconds: float = 0.0,
         die_after_statements: int | None = None,
     ) -> SweeperProcess:
-        """Start the sweeper of that name, in the place of a living one. ``dagster…`` is a Dagster process.
+        """Start the sweeper of that name, after stopping a running one. ``dagster…`` is a Dagster process.
 
-        When it dies ``keep_alive`` starts it again, without another death to die.
+        When it dies, ``keep_alive`` starts it again without ``die_after_statements``.
 
         Args:
-            name: One of ``SWEEPERS``, ``DAGSTER``, or another.
-            database_url: Another way to the database, such as PgBouncer's.
-            queue_url: Another way to the queue.
+            name: One of ``SWEEPERS``, ``DAGSTER``, or another name.
+            database_url: Another URL of the database, such as PgBouncer's.
+            queue_url: Another URL of the queue.
             clock_skew_seconds: How far its clock is ahead.
             die_after_statements: Crash at this statement, see `SweeperOptions`.
         """
@@ -130,12 +130,12 @@ class Workforce:
         return self._start(options)
 
     def stop_sweeper(self, name: str) -> None:
-        """End a sweeper after the sweep in hand; it stays away until ``start_sweeper`` or ``mend``."""
+        """Stop a sweeper after its current sweep; it stays stopped until ``start_sweeper`` or ``restore``."""
         self._stopped.add(name)
         self.sweepers[name].stop()
 
     def keep_alive(self) -> None:
-        """Replace workers and sweepers that died. To be called about once a second; waits for no server."""
+        """Replace workers and sweepers that died. Call it about once a second; it waits for no server."""
         self.workers[:] = [worker for worker in self.workers if worker.pid is not None]
         majors = [worker.major if isinstance(worker, NodeWorker) else None for worker in self.workers]
         for _ in range(majors.count(None), self.options.scale.workers):
@@ -165,7 +165,7 @@ class Workforce:
         return home
 
     def replace_abnormal(self) -> None:
-        """In the place of hung workers, and of sweepers that are odd or away, ordinary ones are at work."""
+        """Replace hung workers, and sweepers that are stopped or run with a fault's options, by ordinary ones."""
         for worker in self.workers:
             if worker.hung:
                 worker.kill()
@@ -176,8 +176,8 @@ class Workforce:
         self.keep_alive()
 
     def stop_all(self) -> None:
-        """End everybody in order, all at the same time."""
-        everybody = [one.stop for one in self.sweepers.values()] + [one.stop for one in self.workers]
-        with ThreadPoolExecutor(max_workers=max(1, len(everybody))) as pool:
-            for stopping in [pool.submit(stop) for stop in everybody]:
+        """Stop all workers and sweepers in order, all at the same time."""
+        stops = [sweeper.stop for sweeper in self.sweepers.values()] + [worker.stop for worker in self.workers]
+        with ThreadPoolExecutor(max_workers=max(1, len(stops))) as pool:
+            for stopping in [pool.submit(stop) for stop in stops]:
                 stopping.result()
