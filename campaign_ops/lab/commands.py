@@ -17,6 +17,6 @@ def _lab(name: str, text: str, module: str, program: str) -> Plugin:
 
 COMMANDS = (
     _lab("demo", "Build stuck platforms, repair them with Dagster, and report.", "campaign_ops.lab.demo.cli", "demo"),
-    _lab("up", "Start a living platform with Dagster's page, until Ctrl-C.", "campaign_ops.lab.demo.cli", "up"),
-    _lab("drill", "Run the faults that operators fear; print a scoreboard.", "campaign_ops.lab.drill.cli", "app"),
+    _lab("up", "Run platforms with traffic, faults and Dagster, until Ctrl-C.", "campaign_ops.lab.demo.cli", "up"),
+    _lab("drill", "Inject faults on throw-away servers and print a scoreboard.", "campaign_ops.lab.drill.cli", "app"),
 )

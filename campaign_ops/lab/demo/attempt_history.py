@@ -1,4 +1,4 @@
-"""Gives the demo's campaigns the past that two verdicts need, through the product's own manual fix."""
+"""Creates the past re-enqueues that two verdicts need, through the product's own manual fix."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from campaign_ops.fixes.manual import Person, reenqueue_one
 from campaign_ops.lab.demo.platforms import DemoPlatform
 from campaign_ops.platform import Platform
 
-_PERSON = Person("the demo", "jobs were put back and got lost again", "earlier")
+_PERSON = Person("the demo", "jobs were re-enqueued and lost again", "earlier")
 
 
 def make_attempt_history(demo: DemoPlatform, platform: Platform) -> None:
-    """One campaign was re-enqueued a moment ago, another as often as may be, an hour ago; their jobs are lost again."""
+    """Re-enqueue one campaign just now, another ``max_attempts`` times an hour ago; lose their jobs each time."""
     eager = replace(platform, policy=replace(platform.policy, cooldown_seconds=0))
     if "quarantined" in demo.roles:
         for _ in range(platform.policy.max_attempts):
@@ -28,7 +28,7 @@ def _reenqueue_and_lose(demo: DemoPlatform, platform: Platform, campaign: str) -
     queue = demo.queue()
     before = set(queue.live_job_ids())
     reenqueue_one(platform, campaign, _PERSON)
-    queue.remove([one for one in queue.live_job_ids() if one not in before])
+    queue.remove([job_id for job_id in queue.live_job_ids() if job_id not in before])
     queue.close()
 
 

@@ -17,7 +17,7 @@ from campaign_ops.lab.demo.up import up as bring_up
 WorkDir = Annotated[
     Path,
     typer.Option(
-        help="Emptied first; reports and logs are left there. While another run uses it, one beside it is taken."
+        help="Directory for reports and logs, emptied first; while another run uses it, one next to it is used."
     ),
 ]
 
@@ -41,16 +41,16 @@ def _demo(
     profile: Annotated[Kind, typer.Option(help="The kind of platform.")] = Kind.SMS,
     work_dir: WorkDir = Path(".demo/run"),
 ) -> None:
-    """Build stuck platforms on embedded servers, repair them with one Dagster run each, and report what changed."""
+    """Build stuck platforms on embedded servers, repair each with one Dagster run, and print what changed."""
     _exit_with(lambda console: run_demo(profile.value, work_dir.resolve(), console))
 
 
 @up.command("up")
 def _up(
-    port: Annotated[int | None, typer.Option(help="Port of Dagster's web page; any free one unless given.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of Dagster's web page; default: any free port.")] = None,
     work_dir: WorkDir = Path(".demo/up"),
 ) -> None:
-    """Start platforms on embedded servers that send and break, and Dagster that repairs them, until Ctrl-C."""
+    """Run platforms with traffic and faults on embedded servers, and Dagster, which repairs them, until Ctrl-C."""
     _exit_with(lambda console: bring_up(work_dir.resolve(), port, console))
 
 

@@ -1,4 +1,4 @@
-"""Dagster for the demo: a home with the repository's own dagster.yaml, its storage in the embedded PostgreSQL."""
+"""Dagster's home for the demo: the repository's own dagster.yaml, with storage in the embedded PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from campaign_ops.lab.servers.embedded import EmbeddedServers
 
 _BESIDE = Path(__file__).resolve().parent
 _PLACES = (_BESIDE, _BESIDE.parents[2])
-"""Where the two files are: in a wheel beside this module, in a checkout at the top."""
+"""Directories of the two files: in a wheel next to this module, in a checkout at the top."""
 DATABASE = "dagster"
 
 
 def prepare(servers: EmbeddedServers, home: Path, config: Path) -> Mapping[str, str]:
-    """Make the directory and the storage's database.
+    """Create the directory and the storage's database.
 
     Args:
-        servers: Where the storage lives.
-        home: Becomes DAGSTER_HOME.
-        config: The configuration of campaign_ops.
+        servers: The servers that hold the storage.
+        home: The directory that becomes DAGSTER_HOME.
+        config: The configuration file of campaign_ops.
 
     Returns:
-        The environment that every Dagster process needs, set in this process too.
+        The environment variables for every Dagster process; they are also set in this process.
     """
     home.mkdir(parents=True, exist_ok=True)
     for name in ("dagster.yaml", "workspace.yaml"):

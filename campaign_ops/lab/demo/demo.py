@@ -1,4 +1,4 @@
-"""`make demo`: stuck platforms, one Dagster run over each, and what came of it."""
+"""``campaign-ops demo``: builds stuck platforms, runs Dagster's reconcile job once on each, and prints the result."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def run_demo(profile: str, wanted_dir: Path, console: Console) -> int:
-    """Build the platforms, reconcile each through Dagster, tell the story; 0 when every run succeeded."""
+    """Build the platforms, reconcile each with Dagster, print the result. Returns 0 if every run succeeded, else 1."""
     began = time.monotonic()
-    quiet = logging.getLogger("campaign_ops")  # a Redis that is away is part of the story
+    quiet = logging.getLogger("campaign_ops")  # the unreachable Redis is intended
     quiet.addHandler(logging.NullHandler())
     quiet.propagate = False
     with fresh_work_dir(wanted_dir) as work_dir:
         failed = _sweep_all(profile, work_dir, console, began)
-        printout.print_progress(console, began, "everything that was started is stopped")
+        printout.print_progress(console, began, "all processes are stopped")
         printout.print_next_steps(console, work_dir / "reports", profile)
     return 1 if failed else 0
 
 
 def _sweep_all(profile: str, work_dir: Path, console: Console, began: float) -> list[str]:
-    """The names of the platforms whose run failed."""
+    """Build and sweep the platforms. Returns the names of those whose run failed."""
     platforms: list[DemoPlatform] = []
     with EmbeddedServers(work_dir / "servers") as servers:
-        printout.print_progress(console, began, "PostgreSQL and Redis are up, on loopback")
+        printout.print_progress(console, began, "PostgreSQL and Redis are running on loopback")
         try:
             platforms += build_sms_platforms(servers) if profile == "sms" else [build_messenger(servers)]
             config = write_config(work_dir / "campaign_ops.yaml", platforms)
@@ -75,7 +75,7 @@ def _reconcile_all(
     reports.mkdir()
     failed: list[str] = []
     with dg.DagsterInstance.get() as instance:
-        printout.print_progress(console, began, "Dagster is up, its runs and events stored in PostgreSQL")
+        printout.print_progress(console, began, "Dagster is running, with its storage in PostgreSQL")
         for demo in platforms:
             platform = connect(settings.platform(demo.name))
             before = printout.counts_of(demo)

@@ -1,4 +1,4 @@
-"""What goes wrong in the demo. Each fault returns one plain line, or None when it could not happen just now."""
+"""The faults of ``campaign-ops up``. Each returns one line that describes it, or None if it is not possible now."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SmsFaults:
         ]
 
     def kill_worker(self) -> str | None:
-        """Kill a worker (SIGKILL), best in the middle of something."""
+        """Kill a worker (SIGKILL), possibly in the middle of a campaign."""
         alive = [worker for worker in self._shop.workers if worker.pid is not None]
         if not alive:
             return None
@@ -36,17 +36,17 @@ class SmsFaults:
         worker.kill()
         where = ""
         if campaign is not None and self._shop.application.is_sending(campaign):
-            where = f" in the middle of '{self._shop.writer.campaign(campaign)['name']}'"
+            where = f" while it was sending '{self._shop.writer.campaign(campaign)['name']}'"
         return f"fault: killed {worker.name} (pid {pid}){where}"
 
     def lose_jobs(self) -> str | None:
-        """Start a campaign and take half of its jobs out of Redis."""
+        """Start a campaign and remove half of its jobs from Redis."""
         _, name, jobs = self._shop.large_campaign()
         lost = self._shop.queue.remove(jobs[len(jobs) // 2 :])
         return f"fault: {lost} of the {len(jobs)} jobs of '{name}' were lost from Redis" if lost else None
 
     def stall_jobs(self) -> str | None:
-        """Start a campaign with jobs that stalled too often: they wait, but will fail when they are taken."""
+        """Start a campaign with jobs that stalled too often: they wait, but fail when they are taken."""
         _, name, jobs = self._shop.large_campaign()
         doomed = jobs[-2:]
         for job_id in doomed:
@@ -54,7 +54,7 @@ class SmsFaults:
         return f"fault: {len(doomed)} of the {len(jobs)} jobs of '{name}' stalled too often and will fail"
 
     def lose_completion(self) -> str | None:
-        """A campaign is sent, but the word was never written and its credits never freed."""
+        """Undo a campaign's last step: its final status is not written and its credits are not released."""
         writer, words = self._shop.writer, self._shop.platform.profile.campaign.words
         names = self._shop.platform.profile.reservation
         campaign = _latest(writer.campaigns(words.done))
@@ -63,26 +63,26 @@ class SmsFaults:
         writer.set_campaign(campaign["id"], status=words.sending)
         for reservation in writer.reservations(campaign["id"]):
             writer.set_reservation(reservation["id"], status=names.words.held, released_at=None)
-        return f"fault: '{campaign['name']}' was sent, but its process died before it could say so"
+        return f"fault: '{campaign['name']}' was sent, but its process died before it wrote the status"
 
     def pause_or_cancel(self) -> str | None:
-        """A person pauses or cancels a campaign that is being sent."""
+        """Pause or cancel a sending campaign, as a person would."""
         campaign = _one_of(self._shop.writer.campaigns(self._shop.sending), self._shop)
         if campaign is None:
             return None
         word = self._shop.random.choice(("paused", "cancelled"))
         self._shop.writer.set_campaign(campaign["id"], status=word)
         self._shop.queue.remove(self._jobs_of(campaign["id"]))
-        return f"person: '{campaign['name']}' was {word} in the middle of sending"
+        return f"person: {word} '{campaign['name']}' while it was sending"
 
     def resume(self) -> str | None:
-        """A person resumes a paused campaign; the application enqueues who is pending."""
+        """Resume a paused campaign, as a person would; the application enqueues its pending recipients."""
         campaign = _one_of(self._shop.writer.campaigns("paused"), self._shop)
         if campaign is None or self._jobs_of(campaign["id"]):
             return None
         self._shop.writer.set_campaign(campaign["id"], status=self._shop.sending)
         self._shop.enqueue(campaign["id"])
-        return f"person: '{campaign['name']}' was resumed"
+        return f"person: resumed '{campaign['name']}'"
 
     def _jobs_of(self, campaign: str) -> list[str]:
         queue = self._shop.queue
@@ -97,16 +97,16 @@ class MessengerFaults:
         self.all: list[Fault] = [self.restart, self.set_counter_wrong, self.lose_completion]
 
     def restart(self) -> str | None:
-        """The process ends, and with it the knowledge of whom it was sending to."""
+        """Restart the process, which loses the list of recipients that are left."""
         left = self._messenger.left
         if not left:
             return None
         names = ", ".join(f"'{self._messenger.writer.campaign(campaign)['name']}'" for campaign in left)
         left.clear()
-        return f"fault: the messenger was restarted in the middle of {names}"
+        return f"fault: restarted the messenger while it was sending {names}"
 
     def set_counter_wrong(self) -> str | None:
-        """A counter update is lost, or written twice."""
+        """Lose a counter update, or apply one twice."""
         writer = self._messenger.writer
         campaign = _one_of(writer.campaigns(self._messenger.sending), self._messenger)
         if campaign is None or campaign["succeeded"] < 10:
@@ -116,22 +116,22 @@ class MessengerFaults:
         return f"fault: the sent counter of '{campaign['name']}' went from {campaign['succeeded']} to {wrong}"
 
     def lose_completion(self) -> str | None:
-        """A campaign is sent, but the word was never written."""
+        """Undo a campaign's last step: its final status is not written."""
         words = self._messenger.platform.profile.campaign.words
         campaign = _latest(self._messenger.writer.campaigns(words.done))
         if campaign is None:
             return None
         self._messenger.writer.set_campaign(campaign["id"], status=words.sending, completed_at=None)
-        return f"fault: '{campaign['name']}' was sent, but its process died before it could say so"
+        return f"fault: '{campaign['name']}' was sent, but its process died before it wrote the status"
 
 
 def _latest(campaigns: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The one touched last, of those that the demo's life has started."""
+    """The campaign changed last, of those that the simulation has started."""
     ours = [campaign for campaign in campaigns if _LIVE_LABEL.fullmatch(campaign["id"])]
     return ours[-1] if ours else None
 
 
 def _one_of(campaigns: Sequence[dict[str, Any]], traffic: SmsTraffic | MessengerTraffic) -> dict[str, Any] | None:
-    """Any of those that the demo's life has started."""
+    """A random campaign of those that the simulation has started."""
     ours = [campaign for campaign in campaigns if _LIVE_LABEL.fullmatch(campaign["id"])]
     return traffic.random.choice(ours) if ours else None

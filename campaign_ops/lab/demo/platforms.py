@@ -1,4 +1,4 @@
-"""A platform of the demo: where it lives, how it is named, and which campaign in it plays which part."""
+"""A platform of the demo: its database and queue, its profile, and the ids of the campaigns that show each verdict."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from campaign_ops.lab.shop.worker import WorkerOptions
 from campaign_ops.lab.shop.worker_process import WorkerProcess
 from campaign_ops.profile.model import Profile
 
-# Port 1 is reserved and nothing listens there: a Redis that is away, the same on every machine.
+# Port 1 is reserved and nothing listens there: an unreachable Redis on every machine.
 UNREACHABLE_QUEUE_URL = "redis://127.0.0.1:1/0"
 
 
@@ -26,16 +26,16 @@ class DemoPlatform:
     """One platform.
 
     Attributes:
-        name: What it is called in the configuration.
-        profile: How it is named.
+        name: Its name in the configuration.
+        profile: Its profile.
         database_url: SQLAlchemy URL of its database.
-        queue_url: Redis of its queue; None where it has none.
+        queue_url: Redis URL of its queue; None if it has no queue.
         queue_prefix: BullMQ's key prefix.
-        reference: The profile as the configuration says it: a name, or a mapping with ``extends``.
+        reference: The profile as written in the configuration: a name, or a mapping with ``extends``.
         thresholds: The configuration's thresholds.
-        schedule: When Dagster sweeps it; None for the default.
-        roles: What a campaign is there for (``jobs_lost``, ``backlog``, …) to its id.
-        credits: What a reservation is there for (``over``, ``held_while_sending``, …) to its id.
+        schedule: Cron expression of Dagster's schedule; None for the default.
+        roles: Purpose of a campaign (``jobs_lost``, ``backlog``, …) to its id.
+        credits: Purpose of a reservation (``over``, ``held_while_sending``, …) to its id.
         workers: Its running workers.
     """
 
@@ -62,13 +62,13 @@ class DemoPlatform:
         return ShopQueue(self.queue_url, self.queue_prefix, self.profile.queue)
 
     def worker(self, log_dir: Path, options: WorkerOptions) -> WorkerProcess:
-        """A worker of its queue, not started yet, among ``workers``."""
+        """A worker of its queue, not yet started, added to ``workers``."""
         process = WorkerProcess(self.database_url, self.queue(), self.profile, log_dir, options=options)
         self.workers.append(process)
         return process
 
     def stop_workers(self) -> None:
-        """Stop its workers, each after the recipient in hand."""
+        """Stop its workers, each after its current recipient."""
         while self.workers:
             self.workers.pop().stop()
 
@@ -95,15 +95,15 @@ def create_platform(
     queue_prefix: str = "bull",
     without_queue: bool = False,
 ) -> DemoPlatform:
-    """Make an empty platform in a database of its own; one of the same name from an earlier run is removed.
+    """Create an empty platform in its own database, replacing one of the same name from an earlier run.
 
     Args:
-        servers: Where it lives.
-        name: The platform, and its database.
+        servers: The servers that hold it.
+        name: Name of the platform and of its database.
         profile_name: A built-in profile.
-        queue_url: Its Redis, where that is not the embedded one.
-        queue_prefix: BullMQ's key prefix; what is under it is deleted.
-        without_queue: Take the profile's queue away: the platform sends in process.
+        queue_url: Its Redis, if not the embedded one.
+        queue_prefix: BullMQ's key prefix; existing keys under it are deleted.
+        without_queue: Remove the queue from the profile: the platform sends in process.
     """
     profile = builtin_profile(profile_name)
     reference: str | dict[str, Any] = profile_name
@@ -130,7 +130,7 @@ def create_platform(
 
 
 def write_config(path: Path, platforms: Sequence[DemoPlatform]) -> Path:
-    """Write the configuration file that watches these platforms. Returns its path."""
+    """Write the configuration file for these platforms. Returns its path."""
     document = {"platforms": [platform.entry() for platform in platforms]}
     path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return path

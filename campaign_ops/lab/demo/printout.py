@@ -1,4 +1,4 @@
-"""How the demo tells what happened: what was stuck and why, what was done, what was left alone and why."""
+"""The console output of the demo: what was stuck and why, what was repaired, what was left alone and why."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from campaign_ops.lab.demo.platforms import DemoPlatform
 from campaign_ops.platform import Platform
 
 Outcomes = Mapping[tuple[str, str], str]
-"""(kind, target) of every repair of the latest sweep, and what it came to in words."""
+"""(kind, target) of every repair of the latest sweep to its description."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlatformCounts:
-    """What stands in a platform: campaigns by status, live jobs, credits held. None where it has no such thing."""
+    """Counts of one platform: campaigns by status, live jobs, held credits. None if the platform has no such part."""
 
     campaigns: Mapping[str, int]
     jobs: int | None
@@ -32,12 +32,12 @@ class PlatformCounts:
 
 
 def print_progress(console: Console, began: float, line: str) -> None:
-    """One line of progress with the seconds since the start."""
+    """Print one line with the seconds since the start."""
     _line(console, f"[dim]{time.monotonic() - began:5.1f} s[/dim]  {escape(line)}")
 
 
 def count_rows(platforms: Sequence[DemoPlatform]) -> str:
-    """How large the demo is, in words."""
+    """Describe the size of the demo."""
     campaigns = recipients = 0
     for platform in platforms:
         writer = platform.writer()
@@ -49,7 +49,7 @@ def count_rows(platforms: Sequence[DemoPlatform]) -> str:
 
 
 def counts_of(platform: DemoPlatform) -> PlatformCounts:
-    """Count what stands in the platform now."""
+    """Count the platform's campaigns, jobs and credits now."""
     writer = platform.writer()
     campaign = writer.tables.campaign
     status = sa.cast(campaign.c.status, sa.Text)
@@ -76,11 +76,11 @@ def _live_jobs(platform: DemoPlatform) -> int | None:
 
 
 def outcomes(platform: Platform) -> Outcomes:
-    """What the journal says of the latest sweep."""
+    """The repairs of the latest sweep, from the journal."""
 
     def _read(connection: sa.Connection) -> Outcomes:
-        found = platform.journal.latest_step(connection, "campaign_health")
-        rows = platform.journal.repairs(connection, sweep_id=found[0], limit=1000) if found else []
+        step = platform.journal.latest_step(connection, "campaign_health")
+        rows = platform.journal.repairs(connection, sweep_id=step[0], limit=1000) if step else []
         return {(row["kind"], row["target"]): _in_words(row) for row in rows}
 
     return platform.database.run(_read, read_only=True)
@@ -112,7 +112,7 @@ def stored_report(platform: Platform) -> str:
 
 
 def print_campaigns(console: Console, planned: HealthReport, done: Outcomes) -> None:
-    """Every stuck campaign: the verdict, what became of it, and the evidence."""
+    """Print every stuck campaign: the verdict, the repair, and the evidence."""
     for verdict, items in by_verdict(planned):
         for item in items:
             kinds = (RepairKind.COMPLETE, RepairKind.REENQUEUE, RepairKind.RECOUNT)
@@ -125,7 +125,7 @@ def print_campaigns(console: Console, planned: HealthReport, done: Outcomes) -> 
 
 
 def print_credits(console: Console, planned: HealthReport, done: Outcomes) -> None:
-    """Every reservation that a decision was needed about, and those that went with their campaign."""
+    """Print every reservation that needed a decision, and those released with their campaign."""
     released = {target: words for (kind, target), words in done.items() if kind == RepairKind.RELEASE}
     for item in planned.plan.items:
         if item.verdict is None:
@@ -136,7 +136,7 @@ def print_credits(console: Console, planned: HealthReport, done: Outcomes) -> No
             _line(console, f"  {'':16} [dim]{escape(item.reason)}[/dim]")
     for target, words in released.items():
         _line(console, f"  {'credits':16} [bold]{escape(target)}[/bold]  [green]{words}[/green]")
-        _line(console, f"  {'':16} [dim]its campaign was completed with it[/dim]")
+        _line(console, f"  {'':16} [dim]released together with the completion of its campaign[/dim]")
 
 
 def _person(*, needed: bool) -> str:
@@ -148,7 +148,7 @@ def _line(console: Console, markup: str) -> None:
 
 
 def print_counts(console: Console, before: PlatformCounts, after: PlatformCounts) -> None:
-    """Before and after, in one line each."""
+    """Print the counts before and after the sweep."""
     words = sorted(before.campaigns.keys() | after.campaigns.keys())
     changes = [f"{word} {before.campaigns.get(word, 0)} → {after.campaigns.get(word, 0)}" for word in words]
     line = f"campaigns: {', '.join(changes)}"
@@ -160,9 +160,12 @@ def print_counts(console: Console, before: PlatformCounts, after: PlatformCounts
 
 
 def print_next_steps(console: Console, reports: Path, profile: str) -> None:
-    """What a person can do now."""
+    """Print what to try next."""
     other = "messenger" if profile == "sms" else "sms"
     _line(console, f"\nThe health report of each platform:  {reports}/")
-    _line(console, "Next:  `make up`  the same kind of platform living, with Dagster's page, schedule and faults")
-    _line(console, f"       `make demo PROFILE={other}`  the other kind")
-    _line(console, "       README.md  your own database")
+    _line(
+        console,
+        "Next:  `make up`  the same kind of platform with traffic, faults, and Dagster's web page",
+    )
+    _line(console, f"       `make demo PROFILE={other}`  the other kind of platform")
+    _line(console, "       README.md  how to watch your own database")

@@ -1,6 +1,6 @@
-"""Keeps the demo's platforms alive: campaigns start every few seconds, and now and then something goes wrong.
+"""Simulates platforms in use, for ``campaign-ops up``: campaigns start every few seconds, and faults are injected.
 
-Everything random comes from one seed. What happens is said in one plain line each, to ``say``.
+Everything random comes from one seed. Each event is reported as one line to ``say``.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ log = logging.getLogger(__name__)
 
 __all__ = ["Simulation", "SimulationOptions"]
 
-_HICCUPS = (sa.exc.SQLAlchemyError, redis.RedisError, CampaignOpsError, OSError)
+_EXPECTED_ERRORS = (sa.exc.SQLAlchemyError, redis.RedisError, CampaignOpsError, OSError)
 
 
 class Simulation:
-    """The days of an SMS platform and a messenger platform, in fast motion.
+    """An SMS platform and a messenger platform in use, in fast motion.
 
     Args:
         shop: An SMS platform with a queue.
         messenger: A messenger platform, or None.
-        log_dir: Where the workers' logs go.
+        log_dir: Directory of the workers' logs.
         options: Rates and sizes.
-        say: Takes one line for everything that happens.
+        say: Receives one line per event.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Simulation:
         self._due: dict[str, float] = {}
 
     def run(self, stop: threading.Event) -> None:
-        """Live until ``stop`` is set; the workers are stopped in the end. A server that is away is waited for."""
+        """Run until ``stop`` is set, then stop the workers. Errors of unavailable servers are reported and retried."""
         self._attempt(self.shop.start_missing_workers)
         try:
             while not stop.wait(0.2):
@@ -65,7 +65,7 @@ class Simulation:
             self.close()
 
     def step(self) -> None:
-        """Do what is due now."""
+        """Run every action that is due."""
         options = self._options
         if self._is_due("campaign", options.campaign_every_seconds):
             self._attempt(self.shop.start_campaign)
@@ -84,34 +84,34 @@ class Simulation:
             self.fault()
 
     def fault(self) -> str | None:
-        """Let one thing go wrong, and say what; None when nothing could."""
-        for happen in self._random.sample(self._faults, len(self._faults)):
-            line = self._attempt(happen)
+        """Inject one fault and return its line; None if none was possible."""
+        for inject in self._random.sample(self._faults, len(self._faults)):
+            line = self._attempt(inject)
             if line is not None:
                 return line
         return None
 
     def close(self) -> None:
-        """Stop the workers and let go of connections."""
+        """Stop the workers and close connections."""
         self.shop.close()
         if self.messenger is not None:
             self.messenger.close()
 
-    def _is_due(self, what: str, every_seconds: float) -> bool:
-        """True once per period; the first time after a whole one."""
+    def _is_due(self, action: str, every_seconds: float) -> bool:
+        """Return true once per period, for the first time after a whole period."""
         now = time.monotonic()
-        due = self._due.setdefault(what, now + every_seconds)
+        due = self._due.setdefault(action, now + every_seconds)
         if now < due:
             return False
-        # Jitter, so that nothing that happens looks like clockwork.
-        self._due[what] = now + every_seconds * self._random.uniform(0.6, 1.4)
+        # Jitter, so that events are not synchronous.
+        self._due[action] = now + every_seconds * self._random.uniform(0.6, 1.4)
         return True
 
-    def _attempt(self, happen: Callable[[], str | None]) -> str | None:
+    def _attempt(self, action: Callable[[], str | None]) -> str | None:
         try:
-            line = happen()
-        except _HICCUPS as error:
-            self._say(f"could not {happen.__name__.replace('_', ' ')}: {str(error).splitlines()[0]}")
+            line = action()
+        except _EXPECTED_ERRORS as error:
+            self._say(f"could not {action.__name__.replace('_', ' ')}: {str(error).splitlines()[0]}")
             return None
         if line is not None:
             self._say(line)

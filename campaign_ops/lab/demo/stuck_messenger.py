@@ -1,4 +1,4 @@
-"""Platform ``messenger``: sends in process, counts on the campaign, writes a row only when it has sent."""
+"""Platform ``messenger``: sends in process, keeps counters on the campaign, writes a row only after sending."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LUMEN, ATLAS = "org_lumen", "org_atlas"
 
 
 def build_messenger(servers: EmbeddedServers) -> DemoPlatform:
-    """Build it: rows and counters that agree, disagree, and both say nothing."""
+    """Build the platform, with rows and counters that agree, disagree, or are both empty."""
     platform = create_platform(servers, "messenger", "messenger")
     writer = platform.writer()
     try:
@@ -40,7 +40,7 @@ def _finished(platform: DemoPlatform, writer: RowWriter) -> None:
         failed=2,
         counters=Counters(total=120, succeeded=100, failed=2),
     )
-    # Contacts were deleted, and their rows with them.
+    # Contacts were deleted, and their rows with them: the counters are higher.
     roles["finished_by_counters"] = writer.add_campaign(
         "cmp_beta_invites",
         name="Beta invites",
@@ -94,7 +94,7 @@ def _unfinished(platform: DemoPlatform, writer: RowWriter) -> None:
         succeeded=100,
         counters=Counters(total=200, succeeded=150, failed=0),
     )
-    # Some of the failed were tried again: the counters count every try, the rows each recipient once.
+    # Some failed recipients were tried again: the counters count every try, the rows each recipient once.
     roles["disputed"] = writer.add_campaign(
         "cmp_ferry_timetable",
         name="Ferry timetable",
@@ -106,7 +106,7 @@ def _unfinished(platform: DemoPlatform, writer: RowWriter) -> None:
         failed=5,
         counters=Counters(total=80, succeeded=45, failed=35),
     )
-    # A resend that stopped at once: the rows are of the first run.
+    # A resend that stopped at once: the rows are from the first run.
     roles["resend"] = writer.add_campaign(
         "cmp_harvest_fair",
         name="Harvest fair",

@@ -1,7 +1,7 @@
-"""The demo's stuck platforms: for every verdict, and for every fate of a reservation, a campaign that shows it.
+"""The demo's stuck platforms: one campaign for each verdict, and one for each outcome of a reservation.
 
-Ids and sizes are always the same. What needs campaign_ops' own history (``cooldown``, ``quarantined``) gets the
-campaign here and its history from the demo's command line.
+Ids and sizes never change. Campaigns for ``cooldown`` and ``quarantined`` are built here and get their past re-enqueues
+from ``attempt_history``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ __all__ = ["DemoPlatform", "build_messenger", "build_sms", "write_config"]
 
 
 def build_sms_platforms(servers: EmbeddedServers) -> list[DemoPlatform]:
-    """Build the SMS platforms: ``sms`` with a busy worker, and one for each trouble that concerns a whole queue.
+    """Build the SMS platforms: ``sms`` with a busy worker, and one for each problem of a whole queue.
 
-    The caller stops the workers: ``stop_workers`` of each platform.
+    The caller stops the workers with each platform's ``stop_workers``.
     """
     builders = (build_sms, build_paused, build_idle, build_outage, build_inline)
     return [build(servers) for build in builders]

@@ -1,4 +1,4 @@
-"""Small SMS platforms, each with one trouble that concerns its whole queue."""
+"""Small SMS platforms, each with one problem of its whole queue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from campaign_ops.lab.shop.row_writer import hours, minutes
 
 
 def build_paused(servers: EmbeddedServers) -> DemoPlatform:
-    """``sms_paused``: somebody paused the queue and went home."""
+    """``sms_paused``: a person paused the queue and did not resume it."""
     platform = create_platform(servers, "sms_paused", "sms", queue_prefix="bull-paused")
     _add_campaign(platform, "queue_paused", "cmp_night_offer", "Night offer", 120)
     _enqueue(platform, "queue_paused")
@@ -19,7 +19,7 @@ def build_paused(servers: EmbeddedServers) -> DemoPlatform:
 
 
 def build_idle(servers: EmbeddedServers) -> DemoPlatform:
-    """``sms_idle``: the jobs are there, the workers are not. One job would only make a campaign's batches."""
+    """``sms_idle``: jobs wait, but no worker is connected. One job would only create a campaign's batches."""
     platform = create_platform(servers, "sms_idle", "sms", queue_prefix="bull-idle")
     _add_campaign(platform, "no_workers", "cmp_harvest_fair", "Harvest fair", 150)
     _enqueue(platform, "no_workers")
@@ -31,7 +31,7 @@ def build_idle(servers: EmbeddedServers) -> DemoPlatform:
 
 
 def build_outage(servers: EmbeddedServers) -> DemoPlatform:
-    """``sms_outage``: its Redis is away. Not even what is finished by its rows is completed: a job may be waiting."""
+    """``sms_outage``: Redis is unreachable. Even a campaign finished by its rows is not completed: a job may wait."""
     platform = create_platform(servers, "sms_outage", "sms", queue_url=UNREACHABLE_QUEUE_URL)
     _add_campaign(platform, "queue_unreadable", "cmp_ski_opening", "Ski opening", 110)
     writer = platform.writer()
@@ -44,7 +44,7 @@ def build_outage(servers: EmbeddedServers) -> DemoPlatform:
 
 
 def build_inline(servers: EmbeddedServers) -> DemoPlatform:
-    """``sms_inline``: an application that sends in process, and whose process ended."""
+    """``sms_inline``: an application that sends in process, and its process has ended."""
     platform = create_platform(servers, "sms_inline", "sms", without_queue=True)
     _add_campaign(platform, "stalled", "cmp_village_fete", "Village fete", 90)
     return platform

@@ -1,4 +1,4 @@
-"""Platform ``sms``: a shop application with one slow worker, and most of what can go wrong with it."""
+"""Platform ``sms``: a shop application with one slow worker, and a campaign for most things that can go wrong."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from campaign_ops.lab.shop.worker import WorkerOptions
 
 NORTH, SOUTH, HARBOUR = "shop_north", "shop_south", "shop_harbour"
 
-# Slow enough to be busy with one campaign for as long as anybody looks, so that the jobs behind it stay a backlog.
+# Slow enough to be busy with one campaign for the whole demo, so that the jobs behind it stay a backlog.
 _SLOW_WORKER = WorkerOptions(name="worker-1", concurrency=1, delay_ms=4000, touch_every=0)
 
 
 def build_sms(servers: EmbeddedServers) -> DemoPlatform:
-    """Build it. Its worker is connected and in the middle of the campaign ``progressing``."""
+    """Build the platform. Its worker is connected and sending the campaign ``progressing``."""
     platform = create_platform(servers, "sms", "sms")
     writer, queue = platform.writer(), platform.queue()
     try:
-        # Before any other job exists: this is done by a worker that fails whatever it takes.
+        # Before any other job exists: it runs a worker that fails every job it takes.
         _jobs_that_failed(platform, writer, queue)
         _progressing(platform, writer, queue)
         worker = platform.worker(servers.work_dir / "workers", _SLOW_WORKER)
@@ -67,7 +67,7 @@ def _progressing(platform: DemoPlatform, writer: RowWriter, queue: ShopQueue) ->
 
 
 def _settled_by_rows(platform: DemoPlatform, writer: RowWriter) -> None:
-    """Campaigns whose recipients alone say what is the matter."""
+    """Campaigns whose recipient rows alone decide the verdict."""
     roles = platform.roles
     roles["unknown_status"] = writer.add_campaign(
         "cmp_loyalty_survey",
@@ -110,7 +110,7 @@ def _settled_by_rows(platform: DemoPlatform, writer: RowWriter) -> None:
 
 
 def _waiting_behind(platform: DemoPlatform, writer: RowWriter, queue: ShopQueue) -> None:
-    """Campaigns whose jobs wait until the one worker is free."""
+    """Campaigns whose jobs wait until the only worker is free."""
     backlog = writer.add_campaign(
         "cmp_newsletter_north", name="Newsletter 44, shop north", updated_ago=minutes(28), pending=500
     )
@@ -123,7 +123,7 @@ def _waiting_behind(platform: DemoPlatform, writer: RowWriter, queue: ShopQueue)
 
 
 def _lost(platform: DemoPlatform, writer: RowWriter, queue: ShopQueue) -> None:
-    """Campaigns with recipients whom no job covers."""
+    """Campaigns with recipients that no job covers."""
     roles = platform.roles
     roles["jobs_lost"] = writer.add_campaign(
         "cmp_black_friday_north",
@@ -166,7 +166,7 @@ def _lost(platform: DemoPlatform, writer: RowWriter, queue: ShopQueue) -> None:
 
 
 def _healthy(platform: DemoPlatform, writer: RowWriter, queue: ShopQueue) -> None:
-    """What a sweep must leave alone."""
+    """Campaigns that a sweep must leave alone."""
     young = [("cmp_daily_deal", "Daily deal", NORTH, 2), ("cmp_store_opening", "Store opening", SOUTH, 4)]
     young += [("cmp_fish_market", "Fish market", HARBOUR, 7), ("cmp_last_chance", "Last chance", NORTH, 11)]
     for label, name, tenant, age in young:
@@ -195,31 +195,31 @@ def _healthy(platform: DemoPlatform, writer: RowWriter, queue: ShopQueue) -> Non
 
 
 def _credits(platform: DemoPlatform, writer: RowWriter) -> None:
-    roles, found = platform.roles, platform.credits
-    # Let go: nothing will be sent any more, or they were held for too long by a campaign that is not sending.
-    found["over"] = writer.add_reservation("res_newsletter_43", campaign=roles["sent"], amount=100)
-    found["cancelled"] = writer.add_reservation("res_wrong_link", campaign=roles["cancelled"], amount=40)
-    found["expired"] = writer.add_reservation(
+    roles, holds = platform.roles, platform.credits
+    # To be released: nothing will be sent any more, or a campaign that is not sending has held them for too long.
+    holds["over"] = writer.add_reservation("res_newsletter_43", campaign=roles["sent"], amount=100)
+    holds["cancelled"] = writer.add_reservation("res_wrong_link", campaign=roles["cancelled"], amount=40)
+    holds["expired"] = writer.add_reservation(
         "res_summer_teaser", campaign=roles["paused"], amount=60, created_ago=hours(30), expires_in=-hours(6)
     )
-    found["old"] = writer.add_reservation("res_new_year", campaign=roles["draft"], amount=60, created_ago=hours(60))
-    found["campaign_gone"] = writer.add_reservation(
+    holds["old"] = writer.add_reservation("res_new_year", campaign=roles["draft"], amount=60, created_ago=hours(60))
+    holds["campaign_gone"] = writer.add_reservation(
         "res_deleted", campaign="cmp_deleted", tenant=SOUTH, amount=25, created_ago=hours(40), expires_in=-hours(16)
     )
-    # Two on one campaign: both go, together with its completion.
-    found["two_first"] = writer.add_reservation("res_spring_sale_1", campaign=roles["finished"], amount=400)
-    found["two_second"] = writer.add_reservation("res_spring_sale_2", campaign=roles["finished"], amount=12)
-    # Held: the campaign really is still sending; the second has expired all the same, which a person should know.
-    found["held_while_sending"] = writer.add_reservation(
+    # Two on one campaign: both are released with its completion.
+    holds["two_first"] = writer.add_reservation("res_spring_sale_1", campaign=roles["finished"], amount=400)
+    holds["two_second"] = writer.add_reservation("res_spring_sale_2", campaign=roles["finished"], amount=12)
+    # To be kept: the campaign is still sending. The second has expired all the same, which is reported to a person.
+    holds["held_while_sending"] = writer.add_reservation(
         "res_newsletter_44", campaign=roles["backlog"], amount=500, expires_in=hours(20)
     )
-    found["expired_while_sending"] = writer.add_reservation(
+    holds["expired_while_sending"] = writer.add_reservation(
         "res_black_friday_north", campaign=roles["jobs_lost"], amount=800, created_ago=hours(26), expires_in=-hours(2)
     )
-    found["young"] = writer.add_reservation(
+    holds["young"] = writer.add_reservation(
         "res_gift_guide", campaign=roles["scheduled"], amount=60, created_ago=hours(5), expires_in=hours(43)
     )
-    found["released"] = writer.add_reservation(
+    holds["released"] = writer.add_reservation(
         "res_newsletter_40",
         campaign="cmp_newsletter_40",
         status="released",

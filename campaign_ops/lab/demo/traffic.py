@@ -1,4 +1,4 @@
-"""The two demo applications at work: they start campaigns, send, hire workers, archive. Nothing goes wrong here."""
+"""The normal operation of the two demo applications: start campaigns, send, replace workers, archive. No faults."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign_ops.core.model import Counters
+from campaign_ops.core.wording import plural
 from campaign_ops.lab.demo.platforms import DemoPlatform
 from campaign_ops.lab.shop.application import Application
 from campaign_ops.lab.shop.provider import Provider
@@ -27,19 +28,19 @@ _NOW = timedelta(0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationOptions:
-    """How lively the demo is.
+    """Rates and sizes of the simulation.
 
     Attributes:
-        seed: Where all chance comes from.
+        seed: Source of everything random.
         campaign_every_seconds: Mean time between campaigns; the messenger starts a third as many.
         fault_every_seconds: Mean time between faults.
         recipients: Smallest and largest campaign.
         batch_size: Recipients per job.
         prioritized_share: Share of campaigns whose jobs have a priority.
-        max_sending: No campaign is started while so many are sending.
+        max_sending: No campaign is started while this many are sending.
         workers: SMS workers, each a process.
-        keep_minutes: How long campaigns that are over stay in the database.
-        worker: How the workers behave; they get names of their own.
+        keep_minutes: How long finished campaigns stay in the database.
+        worker: Behaviour of the workers; each gets its own name.
     """
 
     seed: int = 7
@@ -66,7 +67,7 @@ class SimulationOptions:
 
 
 class _Traffic:
-    """What both applications have in common."""
+    """The parts that both applications share."""
 
     def __init__(self, platform: DemoPlatform, options: SimulationOptions) -> None:
         self.platform = platform
@@ -75,23 +76,23 @@ class _Traffic:
         self.writer = platform.writer()
         self.application = Application(self.writer.engine, platform.profile)
         self.provider = Provider(self.writer.engine, reject_share=options.worker.reject_share)
-        # Ids must not come back after the demo was stopped and started again on the same data.
+        # Ids must not repeat when the demo is stopped and started again on the same data.
         self._ids = map(f"cmp_{int(time.time())}_{{}}".format, itertools.count(1))
         self._numbers = itertools.count(1)
 
     @property
     def sending(self) -> str:
-        """The platform's word for a campaign that is being sent."""
+        """The platform's status for a campaign that is sending."""
         return self.platform.profile.campaign.words.sending
 
     def archive(self) -> None:
-        """Delete what has been over for long, as every such application does in some way."""
+        """Delete old finished campaigns, as every such application does in some way."""
         gone = self.writer.remove_campaigns(minutes(self.options.keep_minutes))
         if gone:
             self.provider.forget(gone)
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         self.writer.close()
 
     def _new_campaign(self) -> tuple[str, str, int]:
@@ -114,17 +115,17 @@ class SmsTraffic(_Traffic):
         self._worker_numbers = itertools.count(len(platform.workers) + 1)
 
     def start_missing_workers(self) -> str | None:
-        """Start workers in the place of those that died."""
+        """Start workers until the configured number is running."""
         for workers in (self.workers, self.platform.workers):
             workers[:] = [worker for worker in workers if worker.pid is not None]
-        hired = []
+        started = []
         while len(self.workers) < self.options.workers:
             options = replace(self.options.worker, name=f"worker-{next(self._worker_numbers)}")
             worker = self.platform.worker(self._log_dir, options)
             worker.start(wait_seconds=0)
             self.workers.append(worker)
-            hired.append(f"{worker.name} (pid {worker.pid})")
-        return f"started {', '.join(hired)}" if hired else None
+            started.append(f"{worker.name} (pid {worker.pid})")
+        return f"started {', '.join(started)}" if started else None
 
     def start_campaign(self) -> str | None:
         """Start a campaign as the application does: rows, reservation, jobs."""
@@ -132,7 +133,7 @@ class SmsTraffic(_Traffic):
             return None
         label, name, size = self._new_campaign()
         jobs = self.launch(label, name, size)
-        return f"campaign '{name}': {size} recipients in {len(jobs)} job{'s' * (len(jobs) > 1)}"
+        return f"campaign '{name}': {size} recipients in {plural(len(jobs), 'job')}"
 
     def launch(self, label: str, name: str, size: int) -> list[str]:
         """Write a campaign and enqueue it. Returns the ids of its jobs."""
@@ -144,7 +145,7 @@ class SmsTraffic(_Traffic):
         return self.enqueue(label)
 
     def enqueue(self, campaign: str) -> list[str]:
-        """Add jobs for everybody in the campaign who is pending. Returns their ids."""
+        """Add jobs for the campaign's pending recipients. Returns their ids."""
         priority: dict[str, Any] = {"priority": 5} if self.random.random() < self.options.prioritized_share else {}
         return self.queue.add(
             campaign,
@@ -161,14 +162,14 @@ class SmsTraffic(_Traffic):
         return label, name, self.launch(label, name, self.options.batch_size * 2 * (busy + 3))
 
     def close(self) -> None:
-        """Stop the workers, let go of connections."""
+        """Stop the workers and close connections."""
         self.platform.stop_workers()
         self.queue.close()
         super().close()
 
 
 class MessengerTraffic(_Traffic):
-    """The messenger application: sends in process, and forgets what it was at when it is restarted."""
+    """The messenger application: it sends in process, and a restart loses the recipients that are left."""
 
     def __init__(self, platform: DemoPlatform, options: SimulationOptions) -> None:
         super().__init__(platform, options)
@@ -191,7 +192,7 @@ class MessengerTraffic(_Traffic):
         return f"messenger campaign '{name}': {size} recipients"
 
     def send_some(self, count: int = 8) -> None:
-        """Send a few messages of every campaign at hand; complete those with nobody left."""
+        """Send a few messages of every active campaign, and complete those that have no recipient left."""
         for campaign in list(self.left):
             if not self.application.is_sending(campaign):
                 del self.left[campaign]

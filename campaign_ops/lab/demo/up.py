@@ -1,4 +1,4 @@
-"""`make up`: platforms that live, send and break, and Dagster that repairs them while a person watches."""
+"""``campaign-ops up``: platforms with traffic and faults, and Dagster, which repairs them, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _WEB_SECONDS = 90
 
 
 def up(wanted_dir: Path, port: int | None, console: Console) -> int:
-    """Start everything, watch until Ctrl-C (or SIGTERM), stop everything in order."""
+    """Start everything, run until Ctrl-C (or SIGTERM), stop everything in order. Returns the exit code."""
     began = time.monotonic()
     logging.getLogger("campaign_ops").setLevel(logging.ERROR)
     stop = threading.Event()
     with ExitStack() as running, orderly_end(stop):
         work_dir = running.enter_context(fresh_work_dir(wanted_dir))
         servers = running.enter_context(EmbeddedServers(work_dir / "servers"))
-        print_progress(console, began, "PostgreSQL and Redis are up, on loopback")
+        print_progress(console, began, "PostgreSQL and Redis are running on loopback")
         platforms = [create_platform(servers, name, name) for name in ("sms", "messenger")]
         config = _write_config(work_dir / "campaign_ops.yaml", platforms)
         environment = dagster_home.prepare(servers, work_dir / "dagster_home", config)
@@ -52,7 +52,7 @@ def up(wanted_dir: Path, port: int | None, console: Console) -> int:
         address = running.enter_context(_dagster(work_dir, environment, port, stop))
         if not stop.is_set():
             print_progress(console, began, f"Dagster is at {address}, schedule and sensors on; Ctrl-C stops everything")
-            console.print(f"         start at {address}/asset-groups, the runs are at {address}/runs", highlight=False)
+            console.print(f"         assets: {address}/asset-groups, runs: {address}/runs", highlight=False)
             watcher = threading.Thread(target=_watch_journal, args=(settings, began, console, stop), daemon=True)
             watcher.start()
             shop, messenger = platforms
@@ -60,7 +60,7 @@ def up(wanted_dir: Path, port: int | None, console: Console) -> int:
             Simulation(shop, messenger, work_dir / "workers", SimulationOptions(), say).run(stop)
             watcher.join(10)
         print_progress(console, began, "stopping: workers, Dagster, Redis, PostgreSQL")
-    print_progress(console, began, "everything that was started is stopped")
+    print_progress(console, began, "all processes are stopped")
     return 0
 
 
@@ -80,7 +80,7 @@ def _migrate(settings: Settings) -> None:
 
 @contextmanager
 def _dagster(work_dir: Path, environment: Mapping[str, str], port: int | None, stop: threading.Event) -> Iterator[str]:
-    """The webserver and the daemon; the address once it answers."""
+    """Run the webserver and the daemon; yields the address once it answers."""
     scripts, home = Path(sys.executable).parent, Path(environment["DAGSTER_HOME"])
     workspace = ["-w", str(home / "workspace.yaml")]
     port = port or free_port()
@@ -110,7 +110,7 @@ def _await_web(url: str, children: Sequence[ChildProcess], stop: threading.Event
     while not stop.wait(0.3):
         for child in children:
             if not child.running:
-                raise ConfigurationError(f"{child.name} ended at once", mend=f"read {child.log_path}")
+                raise ConfigurationError(f"{child.name} exited during start-up", mend=f"read {child.log_path}")
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
@@ -122,32 +122,32 @@ def _await_web(url: str, children: Sequence[ChildProcess], stop: threading.Event
 
 
 def _watch_journal(settings: Settings, began: float, console: Console, stop: threading.Event) -> None:
-    """Print every repair as the journal gets it."""
-    watched = [_Watched(connect(one)) for one in settings.platforms]
+    """Print every new repair in the journal."""
+    journals = [_JournalReader(connect(platform)) for platform in settings.platforms]
     while not stop.wait(1):
-        for one in watched:
+        for journal in journals:
             try:
-                lines = one.news()
+                lines = journal.new_lines()
             except CampaignOpsError as error:
                 lines = [str(error)]
             for line in lines:
-                told = escape(f"{one.platform.name}: {line}")
-                console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  [green]{told}[/green]", soft_wrap=True)
-    for one in watched:
-        one.platform.close()
+                text = escape(f"{journal.platform.name}: {line}")
+                console.print(f"[dim]{time.monotonic() - began:5.1f} s[/dim]  [green]{text}[/green]", soft_wrap=True)
+    for journal in journals:
+        journal.platform.close()
 
 
 @dataclass
-class _Watched:
-    """One platform's journal, and how far it was told."""
+class _JournalReader:
+    """One platform's journal, and the last repair that was printed."""
 
     platform: Platform
-    told: int = 0
+    last_id: int = 0
 
-    def news(self) -> list[str]:
-        """Repairs since the last time, a line each."""
+    def new_lines(self) -> list[str]:
+        """The repairs since the last call, one line each."""
         journal = self.platform.journal
         rows = self.platform.database.run(lambda connection: journal.repairs(connection, limit=50), read_only=True)
-        new = [row for row in reversed(rows) if int(row["id"]) > self.told]
-        self.told = max((int(row["id"]) for row in new), default=self.told)
+        new = [row for row in reversed(rows) if int(row["id"]) > self.last_id]
+        self.last_id = max((int(row["id"]) for row in new), default=self.last_id)
         return [f"{row['kind']} {row['target']}: {row['reason']}" for row in new]

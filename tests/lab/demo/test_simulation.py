@@ -1,4 +1,4 @@
-"""What happens in the demo when it is left running."""
+"""The simulation of ``campaign-ops up``: its faults, and that it survives them."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ def test_each_fault_of_the_shop_leaves_what_its_line_says(shop: DemoPlatform, wo
         assert sum(bool(client.hexists(queue.key(job_id), "defa")) for job_id in queue.live_job_ids()) == 2
 
     while writer.campaigns("sending"):
-        assert "in the middle of sending" in (faults.pause_or_cancel() or "")
+        assert "while it was sending" in (faults.pause_or_cancel() or "")
     assert queue.live_job_ids() == []
 
     for other in writer.campaigns("paused"):
         writer.set_campaign(other["id"], status="cancelled")
     writer.set_campaign(campaign["id"], status="paused")
-    assert faults.resume() == f"person: '{campaign['name']}' was resumed"
+    assert faults.resume() == f"person: resumed '{campaign['name']}'"
     assert len(queue.live_job_ids()) == 2 * len(jobs)
 
     (hired,) = traffic.platform.workers if traffic.start_missing_workers() else []
     wait_until(lambda: traffic.provider.last_campaign(hired.name) is not None)
     pid = hired.pid
-    assert faults.kill_worker() == f"fault: killed worker-1 (pid {pid}) in the middle of '{campaign['name']}'"
+    assert faults.kill_worker() == f"fault: killed worker-1 (pid {pid}) while it was sending '{campaign['name']}'"
     assert hired.pid is None
     assert "worker-2" in (traffic.start_missing_workers() or "")
 
     writer.move_recipients(campaign["id"], "succeeded")
     assert traffic.application.complete(campaign["id"])
-    assert "before it could say so" in (faults.lose_completion() or "")
+    assert "before it wrote the status" in (faults.lose_completion() or "")
     (reservation,) = writer.reservations(campaign["id"])
     assert (reservation["status"], reservation["released_at"]) == ("active", None)
     traffic.close()
@@ -76,9 +76,9 @@ def test_each_fault_of_the_messenger_leaves_what_its_line_says(servers: Embedded
     (campaign,) = writer.campaigns("SENDING")
     assert (campaign["succeeded"] + campaign["failed"], sum(writer.tally(campaign["id"]).values())) == (10, 10)
     name = campaign["name"]
-    assert faults.restart() == f"fault: the messenger was restarted in the middle of '{name}'"
+    assert faults.restart() == f"fault: restarted the messenger while it was sending '{name}'"
     traffic.send_some()
-    assert sum(writer.tally(campaign["id"]).values()) == 10, "it has forgotten whom it was sending to"
+    assert sum(writer.tally(campaign["id"]).values()) == 10, "the list of recipients is lost"
     writer.set_campaign(campaign["id"], succeeded=10)
     wrong = faults.set_counter_wrong()
     now = writer.campaign(campaign["id"])["succeeded"]
@@ -87,7 +87,7 @@ def test_each_fault_of_the_messenger_leaves_what_its_line_says(servers: Embedded
     traffic.left[campaign["id"]] = 1
     traffic.send_some()
     assert writer.campaign(campaign["id"])["status"] == "COMPLETED"
-    assert "before it could say so" in (faults.lose_completion() or "")
+    assert "before it wrote the status" in (faults.lose_completion() or "")
     assert writer.campaign(campaign["id"])["completed_at"] is None
     traffic.close()
 

@@ -1,4 +1,4 @@
-"""The stuck platforms that the demo shows."""
+"""The demo's stuck platforms get the verdicts that they are built for."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def platforms(stage: tuple[EmbeddedServers, list[DemoPlatform]]) -> list[DemoPla
 
 
 def portrait(platform: DemoPlatform) -> list[Any]:
-    """All that a reader of the demo's report could see, but the clock."""
+    """Everything that the demo's report shows, except times."""
     writer = platform.writer()
     rows = sorted((row["id"], row["name"], row["status"], writer.tally(row["id"])) for row in writer.campaigns())
     writer.close()
@@ -64,7 +64,7 @@ def test_the_only_worker_is_in_the_middle_of_a_campaign_and_others_wait_or_are_l
     queue.close()
 
 
-# Roles whose verdict has another name. The last two get theirs from a history that is made later.
+# Roles whose verdict has another name. The last two get theirs from past attempts that are created later.
 OTHERWISE = {
     "all_failed": "finished",
     "backlog_prioritized": "backlog",

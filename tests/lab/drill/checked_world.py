@@ -1,4 +1,4 @@
-"""A platform under the ledger, swept by a role of its own: what the audit's tests plant their damage in."""
+"""A platform with the ledger, swept under its own role: the tests of the checkers plant their damage in it."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class CheckedWorld:
 
     @property
     def servers(self) -> EmbeddedServers | None:
-        """The server's log is everybody's: tests that read it name it."""
+        """None, because the server's log is shared by all tests: those that read it name it."""
         return None
 
     def connect(self, profile: Profile | None = None, **policy: Any) -> Platform:
-        """A view of its own; with other thresholds or names it is that of somebody who breaks a rule."""
+        """A new view of the platform; other thresholds or names make it break a rule."""
         old, jobs = self.world.platform, self.world.queue
         queue = Queue(QueueAddress(jobs.url, jobs.prefix), jobs.profile)
         url = sa.make_url(self.world.url).set(username=OPS).render_as_string(hide_password=False)
@@ -52,7 +52,7 @@ class CheckedWorld:
         return Platform(old.name, profile or old.profile, replace(old.policy, **policy), database, queue)
 
     def sweep_as(self, profile: Profile | None = None, **policy: Any) -> str:
-        """A sweep of somebody who breaks a rule. Its run id."""
+        """Run a sweep that breaks a rule. Returns its run id."""
         platform, run_id = self.connect(profile, **policy), uuid4().hex
         Sweep(platform, run_id=run_id, trigger="test", actor="mutant").run()
         platform.close()
@@ -70,17 +70,17 @@ class CheckedWorld:
         return figure(self.records())
 
     def owner(self, query: str, **binds: Any) -> None:
-        """A statement that no product of ours makes, by the application."""
+        """Run a statement as the application."""
         with self.world.app.engine.begin() as connection:
             connection.execute(sa.text(query), binds)
 
     def ops(self, query: str, **binds: Any) -> None:
-        """A statement by our role, past the product."""
+        """Run a statement as our role, bypassing the product."""
         with self.world.platform.database.transaction() as connection:
             connection.execute(sa.text(query), binds)
 
     def look(self, times: int = 1) -> None:
-        """The watcher's looks, made here and now."""
+        """Take samples with the queue watcher in this process."""
         with redis.Redis.from_url(self.world.queue.url, decode_responses=True) as client, self._watched() as out:
             watcher = QueueWatcher(client, self.world.queue.key(""), "recipientIds", "campaignId", out)
             for _ in range(times):
@@ -90,13 +90,13 @@ class CheckedWorld:
         return (self.work_dir / WATCHED).open("a", encoding="utf-8")
 
     def write_sweeps(self, name: str, *lines: dict[str, Any]) -> None:
-        """A sweeping process' file."""
+        """Write a sweeping process's file."""
         base = {"run_id": "r", "began": 100.0, "ended": 101.0, "outcome": "done", "error": None, "unexpected": False}
         text = "".join(json.dumps({**base, **line}) + "\n" for line in lines)
         (self.work_dir / f"sweeps-{name}.jsonl").write_text(text)
 
     def settle(self) -> None:
-        """No more faults, and three more sweeps."""
+        """Mark the end of the faults, and run three more sweeps."""
         self.ledger.note(SETTLING, "over")
         for _ in range(3):
             self.world.sweep()
@@ -104,14 +104,14 @@ class CheckedWorld:
 
 
 def checked_world(world: World, work_dir: Path) -> CheckedWorld:
-    """Put a world under the ledger; to be called before any row is written, unless it is to be there already."""
+    """Install the ledger in a world; rows written before count as existing before the ledger."""
     Provider.create(world.app.engine)
     with world.app.engine.begin() as connection:
         for statement in grants(world.platform.profile, OPS):
             connection.exec_driver_sql(statement)
     ledger = Ledger(world.app.engine, OPS, world.platform.profile)
     ledger.install()
-    found = CheckedWorld(world, ledger, work_dir, Provider(world.app.engine))
+    checked = CheckedWorld(world, ledger, work_dir, Provider(world.app.engine))
     world.created.append(world.platform)
-    world.platform = found.connect()
-    return found
+    world.platform = checked.connect()
+    return checked

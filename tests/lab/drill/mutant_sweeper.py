@@ -1,4 +1,4 @@
-"""The drill's sweeper with one rule of the product taken out: the process of which a drill must report the damage.
+"""The drill's sweeper with one rule of the product removed; a drill must report the damage that it does.
 
 CAMPAIGN_OPS_MUTATION=<name> python -m tests.lab.drill.mutant_sweeper …arguments of the sweeper…
 """
@@ -12,7 +12,7 @@ from tests.lab.drill.mutations import MUTATIONS, VARIABLE
 
 
 def main() -> None:
-    """Take the rule out that the environment names, if it names one, and sweep until SIGTERM."""
+    """Remove the rule that the environment variable names, if any, and sweep until SIGTERM."""
     name = os.environ.get(VARIABLE, "")
     if name:
         MUTATIONS[name].apply()

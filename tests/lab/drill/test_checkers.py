@@ -1,7 +1,7 @@
-"""Every figure of the audit fails when its damage stands in the stores, names the culprit, and holds when all is well.
+"""Every figure fails when its damage is in the stores, names the violation, and holds when all is well.
 
-An audit that cannot fail is worthless: the damage is planted in real servers, past the product or by a product whose
-rule is taken out.
+A checker that cannot fail is worthless: the damage is planted in real servers, either bypassing the product or by a
+product with a rule removed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def stage(worlds: Worlds, work_dir: Path) -> CheckedWorld:
 
 
 def fails(stage: CheckedWorld, figure: Checker, *words: str) -> None:
-    """The figure fails, and one of its examples says all of these words."""
+    """Assert that the figure fails, and that one of its examples contains all of these words."""
     result = stage.check(figure)
     assert not result.holds
     assert any(all(word in example for word in words) for example in result.examples), result.examples
@@ -67,8 +67,8 @@ def holds(stage: CheckedWorld, figure: Checker) -> None:
     assert result.holds, result.examples
 
 
-def honest_life(stage: CheckedWorld) -> None:
-    """Everything that may happen to campaigns, by an application and sweeps that keep the rules."""
+def lawful_history(stage: CheckedWorld) -> None:
+    """Let everything lawful happen to campaigns, by an application and sweeps that keep the rules."""
     app, queue = stage.world.app, stage.world.queue
     app.add_campaign("done", succeeded=3, failed=1)
     app.add_reservation("res_done", campaign="done", amount=40)
@@ -91,8 +91,8 @@ def honest_life(stage: CheckedWorld) -> None:
     stage.settle()
 
 
-def test_an_honest_life_holds_in_every_figure(stage: CheckedWorld) -> None:
-    honest_life(stage)
+def test_every_figure_holds_after_a_lawful_history(stage: CheckedWorld) -> None:
+    lawful_history(stage)
     figures = {figure.key: figure for figure in check_all(stage)}
     assert [figure for figure in figures.values() if not figure.holds] == []
     counted = "0 faults, 4 sends; repairs: 3 complete, 1 reenqueue, 3 release; 1 jobs re-enqueued"
@@ -187,7 +187,7 @@ def test_a_campaign_called_failed_whose_recipients_were_reached_is_named(stage: 
 
 
 def test_credits_released_behind_the_journal_are_missed_by_their_tenant(stage: CheckedWorld) -> None:
-    honest_life(stage)
+    lawful_history(stage)
     stage.ops("""UPDATE "CreditReservation" SET status = 'released' WHERE id = 'res_young'""")
     fails(stage, reservations.credits_exact, "shop_north: campaign_ops released 149, the journal says 140")
 
@@ -206,7 +206,7 @@ def test_an_amount_that_the_journal_has_wrong_by_a_millionth_is_found(worlds: Wo
 
 
 def test_credits_that_move_past_the_ledger_do_not_add_up(stage: CheckedWorld) -> None:
-    honest_life(stage)
+    lawful_history(stage)
     stage.owner('ALTER TABLE "CreditReservation" DISABLE TRIGGER USER')
     stage.world.app.set_reservation("res_done", status="active")
     fails(stage, reservations.credits_exact, "= 9, but 49 are held")
@@ -250,7 +250,7 @@ def test_credits_released_while_their_campaign_sends_are_named(stage: CheckedWor
 
 
 def test_a_change_of_ours_that_stands_in_no_journal_row_is_named(stage: CheckedWorld) -> None:
-    honest_life(stage)
+    lawful_history(stage)
     holds(stage, journal.journal)
     stage.owner("DELETE FROM campaign_ops.repair WHERE kind = 'release' AND target = 'res_done'")
     fails(stage, journal.journal, "reservation res_done: changed by us")
@@ -258,7 +258,7 @@ def test_a_change_of_ours_that_stands_in_no_journal_row_is_named(stage: CheckedW
 
 
 def test_a_journal_row_that_changed_nothing_is_named(stage: CheckedWorld) -> None:
-    honest_life(stage)
+    lawful_history(stage)
     plant_repair(stage, "complete", "young")
     fails(stage, journal.journal, "complete of young", "no change of campaign young in its transaction")
 
@@ -285,7 +285,7 @@ def test_a_journal_row_of_another_transaction_than_its_change_is_named(stage: Ch
 def test_an_image_of_the_journal_that_is_not_what_the_row_was_is_named(
     stage: CheckedWorld, image: str, column: str, value: str, line: str
 ) -> None:
-    honest_life(stage)
+    lawful_history(stage)
     change = json.dumps({column: value})
     stage.owner(f"""UPDATE campaign_ops.repair SET {image} = {image} || '{change}' WHERE target = 'done'""")
     fails(stage, journal.journal, "complete of done", line)
@@ -312,7 +312,7 @@ def test_an_undo_that_puts_back_something_else_than_was_there_is_named(stage: Ch
 
 
 def test_a_job_of_ours_that_nobody_meant_to_add_is_named(stage: CheckedWorld) -> None:
-    honest_life(stage)
+    lawful_history(stage)
     stage.world.queue.add("lost", "shop_north", ["r1"], job_ids=["ops-lost-a9-b0-stray"])
     stage.look()
     fails(stage, journal.journal, "ops-lost-a9-b0-stray", "no intent has it")
@@ -437,36 +437,36 @@ def test_a_campaign_with_an_unknown_word_is_left_alone_by_honest_sweeps(stage: C
 
 
 def guessing(stage: CheckedWorld) -> Profile:
-    """A profile that takes an unknown word for a failure."""
+    """A profile that treats an unknown status as a failure."""
     known = stage.world.platform.profile.model_dump(by_alias=True)
     known["recipient"]["words"]["failed"] = ["failed", "bounced"]
     return Profile.model_validate(known)
 
 
-def put_back_in_vain(stage: CheckedWorld, times: int) -> None:
+def reenqueue_and_lose(stage: CheckedWorld, times: int) -> None:
     for _ in range(times):
         stage.sweep_as(max_attempts=100, cooldown_seconds=0)
         stage.world.queue.remove(stage.world.queue.live_job_ids())
 
 
-def test_a_campaign_put_back_in_vain_more_often_than_allowed_is_named(stage: CheckedWorld) -> None:
+def test_a_campaign_reenqueue_and_lose_more_often_than_allowed_is_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=4)
-    put_back_in_vain(stage, 3)
+    reenqueue_and_lose(stage, 3)
     holds(stage, safety.in_vain)
-    put_back_in_vain(stage, 1)
+    reenqueue_and_lose(stage, 1)
     fails(stage, safety.in_vain, "reenqueue of c", "attempt 4 without progress")
 
 
 def test_progress_gives_a_campaign_new_attempts(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=4)
-    put_back_in_vain(stage, 3)
+    reenqueue_and_lose(stage, 3)
     stage.world.app.move_recipients("c", "succeeded", 1, moved_ago=minutes(30))
-    put_back_in_vain(stage, 3)
+    reenqueue_and_lose(stage, 3)
     holds(stage, safety.in_vain)
 
 
 def test_a_repair_written_without_the_sweep_lock_is_named_unless_a_fault_took_it(stage: CheckedWorld) -> None:
-    honest_life(stage)
+    lawful_history(stage)
     plant_repair(stage, "lift", "young")
     fails(stage, safety.overlapping, "lift of young", "no process held the sweep lock")
     stage.owner("UPDATE campaign_ops.sweep SET started_at = clock_timestamp()")
@@ -484,13 +484,13 @@ def test_a_repair_written_while_another_process_holds_the_lock_is_named_with_it(
     fails(stage, safety.overlapping, "lift of c", "campaign_ops elsewhere:1 held the sweep lock")
 
 
-# -- who suffers from whom -------------------------------------------------------------------------------------
+# -- effects between campaigns----------------------------------------------------------------------------------
 
 
 def test_credits_that_a_completion_leaves_held_are_named_even_if_the_next_sweep_releases_them(
     stage: CheckedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A crash between the two would have leaked them."""
+    """A crash between the two sweeps would have leaked them."""
     monkeypatch.setattr(act, "_release_with", lambda *_, **__: iter(()))
     stage.world.app.add_campaign("c", succeeded=1)
     stage.world.app.add_reservation("r", campaign="c", amount=5)
@@ -633,8 +633,8 @@ def test_times_run_from_the_moment_when_a_campaign_was_stuck(stage: CheckedWorld
 
 
 def repair_id(stage: CheckedWorld, kind: str) -> int:
-    (found,) = stage.world.rows("SELECT id FROM campaign_ops.repair WHERE kind = :kind", kind=kind)
-    return int(found["id"])
+    (repair,) = stage.world.rows("SELECT id FROM campaign_ops.repair WHERE kind = :kind", kind=kind)
+    return int(repair["id"])
 
 
 def plant_repair(stage: CheckedWorld, kind: str, target: str) -> None:

@@ -1,4 +1,4 @@
-"""A drill from its first moment to its scoreboard: what is tried again, what is told, who confirms, how it ends."""
+"""A whole drill: retries, log, the person on call, and the scoreboard at the end."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def sweep(rig: Rig) -> None:
 
 
 def children() -> set[psutil.Process]:
-    """Living processes that this one has started."""
-    family = psutil.Process().children()
-    return {one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE}
+    """Running child processes of this process."""
+    processes = psutil.Process().children()
+    return {process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE}
 
 
 def said(rig: Rig, words: str) -> bool:
@@ -128,9 +128,9 @@ def test_a_fault_that_redis_kept_from_happening_is_marked_when_it_is_tried_again
 def test_a_fault_that_met_nothing_is_counted_as_missed(rig: Rig) -> None:
     play = Execution(rig, threading.Event())
     worker = Event(0.0, "fault", "kill_worker_after_send", {"index": 0})
-    play.play([worker, replace(worker, kind="end")])  # nobody has so little time to take a job
+    play.play([worker, replace(worker, kind="end")])  # too little time for a worker to take a job
     play.end_all()
-    assert said(rig, "had nothing to send")
+    assert said(rig, "did not reach that point")
     assert [mark.kind for mark in rig.ledger.marks()] == [FAULT, END, MISSED, "settling"]
     assert "1 fault (1 without effect)" in counted(read(stores_of(rig))).found
 
@@ -155,7 +155,7 @@ def test_whatever_lasts_is_over_before_it_is_judged(rig: Rig) -> None:
     assert [mark.kind for mark in rig.ledger.marks()][-1] == "settling"
 
 
-# -- the application and its people ------------------------------------------------------------------------------------
+# -- the application and its users -------------------------------------------------------------------------------------
 
 
 def test_a_paused_campaign_has_no_jobs_and_a_resumed_one_has_each_recipient_once(rig: Rig) -> None:

@@ -39,7 +39,7 @@ def test_the_program_lists_the_drill_and_shows_its_options() -> None:
 
 
 def test_the_program_does_not_load_the_drill_for_anything_else() -> None:
-    """Nor what it stands on: servers, plots, Dagster."""
+    """Nor its dependencies: servers, plots, Dagster."""
     code = (
         "import sys; from campaign_ops.faces.cli import app; from typer.testing import CliRunner;"
         "CliRunner().invoke(app, ['--help']);"
@@ -178,7 +178,7 @@ def test_every_option_has_a_help() -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_while_the_servers_start_leaves_nothing_behind(tmp_path: Path) -> None:
-    """initdb hears it, too: a terminal sends it to the whole group."""
+    """initdb receives it, too: a terminal sends it to the whole process group."""
     work = tmp_path / "work"
     with subprocess.Popen(
         started("--seed", 1, "--no-dagster", "--work-dir", work),

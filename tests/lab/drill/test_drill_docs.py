@@ -1,4 +1,4 @@
-"""The page about the drill names what there is."""
+"""The page about the drill lists all faults, figures and exit codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def first_cells(text: str, header: str) -> list[str]:
     return [row.split(" | ")[0].removeprefix("| ") for row in rows[2:]]
 
 
-def test_every_fault_stands_in_the_page_with_what_it_is() -> None:
+def test_every_fault_is_listed_with_its_title() -> None:
     rows = [line for line in PAGE.splitlines() if line.startswith("| `")]
     listed = [line for line in rows if line.split("`")[1] in FAULTS]
     assert listed == [f"| `{name}` | {fault.title} |" for name, fault in FAULTS.items()]

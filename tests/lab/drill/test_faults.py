@@ -1,4 +1,4 @@
-"""Every fault really happens, and what ends it really mends it: each is let happen once on a small stand."""
+"""Every fault really takes effect, and its end really repairs it: each is injected once on a small rig."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ LONG_AGO = timedelta(minutes=5)
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """One stand for all: whatever a fault leaves behind fails the next test."""
+    """One rig for all tests: whatever a fault leaves behind fails the next test."""
     with Rig(DrillOptions(tmp_path_factory.mktemp("stand"), seed=1, dagster=False)) as rig:
         yield rig
 
 
 @pytest.fixture
 def rig(up: Rig) -> Iterator[Rig]:
-    """Everybody of the last test has gone home, and its campaigns and jobs are gone."""
+    """Stop the processes of the last test, and delete its campaigns and jobs."""
     yield up
     up.stop_all()
     up.sweepers.clear()
@@ -65,11 +65,11 @@ def make(name: str, seed: int = 1) -> tuple[Fault, random.Random]:
 
 
 def sweep(rig: Rig, *, confirmed: bool = False) -> None:
-    """One whole sweep, as a process of ours makes it."""
+    """Run one whole sweep, as our processes do."""
     platform = rig.connect()
     try:
-        given = confirmation(dry_run(platform, run_id=str(random.random())), "ann", "a test") if confirmed else None
-        Sweep(platform, run_id=str(random.random()), trigger="test", actor="tests", confirm=given).run()
+        code = confirmation(dry_run(platform, run_id=str(random.random())), "ann", "a test") if confirmed else None
+        Sweep(platform, run_id=str(random.random()), trigger="test", actor="tests", confirm=code).run()
     finally:
         platform.close()
 
@@ -107,7 +107,7 @@ def sends(rig: Rig) -> int:
     ],
 )
 def test_a_worker_dies_exactly_there(rig: Rig, name: str, claimed: int, sent: int, written: int) -> None:
-    """Of whom it had in hand: claimed, sent to, written. With two jobs at a time there may be another."""
+    """The state of its current recipient: claimed, sent to, written. With two jobs at a time there may be a second."""
     fault, rng = make(name)
     fault.inject(rig, rng)
     (worker,) = rig.workers
@@ -144,7 +144,7 @@ def test_a_hung_worker_keeps_its_lock_and_sends_nothing_more(rig: Rig) -> None:
 
 
 def wait_or_not(true: Callable[[], bool], seconds: float) -> bool:
-    """Whether it came true in time."""
+    """Return whether the condition became true in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if true():
@@ -173,7 +173,7 @@ def test_postgresql_is_gone_and_comes_back_with_what_was_committed(rig: Rig, see
     with pytest.raises(sa.exc.OperationalError):
         rig.writer.campaigns()
     fault.end(rig)
-    fault.end(rig)  # as often as one likes
+    fault.end(rig)  # idempotent
     assert rig.servers.postgres.pid not in (None, pid)
     wait_until(lambda: _answers(rig), 10)
     assert status(rig, "cmp_1") == "sending"
@@ -335,7 +335,7 @@ def test_serialization_failures_come_from_the_server_and_sweeps_repair_all_the_s
 
 
 def _swept(rig: Rig) -> bool:
-    """Whether a sweep came to its end; it may find everything held by somebody."""
+    """Return whether a sweep completed; its rows or the lock may be held by another session."""
     try:
         sweep(rig)
     except (Conflict, SweepBusy):
@@ -366,7 +366,7 @@ def test_somebody_locks_in_the_opposite_order_and_we_are_the_victim(rig: Rig) ->
 
 
 def _lock_as_we_do(rig: Rig) -> None:
-    """A campaign first, its credits second, as our role."""
+    """Lock a campaign first and its credits second, as our role."""
     with connected_as_ours(rig).begin() as ours:
         ours.execute(sa.text("UPDATE \"Campaign\" SET status = status WHERE id = 'cmp_1'"))
         ours.execute(sa.text('UPDATE "CreditReservation" SET status = status WHERE "campaignId" = \'cmp_1\''))

@@ -1,4 +1,4 @@
-"""The ledger writes down who changed what, whatever anybody says of it."""
+"""The ledger records which role changed what, independent of what the product reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The drill itself can fail: with a rule taken out of the sweepers it reports the damage that the rule prevents."""
+"""The drill itself can fail: with a rule removed from the sweepers it reports the damage that the rule prevents."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ RULES = range(1, 17)
 
 
 class MutantRig(Rig):
-    """A stand whose sweepers run with the mutation that the environment names, if any."""
+    """A rig whose sweepers run with the mutation that the environment variable names, if any."""
 
     sweeper_module = "tests.lab.drill.mutant_sweeper"
     worker_options: dict[str, Any] = {}  # noqa: RUF012 - replaced as a whole, never changed
 
     def start_worker(self, *, node: int | None = None, **options: Any) -> WorkerProcess:
-        """A worker as the mutation wants them."""
+        """Start a worker with the mutation's options."""
         return super().start_worker(node=node, **{**self.worker_options, **options})
 
 
@@ -42,7 +42,7 @@ def drilled(
     *,
     enough: Callable[[Rig], bool] | None = None,
 ) -> tuple[Scoreboard, str]:
-    """The mutation's drill, with whatever mutation the environment names: its scoreboard and its story."""
+    """Run the mutation's drill, with the mutation that the environment variable names. Its scoreboard and its log."""
     monkeypatch.setattr(drill, "_SETTLE_SECONDS", mutation.settle_seconds)
     monkeypatch.setitem(SIZES, "small", mutation.size)
     monkeypatch.setattr(MutantRig, "worker_options", dict(mutation.workers))
@@ -76,7 +76,7 @@ def test_a_drill_reports_the_damage_of_a_rule_that_is_missing(
     before: set[str] = set()
 
     def damaged(rig: Rig) -> bool:
-        """What is seen twice lasts: it will be in the scoreboard, too."""
+        """Return whether the same damage was found twice: it will be on the scoreboard, too."""
         seen = {figure.key for figure in check_so_far(rig) if not figure.holds and figure.key in mutation.seen}
         lasting = seen & before
         before.clear()
@@ -87,8 +87,8 @@ def test_a_drill_reports_the_damage_of_a_rule_that_is_missing(
     found = failed(board)
     record_testsuite_property(name, f"{sorted(found)} after {board.seconds:.0f} s")
     assert not board.holds
-    assert "unexpected" not in found, f"a sweeper that falls over proves nothing: {found['unexpected']}"
-    assert found.keys() & mutation.seen, f"nobody saw that {mutation.what}; failing: {found}\n{story}"
+    assert "unexpected" not in found, f"a sweeper that crashes proves nothing: {found['unexpected']}"
+    assert found.keys() & mutation.seen, f"no figure shows that {mutation.what}; failing: {found}\n{story}"
 
 
 @pytest.mark.slow
@@ -98,8 +98,8 @@ def test_a_drill_reports_the_damage_of_a_rule_that_is_missing(
 def test_drills_with_workers_of_another_kind_hold_with_every_rule_in_place(
     worker_module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The faults of all their mutations together: a figure that fails is a false alarm. For the drill's own workers
-    the short drill of CI shows it.
+    """With the faults of all their mutations together, a figure that fails is a false alarm. The short drill of CI
+    shows the same for the drill's own workers.
     """
     monkeypatch.delenv(VARIABLE, raising=False)
     alike = [mutation for mutation in MUTATIONS.values() if mutation.worker_module == worker_module]

@@ -1,4 +1,4 @@
-"""The watcher sees every job of ours and everybody who stands in two, and lives on when Redis goes away."""
+"""The queue watcher sees every job of ours and every recipient in two jobs, and survives a restart of Redis."""
 
 from __future__ import annotations
 

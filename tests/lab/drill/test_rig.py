@@ -1,4 +1,4 @@
-"""What a drill runs on: who works, what is replaced, what a lost Redis excuses, and whose servers are not touched."""
+"""The rig: its processes, what is replaced, what a lost Redis excuses, and which external servers are refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 
 def start(rig: Rig, campaign: str, recipients: int = 40) -> list[str]:
-    """A campaign as the application starts it; the ids of its jobs."""
+    """Start a campaign as the application does. Returns the ids of its jobs."""
     rig.writer.add_campaign(campaign, updated_ago=NOW, pending=recipients)
     return rig.queue.add(campaign, "shop_north", rig.writer.pending_ids(campaign), batch_size=20)
 
@@ -47,7 +47,7 @@ def is_over(rig: Rig, campaign: str) -> bool:
 
 
 def changes_of(rig: Rig, campaign: str) -> list[tuple[str, str]]:
-    """Who wrote which word into the campaign's row."""
+    """(role, status) of each change of the campaign's row."""
     query = "SELECT role, new->>'status' FROM drill.change WHERE key = :key AND old IS NOT NULL ORDER BY id"
     with rig.owner.connect() as connection:
         return [(role, word) for role, word in connection.execute(sa.text(query), {"key": campaign})]
@@ -110,7 +110,7 @@ def test_who_dies_is_replaced_and_whatever_is_broken_is_mended(rig: Rig) -> None
     assert dead not in rig.workers
     assert len(rig.workers) == 2
     assert rig.sweepers[killed].pid is not None
-    assert rig.sweepers[stopped].pid is None, "somebody wanted it so"
+    assert rig.sweepers[stopped].pid is None, "it was stopped on purpose"
 
     jobs = start(rig, "cmp_a")
     rig.writer.set_campaign("cmp_a", status="paused")
@@ -185,7 +185,7 @@ def test_node_workers_of_all_versions_send_die_and_hang_like_any_other(rig: Rig)
     wait_until(lambda: len(rig.writer.pending_ids("cmp_mixed")) < 60, 30)
     hung.kill()
     wait_until(lambda: not rig.queue.live_job_ids(), 40)
-    assert first in rig.writer.pending_ids("cmp_mixed"), "it was claimed, and nobody knows more"
+    assert first in rig.writer.pending_ids("cmp_mixed"), "it was claimed, so no worker may send to it again"
     assert rig.provider.double_sends() == {}
     with rig.owner.connect() as connection:
         senders = connection.scalars(sa.text("SELECT DISTINCT worker FROM demo.provider_send")).all()
@@ -202,12 +202,12 @@ def test_node_workers_without_their_packages_are_refused_before_anything_starts(
     assert not (tmp_path / "work").exists()
 
 
-# -- given servers ---------------------------------------------------------------------------------------------------
+# -- external servers ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Servers that somebody else has started."""
+    """Servers that were not started by the drill."""
     with EmbeddedServers(tmp_path_factory.mktemp("others"), postgres_port=0) as running:
         for name in ("drill_empty", "shop", "test_full"):
             running.postgres.create_database(name)
@@ -224,7 +224,7 @@ def on(servers: EmbeddedServers, work_dir: Path, database: str = "drill_empty", 
 
 
 def portrait(servers: EmbeddedServers, database: str) -> list[Any]:
-    """Relations, schemas, roles and keys: all that a drill could leave behind."""
+    """Relations, schemas, roles and keys: everything that a drill could leave behind."""
     engine = sa.create_engine(servers.postgres.url(database))
     queries = (
         "SELECT oid::regclass::text, relacl::text FROM pg_class WHERE relnamespace::regnamespace::text !~ '^pg_'",
@@ -286,7 +286,7 @@ def test_a_redis_with_keys_or_clients_and_a_database_with_visitors_are_refused(
             Rig(on(others, tmp_path)).__enter__()
         with Rig(on(others, tmp_path, throw_away=True)):
             pass
-        assert client.keys() == [b"session:1"], "what is not ours stays, even then"
+        assert client.keys() == [b"session:1"], "foreign keys are kept, even with --throw-away"
         client.delete("session:1")
     engine = sa.create_engine(others.postgres.url("drill_empty"))
     with engine.connect(), pytest.raises(Refused, match="1 other connection"):

@@ -1,4 +1,4 @@
-"""The scoreboard says what was found, to people at 120 columns, to programs, and in a picture."""
+"""The scoreboard shows the result to people at 120 columns, to programs as JSON, and as a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The script of a drill: everything random in it comes from the seed, and everything feared has its moment."""
+"""The script of a drill: everything random comes from the seed, and every fault is planned."""
 
 from __future__ import annotations
 

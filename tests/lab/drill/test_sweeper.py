@@ -1,4 +1,4 @@
-"""The processes that sweep during a drill: they survive what passes, write down every sweep, and die where told."""
+"""The processes that sweep during a drill: they survive errors, record every sweep, and crash where they should."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = "sweeper-1"
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with Rig(DrillOptions(tmp_path_factory.mktemp("sweeping"), seed=1, dagster=False)) as up:
-        up.queue.open()  # a queue that a sweep did not find holds repairs back until a person confirms
+        up.queue.open()  # a missing queue would hold repairs back until a person confirms
         yield up
 
 
@@ -38,14 +38,14 @@ def rig(shared: Rig) -> Iterator[Rig]:
 
 
 def sweeps(rig: Rig, name: str = NAME) -> list[dict[str, Any]]:
-    """The whole lines that a sweeper has written."""
+    """The complete lines that a sweeper has written."""
     path = rig.work_dir / f"sweeps-{name}.jsonl"
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def wait_for(rig: Rig, outcome: str, after: int = 0, name: str = NAME, seconds: float = 20) -> int:
-    """Wait for one more sweep that ended so; the number of sweeps by then."""
+    """Wait for one more sweep with this outcome. Returns the number of sweeps by then."""
     wait_until(lambda: any(line["outcome"] == outcome for line in sweeps(rig, name)[after:]), seconds)
     return len(sweeps(rig, name))
 

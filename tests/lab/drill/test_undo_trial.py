@@ -1,4 +1,4 @@
-"""The undo trial takes back what can be taken back, and fails when a row is not exactly what it was."""
+"""The undo trial undoes everything that can be undone, and fails if a row is not exactly what it was."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PERSON = Person("ann", "by mistake", "by-hand")
 
 @pytest.fixture
 def stage(worlds: Worlds, work_dir: Path) -> CheckedWorld:
-    """A finished campaign with its credits, credits held for nothing, and one with a lost job; all repaired."""
+    """A finished campaign with its credits, leaked credits, and a campaign with a lost job; all repaired."""
     stage = checked_world(worlds.make("sms", policy=POLICY), work_dir)
     app = stage.world.app
     app.add_campaign("done", succeeded=2)
@@ -76,7 +76,7 @@ def test_only_the_last_of_two_repairs_of_a_row_can_be_taken_back(stage: CheckedW
 
 
 def interfere(stage: CheckedWorld, table: str, body: str, condition: str = "true") -> None:
-    """What another hand does to a row while the undo writes it."""
+    """Change a row with a trigger while the undo writes it."""
     stage.owner(
         f"CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {condition} THEN {body};"
         " END IF; RETURN NEW; END $$"

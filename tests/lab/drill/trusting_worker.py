@@ -1,6 +1,6 @@
-"""A worker that trusts its jobs: it sends to everybody in them without a look at the rows, as many applications do.
+"""A worker that trusts its jobs: it sends to all their recipients without reading the rows, as many applications do.
 
-Whatever else would make such a worker send twice is kept from it: it dies at once instead of giving a job back.
+Other causes of double sends are excluded: it exits at once instead of returning a job to the queue.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from campaign_ops.lab.shop.application import Application
 
 
 class TrustingApplication(Application):
-    """Knows of nobody that he has been sent to."""
+    """Treats all recipients as not sent to."""
 
     def unsent(self, campaign: str, recipient_ids: Sequence[str]) -> list[str]:
-        """All of them."""
+        """All of the job's recipients."""
         return list(recipient_ids)
 
     def is_sending(self, campaign: str) -> bool:
-        """Why else would there be a job?"""
+        """True: it takes the existence of the job as proof."""
         return True
 
 
@@ -36,7 +36,7 @@ def main() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os._exit, 0)
         return made
 
-    # No completed job is kept: it would tell who was sent to, whatever the sweep's mistake.
+    # No completed job is kept: it would show which recipients were sent to, and so hide the sweep's mistake.
     worker.__dict__.update(Application=TrustingApplication, make_worker=make_trusting, KEPT_JOBS=0)
     worker.main()
 

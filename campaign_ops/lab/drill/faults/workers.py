@@ -36,11 +36,11 @@ class KillWorker(Fault):
         return f"{self.worker.name} will be killed (kill -9) {_PLACES[self.place]} of its recipient {after}"
 
     def end(self, rig: Rig) -> None:
-        """Kill it now if it had nothing to send."""
+        """Kill it now if it did not reach that point."""
         if self.worker is not None:
             if self.worker.pid is not None:
                 self.missed = True
-                rig.say(f"{self.worker.name} had nothing to send, and is killed now")
+                rig.say(f"{self.worker.name} did not reach that point, and is killed now")
             self.worker.kill()
 
 

@@ -1,4 +1,4 @@
-"""The rules of the product, each taken out once: by name, for `tests.lab.drill.mutant_sweeper`."""
+"""The rules of the product, each removed at least once: by name, for `tests.lab.drill.mutant_sweeper`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a mutation is: one rule of the product left out as a careless programmer would, and the drill that shows it."""
+"""A mutation: one rule of the product removed, as a careless programmer would, and the drill that must show it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from campaign_ops.lab.drill.options import SIZES, Size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutation:
-    """One rule that is taken out of the sweepers, and the short drill in which the damage must show.
+    """One rule that is removed from the sweepers, and the short drill in which the damage must show.
 
     Attributes:
         rule: Its number in the design's list of rules.
-        what: How it is left out, in one line.
-        apply: Takes it out of the process that calls it.
+        what: How it is removed, in one line.
+        apply: Removes it from the calling process.
         seen: Keys of figures of which at least one must fail.
-        faults: What happens meanwhile. A name may stand several times: it happens more often then.
-        seconds: Length of the drill; it ends earlier when the damage is seen.
+        faults: Faults of the drill. A name that is repeated is injected more often.
+        seconds: Length of the drill; it ends earlier when the damage is found.
         settle_seconds: How long the drill waits for quiet, which may never come.
-        seed: What the script is drawn from.
-        size: How much goes on.
-        workers: Fields of `WorkerOptions` in place of the drill's own.
-        worker_module: What the workers' processes run; empty for the demo's worker.
+        seed: The script's seed.
+        size: The amount of load.
+        workers: Fields of `WorkerOptions` that replace the drill's own.
+        worker_module: The module of the workers' processes; empty for the shop's worker.
     """
 
     rule: int
@@ -42,14 +42,14 @@ class Mutation:
 
 
 def put(owner: Any, name: str, value: Any) -> Any:
-    """Replace something of the product; returns what was there. What is not there any more is no rule to take out."""
+    """Replace an attribute of the product, which must exist. Returns the original."""
     before = owner.__dict__[name]
     setattr(owner, name, value)
     return before
 
 
 def slowed(owner: Any, name: str, seconds: float) -> None:
-    """Let a function of the product take longer, as over a slow network: that is no mutation, but shows one sooner."""
+    """Slow a function of the product down, as a slow network does: not a mutation, but it shows one sooner."""
     function = owner.__dict__[name]
 
     def slow(*arguments: Any, **options: Any) -> Any:

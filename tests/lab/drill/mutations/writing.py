@@ -1,4 +1,4 @@
-"""Rules about writing, each left out as a careless programmer would."""
+"""Rules about writing, each removed as a careless programmer would."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from campaign_ops.sweep import act, evidence
 from campaign_ops.sweep.act import Failure, StepResult
 from tests.lab.drill.mutations.mutation import Mutation, put
 
-# Faults that last do so for a tenth of the drill at most: such a drill is long, and ends when the damage is seen.
+# A fault lasts at most a tenth of the drill, so these drills are long; they end when the damage is found.
 _LONG = 90.0
 
 # -- 9: one transaction for what belongs together --------------------------------------------------------------
