@@ -25,7 +25,7 @@ demo: env ## stuck campaigns found, explained and repaired by Dagster, on embedd
 up: env ## the same platform living, with Dagster's web page, schedule and sensors; Ctrl-C stops all of it
 	@$(BIN)/campaign-ops up
 
-drill: env ## the faults that operators fear, on embedded servers, and a scoreboard (DRILL="--seconds 60 --node")
+drill: env ## inject faults on embedded servers and print a scoreboard (DRILL="--seconds 60 --node")
 	@$(BIN)/campaign-ops drill $(DRILL)
 
 test: env ## all tests, on embedded servers

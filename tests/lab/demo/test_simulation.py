@@ -27,7 +27,7 @@ LIVELY = SimulationOptions(
 )
 
 
-def test_each_fault_of_the_shop_leaves_what_its_line_says(shop: DemoPlatform, work_dir: Path) -> None:
+def test_each_fault_of_the_sms_platform_does_what_its_line_says(shop: DemoPlatform, work_dir: Path) -> None:
     traffic = SmsTraffic(shop, work_dir, LIVELY)
     faults, writer, queue = SmsFaults(traffic), traffic.writer, traffic.queue
     assert [faults.kill_worker(), faults.lose_completion(), faults.pause_or_cancel()] == [None] * 3
@@ -66,7 +66,7 @@ def test_each_fault_of_the_shop_leaves_what_its_line_says(shop: DemoPlatform, wo
     traffic.close()
 
 
-def test_each_fault_of_the_messenger_leaves_what_its_line_says(servers: EmbeddedServers) -> None:
+def test_each_fault_of_the_messenger_does_what_its_line_says(servers: EmbeddedServers) -> None:
     platform = create_platform(servers, "demo_messenger", "messenger")
     traffic = MessengerTraffic(platform, LIVELY)
     faults, writer = MessengerFaults(traffic), traffic.writer
@@ -92,7 +92,7 @@ def test_each_fault_of_the_messenger_leaves_what_its_line_says(servers: Embedded
     traffic.close()
 
 
-def test_life_goes_on_through_faults_and_a_crash_of_the_database(work_dir: Path) -> None:
+def test_the_simulation_survives_faults_and_a_crash_of_the_database(work_dir: Path) -> None:
     lines: list[str] = []
 
     def said(count: int, *beginnings: str) -> Callable[[], bool]:

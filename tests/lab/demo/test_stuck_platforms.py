@@ -41,7 +41,7 @@ def portrait(platform: DemoPlatform) -> list[Any]:
     return [platform.name, rows, platform.roles, platform.credits]
 
 
-def test_the_only_worker_is_in_the_middle_of_a_campaign_and_others_wait_or_are_lost(
+def test_the_only_worker_is_sending_one_campaign_and_others_wait_or_are_lost(
     platforms: list[DemoPlatform],
 ) -> None:
     main = platforms[0]
@@ -84,7 +84,7 @@ OTHERWISE = {
 LEFT_ALONE = {"healthy", "draft", "scheduled", "paused", "cancelled", "sent"}
 
 
-def test_every_campaign_gets_the_verdict_that_it_is_there_for(platforms: list[DemoPlatform], work_dir: Path) -> None:
+def test_every_campaign_gets_the_verdict_it_was_built_for(platforms: list[DemoPlatform], work_dir: Path) -> None:
     settings = load_settings(write_config(work_dir / "campaign_ops.yaml", platforms))
     assert settings.names == ("sms", "sms_paused", "sms_idle", "sms_outage", "sms_inline", "messenger")
     shown: set[str] = set()
@@ -104,7 +104,7 @@ def test_every_campaign_gets_the_verdict_that_it_is_there_for(platforms: list[De
     assert shown | {"cooldown", "quarantined", "impossible_date"} == set(Verdict)
 
 
-def test_the_same_platform_built_again_shows_the_same(stage: tuple[EmbeddedServers, list[DemoPlatform]]) -> None:
+def test_a_platform_built_again_is_identical(stage: tuple[EmbeddedServers, list[DemoPlatform]]) -> None:
     servers, (_, paused, *_, messenger) = stage
     before = portrait(paused), portrait(messenger)
     assert (portrait(build_paused(servers)), portrait(build_messenger(servers))) == before

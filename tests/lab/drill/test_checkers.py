@@ -114,7 +114,7 @@ def test_a_recipient_sent_to_twice_is_named_with_both_jobs(stage: CheckedWorld) 
     assert stage.check(sending.sent_twice).found == "1"
 
 
-def test_whom_nobody_could_know_of_is_shown_apart_but_only_between_its_two_sends(stage: CheckedWorld) -> None:
+def test_an_unknowable_recipient_is_excused_only_between_its_two_sends(stage: CheckedWorld) -> None:
     stage.ledger.note_unknowable(["r2"])
     for recipient in ("r1", "r2"):
         stage.provider.send(recipient, "c", "worker-1")
@@ -135,14 +135,14 @@ def test_a_third_send_is_not_excused_by_what_excuses_the_second(stage: CheckedWo
     fails(stage, sending.sent_twice, "worker-2", "again", "worker-3")
 
 
-def test_a_recipient_who_waits_in_a_campaign_that_we_called_sent_is_named(stage: CheckedWorld) -> None:
+def test_a_pending_recipient_of_a_campaign_that_we_completed_is_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=1, accepted=1)
     stage.ops("""UPDATE "Campaign" SET status = 'sent' WHERE id = 'c'""")
     fails(stage, sending.never_sent, "c_r000001 of c")
     assert stage.check(sending.never_sent).found == "1"
 
 
-def test_a_recipient_whom_the_application_forgot_is_not_ours(stage: CheckedWorld) -> None:
+def test_a_recipient_that_the_application_forgot_is_not_our_violation(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=1)
     stage.world.app.set_campaign("c", status="sent")
     holds(stage, sending.never_sent)
@@ -159,13 +159,13 @@ def test_a_campaign_finished_with_pending_recipients_is_named_even_if_sent_to_si
 
 
 @pytest.mark.parametrize("word", ["cancelled", "sent", "paused"])
-def test_a_campaign_that_we_changed_though_nobody_was_sending_it_is_named(stage: CheckedWorld, word: str) -> None:
+def test_a_campaign_that_we_changed_although_it_was_not_sending_is_named(stage: CheckedWorld, word: str) -> None:
     stage.world.app.add_campaign("c", status=word, succeeded=1)
     stage.ops("""UPDATE "Campaign" SET status = 'sending' WHERE id = 'c'""")
     fails(stage, sending.finished_or_revived, f"c: was {word}, set to sending by us")
 
 
-def test_a_completion_that_a_person_took_back_revives_nobody(stage: CheckedWorld) -> None:
+def test_a_completion_that_a_person_has_undone_is_not_a_revival(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", succeeded=1)
     stage.world.app.add_reservation("h", campaign="c")
     stage.world.sweep()
@@ -175,7 +175,7 @@ def test_a_completion_that_a_person_took_back_revives_nobody(stage: CheckedWorld
     holds(stage, reservations.credits_exact)
 
 
-def test_a_campaign_called_failed_whose_recipients_were_reached_is_named(stage: CheckedWorld) -> None:
+def test_a_campaign_set_to_failed_although_recipients_were_reached_is_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", succeeded=1, failed=3)
     stage.world.app.add_campaign("empty")
     stage.ops("""UPDATE "Campaign" SET status = 'failed'""")
@@ -186,13 +186,13 @@ def test_a_campaign_called_failed_whose_recipients_were_reached_is_named(stage: 
 # -- credits ---------------------------------------------------------------------------------------------------
 
 
-def test_credits_released_behind_the_journal_are_missed_by_their_tenant(stage: CheckedWorld) -> None:
+def test_credits_released_without_a_journal_row_are_named_with_their_tenant(stage: CheckedWorld) -> None:
     lawful_history(stage)
     stage.ops("""UPDATE "CreditReservation" SET status = 'released' WHERE id = 'res_young'""")
     fails(stage, reservations.credits_exact, "shop_north: campaign_ops released 149, the journal says 140")
 
 
-def test_an_amount_that_the_journal_has_wrong_by_a_millionth_is_found(worlds: Worlds, work_dir: Path) -> None:
+def test_an_amount_that_is_wrong_in_the_journal_by_a_millionth_is_named(worlds: Worlds, work_dir: Path) -> None:
     stage = checked_world(worlds.make("sms", policy=POLICY, shape=PlatformShape(amounts="numeric")), work_dir)
     stage.world.app.add_campaign("c", succeeded=1)
     stage.world.app.add_reservation("h", campaign="c")
@@ -205,7 +205,7 @@ def test_an_amount_that_the_journal_has_wrong_by_a_millionth_is_found(worlds: Wo
     fails(stage, journal.journal, "release of h", "0.100001")
 
 
-def test_credits_that_move_past_the_ledger_do_not_add_up(stage: CheckedWorld) -> None:
+def test_credits_that_bypass_the_ledger_do_not_add_up(stage: CheckedWorld) -> None:
     lawful_history(stage)
     stage.owner('ALTER TABLE "CreditReservation" DISABLE TRIGGER USER')
     stage.world.app.set_reservation("res_done", status="active")
@@ -213,7 +213,7 @@ def test_credits_that_move_past_the_ledger_do_not_add_up(stage: CheckedWorld) ->
     fails(stage, journal.ledger_whole, "reservation res_done")
 
 
-def test_a_hold_of_a_campaign_that_is_over_leaks_unless_a_person_wants_it(stage: CheckedWorld) -> None:
+def test_credits_held_by_a_finished_campaign_leak_unless_a_person_undid_the_release(stage: CheckedWorld) -> None:
     app = stage.world.app
     app.add_campaign("c", status="cancelled", pending=1)
     app.add_reservation("h", campaign="c", amount=12)
@@ -249,7 +249,7 @@ def test_credits_released_while_their_campaign_sends_are_named(stage: CheckedWor
 # -- the journal -----------------------------------------------------------------------------------------------
 
 
-def test_a_change_of_ours_that_stands_in_no_journal_row_is_named(stage: CheckedWorld) -> None:
+def test_a_change_of_ours_without_a_journal_row_is_named(stage: CheckedWorld) -> None:
     lawful_history(stage)
     holds(stage, journal.journal)
     stage.owner("DELETE FROM campaign_ops.repair WHERE kind = 'release' AND target = 'res_done'")
@@ -263,7 +263,7 @@ def test_a_journal_row_that_changed_nothing_is_named(stage: CheckedWorld) -> Non
     fails(stage, journal.journal, "complete of young", "no change of campaign young in its transaction")
 
 
-def test_a_journal_row_of_another_transaction_than_its_change_is_named(stage: CheckedWorld) -> None:
+def test_a_journal_row_in_another_transaction_than_its_change_is_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", succeeded=1)
     stage.world.sweep()
     stage.owner("CREATE TABLE kept AS SELECT * FROM campaign_ops.repair")
@@ -282,7 +282,7 @@ def test_a_journal_row_of_another_transaction_than_its_change_is_named(stage: Ch
         ("after", "updated_at", "2020-01-01T00:00:00+00:00", "after, updated_at is"),
     ],
 )
-def test_an_image_of_the_journal_that_is_not_what_the_row_was_is_named(
+def test_a_journal_image_that_differs_from_the_row_is_named(
     stage: CheckedWorld, image: str, column: str, value: str, line: str
 ) -> None:
     lawful_history(stage)
@@ -291,7 +291,7 @@ def test_an_image_of_the_journal_that_is_not_what_the_row_was_is_named(
     fails(stage, journal.journal, "complete of done", line)
 
 
-def test_a_column_that_we_changed_and_the_journal_does_not_hold_is_named(stage: CheckedWorld) -> None:
+def test_a_changed_column_that_is_missing_in_the_journal_is_named(stage: CheckedWorld) -> None:
     stage.owner(
         "CREATE FUNCTION more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := 'other'; RETURN NEW; END $$"
     )
@@ -301,7 +301,7 @@ def test_a_column_that_we_changed_and_the_journal_does_not_hold_is_named(stage: 
     fails(stage, journal.journal, "complete of c", 'column "name" changed too')
 
 
-def test_an_undo_that_puts_back_something_else_than_was_there_is_named(stage: CheckedWorld) -> None:
+def test_an_undo_that_restores_another_value_is_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", succeeded=1)
     stage.world.sweep()
     stage.owner("""UPDATE campaign_ops.repair SET before = before || '{"status": "paused"}'""")
@@ -311,14 +311,14 @@ def test_an_undo_that_puts_back_something_else_than_was_there_is_named(stage: Ch
     fails(stage, journal.journal, "undo of c", "after, status is paused, not sending")
 
 
-def test_a_job_of_ours_that_nobody_meant_to_add_is_named(stage: CheckedWorld) -> None:
+def test_a_job_of_ours_without_an_intent_is_named(stage: CheckedWorld) -> None:
     lawful_history(stage)
     stage.world.queue.add("lost", "shop_north", ["r1"], job_ids=["ops-lost-a9-b0-stray"])
     stage.look()
     fails(stage, journal.journal, "ops-lost-a9-b0-stray", "no intent has it")
 
 
-def test_a_job_with_other_recipients_than_were_meant_is_named(stage: CheckedWorld) -> None:
+def test_a_job_with_other_recipients_than_intended_is_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=3)
     stage.world.sweep()
     stage.look()
@@ -327,7 +327,7 @@ def test_a_job_with_other_recipients_than_were_meant_is_named(stage: CheckedWorl
     fails(stage, journal.journal, "3 recipients of c, intended were 2 of c")
 
 
-def test_a_job_journaled_as_added_that_nobody_ever_saw_is_named_unless_redis_lost_its_data(stage: CheckedWorld) -> None:
+def test_a_job_journaled_as_added_but_never_seen_is_named_unless_redis_lost_its_data(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=3)
     stage.world.sweep()
     holds(stage, journal.journal)  # it has only just been added
@@ -348,7 +348,7 @@ def test_a_reenqueue_without_any_intent_is_named(stage: CheckedWorld) -> None:
 # -- rules -----------------------------------------------------------------------------------------------------
 
 
-def test_a_recipient_whom_we_put_into_a_second_live_job_is_named_unless_the_first_came_back_from_the_dead(
+def test_a_recipient_that_we_put_into_a_second_live_job_is_named_unless_the_first_was_restored(
     stage: CheckedWorld,
 ) -> None:
     stage.world.queue.add("c", "shop", ["r1"])
@@ -395,7 +395,7 @@ def test_a_campaign_repaired_before_it_was_stuck_is_named(stage: CheckedWorld, r
     fails(stage, safety.too_young, "of c)", "touched 2", " s before")
 
 
-def test_a_campaign_touched_in_the_moment_of_its_repair_was_old_enough(stage: CheckedWorld) -> None:
+def test_a_campaign_touched_during_its_repair_was_old_enough(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=2)
     stage.world.sweep()
     stage.world.app.set_campaign("c")
@@ -423,7 +423,7 @@ def test_a_campaign_with_an_unknown_word_that_we_repaired_is_named(
     fails(stage, safety.unknown_repaired, "of c)", "1 recipients with a status")
 
 
-def test_an_unknown_word_that_came_after_the_look_was_known_to_nobody(stage: CheckedWorld) -> None:
+def test_an_unknown_word_written_after_the_observation_is_excused(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", words={"bounced": 1}, pending=2)
     stage.sweep_as(profile=guessing(stage))
     stage.owner("UPDATE drill.change SET at = clock_timestamp() WHERE relation = 'recipient'")
@@ -449,7 +449,7 @@ def reenqueue_and_lose(stage: CheckedWorld, times: int) -> None:
         stage.world.queue.remove(stage.world.queue.live_job_ids())
 
 
-def test_a_campaign_reenqueue_and_lose_more_often_than_allowed_is_named(stage: CheckedWorld) -> None:
+def test_a_campaign_reenqueued_without_progress_too_often_is_named(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=4)
     reenqueue_and_lose(stage, 3)
     holds(stage, safety.in_vain)
@@ -512,7 +512,7 @@ def test_credits_that_the_application_releases_before_we_can_are_not_left_held(
     holds(stage, reservations.left_held)
 
 
-def test_a_campaign_that_three_whole_sweeps_leave_behind_is_named(
+def test_a_campaign_that_three_complete_sweeps_skip_is_named(
     stage: CheckedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(act, "_by_pages", lambda *_: None)
@@ -527,7 +527,7 @@ def test_a_campaign_that_three_whole_sweeps_leave_behind_is_named(
 
 
 @pytest.mark.parametrize("fault", ["deadlocks", "lose_jobs"])
-def test_sweeps_that_a_fault_disturbed_starve_nobody(
+def test_sweeps_that_a_fault_disturbed_do_not_count_as_starving(
     stage: CheckedWorld, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr(act, "_by_pages", lambda *_: None)
@@ -538,7 +538,7 @@ def test_sweeps_that_a_fault_disturbed_starve_nobody(
     holds(stage, liveness.starved)
 
 
-def test_sweeps_that_the_breaker_held_back_starve_nobody(stage: CheckedWorld) -> None:
+def test_sweeps_that_the_breaker_held_back_do_not_count_as_starving(stage: CheckedWorld) -> None:
     for number in range(5):
         stage.world.app.add_campaign(f"c{number}", succeeded=1)
     for _ in range(3):
@@ -549,7 +549,7 @@ def test_sweeps_that_the_breaker_held_back_starve_nobody(stage: CheckedWorld) ->
 # -- how it ran ------------------------------------------------------------------------------------------------
 
 
-def test_a_campaign_that_is_still_stuck_is_named_with_what_the_last_sweep_said(stage: CheckedWorld) -> None:
+def test_a_campaign_that_is_still_stuck_is_named_with_the_last_verdict(stage: CheckedWorld) -> None:
     stage.world.app.add_campaign("c", pending=1)
     stage.world.queue.add("c", "shop_north", stage.world.app.pending_ids("c"))
     stage.world.sweep()
@@ -579,7 +579,7 @@ def test_fewer_than_three_whole_sweeps_after_the_faults_are_not_enough(stage: Ch
     assert not stage.check(liveness.settled).holds
 
 
-def test_a_watcher_who_never_looked_or_looked_away_is_no_watcher(stage: CheckedWorld) -> None:
+def test_a_watcher_without_samples_or_with_old_ones_fails_the_figure(stage: CheckedWorld) -> None:
     assert not stage.check(liveness.watched).holds
     stage.look()
     holds(stage, liveness.watched)
@@ -605,7 +605,7 @@ def test_a_sweep_that_ended_in_a_raw_error_is_named(stage: CheckedWorld) -> None
     fails(stage, liveness.unexpected, "sweeper-2: KeyError: 'x'")
 
 
-def test_a_statement_that_asks_for_more_than_the_grants_is_found_in_the_servers_log(
+def test_a_statement_that_needs_more_than_the_grants_is_found_in_the_servers_log(
     stage: CheckedWorld, servers: EmbeddedServers
 ) -> None:
     assert stage.check(liveness.denied).informational

@@ -76,7 +76,7 @@ def test_a_short_drill_ends_with_a_scoreboard_that_holds(tmp_path: Path) -> None
     assert children() <= before
 
 
-def test_once_it_is_enough_nothing_more_happens_and_what_is_known_is_judged(tmp_path: Path) -> None:
+def test_the_drill_ends_early_and_is_checked_once_enough_is_true(tmp_path: Path) -> None:
     options = DrillOptions(tmp_path, seed=3, seconds=600, faults=("lose_completion",), dagster=False)
     board = run_drill(options, Console(file=StringIO()), enough=lambda rig: rig.provider.sends() > 0)
     assert board.cut_short
@@ -85,7 +85,7 @@ def test_once_it_is_enough_nothing_more_happens_and_what_is_known_is_judged(tmp_
     assert board.seconds < 60
 
 
-def test_a_fault_that_a_server_keeps_from_happening_is_tried_again_and_ends_after_that(rig: Rig) -> None:
+def test_a_fault_that_fails_because_of_a_server_is_retried_and_ends_after_that(rig: Rig) -> None:
     assert rig.servers is not None
     rig.servers.postgres.kill()
     back = threading.Timer(1.5, rig.servers.postgres.start)
@@ -101,7 +101,7 @@ def test_a_fault_that_a_server_keeps_from_happening_is_tried_again_and_ends_afte
     assert [line.split()[0] for _, line in rig.story] == ["FAULT", "over:"]
 
 
-def test_a_fault_that_never_could_happen_is_told_loudly(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_that_could_never_be_injected_is_logged(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "_TRIES", 1)
     assert rig.servers is not None
     rig.servers.postgres.kill()
@@ -111,7 +111,7 @@ def test_a_fault_that_never_could_happen_is_told_loudly(rig: Rig, monkeypatch: p
     assert "drop_connections" in play.skipped
 
 
-def test_a_fault_that_redis_kept_from_happening_is_marked_when_it_is_tried_again(rig: Rig) -> None:
+def test_a_fault_that_failed_because_of_redis_is_marked_when_it_is_retried(rig: Rig) -> None:
     assert rig.servers is not None
     rig.servers.redis.kill()
     back = threading.Timer(1.2, rig.servers.redis.start)
@@ -125,7 +125,7 @@ def test_a_fault_that_redis_kept_from_happening_is_marked_when_it_is_tried_again
     assert play.missed == []
 
 
-def test_a_fault_that_met_nothing_is_counted_as_missed(rig: Rig) -> None:
+def test_a_fault_without_effect_is_counted_as_missed(rig: Rig) -> None:
     play = Execution(rig, threading.Event())
     worker = Event(0.0, "fault", "kill_worker_after_send", {"index": 0})
     play.play([worker, replace(worker, kind="end")])  # too little time for a worker to take a job
@@ -135,7 +135,7 @@ def test_a_fault_that_met_nothing_is_counted_as_missed(rig: Rig) -> None:
     assert "1 fault (1 without effect)" in counted(read(stores_of(rig))).found
 
 
-def test_what_cannot_happen_here_is_told_before_anything_happens(rig: Rig) -> None:
+def test_faults_that_are_not_possible_are_logged_before_the_first_event(rig: Rig) -> None:
     rig.options = replace(rig.options, seconds=60)
     play = Execution(rig, threading.Event())
     script = play.script()
@@ -145,7 +145,7 @@ def test_what_cannot_happen_here_is_told_before_anything_happens(rig: Rig) -> No
     assert not happening & set(play.skipped)
 
 
-def test_whatever_lasts_is_over_before_it_is_judged(rig: Rig) -> None:
+def test_active_faults_end_before_the_checks(rig: Rig) -> None:
     play = Execution(rig, threading.Event())
     play.play([Event(0.0, "fault", "pause_queue", {"index": 0}), Event(0.0, "fault", "table_lock", {"index": 1})])
     assert len(play.faults) == 2
@@ -181,7 +181,7 @@ def test_a_campaign_is_not_resumed_while_a_worker_holds_a_job_of_it(rig: Rig) ->
 
 
 @pytest.mark.parametrize("frees_credits", [True, False])
-def test_a_cancelled_campaign_has_no_jobs_and_its_credits_are_freed_or_forgotten(
+def test_a_cancelled_campaign_has_no_jobs_and_its_credits_are_released_or_leaked(
     rig: Rig, *, frees_credits: bool
 ) -> None:
     workload = Workload(rig)
@@ -193,7 +193,7 @@ def test_a_cancelled_campaign_has_no_jobs_and_its_credits_are_freed_or_forgotten
     assert hold["status"] == ("released" if frees_credits else "active")
 
 
-def test_people_leave_the_campaigns_of_faults_alone(rig: Rig) -> None:
+def test_people_do_not_touch_the_campaigns_of_faults(rig: Rig) -> None:
     workload = Workload(rig)
     workload.start(workload.label("unsendable", random.Random(1)), 5, "shop_north")
     assert workload.cancel(0.5, frees_credits=True) is None
@@ -203,7 +203,7 @@ def test_people_leave_the_campaigns_of_faults_alone(rig: Rig) -> None:
 # -- the person on call ------------------------------------------------------------------------------------------------
 
 
-def test_a_tripped_breaker_is_confirmed_by_a_person_who_has_looked(rig: Rig) -> None:
+def test_a_tripped_breaker_is_confirmed_by_the_person_on_call(rig: Rig) -> None:
     for number in range(6):
         rig.writer.add_campaign(f"cmp_{number}", updated_ago=LONG_AGO, pending=3)
     sweep(rig)
@@ -220,7 +220,7 @@ def test_a_tripped_breaker_is_confirmed_by_a_person_who_has_looked(rig: Rig) -> 
     assert [mark.text for mark in rig.ledger.marks() if mark.kind == CONFIRMED] == [line["run_id"]]
 
 
-def test_a_person_survives_that_the_database_is_away(rig: Rig) -> None:
+def test_the_person_on_call_survives_an_unavailable_database(rig: Rig) -> None:
     assert rig.servers is not None
     with OnCall(rig) as person:
         rig.servers.postgres.restart()

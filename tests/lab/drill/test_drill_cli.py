@@ -51,7 +51,7 @@ def test_the_program_does_not_load_the_drill_for_anything_else() -> None:
 
 
 @pytest.mark.parametrize("package", ["psutil", "matplotlib"])
-def test_a_package_that_is_not_installed_is_told_in_one_line_with_the_mend(package: str, tmp_path: Path) -> None:
+def test_a_missing_package_is_reported_in_one_line_with_the_fix(package: str, tmp_path: Path) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; from campaign_ops.faces.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "drill", "--work-dir", str(tmp_path), "--fault", "lose_jobs"],
@@ -119,7 +119,7 @@ def test_every_fault_is_listed_with_its_title(option: str) -> None:
         ),
     ],
 )
-def test_a_mistake_is_told_in_one_line_and_nothing_is_started(
+def test_a_mistake_is_reported_in_one_line_and_nothing_is_started(
     words: list[object], code: int, complaint: str, tmp_path: Path
 ) -> None:
     result = drilled("--work-dir", tmp_path / "new", *words)
@@ -130,7 +130,7 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_started(
 
 
 @pytest.mark.parametrize("place", ["file", "file/below"])
-def test_a_work_directory_that_cannot_be_made_is_told_in_one_line(place: str, tmp_path: Path) -> None:
+def test_a_work_directory_that_cannot_be_created_is_reported_in_one_line(place: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = drilled("--work-dir", tmp_path / place)
     assert result.exit_code == 2
@@ -141,11 +141,11 @@ def test_a_work_directory_that_cannot_be_made_is_told_in_one_line(place: str, tm
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("2m", 120), ("0.5h", 1800), ("1.5", 1.5)])
-def test_a_length_is_said_in_seconds_minutes_or_hours(text: str, seconds: float) -> None:
+def test_a_length_is_given_in_seconds_minutes_or_hours(text: str, seconds: float) -> None:
     assert cli._seconds(text) == seconds
 
 
-def test_a_directory_that_no_drill_has_made_is_left_alone(tmp_path: Path) -> None:
+def test_a_directory_that_is_not_a_drills_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     result = drilled("--work-dir", tmp_path)
     assert result.exit_code == 2
@@ -153,7 +153,7 @@ def test_a_directory_that_no_drill_has_made_is_left_alone(tmp_path: Path) -> Non
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-def test_the_directory_of_an_earlier_drill_is_made_anew(tmp_path: Path) -> None:
+def test_the_directory_of_an_earlier_drill_is_emptied(tmp_path: Path) -> None:
     made = tmp_path / "drill"
     for seed in (7, 8):
         work_dir.create_work_dir(made, seed)

@@ -40,7 +40,7 @@ LONG_AGO = timedelta(minutes=5)
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """One rig for all tests: whatever a fault leaves behind fails the next test."""
-    with Rig(DrillOptions(tmp_path_factory.mktemp("stand"), seed=1, dagster=False)) as rig:
+    with Rig(DrillOptions(tmp_path_factory.mktemp("rig"), seed=1, dagster=False)) as rig:
         yield rig
 
 
@@ -106,7 +106,7 @@ def sends(rig: Rig) -> int:
         ("kill_worker_after_write", 1, 1, 1),
     ],
 )
-def test_a_worker_dies_exactly_there(rig: Rig, name: str, claimed: int, sent: int, written: int) -> None:
+def test_a_worker_dies_at_exactly_that_point(rig: Rig, name: str, claimed: int, sent: int, written: int) -> None:
     """The state of its current recipient: claimed, sent to, written. With two jobs at a time there may be a second."""
     fault, rng = make(name)
     fault.inject(rig, rng)
@@ -197,7 +197,7 @@ def test_connections_are_dropped_and_new_ones_are_taken(rig: Rig) -> None:
         assert ours.scalar(sa.text("SELECT 1")) == 1
 
 
-def test_redis_answers_nobody_and_goes_on_with_what_it_had(rig: Rig) -> None:
+def test_redis_does_not_answer_and_then_continues_with_its_data(rig: Rig) -> None:
     jobs = start(rig)
     fault, rng = make("hang_redis")
     fault.inject(rig, rng)
@@ -212,9 +212,9 @@ def test_redis_answers_nobody_and_goes_on_with_what_it_had(rig: Rig) -> None:
     wait_until(lambda: _over(fault, rig))
 
 
-def test_redis_comes_back_empty_and_the_ledger_knows_who_is_unknowable(rig: Rig) -> None:
+def test_redis_comes_back_empty_and_the_ledger_notes_the_unknowable_recipients(rig: Rig) -> None:
     jobs = start(rig)
-    rig.provider.send("cmp_1_r000001", "cmp_1", "somebody")
+    rig.provider.send("cmp_1_r000001", "cmp_1", "worker-x")
     assert rig.servers is not None
     pid = rig.servers.redis.pid
     fault, rng = make("redis_empty")
@@ -227,7 +227,7 @@ def test_redis_comes_back_empty_and_the_ledger_knows_who_is_unknowable(rig: Rig)
     assert value(rig, excused) == "cmp_1_r000001"
 
 
-def test_redis_comes_back_with_old_data_and_the_ledger_knows_whose_jobs_are_back(rig: Rig) -> None:
+def test_redis_comes_back_with_old_data_and_the_ledger_notes_the_restored_recipients(rig: Rig) -> None:
     old = start(rig, "cmp_1", 20)
     fault, rng = make("redis_old_data")
     fault.prepare(rig)
@@ -252,7 +252,7 @@ def test_the_queue_is_paused_and_resumed(rig: Rig) -> None:
         assert not client.hexists(rig.queue.key("meta"), "paused")
 
 
-def test_another_version_enqueues_with_priorities_until_it_is_taken_back(rig: Rig) -> None:
+def test_another_version_enqueues_with_priorities_until_it_is_rolled_back(rig: Rig) -> None:
     fault, rng = make("priorities")
     fault.inject(rig, rng)
     assert sorted(start(rig, "cmp_1")) == sorted(rig.queue.job_ids("prioritized"))
@@ -343,7 +343,7 @@ def _swept(rig: Rig) -> bool:
     return True
 
 
-def test_somebody_locks_in_the_opposite_order_and_we_are_the_victim(rig: Rig) -> None:
+def test_another_session_locks_in_the_opposite_order_and_we_are_the_victim(rig: Rig) -> None:
     for number in range(3):
         rig.writer.add_campaign(f"cmp_{number}", updated_ago=LONG_AGO, pending=1)
         rig.writer.add_reservation(f"res_{number}", campaign=f"cmp_{number}")
@@ -520,7 +520,7 @@ def _changed(rig: Rig, label: str, sent: int) -> bool:
     return status(rig, label) == "cancelled" or len(rig.writer.recipient_ids(label)) > sent
 
 
-def test_a_poisoned_campaign_cannot_be_completed_until_it_is_mended_and_others_can(rig: Rig) -> None:
+def test_a_poisoned_campaign_cannot_be_completed_until_the_fault_ends_and_others_can(rig: Rig) -> None:
     fault, rng = make("poison_campaign")
     fault.inject(rig, rng)
     label = only(rig)
@@ -569,7 +569,7 @@ def test_every_fault_says_what_it_is_and_has_its_test() -> None:
         assert f'"{name}"' in tested
 
 
-def test_what_cannot_happen_here_says_why(tmp_path: Path) -> None:
+def test_a_fault_that_is_not_possible_says_why(tmp_path: Path) -> None:
     options = DrillOptions(tmp_path, seed=1, dagster=False, database_url="postgresql://a@127.0.0.1/test")
     assert FAULTS["duplicate_ticks"]().impossible(options) == "the drill runs without Dagster"
     assert FAULTS["redis_empty"]().impossible(options) == "the servers are external, and the drill may not stop them"

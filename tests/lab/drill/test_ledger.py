@@ -51,7 +51,7 @@ def test_a_completion_its_releases_and_its_journal_rows_are_of_one_transaction(w
     assert released.campaign_status == "sent"
 
 
-def test_a_campaign_that_leaves_sending_is_noted_with_those_who_still_wait(watched: CheckedWorld) -> None:
+def test_a_campaign_that_leaves_sending_is_recorded_with_its_recipient_counts(watched: CheckedWorld) -> None:
     watched.world.app.add_campaign("c", pending=3, accepted=2, succeeded=4, failed=1, words={"bounced": 5})
     watched.world.app.set_campaign("c", status="cancelled")
     counts = changes(watched, "campaign")[-1].recipients
@@ -59,7 +59,7 @@ def test_a_campaign_that_leaves_sending_is_noted_with_those_who_still_wait(watch
     assert (counts.waiting, counts.unknown, counts.succeeded, counts.failed) == (3, 5, 6, 1)
 
 
-def test_a_journal_row_is_noted_with_the_holder_of_the_sweep_lock(watched: CheckedWorld) -> None:
+def test_a_journal_row_is_recorded_with_the_holder_of_the_sweep_lock(watched: CheckedWorld) -> None:
     watched.world.app.add_campaign("c", succeeded=1)
     watched.world.sweep()
     (one,) = journaled(watched)
@@ -84,7 +84,7 @@ def plant_journal_row(watched: CheckedWorld) -> None:
     )
 
 
-def test_what_is_rolled_back_never_was(watched: CheckedWorld) -> None:
+def test_a_change_that_is_rolled_back_is_not_recorded(watched: CheckedWorld) -> None:
     watched.world.app.add_campaign("c", pending=1)
     with watched.world.app.engine.connect() as connection:
         connection.exec_driver_sql("""UPDATE "Campaign" SET status = 'sent'""")
@@ -92,7 +92,7 @@ def test_what_is_rolled_back_never_was(watched: CheckedWorld) -> None:
     assert len(changes(watched, "campaign")) == 1
 
 
-def test_rows_that_were_there_before_the_ledger_stand_in_it_without_a_role(sms: World, work_dir: Path) -> None:
+def test_rows_that_existed_before_the_ledger_are_recorded_without_a_role(sms: World, work_dir: Path) -> None:
     sms.app.add_campaign("c", pending=1)
     sms.app.add_reservation("h", campaign="c", amount=7)
     watched = checked_world(sms, work_dir)
@@ -113,7 +113,7 @@ def test_amounts_stay_exact_to_the_last_decimal(worlds: Worlds, work_dir: Path) 
 
 
 @pytest.mark.parametrize("ids", ["uuid", "bigint"])
-def test_the_ledger_reads_platforms_whose_ids_are_no_text(worlds: Worlds, work_dir: Path, ids: str) -> None:
+def test_the_ledger_works_with_ids_that_are_not_text(worlds: Worlds, work_dir: Path, ids: str) -> None:
     world = worlds.make("sms", shape=PlatformShape(ids=ids, statuses="enum"))  # type: ignore[arg-type]
     watched = checked_world(world, work_dir)
     world.app.add_campaign("c", succeeded=1)
@@ -123,7 +123,7 @@ def test_the_ledger_reads_platforms_whose_ids_are_no_text(worlds: Worlds, work_d
     assert changes(watched, "reservation")[-1].campaign_status == "sent"
 
 
-def test_only_a_word_that_nobody_knows_makes_a_recipient_stand_in_the_ledger(watched: CheckedWorld) -> None:
+def test_recipients_are_recorded_only_for_an_unknown_status(watched: CheckedWorld) -> None:
     watched.world.app.add_campaign("c", pending=2)
     watched.world.app.move_recipients("c", "succeeded", 1)
     assert changes(watched, "recipient") == []

@@ -67,7 +67,7 @@ def failed(board: Scoreboard) -> dict[str, tuple[str, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MUTATIONS)
-def test_a_drill_reports_the_damage_of_a_rule_that_is_missing(
+def test_a_drill_reports_the_damage_of_a_removed_rule(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     mutation = MUTATIONS[name]
@@ -95,7 +95,7 @@ def test_a_drill_reports_the_damage_of_a_rule_that_is_missing(
 @pytest.mark.parametrize(
     "worker_module", sorted({one.worker_module for one in MUTATIONS.values() if one.worker_module})
 )
-def test_drills_with_workers_of_another_kind_hold_with_every_rule_in_place(
+def test_drills_with_other_kinds_of_workers_hold_with_every_rule_in_place(
     worker_module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the faults of all their mutations together, a figure that fails is a false alarm. The short drill of CI
@@ -110,7 +110,7 @@ def test_drills_with_workers_of_another_kind_hold_with_every_rule_in_place(
     assert not failed(board), f"{failed(board)}\n{story}"
 
 
-def test_every_rule_is_taken_out_at_least_once() -> None:
+def test_every_rule_is_removed_at_least_once() -> None:
     assert {mutation.rule for mutation in MUTATIONS.values()} == set(RULES)
 
 

@@ -45,7 +45,7 @@ def test_a_job_that_came_and_went_between_two_looks_is_seen_in_the_event_stream(
     assert seen(stage).jobs["ops-c-a1-b0-x"].recipients is None
 
 
-def test_whom_we_put_into_a_second_live_job_is_seen_in_both(stage: CheckedWorld) -> None:
+def test_a_recipient_that_we_put_into_a_second_live_job_is_seen_in_both(stage: CheckedWorld) -> None:
     (theirs,) = stage.world.queue.add("c", "shop", ["r1", "r2"], priority=3)
     stage.world.queue.add("c", "shop", ["r2", "r3"], job_ids=["ops-c-a1-b0-x"], delay=60_000)
     stage.look(2)
@@ -53,7 +53,7 @@ def test_whom_we_put_into_a_second_live_job_is_seen_in_both(stage: CheckedWorld)
     assert (double.recipient_id, double.job_ids) == ("r2", (theirs, "ops-c-a1-b0-x"))
 
 
-def test_whom_the_application_puts_into_a_second_job_is_its_own_affair(stage: CheckedWorld) -> None:
+def test_a_recipient_that_the_application_puts_into_a_second_job_is_ignored(stage: CheckedWorld) -> None:
     stage.world.queue.add("c", "shop", ["r1"], job_ids=["ops-c-a1-b0-x"])
     stage.world.queue.add("c", "shop", ["r1"])
     stage.look()
@@ -69,14 +69,14 @@ def test_a_job_that_stalled_too_often_covers_too(stage: CheckedWorld) -> None:
     assert [one.recipient_id for one in seen(stage).doubled] == ["r1"]
 
 
-def test_a_line_cut_short_by_a_kill_is_passed_over(stage: CheckedWorld) -> None:
+def test_a_line_cut_short_by_a_kill_is_skipped(stage: CheckedWorld) -> None:
     stage.look()
     with (stage.work_dir / WATCHED).open("a") as out:
         out.write('{"kind": "job", "at": 1')
     assert seen(stage).looks == 1
 
 
-def test_the_process_goes_on_when_redis_comes_back_empty_and_ends_on_sigterm(work_dir: Path) -> None:
+def test_the_process_survives_an_emptied_redis_and_ends_on_sigterm(work_dir: Path) -> None:
     profile = load_profile("sms").queue
     assert profile is not None
     out = work_dir / WATCHED

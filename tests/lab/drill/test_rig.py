@@ -53,7 +53,7 @@ def changes_of(rig: Rig, campaign: str) -> list[tuple[str, str]]:
         return [(role, word) for role, word in connection.execute(sa.text(query), {"key": campaign})]
 
 
-def test_a_campaign_without_jobs_is_sent_and_ours_may_do_no_more_than_the_grants_say(rig: Rig) -> None:
+def test_a_campaign_without_jobs_is_sent_and_our_role_has_only_the_documented_grants(rig: Rig) -> None:
     rig.queue.remove(start(rig, "cmp_lost"))
     rig.start_all()
     wait_until(lambda: is_over(rig, "cmp_lost"), 30)
@@ -71,7 +71,7 @@ def test_a_campaign_without_jobs_is_sent_and_ours_may_do_no_more_than_the_grants
     assert f"{OPS_ROLE}@sms" in (rig.servers.work_dir / "postgres.log").read_text()
 
 
-def test_a_statement_of_ours_that_runs_for_too_long_is_found_in_the_servers_log(rig: Rig) -> None:
+def test_a_statement_of_ours_that_runs_too_long_is_found_in_the_servers_log(rig: Rig) -> None:
     stores = stores_of(rig)
     stores = replace(stores, timeouts=replace(stores.timeouts, statement_seconds=0.1))
     with rig.owner.begin() as connection:
@@ -98,7 +98,7 @@ def test_nothing_is_left_running(tmp_path: Path) -> None:
     assert not any(psutil.pid_exists(pid) for pid in pids if pid is not None)
 
 
-def test_who_dies_is_replaced_and_whatever_is_broken_is_mended(rig: Rig) -> None:
+def test_dead_processes_are_replaced_and_everything_broken_is_restored(rig: Rig) -> None:
     rig.start_all()
     dead, hung = rig.workers
     dead.kill()
@@ -140,7 +140,7 @@ def excused(rig: Rig) -> dict[str, set[str]]:
     return found
 
 
-def test_a_redis_that_loses_data_excuses_those_sent_and_unwritten_and_those_whose_jobs_came_back(rig: Rig) -> None:
+def test_a_redis_that_loses_data_excuses_unwritten_sends_and_restored_jobs(rig: Rig) -> None:
     jobs = start(rig, "cmp_a")
     first, *rest = rig.writer.pending_ids("cmp_a")
     rig.provider.send(first, "cmp_a", "a worker that died", "1")
@@ -240,7 +240,7 @@ def portrait(servers: EmbeddedServers, database: str) -> list[Any]:
         return [*found, sorted(client.keys())]
 
 
-def test_given_servers_are_left_as_they_were_found(others: EmbeddedServers, tmp_path: Path) -> None:
+def test_external_servers_are_left_as_they_were(others: EmbeddedServers, tmp_path: Path) -> None:
     before = portrait(others, "drill_empty")
     with Rig(on(others, tmp_path)) as rig:
         assert rig.servers is None
@@ -253,7 +253,7 @@ def test_given_servers_are_left_as_they_were_found(others: EmbeddedServers, tmp_
     assert portrait(others, "drill_empty") == before
 
 
-def test_only_one_given_server_is_refused(others: EmbeddedServers, tmp_path: Path) -> None:
+def test_only_one_external_server_is_refused(others: EmbeddedServers, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="only one of the two"):
         Rig(on(others, tmp_path, redis_url=None)).__enter__()
 
@@ -267,7 +267,7 @@ def test_only_one_given_server_is_refused(others: EmbeddedServers, tmp_path: Pat
         ({"redis_url": "redis://10.1.2.3:6379/0"}, "it is on another machine"),
     ],
 )
-def test_what_looks_like_production_is_refused(
+def test_servers_that_look_like_production_are_refused(
     others: EmbeddedServers, tmp_path: Path, changes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(Refused) as refused:
@@ -277,7 +277,7 @@ def test_what_looks_like_production_is_refused(
     assert "--throw-away" in str(refused.value)
 
 
-def test_a_redis_with_keys_or_clients_and_a_database_with_visitors_are_refused(
+def test_a_redis_with_keys_or_clients_and_a_database_with_connections_are_refused(
     others: EmbeddedServers, tmp_path: Path
 ) -> None:
     with redis.Redis.from_url(others.redis.url()) as client:

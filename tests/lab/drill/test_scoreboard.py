@@ -61,7 +61,7 @@ def test_it_holds_only_when_every_figure_does_and_the_drill_was_not_cut_short() 
     assert not replace(board(GOOD), cut_short=True).holds
 
 
-def test_a_drill_in_which_no_fault_happened_is_never_ok() -> None:
+def test_a_drill_in_which_no_fault_took_effect_is_never_ok() -> None:
     idle = replace(board(GOOD), marks=[Mark(_at(20), SETTLING, "over")])
     in_vain = replace(board(GOOD), marks=[Mark(_at(3), FAULT, "lose_jobs"), Mark(_at(9), MISSED, "lose_jobs")])
     for scoreboard in (idle, in_vain):
@@ -69,7 +69,7 @@ def test_a_drill_in_which_no_fault_happened_is_never_ok() -> None:
         assert printed(scoreboard)[-1].strip() == "NOT OK: no fault took effect, so nothing was tested"
 
 
-def test_above_the_table_stands_the_command_that_plays_the_same_script_again() -> None:
+def test_the_table_is_headed_by_the_command_that_replays_the_script() -> None:
     assert printed(board(GOOD))[0].strip() == (
         "campaign-ops drill --seed 7 --seconds 20 --size small --database-url URL --redis-url URL: 3 faults"
     )
@@ -80,7 +80,7 @@ def test_above_the_table_stands_the_command_that_plays_the_same_script_again() -
     )
 
 
-def test_the_table_says_what_must_be_what_was_found_and_below_it_the_damage() -> None:
+def test_the_table_shows_required_and_found_values_and_below_it_the_failures() -> None:
     lines = printed(board(GOOD, BAD, TOLD))
     text = "\n".join(lines)
     assert max(map(len, lines)) <= 120
@@ -94,13 +94,13 @@ def test_the_table_says_what_must_be_what_was_found_and_below_it_the_damage() ->
     assert lines[-1].strip() == "NOT OK: 1 of 3 figures failed"
 
 
-def test_brackets_in_damage_are_no_markup() -> None:
+def test_brackets_in_examples_are_not_markup() -> None:
     text = "\n".join(printed(board(none_of("k", "w [red]x", ["r [bold]1[/bold]"]))))
     assert "r [bold]1[/bold]" in text
     assert "w [red]x" in text
 
 
-def test_the_json_is_whole_and_tells_no_secret() -> None:
+def test_the_json_is_complete_and_holds_no_secret() -> None:
     document = json.loads(json.dumps(board(GOOD, BAD).to_json()))
     assert (document["holds"], document["seconds"], document["settled_at"]) == (False, 31.4, 20.0)
     assert document["figures"][1]["examples"] == ["h1: 40 credits", "h2: 2 credits"]
@@ -129,7 +129,7 @@ def test_a_fault_begins_when_it_was_tried_last() -> None:
     assert spans(marks, BEGAN) == [Span("table_lock", 6.0, 9.0), Span("lose_jobs", 4.0, 4.0)]
 
 
-def test_the_picture_is_a_png_of_1200_by_800_even_of_a_drill_that_saw_nothing(tmp_path: Path) -> None:
+def test_the_picture_is_a_png_of_1200_by_800_even_without_samples(tmp_path: Path) -> None:
     for scoreboard in (board(GOOD), Scoreboard(board().options, BEGAN, 0.1, [])):
         path = tmp_path / "timeline.png"
         scoreboard.draw(path)
@@ -138,7 +138,7 @@ def test_the_picture_is_a_png_of_1200_by_800_even_of_a_drill_that_saw_nothing(tm
         assert struct.unpack(">II", data[16:24]) == (1200, 800)
 
 
-def test_the_timeline_is_what_the_ledger_and_the_watcher_saw(worlds: Worlds, work_dir: Path) -> None:
+def test_the_timeline_follows_the_ledger_and_the_queue_watcher(worlds: Worlds, work_dir: Path) -> None:
     stage = checked_world(worlds.make("sms", policy=POLICY), work_dir)
     app = stage.world.app
     app.add_campaign("stuck", pending=2)

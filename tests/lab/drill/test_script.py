@@ -33,31 +33,31 @@ def test_the_same_options_make_the_same_script() -> None:
     assert make_script(options(), ALL) != make_script(options(seed=2), ALL)
 
 
-def test_the_choices_of_a_fault_are_the_same_in_a_replay() -> None:
+def test_the_random_numbers_of_a_fault_are_the_same_in_a_replay() -> None:
     assert rng_of(options(), 3).random() == rng_of(options(), 3).random()
     assert rng_of(options(), 3).random() != rng_of(options(), 4).random()
 
 
 @pytest.mark.parametrize("seconds", [60, 120, 1800])
 @pytest.mark.parametrize("seed", range(40))
-def test_every_fault_happens_when_there_is_time_for_it(seconds: float, seed: int) -> None:
+def test_every_fault_is_planned_if_there_is_time_for_it(seconds: float, seed: int) -> None:
     assert left_out(make_script(options(seed, seconds), ALL), ALL) == []
 
 
-def test_a_long_drill_lets_everything_happen_many_times() -> None:
+def test_a_long_drill_repeats_every_fault_many_times() -> None:
     script = make_script(options(seconds=1800), ALL)
     times = Counter(event.name for event in script if event.kind == "fault")
     assert min(times.values()) >= 8
 
 
-def test_what_there_is_no_time_for_is_told() -> None:
+def test_faults_without_time_are_left_out() -> None:
     script = make_script(options(seconds=9), ALL)
     happened = {event.name for event in script if event.kind == "fault"}
     assert happened
     assert set(left_out(script, ALL)) == set(ALL) - happened
 
 
-def test_what_cannot_happen_is_left_out_with_the_reason_unless_it_was_named() -> None:
+def test_an_impossible_fault_is_skipped_with_the_reason_unless_it_was_named() -> None:
     def impossible(fault: Fault) -> str | None:
         return "no such program" if fault.name == "pgbouncer" else None
 
@@ -102,7 +102,7 @@ def test_faults_overlap_but_not_two_of_the_same_server() -> None:
     assert overlapping > 10
 
 
-def test_campaigns_and_people_are_at_it_all_the_time() -> None:
+def test_campaigns_and_people_act_all_the_time() -> None:
     script = make_script(options(), ALL)
     numbers = Counter(event.kind for event in script)
     assert numbers["campaign"] > 40
@@ -111,7 +111,7 @@ def test_campaigns_and_people_are_at_it_all_the_time() -> None:
     assert len(set(labels)) == len(labels)
 
 
-def test_a_script_can_be_written_down() -> None:
+def test_a_script_can_be_serialized() -> None:
     script = make_script(options(), ALL)
     assert json.loads(json.dumps([asdict(event) for event in script]))
 

@@ -55,7 +55,7 @@ def sweeps_begun(rig: Rig) -> int:
         return int(connection.scalar(sa.text("SELECT count(*) FROM campaign_ops.sweep")) or 0)
 
 
-def test_every_sweep_is_written_down_and_the_last_one_ends_before_the_process(rig: Rig) -> None:
+def test_every_sweep_is_recorded_and_the_last_one_ends_before_the_process(rig: Rig) -> None:
     began = time.time()
     rig.writer.add_campaign("cmp_noted", succeeded=3)
     sweeper = rig.start_sweeper(NAME)
@@ -74,7 +74,7 @@ def test_every_sweep_is_written_down_and_the_last_one_ends_before_the_process(ri
         assert {line["run_id"] for line in lines} <= set(connection.scalars(ids))
 
 
-def test_a_sweeper_survives_servers_that_go_away(rig: Rig) -> None:
+def test_a_sweeper_survives_unavailable_servers(rig: Rig) -> None:
     assert rig.servers is not None
     sweeper = rig.start_sweeper(NAME)
     pid, seen = sweeper.pid, wait_for(rig, "done")
@@ -102,9 +102,7 @@ def test_a_sweep_that_waits_for_another_in_vain_is_busy(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("statement", [1, 7, 8, 40])
-def test_a_sweeper_dies_at_the_statement_it_was_told_and_is_replaced_by_one_that_lives(
-    rig: Rig, statement: int
-) -> None:
+def test_a_sweeper_dies_at_the_given_statement_and_is_replaced_by_an_ordinary_one(rig: Rig, statement: int) -> None:
     begun = sweeps_begun(rig)
     sweeper = rig.start_sweeper(NAME, die_after_statements=statement)
     wait_until(lambda: sweeper.pid is None, 20)
@@ -117,7 +115,7 @@ def test_a_sweeper_dies_at_the_statement_it_was_told_and_is_replaced_by_one_that
         worker.kill()
 
 
-def test_a_clock_that_is_wrong_is_the_sweepers_own(rig: Rig) -> None:
+def test_a_wrong_clock_affects_only_the_sweeper(rig: Rig) -> None:
     rig.writer.add_campaign("cmp_late", pending=3)
     rig.queue.open()
     began = time.time()
@@ -131,7 +129,7 @@ def test_a_clock_that_is_wrong_is_the_sweepers_own(rig: Rig) -> None:
     assert all(began - 1 < line["began"] < time.time() + 1 for line in sweeps(rig)), "the record was not"
 
 
-def test_dagsters_own_job_sweeps_as_the_schedule_would_and_stops_when_told(rig: Rig) -> None:
+def test_dagsters_own_job_sweeps_as_the_schedule_does_and_stops_on_request(rig: Rig) -> None:
     rig.writer.add_campaign("cmp_by_dagster", succeeded=2)
     sweeper = rig.start_sweeper(DAGSTER)
     wait_for(rig, "done", name=DAGSTER, seconds=60)

@@ -39,7 +39,7 @@ def figures(stage: CheckedWorld) -> dict[str, Figure]:
     return {figure.key: figure for figure in undo_trial(stage)}
 
 
-def test_every_repair_is_taken_back_and_every_row_is_what_it_was(stage: CheckedWorld) -> None:
+def test_every_repair_is_undone_and_every_row_is_restored(stage: CheckedWorld) -> None:
     found = figures(stage)
     assert [figure for figure in found.values() if not figure.holds] == []
     assert found["undo"].found == "100 % (4 of 4)"  # of them, the campaign together with its credits
@@ -49,7 +49,7 @@ def test_every_repair_is_taken_back_and_every_row_is_what_it_was(stage: CheckedW
     assert [mark.kind for mark in stage.ledger.marks()] == [UNDOING]
 
 
-def test_what_a_person_took_back_before_is_left_alone(stage: CheckedWorld) -> None:
+def test_a_repair_that_a_person_has_undone_is_left_alone(stage: CheckedWorld) -> None:
     (repair,) = stage.world.rows("SELECT id FROM campaign_ops.repair WHERE target = 'res_cancelled'")
     undo(stage.world.platform, repair["id"], PERSON)
     found = figures(stage)
@@ -57,7 +57,7 @@ def test_what_a_person_took_back_before_is_left_alone(stage: CheckedWorld) -> No
     assert all(figure.holds for figure in found.values())
 
 
-def test_a_row_that_somebody_changed_since_must_be_refused_and_stays(stage: CheckedWorld) -> None:
+def test_a_row_that_has_changed_since_must_be_refused_and_stays(stage: CheckedWorld) -> None:
     stage.world.app.set_campaign("done", status="failed")
     found = figures(stage)["undo"]
     assert found.holds
@@ -65,7 +65,7 @@ def test_a_row_that_somebody_changed_since_must_be_refused_and_stays(stage: Chec
     assert stage.world.app.campaign("done")["status"] == "failed"
 
 
-def test_only_the_last_of_two_repairs_of_a_row_can_be_taken_back(stage: CheckedWorld) -> None:
+def test_only_the_last_of_two_repairs_of_a_row_can_be_undone(stage: CheckedWorld) -> None:
     (repair,) = stage.world.rows("SELECT id FROM campaign_ops.repair WHERE target = 'done'")
     undo(stage.world.platform, repair["id"], PERSON)
     retry_quarantined(stage.world.platform, "done", PERSON)
@@ -113,14 +113,14 @@ def test_an_undo_that_does_not_restore_the_row_exactly_is_named(
     assert any(culprit in example for example in found.examples), found.examples
 
 
-def test_an_undo_refused_though_nobody_changed_the_row_is_named(stage: CheckedWorld) -> None:
+def test_an_undo_refused_although_the_row_had_not_changed_is_named(stage: CheckedWorld) -> None:
     stage.owner("""UPDATE campaign_ops.repair SET after = after || '{"status": "failed"}' WHERE target = 'done'""")
     found = figures(stage)["undo"]
     assert not found.holds
     assert any("(complete of done): refused although the row had not changed" in one for one in found.examples)
 
 
-def test_an_undo_that_overwrites_what_somebody_changed_since_is_named(stage: CheckedWorld) -> None:
+def test_an_undo_that_overwrites_a_later_change_is_named(stage: CheckedWorld) -> None:
     stage.world.app.set_reservation("res_cancelled", status="active")
     stage.owner("""UPDATE campaign_ops.repair SET after = after || '{"status": "active"}' WHERE kind = 'release'""")
     found = figures(stage)["undo"]
@@ -128,7 +128,7 @@ def test_an_undo_that_overwrites_what_somebody_changed_since_is_named(stage: Che
     assert any("not refused although the row changed: undone" in one for one in found.examples)
 
 
-def test_a_sweep_that_does_an_undone_repair_again_is_named(stage: CheckedWorld) -> None:
+def test_a_sweep_that_repeats_an_undone_repair_is_named(stage: CheckedWorld) -> None:
     stage.owner(
         "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.held_by := NULL; RETURN NEW; END $$"
     )

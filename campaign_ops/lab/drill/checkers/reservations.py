@@ -1,4 +1,4 @@
-"""Figures about credits, to the last decimal: held, created, released by whom, and leaked."""
+"""Figures about credits, to the last decimal: held, created, released and by which side, leaked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules about what is decided (1 to 8), each left out as a careless programmer would."""
+"""Rules about decisions (1 to 8), each removed as a careless programmer would."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _no_age() -> None:
 
 
 def _edge() -> None:
-    """Only what was not stuck in this process' look before is looked at."""
+    """Consider only campaigns that were not stuck in this process's previous sweep."""
     before: set[str] = set()
 
     def new_ones(
@@ -49,7 +49,7 @@ def _edge() -> None:
 
 
 def _no_premise() -> None:
-    """What the plan calls finished is written over, whatever has become of it."""
+    """Overwrite every campaign that the plan calls finished, whatever its current state."""
 
     def as_planned(
         _platform: Platform, _connection: sa.Connection, page: Sequence[PlanItem], **_: bool
@@ -67,7 +67,7 @@ def _no_premise() -> None:
 
 
 def _rows_first() -> None:
-    """One consistent view of the database, as for a report: its rows are those of before the queue was read."""
+    """Read the database in one consistent snapshot, as for a report: its rows are older than the queue's snapshot."""
 
     def consistent(database: Database, connection: sa.Connection) -> None:
         connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
@@ -78,7 +78,7 @@ def _rows_first() -> None:
 
 
 def _live_job_hides() -> None:
-    """A campaign with a live job is being sent, so nothing of it is missing."""
+    """Treat a campaign with a live job as covered completely."""
 
     def of_idle_campaigns(
         connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int
@@ -92,7 +92,7 @@ def _live_job_hides() -> None:
 
 
 def _whole_campaign() -> None:
-    """A campaign of which anybody is missing is put back as a whole."""
+    """Re-enqueue all pending recipients of a campaign if any recipient is missing."""
 
     def of_whole_campaigns(
         connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int
@@ -109,7 +109,7 @@ def _whole_campaign() -> None:
 
 
 def _half_read() -> None:
-    """Jobs that could not be read are none."""
+    """Treat jobs that could not be read as an empty queue."""
 
     def as_far_as_it_goes(jobs: LiveJobs) -> LiveJob:
         try:
@@ -123,7 +123,7 @@ def _half_read() -> None:
 
 
 def _effect_first() -> None:
-    """Jobs are added before the intent is committed: a job without an intent is better than an intent without a job."""
+    """Add jobs before the intent is committed, as if a job without intent were better than an intent without job."""
     there: set[str] = set()
 
     def effect_and_intent(
@@ -139,27 +139,27 @@ def _effect_first() -> None:
 
 
 def _same_ids() -> None:
-    """A batch's job is always called the same, so that it cannot be there twice."""
+    """Give a batch's job the same id in every attempt, so that it cannot exist twice."""
     put(intend, "job_id", lambda campaign_id, _attempt, batch, **_: job_id(campaign_id, 1, batch, salt=""))
 
 
 MUTATIONS: dict[str, Mutation] = {
     "no_age": Mutation(
         rule=1,
-        what="whatever is sending counts as stuck at once",
+        what="every sending campaign counts as stuck at once",
         apply=_no_age,
         seen=frozenset({"too_young"}),
         faults=("lose_completion",),
     ),
     "edge": Mutation(
         rule=2,
-        what="a sweep looks only at what has become stuck since the last one",
+        what="a sweep considers only campaigns that became stuck since the last one",
         apply=_edge,
         seen=frozenset({"still_stuck"}),
         faults=("unsendable", "lose_jobs"),
         seconds=8,
         settle_seconds=12,
-        worker_module="tests.lab.drill.trusting_worker",  # keeps no completed jobs: those leave recipients to a person
+        worker_module="tests.lab.drill.trusting_worker",  # without completed jobs, which make it `ambiguous`
     ),
     "no_premise": Mutation(
         rule=3,
@@ -170,10 +170,10 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "rows_first": Mutation(
         rule=4,
-        what="the waiting recipients are those of before the queue's snapshot",
+        what="the pending recipients are read before the queue's snapshot",
         apply=_rows_first,
         seen=frozenset({"sent_twice"}),
-        # A backlog: campaigns wait until they are stuck, and only then their first jobs are taken, and soon done.
+        # A backlog: campaigns wait until they are stuck, and only then their first jobs are taken and soon finished.
         faults=(),
         seconds=60,
         size=Size(campaign_every_seconds=1, recipients=(100, 100), workers=2, max_sending=4),
@@ -198,14 +198,14 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "whole_campaign": Mutation(
         rule=5,
-        what="a campaign of which anybody is missing is put back as a whole",
+        what="all pending recipients of a campaign are re-enqueued if one is missing",
         apply=_whole_campaign,
         seen=frozenset({"in_two_jobs"}),
         faults=("lose_jobs", "lose_all_but_one"),
     ),
     "half_read": Mutation(
         rule=6,
-        what="jobs that could not be read any more are taken for none",
+        what="jobs that could not be read are treated as none",
         apply=_half_read,
         seen=frozenset({"in_two_jobs"}),
         faults=("hang_redis",) * 6,

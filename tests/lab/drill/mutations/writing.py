@@ -134,7 +134,7 @@ def _local_time() -> None:
 
 
 def _select_everything() -> None:
-    """Who names a whole row asks for the right to read every column of it."""
+    """Selecting a whole row needs the privilege to read all its columns."""
 
     def of_whole_rows(tables: PlatformTables) -> sa.ColumnElement[bool]:
         row = sa.literal_column(f'"{tables.recipient.name}" IS NOT NULL', sa.Boolean)
@@ -153,7 +153,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "release_later": Mutation(
         rule=9,
-        what="credits of a completed campaign are left to the next sweep",
+        what="the credits of a completed campaign are released by the next sweep",
         apply=_release_later,
         faults=("lose_completion",),
         seen=frozenset({"left_held"}),
@@ -167,16 +167,16 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "no_timeouts": Mutation(
         rule=11,
-        what="statements may wait and run for as long as they like",
+        what="statements wait and run without a timeout",
         apply=_no_timeouts,
-        faults=("table_lock",) + ("lose_completion",) * 3,  # in between, the audit can read
+        faults=("table_lock",) + ("lose_completion",) * 3,  # between two locks the checkers can read
         seconds=_LONG,
         seed=85,  # begins with the campaigns' table
         seen=frozenset({"slow_statements"}),
     ),
     "page_fails_together": Mutation(
         rule=11,
-        what="a campaign that cannot be completed keeps its whole page from it",
+        what="a campaign that cannot be completed blocks its whole page",
         apply=_page_fails_together,
         faults=("poison_campaign",) * 4 + ("lose_completion",) * 16,
         seconds=_LONG,
@@ -185,32 +185,32 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "no_breaker": Mutation(
         rule=12,
-        what="a sweep repairs however many campaigns look lost",
+        what="a sweep repairs any number of campaigns that look lost",
         apply=_no_breaker,
         faults=("redis_empty",) * 6,
         seconds=40,
         seed=43,  # begins with a long outage
-        workers={"delay_ms": 10},  # so that little else is being sent when Redis dies
+        workers={"delay_ms": 10},  # so that few other campaigns are sending when Redis dies
         seen=frozenset({"beyond_breaker"}),
     ),
     "never_give_up": Mutation(
         rule=13,
-        what="a campaign is put back for ever, whether it helps or not",
+        what="a campaign is re-enqueued without limit, even without progress",
         apply=_never_give_up,
         faults=("unsendable",) * 8,
-        worker_module="tests.lab.drill.trusting_worker",  # keeps no completed jobs: those leave recipients to a person
+        worker_module="tests.lab.drill.trusting_worker",  # without completed jobs, which make it `ambiguous`
         seen=frozenset({"in_vain"}),
     ),
     "unknown_is_failed": Mutation(
         rule=14,
-        what="a recipient's word that the profile does not know is taken for failed",
+        what="an unknown recipient status is treated as failed",
         apply=_unknown_is_failed,
         faults=("unknown_word",),
         seen=frozenset({"unknown_repaired"}),
     ),
     "own_clock": Mutation(
         rule=15,
-        what="the sweeping machine's clock says who is stuck",
+        what="the clock of the sweeper's machine decides which campaigns are stuck",
         apply=_own_clock,
         faults=("clock_skew",) * 4 + ("lose_completion",) * 16,
         seconds=_LONG,
@@ -219,14 +219,14 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "local_time": Mutation(
         rule=15,
-        what="UTC without a zone is compared with the server's local time",
+        what="a UTC timestamp without time zone is compared with the server's local time",
         apply=_local_time,
         faults=("lose_completion",),
         seen=frozenset({"too_young"}),
     ),
     "select_everything": Mutation(
         rule=16,
-        what="the premise of a write reads every column of the recipients, phone numbers too",
+        what="the premise of a write reads all recipient columns, including phone numbers",
         apply=_select_everything,
         faults=("lose_completion",),
         seen=frozenset({"denied"}),
