@@ -1,4 +1,4 @@
-"""What the demo application writes while it sends: outcomes, touches, completion. One place for its statements."""
+"""The statements that the shop's application runs while it sends: outcomes, touches, completion."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Application(RowReader):
     """One platform's application. Every method is one transaction."""
 
     def is_sending(self, campaign: str) -> bool:
-        """Whether the campaign is to be sent now; a person may have paused or cancelled it."""
+        """Return whether the campaign is to be sent now; a person may have paused or cancelled it."""
         table = self.tables.campaign
         with self.engine.connect() as connection:
             word = connection.scalar(
@@ -27,12 +27,12 @@ class Application(RowReader):
         return word == self.profile.campaign.words.sending
 
     def unsent(self, campaign: str, recipient_ids: Sequence[str]) -> list[str]:
-        """Those of the recipients that are still pending and carry no provider id, in order."""
+        """Return the recipients that are still pending and carry no provider id, in order."""
         wanted = self.tables.recipient.c.id.in_([self._bound(recipient) for recipient in recipient_ids])
         return self._ids(self._of(campaign), wanted, *self._unsent())
 
     def write_answer(self, recipient: str, answer: Answer) -> bool:
-        """Write what the provider said of one recipient; False when it is no longer pending."""
+        """Write the provider's answer for one recipient; False when it is no longer pending."""
         table, words = self.tables.recipient, self.profile.recipient.words
         changes: dict[str, Any] = {"status": words.succeeded[0] if answer.accepted else words.failed[0]}
         if answer.accepted and "provider_id" in table.c:
@@ -45,14 +45,14 @@ class Application(RowReader):
             return connection.execute(statement).rowcount == 1
 
     def touch(self, campaign: str) -> None:
-        """Say that the campaign is being worked on."""
+        """Update the campaign's timestamp: it is being worked on."""
         table = self.tables.campaign
         statement = table.update().where(table.c.id == self._bound(campaign)).values(updated_at=self._ago(_NOW))
         with self.engine.begin() as connection:
             connection.execute(statement)
 
     def insert_answer(self, campaign: str, label: str, answer: Answer) -> None:
-        """Insert the row of a recipient who has been sent to and count it, as an application without a queue does."""
+        """Insert the row of a recipient after the send and count it, as an application without a queue does."""
         recipient, table, words = self.tables.recipient, self.tables.campaign, self.profile.recipient.words
         activity = self.profile.recipient.activity
         values: dict[str, Any] = {
@@ -72,7 +72,7 @@ class Application(RowReader):
             connection.execute(table.update().where(table.c.id == self._bound(campaign)).values(counted))
 
     def complete(self, campaign: str) -> bool:
-        """Mark the campaign over and free its credits, if it is sending and nobody is left; True when it was done."""
+        """Complete the campaign and release its credits, if it is sending and no recipient is left; return whether."""
         table, recipient, words = self.tables.campaign, self.tables.recipient, self.profile.campaign.words
         left = sa.exists().where(self._of(campaign), *self._unsent())
         reached = sa.exists().where(self._of(campaign), recipient.c.status.in_(self.profile.recipient.words.succeeded))

@@ -1,7 +1,4 @@
-"""Everything that a database schema or a Redis holds, as one comparable value.
-
-Equal before and after means untouched.
-"""
+"""The whole content of a database schema or a Redis, as one comparable value: equal before and after is untouched."""
 
 from __future__ import annotations
 
@@ -16,29 +13,29 @@ KeyValues = dict[str, tuple[str, Any]]
 
 
 def database_fingerprint(connection: sa.Connection, schema: str) -> TableRows:
-    """All rows of all tables of one schema, each row as PostgreSQL writes it, sorted."""
+    """Return all rows of all tables of one schema, each row as PostgreSQL writes it, sorted."""
     connection.execute(sa.text("SET LOCAL timezone = 'UTC'"))
     names = sa.text("SELECT tablename FROM pg_tables WHERE schemaname = :schema ORDER BY 1")
-    found: TableRows = {}
+    rows: TableRows = {}
     for name in connection.scalars(names, {"schema": schema}).all():
         table = sa.table(name, schema=schema).alias("t")
         # Not part of any table's columns: the row as a whole.
         row = sa.cast(sa.literal_column("t"), sa.Text).label("row")
-        found[name] = tuple(connection.scalars(sa.select(row).select_from(table).order_by(row)))
-    return found
+        rows[name] = tuple(connection.scalars(sa.select(row).select_from(table).order_by(row)))
+    return rows
 
 
 def redis_fingerprint(url: str, pattern: str = "*") -> KeyValues:
-    """Type and value of every key that matches ``pattern``.
+    """Return type and value of every key that matches ``pattern``.
 
-    Values, not DUMPs: reading a hash may move its buckets, and then the same content dumps differently.
+    Values, not DUMPs: reading a hash may move its buckets, and then the same content gives another DUMP.
     """
     with redis.Redis.from_url(url, decode_responses=True) as client:
-        found: KeyValues = {}
+        values: KeyValues = {}
         for key in sorted(client.scan_iter(pattern, count=1000)):
             kind = str(client.type(key))
-            found[key] = (kind, _READERS[kind](client, key))
-        return found
+            values[key] = (kind, _READERS[kind](client, key))
+        return values
 
 
 _READERS: dict[str, Callable[[redis.Redis, str], Any]] = {

@@ -1,8 +1,8 @@
-"""A worker whose client is BullMQ's own for Node: Node takes the jobs, this process does what ShopWorker does.
+"""A worker with BullMQ's own client for Node: Node takes the jobs, this process does what ShopWorker does.
 
     python -m campaign_ops.lab.shop.node_worker --major 5 --database-url … --queue-url … --name node-5
 
-Both processes are one worker. When this one dies, Node loses its input and dies too, locks and all.
+Both processes are one worker. When this one dies, Node's input ends and Node exits too; its locks are not released.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from campaign_ops.lab.shop.worker_command import READY, WorkerCommand, parse_com
 log = logging.getLogger("campaign_ops.lab.shop.node_worker")
 
 PACKAGES = Path(__file__).parent / "node"
-"""Where `npm ci` puts BullMQ, one of each major version."""
+"""The directory in which `npm ci` installs BullMQ, one of each major version."""
 _SCRIPT = PACKAGES / "worker.js"
 _LONGEST_LINE = 1 << 24
 
@@ -42,55 +42,55 @@ class HandedJob:
     until: int | None = None
 
     async def moveToDelayed(self, timestamp: int, token: str = "") -> None:  # noqa: N802, ARG002 - BullMQ's words
-        """Remember until when it is given back; Node does it."""
+        """Note the time until which Node is to give it back."""
         self.until = timestamp
 
 
 class _Hands:
     """Does the jobs that one Node process takes."""
 
-    def __init__(self, node: Process, demo: ShopWorker) -> None:
+    def __init__(self, node: Process, worker: ShopWorker) -> None:
         self._node = node
-        self._demo = demo
+        self._worker = worker
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def listen(self, name: str, queue: str) -> None:
-        """Until Node's output ends."""
+        """Start the jobs that Node hands over, until its output ends."""
         assert self._node.stdout is not None
         async for line in self._node.stdout:
-            said = json.loads(line)
-            if "ready" in said:
+            message = json.loads(line)
+            if "ready" in message:
                 log.info("worker %s %s %s", name, READY, queue)
                 continue
-            task = asyncio.create_task(self._do(said))
+            task = asyncio.create_task(self._do(message))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
 
-    async def say(self, word: dict[str, Any]) -> None:
+    async def send(self, message: dict[str, Any]) -> None:
         assert self._node.stdin is not None
-        self._node.stdin.write(json.dumps(word).encode() + b"\n")
+        self._node.stdin.write(json.dumps(message).encode() + b"\n")
         await self._node.stdin.drain()
 
-    async def _do(self, said: dict[str, Any]) -> None:
-        job, answer = HandedJob(said["id"], said["name"], said["data"]), {"take": said["take"]}
+    async def _do(self, message: dict[str, Any]) -> None:
+        job, answer = HandedJob(message["id"], message["name"], message["data"]), {"take": message["take"]}
         try:
-            answer["value"] = await self._demo.process(job, "")
+            answer["value"] = await self._worker.process(job, "")
         except DelayedError:
             answer["until"] = job.until
-        except Exception as error:  # noqa: BLE001 - whatever it is, BullMQ's client takes it for a failed attempt
+        except Exception as error:  # noqa: BLE001 - BullMQ's client counts any error as a failed attempt
             answer["error"] = str(error) or type(error).__name__
-        await self.say(answer)
+        await self.send(answer)
 
 
-async def run(given: WorkerCommand, major: int) -> None:
+async def run(command: WorkerCommand, major: int) -> None:
     """Work until SIGTERM or SIGINT, or until Node ends."""
-    profile, options = given.profile, given.options
+    profile, options = command.profile, command.options
     assert profile.queue is not None, f"profile {profile.name} has no queue"
-    engine = sa.create_engine(given.database_url, pool_size=options.concurrency + 1, pool_pre_ping=True)
-    client = redis.Redis.from_url(given.queue_url)
-    demo = make_worker(engine, client, profile, given.shape, options)
+    engine = sa.create_engine(command.database_url, pool_size=options.concurrency + 1, pool_pre_ping=True)
+    client = redis.Redis.from_url(command.queue_url)
+    worker = make_worker(engine, client, profile, command.shape, options)
     settings = {
-        "prefix": given.prefix,
+        "prefix": command.prefix,
         "name": options.name,
         "concurrency": options.concurrency,
         "lockDuration": options.lock_ms,
@@ -99,18 +99,18 @@ async def run(given: WorkerCommand, major: int) -> None:
     }
     node = await asyncio.create_subprocess_exec(
         "node",
-        *(str(_SCRIPT), str(major), str(PACKAGES), given.queue_url, profile.queue.name, json.dumps(settings)),
+        *(str(_SCRIPT), str(major), str(PACKAGES), command.queue_url, profile.queue.name, json.dumps(settings)),
         stdin=PIPE,
         stdout=PIPE,
         stderr=sys.stderr,
         limit=_LONGEST_LINE,
     )
-    hands = _Hands(node, demo)
+    hands = _Hands(node, worker)
     listening = asyncio.create_task(hands.listen(options.name, profile.queue.name))
-    stopping = asyncio.create_task(demo.stopping.wait())
+    stopping = asyncio.create_task(worker.stopping.wait())
     await asyncio.wait((listening, stopping), return_when=asyncio.FIRST_COMPLETED)
     if not listening.done():
-        await hands.say({"close": True})
+        await hands.send({"close": True})
     stopping.cancel()
     await listening
     await node.wait()
@@ -119,12 +119,12 @@ async def run(given: WorkerCommand, major: int) -> None:
 
 
 def main() -> None:
-    """The command line: that of `campaign_ops.lab.shop.worker`, and the major version of the client."""
+    """Run the command line: that of `campaign_ops.lab.shop.worker`, and the major version of the client."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--major", type=int, required=True)
-    given, rest = parser.parse_known_args()
+    own, rest = parser.parse_known_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    asyncio.run(run(parse_command(rest, __doc__), given.major))
+    asyncio.run(run(parse_command(rest, __doc__), own.major))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The demo's message provider: accepts or rejects, and keeps a row for every send call.
+"""The shop's message provider: accepts or rejects, and keeps a row for every send call.
 
-Whether anybody was sent to twice is counted here, where it would be counted in earnest, and nowhere else.
+Double sends are counted here, where they would be counted in real life, and nowhere else.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ provider_send = sa.Table(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the provider says to one send call. ``message_id`` is None where it rejected the message."""
+    """The provider's answer to one send call. ``message_id`` is None where it rejected the message."""
 
     message_id: str | None
 
     @property
     def accepted(self) -> bool:
-        """Whether the message will be delivered."""
+        """Return whether the message will be delivered."""
         return self.message_id is not None
 
 
 class Provider:
-    """Takes messages over its own connections: a send stands, whatever becomes of the caller's transaction.
+    """Takes messages over its own connections: a send is kept even if the caller's transaction rolls back.
 
     Args:
-        engine: Where its table is.
+        engine: The database of its table.
         reject_share: Share of recipients whose number it rejects, always the same ones.
     """
 
@@ -52,7 +52,7 @@ class Provider:
 
     @staticmethod
     def create(engine: sa.Engine) -> None:
-        """Make the table, if it is not there."""
+        """Make the table, unless it exists."""
         with engine.begin() as connection:
             connection.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
             _metadata.create_all(connection)
@@ -73,25 +73,25 @@ class Provider:
         return Answer(f"msg_{number}" if accepted else None)
 
     def sends(self, campaign_id: str | None = None) -> int:
-        """How many send calls there were, in all or for one campaign."""
-        counted = sa.select(sa.func.count()).select_from(provider_send)
+        """Count the send calls, all of them or those for one campaign."""
+        calls = sa.select(sa.func.count()).select_from(provider_send)
         if campaign_id is not None:
-            counted = counted.where(provider_send.c.campaign_id == campaign_id)
+            calls = calls.where(provider_send.c.campaign_id == campaign_id)
         with self._engine.connect() as connection:
-            return int(connection.scalar(counted) or 0)
+            return int(connection.scalar(calls) or 0)
 
     def double_sends(self) -> dict[str, int]:
-        """Recipients whom the provider was asked to send to more than once, and how often."""
+        """Return the recipients with more than one send call, and the number of calls."""
         recipient, calls = provider_send.c.recipient_id, sa.func.count()
         twice = sa.select(recipient, calls).group_by(recipient).having(calls > 1).order_by(recipient)
         with self._engine.connect() as connection:
             return {str(key): int(count) for key, count in connection.execute(twice)}
 
     def last_campaign(self, worker: str) -> str | None:
-        """The campaign of the last message that this worker sent; None when it has sent none."""
-        mine = sa.select(provider_send.c.campaign_id).where(provider_send.c.worker == worker)
+        """Return the campaign of the last message that this worker sent; None when it has sent none."""
+        sent = sa.select(provider_send.c.campaign_id).where(provider_send.c.worker == worker)
         with self._engine.connect() as connection:
-            return connection.scalar(mine.order_by(provider_send.c.id.desc()).limit(1))
+            return connection.scalar(sent.order_by(provider_send.c.id.desc()).limit(1))
 
     def forget(self, campaign_ids: list[str]) -> None:
         """Delete the rows of campaigns that no longer exist."""
@@ -100,5 +100,5 @@ class Provider:
 
 
 def share_of(text: str) -> float:
-    """A number from 0 to 1 that is always the same for the same text: chance that can be repeated."""
+    """Return a number from 0 to 1 that is always the same for the same text: repeatable chance."""
     return zlib.crc32(text.encode()) / 2**32

@@ -1,6 +1,6 @@
-"""The queue as the watched application sees it: adds, pauses and loses BullMQ jobs through the maintainers' client.
+"""The queue as the shop's application sees it: adds, pauses and loses BullMQ jobs through the maintainers' client.
 
-A synchronous face for the demo and the tests; each call opens and closes its own connections.
+A synchronous interface for the lab and the tests; each call opens and closes its own connections.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from campaign_ops.profile.model import QueueProfile
 
 T = TypeVar("T")
 
-# What a Node application of today writes beside its queue; the Python client does not.
+# The version that a current Node application writes into `meta`; the Python client does not.
 _OWNER = "bullmq:6.7.0"
 _LIVE_LISTS = ("wait", "paused", "active")
 _LIVE_SETS = ("prioritized", "delayed", "waiting-children")
@@ -44,17 +44,17 @@ class ShopQueue:
         self._redis = redis.Redis.from_url(url, decode_responses=True)
 
     def close(self) -> None:
-        """Close the connection that reads."""
+        """Close the connection for reading."""
         self._redis.close()
 
     def key(self, name: str) -> str:
-        """A key of this queue, such as ``bull:sms-send:wait``."""
+        """Return a key of this queue, such as ``bull:sms-send:wait``."""
         return f"{self.prefix}:{self.profile.name}:{name}"
 
     # -- as the application --------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Say that the queue exists, as the application does when it starts."""
+        """Write that the queue exists, as the application does when it starts."""
         self._redis.hsetnx(self.key("meta"), "version", _OWNER)
 
     def add(
@@ -72,9 +72,9 @@ class ShopQueue:
         Args:
             campaign: The campaign's id.
             tenant: Its owner.
-            recipient_ids: Whom to send to.
+            recipient_ids: The recipients to send to.
             batch_size: Recipients per job; the profile's unless given.
-            job_ids: Ids of the jobs; BullMQ counts where none are given.
+            job_ids: Ids of the jobs; without them BullMQ numbers the jobs.
             options: BullMQ job options (``priority``, ``delay``, ``attempts``, ``backoff``) on top of the profile's.
 
         Returns:
@@ -108,7 +108,7 @@ class ShopQueue:
         self._run(add)
 
     def payload(self, campaign: str, tenant: str, recipient_ids: Sequence[str]) -> dict[str, Any]:
-        """A job's data in the profile's terms."""
+        """Return a job's data in the profile's terms."""
         values: dict[object, Any] = {
             "{campaign_id}": self._id(campaign),
             "{tenant}": tenant,
@@ -125,7 +125,7 @@ class ShopQueue:
         self._run(lambda queue: queue.resume())
 
     def mark(self, recipient_ids: Sequence[str]) -> None:
-        """Set every marker of these recipients: the provider may have them."""
+        """Set every marker of these recipients: the provider may have their message."""
         pipe = self._redis.pipeline()
         for recipient in recipient_ids:
             for marker in self.profile.markers:
@@ -135,19 +135,19 @@ class ShopQueue:
     # -- as accidents --------------------------------------------------------------------------------------------------
 
     def remove(self, job_ids: Sequence[str]) -> int:
-        """Remove jobs that no worker holds. Returns how many are gone."""
+        """Remove jobs that no worker holds; return how many were removed."""
 
         async def remove(queue: Queue) -> int:
-            # BullMQ says 1 of a job that never was, too.
-            there = [job_id for job_id in job_ids if await queue.client.exists(self.key(job_id))]
-            return sum([int(await queue.remove(job_id, {"removeChildren": True}) == 1) for job_id in there])
+            # BullMQ answers 1 for a job that never existed, too.
+            existing = [job_id for job_id in job_ids if await queue.client.exists(self.key(job_id))]
+            return sum([int(await queue.remove(job_id, {"removeChildren": True}) == 1) for job_id in existing])
 
         return self._run(remove)
 
     def fail_waiting(self, reason: str, timeout_seconds: float = 20) -> None:
-        """Let every live job run out of attempts, at the hands of a real worker that raises ``reason``.
+        """Let every live job run out of attempts in a real worker that raises ``reason``.
 
-        The back-off between attempts is waited for: add such jobs with few attempts and ``backoff=None``.
+        It waits for the back-off between attempts: add such jobs with few attempts and ``backoff=None``.
         """
 
         async def fail(_queue: Queue) -> None:
@@ -168,11 +168,11 @@ class ShopQueue:
         self._run(fail)
 
     def doom(self, job_id: str, reason: str = "job stalled more than allowable limit") -> None:
-        """What BullMQ does to a job that stalled too often: it waits again, but fails as soon as it is picked up."""
+        """Mark a job as BullMQ does when it stalled too often: it waits again, but fails as soon as it is picked up."""
         self._redis.hset(self.key(job_id), "defa", reason)
 
     def leave_orphan(self, job_id: str) -> None:
-        """A job id that waits, though its job is gone, as after an eviction."""
+        """Put a job id without a job into `wait`, as an eviction leaves it."""
         self._redis.lpush(self.key("wait"), job_id)
 
     def clear(self) -> None:
@@ -184,38 +184,38 @@ class ShopQueue:
     # -- reading back --------------------------------------------------------------------------------------------------
 
     def job_ids(self, state: str) -> list[str]:
-        """Ids of the jobs in one state, in the order of the key: ``wait``, ``active``, ``failed``, …"""
+        """Read the ids of the jobs in one state, in the order of the key: ``wait``, ``active``, ``failed``, …"""
         key = self.key(state)
         ids = self._redis.lrange(key, 0, -1) if state in _LIVE_LISTS else self._redis.zrange(key, 0, -1)
         return [str(job_id) for job_id in ids]
 
     def live_job_ids(self) -> list[str]:
-        """Ids of the jobs that may still be worked on."""
+        """Read the ids of the jobs that may still be worked on."""
         return [job_id for state in (*_LIVE_LISTS, *_LIVE_SETS) for job_id in self.job_ids(state)]
 
     def job_data(self, job_id: str) -> dict[str, Any]:
-        """A job's data; empty when the job is gone."""
+        """Read a job's data; empty when the job is gone."""
         data: dict[str, Any] = json.loads(self._redis.hget(self.key(job_id), "data") or "{}")
         return data
 
     def campaign_of(self, job_id: str) -> str | None:
-        """The campaign that a job belongs to; None when the job is gone."""
+        """Read the campaign that a job belongs to; None when the job is gone."""
         campaign = self.job_data(job_id).get(self.profile.campaign_key)
         return None if campaign is None else str(campaign)
 
     def workers(self) -> list[str]:
-        """Names of the workers that are connected to this queue."""
-        # This client names itself after the plain queue name; Node's encodes it.
-        mine = self.key("w:")
+        """Read the names of the workers that are connected to this queue."""
+        # The Python client uses the plain queue name in its own; Node's encodes it.
+        prefix = self.key("w:")
         names = {str(client["name"]) for client in self._redis.client_list()}
-        return sorted(name.removeprefix(mine) for name in names if name.startswith(mine))
+        return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
 
     def _id(self, text: str) -> str | int:
         return int(text) if self.numeric_ids else text
 
     def _run(self, work: Callable[[Queue], Awaitable[T]]) -> T:
         async def connected() -> T:
-            # Its own connections try for minutes before they give up; the demo would rather hear at once.
+            # The client's own connections retry for minutes; the demo must get the error at once.
             connection = redis.asyncio.Redis.from_url(
                 self.url, decode_responses=True, single_connection_client=True, retry=Retry(NoBackoff(), 0)
             )

@@ -1,6 +1,6 @@
-"""Reads the watched platform's rows back, for tests and for the demo's own people and workers.
+"""Reads the shop's rows, for tests and for the people and workers of the lab.
 
-Rows come under the profile's role names (``updated_at``), ids and words as text, moments aware and in UTC.
+Rows are keyed by the profile's role names (``updated_at``), ids and words are text, moments aware and in UTC.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class RowReader:
     """One platform's rows.
 
     A label such as ``cmp_black_friday`` stands for an id: it is the id where ids are text; where they are uuids or
-    numbers, one is made from it, always the same. Methods take labels and ids alike and return ids, as text.
+    numbers, the id is computed from it, always the same. Methods accept labels and ids and return ids, as text.
 
     Args:
         engine: Where the platform's tables are.
@@ -41,7 +41,7 @@ class RowReader:
         self.engine.dispose()
 
     def id(self, label: str) -> str:
-        """The id that ``label`` stands for; an id stands for itself."""
+        """Return the id that ``label`` stands for; an id stands for itself."""
         match self.tables.shape.ids:
             case "text":
                 return label
@@ -54,46 +54,46 @@ class RowReader:
                 return label if label.isdecimal() else str(1 + zlib.crc32(label.encode()) % 1_000_000_000)
 
     def campaign(self, campaign: str) -> Row:
-        """The campaign's row."""
+        """Read the campaign's row."""
         return self._one(self.tables.campaign, campaign)
 
     def campaigns(self, status: str | None = None) -> list[Row]:
-        """All campaigns, or those in one status, oldest touched first."""
+        """Read all campaigns, or those in one status, the longest untouched first."""
         table = self.tables.campaign
         wanted = self._readable(table).order_by(table.c.updated_at, table.c.id)
         return self._rows(wanted if status is None else wanted.where(table.c.status == status))
 
     def recipients(self, campaign: str) -> list[Row]:
-        """The campaign's recipients, by id."""
+        """Read the campaign's recipients, by id."""
         return self._rows(self._readable(self.tables.recipient).where(self._of(campaign)).order_by("id"))
 
     def reservation(self, reservation: str) -> Row:
-        """The reservation's row."""
+        """Read the reservation's row."""
         return self._one(self.tables.reservations, reservation)
 
     def reservations(self, campaign: str) -> list[Row]:
-        """The campaign's reservations, by id."""
+        """Read the campaign's reservations, by id."""
         table = self.tables.reservations
-        mine = table.c.campaign_id == self._bound(campaign)
-        return self._rows(self._readable(table).where(mine).order_by("id"))
+        of_campaign = table.c.campaign_id == self._bound(campaign)
+        return self._rows(self._readable(table).where(of_campaign).order_by("id"))
 
     def recipient_ids(self, campaign: str) -> list[str]:
-        """Ids of all the campaign's recipients, in order."""
+        """Read the ids of all the campaign's recipients, in order."""
         return self._ids(self._of(campaign))
 
     def pending_ids(self, campaign: str) -> list[str]:
-        """Ids of the recipients that are pending and not yet accepted by the provider, in order."""
+        """Read the ids of the recipients that are pending and not yet accepted by the provider, in order."""
         return self._ids(self._of(campaign), *self._unsent())
 
     def tally(self, campaign: str) -> dict[str, int]:
-        """How many of the campaign's recipients stand in each status word."""
+        """Count the campaign's recipients by status word."""
         word = sa.cast(self.tables.recipient.c.status, sa.Text)
-        counted = sa.select(word, sa.func.count()).where(self._of(campaign)).group_by(word).order_by(word)
+        counts = sa.select(word, sa.func.count()).where(self._of(campaign)).group_by(word).order_by(word)
         with self.engine.connect() as connection:
-            return {str(key): int(count) for key, count in connection.execute(counted)}
+            return {str(key): int(count) for key, count in connection.execute(counts)}
 
     def fingerprint(self) -> TableRows:
-        """All rows of all tables of the platform's schema, comparable."""
+        """Return all rows of all tables of the platform's schema, as one comparable value."""
         with self.engine.connect() as connection:
             return database_fingerprint(connection, self.profile.db_schema)
 
@@ -113,7 +113,7 @@ class RowReader:
         return premise
 
     def _ago(self, age: timedelta) -> sa.ColumnElement[Any]:
-        """A moment of the past, by the database's clock, in the terms of the platform's columns."""
+        """Return a moment of the past by the database's clock, typed like the platform's columns."""
         now: sa.ColumnElement[Any] = sa.func.now()
         if self.tables.shape.timestamps == "naive":
             now = sa.func.timezone("utc", now)

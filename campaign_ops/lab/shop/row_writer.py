@@ -1,7 +1,7 @@
-"""Writes the watched platform's rows, as its application and the people around it do.
+"""Writes the shop's rows, as the application and the people around it do.
 
 For the demo and for every test: labels instead of ids, ages instead of moments. All moments come from the database's
-clock, in UTC. Nothing here belongs to campaign_ops' own tables.
+clock, in UTC. campaign_ops' own tables are not written here.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ _STUCK = timedelta(minutes=40)
 
 
 def minutes(count: float) -> timedelta:
-    """An age in minutes."""
+    """Return an age in minutes."""
     return timedelta(minutes=count)
 
 
 def hours(count: float) -> timedelta:
-    """An age in hours."""
+    """Return an age in hours."""
     return timedelta(hours=count)
 
 
 class RecipientCounts(TypedDict, total=False):
     """Recipients to insert, by state.
 
-    ``accepted`` ones are pending with a provider's id; ``words`` gives counts for any other status word. The last that
-    moved did so ``moved_ago`` (1 h), each one before it 0.1 s earlier.
+    ``accepted`` ones are pending with a provider's id; ``words`` gives counts for any other status word. The last one
+    moved ``moved_ago`` (1 h), each one before it 0.1 s earlier.
     """
 
     pending: int
@@ -74,7 +74,7 @@ class RowWriter(RowReader):
 
     @classmethod
     def connect(cls, url: str, profile: Profile, shape: PlatformShape = PRISMA, *, create: bool = False) -> RowWriter:
-        """A writer with an engine of its own; with ``create`` the tables are made first."""
+        """Make a writer with an engine of its own; with ``create`` make the tables first."""
         engine = sa.create_engine(url)
         if create:
             with engine.begin() as connection:
@@ -94,10 +94,9 @@ class RowWriter(RowReader):
         counters: Counters | None = None,
         **recipients: Unpack[RecipientCounts],
     ) -> str:
-        """Insert a campaign and its recipients. Returns its id.
+        """Insert a campaign and its recipients; return its id.
 
-        It is ``sending``, in the platform's word, unless ``status`` says otherwise; its counters agree with the rows
-        unless given.
+        The default status is the platform's word for ``sending``. The counters agree with the rows unless given.
         """
         label = label or f"cmp_{next(self._labels)}"
         values: Row = {
@@ -109,8 +108,8 @@ class RowWriter(RowReader):
             **self._moments(self.tables.campaign, started_at=started_ago, completed_at=completed_ago),
         }
         if self.profile.campaign.counters:
-            told = counters or _counters(recipients)
-            values |= {"total": told.total, "succeeded": told.succeeded, "failed": told.failed}
+            counters = counters or _counters(recipients)
+            values |= {"total": counters.total, "succeeded": counters.succeeded, "failed": counters.failed}
         with self.engine.begin() as connection:
             connection.execute(self.tables.campaign.insert().values(values))
             self._insert_recipients(connection, label, recipients)
@@ -133,9 +132,9 @@ class RowWriter(RowReader):
         expires_in: timedelta | None = None,
         released_ago: timedelta | None = None,
     ) -> str:
-        """Insert a credit reservation: held, and of the campaign's tenant, unless told otherwise. Returns its id.
+        """Insert a credit reservation; return its id. By default it is held and belongs to the campaign's tenant.
 
-        The campaign need not exist. One with a negative ``expires_in`` has expired, one with None never does.
+        The campaign need not exist. With a negative ``expires_in`` it has expired, with None it never does.
         """
         label, table = label or f"res_{next(self._labels)}", self.tables.reservations
         assert self.profile.reservation is not None
@@ -165,7 +164,7 @@ class RowWriter(RowReader):
     def move_recipients(
         self, campaign: str, to: State, count: int | None = None, *, moved_ago: timedelta = _NOW
     ) -> int:
-        """Move pending recipients (the first ``count`` by id, or all) to a state. Returns how many moved."""
+        """Move pending recipients (the first ``count`` by id, or all) to a state; return how many moved."""
         table = self.tables.recipient
         pending = sa.select(table.c.id).where(self._of(campaign), *self._unsent()).order_by(table.c.id).limit(count)
         word, changes = self._state(to, sa.cast(table.c.id, sa.Text), self._ago(moved_ago))
@@ -174,19 +173,19 @@ class RowWriter(RowReader):
             return connection.execute(statement).rowcount
 
     def remove_campaigns(self, untouched_for: timedelta) -> list[str]:
-        """Delete campaigns that are over and were not touched for so long, with all that is theirs. Returns ids."""
+        """Delete campaigns that are over and untouched for so long, with their rows; return their ids."""
         campaign = self.tables.campaign
         over = sa.select(campaign.c.id).where(
             campaign.c.status.in_(self.profile.campaign.words.all_over),
             campaign.c.updated_at < self._ago(untouched_for),
         )
         with self.engine.begin() as connection:
-            doomed = connection.scalars(over).all()
+            ids = connection.scalars(over).all()
             for table in (self.tables.recipient, self.tables.reservation):
                 if table is not None:
-                    connection.execute(table.delete().where(table.c.campaign_id.in_(doomed)))
-            connection.execute(campaign.delete().where(campaign.c.id.in_(doomed)))
-        return [str(campaign_id) for campaign_id in doomed]
+                    connection.execute(table.delete().where(table.c.campaign_id.in_(ids)))
+            connection.execute(campaign.delete().where(campaign.c.id.in_(ids)))
+        return [str(campaign_id) for campaign_id in ids]
 
     def _set(self, table: sa.Table, label: str, values: Row) -> None:
         changed = {key: self._ago(value) if isinstance(value, timedelta) else value for key, value in values.items()}
@@ -194,13 +193,13 @@ class RowWriter(RowReader):
             connection.execute(table.update().where(table.c.id == self._bound(label)).values(changed))
 
     def _moments(self, table: sa.Table, **ages: timedelta | None) -> Row:
-        """The given ages as values of those columns that the platform has."""
+        """Return the ages as values for those of the columns that the platform has."""
         return {key: self._ago(age) for key, age in ages.items() if age is not None and key in table.c}
 
     def _state(
         self, state: State, label: sa.ColumnElement[str], moved: sa.ColumnElement[Any]
     ) -> tuple[str, dict[str, Any]]:
-        """The word of a state, and what else the application writes when a recipient enters it."""
+        """Return the word of a state, and the other values the application writes when a recipient enters it."""
         words, activity = self.profile.recipient.words, self.profile.recipient.activity
         changes: dict[str, Any] = {}
         if state in ("accepted", "succeeded") and self.profile.recipient.provider_id:
@@ -214,8 +213,8 @@ class RowWriter(RowReader):
                 return words.failed[0], changes | ({activity[-1]: moved} if activity else {})
 
     def _insert_recipients(self, connection: sa.Connection, campaign: str, counts: RecipientCounts) -> None:
-        there = sa.select(sa.func.count()).select_from(self.tables.recipient).where(self._of(campaign))
-        first = 1 + (connection.scalar(there) or 0)
+        existing = sa.select(sa.func.count()).select_from(self.tables.recipient).where(self._of(campaign))
+        first = 1 + (connection.scalar(existing) or 0)
         for state, word, count in _runs(counts):
             if count > 0:
                 self._insert_run(connection, campaign, state, word, first, count, counts.get("moved_ago", _HOUR))
@@ -272,7 +271,7 @@ def _runs(counts: RecipientCounts) -> Iterator[tuple[State, str | None, int]]:
 
 
 def _counters(counts: RecipientCounts) -> Counters:
-    """The counters as the application would have them for these rows."""
+    """Return the counters that the application would have for these rows."""
     return Counters(
         total=sum(count for _, _, count in _runs(counts)),
         succeeded=counts.get("succeeded", 0) + counts.get("accepted", 0),

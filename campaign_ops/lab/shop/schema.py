@@ -28,7 +28,7 @@ class PlatformShape:
         statuses: Free text, or one enum type for each status column.
         timestamps: ``naive`` is ``timestamp(3)`` without time zone, holding UTC.
         amounts: Type of a reservation's amount.
-        extra_words: Recipient words of the platform that the profile does not know; only enum types need them told.
+        extra_words: Recipient words of the platform that the profile does not know; needed for enum types only.
     """
 
     ids: Literal["text", "uuid", "integer", "bigint"] = "text"
@@ -39,7 +39,7 @@ class PlatformShape:
 
     @property
     def numeric_ids(self) -> bool:
-        """Whether ids are numbers, in rows and in a job's payload."""
+        """Return whether ids are numbers, in rows and in a job's payload."""
         return self.ids in ("integer", "bigint")
 
 
@@ -49,7 +49,7 @@ PRISMA = PlatformShape()
 class ShopTables:
     """Campaign, recipient and (where the profile has them) reservation as SQLAlchemy tables.
 
-    ``phone`` and ``message`` stand in them as in any such platform: campaign_ops must never read them.
+    They have ``phone`` and ``message`` columns like any such platform: campaign_ops must never read them.
     """
 
     def __init__(self, profile: Profile, shape: PlatformShape) -> None:
@@ -98,7 +98,7 @@ class ShopTables:
 
     def _recipient(self) -> sa.Table:
         names = self.profile.recipient
-        # Rows that appear when sent outlive their campaign (SET NULL); a mailing list dies with it.
+        # Rows that are inserted when sent outlive their campaign (SET NULL); a mailing list is deleted with it.
         keeps = names.rows == "sent"
         parent = sa.ForeignKey(self.campaign.c.id, onupdate="CASCADE", ondelete="SET NULL" if keeps else "CASCADE")
         columns: Columns = [
@@ -127,7 +127,7 @@ class ShopTables:
         columns: Columns = [
             self._id(names.id, "id", primary_key=True),
             sa.Column(names.tenant, sa.Text, key="tenant", nullable=False),
-            # No foreign key: credits stay reserved for a campaign that somebody deleted.
+            # No foreign key: credits stay reserved when their campaign is deleted.
             self._id(names.campaign_id, "campaign_id", nullable=True),
             sa.Column(names.amount, amount, key="amount", nullable=False),
             self._status(names.status, names.table, (names.words.held, names.words.released)),
@@ -171,7 +171,7 @@ def _first(names: str | tuple[str, ...]) -> str:
 
 
 def builtin_profile(name: str) -> Profile:
-    """A profile that ships with campaign_ops: ``sms`` or ``messenger``."""
+    """Load a profile that ships with campaign_ops: ``sms`` or ``messenger``."""
     return load_profile(name)
 
 

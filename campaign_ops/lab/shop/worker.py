@@ -1,11 +1,11 @@
-"""The demo application's worker, a process of its own: takes BullMQ jobs and really sends.
+"""The worker of the shop's application, a process of its own: takes BullMQ jobs and really sends.
 
     python -m campaign_ops.lab.shop.worker --database-url … --queue-url … --prefix bull --name worker-1
 
-Its contract is the one that campaign_ops relies on: right before a send it sees that the row is still pending and
-carries no provider id, and it writes the row's outcome as soon as the provider has answered. SIGTERM ends it after the
-recipient in hand; what is left of the job goes back to the queue. SIGUSR1 makes it hang for good before its next
-recipient, while BullMQ goes on renewing its locks.
+Its contract is the one that campaign_ops relies on: right before a send it checks that the row is still pending and
+has no provider id, and it writes the row's outcome as soon as the provider has answered. SIGTERM ends it after the
+current recipient; the rest of the job goes back to the queue. SIGUSR1 makes it hang before its next recipient and never
+recover, while BullMQ goes on renewing its locks.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _STAGE_MS = 500
 
 
 class TakenJob(Protocol):
-    """A job in a worker's hands, whichever client of BullMQ has taken it."""
+    """A job that a worker has taken, with any client of BullMQ."""
 
     id: Any
     name: Any
     data: Any
 
     async def moveToDelayed(self, timestamp: int, token: str = "") -> Any:  # noqa: N802 - BullMQ's own words
-        """Give it back until ``timestamp`` (milliseconds); `DelayedError` has to follow."""
+        """Give it back until ``timestamp`` (milliseconds); `DelayedError` must be raised next."""
 
 
 class Claims:
@@ -61,17 +61,17 @@ class Claims:
         self._sent, self._claim = profile.markers[0], profile.markers[-1]
 
     def take(self, recipient: str) -> str | None:
-        """Claim a recipient; what `holds` asks for, or None when somebody has claimed it before."""
+        """Claim a recipient; return the claim for `holds`, or None when it was claimed before."""
         claim, key = uuid4().hex, self._claim.format(recipient_id=recipient)
         return claim if self._client.set(key, claim, nx=True, ex=_CLAIM_SECONDS) else None
 
     def holds(self, recipient: str, claim: str) -> bool:
-        """Whether the claim still stands: a Redis that lost its data may have given the recipient to another."""
-        found = self._client.get(self._claim.format(recipient_id=recipient))
-        return found in (claim, claim.encode())
+        """Return whether the claim is still there: after a loss of Redis's data another worker may have claimed it."""
+        current = self._client.get(self._claim.format(recipient_id=recipient))
+        return current in (claim, claim.encode())
 
     def sent(self, recipient: str) -> None:
-        """Note that the provider has it."""
+        """Mark the recipient's message as sent."""
         self._client.set(self._sent.format(recipient_id=recipient), "1", ex=_CLAIM_SECONDS)
 
 
@@ -96,7 +96,7 @@ class ShopWorker:
         self.hanging = asyncio.Event()
 
     async def process(self, job: TakenJob, token: str) -> str:
-        """Send one job's recipients. Returns what became of it, for BullMQ's record."""
+        """Send to one job's recipients; return the outcome, for BullMQ's record."""
         if job.name != self._queue.job:
             return f"job {job.name} is not ours"
         campaign = str(job.data[self._queue.campaign_key])
@@ -123,12 +123,12 @@ class ShopWorker:
         return f"sent {sent} of {len(recipients)}"
 
     async def _give_back(self, job: TakenJob, token: str, milliseconds: int) -> NoReturn:
-        """Back to the queue for a while, without losing an attempt."""
+        """Move the job back to the queue for a while, without using up an attempt."""
         await job.moveToDelayed(round(time.time() * 1000) + milliseconds, token)
         raise DelayedError
 
     def _too_early(self, campaign: str, recipients: Sequence[str]) -> bool:
-        """Whether the batch with the campaign's last recipient has to wait for the others."""
+        """Return whether the batch with the campaign's last recipient must wait for the others."""
         if not self._options.stages or not campaign.startswith(self._options.stages):
             return False
         others = set(self._application.pending_ids(campaign)) - set(recipients)
@@ -149,7 +149,7 @@ class ShopWorker:
             await asyncio.to_thread(self._claims.sent, recipient)
 
     def _may_send(self, campaign: str, recipient: str) -> bool:
-        """Claim the recipient, see that nobody has sent to it, and that the claim outlived the look at the row."""
+        """Claim the recipient; return whether its row is still unsent and the claim still held after reading it."""
         if self._claims is None:
             return bool(self._application.unsent(campaign, [recipient]))
         claim = self._claims.take(recipient)
@@ -158,7 +158,7 @@ class ShopWorker:
             return False
         if not self._application.unsent(campaign, [recipient]):
             return False
-        # The row may have kept us waiting, and Redis may have lost the claim meanwhile.
+        # Reading the row may have taken long, and Redis may have lost the claim meanwhile.
         if not self._claims.holds(recipient, claim):
             log.warning("the claim of recipient %s was lost: left alone", recipient)
             return False
@@ -183,9 +183,9 @@ class ShopWorker:
 def make_worker(
     engine: sa.Engine, client: redis.Redis, profile: Profile, shape: PlatformShape, options: WorkerOptions
 ) -> ShopWorker:
-    """A worker for any client of BullMQ; must be made where its event loop runs, whose signals it takes."""
+    """Make a worker for any client of BullMQ, inside its running event loop, which then handles the signals."""
     assert profile.queue is not None, f"profile {profile.name} has no queue"
-    demo = ShopWorker(
+    worker = ShopWorker(
         Application(engine, profile, shape),
         Provider(engine, reject_share=options.reject_share),
         profile.queue,
@@ -194,9 +194,9 @@ def make_worker(
     )
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, demo.stopping.set)
-    loop.add_signal_handler(signal.SIGUSR1, demo.hanging.set)
-    return demo
+        loop.add_signal_handler(signal_number, worker.stopping.set)
+    loop.add_signal_handler(signal.SIGUSR1, worker.hanging.set)
+    return worker
 
 
 async def run(
@@ -206,10 +206,10 @@ async def run(
     assert profile.queue is not None, f"profile {profile.name} has no queue"
     engine = sa.create_engine(database_url, pool_size=options.concurrency + 1, pool_pre_ping=True)
     client = redis.Redis.from_url(queue_url)
-    demo = make_worker(engine, client, profile, shape, options)
+    shop_worker = make_worker(engine, client, profile, shape, options)
     worker = Worker(
         profile.queue.name,
-        demo.process,
+        shop_worker.process,
         {
             "connection": queue_url,
             "prefix": prefix,
@@ -226,7 +226,7 @@ async def run(
     worker.on("failed", lambda job, problem: log.warning("job %s failed: %s", job.id, problem))
     working = asyncio.create_task(worker.run())
     log.info("worker %s %s %s", options.name, READY, profile.queue.name)
-    await demo.stopping.wait()
+    await shop_worker.stopping.wait()
     await worker.close()
     await working
     client.close()
@@ -234,10 +234,12 @@ async def run(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    given = parse_command(arguments, __doc__)
+    """Run the command line."""
+    command = parse_command(arguments, __doc__)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    asyncio.run(run(given.database_url, given.queue_url, given.prefix, given.profile, given.shape, given.options))
+    asyncio.run(
+        run(command.database_url, command.queue_url, command.prefix, command.profile, command.shape, command.options)
+    )
 
 
 if __name__ == "__main__":

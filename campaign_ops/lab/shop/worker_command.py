@@ -1,4 +1,4 @@
-"""What a worker's process is told on its command line: how it behaves, and where its platform is."""
+"""The command line of a worker's process: its behaviour, and the address of its platform."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from campaign_ops.profile.load import load_profile
 from campaign_ops.profile.model import Profile
 
 MOMENTS = ("before_send", "after_send", "after_write")
-"""The moments of a send at which a worker can be told to die."""
+"""The moments of a send at which a worker can be made to die."""
 READY = "takes jobs of"
-"""What a worker's log says when it is connected and listens to signals."""
+"""A worker's log contains this once it is connected and handles signals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +22,18 @@ class WorkerOptions:
     """How one worker behaves; each is an option of the command line.
 
     Attributes:
-        name: What it is called in Redis' client list.
+        name: Its name in Redis' client list.
         concurrency: Jobs at the same time.
         delay_ms: Time before each send: the provider's rate limit.
-        answer_ms: Time between a send and its answer; a crash in it leaves a recipient of whom nobody knows.
-        reject_share: Share of recipients whom the provider rejects.
+        answer_ms: Time between a send and its answer; a crash meanwhile leaves a recipient whose send is not known.
+        reject_share: Share of recipients that the provider rejects.
         forget_completion: Share of campaigns that are never marked sent, as if the process had died before.
         touch_every: Touch the campaign's row after so many recipients; 0 never.
-        lock_ms: How long a job stays locked by a worker that no longer renews it.
-        stalled_ms: How often such jobs are looked for.
+        lock_ms: How long a job stays locked by a worker that no longer renews the lock.
+        stalled_ms: Interval of the search for such jobs.
         claims: Claim a recipient in Redis before sending, and never send without the claim.
-        drops: A bug: jobs of campaigns whose id begins so end at once, and nothing is sent; empty for none.
-        stages: The last recipient of campaigns whose id begins so is sent to after all others; empty for none.
+        drops: A bug: jobs of campaigns whose id has this prefix end at once, and nothing is sent; empty for none.
+        stages: In campaigns whose id has this prefix, the last recipient is sent to after all others; empty for none.
         die_at: Crash (SIGKILL) at one moment of a send: ``before_send`` when the recipient is claimed, ``after_send``
             before the answer is written, ``after_write``; empty for never.
         die_after: Crash at this send of the process' life, counted from 1.
@@ -62,7 +62,7 @@ class WorkerOptions:
 
 @dataclass(frozen=True, slots=True)
 class WorkerCommand:
-    """All that a worker's process has to know."""
+    """Everything that a worker's process needs to know."""
 
     database_url: str
     queue_url: str
@@ -72,7 +72,7 @@ class WorkerCommand:
     options: WorkerOptions
 
     def command_line(self) -> Iterator[str]:
-        """The arguments that `parse_command` reads."""
+        """Yield the arguments that `parse_command` reads."""
         yield from ("--database-url", self.database_url, "--queue-url", self.queue_url, "--prefix", self.prefix)
         yield from ("--profile", self.profile.model_dump_json(by_alias=True), "--shape", json.dumps(asdict(self.shape)))
         for key, value in asdict(self.options).items():
@@ -84,7 +84,7 @@ class WorkerCommand:
 
 
 def parse_command(arguments: Sequence[str] | None, description: str | None) -> WorkerCommand:
-    """What a command line says; the program's own if none is given."""
+    """Parse a command line; the program's own if ``arguments`` is None."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--database-url", required=True)
     parser.add_argument("--queue-url", required=True)
@@ -97,17 +97,17 @@ def parse_command(arguments: Sequence[str] | None, description: str | None) -> W
             parser.add_argument(flag, action="store_true")
         else:
             parser.add_argument(flag, type=type(default), default=default)
-    given = vars(parser.parse_args(arguments))
+    values = vars(parser.parse_args(arguments))
     return WorkerCommand(
-        given["database_url"],
-        given["queue_url"],
-        given["prefix"],
-        _read_profile(given["profile"]),
-        PlatformShape(**json.loads(given["shape"])),
-        WorkerOptions(**{option.name: given[option.name] for option in fields(WorkerOptions)}),
+        values["database_url"],
+        values["queue_url"],
+        values["prefix"],
+        _read_profile(values["profile"]),
+        PlatformShape(**json.loads(values["shape"])),
+        WorkerOptions(**{option.name: values[option.name] for option in fields(WorkerOptions)}),
     )
 
 
 def _read_profile(text: str) -> Profile:
-    """A profile from its name, its path or JSON."""
+    """Read a profile from its name, its path or JSON."""
     return Profile.model_validate_json(text) if text.startswith("{") else load_profile(text)

@@ -1,17 +1,17 @@
-"""Starts, stops and kills the demo's worker processes."""
+"""Starts, stops and kills the shop's worker processes."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import redis
 
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.lab.servers.processes import ChildProcess, our_path
+from campaign_ops.lab.servers.waiting import wait_until
 from campaign_ops.lab.shop.queue import ShopQueue
 from campaign_ops.lab.shop.schema import PRISMA, PlatformShape
 from campaign_ops.lab.shop.worker_command import READY, WorkerCommand, WorkerOptions
@@ -19,19 +19,19 @@ from campaign_ops.profile.model import Profile
 
 
 class WorkerProcess:
-    """One worker of the demo application, as a process of its own. Not restarted when it dies.
+    """One worker of the shop's application, as a process of its own. Not restarted when it dies.
 
     Args:
         database_url: The platform's database.
         queue: The platform's queue.
         profile: The platform's names.
-        log_dir: Where its output goes, as ``<name>.log``.
+        log_dir: Holds its output, as ``<name>.log``.
         shape: The platform's column types.
         options: How it behaves.
 
     Attributes:
-        module: What runs in the process.
-        hung: Whether it was told to hang.
+        module: The module that runs in the process.
+        hung: Whether it was made to hang.
     """
 
     module = "campaign_ops.lab.shop.worker"
@@ -62,12 +62,12 @@ class WorkerProcess:
 
     @property
     def name(self) -> str:
-        """What it is called in Redis' client list."""
+        """Its name in Redis' client list."""
         return self.options.name
 
     @property
     def pid(self) -> int | None:
-        """Its process id; None when it does not run."""
+        """Its process id; None when it is not running."""
         return self._child.pid
 
     def start(self, *, wait_seconds: float = 15) -> None:
@@ -80,30 +80,30 @@ class WorkerProcess:
         if self.pid is None:
             self._log_start = self._log_size()
         self._child.start()
-        deadline = time.monotonic() + wait_seconds
+        if wait_seconds <= 0:
+            return
         try:
-            while wait_seconds > 0 and not self._connected():
-                if time.monotonic() > deadline or self.pid is None:
-                    words = self._child.last_words()
-                    self._child.stop()
-                    raise QueueUnavailable(
-                        f"worker {self.name} did not start: {words}",
-                        where=str(self._child.log_path),
-                        mend="see the log there",
-                    )
-                time.sleep(0.05)
+            wait_until(lambda: self._connected() or self.pid is None, seconds=wait_seconds, poll_seconds=0.05)
+            if not self._connected():
+                words = self._child.last_words()
+                self._child.stop()
+                raise QueueUnavailable(
+                    f"worker {self.name} did not start: {words}",
+                    where=str(self._child.log_path),
+                    mend="see the log there",
+                )
         finally:
             self._queue.close()
 
     def stop(self) -> None:
-        """End it after the recipient in hand; one that hangs has no end but a kill."""
+        """End it after the current recipient; one that hangs is killed."""
         if self.hung:
             self.kill()
         self._child.stop()
 
     def hang(self) -> bool:
-        """Let it hang for good before its next recipient, while its locks are renewed; False when it is not at work."""
-        # A process that does not listen yet would die of the signal.
+        """Make it hang before its next recipient, while its locks are renewed; False when it is not working."""
+        # The signal would kill a process that does not handle it yet.
         if self.pid is None or not self._listens():
             return False
         os.kill(self.pid, signal.SIGUSR1)
@@ -111,11 +111,11 @@ class WorkerProcess:
         return True
 
     def kill(self) -> None:
-        """End it as a crash does; its jobs stay active until another worker finds them stalled."""
+        """Kill it as a crash does; its jobs stay active until another worker finds them stalled."""
         self._child.kill()
 
     def _more(self) -> list[str]:
-        """Arguments that only this kind of worker takes."""
+        """Return arguments that only this kind of worker takes."""
         return []
 
     def _connected(self) -> bool:
@@ -125,7 +125,7 @@ class WorkerProcess:
             return False
 
     def _listens(self) -> bool:
-        """Whether it has said since its start that it takes jobs."""
+        """Return whether its log says since its start that it takes jobs."""
         with self._child.log_path.open("rb") as log:
             log.seek(self._log_start)
             return READY.encode() in log.read()

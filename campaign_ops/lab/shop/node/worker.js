@@ -1,8 +1,8 @@
 // A BullMQ worker of one client version whose jobs are done by the process that started it:
 //   node worker.js <major> <directory of the npm packages> <redis url> <queue> <options as JSON>
-// Says one JSON value per line: {ready}, and {take, id, name, data} for every job that it takes. Is answered
+// Writes one JSON value per line: {ready}, and {take, id, name, data} for every job that it takes. Reads the answers
 // {take, value}, {take, error}, or {take, until} for a job that goes back to the queue until then; {close} ends it.
-// When its input ends it dies at once, as its parent has: what it holds stays active and its locks run out.
+// When its input ends, its parent has died and it exits at once: its jobs stay active and their locks run out.
 'use strict';
 
 const [major, home, url, name, options] = process.argv.slice(2);
@@ -18,39 +18,39 @@ const connection = {
   password: decodeURIComponent(password) || undefined,
   maxRetriesPerRequest: null,
 };
-const say = value => process.stdout.write(JSON.stringify(value) + '\n');
-const hands = new Map();
+const send = value => process.stdout.write(JSON.stringify(value) + '\n');
+const waiting = new Map();
 let taken = 0;
 
 const worker = new Worker(
   name,
   async (job, token) => {
     const take = (taken += 1);
-    const word = await new Promise(resolve => {
-      hands.set(take, resolve);
-      say({ take, id: job.id, name: job.name, data: job.data });
+    const answer = await new Promise(resolve => {
+      waiting.set(take, resolve);
+      send({ take, id: job.id, name: job.name, data: job.data });
     });
-    if (word.until) {
-      await job.moveToDelayed(word.until, token);
+    if (answer.until) {
+      await job.moveToDelayed(answer.until, token);
       throw new DelayedError();
     }
-    if (word.error) throw new Error(word.error);
-    return word.value;
+    if (answer.error) throw new Error(answer.error);
+    return answer.value;
   },
   { connection, ...JSON.parse(options) },
 );
 worker.on('error', error => process.stderr.write(`queue: ${error.message}\n`));
 worker.on('failed', (job, error) => process.stderr.write(`job ${job && job.id} failed: ${error.message}\n`));
-worker.waitUntilReady().then(() => say({ ready: true }));
+worker.waitUntilReady().then(() => send({ ready: true }));
 
 createInterface({ input: process.stdin })
   .on('line', async line => {
-    const word = JSON.parse(line);
-    if (word.close) {
+    const answer = JSON.parse(line);
+    if (answer.close) {
       await worker.close();
       process.exit(0);
     }
-    hands.get(word.take)(word);
-    hands.delete(word.take);
+    waiting.get(answer.take)(answer);
+    waiting.delete(answer.take);
   })
   .on('close', () => process.exit(0));
