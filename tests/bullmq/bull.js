@@ -1,6 +1,6 @@
-// One BullMQ client of a given major version, told what to do on the command line:
+// One BullMQ client of a given major version, controlled by its command line:
 //   node bull.js <major> <redis url> <queue> <command> [JSON]
-// Prints one JSON value per line. `work`, `hold` and `listen` stay until their standard input closes.
+// Prints one JSON value per line. `work`, `hold` and `listen` run until their standard input closes.
 'use strict';
 
 const [major, url, name, command, argument] = process.argv.slice(2);
@@ -21,18 +21,18 @@ function open(Class, ...rest) {
 const inputClosed = () => new Promise(resolve => process.stdin.resume().on('end', resolve));
 
 const commands = {
-  // {jobs: [{name, data, opts}]}: adds them and says their ids.
+  // {jobs: [{name, data, opts}]}: adds them and prints their ids.
   async add() {
     const jobs = await open(Queue, name).addBulk(input.jobs);
     say(jobs.map(job => job.id));
   },
-  // {name, data, children}: a parent that waits for its children in the same queue; says [parent, ...children].
+  // {name, data, children}: a parent that waits for its children in the same queue; prints [parent, ...children].
   async flow() {
     const children = input.children.map(child => ({ ...child, queueName: name }));
     const flow = await open(FlowProducer).add({ name: input.name, data: input.data, queueName: name, children });
     say([flow.job.id, ...flow.children.map(child => child.job.id)]);
   },
-  // {name, data, every}: a job that comes again, each time under an id with colons.
+  // {name, data, every}: a repeated job, each time under an id with colons.
   async schedule() {
     const queue = open(Queue, name);
     const repeat = { every: input.every };
@@ -51,7 +51,7 @@ const commands = {
     await open(Queue, name).resume();
     say('resumed');
   },
-  // {fail}: completes or fails every job, and says what it was given and when.
+  // {fail}: completes or fails every job, and prints its data and the time.
   async work() {
     const worker = open(Worker, name, async job => {
       say({ id: job.id, name: job.name, data: job.data, opts: job.opts, at: Date.now() });
@@ -73,7 +73,7 @@ const commands = {
     say('ready');
     await inputClosed();
   },
-  // Everything that connects to a queue without working on it.
+  // All clients that connect to a queue without working on it.
   async listen() {
     await open(QueueEvents, name).waitUntilReady();
     await open(Queue, name).waitUntilReady();

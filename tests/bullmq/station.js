@@ -1,7 +1,7 @@
-// Queues and workers of one BullMQ client in one process, for as many tests as want them:
+// Queues and workers of one BullMQ client in one process, shared by many tests:
 //   node station.js <major> <redis url> <queue>
-// Reads one JSON request per line, {id, do, prefix, ...}, and answers {id, value} or {id, error}. What happens to a
-// worker is told as {worker, taken | completed | failed}. A taken job stays in the worker's hands until told otherwise.
+// Reads one JSON request per line, {id, do, prefix, ...}, and answers {id, value} or {id, error}. Events of a worker
+// are written as {worker, taken | completed | failed}. A worker holds a taken job until it is told to end it.
 'use strict';
 
 const [major, url, name] = process.argv.slice(2);
@@ -31,7 +31,7 @@ async function queueOf(prefix) {
 const jobOf = async ({ prefix, job }) => (await queueOf(prefix)).getJob(job);
 
 const requests = {
-  // The application starts; in a moment its version stands in the queue's meta.
+  // The application starts; a moment later its version is in the queue's meta.
   async open({ prefix }) {
     await queueOf(prefix);
   },
@@ -77,12 +77,12 @@ const requests = {
     workers.set(worker, one);
     await one.waitUntilReady();
   },
-  // A taken job ends, well or with an error.
+  // Complete a taken job, or fail it.
   async finish({ prefix, job, error }) {
     hands.get(`${prefix} ${job}`)({ error });
     hands.delete(`${prefix} ${job}`);
   },
-  // With `force` as if it had crashed: what it holds stays active, and its locks run out.
+  // With `force` like a crash: its jobs stay active, and their locks run out.
   async dismiss({ worker, force }) {
     const one = workers.get(worker);
     workers.delete(worker);

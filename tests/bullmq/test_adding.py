@@ -1,4 +1,4 @@
-"""What is added, what is counted as added, and what is taken back."""
+"""Jobs that are added, counted as added, and removed again."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_job_that_a_fast_worker_has_already_removed_counts_as_added(queue: Que
         until(lambda: set(done) == set(ids))
 
 
-def test_a_job_that_stands_in_no_state_after_all_is_not_counted(queue: Queue, raw: Any) -> None:
+def test_a_job_that_is_in_no_state_after_the_add_is_not_counted(queue: Queue, raw: Any) -> None:
     """Resuming BullMQ 4 or 5 renames `paused` over `wait`, and what was added in between is lost."""
     queue.add([a_job("ops-1"), a_job("ops-2")])
     raw.lrem(key("wait"), 1, "ops-2")
@@ -105,14 +105,14 @@ def test_nothing_is_added_to_a_paused_queue(queue: Queue, raw: Any) -> None:
     assert raw.keys(key("*")) == [key("meta")]
 
 
-def test_nothing_is_added_to_a_queue_that_may_only_be_looked_at(queue: Queue, raw: Any) -> None:
+def test_nothing_is_added_to_a_queue_that_may_only_be_observed(queue: Queue, raw: Any) -> None:
     raw.hset(key("meta"), "version", "bullmq:99.0.0")
     with pytest.raises(Refused, match=r"bullmq:99\.0\.0"):
         queue.add([a_job("ops-1")])
     assert raw.keys(key("*")) == [key("meta")]
 
 
-def test_no_jobs_are_no_work() -> None:
+def test_adding_no_jobs_asks_nothing() -> None:
     assert Queue(QueueAddress("redis://127.0.0.1:1/0"), PROFILE).add([]) == frozenset()
 
 
@@ -131,7 +131,7 @@ def test_it_works_again_after_close(queue: Queue) -> None:
     assert queue.add([a_job("ops-2")]) == {"ops-2"}
 
 
-def test_bullmq_warns_nobody_about_the_eviction_policy(own_server: EmbeddedRedis) -> None:
+def test_bullmq_s_client_does_not_warn_about_the_eviction_policy(own_server: EmbeddedRedis) -> None:
     with connect(own_server) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
     with warnings.catch_warnings(), Queue(QueueAddress(own_server.url()), PROFILE) as queue:
@@ -163,7 +163,7 @@ def test_only_jobs_that_no_worker_ever_took_are_removed(queue: Queue, raw: Any) 
     st.integers(0, 10**6),
     st.text(max_size=80),
 )
-def test_a_job_id_is_one_that_bullmq_takes(campaign: str, attempt: int, batch: int, salt: str) -> None:
+def test_bullmq_accepts_every_job_id(campaign: str, attempt: int, batch: int, salt: str) -> None:
     one = job_id(campaign, attempt, batch, salt)
     assert ":" not in one
     assert not one.isdigit()

@@ -1,4 +1,4 @@
-"""Where a queue may live, and that nobody learns its password."""
+"""The addresses a queue may have, none of which shows its password."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.bullmq.kit import PROFILE, a_job, redis_process, until
         ("redis://[::1]:6380/0?password=secret", "::1:6380/0"),
     ],
 )
-def test_an_address_says_where_and_never_the_password(url: str, endpoint: str) -> None:
+def test_an_address_shows_its_endpoint_and_never_the_password(url: str, endpoint: str) -> None:
     address = QueueAddress(url)
     assert address.endpoint == endpoint
     for shown in (repr(address), str(address), f"{address}", Queue(address, PROFILE).where):
@@ -46,7 +46,7 @@ def test_an_address_says_where_and_never_the_password(url: str, endpoint: str) -
         "unix://",
     ],
 )
-def test_a_url_that_is_none_is_refused_before_anything_is_connected_to(url: str) -> None:
+def test_a_malformed_url_is_refused_before_any_connection(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         QueueAddress(url)
     assert "secret" not in str(caught.value)

@@ -20,7 +20,7 @@ NOW = "1795559288368"
 
 
 def lay(raw: Any, job_id: str, **options: Any) -> None:
-    """A job's hash."""
+    """Return the hash of a job."""
     fields = {"name": "sendBulkSMS", "data": payload("c1", "r1"), "timestamp": NOW, "delay": "0", "priority": "0"}
     opts = json.dumps({"attempts": 1, "delay": 0, "timestamp": int(NOW), **options}, separators=(",", ":"))
     raw.hset(key(job_id), mapping={**fields, "opts": opts})
@@ -57,10 +57,10 @@ def worked_off(raw: Any) -> None:
 
 
 @pytest.mark.parametrize("lay_queue", [waiting, delayed, by_priority, paused, worked_off])
-def test_a_queue_of_bull_is_known_by_its_keys_and_nothing_is_added(
+def test_a_queue_of_bull_is_recognised_by_its_keys_and_nothing_is_added(
     queue: Queue, server: EmbeddedRedis, raw: Any, lay_queue: Callable[[Any], None]
 ) -> None:
-    """Measured before: it was acted on, and BullMQ's `meta`, `events` and `marker` stood in it afterwards."""
+    """Measured before: it was acted on, and BullMQ's `meta`, `events` and `marker` were in it afterwards."""
     lay_queue(raw)
     before = contents(server)
     for state in (queue.state(), queue.snapshot().state):
@@ -72,7 +72,7 @@ def test_a_queue_of_bull_is_known_by_its_keys_and_nothing_is_added(
     assert contents(server) == before
 
 
-def test_a_queue_of_bull_in_which_bullmq_has_written_too_is_known_by_its_jobs(
+def test_a_queue_of_bull_in_which_bullmq_has_written_too_is_recognised_by_its_jobs(
     queue: Queue, server: EmbeddedRedis, raw: Any
 ) -> None:
     add_by_bullmq(server, [{"name": "sendBulkSMS", "data": {"campaignId": "c2", "recipientIds": ["r2"]}, "opts": {}}])

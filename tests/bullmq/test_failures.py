@@ -150,7 +150,7 @@ def test_a_redis_without_memory_takes_no_jobs_and_is_not_empty(own_server: Embed
         assert "recipientIds" not in str(caught.value)
 
 
-def test_a_user_with_the_least_rights_can_do_all_but_name_the_workers(own_server: EmbeddedRedis) -> None:
+def test_a_user_with_the_least_rights_can_do_everything_except_list_the_workers(own_server: EmbeddedRedis) -> None:
     with connect(own_server) as client:
         client.execute_command(
             *("ACL", "SETUSER", "ops", "on", ">pw", "~bull:sms-send:*", "~sms:*", "+@all", "-@dangerous", "-@admin")
@@ -167,7 +167,7 @@ def test_a_user_with_the_least_rights_can_do_all_but_name_the_workers(own_server
         assert queue.add([a_job("ops-1")]) == {"ops-1"}
 
 
-def test_a_user_that_may_not_read_the_queue_is_told_so(own_server: EmbeddedRedis) -> None:
+def test_missing_rights_to_read_the_queue_are_reported(own_server: EmbeddedRedis) -> None:
     with connect(own_server) as client:
         client.execute_command("ACL", "SETUSER", "ops", "on", ">pw", "~other:*", "+@all")
     with (
@@ -223,7 +223,7 @@ def test_one_node_of_a_cluster_is_named_as_such(tmp_path: Path) -> None:
         until(lambda: what_it_says(queue, seen).startswith("this is one node of a Redis Cluster"))
 
 
-def test_a_redis_that_takes_no_writes_says_so_and_has_nothing(own_server: EmbeddedRedis) -> None:
+def test_a_redis_that_accepts_no_writes_reports_it_and_keeps_nothing(own_server: EmbeddedRedis) -> None:
     with connect(own_server) as client, Queue(QueueAddress(own_server.url()), PROFILE) as queue:
         client.config_set("min-replicas-to-write", 1)
         with pytest.raises(NothingAdded, match="NOREPLICAS") as caught:
@@ -232,7 +232,7 @@ def test_a_redis_that_takes_no_writes_says_so_and_has_nothing(own_server: Embedd
         assert client.keys("*") == []
 
 
-def test_a_user_who_may_not_add_is_told_what_is_missing(own_server: EmbeddedRedis) -> None:
+def test_a_missing_right_to_add_is_named(own_server: EmbeddedRedis) -> None:
     with connect(own_server) as client:
         client.execute_command("ACL", "SETUSER", "ops", "on", ">pw", "~bull:*", "+@all", "-lpush")
         queue_of_user = Queue(QueueAddress(own_server.url().replace("//", "//ops:pw@")), PROFILE)
@@ -241,7 +241,7 @@ def test_a_user_who_may_not_add_is_told_what_is_missing(own_server: EmbeddedRedi
         assert queue.snapshot().live == {}
 
 
-def test_a_job_that_stands_in_the_queue_when_its_add_fails_counts_as_added(own_server: EmbeddedRedis) -> None:
+def test_a_job_that_is_in_the_queue_when_its_add_fails_counts_as_added(own_server: EmbeddedRedis) -> None:
     """BullMQ pushes a job before it writes its marker: the intent was closed as not added while the job was live."""
     with connect(own_server) as client:
         client.execute_command("ACL", "SETUSER", "ops", "on", ">pw", "~bull:*", "+@all", "-zadd")
@@ -251,7 +251,7 @@ def test_a_job_that_stands_in_the_queue_when_its_add_fails_counts_as_added(own_s
             assert caught.value.added == set(queue.snapshot().live) == {"ops-1"}
 
 
-def test_a_job_whose_add_fails_before_it_stands_anywhere_leaves_nothing(own_server: EmbeddedRedis) -> None:
+def test_a_job_whose_add_fails_before_it_is_in_any_state_leaves_nothing(own_server: EmbeddedRedis) -> None:
     with connect(own_server) as client:
         client.execute_command("ACL", "SETUSER", "ops", "on", ">pw", "~bull:*", "+@all", "-lpush")
         with (

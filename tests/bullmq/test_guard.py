@@ -1,4 +1,4 @@
-"""What the add itself refuses, inside Redis: whatever came between the last look and the add."""
+"""The add itself refuses, inside Redis, what changed between the last look and the add."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_campaign_that_got_a_job_in_any_state_gets_none_of_ours(queue: Queue, 
         f'{{"batches":[{{"campaignId":"c7"}},{{"campaignId":"{ID}"}}]}}',
     ],
 )
-def test_an_id_is_known_in_every_spelling(queue: Queue, raw: Any, data: str) -> None:
+def test_an_id_is_recognised_in_every_spelling(queue: Queue, raw: Any, data: str) -> None:
     look = queue.last_look()
     put(raw, "wait", "new", data)
     assert queue.add([a_job("ops-1", ID)], Guard(look)) == frozenset()
@@ -57,7 +57,7 @@ def test_a_job_of_another_name_that_mentions_the_campaign_may_be_about_it(queue:
     assert queue.add([a_job("ops-1"), a_job("ops-2", "c11")], Guard(look)) == {"ops-2"}
 
 
-def test_a_job_whose_name_the_profile_calls_harmless_leaves_no_doubt(server: EmbeddedRedis, raw: Any) -> None:
+def test_a_job_of_a_harmless_name_leaves_no_doubt(server: EmbeddedRedis, raw: Any) -> None:
     profile = PROFILE.model_copy(update={"harmless_jobs": ("sendReport",)})
     with Queue(QueueAddress(server.url()), profile) as queue:
         look = queue.last_look()
@@ -66,14 +66,14 @@ def test_a_job_whose_name_the_profile_calls_harmless_leaves_no_doubt(server: Emb
 
 
 @pytest.mark.parametrize("value", ["41", "41.0", '"41"', '"0041"', " 41 ", '" 41"'])
-def test_a_number_is_known_in_every_spelling(queue: Queue, raw: Any, value: str) -> None:
+def test_a_number_is_recognised_in_every_spelling(queue: Queue, raw: Any, value: str) -> None:
     look = queue.last_look()
     put(raw, "wait", "new", f'{{"campaignId":{value},"recipientIds":[410]}}')
     assert queue.add([a_job("ops-1", "41"), a_job("ops-2", "410")], Guard(look)) == {"ops-2"}
 
 
 @pytest.mark.parametrize("data", ["{", '{"recipientIds":["r1"]}', '{"campaignId":"\\u0063\\u0031"}'])
-def test_a_new_job_that_cannot_be_understood_keeps_everybody_out(queue: Queue, raw: Any, data: str) -> None:
+def test_a_new_job_that_cannot_be_understood_stops_every_add(queue: Queue, raw: Any, data: str) -> None:
     look = queue.last_look()
     put(raw, "wait", "new", data)
     with pytest.raises(LookAgain, match="may cover any recipient"):
@@ -107,7 +107,7 @@ def test_our_own_jobs_are_not_new(queue: Queue) -> None:
     assert queue.add([a_job("ops-3")], Guard(look)) == frozenset()
 
 
-def test_another_redis_process_takes_nothing(queue: Queue, raw: Any) -> None:
+def test_nothing_is_added_to_another_redis_process(queue: Queue, raw: Any) -> None:
     look, server_id = queue.last_look(), queue.state().server_id
     with pytest.raises(Refused, match="restarted or replaced"):
         queue.add([a_job("ops-1")], Guard(look, server_id="another"))
@@ -122,7 +122,7 @@ def test_a_look_grows_too_old_by_the_clock_of_redis(queue: Queue, raw: Any) -> N
     assert queue.add([a_job("ops-1")], Guard(look, max_seconds=10)) == {"ops-1"}
 
 
-def test_a_queue_paused_at_the_last_moment_takes_nothing(queue: Queue, raw: Any) -> None:
+def test_nothing_is_added_to_a_queue_paused_at_the_last_moment(queue: Queue, raw: Any) -> None:
     add = queue._writer.add
 
     def paused_before(*arguments: Any) -> Any:
@@ -135,7 +135,7 @@ def test_a_queue_paused_at_the_last_moment_takes_nothing(queue: Queue, raw: Any)
     assert not raw.exists(key("ops-1"))
 
 
-def test_a_user_who_may_ask_neither_info_nor_clock_nor_events_still_sees_new_jobs(own_server: EmbeddedRedis) -> None:
+def test_without_the_rights_for_info_clock_and_events_new_jobs_are_still_seen(own_server: EmbeddedRedis) -> None:
     with connect(own_server) as client:
         rights = ("+@all", "-@dangerous", "-time", "-xrange", "-xrevrange")
         client.execute_command("ACL", "SETUSER", "ops", "on", ">pw", "~bull:*", *rights)

@@ -1,4 +1,4 @@
-"""What happened to a queue while somebody looked at the database."""
+"""Changes of a queue while the database is read."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def test_newcomers_are_the_campaigns_that_got_a_job_since_the_snapshot(queue: Qu
     assert queue.newcomers(before, ["c1", "c2"]) == {"c2"}
 
 
-def test_newcomers_are_those_too_that_a_job_of_another_name_carries_or_may_be_about(queue: Queue, raw: Any) -> None:
+def test_a_job_of_another_name_makes_its_campaigns_newcomers_and_those_it_may_be_about(queue: Queue, raw: Any) -> None:
     before = read(queue, ["c1", "c2", "c3"])
     put(raw, "wait", "retry", payload("c1", "r1"), name="retryBulkSMS")
     put(raw, "wait", "batches", '{"campaignId": "c2"}', name="makeBatches")
     assert queue.newcomers(before, ["c1", "c2", "c3"]) == {"c1", "c2"}
 
 
-def test_our_own_jobs_are_no_newcomers_whatever_became_of_them(queue: Queue, raw: Any) -> None:
+def test_our_own_jobs_never_make_newcomers(queue: Queue, raw: Any) -> None:
     before = read(queue, ["c1", "c2", "c3"])
     put(raw, "wait", "ops-1", payload("c1", "r1"))
     raw.lpush(key("wait"), "ops-2")
@@ -60,7 +60,7 @@ def test_an_id_that_finished_and_came_back_is_new_again(queue: Queue, raw: Any) 
     assert queue.newcomers(jobs.result, ["c1"]) == {"c1"}
 
 
-def test_marked_are_those_whose_marker_exists_under_any_of_its_keys(queue: Queue, raw: Any) -> None:
+def test_a_recipient_is_marked_by_a_marker_under_any_of_its_keys(queue: Queue, raw: Any) -> None:
     everybody = [f"r{number}" for number in range(1_200)]
     assert queue.marked(everybody) == frozenset()
     raw.set("sms:sent:campaignRecipient:r3", "1")
@@ -70,6 +70,6 @@ def test_marked_are_those_whose_marker_exists_under_any_of_its_keys(queue: Queue
     assert queue.marked([]) == frozenset()
 
 
-def test_without_markers_in_the_profile_nobody_is_marked_and_nothing_is_asked() -> None:
+def test_without_markers_in_the_profile_no_recipient_is_marked_and_nothing_is_asked() -> None:
     profile = PROFILE.model_copy(update={"markers": ()})
     assert Queue(QueueAddress("redis://127.0.0.1:1/0"), profile).marked(["r1"]) == frozenset()

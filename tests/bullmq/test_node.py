@@ -29,7 +29,7 @@ def batch(campaign: str, *recipients: str, **options: object) -> dict[str, Any]:
 
 
 def states(queue: Queue, campaign: str = "c1") -> dict[str, str]:
-    """First recipient of each live job to the state that the job is in."""
+    """Return the state of each live job by its first recipient."""
     return {job.recipient_ids[0]: job.state for job in queue.live_jobs(queue.snapshot(), [campaign])}
 
 
@@ -72,7 +72,7 @@ def test_jobs_are_read_in_every_state_that_a_client_puts_them_in(
     assert contents(server) == before
 
 
-def test_a_paused_queue_shows_its_jobs_and_takes_none(node: Node, queue: Queue, raw: Any) -> None:
+def test_a_paused_queue_shows_its_jobs_and_accepts_none(node: Node, queue: Queue, raw: Any) -> None:
     node.run("add", jobs=[batch("c1", "before")])
     node.run("pause")
     node.run("add", jobs=[batch("c1", "during")])
@@ -88,7 +88,7 @@ def test_a_paused_queue_shows_its_jobs_and_takes_none(node: Node, queue: Queue, 
     assert states(queue) == dict.fromkeys(("before", "during", "after"), "wait")
 
 
-def test_the_marker_of_an_idle_queue_is_no_job(node: Node, queue: Queue, raw: Any) -> None:
+def test_the_marker_of_an_idle_queue_is_not_a_job(node: Node, queue: Queue, raw: Any) -> None:
     node.run("add", jobs=[batch("c1", "later", delay=600_000), batch("c1", "urgent", delay=600_000, priority=3)])
     markers = raw.lrange(key("wait"), 0, -1) if node.major == 4 else raw.zrange(key("marker"), 0, -1)
     assert markers, "this client leaves no marker any more"
@@ -107,7 +107,7 @@ def test_workers_are_counted_and_listeners_are_not(node: Node, queue: Queue) -> 
 
 
 def test_an_idle_worker_wakes_at_once_and_gets_exactly_the_payload(node: Node, queue: Queue) -> None:
-    """A job that is pushed without the client's marker waits until the worker looks by itself, every five seconds."""
+    """A job that is pushed without the client's marker waits for the worker's own poll, every five seconds."""
     with node.stay("work") as worker:
         time.sleep(0.5)
         began = time.time()
@@ -189,7 +189,7 @@ def test_a_job_that_stalled_too_often_covers_until_it_is_over(node: Node, queue:
 
 
 def test_what_a_worker_does_with_a_job_that_stalled_too_often(node: Node, queue: Queue, raw: Any) -> None:
-    """The reason why it covers: an older worker beside a new one sends it, and none tells its version."""
+    """The reason why it covers: an older worker beside a new one sends it, and no worker reports its version."""
     queue.add([a_job("ops-1", "c1", "r1")])
     raw.hset(key("ops-1"), "defa", "job stalled more than allowable limit")
     with node.stay("work"):

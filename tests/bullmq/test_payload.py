@@ -1,4 +1,4 @@
-"""What a job says of the campaigns that are asked about: whom it carries, whom it leaves in doubt, or nothing."""
+"""The content of a job with regard to the wanted campaigns: recipients, doubt, or nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def a_batch(campaign: object, *recipients: object, **more: object) -> dict[str, 
 
 
 @pytest.mark.parametrize("name", [SENDS, "retryBulkSMS", "", "__default__"])
-def test_whoever_carries_the_keys_covers_whatever_the_name(name: str) -> None:
+def test_a_job_with_the_payload_s_keys_covers_under_any_name(name: str) -> None:
     assert said(a_batch("c1", "r1", "r2", shopId="s", text="for c2"), name) == Content("c1", ("r1", "r2"))
     assert said(a_batch("c9", "r1", shopId="s"), name) == Content()
 
@@ -51,7 +51,7 @@ def test_whoever_carries_the_keys_covers_whatever_the_name(name: str) -> None:
         {"campaignId": "c9", "batches": [{"recipientIds": ["r1"]}]},
     ],
 )
-def test_a_job_of_another_name_that_has_nothing_to_do_with_them_is_harmless(data: object) -> None:
+def test_a_job_of_another_name_without_a_wanted_campaign_is_harmless(data: object) -> None:
     assert said(data) == Content()
 
 
@@ -81,7 +81,7 @@ def test_a_job_of_another_name_that_has_nothing_to_do_with_them_is_harmless(data
         {"campaignId": "C1 "},
     ],
 )
-def test_a_job_of_another_name_that_mentions_one_is_doubt_about_that_one(data: object) -> None:
+def test_a_job_of_another_name_that_mentions_a_campaign_is_doubt_about_it(data: object) -> None:
     assert said(data) == doubt("c1")
 
 
@@ -98,12 +98,12 @@ def test_a_job_of_another_name_that_mentions_one_is_doubt_about_that_one(data: o
         {"payload": a_batch(None, "r1")},
     ],
 )
-def test_a_campaign_that_is_not_said_may_be_any(data: object) -> None:
+def test_a_job_without_a_campaign_may_be_about_any(data: object) -> None:
     assert said(data) == doubt(*WANTED)
 
 
 @pytest.mark.parametrize("data", ["", "{", "null", "[]", '"c9"', {"campaignId": "c1"}, {"data": a_batch("c9", "r1")}])
-def test_a_job_of_ours_that_cannot_be_read_may_be_anybodys(data: object) -> None:
+def test_a_job_of_ours_that_cannot_be_read_may_belong_to_any_campaign(data: object) -> None:
     assert said(data, SENDS) == doubt(*WANTED)
 
 
@@ -127,7 +127,7 @@ def test_a_uuid_is_the_same_in_any_spelling(spelled: str) -> None:
         assert said(mention, wanted=(UUID,), kind="uuid") == doubt(UUID)
 
 
-def test_what_is_no_uuid_may_be_any_campaign_and_among_recipients_is_doubt_about_its_own() -> None:
+def test_a_malformed_uuid_may_be_any_campaign_and_among_recipients_is_doubt_about_its_own() -> None:
     assert said(a_batch("c1", UUID), SENDS, wanted=(UUID,), kind="uuid") == doubt(UUID)
     other = UUID.replace("f", "e")
     wanted = (UUID, other)
@@ -147,7 +147,7 @@ def test_a_number_in_a_text_is_a_campaign_only_where_it_says_so() -> None:
         assert said(mention, wanted=("898",), kind="int4") == doubt("898")
 
 
-def test_a_search_finds_each_of_many_and_no_part_of_a_longer_id() -> None:
+def test_a_search_finds_each_of_many_ids_and_never_part_of_a_longer_one() -> None:
     wanted = tuple(f"camp-{number}" for number in range(1_000))
     assert said({"path": "to/camp-17/and/camp-999"}, wanted=wanted) == doubt("camp-17", "camp-999")
     assert said({"path": "to/camp-1000"}, wanted=wanted) == Content()

@@ -1,4 +1,4 @@
-"""Which jobs a reading sees, and that it leaves no trace."""
+"""A reading sees every live job and leaves no trace."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_the_result_of_a_reading_does_not_exist_before_its_end(queue: Queue, raw
         _ = reading.result.state
 
 
-def test_a_job_that_finished_since_the_snapshot_is_no_orphan(queue: Queue, raw: Any) -> None:
+def test_a_job_that_finished_since_the_snapshot_is_not_an_orphan(queue: Queue, raw: Any) -> None:
     put(raw, "wait", "1", payload("c1", "r1"))
     snapshot = queue.snapshot()
     raw.delete(key("1"), key("wait"))
@@ -162,17 +162,17 @@ def test_a_job_that_finished_and_came_back_under_its_id_while_it_was_read_is_see
     raw.delete(key("c1-batch-1"), key("wait"))
     look_again = queue.live_ids
 
-    def after_somebody_added_it_anew() -> Any:
+    def after_it_was_added_again() -> Any:
         put(raw, "delayed", "c1-batch-1", payload("c1", "r2"))
         return look_again()
 
-    monkeypatch.setattr(queue, "live_ids", after_somebody_added_it_anew)
+    monkeypatch.setattr(queue, "live_ids", after_it_was_added_again)
     reading = queue.live_jobs(snapshot, ["c1"])
     assert list(reading) == [LiveJob("c1-batch-1", "delayed", "c1", ("r2",))]
     assert reading.result.state.orphans == 0
 
 
-def test_an_id_that_is_listed_without_a_job_is_an_orphan_and_covers_nobody(queue: Queue, raw: Any) -> None:
+def test_an_id_that_is_listed_without_a_job_is_an_orphan_and_covers_no_recipient(queue: Queue, raw: Any) -> None:
     raw.lpush(key("wait"), "lost")
     raw.lpush(key("active"), "lost-too")
     reading = queue.live_jobs(queue.snapshot(), ["c1"])
@@ -181,7 +181,7 @@ def test_an_id_that_is_listed_without_a_job_is_an_orphan_and_covers_nobody(queue
     assert reading.result.state.problem is None
 
 
-def test_a_worker_busy_with_a_job_whose_data_is_gone_may_be_sending_to_anybody(queue: Queue, raw: Any) -> None:
+def test_a_worker_busy_with_a_job_whose_data_is_gone_may_be_sending_to_any_recipient(queue: Queue, raw: Any) -> None:
     """An evicting Redis takes the job away under the worker that still sends it."""
     raw.lpush(key("active"), "evicted")
     raw.set(key("evicted:lock"), "token")

@@ -1,4 +1,4 @@
-"""What the counts and flags of a queue say."""
+"""The counts and flags of a queue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from campaign_ops.lab.servers.embedded import EmbeddedRedis
 from tests.bullmq.kit import PROFILE, a_job, connect, key, payload, put, until, workers
 
 
-def test_a_queue_nobody_ever_used_does_not_exist(queue: Queue) -> None:
+def test_a_queue_that_was_never_used_does_not_exist(queue: Queue) -> None:
     state = queue.state()
     assert not state.exists
     assert state.live == state.depth == 0
@@ -32,7 +32,7 @@ def test_depth_counts_what_waits_under_any_name(queue: Queue, raw: Any) -> None:
         assert seen.server_id
 
 
-def test_markers_of_bullmq_4_are_no_jobs_but_scheduled_ids_with_colons_are(queue: Queue, raw: Any) -> None:
+def test_markers_of_bullmq_4_are_not_jobs_but_scheduled_ids_with_colons_are(queue: Queue, raw: Any) -> None:
     raw.rpush(key("wait"), "0:0")
     raw.rpush(key("paused"), "0:1712345678901")
     put(raw, "delayed", "repeat:1b2c:1712345678901", payload("c1", "r1"))
@@ -52,7 +52,7 @@ def test_markers_of_bullmq_4_are_no_jobs_but_scheduled_ids_with_colons_are(queue
         ("nonsense", "nonsense"),
     ],
 )
-def test_a_library_that_is_not_known_is_a_problem(queue: Queue, raw: Any, version: str, word: str) -> None:
+def test_an_unknown_library_is_a_problem(queue: Queue, raw: Any, version: str, word: str) -> None:
     raw.hset(key("meta"), "version", version)
     for state in (queue.state(), queue.snapshot().state):
         assert state.problem
@@ -60,7 +60,7 @@ def test_a_library_that_is_not_known_is_a_problem(queue: Queue, raw: Any, versio
 
 
 @pytest.mark.parametrize("version", ["bullmq:4.18.3", "bullmq:5.81.5", "bullmq:6.7.0", None])
-def test_the_known_libraries_are_none(queue: Queue, raw: Any, version: str | None) -> None:
+def test_a_known_library_is_not_a_problem(queue: Queue, raw: Any, version: str | None) -> None:
     raw.hset(key("meta"), mapping={"opts.maxLenEvents": 10000} | ({"version": version} if version else {}))
     assert queue.state().problem is None
     assert queue.state().version == version
@@ -85,7 +85,7 @@ def test_a_replica_is_a_problem_because_its_view_may_be_old(
             queue.add([a_job("ops-1")])
 
 
-def test_workers_are_told_from_listeners_and_from_workers_of_other_queues(
+def test_workers_are_distinguished_from_listeners_and_from_workers_of_other_queues(
     queue: Queue, server: EmbeddedRedis, raw: Any
 ) -> None:
     assert queue.state().workers == 0
@@ -114,7 +114,7 @@ def test_workers_of_the_python_client_are_counted_once_each(
     until(lambda: queue.state().workers == 0)
 
 
-def test_the_server_says_what_it_is(own_server: EmbeddedRedis) -> None:
+def test_the_server_reports_its_facts(own_server: EmbeddedRedis) -> None:
     with connect(own_server) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
     with Queue(QueueAddress(own_server.url()), PROFILE) as queue:

@@ -1,4 +1,4 @@
-"""The embedded servers: their lives, crashes and parents."""
+"""The embedded servers: start, stop, crashes, and the death of their parent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from campaign_ops.lab.servers.embedded import EmbeddedPostgres, EmbeddedRedis
 from campaign_ops.lab.servers.scratch import PREFIX
 from campaign_ops.lab.servers.unprivileged import reachable_installation, server_home, server_user
 
-# A parent that starts servers in argv[1], says their process ids and does what argv[2] says.
+# A parent that starts servers in argv[1], prints their process ids and then crashes or waits, by argv[2].
 PARENT = """
 import os, signal, sys, time
 from pathlib import Path
@@ -63,7 +63,7 @@ def directory_of(pid: int) -> Path:
     return next(step for step in Path(psutil.Process(pid).cwd()).parents if step.name.startswith(PREFIX))
 
 
-def test_what_a_killed_parent_left_is_ended_and_removed_at_the_next_start_and_what_lives_is_not(work_dir: Path) -> None:
+def test_the_next_start_ends_and_removes_what_a_killed_parent_left_and_spares_the_living(work_dir: Path) -> None:
     """Measured before: 55 directories on one machine after a day, servers of killed parents alive beside them."""
     living, of_living = parent(work_dir / "living", "wait")
     crashed, leftovers = parent(work_dir / "crashed", "crash")
@@ -127,7 +127,7 @@ def test_ctrl_c_reaches_the_parent_alone_and_its_clean_exit_stops_the_servers(wo
     answer, _ = process.communicate(timeout=15)
     assert answer == "True\n", "the servers answered after the interrupt"
     assert process.returncode == 0
-    assert all(map(gone, pids)), "nobody called stop: leaving the process did"
+    assert all(map(gone, pids)), "stopped by the exit of the process, without a call of stop"
 
 
 def test_a_directory_in_use_is_refused_and_its_holder_named(work_dir: Path) -> None:
@@ -152,7 +152,7 @@ def test_postgresql_keeps_databases_and_urls_over_a_crash_and_a_restart(work_dir
             other = sa.create_engine(target)
             with other.connect() as connection:
                 assert connection.scalar(sa.text("SELECT zone FROM kept")) == "Asia/Kolkata"
-        server.drop_database("copy")  # somebody is connected to it still
+        server.drop_database("copy")  # a client is still connected to it
         with pytest.raises(DatabaseUnavailable, match="could not be created: template database"):
             server.create_database("copy", template="no_such_template")
         with engine.connect() as connection:
@@ -162,7 +162,7 @@ def test_postgresql_keeps_databases_and_urls_over_a_crash_and_a_restart(work_dir
     assert server.pid is None
 
 
-def test_redis_comes_back_empty_unless_told_to_keep_its_data(work_dir: Path) -> None:
+def test_redis_restarts_empty_unless_it_keeps_its_data(work_dir: Path) -> None:
     with EmbeddedRedis(work_dir) as server, redis.Redis.from_url(server.url()) as client:
         client.set("key", "value")
         server.restart(keep_data=True)
@@ -172,7 +172,7 @@ def test_redis_comes_back_empty_unless_told_to_keep_its_data(work_dir: Path) -> 
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
 
-def test_a_server_that_cannot_start_says_why_and_where_its_log_is(work_dir: Path) -> None:
+def test_a_server_that_cannot_start_reports_the_cause_and_its_log(work_dir: Path) -> None:
     with EmbeddedRedis(work_dir / "first") as first:
         with pytest.raises(QueueUnavailable, match=r"Address already in use.*see redis.log"):
             EmbeddedRedis(work_dir / "second", port=first.port).start()

@@ -1,4 +1,4 @@
-"""The watched platform's rows: whatever its names, types and time zone."""
+"""The shop's rows, with any names, types and time zone."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def url(servers: EmbeddedServers, request: pytest.FixtureRequest) -> Iterator[st
     ids=lambda shape: f"{shape.ids}-{shape.statuses}-{shape.timestamps}",
 )
 @pytest.mark.parametrize("kind", ["sms", "renamed", "messenger"])
-def test_rows_come_back_as_written_whatever_the_names_and_types(url: str, kind: str, shape: PlatformShape) -> None:
+def test_rows_are_read_as_written_with_any_names_and_types(url: str, kind: str, shape: PlatformShape) -> None:
     profile = load_profile("messenger" if kind == "messenger" else "sms")
     profile = renamed(profile) if kind == "renamed" else profile
     writer = RowWriter.connect(url, profile, shape, create=True)
@@ -78,7 +78,7 @@ def test_rows_come_back_as_written_whatever_the_names_and_types(url: str, kind: 
 
 
 @pytest.mark.parametrize("timestamps", ["naive", "aware"])
-def test_ages_are_true_in_utc_whatever_the_time_zone_of_the_server(url: str, timestamps: Any) -> None:
+def test_ages_are_right_in_utc_in_any_time_zone_of_the_server(url: str, timestamps: Any) -> None:
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         name = sa.make_url(url).database

@@ -1,4 +1,4 @@
-"""The demo application's jobs, worker and provider."""
+"""The jobs, workers and provider of the shop's application."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_stopped_worker_hands_its_job_back_and_a_killed_ones_job_is_found_stal
 @pytest.mark.parametrize(
     ("moment", "sent", "written"), [("before_send", 2, 2), ("after_send", 3, 2), ("after_write", 3, 3)]
 )
-def test_a_worker_can_be_told_to_die_at_each_moment_of_a_send(
+def test_a_worker_can_be_made_to_die_at_each_moment_of_a_send(
     shop: DemoPlatform,
     writer: RowWriter,
     queue: ShopQueue,
@@ -119,7 +119,7 @@ def test_a_worker_can_be_told_to_die_at_each_moment_of_a_send(
         assert client.exists(*claims) == 3, "the third was claimed in any case"
 
 
-def test_a_worker_that_hangs_keeps_its_job_from_those_who_look_for_stalled_ones(
+def test_the_job_of_a_hanging_worker_is_never_found_stalled(
     shop: DemoPlatform, writer: RowWriter, queue: ShopQueue, work_dir: Path
 ) -> None:
     campaign = writer.add_campaign("cmp_hung", pending=60)
@@ -144,7 +144,7 @@ def test_a_worker_that_hangs_keeps_its_job_from_those_who_look_for_stalled_ones(
 
 
 class GoneMeanwhile(Application):
-    """Between a job's beginning and the send of its second recipient somebody else has written that one's row."""
+    """Between a job's start and the send of its second recipient another process has written that recipient's row."""
 
     def is_sending(self, campaign: str) -> bool:
         row = self.tables.recipient
@@ -154,7 +154,7 @@ class GoneMeanwhile(Application):
 
 
 class Forgetful(Claims):
-    """Redis loses the claim on one recipient right after it was taken, and somebody else takes it."""
+    """Redis loses the claim on one recipient right after it was taken, and another worker takes it."""
 
     def take(self, recipient: str) -> str | None:
         claim = super().take(recipient)
@@ -164,7 +164,7 @@ class Forgetful(Claims):
 
 
 class Job:
-    """A job in the hands of a worker."""
+    """A job that a worker has taken."""
 
     id = "1"
 
@@ -175,7 +175,7 @@ class Job:
         raise AssertionError(timestamp, token)
 
 
-def test_a_worker_looks_at_the_row_and_at_its_claim_right_before_it_sends(
+def test_a_worker_checks_the_row_and_its_claim_right_before_it_sends(
     shop: DemoPlatform, writer: RowWriter, queue: ShopQueue
 ) -> None:
     campaign = writer.add_campaign("cmp_seen", pending=4)
