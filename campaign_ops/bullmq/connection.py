@@ -45,7 +45,7 @@ class QueueConnection:
 
     @property
     def ids(self) -> JobIds:
-        """How its jobs' ids are compared with the database's, and written."""
+        """The rules by which its jobs' ids are compared with the database's, and written."""
         return self.facts.job_ids()
 
     def key(self, part: str) -> str:

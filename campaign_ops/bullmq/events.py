@@ -18,7 +18,7 @@ TRIPS = 50  # a queue may be configured to keep more events
 
 @dataclass(frozen=True)
 class Traces:
-    """What the events say about some jobs.
+    """The traces of some jobs.
 
     Attributes:
         added: Jobs that were in the queue.

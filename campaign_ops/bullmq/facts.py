@@ -1,4 +1,4 @@
-"""What a platform's database says about its queue. Asked when it is needed, so no read has to come first."""
+"""The facts about a queue that its platform's database knows. Read when needed, so that no read must come first."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from campaign_ops.core.ids import JobIds
 
 
 class Facts(Protocol):
-    """The answers a platform gives about its own queue."""
+    """A source of these facts; the platform itself."""
 
     def job_ids(self) -> JobIds:
-        """How its jobs' ids are compared with the database's, and written."""
+        """Return the rules by which its jobs' ids are compared with the database's, and written."""
 
     def sending_tenants(self) -> Collection[str]:
-        """The tenants with a campaign that is being sent: the queues to read where a name holds ``{tenant}``."""
+        """Return the tenants with a sending campaign: their queues are read where a name holds ``{tenant}``."""
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class OtherQueue:
 
 @dataclass(frozen=True)
 class Guard:
-    """What must still hold when jobs are added.
+    """The conditions that must still hold when jobs are added.
 
     Attributes:
         look: The last look. A job that is not in it is new.

@@ -19,10 +19,10 @@ from campaign_ops.core.model import QueueState
 
 @dataclass(frozen=True)
 class Reading:
-    """What was learnt by reading every live job of a snapshot for some campaigns.
+    """The result of reading every live job of a snapshot for some campaigns.
 
     Attributes:
-        snapshot: What was read.
+        snapshot: The snapshot that was read.
         state: The snapshot's state with orphans, unclear, foreign and doomed jobs counted. Its ``problem`` says when it
             cannot be known which recipients the queue covers: then the jobs must not be acted on.
         unclear: By campaign, the jobs that may be about it and cannot be understood, by name.
@@ -66,7 +66,7 @@ class LiveJobs(Iterator[LiveJob]):
 
     @property
     def result(self) -> Reading:
-        """What the whole reading learnt; only after the last job."""
+        """The result of the whole reading; only after the last job."""
         if self._result is None:
             msg = "the result of a reading exists only when the reading is over"
             raise RuntimeError(msg)
@@ -79,7 +79,7 @@ def live_jobs(connection: QueueConnection, snapshot: Snapshot, campaign_ids: Col
 
 
 class _Reader:
-    """One reading of one queue: counts what it comes across."""
+    """One reading of one queue, with its counts so far."""
 
     def __init__(self, connection: QueueConnection, snapshot: Snapshot, campaign_ids: Collection[str]) -> None:
         self._connection = connection
@@ -94,7 +94,7 @@ class _Reader:
         self._unclear_to: dict[str, Counter[str]] = {}
 
     def read(self) -> Generator[LiveJob, None, Reading]:
-        """Yield the jobs of these campaigns; return what was learnt."""
+        """Yield the jobs of these campaigns; return the result."""
         gone = yield from self._look(self._snapshot.live)
         orphans: set[str] = set()
         finished: set[str] = set()

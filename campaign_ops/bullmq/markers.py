@@ -15,12 +15,12 @@ def marked(connection: QueueConnection, recipient_ids: Sequence[str]) -> frozens
         return frozenset()
     marked_ids: set[str] = set()
     for recipients in pages(recipient_ids, RECIPIENTS_PER_TRIP):
-        # The count is nearly always 0: ask once for many recipients, and for each one only where it is not.
+        # The count is nearly always 0: ask once for many recipients, and for each of them only where it is not.
         groups = list(pages(recipients, recipients_per_page(connection)))
         totals = connection.each("exists", [marker_keys(connection, group) for group in groups])
-        suspects = [one for group, total in zip(groups, totals, strict=True) if total for one in group]
-        numbers = connection.each("exists", [marker_keys(connection, [one]) for one in suspects])
-        marked_ids.update(one for one, number in zip(suspects, numbers, strict=True) if number)
+        suspects = [suspect for group, total in zip(groups, totals, strict=True) if total for suspect in group]
+        numbers = connection.each("exists", [marker_keys(connection, [suspect]) for suspect in suspects])
+        marked_ids.update(suspect for suspect, number in zip(suspects, numbers, strict=True) if number)
     return frozenset(marked_ids)
 
 

@@ -18,7 +18,7 @@ BULL = (
 
 
 class Owner(NamedTuple):
-    """What a queue's own keys say about the library that writes them.
+    """The library that writes a queue, by the queue's own keys.
 
     ``version`` is None where it writes none, as Python's client and Bull do. ``old``: there are keys only Bull writes.
     """

@@ -1,4 +1,4 @@
-"""What a job's name and data say about the campaigns in question. Pure: works on a job's fields.
+"""The meaning of a job's name and data for the campaigns in question. Pure: works on a job's fields.
 
 A job that carries the profile's campaign and recipient keys covers those recipients, whatever its name. What cannot be
 understood is taken neither for coverage nor for its absence: it is doubt about every campaign that it may belong to.
@@ -21,7 +21,7 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What was understood of a job.
+    """The part of a job that was understood, and the doubt about the rest.
 
     Attributes:
         campaign_id: The wanted campaign that the job is about; None where it is about none, or is not understood.

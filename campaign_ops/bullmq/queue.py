@@ -98,8 +98,8 @@ class Queue(QueueReader):
         return confirmed
 
     def unwritable(self, ids: Iterable[str]) -> str | None:
-        """Find an id that does not fit the payload, where the platform's ids are numbers."""
-        return next((one for one in ids if not is_writable_number(one)), None) if self.ids.numeric else None
+        """Return an id that does not fit the payload, where the platform's ids are numbers; None where all fit."""
+        return next((text for text in ids if not is_writable_number(text)), None) if self.ids.numeric else None
 
     def remove_waiting(self, job_ids: Iterable[str]) -> frozenset[str]:
         """Remove the jobs that no worker has ever taken; return the ids that were removed."""

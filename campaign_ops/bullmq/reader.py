@@ -32,7 +32,7 @@ COMPLETED_LOOKED_AT = 5_000
 
 
 class QueueReader(QueueConnection):
-    """What a sweep asks of one queue.
+    """One queue, for reading.
 
     Raises:
         QueueUnavailable: From every method, when Redis is away, refuses, or answers in part.

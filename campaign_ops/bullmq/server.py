@@ -1,4 +1,4 @@
-"""What a Redis server reports about itself."""
+"""The facts that a Redis server reports about itself."""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ from typing import TypeAlias
 from campaign_ops.core.model import WorkerClient
 
 Clients: TypeAlias = Sequence[Mapping[str, str]]
-"""What ``CLIENT LIST`` answers."""
+"""The answer to ``CLIENT LIST``."""
 
 
 def connected_workers(clients: Clients, prefix: str, queue: str, database: int) -> tuple[WorkerClient, ...] | None:
-    """The connected workers of a queue by client id; None when the server does not show its clients."""
+    """Return the connected workers of a queue by client id; None when the server does not show its clients."""
     if not clients:
         return None  # we are connected, so an empty list is not an answer
     here = [client for client in clients if client.get("db", str(database)) == str(database)]
@@ -30,8 +30,8 @@ def connected_workers(clients: Clients, prefix: str, queue: str, database: int) 
 
 
 def _is_worker(client: Mapping[str, str], name: str) -> bool:
-    given = client.get("name", "")
-    return given == name or given.startswith(f"{name}:w:")
+    own = client.get("name", "")
+    return own == name or own.startswith(f"{name}:w:")
 
 
 def _worker(client: Mapping[str, str]) -> WorkerClient:

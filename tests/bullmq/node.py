@@ -19,12 +19,12 @@ from campaign_ops.lab.shop.node_worker import PACKAGES
 
 HOME = Path(__file__).parent
 NODE_PATH = {"NODE_PATH": str(PACKAGES / "node_modules")}
-"""Where Node finds the clients."""
+"""The directory in which Node finds the clients."""
 QUEUE = "sms-send"
 
 
 def missing(major: int) -> str | None:
-    """What keeps this client from running, or None."""
+    """Return why this client cannot run, or None."""
     if shutil.which("node") is None:
         return "node is not installed"
     if not (PACKAGES / "node_modules" / f"bullmq{major}").is_dir():
@@ -40,8 +40,8 @@ class Node:
         self._server = server
 
     def run(self, command: str, **arguments: Any) -> Any:
-        """Run a command to its end and return what it said."""
-        done = subprocess.run(
+        """Run a command to its end and return its answer."""
+        process = subprocess.run(
             self._line(command, arguments),
             capture_output=True,
             timeout=60,
@@ -49,12 +49,12 @@ class Node:
             text=True,
             env={**os.environ, **NODE_PATH},
         )
-        assert done.returncode == 0, f"left with {done.returncode}: {done.stderr or done.stdout}"
-        return json.loads(done.stdout)
+        assert process.returncode == 0, f"exited with {process.returncode}: {process.stderr or process.stdout}"
+        return json.loads(process.stdout)
 
     @contextmanager
     def stay(self, command: str, **arguments: Any) -> Iterator[Staying]:
-        """Run a command that stays, from the moment it is ready to the end of the block."""
+        """Run a command until the end of the block; yield once it is ready."""
         process = subprocess.Popen(
             self._line(command, arguments),
             stdin=subprocess.PIPE,
@@ -67,7 +67,7 @@ class Node:
             staying.wait_until_ready()
             yield staying
         finally:
-            # Closing its input would do, but a worker that waits for jobs may take seconds to leave.
+            # Closing its input would end it too, but a worker that waits for jobs may take seconds.
             process.kill()
             process.wait()
 
@@ -84,7 +84,7 @@ class Node:
 
 
 class Staying:
-    """A client that stays and says what happens to it."""
+    """A client that runs on and reports its events."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -93,16 +93,16 @@ class Staying:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def hear(self, seconds: float = 20) -> Any:
-        """Return the next thing that it says."""
+        """Return its next message."""
         return self._early.pop(0) if self._early else self._heard.get(timeout=seconds)
 
     def wait_until_ready(self) -> None:
         # A worker may take a job before all its connections are up.
-        while (said := self._heard.get(timeout=20)) != "ready":
-            self._early.append(said)
+        while (message := self._heard.get(timeout=20)) != "ready":
+            self._early.append(message)
 
     def crash(self) -> None:
-        """Die without a word, locks and all."""
+        """Kill it: its locks are not released."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 

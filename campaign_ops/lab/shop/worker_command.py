@@ -19,7 +19,7 @@ READY = "takes jobs of"
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How one worker behaves; each is an option of the command line.
+    """The behaviour of one worker; each attribute is an option of the command line.
 
     Attributes:
         name: Its name in Redis' client list.
