@@ -22,7 +22,7 @@ from campaign_ops.journal.migrations import check_current, migrate
 from campaign_ops.journal.queue_looks import QueueLooks
 from campaign_ops.journal.refusals import Refusals
 from campaign_ops.journal.sightings import SightingLog
-from campaign_ops.postgres import reads
+from campaign_ops.postgres import campaigns
 from campaign_ops.postgres.catalog import Catalog, read_catalog, table_oid
 from campaign_ops.postgres.database import Database, SweepLock, same_database
 from campaign_ops.postgres.tables import PlatformTables
@@ -184,7 +184,7 @@ class Platform:
         """Tenants with a campaign that is being sent: asked at every look, as the queues are."""
 
         def _read(connection: sa.Connection) -> list[str]:
-            return [one for one in connection.scalars(reads.sending_tenants(self.tables(connection))) if one]
+            return [one for one in connection.scalars(campaigns.sending_tenants(self.tables(connection))) if one]
 
         return self.database.run(_read, read_only=True)
 

@@ -25,6 +25,7 @@ from campaign_ops.doctor.unreachable import database_finding, unexamined
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import inspection
 from campaign_ops.postgres.catalog import Catalog, needs, read_catalog
+from campaign_ops.postgres.clock import database_instant
 from campaign_ops.postgres.errors import mapped
 from campaign_ops.postgres.inspection import Index, Server, Table
 from campaign_ops.postgres.tables import PlatformTables
@@ -88,7 +89,7 @@ class _Examination:
 
     def _skew(self) -> Finding:
         before = datetime.now(UTC)
-        database = inspection.read_clock(self.connection)
+        database = database_instant(self.connection)
         return clock.skew(database, before, datetime.now(UTC))
 
     def _catalog(self) -> Catalog | None:
@@ -200,7 +201,7 @@ class _Examination:
 
     def _newest(self, facts: Server, typed: PlatformTables, column: str, *, naive: bool) -> Finding:
         newest = inspection.newest_update(self.connection, typed)
-        return clock.application_clock(newest, inspection.read_clock(self.connection), facts, column, naive=naive)
+        return clock.application_clock(newest, database_instant(self.connection), facts, column, naive=naive)
 
     def _check(self, name: str, work: Callable[[], Iterable[Finding]]) -> None:
         """Add what one check finds, or that it could not be made."""

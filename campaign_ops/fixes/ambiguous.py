@@ -17,7 +17,7 @@ from campaign_ops.core.wording import plural
 from campaign_ops.fixes.manual import MENDS, Fix, Person, author_of, find_campaign, locked, reenqueue_locked
 from campaign_ops.journal.journal import Entry
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import writes
+from campaign_ops.postgres import recipients
 from campaign_ops.sweep.look import Observation, looking
 
 AT_ONCE = 10_000
@@ -91,8 +91,8 @@ def take_as_sent(
             author = author_of(platform, connection, person)
             ids = [one.recipient_id for one in marked]
             tables = platform.tables(connection)
-            before = {row.id: row.status for row in connection.execute(writes.lock_waiting(tables), {"ids": ids})}
-            written = list(connection.scalars(writes.take_as_sent(tables), {"ids": list(before)}))
+            before = {row.id: row.status for row in connection.execute(recipients.lock_waiting(tables), {"ids": ids})}
+            written = list(connection.scalars(recipients.take_as_sent(tables), {"ids": list(before)}))
             if not written:
                 raise Refused("they moved while we looked; nothing was done", where=f"campaign {campaign_id}")
             why = f"{plural(len(written), 'recipient')} marked as perhaps sent"

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import RepairKind
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import reads
+from campaign_ops.postgres import reservations
 
 
 def held_again(
@@ -33,7 +33,7 @@ def held_again(
     again = f"; {sum(wanted.values()):,} credits held again"
     if tables.balance is None:
         return f"{again}; whether the tenant still has them is not known to this profile"
-    query = reads.free_credits(tables.balance, tables)
+    query = reservations.free_credits(tables.balance, tables)
     left = {row.tenant: Decimal(row.left) for row in connection.execute(query, {"ids": list(wanted)})}
     for tenant, amount in wanted.items():
         if tenant not in left or left[tenant] < amount:

@@ -33,7 +33,7 @@ from campaign_ops.core.wording import plural
 from campaign_ops.journal.journal import Author, Entry
 from campaign_ops.journal.migrations import check_current, is_current
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import reads
+from campaign_ops.postgres import campaigns, reservations
 from campaign_ops.postgres.database import SweepLock
 from campaign_ops.sweep.act import StepResult, complete_page, release_page
 from campaign_ops.sweep.credits import judge_one, reservation_of
@@ -318,7 +318,7 @@ def find_campaign(platform: Platform, campaign_id: str, tenant: str | None) -> C
         tables = platform.tables(connection)
         if not tables.may_be_id(tables.campaign, campaign_id):
             return None
-        query = reads.campaigns(tables)
+        query = campaigns.by_id(tables)
         row = connection.execute(query, {"ids": [campaign_id]}).first()
         return campaign_of(row) if row is not None else None
 
@@ -344,7 +344,7 @@ def find_reservation(platform: Platform, reservation_id: str, tenant: str | None
         tables = platform.tables(connection)
         if not tables.may_be_id(tables.reservations, reservation_id):
             return None
-        query = reads.reservations(tables)
+        query = reservations.by_id(tables)
         row = connection.execute(query, {"ids": [reservation_id]}).first()
         return (reservation_of(row), row.status) if row is not None else None
 

@@ -8,7 +8,6 @@ jobs that no worker has taken yet are removed from the queue. Which kinds can be
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,7 +21,8 @@ from campaign_ops.fixes.manual import Fix, Person, author_of, locked
 from campaign_ops.journal.journal import Entry
 from campaign_ops.journal.migrations import check_current
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import reads, writes
+from campaign_ops.postgres import campaigns, guarded, recipients
+from campaign_ops.postgres.clock import database_now
 
 
 def undo(
@@ -65,9 +65,9 @@ def _foretell(platform: Platform, connection: sa.Connection, repair: Mapping[str
     restores = _restores(repair)
     if restores is Restores.RECIPIENTS:
         ids = repair["after"]["ids"]
-        row = connection.execute(reads.campaigns(platform.tables(connection)), {"ids": [repair["target"]]}).first()
+        row = connection.execute(campaigns.by_id(platform.tables(connection)), {"ids": [repair["target"]]}).first()
         _check_sending(platform, repair, row is not None and row.status == platform.profile.campaign.words.sending)
-        as_left = list(connection.scalars(writes.as_taken(platform.tables(connection)), _taken(repair, ids)))
+        as_left = list(connection.scalars(recipients.as_taken(platform.tables(connection)), _taken(repair, ids)))
         if not as_left:
             raise _changed(repair, repair["id"])
         return _share(len(as_left), len(ids))
@@ -79,7 +79,7 @@ def _foretell(platform: Platform, connection: sa.Connection, repair: Mapping[str
         return ""
     together = _together(platform, connection, repair)
     for one in together:
-        query = writes.as_left(_table(platform, connection, one), one["target"], after=one["after"])
+        query = guarded.as_left(_table(platform, connection, one), one["target"], after=one["after"])
         if connection.execute(query).first() is None:
             raise _changed(one, repair["id"])
     return held_again(platform, connection, repair["id"], together)
@@ -169,7 +169,7 @@ def _restore_rows(
     """Put back the rows of these repairs; all of them, or none."""
     for one in together:
         table = _table(platform, connection, one)
-        statement = writes.restore(table, one["target"], before=one["before"], after=one["after"])
+        statement = guarded.restore(table, one["target"], before=one["before"], after=one["after"])
         if connection.execute(statement).first() is None:
             raise _changed(one, repair_id)
 
@@ -177,17 +177,16 @@ def _restore_rows(
 def _give_back(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> dict[str, Any]:
     """Put recipients that were taken as sent back to their words, those that nothing has touched since."""
     tables, campaign_id = platform.tables(connection), repair["target"]
-    sending = connection.scalar(writes.lock_sending(tables), {"ids": [campaign_id]})
+    sending = connection.scalar(campaigns.lock_sending(tables), {"ids": [campaign_id]})
     _check_sending(platform, repair, sending is not None)
     given_back = {
-        word: list(connection.scalars(writes.give_back(word, tables), _taken(repair, ids)))
+        word: list(connection.scalars(recipients.give_back(word, tables), _taken(repair, ids)))
         for word, ids in repair["before"]["ids_by_status"].items()
     }
     suspects = [Suspect(campaign_id, one) for ids in given_back.values() for one in ids]
     if not suspects:
         raise _changed(repair, repair["id"])
-    now: datetime | None = connection.scalar(reads.clock())
-    assert now is not None
+    now = database_now(connection)
     platform.ambiguous.remember(connection, suspects, seen_at=now)
     return {"ids_by_status": given_back}
 

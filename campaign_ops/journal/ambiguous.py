@@ -1,7 +1,7 @@
 """Recipients that the provider may have, remembered until a person decides or their rows move.
 
 Markers in Redis end with their time to live and completed jobs are cleaned away; what either has said once is kept
-here. Speaks to our own table only; whether a row has moved is asked through `statements.waits`.
+here. Speaks to our own table only; whether a row has moved is asked through `recipients.waits`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from campaign_ops.core.model import Suspect
 from campaign_ops.journal import schema
 from campaign_ops.journal.bulk import ROWS_AT_ONCE, as_rows, document
 from campaign_ops.journal.journal import texts
-from campaign_ops.postgres.reads import ONE, waits
+from campaign_ops.postgres.clock import database_now
+from campaign_ops.postgres.expressions import ONE
+from campaign_ops.postgres.recipients import waits
 from campaign_ops.postgres.tables import PlatformTables
 
 _KEY = ("tables", "recipient_id")
@@ -49,8 +51,7 @@ class AmbiguousLog:
 
     def decide(self, connection: sa.Connection, suspects: Sequence[Suspect]) -> None:
         """Note that a person lets these be sent to once more: only a new marker or another completed job speaks now."""
-        now: datetime | None = connection.scalar(sa.select(sa.func.now()))
-        assert now is not None
+        now = database_now(connection)
         self._write(connection, suspects, seen_at=now, decided_at=now)
 
     def forget(self, connection: sa.Connection, recipient_ids: Collection[str]) -> None:

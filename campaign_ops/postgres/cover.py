@@ -21,8 +21,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from campaign_ops.core.errors import QueueUnclear
 from campaign_ops.core.model import Suspect
 from campaign_ops.postgres import planner
-from campaign_ops.postgres.reads import IDS, to_send
-from campaign_ops.postgres.tables import PlatformTables, as_text, one_of
+from campaign_ops.postgres.expressions import IDS, as_text, one_of
+from campaign_ops.postgres.recipients import to_send
+from campaign_ops.postgres.tables import PlatformTables
 
 COVER, MARKED = "campaign_ops_cover", "campaign_ops_marked"
 IDS_AT_ONCE = 50_000  # recipients per round trip

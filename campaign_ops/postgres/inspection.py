@@ -13,9 +13,10 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
+from campaign_ops.postgres.campaigns import is_sending
 from campaign_ops.postgres.database import STATE_SCHEMA
-from campaign_ops.postgres.reads import IDS, is_sending
-from campaign_ops.postgres.tables import PlatformTables, as_text, aware, in_our_years, one_of, words
+from campaign_ops.postgres.expressions import IDS, as_text, aware, in_our_years, one_of, words
+from campaign_ops.postgres.tables import PlatformTables
 
 SAMPLE_ROWS = 20_000
 SENDING_LOOKED_AT = 500
@@ -229,13 +230,6 @@ def read_server(connection: sa.Connection) -> Server:
     # A pooler makes up the process id that it greets its clients with; only the server knows the real one.
     pooled = driver.info.backend_pid != facts.pop("backend_pid")
     return Server(**facts, pooled=pooled)
-
-
-def read_clock(connection: sa.Connection) -> datetime:
-    """The database's clock at this instant (``now()`` would be the transaction's beginning)."""
-    now: datetime | None = connection.scalar(sa.select(sa.func.clock_timestamp()))
-    assert now is not None
-    return now
 
 
 def read_tables(connection: sa.Connection, schema: str, tables: Collection[str]) -> dict[str, Table]:

@@ -9,15 +9,11 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import UserDefinedType
 
 from campaign_ops.core.wording import is_unicode
 from campaign_ops.postgres.catalog import INTEGER_TYPES, Catalog
 from campaign_ops.profile.model import Profile
-
-_FLOATS = ("real", "double precision")
-_OUR_YEARS = "0001-01-01", "9999-12-31 23:59:59.999999"
 
 
 class PgType(UserDefinedType[Any]):
@@ -117,83 +113,3 @@ class PlatformTables:
         """The recipient's timestamp columns that show that it moved."""
         wanted = set(self.profile.recipient.activity)
         return [column for column in self.recipient.columns if column.name in wanted]
-
-
-def settable(values: dict[Any, Any]) -> dict[Any, Any]:
-    """The values without those of columns that the database computes itself, and refuses to be told."""
-    return {column: value for column, value in values.items() if not column.info.get("generated")}
-
-
-def db_now(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """The database's clock in the column's own terms: UTC without zone where the column has none."""
-    if isinstance(column.type, sa.DateTime) and not column.type.timezone:
-        return sa.func.timezone("utc", sa.func.now(), type_=sa.DateTime(timezone=False))
-    return sa.func.now(type_=sa.DateTime(timezone=True))
-
-
-def as_moment(column: sa.ColumnElement[Any], value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """An aware value in the column's own terms, for comparing with it."""
-    if isinstance(column.type, sa.DateTime) and not column.type.timezone:
-        return sa.func.timezone("utc", sa.cast(value, sa.DateTime(timezone=True)), type_=sa.DateTime(timezone=False))
-    return sa.cast(value, sa.DateTime(timezone=True))
-
-
-def aware(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """The column as an aware moment. Prisma writes UTC into columns without zone."""
-    if isinstance(column.type, sa.DateTime) and not column.type.timezone:
-        return sa.func.timezone("utc", column, type_=sa.DateTime(timezone=True))
-    return column
-
-
-def readable(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """The column as an aware moment that Python can hold; NULL for infinity and for years before 1 or after 9999."""
-    return sa.case((in_our_years(column), aware(column)))
-
-
-def in_our_years(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """The moment is one that Python can hold."""
-    first, last = (sa.cast(sa.literal_column(f"'{text}'"), column.type) for text in _OUR_YEARS)
-    return column.between(first, last)
-
-
-def exact(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    """The aware moment as text, to the last digit, whatever it is: the driver cannot hold infinity, or a year BC."""
-    return sa.cast(aware(column), sa.Text)
-
-
-def impossible(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """Nothing can have happened at this moment: infinity, years that Python cannot hold, days that are yet to come."""
-    return sa.or_(sa.not_(in_our_years(column)), column > tomorrow(column))
-
-
-def tomorrow(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """A day from now, in the column's own terms: differing time zones and clocks explain less."""
-    return db_now(column) + sa.func.make_interval(0, 0, 0, 1)
-
-
-def is_finite(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """The number is one that can be added up; an integer always is."""
-    if not isinstance(column.type, sa.Numeric) and getattr(column.type, "spec", "") not in _FLOATS:
-        return sa.true()
-    endless = [sa.cast(sa.literal_column(f"'{text}'"), column.type) for text in ("NaN", "Infinity", "-Infinity")]
-    return column.not_in(endless)
-
-
-def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    """The column as text: ids and words travel as strings."""
-    return sa.cast(column, sa.Text)
-
-
-def one_of(column: sa.ColumnElement[Any], values: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """``column = ANY (values)`` with the values, a text array, cast to the column's type."""
-    return column == sa.any_(sa.cast(values, ARRAY(column.type)))
-
-
-def words(column: sa.ColumnElement[Any], values: tuple[str, ...]) -> sa.ColumnElement[bool]:
-    """``column IN (values)``, each cast to the column's type so that an index on it serves.
-
-    Without words that an enum type does not have: no row holds them, and the server would refuse to compare.
-    """
-    labels = getattr(column.type, "labels", ())
-    held = [value for value in values if not labels or value in labels]
-    return column.in_([sa.bindparam(None, value, type_=column.type) for value in held]) if held else sa.false()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from campaign_ops.core.model import QueueState
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import reads
+from campaign_ops.postgres import campaigns
 
 
 def queue_now(platform: Platform) -> tuple[QueueState, int]:
@@ -18,4 +18,4 @@ def queue_now(platform: Platform) -> tuple[QueueState, int]:
     if queue.problem or queue.live:
         return queue, 0
     with platform.database.transaction(read_only=True) as connection:
-        return queue, connection.scalar(reads.sending_count(platform.tables(connection))) or 0
+        return queue, connection.scalar(campaigns.sending_count(platform.tables(connection))) or 0

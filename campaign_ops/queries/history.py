@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from campaign_ops.core.model import RepairKind
 from campaign_ops.journal.migrations import check_current
 from campaign_ops.platform import Platform
-from campaign_ops.postgres.reads import clock
+from campaign_ops.postgres.clock import database_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,7 @@ def repairs(
 
     def _read(connection: sa.Connection) -> list[Mapping[str, Any]]:
         check_current(connection, platform.database.where)
-        now = connection.scalar(clock())
-        assert now is not None
+        now = database_now(connection)
         return platform.journal.repairs(
             connection,
             campaign_id=campaign_id,

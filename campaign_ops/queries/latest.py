@@ -13,7 +13,7 @@ from campaign_ops.core.model import RepairKind
 from campaign_ops.journal import schema
 from campaign_ops.journal.journal import Journal
 from campaign_ops.platform import Platform
-from campaign_ops.postgres.reads import clock
+from campaign_ops.postgres.clock import database_now
 from campaign_ops.sweep.rows import queue_of
 
 T = TypeVar("T")
@@ -30,9 +30,7 @@ class Latest:
 
     def now(self) -> datetime:
         """The database's clock."""
-        now: datetime | None = self.connection.scalar(clock())
-        assert now is not None
-        return now
+        return database_now(self.connection)
 
     def finished_at(self) -> datetime | None:
         """When the latest finished sweep ended; None when no sweep has finished yet."""

@@ -30,7 +30,7 @@ from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.wording import plural
 from campaign_ops.journal.journal import Author, Entry
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import planner, reads, writes
+from campaign_ops.postgres import campaigns, completion, guarded, planner, recipients, reservations
 from campaign_ops.postgres.database import SweepLock
 from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.sweep.live_work import LiveWork
@@ -244,16 +244,15 @@ def complete_page(
     wait_out(connection, tables, where)
     observed = observed_now(platform, connection, page, any_age=by_person)
     held = set() if by_person else platform.attempts.held(connection, observed["ids"])
-    locked_rows = connection.execute(writes.lock_observed(tables), observed)
+    locked_rows = connection.execute(completion.lock_observed(tables), observed)
     before = {row.id: row for row in locked_rows if row.id not in held}
     if not before:
         return [], []
     wait_out(connection, tables, where)
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
     with planner.by_index(connection):
-        completion = writes.complete(tables, empty_outcome, by_person=by_person)
-        sending = platform.profile.campaign.words.sending
-        after = _effective(platform, connection, completion, locked, was=sending)
+        statement = completion.complete(tables, empty_outcome, by_person=by_person)
+        after = _effective(platform, connection, statement, locked, was=platform.profile.campaign.words.sending)
     if not after:
         return [], []
     entries = _entries(RepairKind.COMPLETE, page, before, after)
@@ -271,7 +270,7 @@ def _check_still_over(
 ) -> None:
     """Raise Conflict if one of the campaigns that are about to be completed has got work again."""
     with planner.by_index(connection):
-        query = reads.reopened(platform.tables(connection), by_any_row=empty)
+        query = recipients.reopened(platform.tables(connection), by_any_row=empty)
         reopened = set(connection.scalars(query, {"ids": campaign_ids}))
     if changed := reopened | work.now(campaign_ids):
         raise Conflict(
@@ -288,13 +287,13 @@ def _release_with(
     if tables.reservation is None or not parents:
         return
     ids = {"ids": list(parents)}
-    before = {row.id: row for row in connection.execute(writes.lock_holds_of_campaigns(tables), ids)}
+    before = {row.id: row for row in connection.execute(reservations.lock_holds_of_campaigns(tables), ids)}
     if not by_person:
         before = _without_undone(platform, connection, before)
     if not before:
         return
     for row in _effective(
-        platform, connection, writes.release_locked(tables), {"ids": list(before)}, was=_held(tables)
+        platform, connection, reservations.release_locked(tables), {"ids": list(before)}, was=_held(tables)
     ):
         yield release_entry(before[row.id], row, "its campaign is over: completed with it", parents[row.campaign_id])
 
@@ -326,11 +325,11 @@ def _recount_page(
     tables = platform.tables(connection)
     observed = observed_now(platform, connection, page)
     held = platform.attempts.held(connection, observed["ids"])
-    locked_rows = connection.execute(writes.lock_observed(tables), observed)
+    locked_rows = connection.execute(completion.lock_observed(tables), observed)
     before = {row.id: row for row in locked_rows if row.id not in held}
     locked = {"ids": list(before), "updated_ats": [row.updated_at for row in before.values()]}
     with planner.by_index(connection):
-        after = _effective(platform, connection, writes.recount(tables), locked)
+        after = _effective(platform, connection, completion.recount(tables), locked)
     entries = _entries(RepairKind.RECOUNT, page, before, after)
     return entries, platform.journal.record(connection, author, entries)
 
@@ -374,13 +373,13 @@ def release_page(
     """Release those of the page that nothing holds any more; what a person has undone only ``by_person``."""
     tables = platform.tables(connection)
     ids = {"ids": [item.target for item in page]}
-    campaigns = list(connection.scalars(writes.lock_campaigns_of_holds(tables), ids))
-    before = {row.id: row for row in connection.execute(writes.lock_holds(tables), ids)}
+    unmoving = list(connection.scalars(reservations.lock_campaigns_of_holds(tables), ids))
+    before = {row.id: row for row in connection.execute(reservations.lock_holds(tables), ids)}
     if not by_person:
         before = _without_undone(platform, connection, before)
-    binds = {"ids": list(before), "locked": campaigns, "max_age": platform.policy.reservation_max_age_seconds}
+    binds = {"ids": list(before), "locked": unmoving, "max_age": platform.policy.reservation_max_age_seconds}
     why = {item.target: item.reason for item in page}
-    released = _effective(platform, connection, writes.release(tables), binds, was=_held(tables))
+    released = _effective(platform, connection, reservations.release(tables), binds, was=_held(tables))
     entries = [release_entry(before[row.id], row, why[row.id]) for row in released]
     return entries, platform.journal.record(connection, author, entries)
 
@@ -403,12 +402,12 @@ def _effective(
     rows = list(connection.execute(statement, dict(binds)))
     resisting = {row.id for row in rows if was and row.status == was}
     if len(rows) < len(binds["ids"]):
-        wanted = set(connection.scalars(writes.matching(statement), dict(binds)))
+        wanted = set(connection.scalars(guarded.matching(statement), dict(binds)))
         if wanted:  # once more: the premise may have come true between the two statements
             rows += connection.execute(statement, dict(binds))
             resisting |= wanted - {row.id for row in rows}
     if resisting:
-        culprits = writes.update_triggers(connection, statement)
+        culprits = guarded.update_triggers(connection, statement)
         raise StatementRejected(
             f"the update of {min(resisting)} has no effect; triggers on it: {', '.join(culprits) or 'none'}",
             where=platform.database.where,
@@ -422,7 +421,7 @@ def observed_now(
 ) -> dict[str, Any]:
     """The rows that must not have changed when we write: those of the page that are still stuck now."""
     binds = {"ids": [item.target for item in page], "stuck_after_seconds": platform.policy.stuck_after_seconds}
-    rows = list(connection.execute(reads.stuck_among(platform.tables(connection), any_age=any_age), binds))
+    rows = list(connection.execute(campaigns.stuck_among(platform.tables(connection), any_age=any_age), binds))
     return {"ids": [row.id for row in rows], "updated_ats": [row.updated_at_exact for row in rows]}
 
 

@@ -15,7 +15,8 @@ from campaign_ops.core.plan import Plan, make_plan, releases_without_asking
 from campaign_ops.core.report import CreditLine
 from campaign_ops.journal.migrations import is_current
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import planner, reads
+from campaign_ops.postgres import planner, reservations
+from campaign_ops.postgres.clock import database_now
 
 TENANTS = 50
 PAGE = 1000  # reservations read at a time
@@ -37,8 +38,7 @@ def judge_credits(platform: Platform, connection: sa.Connection, *, tried: Colle
     """
     if platform.profile.reservation is None:
         return [], 0
-    now = connection.scalar(reads.clock())
-    assert now is not None
+    now = database_now(connection)
     most, releases = platform.policy.max_releases_per_sweep, 0
     fresh: list[Judged] = []
     again: list[Judged] = []
@@ -57,8 +57,7 @@ def judge_credits(platform: Platform, connection: sa.Connection, *, tried: Colle
 
 def releases_of(platform: Platform, connection: sa.Connection, planned: Collection[str]) -> Plan:
     """Which of the planned reservations would be released now, judged together with all others that would be."""
-    now = connection.scalar(reads.clock())
-    assert now is not None
+    now = database_now(connection)
     most, more = platform.policy.max_releases_per_sweep, 0
     due: list[Judged] = []
     for held in questionable_reservations(platform, connection):
@@ -75,13 +74,12 @@ def held_if_many(platform: Platform, connection: sa.Connection, releases: int) -
     """All reservations that are held; None where too few would be released for their share to matter."""
     if releases <= releases_without_asking(platform.policy):
         return None
-    return connection.scalar(reads.held_count(platform.tables(connection)))
+    return connection.scalar(reservations.held_count(platform.tables(connection)))
 
 
 def judge_one(platform: Platform, held: Reservation) -> CreditDecision:
     """Decide about one held reservation, by the database's clock."""
-    now: datetime | None = platform.database.run(lambda connection: connection.scalar(reads.clock()))
-    assert now is not None
+    now = platform.database.run(database_now)
     return _judged(platform, held, now)
 
 
@@ -111,7 +109,7 @@ def credit_lines(
         leaked[item.tenant] += Decimal(item.amount or 0)
     for tenant, amount in released:
         freed[tenant] += Decimal(amount or 0)
-    rows = connection.execute(reads.held_totals(platform.tables(connection)), {"limit": TENANTS}).all()
+    rows = connection.execute(reservations.held_totals(platform.tables(connection)), {"limit": TENANTS}).all()
     held_by_all = Decimal(rows[0].held_by_all) if rows else Decimal(0)
     held = {row.tenant or "": Decimal(row.held) for row in rows}
     tenants = list(dict.fromkeys([*leaked, *freed, *held]))
@@ -124,17 +122,17 @@ def questionable_reservations(platform: Platform, connection: sa.Connection) -> 
     if tables.reservation is None:
         return
     known_to_us = is_current(connection)
-    query = reads.questionable_reservations(tables).execution_options(yield_per=PAGE)
+    query = reservations.questionable(tables).execution_options(yield_per=PAGE)
     with planner.read_to_the_end(connection):
-        reservations = connection.execute(query, {"max_age": platform.policy.reservation_max_age_seconds})
-    with reservations:
-        for rows in reservations.partitions():
+        questionable = connection.execute(query, {"max_age": platform.policy.reservation_max_age_seconds})
+    with questionable:
+        for rows in questionable.partitions():
             undone = platform.journal.undone_releases(connection, [row.id for row in rows]) if known_to_us else set()
             yield from (reservation_of(row, release_undone=row.id in undone) for row in rows)
 
 
 def reservation_of(row: sa.Row[tuple[object, ...]], *, release_undone: bool = False) -> Reservation:
-    """A reservation from a row of `reads.reservation_columns`."""
+    """A reservation from a row of `reservations.reservation_columns`."""
     return Reservation(
         id=row.id,
         tenant=row.tenant or "",

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from campaign_ops.core.model import Attempts, Campaign, Counters, Evidence, Tally
 from campaign_ops.core.paging import in_pages
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import reads
+from campaign_ops.postgres import campaigns, recipients, reservations
 from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.profile.model import Profile
 
@@ -24,13 +24,13 @@ def stuck_campaigns(
     tables = platform.tables(connection)
     binds: dict[str, object] = {"stuck_after_seconds": platform.policy.stuck_after_seconds}
     if only is not None:
-        query = reads.stuck_among(tables, any_age=any_age)
+        query = campaigns.stuck_among(tables, any_age=any_age)
         for page in in_pages(sorted(only), PAGE):
             yield from map(campaign_of, connection.execute(query, {**binds, "ids": page}))
         return
     after: dict[str, object] = {}
     while True:
-        query = reads.stuck_campaigns(tables, first=not after, any_age=any_age)
+        query = campaigns.stuck(tables, first=not after, any_age=any_age)
         rows = list(connection.execute(query, {**binds, **after, "limit": PAGE}))
         yield from map(campaign_of, rows)
         if len(rows) < PAGE:
@@ -43,7 +43,7 @@ def stuck_undated(platform: Platform, connection: sa.Connection, *, any_age: boo
     binds: dict[str, object] = {"stuck_after_seconds": platform.policy.stuck_after_seconds}
     after: dict[str, object] = {}
     while True:
-        query = reads.stuck_undated(platform.tables(connection), first=not after, any_age=any_age)
+        query = campaigns.stuck_undated(platform.tables(connection), first=not after, any_age=any_age)
         rows = list(connection.execute(query, {**binds, **after, "limit": PAGE}))
         yield from map(campaign_of, rows)
         if len(rows) < PAGE:
@@ -52,7 +52,7 @@ def stuck_undated(platform: Platform, connection: sa.Connection, *, any_age: boo
 
 
 def campaign_of(row: sa.Row[tuple[object, ...]]) -> Campaign:
-    """A campaign from a row of `reads.campaign_columns`."""
+    """A campaign from a row of `campaigns.campaign_columns`."""
     counters = None if row.total is None else Counters(row.total, row.succeeded, row.failed)
     return Campaign(
         row.id,
@@ -107,7 +107,7 @@ def _strange_holds(connection: sa.Connection, tables: PlatformTables, ids: Seque
     """The words of the reservations of each campaign that has some, and none with a known word."""
     if tables.reservation is None:
         return {}
-    rows = connection.execute(reads.strange_holds(tables), {"ids": list(ids)})
+    rows = connection.execute(reservations.strange_holds(tables), {"ids": list(ids)})
     return {row.campaign_id: tuple(row.words) for row in rows}
 
 
@@ -115,7 +115,7 @@ def tally(connection: sa.Connection, tables: PlatformTables, ids: Sequence[str])
     """Recipients of each campaign by the meaning of their status; one grouped statement."""
     profile = tables.profile
     tallies: dict[str, Tally] = {}
-    for row in connection.execute(reads.tallies(tables), {"ids": list(ids)}):
+    for row in connection.execute(recipients.tallies(tables), {"ids": list(ids)}):
         so_far = tallies.get(row.campaign_id, Tally())
         latest = max(filter(None, (so_far.last_activity, row.last_activity)), default=None)
         so_far = replace(so_far, impossible=so_far.impossible + row.impossible, last_activity=latest)

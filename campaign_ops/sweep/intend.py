@@ -18,7 +18,7 @@ from campaign_ops.core.verdicts import attempts_without_progress, goes_on
 from campaign_ops.journal.attempts import Beginning
 from campaign_ops.journal.journal import Author, Entry
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import writes
+from campaign_ops.postgres import completion
 from campaign_ops.postgres.database import SweepLock
 from campaign_ops.sweep.act import StepResult
 from campaign_ops.sweep.coverage import OpenBatch
@@ -74,7 +74,7 @@ def _write_intent(
     """The intent of one page, for the campaigns that are as observed."""
     wanted = sorted({batch.campaign_id for batch in batches})
     observed = {"ids": wanted, "updated_ats": [work.campaign(one).updated_at_exact for one in wanted]}
-    unmoved = set(connection.scalars(writes.lock_still_sending(work.platform.tables(connection)), observed))
+    unmoved = set(connection.scalars(completion.lock_still_sending(work.platform.tables(connection)), observed))
     attempts = {one: work.attempts[one] for one in unmoved if one in work.attempts}
     attempts |= _begin(work, connection, sorted(unmoved - attempts.keys()))
     intent: dict[str, OpenBatch] = {}

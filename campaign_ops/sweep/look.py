@@ -18,7 +18,8 @@ from campaign_ops.bullmq.queue import Reading
 from campaign_ops.core.model import Campaign, Evidence, QueueState, Suspect
 from campaign_ops.journal.migrations import is_current
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import cover, reads
+from campaign_ops.postgres import campaigns, cover
+from campaign_ops.postgres.clock import database_now
 from campaign_ops.postgres.errors import mapped
 from campaign_ops.sweep.coverage import OpenBatch, add_coverage, read_queue
 from campaign_ops.sweep.evidence import campaign_of, read_evidence, stuck_campaigns, stuck_undated
@@ -77,7 +78,7 @@ class Look:
 
     def campaigns_now(self, campaign_ids: Collection[str]) -> dict[str, Campaign]:
         """These campaigns as they are now."""
-        query = reads.campaigns(self.platform.tables(self.connection))
+        query = campaigns.by_id(self.platform.tables(self.connection))
         with mapped(self.platform.database.where), self.connection.begin_nested():
             return {row.id: campaign_of(row) for row in self.connection.execute(query, {"ids": list(campaign_ids)})}
 
@@ -113,19 +114,18 @@ def looking(
     queue = platform.queue if coverage else None
     with platform.database.transaction(read_only=queue is None) as connection:
         tables = platform.tables(connection)
-        sending, undated = connection.execute(reads.sending_count(tables)).one()
-        campaigns = list(stuck_campaigns(platform, connection, only, any_age=any_age))
+        sending, undated = connection.execute(campaigns.sending_count(tables)).one()
+        stuck = list(stuck_campaigns(platform, connection, only, any_age=any_age))
         if undated and only is None:
-            campaigns += stuck_undated(platform, connection, any_age=any_age)
-        if queue is not None and campaigns:
+            stuck += stuck_undated(platform, connection, any_age=any_age)
+        if queue is not None and stuck:
             cover.create(connection, tables)
         elif queue is not None:
             connection.execute(cover.READ_ONLY)
-        reading = read_queue(queue, connection, [campaign.id for campaign in campaigns])
-        at = connection.scalar(reads.clock())
-        assert at is not None
-        remembers = bool(campaigns) and is_current(connection)
-        evidence = read_evidence(platform, connection, campaigns, before, remembers=remembers)
+        reading = read_queue(queue, connection, [campaign.id for campaign in stuck])
+        at = database_now(connection)
+        remembers = bool(stuck) and is_current(connection)
+        evidence = read_evidence(platform, connection, stuck, before, remembers=remembers)
         covered = add_coverage(platform, connection, evidence, reading, remembers=remembers)
         observation = Observation(at, sending, tuple(covered.evidence), covered.queue)
         yield Look(

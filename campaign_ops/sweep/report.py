@@ -21,7 +21,7 @@ from campaign_ops.journal import schema
 from campaign_ops.journal.journal import Author
 from campaign_ops.journal.migrations import is_current
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import reads
+from campaign_ops.postgres.clock import database_now
 from campaign_ops.sweep.confirm import offer_for
 from campaign_ops.sweep.credits import credit_lines, held_if_many, judge_credits
 from campaign_ops.sweep.look import Observation, observe
@@ -112,8 +112,7 @@ def alarms_now(platform: Platform) -> list[str]:
 
     def _alarms(connection: sa.Connection) -> list[str]:
         last = platform.sightings.last(connection) if platform.sightings is not None else {}
-        now = connection.scalar(reads.clock())
-        assert now is not None
+        now = database_now(connection)
         return all_alarms(queue, all_sighted(last, queue, now, wanted=()))
 
     return platform.database.run(_alarms, read_only=True)
@@ -170,8 +169,7 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
     """The report of one sweep, from its figures and from what the journal says was really done."""
     journal = platform.journal
     figures = journal.figures(connection, author.sweep_id)
-    at = connection.scalar(sa.select(sa.func.now()))
-    assert at is not None
+    at = database_now(connection)
     targets = journal.targets(connection, author.sweep_id)
     released = [(one.tenant or "", one.amount) for one in targets if one.kind == RepairKind.RELEASE]
     before = journal.latest_step(connection, "campaign_health", before=author.sweep_id)

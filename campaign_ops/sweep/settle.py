@@ -11,7 +11,7 @@ from campaign_ops.bullmq.queue import Queue
 from campaign_ops.core.model import age
 from campaign_ops.journal.attempts import Closed, OpenIntent
 from campaign_ops.platform import Platform
-from campaign_ops.postgres.reads import clock
+from campaign_ops.postgres.clock import database_now
 
 SURE_AFTER = timedelta(minutes=2)
 """Whoever intended a job no longer adds it by then; and PostgreSQL's clock and Redis's differ by less."""
@@ -32,7 +32,7 @@ def settle_intents(platform: Platform) -> dict[str, int]:
         return {}
     if queue.profile.several:
         queue.mind(platform.database.run(lambda connection: platform.attempts.tenants_of(connection, open_jobs)))
-    became = _became(queue, open_jobs, platform.policy.cooldown, platform.database.run(_now))
+    became = _became(queue, open_jobs, platform.policy.cooldown, platform.database.run(database_now))
     if not became:
         return {}
 
@@ -76,8 +76,3 @@ def _became(
         elif age(intended_at, now) > cooldown:
             became[name] = Closed.UNKNOWN
     return became
-
-
-def _now(connection: sa.Connection) -> datetime:
-    now: datetime = connection.execute(clock()).scalar_one()
-    return now

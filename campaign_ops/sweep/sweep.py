@@ -25,8 +25,8 @@ from campaign_ops.journal import schema
 from campaign_ops.journal.counters import count_sweep
 from campaign_ops.journal.journal import Author
 from campaign_ops.platform import Platform
+from campaign_ops.postgres.clock import database_now
 from campaign_ops.postgres.database import SweepLock
-from campaign_ops.postgres.reads import clock
 from campaign_ops.sweep import act
 from campaign_ops.sweep.act import Orders, StepResult
 from campaign_ops.sweep.confirm import offer_for, orders_of
@@ -380,9 +380,7 @@ class Sweep:
         return self._author()
 
     def _now(self) -> datetime:
-        now: datetime | None = self.platform.database.run(lambda connection: connection.scalar(clock()))
-        assert now is not None
-        return now
+        return self.platform.database.run(database_now)
 
     def _write(self, *records: Record, sighting: Mapping[str, Sighting] | None = None) -> list[dict[str, Any]]:
         """Write what steps found, all of it or nothing; the last one's rows."""

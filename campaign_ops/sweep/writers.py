@@ -11,7 +11,7 @@ import time
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import Conflict, StillWriting
-from campaign_ops.postgres import reads
+from campaign_ops.postgres import recipients
 from campaign_ops.postgres.tables import PlatformTables
 
 PATIENCE_SECONDS = 5.0  # for each wait; campaigns that are over may be locked by us for so long
@@ -26,7 +26,7 @@ def wait_out(connection: sa.Connection, tables: PlatformTables, where: str) -> N
         Conflict: One of them waits for a lock of ours, and would do so for ever.
     """
     until = time.monotonic() + PATIENCE_SECONDS
-    query = reads.recipient_writers(connection, tables)
+    query = recipients.writers(connection, tables)
     open_ = {row.virtualtransaction: row for row in connection.execute(query)}
     while open_:
         if any(row.waits_for_us for row in open_.values()):

@@ -13,7 +13,7 @@ from campaign_ops.core.policy import Policy
 from campaign_ops.lab.shop.row_writer import RowWriter
 from campaign_ops.lab.shop.schema import PlatformShape
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import reads
+from campaign_ops.postgres import campaigns
 from campaign_ops.postgres.database import Database, Timeouts
 from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.profile.model import Profile
@@ -60,7 +60,7 @@ class Ground:
 
     def observed(self, *labels: str) -> dict[str, Any]:
         """What a repair's premise says must not have moved, as it is now."""
-        rows = self.do(reads.campaigns(self.tables), ids=[self.app.id(label) for label in labels])
+        rows = self.do(campaigns.by_id(self.tables), ids=[self.app.id(label) for label in labels])
         return {"ids": [row["id"] for row in rows], "updated_ats": [row["updated_at"] for row in rows]}
 
     def set_word(self, table: sa.Table, word: str | None, *where: sa.ColumnElement[bool]) -> None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import ProfileMismatch
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.schema import PlatformShape, create_tables
-from campaign_ops.postgres import reads
+from campaign_ops.postgres import recipients
 from campaign_ops.postgres.catalog import Catalog, needs, read_catalog
 from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.profile.load import load_profile
@@ -264,7 +264,7 @@ def test_words_that_a_profile_calls_optional_may_be_missing_from_an_enum(connect
         connection.exec_driver_sql(f"ALTER TYPE \"{kind}\" RENAME VALUE '{word}' TO 'ELSE'")
         assert word not in read(connection, profile).column(table, "status").words
     tables = PlatformTables(profile, read(connection, profile))
-    assert connection.scalar(sa.select(sa.func.count()).where(reads.is_pending(tables))) == 0
+    assert connection.scalar(sa.select(sa.func.count()).where(recipients.is_pending(tables))) == 0
 
 
 def test_a_number_is_an_id_only_where_the_column_can_hold_it(connection: sa.Connection) -> None:

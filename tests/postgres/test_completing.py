@@ -13,7 +13,7 @@ from campaign_ops.core.model import Action, Counters, Outcome, Verdict
 from campaign_ops.core.verdicts import decide
 from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import writes
+from campaign_ops.postgres import completion
 from campaign_ops.sweep.look import observe
 from tests.postgres.conftest import COUNTING, Grounds
 from tests.postgres.ground import Ground, seconds_since
@@ -21,7 +21,7 @@ from tests.postgres.ground import Ground, seconds_since
 
 def complete(ground: Ground, *labels: str, empty: Outcome | None = None, **changed: Any) -> list[str]:
     binds = {**ground.observed(*labels), **changed}
-    return ground.ids(writes.complete(ground.tables, empty), **binds)
+    return ground.ids(completion.complete(ground.tables, empty), **binds)
 
 
 def test_a_finished_campaign_gets_the_word_the_moment_and_nothing_else(ground: Ground) -> None:
@@ -73,7 +73,7 @@ def test_a_campaign_that_is_not_as_it_was_observed_is_left_alone(ground: Ground)
     ground.app.add_recipients("touched", succeeded=1)
     ground.app.add_recipients("cancelled", succeeded=1)
     assert ground.app.campaign("cancelled")["updated_at"] == seen["cancelled"]["updated_at"]
-    for statement in (writes.complete(ground.tables), writes.lock_observed(ground.tables)):
+    for statement in (completion.complete(ground.tables), completion.lock_observed(ground.tables)):
         assert ground.ids(statement, **binds) == []
     assert ground.app.campaign("cancelled")["status"] == over
 
@@ -81,9 +81,9 @@ def test_a_campaign_that_is_not_as_it_was_observed_is_left_alone(ground: Ground)
 def test_a_campaign_is_completed_once(ground: Ground) -> None:
     ground.app.add_campaign("one", succeeded=1)
     binds = ground.observed("one")
-    assert len(ground.ids(writes.complete(ground.tables), **binds)) == 1
+    assert len(ground.ids(completion.complete(ground.tables), **binds)) == 1
     first = ground.app.campaign("one")
-    assert ground.ids(writes.complete(ground.tables), **binds) == []
+    assert ground.ids(completion.complete(ground.tables), **binds) == []
     assert ground.app.campaign("one") == first
 
 
@@ -169,14 +169,14 @@ def test_runs_and_tries_are_told_apart_in_the_write_as_in_the_verdict(grounds: G
     judged = {one.campaign.id: decide(one, None, platform.policy, seen.at) for one in seen.evidence}
     assert len(judged) == len(kinds) * len(rows) * len(told)
     binds = {"ids": list(judged), "updated_ats": [one.campaign.updated_at for one in seen.evidence]}
-    by_sweep = {row["id"]: row for row in ground.do(writes.complete(tables), **binds)}
+    by_sweep = {row["id"]: row for row in ground.do(completion.complete(tables), **binds)}
     assert by_sweep.keys() == {one for one, found in judged.items() if found.action is Action.COMPLETE}
     counted = {one.campaign.id: one.campaign.counters for one in seen.evidence}
     for campaign_id, row in by_sweep.items():
         expected = judged[campaign_id].recount or counted[campaign_id]
         assert expected is not None
         assert (row["succeeded"], row["failed"]) == (expected.succeeded, expected.failed)
-    by_person = {row["id"] for row in ground.do(writes.complete(tables, by_person=True), **binds)}
+    by_person = {row["id"] for row in ground.do(completion.complete(tables, by_person=True), **binds)}
     assert by_person == {one for one, found in judged.items() if found.verdict is Verdict.DISPUTED}
     assert {Verdict.FINISHED, Verdict.DISPUTED, Verdict.STALLED} <= {found.verdict for found in judged.values()}
 
@@ -200,14 +200,14 @@ def test_what_is_written_is_what_would_have_been_judged(counting: Ground) -> Non
     judged = {one.campaign.id: decide(one, None, counting.platform.policy, seen.at) for one in seen.evidence}
     binds = {"ids": list(judged), "updated_ats": [one.campaign.updated_at for one in seen.evidence]}
     assert len(judged) == 96
-    recounted = {row["id"]: row for row in counting.do(writes.recount(counting.tables), **binds)}
+    recounted = {row["id"]: row for row in counting.do(completion.recount(counting.tables), **binds)}
     wanted = {one: found.recount for one, found in judged.items() if found.action is not Action.COMPLETE}
     for campaign_id, recount in wanted.items():
         row = recounted.get(campaign_id)
         assert (row and (row["succeeded"], row["failed"])) == (recount and (recount.succeeded, recount.failed))
     words = counting.platform.profile.campaign.words
     word = {Outcome.DONE: words.done, Outcome.FAILED: words.failed or words.done}
-    completed = {row["id"]: row["status"] for row in counting.do(writes.complete(counting.tables), **binds)}
+    completed = {row["id"]: row["status"] for row in counting.do(completion.complete(counting.tables), **binds)}
     assert completed == {
         one: word[found.outcome]
         for one, found in judged.items()
@@ -223,9 +223,9 @@ def test_a_campaign_that_somebody_holds_is_skipped_and_not_waited_for(ground: Gr
     ground.app.add_campaign("free", succeeded=1)
     binds = ground.observed("held", "free")
     with ground.begin() as connection:
-        connection.execute(writes.lock_observed(ground.tables), ground.observed("held"))
-        assert ground.ids(writes.lock_observed(ground.tables), **binds) == [ground.app.id("free")]
-        assert ground.ids(writes.lock_still_sending(ground.tables), **binds) == [ground.app.id("free")]
+        connection.execute(completion.lock_observed(ground.tables), ground.observed("held"))
+        assert ground.ids(completion.lock_observed(ground.tables), **binds) == [ground.app.id("free")]
+        assert ground.ids(completion.lock_still_sending(ground.tables), **binds) == [ground.app.id("free")]
 
 
 def test_a_recipient_being_added_keeps_its_campaign_from_being_locked(ground: Ground) -> None:
@@ -234,7 +234,7 @@ def test_a_recipient_being_added_keeps_its_campaign_from_being_locked(ground: Gr
     binds = ground.observed("one")
     with ground.app.engine.begin() as connection:
         ground.app._insert_recipients(connection, "one", {"pending": 1})
-        assert ground.ids(writes.lock_observed(ground.tables), **binds) == []
+        assert ground.ids(completion.lock_observed(ground.tables), **binds) == []
 
 
 def test_a_recipient_that_comes_while_we_write_waits_until_the_campaign_is_over(ground: Ground) -> None:
@@ -242,11 +242,11 @@ def test_a_recipient_that_comes_while_we_write_waits_until_the_campaign_is_over(
     binds = ground.observed("one")
     adding = threading.Thread(target=ground.app.add_recipients, args=("one",), kwargs={"pending": 1})
     with ground.begin() as connection:
-        assert len(connection.execute(writes.lock_observed(ground.tables), binds).all()) == 1
+        assert len(connection.execute(completion.lock_observed(ground.tables), binds).all()) == 1
         adding.start()
         time.sleep(0.1)
         assert adding.is_alive()
-        assert len(connection.execute(writes.complete(ground.tables), binds).all()) == 1
+        assert len(connection.execute(completion.complete(ground.tables), binds).all()) == 1
     adding.join(10)
     assert len(ground.app.recipient_ids("one")) == 2
 
@@ -257,7 +257,7 @@ def test_a_recipient_that_comes_while_we_write_waits_until_the_campaign_is_over(
 def test_counters_are_raised_to_the_rows_and_the_campaign_stays_as_untouched_as_it_was(recounting: Ground) -> None:
     recounting.app.add_campaign("one", accepted=1, succeeded=3, failed=2, counters=Counters(20, 2, 1))
     before = recounting.app.campaign("one")
-    (row,) = recounting.do(writes.recount(recounting.tables), **recounting.observed("one"))
+    (row,) = recounting.do(completion.recount(recounting.tables), **recounting.observed("one"))
     assert (row["succeeded"], row["failed"]) == (4, 2)
     assert recounting.app.campaign("one") == {**before, "succeeded": 4, "failed": 2}
 
@@ -265,24 +265,24 @@ def test_counters_are_raised_to_the_rows_and_the_campaign_stays_as_untouched_as_
 @pytest.mark.parametrize("counters", [Counters(20, 4, 2), Counters(20, 9, 2), Counters(20, 9, 9)])
 def test_counters_that_agree_or_are_ahead_are_left_alone(recounting: Ground, counters: Counters) -> None:
     recounting.app.add_campaign("one", accepted=1, succeeded=3, failed=2, counters=counters)
-    assert recounting.do(writes.recount(recounting.tables), **recounting.observed("one")) == []
+    assert recounting.do(completion.recount(recounting.tables), **recounting.observed("one")) == []
 
 
 def test_counters_of_a_campaign_that_was_touched_are_left_to_the_application(recounting: Ground) -> None:
     recounting.app.add_campaign("one", succeeded=3, counters=Counters(20, 0, 0))
     binds = recounting.observed("one")
     recounting.app.set_campaign("one")
-    assert recounting.do(writes.recount(recounting.tables), **binds) == []
+    assert recounting.do(completion.recount(recounting.tables), **binds) == []
 
 
 def test_counters_that_are_evidence_are_never_raised_while_their_campaign_is_open(messenger: Ground) -> None:
     messenger.app.add_campaign("one", succeeded=6, counters=Counters(10, 3, 0))
-    assert messenger.do(writes.recount(messenger.tables), **messenger.observed("one")) == []
+    assert messenger.do(completion.recount(messenger.tables), **messenger.observed("one")) == []
 
 
 def test_a_recount_cannot_make_an_unfinished_campaign_look_finished(messenger: Ground) -> None:
     messenger.app.add_campaign("one", succeeded=6, failed=1, counters=Counters(10, 3, 4))
-    assert messenger.do(writes.recount(messenger.tables), **messenger.observed("one")) == []
+    assert messenger.do(completion.recount(messenger.tables), **messenger.observed("one")) == []
     assert complete(messenger, "one") == []
 
 
@@ -299,4 +299,4 @@ def test_only_campaigns_as_observed_may_be_re_enqueued(ground: Ground) -> None:
     over = ground.platform.profile.campaign.words.over[0]
     with ground.app.engine.begin() as connection:
         connection.execute(campaign.update().where(campaign.c.name == "cancelled").values(status=over))
-    assert ground.ids(writes.lock_still_sending(ground.tables), **binds) == [ground.app.id("open")]
+    assert ground.ids(completion.lock_still_sending(ground.tables), **binds) == [ground.app.id("open")]

@@ -16,7 +16,8 @@ from sqlalchemy.dialects.postgresql import psycopg as dialect
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import Counters
 from campaign_ops.lab.shop.row_writer import hours, minutes
-from campaign_ops.postgres import cover, reads, writes
+from campaign_ops.postgres import campaigns, completion, cover, recipients, reservations
+from campaign_ops.postgres.clock import database_now
 from tests.postgres.ground import MAX_AGE, Ground, seconds_since
 
 
@@ -26,23 +27,22 @@ def test_stuck_is_what_is_sending_and_untouched_for_longer_whatever_the_server_s
     ground.app.add_campaign("ahead", updated_ago=-hours(3))
     for status in (*ground.platform.profile.campaign.words.all_over, *ground.platform.profile.campaign.words.idle):
         ground.app.add_campaign(f"is {status}", status=status, updated_ago=hours(9))
-    (row,) = ground.do(reads.stuck_campaigns(ground.tables, first=True), stuck_after_seconds=900, limit=10)
+    (row,) = ground.do(campaigns.stuck(ground.tables, first=True), stuck_after_seconds=900, limit=10)
     assert row["id"] == ground.app.id("stuck")
     assert row["status"] == ground.platform.profile.campaign.words.sending
     assert 959 < seconds_since(row["updated_at"]) < 1020
-    assert ground.ids(reads.sending_count(ground.tables)) == ["3"]
+    assert ground.ids(campaigns.sending_count(ground.tables)) == ["3"]
 
 
 def test_untouched_for_exactly_that_long_is_not_yet_longer(ground: Ground) -> None:
     ground.app.add_campaign("one")
     ground.app.add_reservation(campaign="one", created_ago=hours(48))
     with ground.begin() as connection:
-        now = connection.scalar(reads.clock())
-        assert now is not None
+        now = database_now(connection)
         untouched = (now - ground.app.campaign("one")["updated_at"]).total_seconds()
         held_for = (now - ground.app.reservations("one")[0]["created_at"]).total_seconds()
         for less, found in ((0, 0), (0.001, 1)):
-            stuck, old = reads.stuck_among(ground.tables), reads.questionable_reservations
+            stuck, old = campaigns.stuck_among(ground.tables), reservations.questionable
             binds = {"ids": [ground.app.id("one")], "stuck_after_seconds": untouched - less}
             assert len(connection.execute(stuck, binds).all()) == found
             late = connection.execute(old(ground.tables), {"max_age": held_for - less})
@@ -55,13 +55,13 @@ def test_moments_are_compared_rightly_in_a_session_of_any_time_zone(ground: Grou
     for zone in ("Pacific/Kiritimati", "America/New_York"):
         with ground.begin() as connection:
             connection.exec_driver_sql(f"SET LOCAL timezone = '{zone}'")
-            stuck = reads.stuck_campaigns(ground.tables, first=True)
+            stuck = campaigns.stuck(ground.tables, first=True)
             rows = connection.execute(stuck, {"stuck_after_seconds": 900, "limit": 9}).all()
             assert [row.id for row in rows] == [ground.app.id("stuck")]
             assert rows[0].updated_at == ground.app.campaign("stuck")["updated_at"]
     with ground.begin() as connection:
         connection.exec_driver_sql("SET LOCAL timezone = 'Asia/Kolkata'")
-        connection.execute(writes.complete(ground.tables), ground.observed("stuck"))
+        connection.execute(completion.complete(ground.tables), ground.observed("stuck"))
     assert abs(seconds_since(ground.app.campaign("stuck")["updated_at"])) < 60
 
 
@@ -74,9 +74,7 @@ def test_pages_of_stuck_campaigns_follow_each_other_also_across_equal_moments(gr
         connection.execute(same.where(ground.app.tables.campaign.c.name.in_(labels[:5])))
     found: list[dict[str, Any]] = []
     after: dict[str, Any] = {}
-    while page := ground.do(
-        reads.stuck_campaigns(ground.tables, first=not after), stuck_after_seconds=900, limit=2, **after
-    ):
+    while page := ground.do(campaigns.stuck(ground.tables, first=not after), stuck_after_seconds=900, limit=2, **after):
         found += page
         after = {"after_at": page[-1]["updated_at"], "after_id": page[-1]["id"]}
     assert sorted(row["name"] for row in found) == labels
@@ -86,13 +84,13 @@ def test_pages_of_stuck_campaigns_follow_each_other_also_across_equal_moments(gr
 def test_only_those_of_the_asked_for_that_are_stuck_are_given_back(ground: Ground) -> None:
     wanted = [ground.app.add_campaign("stuck"), ground.app.add_campaign("lately", updated_ago=minutes(1))]
     ground.app.add_campaign("not asked for")
-    assert ground.ids(reads.stuck_among(ground.tables), ids=wanted, stuck_after_seconds=900) == wanted[:1]
-    assert ground.ids(reads.stuck_among(ground.tables), ids=[], stuck_after_seconds=900) == []
+    assert ground.ids(campaigns.stuck_among(ground.tables), ids=wanted, stuck_after_seconds=900) == wanted[:1]
+    assert ground.ids(campaigns.stuck_among(ground.tables), ids=[], stuck_after_seconds=900) == []
 
 
 def test_a_campaign_is_read_whole_and_in_utc(counting: Ground) -> None:
     counting.app.add_campaign("one", name='O\'Brien "50 %"', started_ago=hours(2), counters=Counters(9, 4, 1))
-    (row,) = counting.do(reads.campaigns(counting.tables), ids=[counting.app.id("one")])
+    (row,) = counting.do(campaigns.by_id(counting.tables), ids=[counting.app.id("one")])
     mine = counting.app.campaign("one")
     assert (row["name"], row["tenant"], row["status"]) == (mine["name"], mine["tenant"], mine["status"])
     assert (row["total"], row["succeeded"], row["failed"]) == (9, 4, 1)
@@ -104,7 +102,7 @@ def test_recipients_are_counted_by_word_and_by_what_the_provider_has(ground: Gro
     ground.app.add_campaign("one", pending=3, accepted=2, succeeded=4, failed=1, moved_ago=minutes(7))
     ground.app.add_campaign("other", pending=5)
     words = ground.platform.profile.recipient.words
-    rows = ground.do(reads.tallies(ground.tables), ids=[ground.app.id("one")])
+    rows = ground.do(recipients.tallies(ground.tables), ids=[ground.app.id("one")])
     assert {(row["status"], row["accepted"]): row["number"] for row in rows} == {
         (words.pending[0], False): 3,
         (words.pending[0], True): 2,
@@ -121,7 +119,7 @@ def test_the_last_of_a_recipient_s_own_moments_counts(ground: Ground) -> None:
     delivered = recipient.c[ground.platform.profile.recipient.activity[1]]
     with ground.app.engine.begin() as connection:
         connection.execute(recipient.update().values({delivered: ground.app._ago(minutes(5))}))
-    (row,) = ground.do(reads.tallies(ground.tables), ids=[ground.app.id("one")])
+    (row,) = ground.do(recipients.tallies(ground.tables), ids=[ground.app.id("one")])
     assert seconds_since(row["last_activity"]) == pytest.approx(300, abs=60)
 
 
@@ -177,7 +175,7 @@ def test_covering_leaves_no_table_behind_and_cannot_write_another(ground: Ground
             cover.create(connection, ground.tables)
             binds = {"ids": [campaign], "updated_ats": [datetime.now(UTC)]}
             with pytest.raises(sa.exc.DBAPIError), connection.begin_nested():
-                connection.execute(writes.complete(ground.tables), binds)
+                connection.execute(completion.complete(ground.tables), binds)
 
 
 def test_a_job_whose_ids_are_of_another_kind_makes_the_queue_unreadable(typed: Ground) -> None:
@@ -197,12 +195,12 @@ def test_credits_are_summed_by_tenant_and_by_whether_they_are_being_used(ground:
     released = ground.tables.profile.reservation
     assert released is not None
     ground.app.add_reservation(campaign="over", amount=999, status=released.words.released)
-    rows = ground.do(reads.held_totals(ground.tables), limit=10)
+    rows = ground.do(reservations.held_totals(ground.tables), limit=10)
     assert [(row["tenant"], row["reservations"], row["held"], row["held_sending"]) for row in rows] == [
         ("a", 2, 42, 30),
         ("b", 1, 5, 0),
     ]
-    assert len(ground.do(reads.held_totals(ground.tables), limit=1)) == 1
+    assert len(ground.do(reservations.held_totals(ground.tables), limit=1)) == 1
 
 
 def test_reservations_to_look_at_are_those_that_are_late_or_whose_campaign_is_not_sending(ground: Ground) -> None:
@@ -219,7 +217,7 @@ def test_reservations_to_look_at_are_those_that_are_late_or_whose_campaign_is_no
         ground.app.add_reservation("gone", campaign="nowhere"),
         ground.app.add_reservation("nobody's", campaign=None),
     }
-    found = ground.do(reads.questionable_reservations(ground.tables), max_age=MAX_AGE)
+    found = ground.do(reservations.questionable(ground.tables), max_age=MAX_AGE)
     assert len(found) == len(wanted)
     assert {row["id"] for row in found} == wanted
     expired = next(row for row in found if row["id"] == ground.app.id("expired"))
@@ -229,7 +227,7 @@ def test_reservations_to_look_at_are_those_that_are_late_or_whose_campaign_is_no
 def test_a_reservation_is_read_with_the_status_of_its_campaign(ground: Ground) -> None:
     ground.app.add_campaign("over", tenant="a", status=ground.platform.profile.campaign.words.over[0])
     ids = [ground.app.add_reservation("r1", campaign="over", amount=7), ground.app.add_reservation("r2", campaign=None)]
-    first, second = sorted(ground.do(reads.reservations(ground.tables), ids=ids), key=lambda row: ids.index(row["id"]))
+    first, second = sorted(ground.do(reservations.by_id(ground.tables), ids=ids), key=lambda row: ids.index(row["id"]))
     assert (first["campaign_status"], first["tenant"], float(first["amount"])) == (
         ground.platform.profile.campaign.words.over[0],
         "a",
@@ -243,11 +241,14 @@ def test_a_person_s_text_is_an_id_or_is_not_but_never_an_error(ground: Ground, t
     ground.app.add_campaign("one")
     table = ground.tables.campaign
     if ground.tables.may_be_id(table, text):
-        assert ground.do(reads.campaigns(ground.tables), ids=[text]) == []
+        assert ground.do(campaigns.by_id(ground.tables), ids=[text]) == []
 
 
 def test_an_id_may_be_an_id(ground: Ground) -> None:
     assert ground.tables.may_be_id(ground.tables.campaign, ground.app.add_campaign("one"))
+
+
+STATEMENTS = (campaigns, completion, recipients, reservations)
 
 
 def every_statement(module: ModuleType, ground: Ground) -> Iterator[sa.ClauseElement]:
@@ -263,7 +264,7 @@ def every_statement(module: ModuleType, ground: Ground) -> Iterator[sa.ClauseEle
 
 
 def test_no_statement_reads_or_writes_a_phone_number_or_a_text(ground: Ground) -> None:
-    made = [one for module in (reads, writes) for one in every_statement(module, ground)]
+    made = [one for module in STATEMENTS for one in every_statement(module, ground)]
     assert len(made) > 30
     for one in made:
         text = str(one.compile(dialect=dialect.dialect()))  # type: ignore[no-untyped-call]
@@ -275,9 +276,9 @@ def test_no_statement_reads_or_writes_a_phone_number_or_a_text(ground: Ground) -
 def test_every_moment_comes_out_aware(ground: Ground) -> None:
     ground.app.add_campaign("one", succeeded=1)
     ground.app.add_reservation(campaign="one", expires_in=timedelta(hours=1))
-    rows = ground.do(reads.campaigns(ground.tables), ids=[ground.app.id("one")])
-    rows += ground.do(writes.lock_observed(ground.tables), **ground.observed("one"))
-    rows += ground.do(writes.lock_holds_of_campaigns(ground.tables), ids=[ground.app.id("one")])
+    rows = ground.do(campaigns.by_id(ground.tables), ids=[ground.app.id("one")])
+    rows += ground.do(completion.lock_observed(ground.tables), **ground.observed("one"))
+    rows += ground.do(reservations.lock_holds_of_campaigns(ground.tables), ids=[ground.app.id("one")])
     moments = [value for row in rows for value in row.values() if isinstance(value, datetime)]
     texts = [row[key] for row in rows for key in ("updated_at", "updated_at_exact") if isinstance(row.get(key), str)]
     assert len(texts) >= 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from campaign_ops.core.model import Counters
 from campaign_ops.lab.shop.row_writer import hours, minutes
-from campaign_ops.postgres import writes
+from campaign_ops.postgres import completion, guarded, reservations
 from tests.postgres.ground import MAX_AGE, Ground, kept, seconds_since
 
 
@@ -12,10 +12,10 @@ def release(ground: Ground, *labels: str) -> set[str]:
     """As a sweep does it: keep the campaigns from changing, lock the holds, release."""
     ids = [ground.app.id(label) for label in labels]
     with ground.begin() as connection:
-        locked = list(connection.scalars(writes.lock_campaigns_of_holds(ground.tables), {"ids": ids}))
-        held = list(connection.scalars(writes.lock_holds(ground.tables), {"ids": ids}))
+        locked = list(connection.scalars(reservations.lock_campaigns_of_holds(ground.tables), {"ids": ids}))
+        held = list(connection.scalars(reservations.lock_holds(ground.tables), {"ids": ids}))
         binds = {"ids": held, "locked": locked, "max_age": MAX_AGE}
-        return set(connection.scalars(writes.release(ground.tables), binds))
+        return set(connection.scalars(reservations.release(ground.tables), binds))
 
 
 def reserve(ground: Ground) -> dict[str, list[str]]:
@@ -90,7 +90,7 @@ def test_a_hold_that_somebody_else_has_locked_is_skipped(ground: Ground) -> None
     ground.app.add_reservation("taken", campaign="over")
     ground.app.add_reservation("free", campaign="over")
     with ground.begin() as connection:
-        connection.execute(writes.lock_holds(ground.tables), {"ids": [ground.app.id("taken")]})
+        connection.execute(reservations.lock_holds(ground.tables), {"ids": [ground.app.id("taken")]})
         assert release(ground, "taken", "free") == {ground.app.id("free")}
 
 
@@ -101,24 +101,24 @@ def test_every_hold_of_a_completed_campaign_is_found_and_let_go(ground: Ground) 
     wanted = {ground.app.add_reservation(f"r{number}", campaign="one") for number in range(3)}
     ground.app.add_reservation("other's", campaign="other")
     with ground.begin() as connection:
-        held = list(connection.scalars(writes.lock_holds_of_campaigns(ground.tables), {"ids": [campaign]}))
+        held = list(connection.scalars(reservations.lock_holds_of_campaigns(ground.tables), {"ids": [campaign]}))
         assert set(held) == wanted
-        assert set(connection.scalars(writes.release_locked(ground.tables), {"ids": held})) == wanted
-        assert connection.scalars(writes.release_locked(ground.tables), {"ids": held}).all() == []
+        assert set(connection.scalars(reservations.release_locked(ground.tables), {"ids": held})) == wanted
+        assert connection.scalars(reservations.release_locked(ground.tables), {"ids": held}).all() == []
 
 
 def test_a_repair_can_be_taken_back_to_the_last_digit(counting: Ground) -> None:
     counting.app.add_campaign("one", succeeded=3, counters=Counters(3, 1, 0), started_ago=hours(2))
     original, binds = counting.app.campaign("one"), counting.observed("one")
     with counting.begin() as connection:
-        before = kept(connection.execute(writes.lock_observed(counting.tables), binds).mappings().one())
-        after = kept(connection.execute(writes.complete(counting.tables), binds).mappings().one())
+        before = kept(connection.execute(completion.lock_observed(counting.tables), binds).mappings().one())
+        after = kept(connection.execute(completion.complete(counting.tables), binds).mappings().one())
     one, table = counting.app.id("one"), counting.tables.campaign
-    assert counting.ids(writes.as_left(table, one, after=after)) == [one]
-    assert counting.ids(writes.restore(table, one, before=before, after=after)) == [one]
+    assert counting.ids(guarded.as_left(table, one, after=after)) == [one]
+    assert counting.ids(guarded.restore(table, one, before=before, after=after)) == [one]
     assert counting.app.campaign("one") == original
-    assert counting.ids(writes.as_left(table, one, after=after)) == []
-    assert counting.ids(writes.restore(table, one, before=before, after=after)) == []
+    assert counting.ids(guarded.as_left(table, one, after=after)) == []
+    assert counting.ids(guarded.restore(table, one, before=before, after=after)) == []
 
 
 def test_what_somebody_changed_since_is_not_taken_back(ground: Ground) -> None:
@@ -126,10 +126,10 @@ def test_what_somebody_changed_since_is_not_taken_back(ground: Ground) -> None:
     ground.app.add_reservation("one", campaign="over")
     one, table = ground.app.id("one"), ground.tables.reservations
     with ground.begin() as connection:
-        before = kept(connection.execute(writes.lock_holds(ground.tables), {"ids": [one]}).mappings().one())
-        after = kept(connection.execute(writes.release_locked(ground.tables), {"ids": [one]}).mappings().one())
+        before = kept(connection.execute(reservations.lock_holds(ground.tables), {"ids": [one]}).mappings().one())
+        after = kept(connection.execute(reservations.release_locked(ground.tables), {"ids": [one]}).mappings().one())
     assert before["released_at"] is None
     ground.app.set_reservation("one", released_at=minutes(1))
     changed = ground.app.reservation("one")
-    assert ground.ids(writes.restore(table, one, before=before, after=after)) == []
+    assert ground.ids(guarded.restore(table, one, before=before, after=after)) == []
     assert ground.app.reservation("one") == changed

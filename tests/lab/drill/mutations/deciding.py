@@ -17,9 +17,10 @@ from campaign_ops.core.model import Campaign
 from campaign_ops.core.plan import PlanItem
 from campaign_ops.lab.drill.options import Size
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import cover, reads, writes
+from campaign_ops.postgres import campaigns, completion, cover
 from campaign_ops.postgres.database import Database
-from campaign_ops.postgres.tables import PlatformTables, as_text
+from campaign_ops.postgres.expressions import as_text
+from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.sweep import act, add_page, coverage, intend, look
 from campaign_ops.sweep.coverage import OpenBatch
 from campaign_ops.sweep.intend import Attempt, Work
@@ -30,7 +31,7 @@ _COVER = sa.table("campaign_ops_cover", sa.column("recipient_id"))
 
 
 def _no_age() -> None:
-    put(reads, "is_stuck", lambda tables, **_: reads.is_sending(tables))
+    put(campaigns, "is_stuck", lambda tables, **_: campaigns.is_sending(tables))
 
 
 def _edge() -> None:
@@ -61,8 +62,8 @@ def _no_premise() -> None:
         return tables.campaign.c.id == sa.cast(observed.c.id, tables.campaign.c.id.type)
 
     put(act, "observed_now", as_planned)
-    put(writes, "_unmoved", same_id)
-    put(writes, "_finished", lambda _tables, _seen, **_: sa.true())
+    put(completion, "_unmoved", same_id)
+    put(completion, "_finished", lambda _tables, _seen, **_: sa.true())
     slowed(act, "complete", 0.4)
 
 

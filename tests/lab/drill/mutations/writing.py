@@ -15,9 +15,9 @@ from campaign_ops.core.plan import PlanItem
 from campaign_ops.core.policy import Breaker, Policy
 from campaign_ops.journal.journal import Author, Entry, Journal
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import reads, writes
+from campaign_ops.postgres import campaigns, completion
 from campaign_ops.postgres.database import Database, SweepLock
-from campaign_ops.postgres.reads import went_well
+from campaign_ops.postgres.recipients import went_well
 from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.sweep import act, evidence
 from campaign_ops.sweep.act import Failure, StepResult
@@ -116,7 +116,7 @@ def _own_clock() -> None:
         aware = isinstance(column.type, sa.DateTime) and column.type.timezone
         return sa.literal(moment if aware else moment.replace(tzinfo=None), column.type)
 
-    put(reads, "db_now", now)
+    put(campaigns, "db_now", now)
 
 
 def _local_time() -> None:
@@ -127,7 +127,7 @@ def _local_time() -> None:
         connection.execute(sa.text("SET LOCAL timezone TO DEFAULT"))
 
     put(Database, "_prepare", as_the_server)
-    put(reads, "db_now", lambda _column: sa.func.now())
+    put(campaigns, "db_now", lambda _column: sa.func.now())
 
 
 # -- 16: least privilege ---------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def _select_everything() -> None:
         row = sa.literal_column(f'"{tables.recipient.name}" IS NOT NULL', sa.Boolean)
         return sa.and_(went_well(tables), row)
 
-    put(writes, "went_well", of_whole_rows)
+    put(completion, "went_well", of_whole_rows)
 
 
 MUTATIONS: dict[str, Mutation] = {

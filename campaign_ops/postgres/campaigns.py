@@ -1,0 +1,149 @@
+"""Reads of campaigns, and what makes one stuck. Writes are in `completion`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.postgres.expressions import (
+    IDS,
+    NO_MOMENT,
+    Query,
+    as_moment,
+    as_text,
+    aware,
+    db_now,
+    exact,
+    impossible,
+    one_of,
+    readable,
+    say_if,
+    seconds,
+    tomorrow,
+    words,
+)
+from campaign_ops.postgres.tables import PlatformTables
+
+
+def campaign_columns(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
+    """What is read of a campaign, always under the same names."""
+    campaign = tables.campaign.c
+    return [
+        as_text(campaign.id).label("id"),
+        as_text(campaign.tenant).label("tenant"),
+        as_text(campaign.name).label("name"),
+        as_text(campaign.status).label("status"),
+        readable(campaign.updated_at).label("updated_at"),
+        exact(campaign.updated_at).label("updated_at_exact"),
+        (readable(campaign.started_at) if "started_at" in campaign else NO_MOMENT).label("started_at"),
+        (readable(campaign.created_at) if "created_at" in campaign else NO_MOMENT).label("created_at"),
+        _impossible_moments(tables).label("impossible"),
+        *(
+            (sa.func.coalesce(campaign[key], 0) if key in campaign else sa.null()).label(key)
+            for key in ("total", "succeeded", "failed")
+        ),
+    ]
+
+
+def _impossible_moments(tables: PlatformTables) -> sa.ColumnElement[str]:
+    """In words, which of the campaign's moments cannot be; empty when they all can."""
+    moments = [tables.campaign.c[key] for key in ("updated_at", "started_at") if key in tables.campaign.c]
+    return sa.func.concat_ws(", ", *(say_if(one, exact(one), impossible(one)) for one in moments))
+
+
+def is_sending(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """The campaign is being sent."""
+    return words(tables.campaign.c.status, (tables.profile.campaign.words.sending,))
+
+
+def is_stuck(tables: PlatformTables, *, any_age: bool = False) -> sa.ColumnElement[bool]:
+    """The campaign is being sent and was not touched for ``stuck_after_seconds`` (an index on both serves).
+
+    With ``any_age`` it may have been touched at any moment. Campaigns of `is_undated` are left to `is_stuck_undated`.
+    """
+    updated_at = tables.campaign.c.updated_at
+    if any_age:
+        return sa.and_(is_sending(tables), updated_at <= tomorrow(updated_at))
+    return sa.and_(is_sending(tables), updated_at < db_now(updated_at) - seconds("stuck_after_seconds"))
+
+
+def is_undated(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """No time without a touch makes it stuck: ``updated_at`` is NULL, infinity, or a day that is yet to come."""
+    updated_at = tables.campaign.c.updated_at
+    return sa.or_(updated_at.is_(None), updated_at > tomorrow(updated_at))
+
+
+def is_stuck_undated(tables: PlatformTables, *, any_age: bool = False) -> sa.ColumnElement[bool]:
+    """The campaign is being sent, undated, and nothing says that it began less than ``stuck_after_seconds`` ago.
+
+    With ``any_age`` it may have begun at any moment. Campaigns of `is_stuck` are left out.
+    """
+    if any_age:
+        return sa.and_(is_sending(tables), is_undated(tables))
+    campaign, latest = tables.campaign.c, sa.func.now() - seconds("stuck_after_seconds")
+    others = [aware(campaign[key]) for key in ("started_at", "created_at") if key in campaign]
+    began = sa.func.coalesce(*others) if others else NO_MOMENT
+    old = sa.or_(began.is_(None), began < latest, impossible(began))
+    ahead = sa.and_(is_undated(tables), aware(campaign.updated_at) >= latest)
+    return sa.and_(is_sending(tables), sa.or_(sa.and_(campaign.updated_at.is_(None), old), ahead))
+
+
+def stuck(tables: PlatformTables, *, first: bool, any_age: bool = False) -> Query:
+    """One keyset page of stuck campaigns, the longest untouched first; with ``any_age`` of all in sending.
+
+    Binds: stuck_after_seconds, limit, after_at, after_id.
+    """
+    campaign = tables.campaign.c
+    query = sa.select(*campaign_columns(tables)).where(is_stuck(tables, any_age=any_age))
+    if not first:
+        after_at = as_moment(campaign.updated_at, sa.bindparam("after_at"))
+        after_id = sa.bindparam("after_id", type_=campaign.id.type)
+        query = query.where(sa.tuple_(campaign.updated_at, campaign.id) > sa.tuple_(after_at, after_id))
+    return query.order_by(campaign.updated_at, campaign.id).limit(sa.bindparam("limit", type_=sa.Integer))
+
+
+def stuck_among(tables: PlatformTables, *, any_age: bool = False) -> Query:
+    """Those of the given campaigns that are still stuck, undated ones included. Binds: ids, stuck_after_seconds.
+
+    With ``any_age`` those that are in sending.
+    """
+    stuck = is_sending(tables) if any_age else sa.or_(is_stuck(tables), is_stuck_undated(tables))
+    return sa.select(*campaign_columns(tables)).where(stuck, one_of(tables.campaign.c.id, IDS))
+
+
+def stuck_undated(tables: PlatformTables, *, first: bool, any_age: bool = False) -> Query:
+    """One keyset page of what `stuck` leaves out. Binds: stuck_after_seconds, limit, after_id."""
+    campaign = tables.campaign.c
+    query = sa.select(*campaign_columns(tables)).where(is_stuck_undated(tables, any_age=any_age))
+    if not first:
+        query = query.where(campaign.id > sa.bindparam("after_id", type_=campaign.id.type))
+    return query.order_by(campaign.id).limit(sa.bindparam("limit", type_=sa.Integer))
+
+
+def by_id(tables: PlatformTables) -> Query:
+    """The given campaigns, whatever their status. Binds: ids."""
+    return sa.select(*campaign_columns(tables)).where(one_of(tables.campaign.c.id, IDS))
+
+
+def sending_count(tables: PlatformTables) -> Query:
+    """How many campaigns are being sent, stuck or not, and how many of them are undated."""
+    number = sa.func.count()
+    undated = number.filter(is_undated(tables)).label("undated")
+    return sa.select(number.label("sending"), undated).select_from(tables.campaign).where(is_sending(tables))
+
+
+def sending_tenants(tables: PlatformTables) -> sa.Select[str]:
+    """Tenants with a campaign that is being sent."""
+    tenant = as_text(tables.campaign.c.tenant)
+    return sa.select(tenant).where(is_sending(tables)).distinct().order_by(tenant)
+
+
+def lock_sending(tables: PlatformTables) -> Query:
+    """Keep the given campaigns from ending while we look, those that are being sent. Binds: ids."""
+    campaign = tables.campaign.c
+    return (
+        sa.select(as_text(campaign.id))
+        .where(one_of(campaign.id, IDS), is_sending(tables))
+        .with_for_update(of=tables.campaign, key_share=True)
+    )

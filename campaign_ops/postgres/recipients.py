@@ -1,0 +1,234 @@
+"""Statements on recipients: what their rows say, and the words that a person's choice writes.
+
+Phone numbers and texts are not selected.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.postgres.campaigns import is_sending
+from campaign_ops.postgres.expressions import (
+    IDS,
+    NO_MOMENT,
+    ONE,
+    Query,
+    as_moment,
+    as_text,
+    aware,
+    impossible,
+    one_of,
+    words,
+)
+from campaign_ops.postgres.tables import PlatformTables
+
+
+def is_pending(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """The recipient's word says not sent yet, whether or not the provider has it."""
+    return words(tables.recipient.c.status, tables.profile.recipient.words.pending)
+
+
+def is_accepted(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """The provider has given the message an id: never to be sent again."""
+    if "provider_id" not in tables.recipient.c:
+        return sa.false()
+    return tables.recipient.c.provider_id.is_not(None)
+
+
+def to_send(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """The recipient still waits to be sent to."""
+    return sa.and_(is_pending(tables), sa.not_(is_accepted(tables)))
+
+
+def waits(recipient_id: sa.ColumnElement[str], tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """The recipient with this id, as text, still waits to be sent to, in whatever campaign.
+
+    A scalar subquery: EXISTS would be planned as a join, which reads all recipients where statistics are old.
+    """
+    recipient = tables.recipient.c
+    same = recipient.id == sa.cast(recipient_id, recipient.id.type)
+    return sa.func.coalesce(sa.select(sa.true()).where(same, to_send(tables)).limit(1).scalar_subquery(), sa.false())
+
+
+def is_settled(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """The recipient needs nothing more: ended well, ended badly, or accepted by the provider."""
+    known = tables.profile.recipient.words
+    ended = words(tables.recipient.c.status, (*known.succeeded, *known.failed))
+    return sa.or_(ended, sa.and_(is_pending(tables), is_accepted(tables)))
+
+
+def went_well(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """The message was handed over."""
+    ended = words(tables.recipient.c.status, tables.profile.recipient.words.succeeded)
+    return sa.or_(ended, sa.and_(is_pending(tables), is_accepted(tables)))
+
+
+def latest_activity(tables: PlatformTables) -> sa.ColumnElement[Any]:
+    """When a recipient last moved, in its columns' own terms where they are of one type: faster than each as aware."""
+    columns: list[sa.ColumnElement[Any]] = list(tables.activity_columns)
+    if not columns:
+        return NO_MOMENT
+    if len({column.type.timezone for column in columns}) > 1:  # type: ignore[attr-defined]
+        columns = [aware(column) for column in columns]
+    return sa.func.greatest(*columns, type_=columns[0].type)
+
+
+def standings(tables: PlatformTables) -> sa.Subquery:
+    """Recipient rows of the given campaigns, with what each stands for where rows appear only when sent. Binds: ids.
+
+    ``open``: not settled. ``earlier``: made before the campaign started (or last completed), so of an earlier run.
+    ``repeated``: another row of this run speaks for the same recipient already, the best of them. Of the rest, that
+    count as recipients, ``sure`` are those that are known to be of this run and of somebody of their own; ``unsure``
+    the others.
+    """
+    recipient, campaign = tables.recipient.c, tables.campaign.c
+    moments = [recipient.created_at] if "created_at" in recipient else tables.activity_columns
+    began = [aware(campaign[key]) for key in ("started_at", "completed_at") if key in campaign]
+    of_this_run: sa.ColumnElement[Any] = sa.null()
+    if moments and "started_at" in campaign:
+        start = sa.case((campaign.started_at.is_not(None), sa.func.greatest(*began)))
+        of_this_run = sa.func.least(*(sa.case((sa.not_(impossible(one)), aware(one))) for one in moments)) >= start
+    settled, about = is_settled(tables), recipient.about if "about" in recipient else sa.null()
+    comparable = sa.and_(settled, of_this_run.is_not(sa.false()), about.is_not(None))
+    best_first = sa.case((went_well(tables), 0), else_=1)
+    rank = sa.func.row_number().over(partition_by=(recipient.campaign_id, about, comparable), order_by=best_first)
+    standing = sa.case(
+        (settled.is_not(sa.true()), "open"),
+        (of_this_run.is_(sa.false()), "earlier"),
+        (sa.and_(comparable, rank > 1), "repeated"),
+        (sa.and_(comparable, of_this_run), "sure"),
+        else_="unsure",
+    )
+    return (
+        sa.select(
+            recipient.campaign_id.label("campaign_id"),
+            as_text(recipient.status).label("status"),
+            is_accepted(tables).label("accepted"),
+            went_well(tables).label("well"),
+            latest_activity(tables).label("last_activity"),
+            standing.label("standing"),
+        )
+        .select_from(tables.recipient.join(tables.campaign, campaign.id == recipient.campaign_id))
+        .where(one_of(recipient.campaign_id, IDS))
+        .subquery("standings")
+    )
+
+
+def tallies(tables: PlatformTables) -> Query:
+    """Recipients of the given campaigns by status, by whether the provider has them, and by `standings`. Binds: ids."""
+    recipient = tables.recipient.c
+    latest: sa.ColumnElement[Any]
+    if tables.profile.recipient.rows == "sent":
+        row = standings(tables).c
+        kinds = [row.status.label("status"), row.accepted.label("accepted"), row.standing.label("standing")]
+        latest = row.last_activity
+    else:
+        row = recipient
+        kinds = [as_text(row.status).label("status"), is_accepted(tables).label("accepted")]
+        latest = latest_activity(tables)
+    return (
+        sa.select(
+            as_text(row.campaign_id).label("campaign_id"),
+            *kinds,
+            sa.func.count().label("number"),
+            aware(sa.func.max(latest).filter(sa.not_(impossible(latest)))).label("last_activity"),
+            sa.func.count().filter(impossible(latest)).label("impossible"),
+        )
+        .where(one_of(row.campaign_id, IDS))
+        .group_by(row.campaign_id, *(kind.element for kind in kinds))
+    )
+
+
+def reopened(tables: PlatformTables, *, by_any_row: bool = False) -> Query:
+    """Those of the given campaigns that have somebody to send to, or with ``by_any_row`` any recipient. Binds: ids."""
+    recipient = tables.recipient.c
+    query = sa.select(as_text(recipient.campaign_id)).where(one_of(recipient.campaign_id, IDS)).distinct()
+    return query if by_any_row else query.where(to_send(tables))
+
+
+_WRITERS = sa.text(
+    """
+    WITH RECURSIVE parts AS (
+        SELECT CAST(:recipient_table AS regclass)::oid AS oid
+        UNION ALL
+        SELECT i.inhrelid FROM pg_inherits i JOIN parts p ON i.inhparent = p.oid
+    )
+    SELECT l.pid, l.virtualtransaction, max(a.application_name) AS application_name, max(a.xact_start) AS xact_start,
+           coalesce(bool_or(pg_backend_pid() = ANY (pg_blocking_pids(l.pid))), false) AS waits_for_us
+    FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'relation' AND l.granted AND l.relation IN (SELECT oid FROM parts)
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.mode IN (
+          'RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'
+      )
+      AND l.pid IS DISTINCT FROM pg_backend_pid()
+    GROUP BY l.pid, l.virtualtransaction
+    """
+)
+
+
+def writers(connection: sa.Connection, tables: PlatformTables) -> sa.TextClause:
+    """Transactions of others that have written or locked recipients, in any partition, and are not over yet.
+
+    A lock is held to the end of its transaction, prepared ones (without pid) included, and any role may see it.
+    """
+    name = connection.dialect.identifier_preparer.format_table(tables.recipient)
+    return _WRITERS.bindparams(recipient_table=name)
+
+
+def lock_waiting(tables: PlatformTables) -> Query:
+    """Lock those of the given recipients that still wait while their campaign is sending; id and word. Binds: ids."""
+    recipient = tables.recipient.c
+    return (
+        sa.select(as_text(recipient.id).label("id"), as_text(recipient.status).label("status"))
+        .where(one_of(recipient.id, IDS), to_send(tables), _campaign_is_sending(tables))
+        .order_by(recipient.id)
+        .with_for_update(of=tables.recipient)
+    )
+
+
+def take_as_sent(tables: PlatformTables) -> sa.Update:
+    """Call the given recipients sent, those that still wait, while their campaign is sending. Binds: ids."""
+    recipient = tables.recipient.c
+    return (
+        sa.update(tables.recipient)
+        .values(
+            {recipient.status: sa.bindparam(None, tables.profile.recipient.words.sent, type_=recipient.status.type)}
+        )
+        .where(one_of(recipient.id, IDS), to_send(tables), _campaign_is_sending(tables))
+        .returning(as_text(recipient.id))
+    )
+
+
+def as_taken(tables: PlatformTables) -> Query:
+    """Those of the given recipients that are as `take_as_sent` left them. Binds: ids, taken_at."""
+    return sa.select(as_text(tables.recipient.c.id)).where(*_as_taken(tables))
+
+
+def give_back(word: str, tables: PlatformTables) -> sa.Update:
+    """Put those of the given recipients that are as `take_as_sent` left them back to ``word``. Binds: ids, taken_at."""
+    recipient = tables.recipient.c
+    return (
+        sa.update(tables.recipient)
+        .values({recipient.status: sa.bindparam(None, word, type_=recipient.status.type)})
+        .where(*_as_taken(tables))
+        .returning(as_text(recipient.id))
+    )
+
+
+def _as_taken(tables: PlatformTables) -> list[sa.ColumnElement[bool]]:
+    recipient = tables.recipient.c
+    taken_at = sa.bindparam("taken_at", type_=sa.DateTime(timezone=True))
+    untouched = [
+        sa.func.coalesce(column <= as_moment(column, taken_at), sa.true()) for column in tables.activity_columns
+    ]
+    is_taken = words(recipient.status, (tables.profile.recipient.words.sent,))
+    return [one_of(recipient.id, IDS), is_taken, sa.not_(is_accepted(tables)), _campaign_is_sending(tables), *untouched]
+
+
+def _campaign_is_sending(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """The recipient's campaign is being sent."""
+    belongs = sa.exists(ONE).where(tables.campaign.c.id == tables.recipient.c.campaign_id, is_sending(tables))
+    return belongs.select_from(tables.campaign).correlate(tables.recipient)

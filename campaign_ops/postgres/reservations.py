@@ -1,0 +1,273 @@
+"""Statements on credit reservations: what is held, and its release, which repeats the premise that nothing needs it.
+
+They come in pairs: lock the rows (skipping what another transaction holds), then write, as a second statement, so that
+the premise is judged on what was committed before our lock was granted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.postgres.campaigns import is_sending
+from campaign_ops.postgres.expressions import (
+    IDS,
+    NO_MOMENT,
+    ONE,
+    Query,
+    as_text,
+    db_now,
+    exact,
+    impossible,
+    in_our_years,
+    is_finite,
+    one_of,
+    readable,
+    say_if,
+    seconds,
+    settable,
+    words,
+)
+from campaign_ops.postgres.tables import PlatformTables
+
+
+def is_held(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """The reservation still sets credits aside."""
+    profile = tables.profile.reservation
+    assert profile is not None
+    return words(tables.reservations.c.status, (profile.words.held,))
+
+
+def is_expired(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """The reservation is past its own end."""
+    reservation = tables.reservations.c
+    if "expires_at" not in reservation:
+        return sa.false()
+    return reservation.expires_at <= db_now(reservation.expires_at)
+
+
+def is_old(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """The reservation is older than ``max_age`` seconds."""
+    created_at = tables.reservations.c.created_at
+    return created_at < db_now(created_at) - seconds("max_age")
+
+
+def held_totals(tables: PlatformTables) -> Query:
+    """Credits held per tenant: in all, and for campaigns that are sending; the largest holders first. Binds: limit.
+
+    ``held_by_all`` is the sum of all tenants, those beyond the limit too; the same in every row.
+    """
+    reservation, campaign = tables.reservations.c, tables.campaign.c
+    tenant = as_text(reservation.tenant)
+    total = sa.func.sum(reservation.amount).filter(is_finite(reservation.amount))
+    return (
+        sa.select(
+            tenant.label("tenant"),
+            sa.func.count().label("reservations"),
+            sa.func.coalesce(total, 0).label("held"),
+            sa.func.coalesce(sa.func.sum(total).over(), 0).label("held_by_all"),
+            sa.func.coalesce(
+                sa.func.sum(reservation.amount).filter(is_finite(reservation.amount), is_sending(tables)), 0
+            ).label("held_sending"),
+        )
+        .select_from(tables.reservations.outerjoin(tables.campaign, campaign.id == reservation.campaign_id))
+        .where(is_held(tables))
+        .group_by(tenant)
+        .order_by(total.desc(), tenant)
+        .limit(sa.bindparam("limit", type_=sa.Integer))
+    )
+
+
+def held_count(tables: PlatformTables) -> Query:
+    """Reservations that are held. Binds: none."""
+    return sa.select(sa.func.count()).select_from(tables.reservations).where(is_held(tables))
+
+
+def free_credits(balance: sa.Table, tables: PlatformTables) -> Query:
+    """What the given tenants have left to spend, where the profile names their balance. Binds: ids."""
+    profile, reservation = tables.profile.balance, tables.reservations.c
+    assert profile is not None
+    tenant = as_text(balance.c.tenant)
+    held = (
+        sa.select(sa.func.coalesce(sa.func.sum(reservation.amount), 0))
+        .where(is_held(tables), as_text(reservation.tenant) == tenant)
+        .correlate(balance)
+        .scalar_subquery()
+    )
+    left = balance.c.credits - held if profile.includes_held else balance.c.credits
+    return sa.select(tenant.label("tenant"), as_text(left).label("left")).where(tenant == sa.any_(IDS))
+
+
+def strange_holds(tables: PlatformTables) -> Query:
+    """Those of the campaigns that have reservations of which none has a known word, and the words. Binds: ids."""
+    reservation, profile = tables.reservations.c, tables.profile.reservation
+    assert profile is not None
+    word = sa.func.coalesce(as_text(reservation.status), "NULL")
+    known = sa.func.coalesce(words(reservation.status, profile.words.all_known), sa.false())
+    return (
+        sa.select(
+            as_text(reservation.campaign_id).label("campaign_id"),
+            sa.func.array_agg(word.distinct()).label("words"),
+        )
+        .where(one_of(reservation.campaign_id, IDS))
+        .group_by(reservation.campaign_id)
+        .having(sa.not_(sa.func.bool_or(known)))
+    )
+
+
+def reservation_columns(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
+    """What is read of a reservation, with its campaign's status; needs a join with the campaign."""
+    reservation, campaign = tables.reservations.c, tables.campaign.c
+    expires_at = reservation.expires_at if "expires_at" in reservation else NO_MOMENT
+    return [
+        as_text(reservation.id).label("id"),
+        as_text(reservation.tenant).label("tenant"),
+        as_text(reservation.campaign_id).label("campaign_id"),
+        as_text(reservation.amount).label("amount"),
+        as_text(reservation.status).label("status"),
+        readable(reservation.created_at).label("created_at"),
+        readable(expires_at).label("expires_at"),
+        _impossible_hold(tables).label("impossible"),
+        # NULL where there is no such campaign, and only there.
+        sa.case((campaign.id.is_not(None), sa.func.coalesce(as_text(campaign.status), ""))).label("campaign_status"),
+    ]
+
+
+def _impossible_hold(tables: PlatformTables) -> sa.ColumnElement[str]:
+    """In words, which of the reservation's values cannot be; empty when they all can. An end at infinity can."""
+    reservation = tables.reservations.c
+    told = [say_if(reservation.created_at, exact(reservation.created_at), impossible(reservation.created_at))]
+    if "expires_at" in reservation:
+        end = reservation.expires_at
+        told.append(say_if(end, exact(end), sa.and_(sa.not_(in_our_years(end)), end < db_now(end))))
+    told.append(say_if(reservation.amount, as_text(reservation.amount), sa.not_(is_finite(reservation.amount))))
+    return sa.func.concat_ws(", ", *told)
+
+
+def questionable(tables: PlatformTables) -> Query:
+    """Held reservations whose campaign is not sending, or that are late. Binds: max_age.
+
+    One statement, to be streamed: pages of it would join all that remain each time.
+    """
+    reservation, campaign = tables.reservations.c, tables.campaign.c
+    return (
+        sa.select(*reservation_columns(tables))
+        .select_from(tables.reservations.outerjoin(tables.campaign, campaign.id == reservation.campaign_id))
+        .where(
+            is_held(tables),
+            sa.or_(campaign.id.is_(None), sa.not_(is_sending(tables)), is_expired(tables), is_old(tables)),
+        )
+        .order_by(reservation.id)
+    )
+
+
+def by_id(tables: PlatformTables) -> Query:
+    """The given reservations, whatever their state. Binds: ids."""
+    reservation, campaign = tables.reservations.c, tables.campaign.c
+    return (
+        sa.select(*reservation_columns(tables))
+        .select_from(tables.reservations.outerjoin(tables.campaign, campaign.id == reservation.campaign_id))
+        .where(one_of(reservation.id, IDS))
+    )
+
+
+_RELEASE_MOMENTS = ("released_at", "updated_at")
+
+
+def reservation_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
+    """The reservation columns that a repair may write, as they are kept in the journal."""
+    reservation = tables.reservations.c
+    columns: list[sa.ColumnElement[Any]] = [
+        as_text(reservation[key]).label(key) for key in ("id", "tenant", "campaign_id", "amount", "status")
+    ]
+    columns += [exact(reservation[key]).label(key) for key in _RELEASE_MOMENTS if key in reservation]
+    return columns
+
+
+def lock_holds_of_campaigns(tables: PlatformTables) -> Query:
+    """Lock every held reservation of the given campaigns; the state before. Binds: ids.
+
+    Without those whose amount is no number: the journal could not say what was released.
+    """
+    reservation = tables.reservations.c
+    return (
+        sa.select(*reservation_state(tables))
+        .where(is_held(tables), is_finite(reservation.amount), one_of(reservation.campaign_id, IDS))
+        .order_by(reservation.id)
+        .with_for_update()
+    )
+
+
+def lock_holds(tables: PlatformTables) -> Query:
+    """Lock those of the given reservations that are still held; the state before. Binds: ids."""
+    reservation = tables.reservations.c
+    return (
+        sa.select(*reservation_state(tables))
+        .where(is_held(tables), one_of(reservation.id, IDS))
+        .order_by(reservation.id)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def lock_campaigns_of_holds(tables: PlatformTables) -> Query:
+    """Keep the given reservations' campaigns from changing status while we look; which of them. Binds: ids."""
+    campaign, reservation = tables.campaign.c, tables.reservations.c
+    theirs = sa.select(reservation.campaign_id).where(one_of(reservation.id, IDS))
+    return (
+        sa.select(as_text(campaign.id))
+        .where(campaign.id.in_(theirs))
+        .order_by(campaign.id)
+        .with_for_update(read=True, skip_locked=True, of=tables.campaign)
+    )
+
+
+def _letting_go(tables: PlatformTables) -> dict[Any, Any]:
+    reservation, profile = tables.reservations.c, tables.profile.reservation
+    assert profile is not None
+    values: dict[Any, Any] = {
+        reservation.status: sa.bindparam(None, profile.words.released, type_=reservation.status.type)
+    }
+    values |= {reservation[key]: db_now(reservation[key]) for key in _RELEASE_MOMENTS if key in reservation}
+    return settable(values)
+
+
+def release_locked(tables: PlatformTables) -> sa.Update:
+    """Release reservations that this transaction has locked, along with the campaign it has completed. Binds: ids."""
+    reservation = tables.reservations.c
+    return (
+        sa.update(tables.reservations)
+        .values(_letting_go(tables))
+        .where(is_held(tables), one_of(reservation.id, IDS))
+        .returning(*reservation_state(tables))
+    )
+
+
+def release(tables: PlatformTables) -> sa.Update:
+    """Release reservations whose campaign is over, or that are late and whose campaign is not sending.
+
+    Binds: ids, locked (campaigns whose status cannot change now), max_age.
+    """
+    reservation, campaign = tables.reservations.c, tables.campaign.c
+    known = tables.profile.campaign.words
+
+    def _campaign(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+        belongs = campaign.id == reservation.campaign_id
+        return sa.exists(ONE).where(belongs, *conditions).select_from(tables.campaign).correlate(tables.reservations)
+
+    locked = sa.bindparam("locked", type_=sa.ARRAY(sa.Text))
+    is_over = _campaign(words(campaign.status, known.all_over))
+    is_idle = _campaign(words(campaign.status, known.idle)) if known.idle else sa.false()
+    gone = sa.not_(_campaign())
+    late = sa.or_(is_expired(tables), is_old(tables))
+    return (
+        sa.update(tables.reservations)
+        .values(_letting_go(tables))
+        .where(
+            is_held(tables),
+            one_of(reservation.id, IDS),
+            sa.or_(gone, one_of(reservation.campaign_id, locked)),
+            sa.or_(is_over, sa.and_(sa.or_(gone, is_idle), late)),
+        )
+        .returning(*reservation_state(tables))
+    )
