@@ -17,11 +17,12 @@ from campaign_ops.journal.ambiguous import AmbiguousLog
 from campaign_ops.journal.attempts import AttemptLog
 from campaign_ops.journal.binding import Answers, Claim
 from campaign_ops.journal.confirmations import ConfirmationLog
-from campaign_ops.journal.journal import Author, Journal
+from campaign_ops.journal.journal import Journal
 from campaign_ops.journal.migrations import check_current, migrate
 from campaign_ops.journal.queue_looks import QueueLooks
 from campaign_ops.journal.refusals import Refusals
 from campaign_ops.journal.sightings import SightingLog
+from campaign_ops.journal.sweeps import Author, SweepLog
 from campaign_ops.postgres import campaigns
 from campaign_ops.postgres.catalog import Catalog, read_catalog, table_oid
 from campaign_ops.postgres.database import Database, SweepLock, same_database
@@ -56,8 +57,13 @@ class Platform:
             self.queue.facts = self
 
     @property
+    def sweeps(self) -> SweepLog:
+        """Its sweeps, their figures and histories."""
+        return SweepLog(self.name, self.profile.tables_key)
+
+    @property
     def journal(self) -> Journal:
-        """Our record of this platform."""
+        """Its repairs."""
         return Journal(self.name, self.profile.tables_key)
 
     @property
@@ -118,10 +124,10 @@ class Platform:
         catalog = self.tables(connection).catalog
         claim = self.claim(catalog)
         premise = binding.holds(claim)
-        author = self.journal.begin_sweep(connection, run_id, trigger, actor, premise=premise)
+        author = self.sweeps.begin(connection, run_id, trigger, actor, premise=premise)
         if author is None:
             binding.bind(connection, claim, self.answers(connection, catalog))
-            author = self.journal.begin_sweep(connection, run_id, trigger, actor)
+            author = self.sweeps.begin(connection, run_id, trigger, actor)
         assert author is not None
         return author
 

@@ -30,8 +30,9 @@ from campaign_ops.core.plan import PlanItem, campaign_item
 from campaign_ops.core.sighting import all_alarms, all_sighted
 from campaign_ops.core.verdicts import decide, strange_holds, total_recipients, unclear, unsent
 from campaign_ops.core.wording import plural
-from campaign_ops.journal.journal import Author, Entry
+from campaign_ops.journal.journal import Entry
 from campaign_ops.journal.migrations import check_current, is_current
+from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns, reservations
 from campaign_ops.postgres.database import SweepLock

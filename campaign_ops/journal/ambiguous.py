@@ -15,8 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from campaign_ops.core.model import Suspect
 from campaign_ops.journal import schema
-from campaign_ops.journal.bulk import ROWS_AT_ONCE, as_rows, document
-from campaign_ops.journal.journal import texts
+from campaign_ops.journal.bulk import ROWS_AT_ONCE, as_rows, document, texts
 from campaign_ops.postgres.clock import database_now
 from campaign_ops.postgres.expressions import ONE
 from campaign_ops.postgres.recipients import waits

@@ -17,8 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from campaign_ops.core.model import Attempts
 from campaign_ops.journal import schema
-from campaign_ops.journal.bulk import as_rows, document, insert_rows
-from campaign_ops.journal.journal import texts
+from campaign_ops.journal.bulk import as_rows, document, insert_rows, texts
 
 
 @dataclass(frozen=True, slots=True)

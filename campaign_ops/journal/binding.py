@@ -7,7 +7,7 @@ it would put back what waits in the others. Also moves records to another key: s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from campaign_ops.core.errors import Refused
 from campaign_ops.journal import schema
+from campaign_ops.journal.bulk import texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ def holds(claim: Claim) -> sa.ColumnElement[bool]:
         table.tables == claim.tables,
         table.platform == claim.platform,
         table.table_oid == claim.table_oid,
-        table.redis.op("@>")(_texts(_redis(claim))),
-        table.queues == _texts(claim.queues),
+        table.redis.op("@>")(texts(_redis(claim))),
+        table.queues == texts(claim.queues),
     )
     other = sa.exists().where(table.tables != claim.tables, _concerns(claim))
     return sa.and_(bound, sa.not_(other))
@@ -192,7 +193,3 @@ def _redis(claim: Claim) -> list[str]:
 def _concerns(claim: Claim) -> sa.ColumnElement[bool]:
     table = schema.binding.c
     return sa.or_(table.tables == by_name(claim.platform), table.table_oid == claim.table_oid)
-
-
-def _texts(values: Collection[str]) -> sa.ColumnElement[Any]:
-    return sa.bindparam(None, list(values), type_=sa.ARRAY(sa.Text))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -36,6 +36,11 @@ def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Mappi
     statement = sa.insert(table).from_select(names, sa.select(*given.c))
     for first in range(0, len(rows), ROWS_AT_ONCE):
         connection.execute(statement, document(rows[first : first + ROWS_AT_ONCE]))
+
+
+def texts(values: Collection[str]) -> sa.ColumnElement[Any]:
+    """The values as one bound text array."""
+    return sa.bindparam(None, list(values), type_=sa.ARRAY(sa.Text))
 
 
 def _as_text(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Our record of every sweep and repair: before, after, why, who, which run. Speaks to our own tables only.
+"""The journal: every repair with its rows before and after, the evidence, the actor and the run.
 
 Takes an open connection everywhere, so that a journal row commits with the repair that it records.
 """
@@ -7,28 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 
 from campaign_ops.core.model import RepairKind
 from campaign_ops.journal import schema
-from campaign_ops.journal.bulk import insert_rows
-
-CONFIRMED = "confirmed"
-"""Among a sweep's figures: a person's code, and the kinds of repair that it let pass the breaker."""
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """The sweep that a row belongs to and its actor; for a fix or a confirmation, the person and their reason."""
-
-    sweep_id: int
-    run_id: str
-    actor: str
-    person_reason: str = ""
+from campaign_ops.journal.bulk import texts
+from campaign_ops.journal.sweeps import CONFIRMED, Author
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,171 +45,6 @@ class Journal:
     def __init__(self, platform: str, tables: str) -> None:
         self.platform = platform
         self.tables = tables
-
-    # -- sweeps ------------------------------------------------------------------------------------------------
-
-    def begin_sweep(
-        self,
-        connection: sa.Connection,
-        run_id: str,
-        trigger: str,
-        actor: str,
-        *,
-        premise: sa.ColumnElement[bool] | None = None,
-    ) -> Author | None:
-        """The sweep of this run: begun now, or, for a later step of the same run, as it was begun.
-
-        None where the ``premise`` does not hold: then nothing was written.
-        """
-        row = {
-            "platform": self.platform,
-            "tables": self.tables,
-            "run_id": run_id,
-            "trigger": trigger,
-            "actor": actor,
-        }
-        values = sa.select(*(sa.bindparam(None, value, type_=sa.Text) for value in row.values()))
-        statement = insert(schema.sweep).from_select(
-            list(row), values if premise is None else values.where(premise), include_defaults=False
-        )
-        statement = statement.on_conflict_do_update(
-            index_elements=["platform", "run_id"], set_={"run_id": statement.excluded.run_id}
-        )
-        begun = connection.execute(statement.returning(schema.sweep.c.id, schema.sweep.c.actor)).one_or_none()
-        return Author(begun.id, run_id, begun.actor) if begun is not None else None
-
-    def add_figures(
-        self,
-        connection: sa.Connection,
-        sweep_id: int,
-        figures: Mapping[str, Mapping[str, Any]],
-        *,
-        along: Insert | None = None,
-    ) -> None:
-        """Merge the numbers of steps, by name, into the sweep; from then on their latest views show this sweep.
-
-        ``along`` is written by the same statement: a sweep that finds nothing asks for no more round trips.
-        """
-        given = {step: dict(numbers) for step, numbers in figures.items()}
-        merged = schema.sweep.c.figures.op("||")(sa.bindparam(None, given, type_=JSONB))
-        statement = sa.update(schema.sweep).where(schema.sweep.c.id == sweep_id).values(figures=merged)
-        if along is not None:
-            statement = statement.add_cte(along.cte("along"))
-        connection.execute(statement)
-
-    def finish_sweep(self, connection: sa.Connection, sweep_id: int) -> None:
-        """Note that the sweep came to its end."""
-        connection.execute(
-            sa.update(schema.sweep).where(schema.sweep.c.id == sweep_id).values(finished_at=sa.func.now())
-        )
-
-    def last_finished(self, connection: sa.Connection) -> datetime | None:
-        """When the latest sweep came to its end; None when none has yet."""
-        sweep = schema.sweep.c
-        moment: datetime | None = connection.scalar(
-            sa.select(sweep.finished_at)
-            .where(sweep.tables == self.tables, sweep.finished_at.is_not(None))
-            .order_by(sweep.started_at.desc())
-            .limit(1)
-        )
-        return moment
-
-    def latest_step(
-        self,
-        connection: sa.Connection,
-        step: str,
-        *,
-        sweep_id: int | None = None,
-        before: int | None = None,
-        younger_than: timedelta | None = None,
-    ) -> tuple[int, Mapping[str, Any]] | None:
-        """The newest sweep that made this step, with the step's figures: (sweep id, figures).
-
-        Args:
-            connection: An open connection.
-            step: Name of the step.
-            sweep_id: Only this sweep.
-            before: Only sweeps before this one.
-            younger_than: Only sweeps begun within this time.
-        """
-        sweep = schema.sweep.c
-        query = sa.select(sweep.id, sweep.figures[step].label("figures")).where(
-            sweep.tables == self.tables, sweep.figures.has_key(step)
-        )
-        if sweep_id is not None:
-            query = query.where(sweep.id == sweep_id)
-        if before is not None:
-            query = query.where(sweep.id < before)
-        if younger_than is not None:
-            query = query.where(sweep.started_at > sa.func.now() - younger_than)
-        row = connection.execute(query.order_by(sweep.id.desc()).limit(1)).first()
-        return (row.id, row.figures) if row is not None else None
-
-    def figures(self, connection: sa.Connection, sweep_id: int) -> Mapping[str, Any]:
-        """The numbers of every step of one sweep so far."""
-        found = connection.scalar(sa.select(schema.sweep.c.figures).where(schema.sweep.c.id == sweep_id))
-        return found or {}
-
-    # -- histories ---------------------------------------------------------------------------------------------
-
-    def add_history(
-        self,
-        connection: sa.Connection,
-        table: sa.Table,
-        author: Author,
-        at: datetime,
-        rows: Sequence[Mapping[str, Any]],
-    ) -> None:
-        """Replace this sweep's rows of one history table."""
-        connection.execute(sa.delete(table).where(table.c.sweep_id == author.sweep_id))
-        common = {"platform": self.platform, "sweep_id": author.sweep_id, "observed_at": at}
-        insert_rows(connection, table, [{**common, **row} for row in rows])
-
-    def history(self, connection: sa.Connection, table: sa.Table, sweep_id: int) -> list[Mapping[str, Any]]:
-        """One sweep's rows of one history table."""
-        return [
-            dict(row) for row in connection.execute(sa.select(table).where(table.c.sweep_id == sweep_id)).mappings()
-        ]
-
-    def row_count(self, connection: sa.Connection, step: str) -> int:
-        """How many rows the latest view of a step shows of this platform."""
-        found = self.latest_step(connection, step)
-        if found is None:
-            return 0
-        rows = sa.table(f"{step}_history", sa.column("sweep_id"), schema=schema.metadata.schema)
-        counted = sa.select(sa.func.count()).select_from(rows).where(rows.c.sweep_id == found[0])
-        return connection.scalar(counted) or 0
-
-    def prune(self, connection: sa.Connection, days: int) -> None:
-        """Forget histories older than ``days``; the journal and the sweeps with their figures stay."""
-        sweep = schema.sweep.c
-        old = sa.func.now() - sa.func.make_interval(0, 0, 0, days)
-        last = sa.select(sa.func.max(sweep.id)).where(sweep.tables == self.tables, sweep.started_at < old)
-        for table in schema.HISTORIES:
-            before = table.c.sweep_id <= last.scalar_subquery()
-            ours = sa.exists().where(sweep.id == table.c.sweep_id, sweep.tables == self.tables)
-            connection.execute(sa.delete(table).where(before, ours))
-
-    def pending_before(
-        self, connection: sa.Connection, campaign_ids: Collection[str], *, before: int | None
-    ) -> dict[str, tuple[int, datetime]]:
-        """What was unsent of each campaign when the sweep before looked, and when that was."""
-        found = self.latest_step(connection, "recipient_status", before=before)
-        if found is None:
-            return {}
-        table = schema.recipient_status.c
-        query = sa.select(table.campaign_id, table.unsent, table.observed_at).where(
-            table.sweep_id == found[0], table.campaign_id == sa.any_(texts(campaign_ids))
-        )
-        return {row.campaign_id: (row.unsent, row.observed_at) for row in connection.execute(query)}
-
-    def accepted(self, connection: sa.Connection, sweep_id: int, campaign_ids: Collection[str]) -> int:
-        """Recipients of these campaigns that this sweep saw accepted by the provider, though pending by their word."""
-        table = schema.recipient_status.c
-        these = sa.and_(table.sweep_id == sweep_id, table.campaign_id == sa.any_(texts(campaign_ids)))
-        return int(connection.scalar(sa.select(sa.func.coalesce(sa.func.sum(table.accepted), 0)).where(these)) or 0)
-
-    # -- repairs -----------------------------------------------------------------------------------------------
 
     def record(self, connection: sa.Connection, author: Author, entries: Sequence[Entry]) -> list[int]:
         """Write repairs into the journal; their numbers, in the same order."""
@@ -323,20 +145,6 @@ class Journal:
         )
         return set(connection.scalars(query if before is None else query.where(sweep.id < before)))
 
-    def releases_tried(self, connection: sa.Connection, *, before: int | None) -> set[str]:
-        """Reservations that the newest plan was to release, if it could not plan all of them; else none.
-
-        Args:
-            connection: An open connection.
-            before: Only sweeps before this one; None for all.
-        """
-        found = self.latest_step(connection, "repair_plan", before=before)
-        if found is None or not found[1].get("more_releases"):
-            return set()
-        plan = schema.repair_plan.c
-        query = sa.select(plan.target).where(plan.sweep_id == found[0], plan.kind == RepairKind.RELEASE.value)
-        return set(connection.scalars(query))
-
     def repair_counts(self, connection: sa.Connection, *, hours: int) -> dict[str, int]:
         """How many repairs of each kind took effect within the last hours."""
         repair = schema.repair
@@ -397,11 +205,6 @@ class Journal:
         connection.execute(
             sa.update(schema.repair).where(schema.repair.c.id.in_(list(repair_ids))).values(undone_by=by)
         )
-
-
-def texts(values: Collection[str]) -> sa.ColumnElement[Any]:
-    """The values as one bound text array."""
-    return sa.bindparam(None, list(values), type_=sa.ARRAY(sa.Text))
 
 
 def _took_effect() -> sa.ColumnElement[bool]:

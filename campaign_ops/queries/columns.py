@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from campaign_ops.journal import schema
+from campaign_ops.journal.meanings import MEANINGS
 from campaign_ops.postgres.database import STATE_SCHEMA
 
 _repair, _intent = schema.repair.c, schema.intent.c
@@ -82,6 +83,6 @@ def columns_of(step: str) -> list[Column]:
     """The columns of a step's view."""
     columns = _VIEWS.get(step) or {column.name: column for column in _TABLES[step].columns}
     return [
-        Column(name, column.type.compile(dialect=_DIALECT).lower(), schema.MEANINGS[name], bool(column.nullable))
+        Column(name, column.type.compile(dialect=_DIALECT).lower(), MEANINGS[name], bool(column.nullable))
         for name, column in columns.items()
     ]

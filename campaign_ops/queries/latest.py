@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from campaign_ops.core.model import RepairKind
 from campaign_ops.journal import schema
-from campaign_ops.journal.journal import Journal
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
 from campaign_ops.sweep.rows import queue_of
@@ -25,7 +24,7 @@ _TABLES = {table.name.removesuffix("_history"): table for table in schema.HISTOR
 class Latest:
     """What the latest sweeps left behind, within one transaction."""
 
-    journal: Journal
+    platform: Platform
     connection: sa.Connection
 
     def now(self) -> datetime:
@@ -34,16 +33,16 @@ class Latest:
 
     def finished_at(self) -> datetime | None:
         """When the latest finished sweep ended; None when no sweep has finished yet."""
-        return self.journal.last_finished(self.connection)
+        return self.platform.sweeps.last_finished(self.connection)
 
     def rows(self, step: str) -> list[Mapping[str, Any]]:
         """The rows of the latest sweep that made this step."""
-        found = self.journal.latest_step(self.connection, step)
-        return self.journal.history(self.connection, _TABLES[step], found[0]) if found else []
+        found = self.platform.sweeps.latest_step(self.connection, step)
+        return self.platform.sweeps.history(self.connection, _TABLES[step], found[0]) if found else []
 
     def figures(self, step: str) -> Mapping[str, Any]:
         """The figures of the latest sweep that made this step."""
-        found = self.journal.latest_step(self.connection, step)
+        found = self.platform.sweeps.latest_step(self.connection, step)
         return found[1] if found else {}
 
     def queue_problem(self) -> tuple[str, bool]:
@@ -56,16 +55,16 @@ class Latest:
 
     def repaired(self, kind: RepairKind, *steps: str) -> set[str]:
         """The targets that the latest sweep of any of these steps repaired in this way."""
-        sweeps = {found[0] for step in steps if (found := self.journal.latest_step(self.connection, step))}
-        rows = [row for sweep_id in sorted(sweeps) for row in self.journal.targets(self.connection, sweep_id)]
+        sweeps = {found[0] for step in steps if (found := self.platform.sweeps.latest_step(self.connection, step))}
+        rows = [row for sweep_id in sorted(sweeps) for row in self.platform.journal.targets(self.connection, sweep_id)]
         return {row.target for row in rows if row.kind == kind}
 
 
 def ask_latest(platform: Platform, question: Callable[[Latest], T]) -> T:
     """Answer a question from the latest sweeps, in one read-only transaction."""
-    return platform.database.run(lambda connection: question(Latest(platform.journal, connection)), read_only=True)
+    return platform.database.run(lambda connection: question(Latest(platform, connection)), read_only=True)
 
 
 def row_count(platform: Platform, step: str) -> int:
     """How many rows the latest sweep left in the view of a step."""
-    return platform.database.run(lambda connection: platform.journal.row_count(connection, step), read_only=True)
+    return platform.database.run(lambda connection: platform.sweeps.row_count(connection, step), read_only=True)

@@ -35,8 +35,8 @@ def stored_report(platform: Platform) -> StoredReport:
 
     def _read(connection: sa.Connection) -> list[Mapping[str, Any]]:
         check_current(connection, platform.database.where)
-        found = platform.journal.latest_step(connection, "campaign_health")
-        return [] if found is None else platform.journal.history(connection, schema.campaign_health, found[0])
+        found = platform.sweeps.latest_step(connection, "campaign_health")
+        return [] if found is None else platform.sweeps.history(connection, schema.campaign_health, found[0])
 
     rows = platform.database.run(_read, read_only=True)
     if not rows:

@@ -28,7 +28,8 @@ from campaign_ops.core.model import Outcome, RepairKind
 from campaign_ops.core.paging import in_pages
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.wording import plural
-from campaign_ops.journal.journal import Author, Entry
+from campaign_ops.journal.journal import Entry
+from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns, completion, guarded, planner, recipients, reservations
 from campaign_ops.postgres.database import SweepLock

@@ -16,8 +16,9 @@ from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan
 from campaign_ops.core.report import HealthReport
-from campaign_ops.journal.journal import CONFIRMED, Author, Entry
+from campaign_ops.journal.journal import Entry
 from campaign_ops.journal.migrations import check_current
+from campaign_ops.journal.sweeps import CONFIRMED, Author
 from campaign_ops.platform import Platform
 from campaign_ops.sweep.act import Orders
 
@@ -87,10 +88,10 @@ def _use(
     what = ", ".join(f"{kind} {count}" for kind, count in counts.items())
     entry = Entry(RepairKind.CONFIRM, given.code, None, None, f"confirmed: {what}", after={"repairs": counts})
     platform.journal.record(connection, replace(author, actor=given.by, person_reason=given.reason), [entry])
-    earlier = platform.journal.figures(connection, author.sweep_id).get(CONFIRMED, {}).get("kinds", [])
+    earlier = platform.sweeps.figures(connection, author.sweep_id).get(CONFIRMED, {}).get("kinds", [])
     kinds = sorted({*earlier, *(kind.value for kind in passing)})
     figures = {CONFIRMED: {"by": given.by, "reason": given.reason, "code": given.code, "kinds": kinds}}
-    platform.journal.add_figures(connection, author.sweep_id, figures)
+    platform.sweeps.add_figures(connection, author.sweep_id, figures)
 
 
 def _shown(

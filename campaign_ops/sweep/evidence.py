@@ -84,7 +84,7 @@ def read_evidence(
         ids = [campaign.id for campaign in page]
         tallies = tally(connection, tables, ids)
         attempts = platform.attempts.of(connection, ids) if remembers else {}
-        earlier = platform.journal.pending_before(connection, ids, before=before) if remembers else {}
+        earlier = platform.sweeps.pending_before(connection, ids, before=before) if remembers else {}
         strange = _strange_holds(connection, tables, ids)
         for campaign in page:
             pending_before, observed_before_at = earlier.get(campaign.id, (None, None))

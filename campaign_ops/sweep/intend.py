@@ -16,7 +16,8 @@ from campaign_ops.bullmq.writer import job_id
 from campaign_ops.core.model import Campaign, Decision, Evidence, RepairKind
 from campaign_ops.core.verdicts import attempts_without_progress, goes_on
 from campaign_ops.journal.attempts import Beginning
-from campaign_ops.journal.journal import Author, Entry
+from campaign_ops.journal.journal import Entry
+from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import completion
 from campaign_ops.postgres.database import SweepLock

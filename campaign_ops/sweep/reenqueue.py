@@ -15,7 +15,7 @@ from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import Action, Decision, Evidence, RepairKind
 from campaign_ops.core.plan import Plan, share_out
 from campaign_ops.core.verdicts import decide
-from campaign_ops.journal.journal import Author
+from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import SweepLock
 from campaign_ops.sweep.act import Orders, StepResult

@@ -18,8 +18,8 @@ from campaign_ops.core.sighting import Sighting, all_alarms, all_sighted, all_su
 from campaign_ops.core.verdicts import decide
 from campaign_ops.core.wording import plural, settled_in_words
 from campaign_ops.journal import schema
-from campaign_ops.journal.journal import Author
 from campaign_ops.journal.migrations import is_current
+from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
 from campaign_ops.sweep.confirm import offer_for
@@ -58,7 +58,7 @@ def plan_of(
         # Whatever was lost at one moment has become stuck when this time has passed.
         seconds = platform.policy.stuck_after_seconds
         lately = platform.journal.reenqueued_lately(connection, seconds=seconds, before=before)
-        tried = platform.journal.releases_tried(connection, before=before)
+        tried = platform.sweeps.releases_tried(connection, before=before)
     wanted = seen.put_back_into
     sightings = all_sighted(last, seen.queue, seen.at, wanted=wanted)
     alarms = all_alarms(seen.queue, sightings, wanted=wanted)
@@ -167,18 +167,18 @@ def dry_run(platform: Platform, *, run_id: str | None = None) -> HealthReport:
 
 def report_of(platform: Platform, connection: sa.Connection, author: Author, plan: Plan) -> HealthReport:
     """The report of one sweep, from its figures and from what the journal says was really done."""
-    journal = platform.journal
-    figures = journal.figures(connection, author.sweep_id)
+    sweeps = platform.sweeps
+    figures = sweeps.figures(connection, author.sweep_id)
     at = database_now(connection)
-    targets = journal.targets(connection, author.sweep_id)
+    targets = platform.journal.targets(connection, author.sweep_id)
     released = [(one.tenant or "", one.amount) for one in targets if one.kind == RepairKind.RELEASE]
-    before = journal.latest_step(connection, "campaign_health", before=author.sweep_id)
-    queue_rows = journal.history(connection, schema.queue_state, author.sweep_id)
+    before = sweeps.latest_step(connection, "campaign_health", before=author.sweep_id)
+    queue_rows = sweeps.history(connection, schema.queue_state, author.sweep_id)
     status = figures.get("recipient_status", {})
     tripped = any(figures.get(step, {}).get("tripped") for step in STEP_OF.values())
     offers = platform.confirmations.open_offers(connection, author.run_id) if tripped else []
     completed = [one.target for one in targets if one.kind == RepairKind.COMPLETE]
-    accepted = journal.accepted(connection, author.sweep_id, completed) if completed else 0
+    accepted = sweeps.accepted(connection, author.sweep_id, completed) if completed else 0
     lines_of_credits, held = credit_lines(platform, connection, plan, released)
     return HealthReport(
         platform=platform.name,
@@ -192,7 +192,7 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
             _repair_line(kind, figures.get(step, {}), [one for one in targets if one.kind == kind], plan, accepted)
             for kind, step in STEP_OF.items()
         ],
-        repairs_of_the_day=journal.repair_counts(connection, hours=24),
+        repairs_of_the_day=platform.journal.repair_counts(connection, hours=24),
         before=before[1] if before else {},
         offers=[offer for offer, _ in offers],
         alert_after_seconds=platform.policy.alert_after_seconds,

@@ -23,7 +23,7 @@ from campaign_ops.core.report import HealthReport, render
 from campaign_ops.core.sighting import Sighting
 from campaign_ops.journal import schema
 from campaign_ops.journal.counters import count_sweep
-from campaign_ops.journal.journal import Author
+from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
 from campaign_ops.postgres.database import SweepLock
@@ -239,15 +239,15 @@ class Sweep:
         author = self._author()
 
         def _write(connection: sa.Connection) -> HealthReport:
-            journal = self.platform.journal
+            sweeps = self.platform.sweeps
             report = report_of(self.platform, connection, author, plan)
             figures = report.figures()
             rows = [{"report": {"figures": figures, "trouble": report.trouble}, "markdown": render(report)}]
-            journal.add_history(connection, schema.campaign_health, author, report.at, rows)
+            sweeps.add_history(connection, schema.campaign_health, author, report.at, rows)
             stored = {**figures, **report.credit_figures()}
-            journal.add_figures(connection, author.sweep_id, {**self._idle, "campaign_health": stored})
-            journal.finish_sweep(connection, author.sweep_id)
-            count_sweep(connection, journal.tables, report.outcome)
+            sweeps.add_figures(connection, author.sweep_id, {**self._idle, "campaign_health": stored})
+            sweeps.finish(connection, author.sweep_id)
+            count_sweep(connection, sweeps.tables, report.outcome)
             return report
 
         report = self.platform.database.run(_write)
@@ -309,7 +309,7 @@ class Sweep:
         days = self.platform.policy.history_days
         try:
             with self.platform.database.transaction() as connection:
-                self.platform.journal.prune(connection, days)
+                self.platform.sweeps.prune(connection, days)
                 self.platform.queue_looks.prune(connection)
                 self.platform.ambiguous.forget_moved(connection, self.platform.tables(connection))
         except (StatementRejected, Unavailable) as error:
@@ -327,14 +327,14 @@ class Sweep:
         author = self._author()
 
         def _load(connection: sa.Connection) -> Plan | None:
-            journal = self.platform.journal
-            found = journal.latest_step(connection, "repair_plan", sweep_id=author.sweep_id) or journal.latest_step(
+            sweeps = self.platform.sweeps
+            found = sweeps.latest_step(connection, "repair_plan", sweep_id=author.sweep_id) or sweeps.latest_step(
                 connection, "repair_plan", younger_than=PLAN_MAX_AGE
             )
             if found is None:
                 return None
             sweep_id, figures = found
-            rows = journal.history(connection, schema.repair_plan, sweep_id)
+            rows = sweeps.history(connection, schema.repair_plan, sweep_id)
             breakers = {
                 RepairKind(kind): Breaker(True, tuple(reasons)) for kind, reasons in figures["breakers"].items()
             }
@@ -387,14 +387,14 @@ class Sweep:
         author, sightings = self._author(), self.platform.sightings
 
         def _written(connection: sa.Connection) -> None:
-            journal = self.platform.journal
+            sweeps = self.platform.sweeps
             for record in records:
-                journal.add_history(connection, record.table, author, record.at, record.rows)
+                sweeps.add_history(connection, record.table, author, record.at, record.rows)
                 if record.queues:
                     self.platform.queue_looks.note(connection, record.queues)
             figures = {record.step: record.figures for record in records}
             along = sightings.noting(sighting) if sightings is not None and sighting else None
-            journal.add_figures(connection, author.sweep_id, figures, along=along)
+            sweeps.add_figures(connection, author.sweep_id, figures, along=along)
 
         self.platform.database.run(_written)
         return records[-1].rows
@@ -411,5 +411,5 @@ class Sweep:
         """Add figures of steps that leave no rows."""
         author = self._author()
         self.platform.database.run(
-            lambda connection: self.platform.journal.add_figures(connection, author.sweep_id, figures)
+            lambda connection: self.platform.sweeps.add_figures(connection, author.sweep_id, figures)
         )

@@ -20,8 +20,9 @@ from campaign_ops.core.model import RepairKind
 from campaign_ops.journal import migrations, schema
 from campaign_ops.journal.attempts import AttemptLog
 from campaign_ops.journal.binding import by_name, rekey
-from campaign_ops.journal.journal import Author, Entry, Journal
+from campaign_ops.journal.journal import Entry, Journal
 from campaign_ops.journal.migrations import HEAD, check_current, current, migrate
+from campaign_ops.journal.sweeps import Author, SweepLog
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.postgres.database import STATE_SCHEMA, Database
 from campaign_ops.queries.columns import columns_of
@@ -87,7 +88,7 @@ def test_migrating_says_from_where_to_where(empty: Database) -> None:
 def test_migrating_twice_changes_nothing_the_second_time(empty: Database) -> None:
     migrate(empty)
     with empty.transaction() as connection:
-        Journal("sms", "public.Campaign").begin_sweep(connection, "run", "test", "tests")
+        SweepLog("sms", "public.Campaign").begin(connection, "run", "test", "tests")
         before = relations(connection)
     assert migrate(empty) == (HEAD, HEAD)
     with empty.transaction() as connection:
@@ -265,12 +266,12 @@ VIEWS = [*ROWS, *REPAIRS]
 
 def sweep(connection: sa.Connection, view: str, run: str, found: int, *, platform: str = "sms") -> Author:
     """A sweep that makes one step and finds so much."""
-    journal = Journal(platform, f"{platform}.Campaign")
-    author = journal.begin_sweep(connection, run, "test", "tests")
+    sweeps, journal = SweepLog(platform, f"{platform}.Campaign"), Journal(platform, f"{platform}.Campaign")
+    author = sweeps.begin(connection, run, "test", "tests")
     assert author is not None
     if view in ROWS:
         table = next(table for table in schema.HISTORIES if table.name == f"{view}_history")
-        journal.add_history(connection, table, author, NOW, [ROWS[view]] * found)
+        sweeps.add_history(connection, table, author, NOW, [ROWS[view]] * found)
     else:
         entries = [Entry(REPAIRS[view], f"t{n}", f"{run} {n}", "shop", "because") for n in range(found)]
         repair_ids = journal.record(connection, author, entries)
@@ -278,7 +279,7 @@ def sweep(connection: sa.Connection, view: str, run: str, found: int, *, platfor
             batch = {"campaign_id": "c1", "attempt": 1, "batch": 0, "recipients": 5}
             intents = [{**batch, "job_id": f"{platform}-{run}-{one}", "repair_id": one} for one in repair_ids]
             AttemptLog(f"{platform}.Campaign").add_intents(connection, intents)
-    journal.add_figures(connection, author.sweep_id, {view: {"found": found}})
+    sweeps.add_figures(connection, author.sweep_id, {view: {"found": found}})
     return author
 
 
@@ -330,12 +331,12 @@ def test_every_asset_of_the_pipeline_has_its_view(connection: sa.Connection) -> 
 
 
 def test_each_repair_is_shown_by_the_view_of_its_kind_alone(connection: sa.Connection) -> None:
-    journal = Journal("sms", "public.Campaign")
-    author = journal.begin_sweep(connection, "run", "test", "tests")
+    sweeps, journal = SweepLog("sms", "public.Campaign"), Journal("sms", "public.Campaign")
+    author = sweeps.begin(connection, "run", "test", "tests")
     assert author is not None
     journal.record(connection, author, [Entry(kind, "t", "c1", "shop", "because") for kind in RepairKind])
     for view in REPAIRS:
-        journal.add_figures(connection, author.sweep_id, {view: {}})
+        sweeps.add_figures(connection, author.sweep_id, {view: {}})
     counts = {view: len(shown(connection, view)) for view in REPAIRS}
     assert counts == {"completed_campaigns": 1, "reenqueued_batches": 0, "released_credits": 1}
 
@@ -363,7 +364,7 @@ def test_a_view_of_repairs_shows_the_evidence_apart_from_what_a_person_said(
     connection: sa.Connection, view: str
 ) -> None:
     journal = Journal("sms", "sms.Campaign")
-    begun = journal.begin_sweep(connection, "run", "test", "ann")
+    begun = SweepLog("sms", "sms.Campaign").begin(connection, "run", "test", "ann")
     assert begun is not None
     author = replace(begun, person_reason="TICKET-1 (again)")
     repair_ids = journal.record(connection, author, [Entry(REPAIRS[view], "t", "c1", "shop", "3 succeeded")])

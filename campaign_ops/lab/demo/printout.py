@@ -79,7 +79,7 @@ def outcomes(platform: Platform) -> Outcomes:
     """The repairs of the latest sweep, from the journal."""
 
     def _read(connection: sa.Connection) -> Outcomes:
-        step = platform.journal.latest_step(connection, "campaign_health")
+        step = platform.sweeps.latest_step(connection, "campaign_health")
         rows = platform.journal.repairs(connection, sweep_id=step[0], limit=1000) if step else []
         return {(row["kind"], row["target"]): _in_words(row) for row in rows}
 

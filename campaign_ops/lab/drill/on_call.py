@@ -104,6 +104,6 @@ def held_back(platform: Platform) -> list[str]:
         CampaignOpsError: The database is unavailable.
     """
     step = platform.database.run(
-        lambda connection: platform.journal.latest_step(connection, "repair_plan", younger_than=_RECENT), read_only=True
+        lambda connection: platform.sweeps.latest_step(connection, "repair_plan", younger_than=_RECENT), read_only=True
     )
     return [] if step is None else [reason for reasons in step[1]["breakers"].values() for reason in reasons]

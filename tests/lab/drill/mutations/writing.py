@@ -13,7 +13,8 @@ from campaign_ops.core import plan, verdicts
 from campaign_ops.core.model import Evidence, Verdict, age
 from campaign_ops.core.plan import PlanItem
 from campaign_ops.core.policy import Breaker, Policy
-from campaign_ops.journal.journal import Author, Entry, Journal
+from campaign_ops.journal.journal import Entry, Journal
+from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns, completion
 from campaign_ops.postgres.database import Database, SweepLock
