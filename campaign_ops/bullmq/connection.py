@@ -16,7 +16,7 @@ from campaign_ops.bullmq.facts import Facts, FixedFacts
 from campaign_ops.bullmq.owner import ask_owner
 from campaign_ops.bullmq.states import DEAD, LISTS, SORTED_SETS, state_by_id
 from campaign_ops.core.ids import JobIds
-from campaign_ops.profile.model import QueueProfile
+from campaign_ops.profile.queue import QueueProfile
 
 JOBS_PER_PAGE = 200
 KEYS_PER_PAGE = 500

@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 from campaign_ops.core.errors import QueueUnavailable, Refused
-from campaign_ops.profile.model import QueueProfile
+from campaign_ops.profile.queue import QueueProfile
 
 MAX_NEW_JOBS = 1_000  # judged inside Redis, which does nothing else meanwhile
 EVENTS_LOOKED_AT = 10_000  # BullMQ keeps about as many

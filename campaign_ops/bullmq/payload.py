@@ -14,7 +14,7 @@ import orjson
 
 from campaign_ops.bullmq.wanted import NOTHING, WantedCampaigns
 from campaign_ops.core.ids import JobIds
-from campaign_ops.profile.model import QueueProfile
+from campaign_ops.profile.queue import QueueProfile
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 

@@ -19,7 +19,7 @@ from campaign_ops.bullmq.snapshot import Snapshot
 from campaign_ops.bullmq.states import DEAD, LIVE, state_by_id
 from campaign_ops.bullmq.writer import NewJob, QueueWriter, fill_payload, is_writable_number
 from campaign_ops.core.errors import QueueUnavailable, Refused
-from campaign_ops.profile.model import QueueProfile
+from campaign_ops.profile.queue import QueueProfile
 
 __all__ = [
     "FailedJob",

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from campaign_ops.bullmq.reader import QueueReader
 from campaign_ops.bullmq.writer import OWN_ID_PREFIX, NewJob, fill_payload
 from campaign_ops.core.errors import Refused
-from campaign_ops.profile.model import QueueProfile
+from campaign_ops.profile.queue import QueueProfile
 
 PER_STATE = 20
 _SHOWN = 8

@@ -21,7 +21,7 @@ from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped, erro
 from campaign_ops.bullmq.guard import Guard, NothingAdded, packed, refusal, script
 from campaign_ops.bullmq.states import LISTS, SORTED_SETS
 from campaign_ops.core.errors import QueueUnavailable, Refused
-from campaign_ops.profile.model import QueueProfile
+from campaign_ops.profile.queue import QueueProfile
 
 MAX_JSON_INTEGER = 2**53 - 1  # the largest that JavaScript reads back unchanged
 SLUG_LENGTH = 40

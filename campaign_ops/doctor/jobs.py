@@ -11,7 +11,7 @@ from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import inspection
-from campaign_ops.profile.model import QueueProfile
+from campaign_ops.profile.queue import QueueProfile
 
 STATEMENT_SECONDS = 2.0
 LOCK_SECONDS = 0.5

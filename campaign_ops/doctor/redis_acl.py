@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from campaign_ops.profile.model import QueueProfile
+from campaign_ops.profile.queue import QueueProfile
 
 READING = (
     *("multi", "exec", "select", "info", "time", "client|list"),

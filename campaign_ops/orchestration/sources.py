@@ -10,7 +10,9 @@ import sqlalchemy as sa
 
 from campaign_ops.orchestration.names import asset_key
 from campaign_ops.orchestration.owners import owners
-from campaign_ops.profile.model import CampaignTable, Profile, QueueProfile, RecipientTable, ReservationTable
+from campaign_ops.profile.model import Profile
+from campaign_ops.profile.queue import QueueProfile
+from campaign_ops.profile.tables import CampaignTable, RecipientTable, ReservationTable
 from campaign_ops.settings import PlatformSettings
 
 _Table = CampaignTable | RecipientTable | ReservationTable

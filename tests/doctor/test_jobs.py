@@ -10,7 +10,7 @@ import redis
 
 from campaign_ops.doctor import Level, examine
 from campaign_ops.lab.shop.row_writer import PlatformShape, hours
-from campaign_ops.profile.model import QueueProfile
+from campaign_ops.profile.queue import QueueProfile
 from tests.conftest import World, Worlds
 from tests.doctor.bench import complaints, of, run, the
 

@@ -16,7 +16,7 @@ from campaign_ops.fixes.ambiguous import send_again, take_as_sent
 from campaign_ops.fixes.manual import Person, mark_complete, retry_quarantined
 from campaign_ops.fixes.undo import undo
 from campaign_ops.profile.load import load_profile
-from campaign_ops.profile.model import BalanceTable
+from campaign_ops.profile.tables import BalanceTable
 from tests.conftest import World, Worlds
 from tests.fixes.test_ambiguous import expire_markers, remembered, update_recipients
 from tests.sweep.actors import covered

@@ -16,7 +16,7 @@ from bullmq import Job, Queue, Worker
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from campaign_ops.profile.model import QueueProfile
+from campaign_ops.profile.queue import QueueProfile
 
 T = TypeVar("T")
 

@@ -29,7 +29,8 @@ from campaign_ops.lab.shop.application import Application
 from campaign_ops.lab.shop.provider import Provider, share_of
 from campaign_ops.lab.shop.schema import PlatformShape
 from campaign_ops.lab.shop.worker_command import READY, WorkerOptions, parse_command
-from campaign_ops.profile.model import Profile, QueueProfile
+from campaign_ops.profile.model import Profile
+from campaign_ops.profile.queue import QueueProfile
 
 __all__ = ["KEPT_JOBS", "Claims", "ShopWorker", "TakenJob", "WorkerOptions", "make_worker"]
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from campaign_ops.profile.model import CampaignTable, Profile, ReservationTable
+from campaign_ops.profile.model import Profile
+from campaign_ops.profile.tables import CampaignTable, ReservationTable
 
 Raw = Mapping[str, Any]
 MOMENTS = frozenset({"updated_at", "started_at", "completed_at", "created_at", "expires_at", "released_at"})

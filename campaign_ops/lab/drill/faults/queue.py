@@ -12,7 +12,7 @@ from campaign_ops.lab.drill.workload import Workload
 
 if TYPE_CHECKING:
     from campaign_ops.lab.drill.environment.rig import Rig
-    from campaign_ops.profile.model import QueueProfile
+    from campaign_ops.profile.queue import QueueProfile
 
 # Atomic: BullMQ never marks a job that a worker has taken meanwhile.
 _DOOM_WAITING = """
