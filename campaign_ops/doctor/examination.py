@@ -23,11 +23,12 @@ from campaign_ops.doctor.queue import queue
 from campaign_ops.doctor.sharing import sharing
 from campaign_ops.doctor.unreachable import database_finding, unexamined
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import inspection
-from campaign_ops.postgres.catalog import Catalog, needs, read_catalog
+from campaign_ops.postgres import inspection, samples
+from campaign_ops.postgres.catalog import Catalog, read_catalog
 from campaign_ops.postgres.clock import database_instant
 from campaign_ops.postgres.errors import mapped
 from campaign_ops.postgres.inspection import Index, Server, Table
+from campaign_ops.postgres.needs import needs
 from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.profile.model import Profile
 
@@ -179,7 +180,7 @@ class _Examination:
         self._check("application_clock", lambda: [self._newest(facts, typed, column, naive=naive)])
 
     def _sampled(self, role: str, rows: sa.Table, table: Table) -> list[Finding]:
-        words = inspection.sample_words(self.connection, rows, table.rows)
+        words = samples.sample_words(self.connection, rows, table.rows)
         return [fit.strange_words(self.platform.profile, role, words, sampled=True)]
 
     def _done_word(self, typed: PlatformTables, table: Table) -> list[Finding]:
@@ -187,20 +188,20 @@ class _Examination:
         named = [campaign.completed_at] if campaign.completed_at else []
         columns = named or suggestions.candidates(catalog, campaign.table, "completed_at")
         readable = [name for name in columns if catalog.column(campaign.table, name).may_select]
-        rows, finished = inspection.count_words(self.connection, typed.campaign, table.rows, readable)
+        rows, finished = samples.count_words(self.connection, typed.campaign, table.rows, readable)
         found = suggestions.done_word(self.platform.profile, rows, finished)
         return [found] if found is not None else []
 
     def _holds(self, typed: PlatformTables, table: Table) -> list[Finding]:
         # Held ones are rare in a large table, and those of campaigns that are sending are held: look there too.
         words = {
-            *inspection.sample_words(self.connection, typed.reservations, table.rows),
-            *inspection.words_while_sending(self.connection, typed),
+            *samples.sample_words(self.connection, typed.reservations, table.rows),
+            *samples.words_while_sending(self.connection, typed),
         }
         return [fit.strange_holds(self.platform.profile, words)]
 
     def _newest(self, facts: Server, typed: PlatformTables, column: str, *, naive: bool) -> Finding:
-        newest = inspection.newest_update(self.connection, typed)
+        newest = samples.newest_update(self.connection, typed)
         return clock.application_clock(newest, database_instant(self.connection), facts, column, naive=naive)
 
     def _check(self, name: str, work: Callable[[], Iterable[Finding]]) -> None:

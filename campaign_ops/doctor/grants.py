@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from campaign_ops.journal import schema
-from campaign_ops.postgres.catalog import needs
 from campaign_ops.postgres.database import STATE_SCHEMA
+from campaign_ops.postgres.needs import needs
 from campaign_ops.profile.model import Profile
 
 VERSION_TABLE = "alembic_version"

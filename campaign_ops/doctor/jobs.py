@@ -10,7 +10,7 @@ from campaign_ops.bullmq.states import LIVE
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import inspection
+from campaign_ops.postgres import inspection, samples
 from campaign_ops.profile.queue import QueueProfile
 
 STATEMENT_SECONDS = 2.0
@@ -126,7 +126,7 @@ def _ids(platform: Platform, named: Sequence[SampledJob]) -> Iterator[Finding]:
                 ("campaign", profile.campaign_key, campaigns[:IDS_LOOKED_UP], tables.campaign),
                 ("recipient", profile.recipients_key, recipients[:IDS_LOOKED_UP], tables.recipient),
             ]
-            there = [inspection.existing(connection, table, ids) for _, _, ids, table in looked_up]
+            there = [samples.existing(connection, table, ids) for _, _, ids, table in looked_up]
     except CampaignOpsError:
         what = "the ids in jobs could not be looked up in the database, or are not of its columns' types"
         yield Finding("queue_ids", Level.NOTE, what)

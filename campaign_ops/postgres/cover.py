@@ -7,29 +7,23 @@ an earlier look saw one of these (``known``). Ids stream through: neither this p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Protocol
 
-import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from campaign_ops.core.errors import QueueUnclear
 from campaign_ops.core.model import Suspect
 from campaign_ops.postgres import planner
+from campaign_ops.postgres.copying import LINES, copy_into, lines_of, lines_of_pairs
 from campaign_ops.postgres.expressions import IDS, as_text, one_of
 from campaign_ops.postgres.recipients import to_send
 from campaign_ops.postgres.tables import PlatformTables
 
 COVER, MARKED = "campaign_ops_cover", "campaign_ops_marked"
 IDS_AT_ONCE = 50_000  # recipients per round trip
-LINES = 10_000
-_SPECIAL = re.compile(r"[\\\r\t]")
-_ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 _COVER = sa.table(COVER, sa.column("recipient_id"))
 _MARKED = sa.table(MARKED, sa.column("recipient_id"), sa.column("job_id", sa.Text), sa.column("known", sa.Boolean))
@@ -89,33 +83,9 @@ def load(connection: sa.Connection, recipient_ids: Iterable[str], table: str = C
         QueueUnavailable: The source failed.
         QueueUnclear: An id is not of the type of the platform's ids.
     """
-    _copy(connection, sql.SQL("COPY {} (recipient_id) FROM STDIN").format(sql.Identifier(table)), _lines(recipient_ids))
-
-
-def _copy(connection: sa.Connection, into: sql.Composed, chunks: Iterable[str]) -> None:
-    with connection.begin_nested():
-        driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]
-        try:
-            # A COPY of its own for each chunk: the source may be slow, and a statement must not wait for it.
-            for lines in chunks:
-                with driver.cursor() as cursor, cursor.copy(into) as copy:
-                    copy.write(lines)
-        except (psycopg.DataError, UnicodeError):
-            raise QueueUnclear(
-                "a job lists a recipient id that is not of the platform's id type or encoding, so nobody knows whom it"
-                " covers",
-                mend="look at the newest jobs' payload, or correct id_type in the profile",
-            ) from None
-
-
-def _lines(recipient_ids: Iterable[str]) -> Iterator[str]:
-    """Rows in COPY's text format, many at a time: row by row the driver takes several times as long."""
-    iterator = iter(recipient_ids)
-    while chunk := list(islice(iterator, LINES)):
-        lines = "\n".join(chunk) + "\n"
-        if lines.count("\n") != len(chunk) or _SPECIAL.search(lines):
-            lines = "\n".join(one.translate(_ESCAPED) for one in chunk) + "\n"
-        yield lines
+    copy_into(
+        connection, sql.SQL("COPY {} (recipient_id) FROM STDIN").format(sql.Identifier(table)), lines_of(recipient_ids)
+    )
 
 
 def load_remembered(connection: sa.Connection, tables: PlatformTables, log: Remembered) -> int:
@@ -134,7 +104,7 @@ def load_completed(connection: sa.Connection, listed: Iterable[tuple[str, str]],
         log: What is remembered, to leave out what a person has decided about; None before ``campaign-ops migrate``.
     """
     into = sql.SQL("COPY {} (recipient_id, job_id) FROM STDIN").format(sql.Identifier(MARKED))
-    _copy(connection, into, _pairs(listed))
+    copy_into(connection, into, lines_of_pairs(listed))
     missing = sa.select(sa.func.unnest(_BATCH.c.recipient_ids).label("id")).subquery("missing")
     beside_the_point = sa.not_(sa.exists().where(missing.c.id == _MARKED.c.recipient_id).correlate(_MARKED))
     if log is not None:
@@ -144,13 +114,6 @@ def load_completed(connection: sa.Connection, listed: Iterable[tuple[str, str]],
     with planner.hash_joins(connection):
         connection.execute(sa.delete(_MARKED).where(fresh, beside_the_point))
     return connection.scalar(sa.select(sa.func.count()).select_from(_MARKED).where(fresh)) or 0
-
-
-def _pairs(listed: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Rows of two columns in COPY's text format."""
-    iterator = iter(listed)
-    while chunk := list(islice(iterator, LINES)):
-        yield "".join(f"{one.translate(_ESCAPED)}\t{other.translate(_ESCAPED)}\n" for one, other in chunk)
 
 
 def any_doubled(connection: sa.Connection) -> bool:

@@ -7,19 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import psycopg
 import sqlalchemy as sa
 
-from campaign_ops.postgres.campaigns import is_sending
 from campaign_ops.postgres.database import STATE_SCHEMA
-from campaign_ops.postgres.expressions import IDS, as_text, aware, in_our_years, one_of, words
-from campaign_ops.postgres.tables import PlatformTables
-
-SAMPLE_ROWS = 20_000
-SENDING_LOOKED_AT = 500
 
 _SERVER = sa.text(
     """
@@ -279,59 +272,3 @@ def read_own_rights(connection: sa.Connection) -> dict[str, frozenset[str]]:
     """Tables and views of schema ``campaign_ops`` with what our role may do to each: SELECT, INSERT, UPDATE, DELETE."""
     rows = connection.execute(_OWN_TABLES, {"schema": STATE_SCHEMA})
     return {row.name: frozenset(row.rights) for row in rows}
-
-
-def sample_words(connection: sa.Connection, table: sa.Table, rows: int) -> list[str]:
-    """The status words in a random sample of about ``SAMPLE_ROWS`` rows of a table of about ``rows``."""
-    percent = 100.0 if rows <= SAMPLE_ROWS else 100.0 * SAMPLE_ROWS / rows
-    sampled = table.tablesample(sa.func.system(percent), name="sampled")
-    some = sa.select(sampled.c.status).limit(2 * SAMPLE_ROWS).subquery()
-    found = connection.scalars(sa.select(as_text(some.c.status)).distinct())
-    return sorted("NULL" if word is None else word for word in found)
-
-
-def count_words(
-    connection: sa.Connection, table: sa.Table, rows: int, finished_at: Collection[str]
-) -> tuple[dict[str, int], set[str]]:
-    """Status words of a sample of campaigns with their number, and those of rows in which one of the columns is set.
-
-    The columns of ``finished_at`` need not be among those that the profile names.
-    """
-    moments: list[sa.ColumnClause[Any]] = [sa.column(name) for name in finished_at]
-    whole = sa.table(table.name, sa.column(table.c.status.name), *moments, schema=table.schema)
-    percent = 100.0 if rows <= SAMPLE_ROWS else 100.0 * SAMPLE_ROWS / rows
-    some = whole.tablesample(sa.func.system(percent), name="sampled")
-    word = sa.func.coalesce(as_text(some.c[table.c.status.name]), "NULL")
-    ended = [sa.func.bool_or(some.c[moment.name].is_not(None)) for moment in moments]
-    finished = sa.or_(*ended) if ended else sa.false()
-    found = connection.execute(sa.select(word.label("word"), sa.func.count(), finished).group_by(word)).all()
-    return {row[0]: row[1] for row in found}, {row[0] for row in found if row[2]}
-
-
-def words_while_sending(connection: sa.Connection, tables: PlatformTables) -> list[str]:
-    """The status words of reservations whose campaign is sending, of a bounded number of campaigns."""
-    reservation, campaign = tables.reservations.c, tables.campaign.c
-    sending = sa.select(campaign.id).where(is_sending(tables)).limit(SENDING_LOOKED_AT)
-    found = connection.scalars(
-        sa.select(as_text(reservation.status)).where(reservation.campaign_id.in_(sending)).distinct()
-    )
-    return sorted("NULL" if word is None else word for word in found)
-
-
-def existing(connection: sa.Connection, table: sa.Table, ids: Collection[str]) -> list[str]:
-    """Those of the ids that are in the table's id column."""
-    return list(connection.scalars(sa.select(as_text(table.c.id)).where(one_of(table.c.id, IDS)), {"ids": list(ids)}))
-
-
-def newest_update(connection: sa.Connection, tables: PlatformTables) -> datetime | None:
-    """When a campaign was touched last; one step down an index on (status, updated_at) for each known word."""
-    campaign, known = tables.campaign.c, tables.profile.campaign.words.all_known
-    latest: list[sa.Select[Any]] = [
-        sa.select(sa.func.max(campaign.updated_at).label("at")).where(
-            words(campaign.status, (word,)), in_our_years(campaign.updated_at)
-        )
-        for word in known
-    ]
-    each = sa.union_all(*latest).subquery()
-    newest: datetime | None = connection.scalar(sa.select(aware(sa.func.max(each.c.at))))
-    return newest

@@ -13,7 +13,8 @@ from campaign_ops.core.errors import ProfileMismatch
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.schema import PlatformShape, create_tables
 from campaign_ops.postgres import recipients
-from campaign_ops.postgres.catalog import Catalog, needs, read_catalog
+from campaign_ops.postgres.catalog import Catalog, read_catalog
+from campaign_ops.postgres.needs import needs
 from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.profile.load import load_profile
 from campaign_ops.profile.model import Profile
