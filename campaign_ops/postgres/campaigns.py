@@ -27,7 +27,7 @@ from campaign_ops.postgres.tables import PlatformTables
 
 
 def campaign_columns(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
-    """What is read of a campaign, always under the same names."""
+    """The columns of a campaign, always under the same names."""
     campaign = tables.campaign.c
     return [
         as_text(campaign.id).label("id"),
@@ -47,7 +47,7 @@ def campaign_columns(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
 
 
 def _impossible_moments(tables: PlatformTables) -> sa.ColumnElement[str]:
-    """In words, which of the campaign's moments cannot be; empty when they all can."""
+    """The campaign's impossible moments, in words; empty without any."""
     moments = [tables.campaign.c[key] for key in ("updated_at", "started_at") if key in tables.campaign.c]
     return sa.func.concat_ws(", ", *(say_if(one, exact(one), impossible(one)) for one in moments))
 
@@ -58,7 +58,7 @@ def is_sending(tables: PlatformTables) -> sa.ColumnElement[bool]:
 
 
 def is_stuck(tables: PlatformTables, *, any_age: bool = False) -> sa.ColumnElement[bool]:
-    """The campaign is being sent and was not touched for ``stuck_after_seconds`` (an index on both serves).
+    """The campaign is being sent and was not touched for ``stuck_after_seconds``; an index on both columns serves.
 
     With ``any_age`` it may have been touched at any moment. Campaigns of `is_undated` are left to `is_stuck_undated`.
     """
@@ -69,13 +69,13 @@ def is_stuck(tables: PlatformTables, *, any_age: bool = False) -> sa.ColumnEleme
 
 
 def is_undated(tables: PlatformTables) -> sa.ColumnElement[bool]:
-    """No time without a touch makes it stuck: ``updated_at`` is NULL, infinity, or a day that is yet to come."""
+    """``updated_at`` tells no age: it is NULL, infinity, or a day still to come."""
     updated_at = tables.campaign.c.updated_at
     return sa.or_(updated_at.is_(None), updated_at > tomorrow(updated_at))
 
 
 def is_stuck_undated(tables: PlatformTables, *, any_age: bool = False) -> sa.ColumnElement[bool]:
-    """The campaign is being sent, undated, and nothing says that it began less than ``stuck_after_seconds`` ago.
+    """The campaign is being sent, is undated, and no moment says that it began within ``stuck_after_seconds``.
 
     With ``any_age`` it may have begun at any moment. Campaigns of `is_stuck` are left out.
     """
@@ -104,16 +104,16 @@ def stuck(tables: PlatformTables, *, first: bool, any_age: bool = False) -> Quer
 
 
 def stuck_among(tables: PlatformTables, *, any_age: bool = False) -> Query:
-    """Those of the given campaigns that are still stuck, undated ones included. Binds: ids, stuck_after_seconds.
+    """The given campaigns that are still stuck, including undated ones. Binds: ids, stuck_after_seconds.
 
-    With ``any_age`` those that are in sending.
+    With ``any_age``, those that are being sent.
     """
     stuck = is_sending(tables) if any_age else sa.or_(is_stuck(tables), is_stuck_undated(tables))
     return sa.select(*campaign_columns(tables)).where(stuck, one_of(tables.campaign.c.id, IDS))
 
 
 def stuck_undated(tables: PlatformTables, *, first: bool, any_age: bool = False) -> Query:
-    """One keyset page of what `stuck` leaves out. Binds: stuck_after_seconds, limit, after_id."""
+    """One keyset page of the stuck campaigns that `stuck` leaves out. Binds: stuck_after_seconds, limit, after_id."""
     campaign = tables.campaign.c
     query = sa.select(*campaign_columns(tables)).where(is_stuck_undated(tables, any_age=any_age))
     if not first:
@@ -127,20 +127,20 @@ def by_id(tables: PlatformTables) -> Query:
 
 
 def sending_count(tables: PlatformTables) -> Query:
-    """How many campaigns are being sent, stuck or not, and how many of them are undated."""
+    """The number of campaigns being sent, stuck or not, and of those that are undated."""
     number = sa.func.count()
     undated = number.filter(is_undated(tables)).label("undated")
     return sa.select(number.label("sending"), undated).select_from(tables.campaign).where(is_sending(tables))
 
 
 def sending_tenants(tables: PlatformTables) -> sa.Select[str]:
-    """Tenants with a campaign that is being sent."""
+    """The tenants of campaigns that are being sent."""
     tenant = as_text(tables.campaign.c.tenant)
     return sa.select(tenant).where(is_sending(tables)).distinct().order_by(tenant)
 
 
 def lock_sending(tables: PlatformTables) -> Query:
-    """Keep the given campaigns from ending while we look, those that are being sent. Binds: ids."""
+    """Lock the given campaigns that are being sent, so that none ends meanwhile. Binds: ids."""
     campaign = tables.campaign.c
     return (
         sa.select(as_text(campaign.id))

@@ -1,7 +1,7 @@
-"""Does the profile fit the database? Reads the catalog only, in one query, and says what is there instead.
+"""Check that the profile fits the database, and read the real column types. Reads the catalog only, in one query.
 
-The answer carries the real column types, so that the same profile serves text and enum statuses, integer and text
-ids, timestamps with and without time zone.
+With the real types the same profile serves text and enum statuses, integer and text ids, timestamps with and without
+time zone. A misfit names what is missing and what is there instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ ID_TYPES = {"text": TEXT_TYPES, "uuid": {"uuid"}, "integer": {"int2", "int4"}, "
 INTEGER_TYPES = frozenset({"int2", "int4", "int8"})
 NUMBER_TYPES = frozenset({*INTEGER_TYPES, "numeric", "float4", "float8"})
 INSTEAD_SHOWN = 6
-MOMENT_TYPES = frozenset({"timestamp", "timestamptz"})
 
 _OID = sa.text(
     "SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -41,7 +40,7 @@ _TABLES = sa.text(
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The columns of the platform's tables, as they really are, and the tables of which policies may hide rows."""
+    """The real columns of the platform's tables, and the tables whose rows policies may hide."""
 
     columns: dict[tuple[str, str], Column]
     campaign_oid: int
@@ -49,27 +48,29 @@ class Catalog:
     row_security: tuple[str, ...] = ()
 
     def column(self, table: str, name: str) -> Column:
-        """The column; it is known to be there once `read_catalog` has returned."""
+        """The column. `read_catalog` has checked that it exists."""
         return self.columns[table, name]
 
     def first_of(self, table: str, names: str | Iterable[str] | None, *, moment: bool = False) -> str | None:
-        """The column of that name, or the first of a list that is there, may be read and fits; None without any."""
+        """The column of that name, or the first of a list that exists, may be read and fits; None if none does."""
         if names is None or isinstance(names, str):
             return names
-        there = (self.columns[table, name] for name in names if (table, name) in self.columns)
-        fitting = (one for one in there if one.may_select and (not moment or one.type_name in MOMENT_TYPES))
-        return next((one.name for one in fitting), None)
+        existing = (self.columns[table, name] for name in names if (table, name) in self.columns)
+        fitting = (column for column in existing if column.may_select and (not moment or column.is_moment))
+        return next((column.name for column in fitting), None)
 
     def not_writable(self, profile: Profile) -> list[str]:
-        """Columns that a sweep writes and this role may not, as ``"table"."column"``."""
+        """Columns that a sweep writes and this role may not update, as ``"table"."column"``."""
         written = [need for need in needs(profile) if need.written]
         columns = [self.column(need.table, need.column) for need in written]
-        return [f'"{one.table}"."{one.name}"' for one in columns if not one.may_update and not one.generated]
+        return [
+            f'"{column.table}"."{column.name}"' for column in columns if not column.may_update and not column.generated
+        ]
 
     def check_rows_are_visible(self, where: str) -> None:
-        """Raise PermissionMissing when row level security may hide rows: a campaign would look finished that is not.
+        """Raise PermissionMissing when row level security may hide rows: an unfinished campaign would look finished.
 
-        Every policy counts, one that lets all rows through too: whether it does is the business of its expression.
+        Every policy counts, even one that lets all rows through: its expression is not evaluated here.
         """
         if not self.row_security:
             return
@@ -81,21 +82,21 @@ class Catalog:
         )
 
     def names(self, table: str, *, moments: bool = False) -> list[str]:
-        """The table's columns, or those of them that hold a moment."""
+        """The names of the table's columns, or only of those that hold a moment."""
         return [
             name
             for (where, name), column in self.columns.items()
-            if where == table and (not moments or column.type_name in MOMENT_TYPES)
+            if where == table and (not moments or column.is_moment)
         ]
 
     def numeric_ids(self, profile: Profile) -> bool:
-        """Whether ids are numbers in a job's payload: as in the database, unless the profile says otherwise."""
+        """Return whether ids are numbers in a job's payload: as in the database, unless the profile says otherwise."""
         if profile.queue is not None and profile.queue.payload_ids != "auto":
             return profile.queue.payload_ids == "numbers"
         return self.column(profile.recipient.table, profile.recipient.id).type_name in INTEGER_TYPES
 
     def job_ids(self, profile: Profile) -> JobIds:
-        """How ids in a job's payload are compared with the columns that they come from, and written."""
+        """The comparison of ids in a job's payload with the columns that they come from, and how they are written."""
         campaign, recipient = profile.campaign, profile.recipient
         of_campaign = id_type(self.column(campaign.table, campaign.id).type_name)
         of_recipient = id_type(self.column(recipient.table, recipient.id).type_name)
@@ -110,26 +111,26 @@ def read_catalog(connection: sa.Connection, profile: Profile, where: str) -> Cat
     """
     wanted = list(needs(profile))
     tables = sorted({need.table for need in wanted})
-    seen = read_relations(connection, profile.db_schema, [(need.table, need.column) for need in wanted])
-    misfits = {name: misfit(connection, profile.db_schema, relation) for name, relation in seen.relations.items()}
-    found = {key: column for key, column in seen.columns.items() if not misfits[column.table]}
+    there = read_relations(connection, profile.db_schema, [(need.table, need.column) for need in wanted])
+    misfits = {name: misfit(connection, profile.db_schema, relation) for name, relation in there.relations.items()}
+    columns = {key: column for key, column in there.columns.items() if not misfits[column.table]}
     problems = list(_missing_tables(connection, profile, tables, set(misfits)))
     problems.extend(filter(None, misfits.values()))
     for need in wanted:
-        if any(table == need.table for table, _ in found):
-            problems.extend(_problems(need, found, profile))
+        if any(table == need.table for table, _ in columns):
+            problems.extend(_problems(need, columns, profile))
     problems.extend(_named_twice(wanted))
-    problems.extend(_not_comparable(wanted, found))
+    problems.extend(_not_comparable(wanted, columns))
     if problems:
         raise ProfileMismatch(
             problems, where=f"profile {profile.name} on {where}", mend="correct the profile; nothing was touched"
         )
-    hidden = tuple(relation.name for relation in seen.relations.values() if relation.row_security)
-    return Catalog(found, seen.relations[profile.campaign.table].oid, role=seen.role, row_security=hidden)
+    hidden = tuple(relation.name for relation in there.relations.values() if relation.row_security)
+    return Catalog(columns, there.relations[profile.campaign.table].oid, role=there.role, row_security=hidden)
 
 
 def table_oid(connection: sa.Connection, key: str) -> int | None:
-    """The number of the table that `Profile.tables_key` names so; None where there is none."""
+    """The oid of the table of this `Profile.tables_key`; None where there is none."""
     oid: int | None = connection.scalar(_OID, {"key": key})
     return oid
 
@@ -165,7 +166,7 @@ def _problems(need: Need, found: dict[tuple[str, str], Column], profile: Profile
         yield f"column {label} is generated by the database, so no repair can be written; name one that can be set"
     for word in need.words if column.is_enum else ():
         if word not in column.words:
-            yield f"{word!r} is no word of enum {column.type_name}, {label}; {_instead(word, column.words)}"
+            yield f"{word!r} is not a word of enum {column.type_name}, {label}; {_instead(word, column.words)}"
 
 
 def _named_twice(wanted: Iterable[Need]) -> Iterator[str]:
@@ -204,7 +205,7 @@ def _holds(need: Need, column: Column, profile: Profile) -> bool:
         case "word":
             return column.is_enum or column.type_name in TEXT_TYPES
         case "moment":
-            return column.type_name in MOMENT_TYPES
+            return column.is_moment
         case "integer":
             return column.type_name in INTEGER_TYPES
         case "number":

@@ -1,4 +1,4 @@
-"""Connections to one platform's PostgreSQL: timeouts, retries and the sweep lock. No statement of ours.
+"""Connections to one platform's PostgreSQL: timeouts, retries and the sweep lock. No statement on any table.
 
 Works behind PgBouncer in transaction mode: no session state, no prepared statements, timeouts set per transaction.
 """
@@ -37,11 +37,11 @@ class Timeouts:
 
 
 class Database:
-    """Hands out transactions on one platform's database. Connects to nothing before the first of them.
+    """Transactions on one platform's database. Connects at the first of them, not before.
 
     Args:
         url: SQLAlchemy URL with the ``postgresql+psycopg`` driver.
-        timeouts: Bounds of connecting, of a statement and of waiting for a lock.
+        timeouts: Limits for connecting, for a statement and for waiting for a lock.
     """
 
     def __init__(self, url: str, timeouts: Timeouts = Timeouts()) -> None:
@@ -90,7 +90,7 @@ class Database:
             raise
 
     def _is_redis(self) -> bool:
-        """Whether a Redis answers there. It waits for the end of a line, which our driver never sends."""
+        """Return whether a Redis answers there. Redis waits for the end of a line, which our driver never sends."""
         url = self._engine.url
         try:
             with socket.create_connection((url.host, url.port or 5432), timeout=1) as connection:
@@ -104,7 +104,7 @@ class Database:
         settings = {
             "application_name": self.application_name,
             "timezone": "UTC",
-            "row_security": "off",  # what a policy would hide is an error then; hidden rows look finished
+            "row_security": "off",  # a policy that would hide rows is an error then; hidden rows look finished
             "datestyle": "ISO",  # the only style that the driver reads; moments travel as text, too
             "intervalstyle": "postgres",
             "statement_timeout": str(round(timeouts.statement_seconds * 1000)),
@@ -118,7 +118,7 @@ class Database:
         connection.execute(sa.select(*(sa.func.set_config(key, value, True) for key, value in settings.items())))
 
     def run(self, work: Callable[[sa.Connection], T], *, read_only: bool = False) -> T:
-        """Run ``work`` in a transaction; retried like `retrying`."""
+        """Run ``work`` in a transaction, with the retries of `retrying`."""
 
         def _once() -> T:
             with self.transaction(read_only=read_only) as connection:
@@ -127,10 +127,10 @@ class Database:
         return self.retrying(_once)
 
     def retrying(self, work: Callable[[], T]) -> T:
-        """Call ``work``; on a transient database error call it again, up to three times, with back-off.
+        """Call ``work``; after a transient database error call it again, three times in all, with back-off.
 
-        ``work`` must be guarded by its own premises: when the connection is lost while committing, nobody knows
-        whether the first try took effect.
+        ``work`` must be guarded by its own premises: when the connection is lost during a commit, it is unknown whether
+        the first try took effect.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
@@ -142,40 +142,40 @@ class Database:
         return retrying(work)
 
     def close(self) -> None:
-        """Drop what is left of the engine."""
+        """Close the pooled connections."""
         self._engine.dispose()
 
 
-def same_database(one: Database, other: Database) -> bool:
-    """Whether two addresses lead to the same database of the same server, however they are spelled.
+def same_database(first: Database, second: Database) -> bool:
+    """Return whether two addresses lead to the same database of the same server, however they are spelled.
 
-    An advisory lock taken through one is there for the other. No name or number tells as much: a server restored from
-    a base backup has the system identifier and all the oids of the first, and some hosts do not tell the identifier.
+    An advisory lock taken through one is seen through the other. No name or number proves as much: a server restored
+    from a base backup has the system identifier and all the oids of the first, and some hosts hide the identifier.
     """
     key = secrets.randbits(62)
-    with one.transaction(read_only=True) as holding:
+    with first.transaction(read_only=True) as holding:
         holding.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
-        with other.transaction(read_only=True) as asking:
+        with second.transaction(read_only=True) as asking:
             return not asking.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(key)))
 
 
 def _log_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    log.warning("database trouble, trying again (%s of 3): %s", state.attempt_number + 1, error)
+    log.warning("database error, trying again (%s of 3): %s", state.attempt_number + 1, error)
 
 
 class SweepLock:
     """One sweep per platform at a time, on any number of machines.
 
     A transaction-level advisory lock on a connection of its own: PgBouncer keeps a server connection for an open
-    transaction, and a holder that dies gives the lock back as soon as the server notices (at once for a killed
+    transaction, and the lock of a holder that dies is freed as soon as the server notices (at once for a killed
     process, within about a minute for a vanished machine).
 
     Args:
-        database: Where the lock lives.
-        platform: Who is swept, for messages.
-        key: What is locked; the platform's name unless given.
-        wait_seconds: How long to wait for another holder to end.
+        database: The database that the lock is in.
+        platform: The platform's name, for messages.
+        key: The locked name; the platform's by default.
+        wait_seconds: Time to wait for another holder to end.
     """
 
     def __init__(self, database: Database, platform: str, *, key: str | None = None, wait_seconds: float = 0) -> None:
@@ -187,7 +187,7 @@ class SweepLock:
 
     @contextmanager
     def hold(self) -> Iterator[SweepLock]:
-        """Hold the lock for the length of the block.
+        """Hold the lock until the block ends.
 
         Raises:
             SweepBusy: Another sweep holds it and did not end within ``wait_seconds``.
@@ -206,7 +206,7 @@ class SweepLock:
         if connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(key)).add_columns(never)):
             return
         if self._wait_seconds > 0:
-            # The wait may be longer than any other statement may take.
+            # This wait may last longer than other statements may.
             statement_seconds = self._wait_seconds + self._database.timeouts.statement_seconds
             bounds = {"lock_timeout": self._wait_seconds, "statement_timeout": statement_seconds}
             try:
@@ -225,7 +225,7 @@ class SweepLock:
         raise SweepBusy(
             f"another sweep of {self._platform} is under way{self._holder(connection)}",
             where=self._platform,
-            mend="nothing was done; the next one sees the same",
+            mend="nothing was done; the next sweep sees the same",
         )
 
     def _holder(self, connection: sa.Connection) -> str:
@@ -242,7 +242,7 @@ class SweepLock:
         return f" ({holder.application_name}, since {holder.xact_start:%H:%M:%S} UTC)"
 
     def check(self) -> None:
-        """Raise if the lock is no longer ours. To be called right before every effect outside the database."""
+        """Raise SweepBusy if the lock is no longer ours. Call it right before every effect outside the database."""
         if self._connection is None:
             raise SweepBusy("the sweep lock is not held", where=self._platform, mend="start the sweep again")
         with mapped(self._database.where):

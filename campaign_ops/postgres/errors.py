@@ -1,7 +1,4 @@
-"""What the drivers' errors mean: each becomes one of ours where it arises, and never travels further.
-
-The driver's own error stays out of the chain: it may quote a row or a URL.
-"""
+"""Driver errors mapped to ours where they arise. The driver's error leaves the chain: it may quote a row or a URL."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ STATE_SCHEMA = "campaign_ops"
 
 @contextmanager
 def mapped(where: str) -> Iterator[None]:
-    """Turn the driver's errors into ours. The driver's error stays out of the chain: it may quote a row or a URL."""
+    """Turn the driver's errors into ours."""
     try:
         yield
     except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
@@ -38,13 +35,13 @@ def mapped(where: str) -> Iterator[None]:
         try:
             raise ours from None
         finally:
-            ours.__context__ = None  # `from None` only hides it from those who follow the rules
+            ours.__context__ = None  # `from None` only hides it from tools that respect the flag
 
 
 _BY_STATE: dict[str, tuple[type[CampaignOpsError], str, str]] = {
     "40001": (Conflict, "serialization failure", "it is tried again"),
     "40P01": (Conflict, "deadlock", "it is tried again"),
-    "55P03": (DatabaseTimeout, "a lock was not to be had in time", "somebody holds it; it is tried again"),
+    "55P03": (DatabaseTimeout, "a lock could not be taken in time", "another transaction holds it; it is tried again"),
     "57014": (DatabaseTimeout, "a statement took too long", "see timeouts.statement_seconds and the doctor's indexes"),
     "42501": (PermissionMissing, "", "run `campaign-ops doctor` for the exact GRANT"),
     "25006": (
@@ -52,8 +49,8 @@ _BY_STATE: dict[str, tuple[type[CampaignOpsError], str, str]] = {
         "the server takes no writes from this session: it is a standby, or default_transaction_read_only is set",
         "point database_url at the primary, or set default_transaction_read_only = off for this role",
     ),
-    "port": (ConfigurationError, "the port is none", "correct the port in database_url: 1 to 65535"),
-    "option": (ConfigurationError, "a parameter of the URL cannot be", "correct the part after ? in database_url"),
+    "port": (ConfigurationError, "the port is not a port number", "correct the port in database_url: 1 to 65535"),
+    "option": (ConfigurationError, "a parameter of the URL is not valid", "correct the part after ? in database_url"),
     "protocol": (ConfigurationError, "what answers there is not PostgreSQL", "correct host and port in database_url"),
     "tls": (
         ConfigurationError,
@@ -96,13 +93,13 @@ _BY_WORDS = {
 
 
 def not_postgresql(where: str) -> CampaignOpsError:
-    """The error for a server that speaks another protocol."""
+    """The error for a server of another protocol."""
     kind, what, mend = _BY_STATE["protocol"]
     return kind(what, where=where, mend=mend)
 
 
 def map_error(error: BaseException, where: str) -> CampaignOpsError:
-    """The error of ours that stands for a driver's."""
+    """The error of ours for a driver's."""
     state = getattr(error, "sqlstate", None) or ""
     if not state and isinstance(error, psycopg.OperationalError | psycopg.ProgrammingError):
         state = next((state for words, state in _BY_WORDS.items() if re.search(words, str(error))), "")
@@ -112,7 +109,7 @@ def map_error(error: BaseException, where: str) -> CampaignOpsError:
         return StateSchemaError(
             f"schema {STATE_SCHEMA} is missing or incomplete", where=where, mend="run `campaign-ops migrate`"
         )
-    if getattr(diag, "source_function", None) == "check_enable_rls":  # its words are in the server's language
+    if getattr(diag, "source_function", None) == "check_enable_rls":  # its text is in the server's language
         mend = "give the role BYPASSRLS; `campaign-ops doctor` has the statement"
         return PermissionMissing(f"row level security hides rows from this role: {primary}", where=where, mend=mend)
     if state in _BY_STATE:

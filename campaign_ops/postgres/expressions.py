@@ -1,4 +1,4 @@
-"""Column expressions that every statement is made of: moments, ids and words in the columns' own types.
+"""Column expressions that statements are made of: moments, ids and words in the columns' own types.
 
 Ids go in as text arrays and come out as text; moments come out aware.
 """
@@ -25,19 +25,19 @@ def seconds(name: str) -> sa.ColumnElement[Any]:
 
 
 def settable(values: dict[Any, Any]) -> dict[Any, Any]:
-    """The values without those of columns that the database computes itself, and refuses to be told."""
+    """The values without those of generated columns, which the database refuses to set."""
     return {column: value for column, value in values.items() if not column.info.get("generated")}
 
 
 def db_now(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """The database's clock in the column's own terms: UTC without zone where the column has none."""
+    """The database's clock as the column's type has it: UTC without zone where the column has none."""
     if isinstance(column.type, sa.DateTime) and not column.type.timezone:
         return sa.func.timezone("utc", sa.func.now(), type_=sa.DateTime(timezone=False))
     return sa.func.now(type_=sa.DateTime(timezone=True))
 
 
 def as_moment(column: sa.ColumnElement[Any], value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """An aware value in the column's own terms, for comparing with it."""
+    """An aware value as the column's type has it, for comparing with it."""
     if isinstance(column.type, sa.DateTime) and not column.type.timezone:
         return sa.func.timezone("utc", sa.cast(value, sa.DateTime(timezone=True)), type_=sa.DateTime(timezone=False))
     return sa.cast(value, sa.DateTime(timezone=True))
@@ -62,30 +62,30 @@ def in_our_years(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
 
 
 def exact(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    """The aware moment as text, to the last digit, whatever it is: the driver cannot hold infinity, or a year BC."""
+    """The aware moment as text, to the last digit: the driver cannot hold infinity or a year BC."""
     return sa.cast(aware(column), sa.Text)
 
 
 def impossible(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """Nothing can have happened at this moment: infinity, years that Python cannot hold, days that are yet to come."""
+    """Nothing can have happened at this moment: infinity, a year that Python cannot hold, or a day still to come."""
     return sa.or_(sa.not_(in_our_years(column)), column > tomorrow(column))
 
 
 def tomorrow(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """A day from now, in the column's own terms: differing time zones and clocks explain less."""
+    """A day from now, as the column's type has it: differing time zones and clocks explain less than a day."""
     return db_now(column) + sa.func.make_interval(0, 0, 0, 1)
 
 
 def is_finite(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """The number is one that can be added up; an integer always is."""
+    """The number can be added up: neither NaN nor infinity. An integer always can."""
     if not isinstance(column.type, sa.Numeric) and getattr(column.type, "spec", "") not in _FLOATS:
         return sa.true()
-    endless = [sa.cast(sa.literal_column(f"'{text}'"), column.type) for text in ("NaN", "Infinity", "-Infinity")]
-    return column.not_in(endless)
+    not_finite = [sa.cast(sa.literal_column(f"'{text}'"), column.type) for text in ("NaN", "Infinity", "-Infinity")]
+    return column.not_in(not_finite)
 
 
 def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    """The column as text: ids and words travel as strings."""
+    """The column as text: ids and words are passed as strings."""
     return sa.cast(column, sa.Text)
 
 
@@ -97,11 +97,11 @@ def one_of(column: sa.ColumnElement[Any], values: sa.ColumnElement[Any]) -> sa.C
 def words(column: sa.ColumnElement[Any], values: tuple[str, ...]) -> sa.ColumnElement[bool]:
     """``column IN (values)``, each cast to the column's type so that an index on it serves.
 
-    Without words that an enum type does not have: no row holds them, and the server would refuse to compare.
+    Words that an enum type does not have are left out: no row holds them, and the server would refuse to compare.
     """
     labels = getattr(column.type, "labels", ())
-    held = [value for value in values if not labels or value in labels]
-    return column.in_([sa.bindparam(None, value, type_=column.type) for value in held]) if held else sa.false()
+    possible = [value for value in values if not labels or value in labels]
+    return column.in_([sa.bindparam(None, value, type_=column.type) for value in possible]) if possible else sa.false()
 
 
 def say_if(column: sa.ColumnElement[Any], text: sa.ColumnElement[str], condition: sa.ColumnElement[bool]) -> Any:

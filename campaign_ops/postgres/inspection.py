@@ -1,6 +1,6 @@
-"""Every statement of the doctor: reads the server's catalog and a bounded sample of words. Changes nothing.
+"""The doctor's questions about server, tables, indexes and rights, answered by the server's catalog. Changes nothing.
 
-The catalog may be read by any role, so that missing privileges can be told apart from missing tables.
+Any role may read the catalog, so missing privileges can be distinguished from missing tables.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _INDEXES = sa.text(
     ORDER BY t.relname, i.relname
     """
 )
-# PostgreSQL 18 knows foreign keys that are not enforced; earlier ones have no such column.
+# PostgreSQL 18 has foreign keys that are not enforced; earlier versions lack the column.
 _FOREIGN_KEY = sa.text(
     """
     SELECT EXISTS (
@@ -146,9 +146,9 @@ _PATIENCE = sa.text(
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a server says of itself and of our role; ``time_zone`` and ``read_only`` are a new session's defaults.
+    """Facts about the server and our role; ``time_zone`` and ``read_only`` are a new session's defaults.
 
-    ``transaction_timeout_ms`` is None before PostgreSQL 17. ``pooled``: somebody stands between us and the server.
+    ``transaction_timeout_ms`` is None before PostgreSQL 17. ``pooled``: a pooler is between us and the server.
     """
 
     version: int
@@ -171,7 +171,7 @@ class Server:
 class Table:
     """One table of the platform. ``rows`` is the planner's estimate; ``triggers`` fire on updates.
 
-    ``owned``: our role is the owner, or a member of it. ``row_security``: policies decide which rows we see.
+    ``owned``: our role is the owner, or a member of it. ``row_security``: policies decide which rows our role sees.
     """
 
     name: str
@@ -217,10 +217,10 @@ def be_impatient(connection: sa.Connection, *, statement_seconds: float, lock_se
 
 
 def read_server(connection: sa.Connection) -> Server:
-    """Ask the server about itself and about our role."""
+    """Facts about the server and our role."""
     facts = dict(connection.execute(_SERVER).mappings().one())
     driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]
-    # A pooler makes up the process id that it greets its clients with; only the server knows the real one.
+    # A pooler invents the process id that it greets its clients with; only the server knows the real one.
     pooled = driver.info.backend_pid != facts.pop("backend_pid")
     return Server(**facts, pooled=pooled)
 
@@ -238,19 +238,19 @@ def read_indexes(connection: sa.Connection, schema: str, tables: Collection[str]
 
 
 def references(connection: sa.Connection, schema: str, child: str, column: str, parent: str) -> bool:
-    """Whether a foreign key on ``column`` leads from ``child`` to ``parent``; one NOT VALID counts."""
+    """Return whether a foreign key on ``column`` leads from ``child`` to ``parent``; a NOT VALID one counts."""
     binds = {"schema": schema, "child": child, "column": column, "parent": parent}
     return bool(connection.scalar(_FOREIGN_KEY, binds))
 
 
 def read_grants(connection: sa.Connection, schema: str, tables: Collection[str]) -> list[Grant]:
-    """Every privilege on these tables that our role has by a GRANT, its own or another's; not by owning them."""
+    """Privileges on these tables that our role has by a GRANT to itself, to a role it is in, or to PUBLIC."""
     rows = connection.execute(_GRANTS, {"schema": schema, "tables": list(tables)}).mappings()
     return [Grant(**row) for row in rows]
 
 
 def read_powers(connection: sa.Connection) -> list[str]:
-    """Which of ``pg_read_all_data`` and ``pg_write_all_data`` our role has."""
+    """Those of ``pg_read_all_data`` and ``pg_write_all_data`` that our role has."""
     return list(connection.scalars(_POWERS))
 
 
@@ -263,12 +263,12 @@ def closed_schemas(
 
 
 def may_use_own_schema(connection: sa.Connection) -> bool | None:
-    """Whether our role may use schema ``campaign_ops``; None where there is none."""
+    """Return whether our role may use schema ``campaign_ops``; None where it does not exist."""
     allowed: bool | None = connection.scalar(_OWN_SCHEMA, {"schema": STATE_SCHEMA})
     return allowed
 
 
 def read_own_rights(connection: sa.Connection) -> dict[str, frozenset[str]]:
-    """Tables and views of schema ``campaign_ops`` with what our role may do to each: SELECT, INSERT, UPDATE, DELETE."""
+    """Tables and views of schema ``campaign_ops`` with our role's rights: SELECT, INSERT, UPDATE, DELETE."""
     rows = connection.execute(_OWN_TABLES, {"schema": STATE_SCHEMA})
     return {row.name: frozenset(row.rights) for row in rows}

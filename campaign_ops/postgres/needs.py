@@ -11,7 +11,7 @@ from campaign_ops.profile.tables import CampaignWords, RecipientWords
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One column that the profile names: what it must be able to hold and whether a sweep writes it."""
+    """One column that the profile names: the kind of value it must hold, and whether a sweep writes it."""
 
     role: str
     table: str
@@ -22,7 +22,7 @@ class Need:
 
 
 def needs(profile: Profile) -> Iterator[Need]:
-    """Every column that the profile names, with what is asked of it."""
+    """Every column that the profile names, with what it must hold."""
     table = profile.campaign.table
     words = profile.campaign.words
     yield Need("campaign.id", table, profile.campaign.id, "id")

@@ -1,4 +1,4 @@
-"""What PostgreSQL's planner is told where its statistics may mislead it. Each holds for the statements within it.
+"""Planner settings where PostgreSQL's statistics may mislead it. Each holds for the statements within its block.
 
 Rows that were inserted since the last ANALYZE look like a handful, and one campaign of millions makes every other look
 as large. A plan for the wrong size can take minutes where another takes milliseconds.
@@ -13,12 +13,12 @@ import sqlalchemy as sa
 
 
 def hash_joins(connection: sa.Connection) -> AbstractContextManager[None]:
-    """Joins that suit every size: no side is read again for each row of the other."""
+    """Use joins that suit every size: neither side is read again for each row of the other."""
     return _set(connection, "enable_nestloop", "off")
 
 
 def by_index(connection: sa.Connection) -> AbstractContextManager[None]:
-    """Rows of the campaigns that are asked for are found by their index, and not by reading the table."""
+    """Find the rows of the given campaigns by index, not by reading the whole table."""
     return _set(connection, "enable_seqscan", "off")
 
 

@@ -26,7 +26,7 @@ from campaign_ops.postgres.tables import PlatformTables
 
 
 def is_pending(tables: PlatformTables) -> sa.ColumnElement[bool]:
-    """The recipient's word says not sent yet, whether or not the provider has it."""
+    """The recipient's status word says not sent yet, whether or not the provider has the message."""
     return words(tables.recipient.c.status, tables.profile.recipient.words.pending)
 
 
@@ -38,12 +38,12 @@ def is_accepted(tables: PlatformTables) -> sa.ColumnElement[bool]:
 
 
 def to_send(tables: PlatformTables) -> sa.ColumnElement[bool]:
-    """The recipient still waits to be sent to."""
+    """The recipient still has to be sent to."""
     return sa.and_(is_pending(tables), sa.not_(is_accepted(tables)))
 
 
 def waits(recipient_id: sa.ColumnElement[str], tables: PlatformTables) -> sa.ColumnElement[bool]:
-    """The recipient with this id, as text, still waits to be sent to, in whatever campaign.
+    """The recipient with this id, as text, still has to be sent to, in any campaign.
 
     A scalar subquery: EXISTS would be planned as a join, which reads all recipients where statistics are old.
     """
@@ -60,13 +60,13 @@ def is_settled(tables: PlatformTables) -> sa.ColumnElement[bool]:
 
 
 def went_well(tables: PlatformTables) -> sa.ColumnElement[bool]:
-    """The message was handed over."""
+    """The provider has the message."""
     ended = words(tables.recipient.c.status, tables.profile.recipient.words.succeeded)
     return sa.or_(ended, sa.and_(is_pending(tables), is_accepted(tables)))
 
 
 def latest_activity(tables: PlatformTables) -> sa.ColumnElement[Any]:
-    """When a recipient last moved, in its columns' own terms where they are of one type: faster than each as aware."""
+    """The moment of a recipient's last move; in its columns' own type where they share one, which is faster."""
     columns: list[sa.ColumnElement[Any]] = list(tables.activity_columns)
     if not columns:
         return NO_MOMENT
@@ -76,12 +76,11 @@ def latest_activity(tables: PlatformTables) -> sa.ColumnElement[Any]:
 
 
 def standings(tables: PlatformTables) -> sa.Subquery:
-    """Recipient rows of the given campaigns, with what each stands for where rows appear only when sent. Binds: ids.
+    """Rows of the given campaigns with their standing, for platforms whose rows appear only when sent. Binds: ids.
 
     ``open``: not settled. ``earlier``: made before the campaign started (or last completed), so of an earlier run.
-    ``repeated``: another row of this run speaks for the same recipient already, the best of them. Of the rest, that
-    count as recipients, ``sure`` are those that are known to be of this run and of somebody of their own; ``unsure``
-    the others.
+    ``repeated``: a better row of this run is about the same recipient. The others count as recipients: ``sure`` when
+    known to be of this run and of a recipient of their own, else ``unsure``.
     """
     recipient, campaign = tables.recipient.c, tables.campaign.c
     moments = [recipient.created_at] if "created_at" in recipient else tables.activity_columns
@@ -117,7 +116,7 @@ def standings(tables: PlatformTables) -> sa.Subquery:
 
 
 def tallies(tables: PlatformTables) -> Query:
-    """Recipients of the given campaigns by status, by whether the provider has them, and by `standings`. Binds: ids."""
+    """Counts of the given campaigns' recipients by status, by acceptance and by `standings`. Binds: ids."""
     recipient = tables.recipient.c
     latest: sa.ColumnElement[Any]
     if tables.profile.recipient.rows == "sent":
@@ -142,7 +141,7 @@ def tallies(tables: PlatformTables) -> Query:
 
 
 def reopened(tables: PlatformTables, *, by_any_row: bool = False) -> Query:
-    """Those of the given campaigns that have somebody to send to, or with ``by_any_row`` any recipient. Binds: ids."""
+    """The given campaigns with a recipient to send to, or with ``by_any_row`` with any recipient. Binds: ids."""
     recipient = tables.recipient.c
     query = sa.select(as_text(recipient.campaign_id)).where(one_of(recipient.campaign_id, IDS)).distinct()
     return query if by_any_row else query.where(to_send(tables))
@@ -170,16 +169,16 @@ _WRITERS = sa.text(
 
 
 def writers(connection: sa.Connection, tables: PlatformTables) -> sa.TextClause:
-    """Transactions of others that have written or locked recipients, in any partition, and are not over yet.
+    """Other open transactions that have written or locked recipients, in any partition.
 
-    A lock is held to the end of its transaction, prepared ones (without pid) included, and any role may see it.
+    A lock is held until its transaction ends, including prepared ones (without pid), and any role may see it.
     """
     name = connection.dialect.identifier_preparer.format_table(tables.recipient)
     return _WRITERS.bindparams(recipient_table=name)
 
 
 def lock_waiting(tables: PlatformTables) -> Query:
-    """Lock those of the given recipients that still wait while their campaign is sending; id and word. Binds: ids."""
+    """Lock the given recipients that still have to be sent to in a sending campaign; id and word. Binds: ids."""
     recipient = tables.recipient.c
     return (
         sa.select(as_text(recipient.id).label("id"), as_text(recipient.status).label("status"))
@@ -190,7 +189,7 @@ def lock_waiting(tables: PlatformTables) -> Query:
 
 
 def take_as_sent(tables: PlatformTables) -> sa.Update:
-    """Call the given recipients sent, those that still wait, while their campaign is sending. Binds: ids."""
+    """Mark the given recipients as sent, where they still have to be and their campaign is sending. Binds: ids."""
     recipient = tables.recipient.c
     return (
         sa.update(tables.recipient)
@@ -203,12 +202,12 @@ def take_as_sent(tables: PlatformTables) -> sa.Update:
 
 
 def as_taken(tables: PlatformTables) -> Query:
-    """Those of the given recipients that are as `take_as_sent` left them. Binds: ids, taken_at."""
+    """The given recipients that are still as `take_as_sent` left them. Binds: ids, taken_at."""
     return sa.select(as_text(tables.recipient.c.id)).where(*_as_taken(tables))
 
 
 def give_back(word: str, tables: PlatformTables) -> sa.Update:
-    """Put those of the given recipients that are as `take_as_sent` left them back to ``word``. Binds: ids, taken_at."""
+    """Set the given recipients that are still as `take_as_sent` left them to ``word``. Binds: ids, taken_at."""
     recipient = tables.recipient.c
     return (
         sa.update(tables.recipient)

@@ -1,4 +1,4 @@
-"""What the names of the profile's tables really stand for. A sweep needs tables whose every row it can see and lock.
+"""The relations behind the profile's table names. A sweep needs tables whose every row it can see and lock.
 
 A view or a partition shows some of the rows, and a campaign whose pending recipients are hidden looks finished.
 """
@@ -71,7 +71,7 @@ _BEHIND = sa.text(
 class Column:
     """One column as the catalog has it.
 
-    ``spec`` is its type, ready for a CAST. ``generated``: the database computes it, and refuses to be told.
+    ``spec`` is its type, ready for a CAST. ``generated``: the database computes its value and refuses to set it.
     """
 
     table: str
@@ -88,6 +88,11 @@ class Column:
         """Whether the type is an enum, so that its words are known."""
         return bool(self.words)
 
+    @property
+    def is_moment(self) -> bool:
+        """Whether it holds a timestamp."""
+        return self.type_name in ("timestamp", "timestamptz")
+
 
 @dataclass(frozen=True, slots=True)
 class Relation:
@@ -95,12 +100,12 @@ class Relation:
 
     Attributes:
         name: Its name.
-        oid: Its number in this database.
+        oid: Its oid.
         kind: ``pg_class.relkind``.
         row_security: Whether policies decide which rows our role sees.
         partition_of: The partitioned table that it is a part of.
-        inherits_from: A table that has all the named columns, too, so that the rows are spread over both.
-        foreign_part: A partition or child that stands on another server.
+        inherits_from: A parent that also has all the named columns, so that the rows are spread over both.
+        foreign_part: A partition or child that is on another server.
     """
 
     name: str
@@ -114,7 +119,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Relations:
-    """What the catalog says of the named tables, and to which role."""
+    """The named tables in the catalog, as our role sees them."""
 
     role: str
     relations: dict[str, Relation]
@@ -146,12 +151,12 @@ def _column(row: sa.Row[tuple[object, ...]]) -> Column:
 
 
 def quoted(name: str) -> str:
-    """A name as SQL takes it."""
+    """A name quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def misfit(connection: sa.Connection, schema: str, relation: Relation) -> str | None:
-    """Why a sweep must not judge by this relation, with the mend; None for a table that is whole."""
+    """The reason why a sweep must not judge by this relation, with the fix; None for a table that is whole."""
     label = f'"{relation.name}" in schema "{schema}"'
     if relation.kind in VIEW_LIKE:
         behind = list(connection.scalars(_BEHIND, {"schema": schema, "name": relation.name}))
@@ -161,7 +166,7 @@ def misfit(connection: sa.Connection, schema: str, relation: Relation) -> str | 
         # postgres_fdw reads at the snapshot of its first statement, which may be older than our look at the queue.
         return f"{label} is a foreign table, whose rows may be old or hidden; connect to the server that has the table"
     if relation.partition_of:
-        return f"{label} is one partition, the rows of the others would be missed; name {relation.partition_of}"
+        return f"{label} is one partition, so rows of the others would be missed; name {relation.partition_of}"
     if relation.inherits_from:
         return f"{label} has only a part of the rows of {relation.inherits_from}; name that table"
     if relation.foreign_part:

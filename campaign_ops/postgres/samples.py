@@ -1,4 +1,4 @@
-"""Samples of the platform's rows that the doctor asks for, each bounded: status words, ids, the newest update."""
+"""Bounded samples of the platform's rows for the doctor: status words, ids, the newest update."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SENDING_LOOKED_AT = 500
 
 
 def sample_words(connection: sa.Connection, table: sa.Table, rows: int) -> list[str]:
-    """The status words in a random sample of about ``SAMPLE_ROWS`` rows of a table of about ``rows``."""
+    """The status words in a random sample of about ``SAMPLE_ROWS`` rows; ``rows`` is about the table's size."""
     percent = 100.0 if rows <= SAMPLE_ROWS else 100.0 * SAMPLE_ROWS / rows
     sampled = table.tablesample(sa.func.system(percent), name="sampled")
     some = sa.select(sampled.c.status).limit(2 * SAMPLE_ROWS).subquery()
@@ -28,9 +28,9 @@ def sample_words(connection: sa.Connection, table: sa.Table, rows: int) -> list[
 def count_words(
     connection: sa.Connection, table: sa.Table, rows: int, finished_at: Collection[str]
 ) -> tuple[dict[str, int], set[str]]:
-    """Status words of a sample of campaigns with their number, and those of rows in which one of the columns is set.
+    """Status words of a sample of campaigns: their counts, and the words of rows with a ``finished_at`` column set.
 
-    The columns of ``finished_at`` need not be among those that the profile names.
+    The profile need not name the columns of ``finished_at``.
     """
     moments: list[sa.ColumnClause[Any]] = [sa.column(name) for name in finished_at]
     whole = sa.table(table.name, sa.column(table.c.status.name), *moments, schema=table.schema)
@@ -44,7 +44,7 @@ def count_words(
 
 
 def words_while_sending(connection: sa.Connection, tables: PlatformTables) -> list[str]:
-    """The status words of reservations whose campaign is sending, of a bounded number of campaigns."""
+    """The status words of the reservations of sending campaigns, at most ``SENDING_LOOKED_AT`` of them."""
     reservation, campaign = tables.reservations.c, tables.campaign.c
     sending = sa.select(campaign.id).where(is_sending(tables)).limit(SENDING_LOOKED_AT)
     found = connection.scalars(
@@ -54,12 +54,12 @@ def words_while_sending(connection: sa.Connection, tables: PlatformTables) -> li
 
 
 def existing(connection: sa.Connection, table: sa.Table, ids: Collection[str]) -> list[str]:
-    """Those of the ids that are in the table's id column."""
+    """The given ids that exist in the table."""
     return list(connection.scalars(sa.select(as_text(table.c.id)).where(one_of(table.c.id, IDS)), {"ids": list(ids)}))
 
 
 def newest_update(connection: sa.Connection, tables: PlatformTables) -> datetime | None:
-    """When a campaign was touched last; one step down an index on (status, updated_at) for each known word."""
+    """The latest ``updated_at`` of any campaign: one step down an index on (status, updated_at) for each known word."""
     campaign, known = tables.campaign.c, tables.profile.campaign.words.all_known
     latest: list[sa.Select[Any]] = [
         sa.select(sa.func.max(campaign.updated_at).label("at")).where(

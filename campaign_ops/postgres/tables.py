@@ -27,7 +27,7 @@ class PgType(UserDefinedType[Any]):
         self.labels = labels
 
     def get_col_spec(self, **_: object) -> str:
-        """The name, as it stands in a CAST."""
+        """The name, ready for a CAST."""
         return self.spec
 
 
@@ -89,7 +89,7 @@ class PlatformTables:
                 return PgType(column.spec, column.words)
 
     def may_be_id(self, table: sa.Table, text: str) -> bool:
-        """Whether a person's text can be an id of this table at all; a server would refuse to compare it otherwise."""
+        """Return whether a text can be an id of this table; the server would refuse to compare any other."""
         type_name = self.catalog.column(table.name, table.c.id.name).type_name
         if type_name in INTEGER_TYPES:
             bits = 8 * int(type_name.removeprefix("int")) - 1
@@ -104,12 +104,12 @@ class PlatformTables:
 
     @property
     def reservations(self) -> sa.Table:
-        """The reservation table of a platform that has one."""
+        """The reservation table; only for a platform that has one."""
         assert self.reservation is not None, f"profile {self.profile.name} has no reservations"
         return self.reservation
 
     @property
     def activity_columns(self) -> list[sa.Column[Any]]:
-        """The recipient's timestamp columns that show that it moved."""
+        """The recipient's timestamp columns that show its last move."""
         wanted = set(self.profile.recipient.activity)
         return [column for column in self.recipient.columns if column.name in wanted]

@@ -146,7 +146,7 @@ def test_a_word_that_the_enum_does_not_have_is_named_with_the_nearest_that_it_ha
     words = load_profile("sms").campaign.words.model_copy(update={"done": "Sent", "over": ("withdrawn",)})
     found = problems(connection, sms(campaign={"words": words.model_dump()}))
     assert len(found) == 2
-    assert "'Sent' is no word of enum CampaignStatus" in found[0]
+    assert "'Sent' is not a word of enum CampaignStatus" in found[0]
     assert 'did you mean "sent"?' in found[0]
     assert "'withdrawn'" in found[1]
     assert "there are: sending, sent, failed, cancelled" in found[1]

@@ -317,7 +317,7 @@ def test_a_missing_privilege_names_the_table_and_the_mend(connect: Connect) -> N
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda _: f"postgresql+psycopg://u:{PASSWORD}@127.0.0.1:99999/x", "the port is none"),
+        (lambda _: f"postgresql+psycopg://u:{PASSWORD}@127.0.0.1:99999/x", "not a port number"),
         (lambda url: f"{url}&sslmode=maybe", "a parameter of the URL"),
         (lambda url: f"{url}&no_such_option=1", "a parameter of the URL"),
         (lambda url: f"{url}&target_session_attrs=anybody", "a parameter of the URL"),
