@@ -22,7 +22,7 @@ COUNTER_KEYS = ("succeeded", "failed")
 
 
 def _observed() -> sa.TableValuedAlias:
-    """The campaigns as observed: id and the ``updated_at`` that must not have moved. Binds: ids, updated_ats."""
+    """The observed campaigns: ids, and the ``updated_at`` that must not have moved. Binds: ids, updated_ats."""
     return sa.func.unnest(IDS, UPDATED_ATS).table_valued("id", "updated_at").render_derived(name="observed")
 
 
@@ -36,7 +36,7 @@ def _unmoved(tables: PlatformTables, observed: sa.FromClause) -> sa.ColumnElemen
 
 
 def campaign_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
-    """The campaign columns that a repair may write, as they are kept in the journal."""
+    """The campaign columns that a repair may write, as the journal keeps them."""
     campaign = tables.campaign.c
     columns = [as_text(campaign.id).label("id"), as_text(campaign.tenant).label("tenant")]
     columns += [as_text(campaign.status).label("status"), exact(campaign.updated_at).label("updated_at")]
@@ -46,7 +46,7 @@ def campaign_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
 
 
 def lock_observed(tables: PlatformTables) -> Query:
-    """Lock the campaigns that are as observed and that nobody else holds; the state before. Binds: ids, updated_ats.
+    """Lock the campaigns that are as observed and not locked; their state before. Binds: ids, updated_ats.
 
     FOR UPDATE also makes inserts of recipients that reference the campaign wait, or be seen.
     """
@@ -60,9 +60,9 @@ def lock_observed(tables: PlatformTables) -> Query:
 
 
 def lock_still_sending(tables: PlatformTables) -> Query:
-    """Those of the observed campaigns that are as they were; nobody ends them while we look. Binds: ids, updated_ats.
+    """Lock the campaigns that are as observed, so that none ends meanwhile. Binds: ids, updated_ats.
 
-    Whether anybody waits in them is known from the recipients themselves, read right before.
+    Whether recipients wait in them is known from the recipients themselves, read right before.
     """
     observed = _observed()
     return (
@@ -75,8 +75,8 @@ def lock_still_sending(tables: PlatformTables) -> Query:
 def complete(tables: PlatformTables, empty_outcome: Outcome | None = None, *, by_person: bool = False) -> sa.Update:
     """Complete campaigns in which nothing is pending; the word follows from the rows. Binds: ids, updated_ats.
 
-    With ``empty_outcome``, complete instead those that have no recipient at all, with the word the policy names. A
-    person (``by_person``) may decide between rows and counters that disagree.
+    With ``empty_outcome``, complete those without any recipient instead, with the word that the policy names. A person
+    (``by_person``) may decide between rows and counters that disagree.
     """
     campaign, known = tables.campaign.c, tables.profile.campaign.words
     failed_word = known.failed or known.done
@@ -107,10 +107,10 @@ def complete(tables: PlatformTables, empty_outcome: Outcome | None = None, *, by
 
 
 def recount(tables: PlatformTables) -> sa.Update:
-    """Raise counters to what the rows say. Leaves ``updated_at`` alone: a recount is no progress.
+    """Raise counters to the numbers of rows. Leaves ``updated_at`` alone: a recount is not progress.
 
-    Never where counters are evidence (rows appear only when sent): a sender that was only slow adds its own share to
-    what we have raised, and the campaign looks finished. Binds: ids, updated_ats.
+    Never where counters are evidence (rows appear only when sent): a sender that was only slow would add its share to
+    the raised number, and the campaign would look finished. Binds: ids, updated_ats.
     """
     campaign, seen = tables.campaign.c, _observed_and_counted(tables)
     raised = _raised(tables, seen)
@@ -146,25 +146,25 @@ def _finished(tables: PlatformTables, seen: sa.CTE, *, by_person: bool) -> sa.Co
 
 
 def _empty(tables: PlatformTables, seen: sa.CTE) -> sa.ColumnElement[bool]:
-    """Not one recipient, by rows and by the platform's own total where it keeps one."""
-    nobody = seen.c.rows == 0
+    """No recipient at all, by rows and by the platform's own total where it keeps one."""
+    no_rows = seen.c.rows == 0
     if "total" not in tables.campaign.c:
-        return nobody
-    return sa.and_(nobody, sa.func.coalesce(tables.campaign.c.total, 0) == 0)
+        return no_rows
+    return sa.and_(no_rows, sa.func.coalesce(tables.campaign.c.total, 0) == 0)
 
 
 def _raised(tables: PlatformTables, seen: sa.CTE) -> dict[str, sa.ColumnElement[Any]]:
-    """The counters at what the rows say, never lower than they are, and only by rows that prove something."""
+    """The counters raised to the numbers of rows, never lowered, and only by rows that prove something."""
     campaign = tables.campaign.c
     written = [key for key in COUNTER_KEYS if key in campaign and not campaign[key].info["generated"]]
-    said: dict[str, sa.ColumnElement[Any]] = {key: seen.c[key] for key in written}
+    counted: dict[str, sa.ColumnElement[Any]] = {key: seen.c[key] for key in written}
     if tables.profile.recipient.rows == "sent":
-        said = {key: sa.case((_rows_prove(tables, seen), value), else_=0) for key, value in said.items()}
-    return {key: sa.func.greatest(sa.func.coalesce(campaign[key], 0), value) for key, value in said.items()}
+        counted = {key: sa.case((_rows_prove(tables, seen), value), else_=0) for key, value in counted.items()}
+    return {key: sa.func.greatest(sa.func.coalesce(campaign[key], 0), value) for key, value in counted.items()}
 
 
 def _rows_prove(tables: PlatformTables, seen: sa.CTE) -> sa.ColumnElement[bool]:
-    """Each row is known to be of this run, and of a recipient of its own (`core.verdicts`)."""
+    """Every row is known to be of this run and of a recipient of its own (`core.verdicts`)."""
     if "about" not in tables.recipient.c or "started_at" not in tables.campaign.c:
         return sa.literal_column("false")
     return sa.and_(tables.campaign.c.started_at.is_not(None), seen.c.unsure == 0)
@@ -177,7 +177,7 @@ def _counted(tables: PlatformTables) -> sa.ColumnElement[Any]:
 
 
 def _observed_and_counted(tables: PlatformTables) -> sa.CTE:
-    """The campaigns as observed, with what their recipients say, counted in one pass. Binds: ids, updated_ats.
+    """The observed campaigns with the numbers of their rows, counted in one pass. Binds: ids, updated_ats.
 
     Subqueries that refer to the campaign would be planned for the average one: with a single campaign of millions among
     them, each would read the whole table, while the campaigns are locked.
@@ -201,7 +201,7 @@ def _observed_and_counted(tables: PlatformTables) -> sa.CTE:
 
 
 def _kinds_of_rows(tables: PlatformTables) -> tuple[sa.FromClause, dict[str, sa.ColumnElement[bool]]]:
-    """Where rows are counted, and which of them as what: as `sweep.evidence.tally` does."""
+    """The rows to count, and the condition for each kind, as in `sweep.evidence.tally`."""
     if tables.profile.recipient.rows == "sent":
         rows = standings(tables)
         counts = rows.c.standing.in_(("sure", "unsure"))
@@ -216,7 +216,7 @@ def _kinds_of_rows(tables: PlatformTables) -> tuple[sa.FromClause, dict[str, sa.
     settled = is_settled(tables)
     return tables.recipient, {
         "settled": settled,
-        # A status of NULL is a word that nobody knows, and NOT (NULL IN ...) would hide it.
+        # A status of NULL is an unknown word, and NOT (NULL IN ...) would hide it.
         "open": settled.is_not(sa.true()),
         "succeeded": went_well(tables),
         "failed": words(tables.recipient.c.status, tables.profile.recipient.words.failed),

@@ -1,4 +1,4 @@
-"""Ids into temporary tables by COPY, as they stream in: neither this process nor a statement holds them all."""
+"""Copies ids into temporary tables as they stream in: neither this process nor a statement holds them all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def copy_into(connection: sa.Connection, into: sql.Composed, chunks: Iterable[str]) -> None:
-    """Copy chunks of lines as they come. If their source fails half way, nothing of them stays.
+    """Copy chunks of lines as they come. If their source fails midway, none of them stays.
 
     Raises:
         QueueUnclear: An id is not of the type of the platform's ids.
@@ -32,8 +32,8 @@ def copy_into(connection: sa.Connection, into: sql.Composed, chunks: Iterable[st
                     copy.write(lines)
         except (psycopg.DataError, UnicodeError):
             raise QueueUnclear(
-                "a job lists a recipient id that is not of the platform's id type or encoding, so nobody knows whom it"
-                " covers",
+                "a job lists a recipient id that is not of the platform's id type or encoding, so it is unknown which"
+                " recipients it covers",
                 mend="look at the newest jobs' payload, or correct id_type in the profile",
             ) from None
 

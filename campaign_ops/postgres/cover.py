@@ -1,8 +1,8 @@
-"""Who is waiting, and who speaks for them, in temporary tables of one transaction.
+"""Pending recipients and the jobs that cover them, in temporary tables of one transaction.
 
-The *cover* holds the recipients that live jobs carry; the *batches* hold those that wait and stand in no job, cut as
-jobs would carry them; *marked* are recipients that the provider may have: by a marker, by a completed job, or because
-an earlier look saw one of these (``known``). Ids stream through: neither this process nor a statement holds them all.
+The *cover* holds the recipients in live jobs; the *batches* hold the pending recipients in no job, cut as jobs would
+carry them; *marked* are recipients that the provider may have: by a marker, by a completed job, or because an earlier
+look saw one of these (``known``). Ids stream through: neither this process nor a statement holds them all.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BATCH = sa.table("campaign_ops_batch", sa.column("campaign_id"), sa.column("num
 _BATCH_KEY = (_BATCH.c.campaign_id, _BATCH.c.number)
 _JOB_IDS = sa.func.array_agg(sa.distinct(_MARKED.c.job_id)).filter(_MARKED.c.job_id.is_not(None))
 READ_ONLY = sa.text("SET TRANSACTION READ ONLY")
-# With the default of 4 MB a hash of 100,000 ids goes to disk, and takes twice as long. What is set higher stays.
+# With the default of 4 MB a hash of 100,000 ids goes to disk and takes twice as long. A higher setting stays.
 _WORK_MEM = sa.text(
     "SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 64 * 1024 * 1024"
 )
@@ -40,7 +40,7 @@ _DOUBLED = sa.select(_COVER.c.recipient_id).group_by(_COVER.c.recipient_id).havi
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Waiting recipients of one campaign, enough for one job.
+    """Pending recipients of one campaign, enough for one job.
 
     ``marked`` are those that the provider may have, as far as was known before the batch was read;
     ``in_completed_jobs`` of them are listed by completed jobs.
@@ -54,17 +54,17 @@ class Batch:
 
 
 class Remembered(Protocol):
-    """What earlier looks saw and people decided, as statements to join with: `AmbiguousLog` keeps it."""
+    """Findings of earlier looks and people's decisions, as statements to join with; `AmbiguousLog` keeps them."""
 
     def undecided(self) -> sa.Select[str, str | None]:
-        """(recipient id, one of the completed jobs that list it) of all that are not decided."""
+        """(recipient id, a completed job that lists it) of each recipient that is not decided."""
 
     def is_decided(self, recipient_id: sa.ColumnElement[str], job_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
         """A person has decided about this recipient, knowing of this completed job."""
 
 
 def create(connection: sa.Connection, tables: PlatformTables) -> None:
-    """Make the tables. From here on the transaction is read only, but for them."""
+    """Create the tables. From here on the transaction is read only, except for them."""
     spec = _id_spec(tables)
     connection.execute(sa.text(f"CREATE TEMP TABLE {COVER} (recipient_id {spec}) ON COMMIT DROP"))
     marks = f"recipient_id {spec}, job_id text, known boolean NOT NULL DEFAULT false"
@@ -77,7 +77,7 @@ def create(connection: sa.Connection, tables: PlatformTables) -> None:
 
 
 def load(connection: sa.Connection, recipient_ids: Iterable[str], table: str = COVER) -> None:
-    """Add recipients to the cover, or to those marked, as they come. If the source fails half way, nothing of it stays.
+    """Add recipients to the cover, or to those marked, as they come. If the source fails midway, none of them stays.
 
     Raises:
         QueueUnavailable: The source failed.
@@ -89,19 +89,19 @@ def load(connection: sa.Connection, recipient_ids: Iterable[str], table: str = C
 
 
 def load_remembered(connection: sa.Connection, tables: PlatformTables, log: Remembered) -> int:
-    """Add to those marked whom an earlier look saw marked and nobody has decided about; how many."""
+    """Add the undecided recipients that an earlier look saw marked; return their number."""
     undecided = log.undecided().subquery("undecided").c
     columns = sa.select(sa.cast(undecided.recipient_id, tables.recipient.c.id.type), undecided.job_id, sa.true())
     return connection.execute(_insert(_MARKED, ["recipient_id", "job_id", "known"], columns)).rowcount
 
 
 def load_completed(connection: sa.Connection, listed: Iterable[tuple[str, str]], log: Remembered | None) -> int:
-    """Add to those marked the missing recipients that completed jobs list; how many entries stay.
+    """Mark the missing recipients that completed jobs list; return the number of entries that stay.
 
     Args:
         connection: The transaction of the look, its batches filled.
         listed: (recipient id, job id), as the jobs are read.
-        log: What is remembered, to leave out what a person has decided about; None before ``campaign-ops migrate``.
+        log: Earlier decisions, whose recipients are left out; None before ``campaign-ops migrate``.
     """
     into = sql.SQL("COPY {} (recipient_id, job_id) FROM STDIN").format(sql.Identifier(MARKED))
     copy_into(connection, into, lines_of_pairs(listed))
@@ -117,12 +117,12 @@ def load_completed(connection: sa.Connection, listed: Iterable[tuple[str, str]],
 
 
 def any_doubled(connection: sa.Connection) -> bool:
-    """Whether anybody stands in two or more live jobs; nearly always not."""
+    """Return whether a recipient is in two or more live jobs; nearly always none is."""
     return bool(connection.scalar(sa.select(_DOUBLED.exists())))
 
 
 def doubled(connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str]) -> Mapping[str, int]:
-    """How many waiting recipients of each of these campaigns stand in two or more live jobs; absent where none does."""
+    """The number of pending recipients of each campaign that are in two or more live jobs; absent where none is."""
     recipient = tables.recipient.c
     query = (
         sa.select(as_text(recipient.campaign_id).label("campaign_id"), sa.func.count().label("number"))
@@ -134,14 +134,14 @@ def doubled(connection: sa.Connection, tables: PlatformTables, campaign_ids: Seq
 
 
 def fill_batches(connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int) -> int:
-    """Cut the waiting recipients of these campaigns that stand in no live job into batches of ``size``; how many.
+    """Cut the pending recipients of these campaigns that are in no live job into batches; return their number.
 
-    One pass over all campaigns: a LATERAL would hash the cover anew for each, and took 20 times as long for 500
+    One pass over all campaigns: a LATERAL would hash the cover again for each, and took 20 times as long for 500
     campaigns and 500,000 covered recipients. Nested loops took minutes for 20,000 recipients without statistics.
     """
     recipient = tables.recipient.c
     covered = sa.exists().where(_COVER.c.recipient_id == recipient.id).select_from(_COVER)
-    # Bytes are sorted several times as fast as words of a language.
+    # Sorting by bytes is several times as fast as by a language's collation.
     campaign_id = sa.collate(as_text(recipient.campaign_id), "C")
     nth = sa.func.row_number().over(partition_by=campaign_id) - 1
     numbered = (
@@ -161,19 +161,19 @@ def fill_batches(connection: sa.Connection, tables: PlatformTables, campaign_ids
 
 
 def campaigns_with_batches(connection: sa.Connection) -> list[str]:
-    """The campaigns in which anybody waits who stands in no live job."""
+    """The campaigns with a pending recipient in no live job."""
     return list(connection.scalars(sa.select(_BATCH.c.campaign_id).distinct()))
 
 
 def batches(connection: sa.Connection, *, size: int, marked: bool = False) -> Iterator[Batch]:
-    """All batches, streamed, campaign by campaign; with those marked among them, if ``marked`` says that there are."""
+    """All batches, streamed, campaign by campaign; with their marked recipients, if ``marked`` (there are any)."""
     query = sa.select(*_BATCH_KEY, _texts(_BATCH.c.recipient_ids)).order_by(*_BATCH_KEY)
     if marked:
         suspects = _suspects_of_batch()
         query = query.add_columns(_texts(suspects.c.ids), suspects.c.in_completed_jobs)
         query = query.select_from(_BATCH.join(suspects, sa.true()))
     rows = max(1, IDS_AT_ONCE // size)
-    # Per statement: set on a connection it would stay.
+    # Per statement: on a connection the option would stay.
     options = {"stream_results": True, "yield_per": rows}
     for row in connection.execute(query, execution_options=options):
         campaign_id, number, recipient_ids = row[:3]
@@ -182,7 +182,7 @@ def batches(connection: sa.Connection, *, size: int, marked: bool = False) -> It
 
 
 def _suspects_of_batch() -> sa.FromClause:
-    """Those marked among a batch's recipients, and how many of them completed jobs list."""
+    """The marked recipients of a batch, and the number of them that completed jobs list."""
     distinct = sa.distinct(_MARKED.c.recipient_id)
     return (
         sa.select(
@@ -196,7 +196,7 @@ def _suspects_of_batch() -> sa.FromClause:
 
 
 def read_again(connection: sa.Connection, tables: PlatformTables, chosen: Sequence[tuple[str, int]]) -> Iterator[Batch]:
-    """These batches, by campaign and number, with those recipients only that still wait, in that campaign, unmarked."""
+    """These batches, by campaign and number, with only the recipients that still wait in that campaign, unmarked."""
     recipient = tables.recipient.c
     wanted = (
         sa.func.unnest(IDS, sa.bindparam("numbers", type_=sa.ARRAY(sa.Integer)))
@@ -214,7 +214,7 @@ def read_again(connection: sa.Connection, tables: PlatformTables, chosen: Sequen
         .offset(sa.literal_column("0"))
         .subquery("seen")
     )
-    # Whom a marker spoke for once stays out, though the marker may be gone by now.
+    # A recipient that was marked once stays out, though its marker may be gone by now.
     marked_before = sa.exists().where(_MARKED.c.recipient_id == seen.c.id).select_from(_MARKED)
     waiting = sa.select(as_text(seen.c.id)).where(seen.c.waits, sa.not_(marked_before))
     same = sa.and_(wanted.c.campaign_id == _BATCH.c.campaign_id, wanted.c.number == _BATCH.c.number)
@@ -226,7 +226,7 @@ def read_again(connection: sa.Connection, tables: PlatformTables, chosen: Sequen
 
 
 def marked(connection: sa.Connection, *, limit: int) -> list[Suspect]:
-    """Missing recipients that the provider may have."""
+    """The missing recipients that the provider may have."""
     missing = sa.select(_BATCH.c.campaign_id, sa.func.unnest(_BATCH.c.recipient_ids).label("id")).subquery("missing")
     query = (
         sa.select(missing.c.campaign_id, as_text(missing.c.id), _JOB_IDS)
@@ -239,7 +239,7 @@ def marked(connection: sa.Connection, *, limit: int) -> list[Suspect]:
 
 
 def not_remembered(connection: sa.Connection, tables: PlatformTables) -> Iterator[list[Suspect]]:
-    """Those marked who wait still and were not marked at any earlier look, page by page."""
+    """Marked recipients that still wait and that no earlier look saw marked, page by page."""
     recipient = tables.recipient.c
     campaign_id, recipient_id = as_text(recipient.campaign_id), as_text(recipient.id)
     query = (
@@ -263,17 +263,17 @@ def _suspect(row: Sequence[Any]) -> Suspect:
 
 
 def _insert(table: sa.TableClause, names: list[str], rows: sa.Select[*tuple[Any, ...]]) -> sa.Insert:
-    """An insert that tells how many rows it made: SQLAlchemy does not keep the number by itself."""
+    """An insert that keeps its number of rows, which SQLAlchemy drops by default."""
     return sa.insert(table).from_select(names, rows).execution_options(preserve_rowcount=True)
 
 
 def _id_spec(tables: PlatformTables) -> str:
-    """The type of recipient ids, without a length: an id in a job may be longer than any of the table's."""
+    """The type of recipient ids, without a length: an id in a job may be longer than any in the table."""
     names = tables.profile.recipient
     column = tables.catalog.column(names.table, names.id)
     return column.type_name if column.type_name in ("varchar", "bpchar") else column.spec
 
 
 def _texts(ids: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """Ids as a list of strings, as the driver makes it: SQLAlchemy would copy each list."""
+    """Ids as the driver's own list of strings: SQLAlchemy would copy each list."""
     return sa.type_coerce(sa.cast(ids, ARRAY(sa.Text)), sa.types.NullType())

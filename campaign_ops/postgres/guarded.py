@@ -1,4 +1,4 @@
-"""Guarded statements on any row: undo one exactly, and find out why one changed nothing."""
+"""Guarded statements on any row: an exact undo, and the reasons why a write changed nothing."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from campaign_ops.postgres.expressions import Query, as_moment, as_text, settabl
 
 
 def restore(table: sa.Table, row_id: str, *, before: Mapping[str, Any], after: Mapping[str, Any]) -> sa.Update:
-    """Put one row back to ``before``, if every column that we keep still is as we left it (``after``)."""
+    """Set one row back to ``before``, if every journaled column is still as we left it (``after``)."""
     values = settable({table.c[key]: _value(table.c[key], before[key]) for key in after})
     return sa.update(table).values(values).where(*_as_left(table, row_id, after)).returning(as_text(table.c.id))
 
 
 def as_left(table: sa.Table, row_id: str, *, after: Mapping[str, Any]) -> Query:
-    """One row, if every column that we keep still is as we left it."""
+    """The id of one row, if every journaled column is still as we left it."""
     return sa.select(as_text(table.c.id)).where(*_as_left(table, row_id, after))
 
 
@@ -33,7 +33,7 @@ def _value(column: sa.Column[Any], value: Any) -> sa.ColumnElement[Any]:
 
 
 def matching(statement: sa.Update) -> Query:
-    """The rows that a guarded statement would change now. Binds: as the statement."""
+    """The ids of the rows that a guarded statement would change now. Binds: as the statement."""
     assert isinstance(statement.table, sa.Table)
     assert statement.whereclause is not None
     return sa.select(as_text(statement.table.c.id)).where(statement.whereclause)
@@ -50,7 +50,7 @@ _UPDATE_TRIGGERS = sa.text(
 
 
 def update_triggers(connection: sa.Connection, statement: sa.Update) -> list[str]:
-    """Triggers before an update of the statement's table."""
+    """The names of enabled BEFORE UPDATE triggers on the statement's table."""
     assert isinstance(statement.table, sa.Table)
     name = connection.dialect.identifier_preparer.format_table(statement.table)
     return list(connection.scalars(_UPDATE_TRIGGERS, {"name": name}))

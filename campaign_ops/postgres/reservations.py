@@ -33,14 +33,14 @@ from campaign_ops.postgres.tables import PlatformTables
 
 
 def is_held(tables: PlatformTables) -> sa.ColumnElement[bool]:
-    """The reservation still sets credits aside."""
+    """The reservation still holds credits."""
     profile = tables.profile.reservation
     assert profile is not None
     return words(tables.reservations.c.status, (profile.words.held,))
 
 
 def is_expired(tables: PlatformTables) -> sa.ColumnElement[bool]:
-    """The reservation is past its own end."""
+    """The reservation has expired."""
     reservation = tables.reservations.c
     if "expires_at" not in reservation:
         return sa.false()
@@ -54,9 +54,9 @@ def is_old(tables: PlatformTables) -> sa.ColumnElement[bool]:
 
 
 def held_totals(tables: PlatformTables) -> Query:
-    """Credits held per tenant: in all, and for campaigns that are sending; the largest holders first. Binds: limit.
+    """Credits held per tenant, in total and for sending campaigns; the largest holders first. Binds: limit.
 
-    ``held_by_all`` is the sum of all tenants, those beyond the limit too; the same in every row.
+    ``held_by_all`` is the sum of all tenants, also those beyond the limit; it is the same in every row.
     """
     reservation, campaign = tables.reservations.c, tables.campaign.c
     tenant = as_text(reservation.tenant)
@@ -80,12 +80,12 @@ def held_totals(tables: PlatformTables) -> Query:
 
 
 def held_count(tables: PlatformTables) -> Query:
-    """Reservations that are held. Binds: none."""
+    """The number of held reservations."""
     return sa.select(sa.func.count()).select_from(tables.reservations).where(is_held(tables))
 
 
 def free_credits(balance: sa.Table, tables: PlatformTables) -> Query:
-    """What the given tenants have left to spend, where the profile names their balance. Binds: ids."""
+    """The credits that the given tenants can still spend, where the profile names their balance. Binds: ids."""
     profile, reservation = tables.profile.balance, tables.reservations.c
     assert profile is not None
     tenant = as_text(balance.c.tenant)
@@ -95,12 +95,12 @@ def free_credits(balance: sa.Table, tables: PlatformTables) -> Query:
         .correlate(balance)
         .scalar_subquery()
     )
-    left = balance.c.credits - held if profile.includes_held else balance.c.credits
-    return sa.select(tenant.label("tenant"), as_text(left).label("left")).where(tenant == sa.any_(IDS))
+    spendable = balance.c.credits - held if profile.includes_held else balance.c.credits
+    return sa.select(tenant.label("tenant"), as_text(spendable).label("left")).where(tenant == sa.any_(IDS))
 
 
 def strange_holds(tables: PlatformTables) -> Query:
-    """Those of the campaigns that have reservations of which none has a known word, and the words. Binds: ids."""
+    """The given campaigns whose reservations all have unknown status words, with the words. Binds: ids."""
     reservation, profile = tables.reservations.c, tables.profile.reservation
     assert profile is not None
     word = sa.func.coalesce(as_text(reservation.status), "NULL")
@@ -117,7 +117,7 @@ def strange_holds(tables: PlatformTables) -> Query:
 
 
 def reservation_columns(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
-    """What is read of a reservation, with its campaign's status; needs a join with the campaign."""
+    """The columns of a reservation with its campaign's status; needs a join with the campaign."""
     reservation, campaign = tables.reservations.c, tables.campaign.c
     expires_at = reservation.expires_at if "expires_at" in reservation else NO_MOMENT
     return [
@@ -135,20 +135,20 @@ def reservation_columns(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
 
 
 def _impossible_hold(tables: PlatformTables) -> sa.ColumnElement[str]:
-    """In words, which of the reservation's values cannot be; empty when they all can. An end at infinity can."""
+    """The reservation's impossible values, in words; empty without any. An end at infinity is possible."""
     reservation = tables.reservations.c
-    told = [say_if(reservation.created_at, exact(reservation.created_at), impossible(reservation.created_at))]
+    parts = [say_if(reservation.created_at, exact(reservation.created_at), impossible(reservation.created_at))]
     if "expires_at" in reservation:
         end = reservation.expires_at
-        told.append(say_if(end, exact(end), sa.and_(sa.not_(in_our_years(end)), end < db_now(end))))
-    told.append(say_if(reservation.amount, as_text(reservation.amount), sa.not_(is_finite(reservation.amount))))
-    return sa.func.concat_ws(", ", *told)
+        parts.append(say_if(end, exact(end), sa.and_(sa.not_(in_our_years(end)), end < db_now(end))))
+    parts.append(say_if(reservation.amount, as_text(reservation.amount), sa.not_(is_finite(reservation.amount))))
+    return sa.func.concat_ws(", ", *parts)
 
 
 def questionable(tables: PlatformTables) -> Query:
     """Held reservations whose campaign is not sending, or that are late. Binds: max_age.
 
-    One statement, to be streamed: pages of it would join all that remain each time.
+    One statement, to be streamed: each page of a paged one would join all the remaining rows again.
     """
     reservation, campaign = tables.reservations.c, tables.campaign.c
     return (
@@ -176,7 +176,7 @@ _RELEASE_MOMENTS = ("released_at", "updated_at")
 
 
 def reservation_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
-    """The reservation columns that a repair may write, as they are kept in the journal."""
+    """The reservation columns that a repair may write, as the journal keeps them."""
     reservation = tables.reservations.c
     columns: list[sa.ColumnElement[Any]] = [
         as_text(reservation[key]).label(key) for key in ("id", "tenant", "campaign_id", "amount", "status")
@@ -186,9 +186,9 @@ def reservation_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
 
 
 def lock_holds_of_campaigns(tables: PlatformTables) -> Query:
-    """Lock every held reservation of the given campaigns; the state before. Binds: ids.
+    """Lock every held reservation of the given campaigns; their state before. Binds: ids.
 
-    Without those whose amount is no number: the journal could not say what was released.
+    Those whose amount is not a number are left out: the journal could not record what was released.
     """
     reservation = tables.reservations.c
     return (
@@ -200,7 +200,7 @@ def lock_holds_of_campaigns(tables: PlatformTables) -> Query:
 
 
 def lock_holds(tables: PlatformTables) -> Query:
-    """Lock those of the given reservations that are still held; the state before. Binds: ids."""
+    """Lock the given reservations that are still held; their state before. Binds: ids."""
     reservation = tables.reservations.c
     return (
         sa.select(*reservation_state(tables))
@@ -211,7 +211,7 @@ def lock_holds(tables: PlatformTables) -> Query:
 
 
 def lock_campaigns_of_holds(tables: PlatformTables) -> Query:
-    """Keep the given reservations' campaigns from changing status while we look; which of them. Binds: ids."""
+    """Lock the given reservations' campaigns, so that their status stays; the ids of those locked. Binds: ids."""
     campaign, reservation = tables.campaign.c, tables.reservations.c
     theirs = sa.select(reservation.campaign_id).where(one_of(reservation.id, IDS))
     return (
@@ -222,7 +222,7 @@ def lock_campaigns_of_holds(tables: PlatformTables) -> Query:
     )
 
 
-def _letting_go(tables: PlatformTables) -> dict[Any, Any]:
+def _released_values(tables: PlatformTables) -> dict[Any, Any]:
     reservation, profile = tables.reservations.c, tables.profile.reservation
     assert profile is not None
     values: dict[Any, Any] = {
@@ -233,11 +233,11 @@ def _letting_go(tables: PlatformTables) -> dict[Any, Any]:
 
 
 def release_locked(tables: PlatformTables) -> sa.Update:
-    """Release reservations that this transaction has locked, along with the campaign it has completed. Binds: ids."""
+    """Release reservations that this transaction has locked, with the campaign that it has completed. Binds: ids."""
     reservation = tables.reservations.c
     return (
         sa.update(tables.reservations)
-        .values(_letting_go(tables))
+        .values(_released_values(tables))
         .where(is_held(tables), one_of(reservation.id, IDS))
         .returning(*reservation_state(tables))
     )
@@ -262,7 +262,7 @@ def release(tables: PlatformTables) -> sa.Update:
     late = sa.or_(is_expired(tables), is_old(tables))
     return (
         sa.update(tables.reservations)
-        .values(_letting_go(tables))
+        .values(_released_values(tables))
         .where(
             is_held(tables),
             one_of(reservation.id, IDS),
