@@ -1,6 +1,6 @@
-"""What a pydantic model wants and what is wrong with a file, in words: line, key, mistake and the nearest right key.
+"""Explains a file's mistakes from a pydantic model: line, key, mistake and the nearest right key.
 
-The only reader of pydantic's errors. Values of ``*_url`` keys, and what came from the environment, are never shown.
+Pydantic's errors are read only here. Values of ``*_url`` keys, and those from the environment, are never shown.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class KeyDoc(NamedTuple):
 def validate(model: type[M], tree: Tree) -> tuple[M | None, dict[KeyPath, Problem]]:
     """Validate ``tree`` as ``model``: the instance (None if anything is wrong) and all problems, the tree's included.
 
-    What lies beneath a problem that is already known is not complained of again.
+    Nothing within a part that already has a problem is reported again.
     """
     try:
         instance, errors = model.model_validate(tree.value), []
@@ -58,7 +58,7 @@ def validate(model: type[M], tree: Tree) -> tuple[M | None, dict[KeyPath, Proble
 
 
 def describe(model: type[BaseModel], prefix: str = "") -> Iterator[KeyDoc]:
-    """Every key of ``model`` and its parts, in order, with the meaning that the docstrings give it."""
+    """Every key of ``model`` and its parts, in order, with its meaning from the docstrings."""
     meanings = _meanings(model)
     schema = _Schema(model)
     for name, field in model.model_fields.items():
@@ -90,7 +90,7 @@ def _problem(model: type[BaseModel], tree: Tree, path: KeyPath, details: ErrorDe
 
 
 def _redacted(tree: Tree, path: KeyPath, text: str) -> str:
-    """A model's own message, which quotes what it complains of, without what must not be shown."""
+    """A model's own message, which quotes values, without those that must not be shown."""
     for below, mark in tree.marks.items():
         if mark.secret and below[: len(path)] == path:
             text = text.replace(repr(tree.get(below)), "'***'")
@@ -98,7 +98,7 @@ def _redacted(tree: Tree, path: KeyPath, text: str) -> str:
 
 
 def _part(field: FieldInfo) -> type[BaseModel] | None:
-    """The model of a field that is a part of its own, optional or not."""
+    """The model of a field that is itself a model, optional or not."""
     for choice in (field.annotation, *get_args(field.annotation)):
         if isinstance(choice, type) and issubclass(choice, BaseModel):
             return choice
@@ -128,25 +128,25 @@ def _default(field: FieldInfo) -> str:
 def _meanings(model: type[BaseModel]) -> dict[str, str]:
     """The ``Attributes:`` section of a docstring, as name -> text."""
     section = (model.__doc__ or "").partition("Attributes:\n")[2]
-    found = re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", section, re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in found}
+    entries = re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
 
 
 class _Schema:
-    """A model's JSON schema, read by key path: what may stand there, in words."""
+    """A model's JSON schema, read by key path: the values allowed there, in words."""
 
     def __init__(self, model: type[BaseModel]) -> None:
         self.root = model.model_json_schema()
         self.parts = self.root.get("$defs", {})
 
     def resolve(self, schema: Schema) -> Schema:
-        """Follow a reference; what stands beside it wins."""
+        """Follow a reference; keys beside it win."""
         if "$ref" not in schema:
             return schema
         return {**self.parts[schema["$ref"].rpartition("/")[2]], **schema}
 
     def at(self, path: KeyPath) -> Schema:
-        """The schema of what may stand at ``path``; empty where nothing may."""
+        """The schema of the values allowed at ``path``; empty where none is."""
         schema: Schema = self.root
         for step in path:
             choices = [self.resolve(choice) for choice in schema.get("anyOf", [schema])]
@@ -155,7 +155,7 @@ class _Schema:
         return schema
 
     def words(self, schema: Schema) -> str:
-        """What a schema takes, as a person says it: ``a whole number from 1 to 100``."""
+        """The values that a schema takes, in words: ``a whole number from 1 to 100``."""
         schema = self.resolve(schema)
         if "words" in schema:
             return str(schema["words"])
@@ -175,8 +175,8 @@ class _Schema:
 def _step(schema: Schema, step: str | int) -> Schema | None:
     if isinstance(step, int):
         return cast("Schema | None", schema.get("items"))
-    found = schema.get("properties", {}).get(step, schema.get("additionalProperties"))
-    return found if isinstance(found, dict) else None
+    inner = schema.get("properties", {}).get(step, schema.get("additionalProperties"))
+    return inner if isinstance(inner, dict) else None
 
 
 def _range(schema: Schema) -> str:

@@ -1,6 +1,6 @@
-"""Reads YAML without losing its lines. Duplicate keys are problems; no problem ever quotes the file.
+"""Reads YAML and keeps its line numbers. Duplicate keys are problems; no problem ever quotes the file.
 
-Works on PyYAML's nodes: the plain loaders keep the last of two equal keys and forget where anything stood.
+Works on PyYAML's nodes: the plain loaders keep the last of two equal keys and drop line numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SCALARS = {_TEXT, *(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "b
 
 
 def shown(path: Path) -> str:
-    """``path`` as a person would write it here: relative to the current directory where it lies below it."""
+    """``path`` as a person would write it: relative to the current directory where it is below it."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:
@@ -26,7 +26,7 @@ def shown(path: Path) -> str:
 
 
 def read_file(path: Path) -> Tree:
-    """Read one YAML file. Missing, not to be read or not YAML: a problem of the whole tree, whose value is None."""
+    """Read one YAML file. Missing, unreadable or not YAML: a problem of the whole tree, whose value is None."""
     name = shown(path)
     try:
         return read_text(path.read_text(encoding="utf-8-sig"), name)
@@ -40,7 +40,7 @@ def read_file(path: Path) -> Tree:
 
 
 def read_text(text: str, file: str, *, built_in: bool = False) -> Tree:
-    """Read YAML text; ``file`` is the name that its marks carry."""
+    """Read YAML text; ``file`` is the name in its marks."""
     start = Mark(file, 1, built_in=built_in)
     try:
         loader = yaml.SafeLoader(text)
@@ -58,7 +58,7 @@ def read_text(text: str, file: str, *, built_in: bool = False) -> Tree:
 
 
 def _syntax_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
-    """PyYAML's own text quotes the line, password and all: take only the reason and the line."""
+    """PyYAML's own text quotes the line, including passwords: take only the reason and the line number."""
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
         return Problem(Mark(file, line), "not YAML: a character that YAML does not allow")
@@ -74,7 +74,7 @@ def _syntax_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
 
 
 class _Reader:
-    """Turns PyYAML's nodes into plain values; notes the line of each, and what is wrong with it."""
+    """Turns PyYAML's nodes into plain values; records the line of each, and its problems."""
 
     def __init__(self, loader: yaml.SafeLoader, file: str, built_in: bool) -> None:
         self.loader, self.file, self.built_in = loader, file, built_in
@@ -107,9 +107,9 @@ class _Reader:
             return None
         try:
             value = self.loader.construct_object(node)
-        except ValueError:  # looks like a number or a date, and is none
+        except ValueError:  # looks like a number or a date, and is not
             value = node.value
-        # What YAML takes for a date is text to us: no setting is a date.
+        # YAML's dates are text to us: no setting is a date.
         return value if value is None or isinstance(value, str | int | float) else str(node.value)
 
     def sequence(self, node: yaml.SequenceNode, path: KeyPath) -> list[Value]:
@@ -122,7 +122,7 @@ class _Reader:
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Value]:
         values: dict[str, Value] = {}
         for key, part in reversed([(key, part) for key, part in node.value if key.tag == _MERGE]):
-            # `<<: [*a, *b]`: the first wins, and what is written here wins over both.
+            # `<<: [*a, *b]`: the first wins, and keys written here win over both.
             for source in reversed(part.value if isinstance(part, yaml.SequenceNode) else [part]):
                 merged = self.value(source, path)
                 if isinstance(merged, dict):

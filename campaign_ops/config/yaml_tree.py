@@ -1,4 +1,4 @@
-"""Plain values that remember where a person wrote them: marks, problems, and trees put together from several files.
+"""Plain values that remember the file and line they come from: marks, problems, and trees merged from several files.
 
 Knows nothing of YAML, settings, profiles or the environment. Problems are collected, not raised: one bad platform
 must not hide the next.
@@ -24,9 +24,9 @@ def dotted(path: KeyPath) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where a value was written: file, line from 1 (0: no line), and the key path within that file.
+    """The place of a value: file, line from 1 (0: no line), and key path within that file.
 
-    ``hidden`` values came from the environment and are never shown; ``built_in`` ones ship with the program.
+    ``hidden`` values come from the environment and are never shown; ``built_in`` ones ship with the program.
     """
 
     file: str
@@ -37,7 +37,7 @@ class Mark:
 
     @property
     def secret(self) -> bool:
-        """Whether the value must not be shown: URLs hold passwords, and so may whatever the environment holds."""
+        """Whether the value must not be shown: URLs hold passwords, and values from the environment may."""
         return self.hidden or any(isinstance(step, str) and step.endswith("_url") for step in self.path)
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake of a file: where, what is wrong and the mend. Holds no secret."""
+    """One mistake in a file: the place, the mistake and its fix. Holds no secret."""
 
     mark: Mark
     what: str
@@ -60,7 +60,7 @@ class Problem:
 
 
 def as_error(problems: Iterable[Problem]) -> ConfigurationError:
-    """All problems as one error to raise: one line each, in the order of files and lines."""
+    """All problems as one error to raise: one line each, ordered by file and line."""
     first, *more = sorted(problems, key=lambda problem: (problem.mark.file, problem.mark.line))
     if not more:
         return ConfigurationError(first.what, where=str(first.mark), mend=first.mend)
@@ -69,9 +69,9 @@ def as_error(problems: Iterable[Problem]) -> ConfigurationError:
 
 @dataclass(frozen=True)
 class Tree:
-    """A value with the marks of all that is in it. Marks and problems are keyed by the path within ``value``.
+    """A value with the marks of everything in it. Marks and problems are keyed by the path within ``value``.
 
-    A ``Tree`` may be put together from several files; each mark keeps the file and the path it was written at.
+    A ``Tree`` may be merged from several files; each mark keeps its own file and path.
     """
 
     value: Value
@@ -79,7 +79,7 @@ class Tree:
     problems: dict[KeyPath, Problem] = field(default_factory=dict)
 
     def mark(self, path: KeyPath) -> Mark:
-        """Where ``path`` is written or, if it is not, where the nearest part around it is."""
+        """The mark of ``path`` or, if it is not written, of the nearest part around it."""
         for end in range(len(path), 0, -1):
             if (mark := self.marks.get(path[:end])) is not None:
                 return replace(mark, path=(*mark.path, *path[end:]))
@@ -87,7 +87,7 @@ class Tree:
         return replace(mark, path=(*mark.path, *path))
 
     def get(self, path: KeyPath) -> Value:
-        """The value at ``path``; None where there is nothing."""
+        """The value at ``path``; None where there is none."""
         value = self.value
         for step in path:
             if isinstance(value, dict) and isinstance(step, str):
@@ -99,7 +99,7 @@ class Tree:
         return value
 
     def known(self, path: KeyPath) -> KeyPath:
-        """The longest beginning of ``path`` that leads to a written value."""
+        """The longest prefix of ``path`` that leads to a written value."""
         for end in range(len(path), 0, -1):
             holder, last = self.get(path[: end - 1]), path[end - 1]
             if (isinstance(holder, dict) and last in holder) or (
@@ -113,7 +113,7 @@ class Tree:
         return Problem(self.mark(path), what, mend)
 
     def spoiled(self, path: KeyPath, what: str, mend: str = "") -> Tree:
-        """The same tree with one problem more."""
+        """The same tree with one more problem."""
         return replace(self, problems={path: self.problem(path, what, mend)} | self.problems)
 
     def sub(self, path: KeyPath) -> Tree:
@@ -124,12 +124,12 @@ class Tree:
         return Tree(self.get(path), {(): self.mark(path), **marks}, problems)
 
     def without(self, key: str) -> Tree:
-        """The same mapping without one key. Its marks stay: they say where it was taken away."""
+        """The same mapping without one key. Its marks stay: they show where it was removed."""
         whole = self.value if isinstance(self.value, dict) else {}
         return replace(self, value={name: value for name, value in whole.items() if name != key})
 
     def put(self, key: str, part: Tree) -> Tree:
-        """The same mapping with ``part`` at ``key``; marks and problems of what stood there are replaced."""
+        """The same mapping with ``part`` at ``key``; its former marks and problems are replaced."""
         whole = self.value if isinstance(self.value, dict) else {}
         marks = {path: mark for path, mark in self.marks.items() if path[:1] != (key,)}
         problems = {path: problem for path, problem in self.problems.items() if path[:1] != (key,)}
@@ -140,7 +140,7 @@ class Tree:
         )
 
     def over(self, base: Tree) -> Tree:
-        """This tree laid over ``base``: mappings merge, lists and scalars replace, null takes a key away."""
+        """This tree laid over ``base``: mappings merge, lists and scalars replace, null removes a key."""
         merged = _merge(base.value, self.value)
         return Tree(merged, base.marks | self.marks, base.problems | self.problems)
 

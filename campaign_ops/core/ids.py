@@ -1,7 +1,7 @@
 """Ids in one spelling: the one in which PostgreSQL prints the column's type.
 
-Jobs spell the same id in many ways: an upper-case UUID, ``"0898"`` or ``898.0`` for an integer. What cannot be an id of
-the column's type comes back as None, and is never guessed.
+Jobs spell the same id in many ways: an upper-case UUID, ``"0898"`` or ``898.0`` for an integer. A value that cannot be
+an id of the column's type becomes None; it is never guessed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _DASHES = (8, 13, 18, 23)
 
 
 class IdType(Protocol):
-    """How ids of one column type are spelled."""
+    """The spelling of ids of one column type."""
 
     def one(self, value: object) -> str | None:
-        """The id that a JSON value spells; None where it is no id of this type."""
+        """The id that a JSON value spells; None where it is not an id of this type."""
 
     def many(self, values: Sequence[object]) -> tuple[str, ...] | None:
-        """The ids that the values spell; None where any of them is none."""
+        """The ids that the values spell; None where any of them is not an id."""
 
 
 class TextIds:
-    """Text as it is. Blanks around it are no id: who reads the job may or may not strip them."""
+    """Text as it is. Text with blanks around it is not an id: a worker may or may not strip them."""
 
     def one(self, value: object) -> str | None:
         """See `IdType`."""
@@ -45,7 +45,7 @@ class TextIds:
             joined = "".join(values)  # type: ignore[arg-type]
         except TypeError:
             return _one_by_one(self, values)
-        # As nearly all are: a queue may list millions. No blank in all of it is five times as cheap as around each.
+        # Nearly all ids pass: a queue may list millions. One search for blanks in all of them is five times as cheap.
         if joined.isascii() and "\0" not in joined and joined.split(None, 1) == [joined] and all(values):
             return tuple(values)  # type: ignore[arg-type]
         return _one_by_one(self, values)
@@ -100,7 +100,7 @@ class IntegerIds:
         if isinstance(value, str):
             number = int(found[1]) if (found := _WHOLE_NUMBER.fullmatch(value)) else None
         elif isinstance(value, float):
-            # From 2**53 on a float stands for several numbers.
+            # From 2**53 on a float stands for several integers.
             number = int(value) if value.is_integer() and abs(value) < MAX_EXACT_FLOAT else None
         else:
             number = value if isinstance(value, int) and not isinstance(value, bool) else None
@@ -131,12 +131,12 @@ def id_type(type_name: str) -> IdType:
 
 
 def _one_by_one(ids: IdType, values: Sequence[object]) -> tuple[str, ...] | None:
-    whole = tuple(one for one in map(ids.one, values) if one is not None)
-    return whole if len(whole) == len(values) else None
+    spelled = tuple(text for text in map(ids.one, values) if text is not None)
+    return spelled if len(spelled) == len(values) else None
 
 
 def _encodable(text: str) -> bool:
-    """Whether it has no lone surrogate, as bytes that were not UTF-8 leave behind."""
+    """Return whether the text has no lone surrogate, which bytes that are not UTF-8 leave behind."""
     try:
         text.encode()
     except UnicodeError:
@@ -145,7 +145,7 @@ def _encodable(text: str) -> bool:
 
 
 def _all_canonical(joined: str, values: Sequence[object]) -> bool:
-    """Whether these are UUIDs as PostgreSQL prints them; `UUID` on each takes 30 times as long."""
+    """Return whether these are UUIDs as PostgreSQL prints them; calling `UUID` on each takes 30 times as long."""
     count = len(values)
     return (
         joined.isascii()

@@ -1,7 +1,7 @@
 """Recipients that the provider may have, remembered until a person decides or their rows move.
 
-Markers in Redis end with their time to live and completed jobs are cleaned away; what either has said once is kept
-here. Speaks to our own table only; whether a row has moved is asked through `recipients.waits`.
+Markers in Redis expire and completed jobs are cleaned away; what either has shown once is kept here. Whether a row has
+moved is asked through `recipients.waits`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class AmbiguousLog:
         self.tables = tables
 
     def undecided(self) -> sa.Select[str, str | None]:
-        """(recipient id, one of the completed jobs that list it) of all that nobody has decided about."""
+        """(recipient id, a completed job that lists it) of each recipient that is not decided."""
         table = schema.ambiguous.c
         return sa.select(table.recipient_id, table.job_ids[1].label("job_id")).where(
             table.tables == self.tables, table.decided_at.is_(None)
@@ -45,22 +45,22 @@ class AmbiguousLog:
         return sa.exists(ONE).where(known, table.decided_at.is_not(None), job_id == sa.any_(table.job_ids))
 
     def remember(self, connection: sa.Connection, suspects: Sequence[Suspect], *, seen_at: datetime) -> None:
-        """Keep these suspects; one that was decided about is open again, if it was seen after the decision."""
+        """Keep these suspects; a decided one is open again if it was seen after the decision."""
         self._write(connection, suspects, seen_at=seen_at, decided_at=None)
 
     def decide(self, connection: sa.Connection, suspects: Sequence[Suspect]) -> None:
-        """Note that a person lets these be sent to once more: only a new marker or another completed job speaks now."""
+        """Record that a person lets these be sent to again: only a new marker or completed job makes them suspects."""
         now = database_now(connection)
         self._write(connection, suspects, seen_at=now, decided_at=now)
 
     def forget(self, connection: sa.Connection, recipient_ids: Collection[str]) -> None:
-        """Drop these: their rows have moved."""
+        """Delete these: their rows have moved."""
         table = schema.ambiguous
         mine = sa.and_(table.c.tables == self.tables, table.c.recipient_id == sa.any_(texts(recipient_ids)))
         connection.execute(sa.delete(table).where(mine))
 
     def forget_moved(self, connection: sa.Connection, tables: PlatformTables) -> None:
-        """Drop those whose rows no longer wait to be sent to, or are gone."""
+        """Delete those whose rows no longer have to be sent to, or are gone."""
         table = schema.ambiguous
         moved = sa.not_(waits(table.c.recipient_id, tables))
         connection.execute(sa.delete(table).where(table.c.tables == self.tables, moved))
@@ -70,7 +70,7 @@ class AmbiguousLog:
     ) -> None:
         table = schema.ambiguous
         given = as_rows(table, _COLUMNS)
-        # In one order, whoever writes: two of these at once must not wait for each other.
+        # Always in one order: two concurrent writers must not wait for each other.
         source = sa.select(*given.c).order_by(given.c.recipient_id)
         statement = insert(table).from_select(list(_COLUMNS), source)
         new = statement.excluded
@@ -89,12 +89,12 @@ class AmbiguousLog:
             rows: list[dict[str, Any]] = [
                 {
                     "tables": self.tables,
-                    "recipient_id": one.recipient_id,
-                    "campaign_id": one.campaign_id,
-                    "job_ids": list(one.job_ids),
+                    "recipient_id": suspect.recipient_id,
+                    "campaign_id": suspect.campaign_id,
+                    "job_ids": list(suspect.job_ids),
                     "seen_at": seen_at,
                     "decided_at": decided_at,
                 }
-                for one in suspects[start : start + ROWS_AT_ONCE]
+                for suspect in suspects[start : start + ROWS_AT_ONCE]
             ]
             connection.execute(statement, document(rows))

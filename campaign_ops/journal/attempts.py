@@ -1,6 +1,7 @@
-"""What was tried for each campaign: attempts, the jobs that each intended, and the holds that people put on it.
+"""Re-enqueues of each campaign: the attempts, the jobs that each intended, and the holds that people put on it.
 
-Apart from the journal because these rows decide: a fresh intent counts as coverage, a hold forbids, attempts give up.
+Apart from the journal because these rows decide: a fresh intent counts as coverage, a hold forbids repairs, too many
+attempts end them.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ class Beginning:
     """A new attempt.
 
     Attributes:
-        number: One more than was counted when it was decided on.
-        pending: Recipients that waited.
-        missing: Those of them that stand in no job.
-        without_progress: Attempts in vain before it.
+        number: One more than the attempts counted when it was decided on.
+        pending: Pending recipients.
+        missing: Those of them that are in no job.
+        without_progress: Attempts without progress before it.
     """
 
     number: int
@@ -38,7 +39,7 @@ class Beginning:
 
 
 class Closed(StrEnum):
-    """What became of an intended job that does not count as added."""
+    """The outcome of an intended job that does not count as added."""
 
     NOT_ADDED = "not_added"
     TAKEN_BACK = "taken_back"
@@ -47,7 +48,7 @@ class Closed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OpenIntent:
-    """A job that was intended, with so many recipients, and of which nobody knows what became of it."""
+    """An intended job whose outcome is unknown, with its number of recipients."""
 
     recipients: int
     intended_at: datetime
@@ -64,7 +65,7 @@ class AttemptLog:
         self.tables = tables
 
     def of(self, connection: sa.Connection, campaign_ids: Collection[str]) -> dict[str, Attempts]:
-        """How often each campaign was re-enqueued and whether a person holds it."""
+        """The attempts of each campaign that has any, with the hold that a person put on it."""
         table = schema.attempt
         query = sa.select(table).where(
             table.c.tables == self.tables, table.c.campaign_id == sa.any_(texts(campaign_ids))
@@ -83,27 +84,27 @@ class AttemptLog:
         }
 
     def begin(self, connection: sa.Connection, beginnings: Mapping[str, Beginning]) -> dict[str, int]:
-        """Count one more attempt of each campaign, unless somebody else did meanwhile or holds it; the numbers.
+        """Count one more attempt of each campaign that is not held and not counted meanwhile; return the numbers.
 
-        An attempt is in vain until shown otherwise only once its first job is in the queue: see `added`. Whoever is
-        missing is left out of it until `add_intents` names the jobs.
+        An attempt counts as one without progress only once its first job is in the queue: see `added`. Missing
+        recipients are left out of it until `add_intents` names their jobs.
         """
         table = schema.attempt
         rows = [
             {
                 "tables": self.tables,
                 "campaign_id": campaign_id,
-                "total": one.number,
-                "without_progress": one.without_progress,
-                "pending_at_last": one.pending,
-                "left_out": one.missing,
+                "total": beginning.number,
+                "without_progress": beginning.without_progress,
+                "pending_at_last": beginning.pending,
+                "left_out": beginning.missing,
             }
-            for campaign_id, one in beginnings.items()
+            for campaign_id, beginning in beginnings.items()
         ]
         if not rows:
             return {}
         given = as_rows(table, list(rows[0]))
-        # In one order, whoever writes: two of these at once must not wait for each other.
+        # Always in one order: two concurrent writers must not wait for each other.
         source = sa.select(*given.c, sa.func.now()).order_by(given.c.campaign_id)
         statement = insert(table).from_select([*rows[0], "last_at"], source)
         new = statement.excluded
@@ -116,7 +117,7 @@ class AttemptLog:
         return {row.campaign_id: row.total for row in begun}
 
     def added(self, connection: sa.Connection, campaign_ids: Collection[str]) -> None:
-        """Note that a job of the attempt under way really is in the queue."""
+        """Record that a job of the current attempt really is in the queue."""
         table = schema.attempt
         connection.execute(
             sa.update(table)
@@ -125,7 +126,7 @@ class AttemptLog:
         )
 
     def add_intents(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write down what is about to be added to the queue."""
+        """Record the jobs that are about to be added to the queue."""
         insert_rows(connection, schema.intent, [{"tables": self.tables, **row} for row in rows])
         intended: Counter[str] = Counter()
         for row in rows:
@@ -133,7 +134,7 @@ class AttemptLog:
         self._leave_out(connection, intended)
 
     def _leave_out(self, connection: sa.Connection, recipients: Mapping[str, int]) -> None:
-        """Leave so many more recipients of each campaign out of its last attempt."""
+        """Add to the recipients of each campaign that its last attempt left out."""
         if not recipients:
             return
         table = schema.attempt
@@ -147,7 +148,7 @@ class AttemptLog:
         connection.execute(statement, document(rows))
 
     def unconfirmed_campaigns(self, connection: sa.Connection, job_ids: Collection[str]) -> set[str]:
-        """Campaigns of these open jobs whose attempt was not counted before."""
+        """The campaigns of these open jobs whose attempt was not counted before."""
         intent, other = schema.intent, schema.intent.alias("other")
         counted = sa.or_(other.c.added_at.is_not(None), other.c.closed_as == Closed.UNKNOWN.value)
         confirmed = sa.exists().where(other.c.repair_id == intent.c.repair_id, counted)
@@ -157,7 +158,7 @@ class AttemptLog:
         return set(connection.scalars(query))
 
     def confirm_intents(self, connection: sa.Connection, recipients: Mapping[str, int]) -> None:
-        """Note that these jobs really are in the queue, with so many recipients."""
+        """Record that these jobs really are in the queue, with their numbers of recipients."""
         intent = schema.intent
         given = as_rows(intent, ("job_id", "recipients"))
         statement = (
@@ -169,7 +170,7 @@ class AttemptLog:
         connection.execute(statement, document(rows))
 
     def close_intents(self, connection: sa.Connection, job_ids: Collection[str], closed_as: Closed) -> None:
-        """Note that these jobs do not count as added, and why; recipients of those known not to be were left out."""
+        """Record that these jobs do not count as added, and why; unless unknown, their recipients were left out."""
         if not job_ids:
             return
         intent = schema.intent
@@ -182,7 +183,7 @@ class AttemptLog:
             self._leave_out(connection, left_out)
 
     def open_intents(self, connection: sa.Connection, *, limit: int = 10_000) -> dict[str, OpenIntent]:
-        """Jobs of which nobody knows what became of them, newest first."""
+        """Jobs whose outcome is unknown, the newest first."""
         intent = schema.intent
         query = (
             sa.select(intent.c.job_id, intent.c.recipients, intent.c.intended_at)
@@ -193,7 +194,7 @@ class AttemptLog:
         return {row.job_id: OpenIntent(row.recipients, row.intended_at) for row in connection.execute(query)}
 
     def tenants_of(self, connection: sa.Connection, job_ids: Collection[str]) -> set[str]:
-        """Owners of the campaigns that these jobs were made for."""
+        """The tenants of the campaigns that these jobs were made for."""
         repair, intent = schema.repair.c, schema.intent.c
         query = sa.select(repair.tenant).join_from(schema.repair, schema.intent, intent.repair_id == repair.id)
         wanted = query.where(intent.job_id == sa.any_(texts(list(job_ids))), repair.tenant.is_not(None))
@@ -205,7 +206,7 @@ class AttemptLog:
         return list(connection.scalars(query.order_by(schema.intent.c.batch)))
 
     def jobs_of_attempts(self, connection: sa.Connection, attempts: Mapping[str, int]) -> dict[str, list[str]]:
-        """The jobs that these attempts, numbered by campaign, really put into the queue."""
+        """The jobs that these attempts really put into the queue, by campaign; ``attempts`` has one number for each."""
         if not attempts:
             return {}
         intent, repair = schema.intent, schema.repair
@@ -226,7 +227,7 @@ class AttemptLog:
         return jobs
 
     def hold(self, connection: sa.Connection, campaign_id: str, by: str, reason: str) -> None:
-        """Keep sweeps from repairing this campaign until a person lets it go."""
+        """Keep sweeps from repairing this campaign until a person releases the hold."""
         statement = insert(schema.attempt).values(
             tables=self.tables, campaign_id=campaign_id, held_by=by, held_reason=reason
         )
@@ -237,7 +238,7 @@ class AttemptLog:
         )
 
     def let_go(self, connection: sa.Connection, campaign_id: str) -> bool:
-        """Take a hold or a quarantine away, but not the cooldown; whether there was one."""
+        """End a hold or a quarantine, but not the cooldown; return whether there was one."""
         table = schema.attempt
         statement = (
             sa.update(table)
@@ -248,18 +249,18 @@ class AttemptLog:
         return connection.execute(statement).rowcount > 0
 
     def put_back(self, connection: sa.Connection, campaign_id: str, before: Attempts) -> bool:
-        """Restore the hold or the quarantine that was taken away, unless somebody holds the campaign now."""
+        """Restore a hold or a quarantine that was ended, unless a person holds the campaign now."""
         table = schema.attempt
-        in_vain = sa.func.greatest(table.c.without_progress, before.without_progress)
+        without_progress = sa.func.greatest(table.c.without_progress, before.without_progress)
         statement = (
             sa.update(table)
             .where(table.c.tables == self.tables, table.c.campaign_id == campaign_id, table.c.held_by.is_(None))
-            .values(held_by=before.held_by, held_reason=before.held_reason, without_progress=in_vain)
+            .values(held_by=before.held_by, held_reason=before.held_reason, without_progress=without_progress)
         )
         return connection.execute(statement).rowcount > 0
 
     def held(self, connection: sa.Connection, campaign_ids: Collection[str]) -> set[str]:
-        """Those of the given campaigns that a person holds."""
+        """The given campaigns that a person holds."""
         table = schema.attempt.c
         query = sa.select(table.campaign_id).where(
             table.tables == self.tables,
@@ -270,5 +271,5 @@ class AttemptLog:
 
 
 def _is_open() -> sa.ColumnElement[bool]:
-    """Nobody has seen yet what became of the intended job."""
+    """The outcome of the intended job is not known yet."""
     return sa.and_(schema.intent.c.added_at.is_(None), schema.intent.c.closed_as.is_(None))

@@ -2,7 +2,7 @@
 
 The binding is in schema ``campaign_ops`` of the platform's own database, so two deployments meet there whatever they
 call the platform and however they spell its URLs. A sweep that would look at fewer queues than the last one is refused:
-it would put back what waits in the others. Also moves records to another key: see `rekey`.
+it would re-enqueue what waits in the others. Also moves records to another key: see `rekey`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from campaign_ops.journal.bulk import texts
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one configuration says about its campaign table.
+    """One configuration's statement about its campaign table.
 
     Attributes:
         platform: The platform's configured name.
         tables: The campaign table, as `Profile.tables_key` names it.
-        table_oid: Its number in the database.
+        table_oid: Its oid in the database.
         redis: The endpoint of its queue's Redis; None without a queue.
         queues: Every queue that is looked at, as ``prefix:name``, sorted.
     """
@@ -59,10 +59,10 @@ def holds(claim: Claim) -> sa.ColumnElement[bool]:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What only the platform can tell, asked when a binding is not as the claim says.
+    """Questions that only the platform can answer, asked when a binding differs from the claim.
 
     Attributes:
-        table_oid: The number of the table that is under this key now; None where there is none.
+        table_oid: The oid of the table that this key names now; None where there is none.
         is_same_redis: Whether the claim's Redis is the server of the last sweep, under another address.
         is_watched_as: Whether this configuration has a platform of that name over the same campaign table.
     """
@@ -73,7 +73,7 @@ class Answers:
 
 
 def check(connection: sa.Connection, claim: Claim, answers: Answers) -> None:
-    """Check that the table is not bound in a way that the claim must not replace by itself.
+    """Check that the claim may replace the table's binding without a person.
 
     Raises:
         Refused: Jobs may wait where this configuration does not look, or another platform watches the same table.
@@ -84,7 +84,7 @@ def check(connection: sa.Connection, claim: Claim, answers: Answers) -> None:
 
 
 def bind(connection: sa.Connection, claim: Claim, answers: Answers) -> None:
-    """Bind the campaign table as the claim says; adopt what was recorded under an earlier name of it.
+    """Bind the campaign table as the claim says; adopt the records of its earlier names.
 
     Raises:
         Refused: As `check`.
@@ -98,13 +98,13 @@ def bind(connection: sa.Connection, claim: Claim, answers: Answers) -> None:
 
 
 def adopt(connection: sa.Connection, claim: Claim, answers: Answers) -> None:
-    """Move what was recorded before revision 0002, or under a former name of the table, to the claim's key."""
+    """Move the records from before revision 0002, or of a former name of the table, to the claim's key."""
     others = sa.select(schema.binding).where(schema.binding.c.tables != claim.tables, _concerns(claim))
     for row in connection.execute(others).all():
         renamed = row.table_oid == claim.table_oid and answers.table_oid(row.tables) is None
         if renamed or row.tables == by_name(claim.platform):
             rekey(connection, row.tables, claim.tables)
-        else:  # a restored dump gives the number to another table
+        else:  # a restored dump gives the oid to another table
             mine = schema.binding.c.tables == row.tables
             connection.execute(sa.update(schema.binding).where(mine).values(table_oid=None))
 
@@ -125,13 +125,13 @@ def write(connection: sa.Connection, claim: Claim, redis: Sequence[str], *, by: 
 
 
 def bound_to(connection: sa.Connection, claim: Claim) -> sa.Row[Any] | None:
-    """What the campaign table is bound to; None where nothing has been."""
+    """The binding of the campaign table; None where there is none."""
     query = sa.select(schema.binding).where(schema.binding.c.tables == claim.tables)
     return connection.execute(query).one_or_none()
 
 
 def rekey(connection: sa.Connection, old: str, new: str) -> None:
-    """Move all records from one key to another; of two records of one campaign, what holds back more counts."""
+    """Move all records from one key to another; of two records of one campaign, the stricter counts."""
     _merge_attempts(connection, old, new)
     for table in schema.metadata.sorted_tables:
         if "tables" not in table.c:
@@ -170,19 +170,19 @@ def _check_queues(claim: Claim, bound: sa.Row[Any], answers: Answers) -> None:
     if unwatched := sorted({*bound.queues} - {*claim.queues}):
         raise Refused(
             f"the jobs of campaign table {claim.tables} were last looked for in {', '.join(bound.queues)}, and this"
-            f" configuration does not look at {', '.join(unwatched)}: what waits there would be added a second time",
+            f" configuration does not look at {', '.join(unwatched)}: the jobs there would be added a second time",
             where=claim.platform,
-            mend=f"look at all of them; or, when no job is left there, `campaign-ops bind {claim.tables}`",
+            mend=f"configure all of them; or, when no job is left there, run `campaign-ops bind {claim.tables}`",
         )
     if not bound.redis or claim.redis is None or claim.redis in bound.redis:
         return
     number = claim.redis.rpartition("/")[2]  # each database of a server has queues of its own
-    if number not in {one.rpartition("/")[2] for one in bound.redis} or not answers.is_same_redis():
+    if number not in {endpoint.rpartition("/")[2] for endpoint in bound.redis} or not answers.is_same_redis():
         raise Refused(
             f"the jobs of campaign table {claim.tables} were last looked for on Redis {', '.join(bound.redis)}, and"
-            f" {claim.redis} is another one: what waits on the first would be added a second time",
+            f" {claim.redis} is another one: the jobs on the first would be added a second time",
             where=claim.platform,
-            mend=f"correct queue_url; or, when no job is left on the other, `campaign-ops bind {claim.tables}`",
+            mend=f"correct queue_url; or, when no job is left on the other, run `campaign-ops bind {claim.tables}`",
         )
 
 

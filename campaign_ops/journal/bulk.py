@@ -1,4 +1,4 @@
-"""Many rows of our own tables in one statement, or in few: they travel as JSON documents."""
+"""Many rows of our own tables in one statement, or a few: they are sent as JSON documents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 ROWS = "rows"
-ROWS_AT_ONCE = 10_000  # a document has a largest size, and is held in memory several times
+ROWS_AT_ONCE = 10_000  # documents have a maximum size, and memory holds several copies of each
 
 
 def as_rows(table: sa.Table, names: Sequence[str]) -> sa.TableValuedAlias:
@@ -28,7 +28,7 @@ def document(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all have the same columns; nothing happens without any."""
+    """Insert rows that all have the same columns, if there are any."""
     if not rows:
         return
     names = list(rows[0])
@@ -48,5 +48,5 @@ def _as_text(value: object) -> str:
         return value.isoformat()
     if isinstance(value, Decimal):
         return str(value)
-    message = f"{type(value).__name__} does not travel in JSON"
+    message = f"{type(value).__name__} cannot be sent as JSON"
     raise TypeError(message)

@@ -1,4 +1,4 @@
-"""The codes that were shown, what each lets pass, and by whom and why it was used."""
+"""Confirmation codes: what each one allows, who used it, and why."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from campaign_ops.core.confirmation import VALID_FOR, Confirmation, Covers, Offer, new_code
 from campaign_ops.journal import schema
 
-KEPT_DAYS = 1  # how long a code that nobody used is known, so that "expired" can be said of it
+KEPT_DAYS = 1  # an unused code is kept so long, so that it can be reported as expired
 
 
 class ConfirmationLog:
@@ -19,12 +19,12 @@ class ConfirmationLog:
         self.tables = tables
 
     def offer(self, connection: sa.Connection, what: str, covers: Covers, run_id: str) -> Offer:
-        """A new code.
+        """Create a code.
 
         Args:
             connection: An open connection.
-            what: What may be done with it: a sweep's repairs or a manual fix.
-            covers: What it lets pass.
+            what: The purpose of the code: a sweep's repairs or a manual fix.
+            covers: What it allows.
             run_id: The run that shows it.
         """
         table = schema.confirmation
@@ -43,14 +43,14 @@ class ConfirmationLog:
         return _offer(row)
 
     def open_offers(self, connection: sa.Connection, run_id: str) -> list[tuple[Offer, Covers]]:
-        """The codes that a run has shown and that may still be used, the oldest first."""
+        """The codes of a run that may still be used, the oldest first."""
         table = schema.confirmation.c
         mine = (table.tables == self.tables, table.run_id == run_id)
         query = sa.select(schema.confirmation).where(*mine, table.used_at.is_(None), table.expires_at > sa.func.now())
         return [(_offer(row), row.covers) for row in connection.execute(query.order_by(table.offered_at, table.code))]
 
     def newest(self, connection: sa.Connection, what: str) -> Offer | None:
-        """The newest code for this that may still be used."""
+        """The newest code for this purpose that may still be used."""
         table = schema.confirmation.c
         mine = (table.tables == self.tables, table.what == what)
         query = sa.select(schema.confirmation).where(*mine, table.used_at.is_(None), table.expires_at > sa.func.now())
@@ -58,9 +58,9 @@ class ConfirmationLog:
         return _offer(row) if row is not None else None
 
     def look_up(self, connection: sa.Connection, what: str, code: str, run_id: str) -> tuple[str, Covers]:
-        """Why a code cannot be used, or an empty text; and what it covers. Locked until the transaction ends.
+        """The reason why a code cannot be used, or an empty text; and what it covers. Locks it for the transaction.
 
-        A run may use its code again: its steps are calls of their own.
+        A run may use its code again: each of its steps is a call of its own.
         """
         table = schema.confirmation
         written = code.strip().lower()
@@ -79,7 +79,7 @@ class ConfirmationLog:
         return "", row.covers
 
     def use(self, connection: sa.Connection, what: str, given: Confirmation, run_id: str) -> bool:
-        """Note that a code is used up, and void those that other runs have shown for the same; False if it was."""
+        """Use a code up, and delete those that other runs have shown for the same purpose; False if it was used."""
         table = schema.confirmation
         mine = (table.c.tables == self.tables, table.c.what == what, table.c.used_at.is_(None))
         written = given.code.strip().lower()
@@ -92,7 +92,7 @@ class ConfirmationLog:
         return first > 0
 
     def give_back(self, connection: sa.Connection, run_id: str) -> None:
-        """Make the code of a run usable again that came to do nothing at all."""
+        """Make the code of a run usable again, after the run has done nothing at all."""
         table = schema.confirmation
         unused = {"used_at": None, "used_by": None, "reason": None, "used_run": None}
         mine = (table.c.tables == self.tables, table.c.used_run == run_id)

@@ -47,7 +47,7 @@ class Journal:
         self.tables = tables
 
     def record(self, connection: sa.Connection, author: Author, entries: Sequence[Entry]) -> list[int]:
-        """Write repairs into the journal; their numbers, in the same order."""
+        """Write repairs into the journal; return their numbers, in the same order."""
         if not entries:
             return []
         rows = [
@@ -85,9 +85,9 @@ class Journal:
         since: datetime | None = None,
         limit: int = 100,
     ) -> list[Mapping[str, Any]]:
-        """Repairs, the newest first, with how many jobs each put into the queue."""
+        """Repairs, the newest first, with the number of jobs that each put into the queue."""
         repair, intent = schema.repair, schema.intent
-        # Ids first: rows are wide, and to sort all of them to show a few would go to disk.
+        # Ids first: rows are wide, and sorting all of them to show a few would go to disk.
         ids = sa.select(repair.c.id).where(repair.c.tables == self.tables).order_by(repair.c.id.desc()).limit(limit)
         wanted = {"sweep_id": sweep_id, "campaign_id": campaign_id, "tenant": tenant, "kind": kind}
         for column, value in wanted.items():
@@ -110,7 +110,7 @@ class Journal:
         return [dict(row) for row in connection.execute(query).mappings()]
 
     def targets(self, connection: sa.Connection, sweep_id: int) -> list[sa.Row[Any]]:
-        """What one sweep repaired: (kind, target, tenant, amount, parent_id), the parent being what it was made with.
+        """The repairs of one sweep: (kind, target, tenant, amount, parent_id); the parent is the repair it came with.
 
         A re-enqueue counts once a job was really added.
         """
@@ -121,7 +121,7 @@ class Journal:
         )
 
     def reenqueued_lately(self, connection: sa.Connection, *, seconds: float, before: int | None) -> set[str]:
-        """Campaigns that sweeps of the last seconds put back, those that a person had confirmed left out.
+        """Campaigns that sweeps of the last seconds re-enqueued, without those that a person had confirmed.
 
         Args:
             connection: An open connection.
@@ -138,7 +138,7 @@ class Journal:
                 repair.at > sa.func.now() - since,
                 repair.kind == RepairKind.REENQUEUE.value,
                 repair.undone_by.is_(None),
-                sweep.figures.has_key("repair_plan"),  # no fix by hand
+                sweep.figures.has_key("repair_plan"),  # not a manual fix
                 sa.func.coalesce(sa.not_(sweep.figures[CONFIRMED]["kinds"].has_key(RepairKind.REENQUEUE.value)), True),
                 _took_effect(),
             )
@@ -146,7 +146,7 @@ class Journal:
         return set(connection.scalars(query if before is None else query.where(sweep.id < before)))
 
     def repair_counts(self, connection: sa.Connection, *, hours: int) -> dict[str, int]:
-        """How many repairs of each kind took effect within the last hours."""
+        """The number of repairs of each kind that took effect within the last hours."""
         repair = schema.repair
         recent = repair.c.at > sa.func.now() - sa.func.make_interval(0, 0, 0, 0, hours)
         query = (
@@ -157,7 +157,7 @@ class Journal:
         return {row.kind: row.number for row in connection.execute(query)}
 
     def repair(self, connection: sa.Connection, repair_id: int, *, lock: bool = False) -> Mapping[str, Any] | None:
-        """One repair by its number; locked until the transaction ends if asked."""
+        """One repair by its number; with ``lock``, locked until the transaction ends."""
         query = sa.select(schema.repair).where(schema.repair.c.tables == self.tables, schema.repair.c.id == repair_id)
         row = connection.execute(query.with_for_update() if lock else query).mappings().first()
         return dict(row) if row is not None else None
@@ -170,7 +170,7 @@ class Journal:
     def undone_releases(self, connection: sa.Connection, reservation_ids: Collection[str]) -> set[str]:
         """Reservations whose own release a person has undone: sweeps leave them alone.
 
-        Not those that are held again since their campaign's completion was undone: they are released with it next time.
+        Those held again because their campaign's completion was undone are not among them: they are released with it.
         """
         repair, undo = schema.repair.c, schema.repair.alias("undo")
         query = (
@@ -186,7 +186,7 @@ class Journal:
         return set(connection.scalars(query))
 
     def made(self, connection: sa.Connection, run_id: str, kind: RepairKind, target: str) -> list[int]:
-        """Repairs of one target by one run: what became of a commit whose answer was lost."""
+        """Repairs of one target by one run: they show whether a commit took effect whose answer was lost."""
         repair = schema.repair.c
         query = sa.select(repair.id).where(
             repair.tables == self.tables,
@@ -197,11 +197,11 @@ class Journal:
         return list(connection.scalars(query.order_by(repair.id)))
 
     def set_after(self, connection: sa.Connection, repair_id: int, after: Mapping[str, Any]) -> None:
-        """Complete the record of a repair whose effect outside the database is known only now."""
+        """Add the outcome to a repair whose effect outside the database is known only now."""
         connection.execute(sa.update(schema.repair).where(schema.repair.c.id == repair_id).values(after=dict(after)))
 
     def mark_undone(self, connection: sa.Connection, repair_ids: Collection[int], by: int) -> None:
-        """Note which repair undid these."""
+        """Record the repair that undid these."""
         connection.execute(
             sa.update(schema.repair).where(schema.repair.c.id.in_(list(repair_ids))).values(undone_by=by)
         )

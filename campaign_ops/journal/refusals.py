@@ -1,4 +1,4 @@
-"""Repairs that the database refuses each time: after some tries they are work for a person, tried again once a day."""
+"""Repairs that the database refuses repeatedly: after some tries they need a person, and are tried once a day."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Refusals:
         self.tables = tables
 
     def note(self, connection: sa.Connection, kind: RepairKind, target: str, why: str) -> None:
-        """Count one more refusal; the count starts again after two days without one."""
+        """Count one more refusal; the count restarts after two days without one."""
         table = schema.refusal
         statement = insert(table).values(tables=self.tables, kind=kind.value, target=target, why=why)
         recent = table.c.last_at > sa.func.now() - 2 * _A_DAY
@@ -26,7 +26,7 @@ class Refusals:
         connection.execute(statement.on_conflict_do_update(index_elements=["tables", "kind", "target"], set_=values))
 
     def given_up(self, connection: sa.Connection, *, after: int) -> dict[tuple[RepairKind, str], str]:
-        """Repairs, by kind and target, refused ``after`` times or more, the last time within a day; with the reason."""
+        """Repairs by kind and target, with the reason, refused ``after`` times or more and last within a day."""
         table = schema.refusal.c
         query = sa.select(table.kind, table.target, table.times, table.why).where(
             table.tables == self.tables, table.times >= after, table.last_at > sa.func.now() - _A_DAY

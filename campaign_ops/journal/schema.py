@@ -1,6 +1,6 @@
-"""Our own tables, in schema ``campaign_ops`` of the platform's database. Made and changed by the migrations only.
+"""Our own tables, in schema ``campaign_ops`` of the platform's database. Only migrations create and change them.
 
-Two platforms may share a database. What decides is kept under the campaign table (``tables``, as
+Two platforms may share a database. Rows that decide are kept under the campaign table (``tables``, as
 `Profile.tables_key` names it), so that renaming a platform forgets nothing; ``platform`` is the configured name, for
 people. Histories are pruned; the journal (``repair``) and the attempts are kept.
 """
@@ -210,7 +210,7 @@ confirmation = sa.Table(
 
 
 def _history(name: str, *columns: sa.Column[object]) -> sa.Table:
-    """A table that every sweep adds its rows to; a view without ``_history`` shows the latest sweep's."""
+    """A table to which every sweep adds rows; the view without ``_history`` shows those of the latest sweep."""
     return sa.Table(
         f"{name}_history",
         metadata,

@@ -1,4 +1,4 @@
-"""What was last seen of each queue: its Redis process, its job counter, and whether it was found emptied."""
+"""The last look at each queue: its Redis process, its job counter, and whether it had been emptied."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class SightingLog:
         self.tables = tables
 
     def last(self, connection: sa.Connection) -> dict[str, Sighting]:
-        """What is remembered of each queue, by its name."""
+        """The last sighting of each queue, by its name."""
         table = schema.queue_sighting.c
         columns = (table.server_id, table.server_since, table.server_trusted, table.job_counter, table.emptied)
         rows = connection.execute(sa.select(table.queue, *columns).where(table.tables == self.tables))
-        return {name: Sighting(*seen) for name, *seen in rows}
+        return {name: Sighting(*values) for name, *values in rows}
 
     def noting(self, sightings: Mapping[str, Sighting]) -> Insert | None:
-        """The statement that remembers a look; None where nothing was seen.
+        """The statement that records a look; None without sightings.
 
-        It forgets no alarm: two plans at once may write in either order.
+        It keeps every alarm: two concurrent plans may write in either order.
         """
         if not sightings:
             return None
@@ -56,7 +56,7 @@ class SightingLog:
         )
 
     def trust(self, connection: sa.Connection) -> None:
-        """Note that a person has confirmed a repair that relied on the queues as they are."""
+        """Record that a person has confirmed a repair that relied on the queues as they are."""
         table = schema.queue_sighting
         mine = table.c.tables == self.tables
         connection.execute(sa.update(table).where(mine).values(server_trusted=True, emptied=""))

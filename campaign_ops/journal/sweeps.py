@@ -1,6 +1,6 @@
-"""Sweeps, their figures, and the rows that each step leaves in its history. Speaks to our own tables only.
+"""Sweeps, their figures, and the rows that each step leaves in its history.
 
-Takes an open connection everywhere, so that what a step records commits with what it did.
+Takes an open connection everywhere, so that a step's records commit with its effects.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class SweepLog:
         *,
         premise: sa.ColumnElement[bool] | None = None,
     ) -> Author | None:
-        """The sweep of this run: begun now, or, for a later step of the same run, as it was begun.
+        """Begin the sweep of this run, or return it as it was begun, for a later step of the same run.
 
         None where the ``premise`` does not hold: then nothing was written.
         """
@@ -83,25 +83,24 @@ class SweepLog:
     ) -> None:
         """Merge the numbers of steps, by name, into the sweep; from then on their latest views show this sweep.
 
-        ``along`` is written by the same statement: a sweep that finds nothing asks for no more round trips.
+        ``along`` is written by the same statement: a sweep that finds nothing needs no further round trip.
         """
-        given = {step: dict(numbers) for step, numbers in figures.items()}
-        merged = schema.sweep.c.figures.op("||")(sa.bindparam(None, given, type_=JSONB))
+        new = {step: dict(numbers) for step, numbers in figures.items()}
+        merged = schema.sweep.c.figures.op("||")(sa.bindparam(None, new, type_=JSONB))
         statement = sa.update(schema.sweep).where(schema.sweep.c.id == sweep_id).values(figures=merged)
         if along is not None:
             statement = statement.add_cte(along.cte("along"))
         connection.execute(statement)
 
     def finish(self, connection: sa.Connection, sweep_id: int) -> None:
-        """Note that the sweep came to its end."""
+        """Record that the sweep has finished."""
         connection.execute(
             sa.update(schema.sweep).where(schema.sweep.c.id == sweep_id).values(finished_at=sa.func.now())
         )
 
     def figures(self, connection: sa.Connection, sweep_id: int) -> Mapping[str, Any]:
         """The numbers of every step of one sweep so far."""
-        found = connection.scalar(sa.select(schema.sweep.c.figures).where(schema.sweep.c.id == sweep_id))
-        return found or {}
+        return connection.scalar(sa.select(schema.sweep.c.figures).where(schema.sweep.c.id == sweep_id)) or {}
 
     def latest_step(
         self,
@@ -112,7 +111,7 @@ class SweepLog:
         before: int | None = None,
         younger_than: timedelta | None = None,
     ) -> tuple[int, Mapping[str, Any]] | None:
-        """The newest sweep that made this step, with the step's figures: (sweep id, figures).
+        """The newest sweep that made this step: (sweep id, the step's figures).
 
         Args:
             connection: An open connection.
@@ -135,7 +134,7 @@ class SweepLog:
         return (row.id, row.figures) if row is not None else None
 
     def last_finished(self, connection: sa.Connection) -> datetime | None:
-        """When the latest sweep came to its end; None when none has yet."""
+        """The moment at which the latest sweep finished; None before the first."""
         sweep = schema.sweep.c
         moment: datetime | None = connection.scalar(
             sa.select(sweep.finished_at)
@@ -165,49 +164,49 @@ class SweepLog:
         ]
 
     def row_count(self, connection: sa.Connection, step: str) -> int:
-        """How many rows the latest view of a step shows of this platform."""
-        found = self.latest_step(connection, step)
-        if found is None:
+        """The number of rows that the latest view of a step shows of this platform."""
+        latest = self.latest_step(connection, step)
+        if latest is None:
             return 0
         rows = sa.table(f"{step}_history", sa.column("sweep_id"), schema=schema.metadata.schema)
-        counted = sa.select(sa.func.count()).select_from(rows).where(rows.c.sweep_id == found[0])
+        counted = sa.select(sa.func.count()).select_from(rows).where(rows.c.sweep_id == latest[0])
         return connection.scalar(counted) or 0
 
     def pending_before(
         self, connection: sa.Connection, campaign_ids: Collection[str], *, before: int | None
     ) -> dict[str, tuple[int, datetime]]:
-        """What was unsent of each campaign when the sweep before looked, and when that was."""
-        found = self.latest_step(connection, "recipient_status", before=before)
-        if found is None:
+        """The unsent recipients of each campaign at the sweep before, and the moment of that look."""
+        latest = self.latest_step(connection, "recipient_status", before=before)
+        if latest is None:
             return {}
         table = schema.recipient_status.c
         query = sa.select(table.campaign_id, table.unsent, table.observed_at).where(
-            table.sweep_id == found[0], table.campaign_id == sa.any_(texts(campaign_ids))
+            table.sweep_id == latest[0], table.campaign_id == sa.any_(texts(campaign_ids))
         )
         return {row.campaign_id: (row.unsent, row.observed_at) for row in connection.execute(query)}
 
     def accepted(self, connection: sa.Connection, sweep_id: int, campaign_ids: Collection[str]) -> int:
-        """Recipients of these campaigns that this sweep saw accepted by the provider, though pending by their word."""
+        """The number of these campaigns' recipients that this sweep saw accepted, though pending by status."""
         table = schema.recipient_status.c
         these = sa.and_(table.sweep_id == sweep_id, table.campaign_id == sa.any_(texts(campaign_ids)))
         return int(connection.scalar(sa.select(sa.func.coalesce(sa.func.sum(table.accepted), 0)).where(these)) or 0)
 
     def releases_tried(self, connection: sa.Connection, *, before: int | None) -> set[str]:
-        """Reservations that the newest plan was to release, if it could not plan all of them; else none.
+        """Reservations that the newest plan wanted to release, if it could not plan all of them; else none.
 
         Args:
             connection: An open connection.
             before: Only sweeps before this one; None for all.
         """
-        found = self.latest_step(connection, "repair_plan", before=before)
-        if found is None or not found[1].get("more_releases"):
+        latest = self.latest_step(connection, "repair_plan", before=before)
+        if latest is None or not latest[1].get("more_releases"):
             return set()
         plan = schema.repair_plan.c
-        query = sa.select(plan.target).where(plan.sweep_id == found[0], plan.kind == RepairKind.RELEASE.value)
+        query = sa.select(plan.target).where(plan.sweep_id == latest[0], plan.kind == RepairKind.RELEASE.value)
         return set(connection.scalars(query))
 
     def prune(self, connection: sa.Connection, days: int) -> None:
-        """Forget histories older than ``days``; the journal and the sweeps with their figures stay."""
+        """Delete histories older than ``days``; the journal and the sweeps with their figures stay."""
         sweep = schema.sweep.c
         old = sa.func.now() - sa.func.make_interval(0, 0, 0, days)
         last = sa.select(sa.func.max(sweep.id)).where(sweep.tables == self.tables, sweep.started_at < old)

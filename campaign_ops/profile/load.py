@@ -1,4 +1,4 @@
-"""Finds a profile by name or path and lays it over what it extends. Reads files only, never the environment."""
+"""Finds a profile by name or path and lays it over the one it extends. Reads files only, never the environment."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ def load_profile(reference: str, *, beside: Path | None = None) -> Profile:
     Raises:
         ConfigurationError: With one line for each problem.
     """
-    asked = Tree(reference, {(): Mark("profile", 0)})
-    profile, problems = validate(Profile, resolve_profile(asked, beside=beside or Path.cwd()))
+    tree = Tree(reference, {(): Mark("profile", 0)})
+    profile, problems = validate(Profile, resolve_profile(tree, beside=beside or Path.cwd()))
     if profile is None:
         raise as_error(problems.values())
     return profile
 
 
 def resolve_profile(tree: Tree, *, beside: Path, _above: tuple[Path, ...] = ()) -> Tree:
-    """Follow names, paths and ``extends`` until the profile is whole; not validated yet.
+    """Follow names, paths and ``extends`` until the profile is complete; it is not validated yet.
 
     Args:
         tree: A built-in name, a path to a YAML file, or a mapping with or without ``extends``.
         beside: Directory that relative paths start from.
 
     Returns:
-        The merged mapping. A name or file that is not there, a file that is not YAML and one that extends itself are
-        problems of the tree.
+        The merged mapping. A missing name or file, a file that is not YAML and one that extends itself are problems of
+        the tree.
     """
     reference = tree.value
     if isinstance(reference, str):

@@ -18,7 +18,7 @@ class Profile(Part):
     """How one kind of platform names its tables, columns, words and jobs.
 
     Attributes:
-        name: What the profile is called.
+        name: The profile's name.
         db_schema: PostgreSQL schema of the platform's tables (key ``schema``).
         id_type: Type of the ids; ``auto`` takes the column's own. Integer ids are numbers in a job's payload.
         campaign: The campaign table.
@@ -39,7 +39,7 @@ class Profile(Part):
 
     @property
     def tables_key(self) -> str:
-        """Names the campaign table within its database: the sweep lock and all that decides are kept under it.
+        """The campaign table's name within its database: the sweep lock and the rows that decide are kept under it.
 
         As in the catalog, ``public.Campaign``; a part that holds a dot or a quote itself is quoted.
         """
@@ -61,11 +61,11 @@ class Profile(Part):
     @model_validator(mode="after")
     def _total_is_known(self) -> Profile:
         if self.recipient.rows == "sent" and self.campaign.counters is None:
-            msg = "recipient.rows is 'sent', so campaign.counters must say where the total stands"
+            msg = "recipient.rows is 'sent', so campaign.counters must name the column of the total"
             raise ValueError(msg)
         if self.recipient.rows == "sent" and self.queue is not None:
             msg = (
-                "recipient.rows is 'sent', so nobody can tell which recipients the queue has lost;"
+                "recipient.rows is 'sent', so recipients that the queue has lost cannot be found;"
                 " set queue to null: campaigns are found and completed, batches are not put back"
             )
             raise ValueError(msg)

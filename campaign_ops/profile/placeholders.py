@@ -1,4 +1,4 @@
-"""Placeholders in a profile's texts: one that nothing is put in for would go to the workers as it is."""
+"""Placeholders in a profile's texts. An unknown one would reach the workers unchanged, so it is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ALIASES = {"campaign": "{campaign_id}", "recipient": "{recipient_ids}", "contac
 
 
 def check_placeholders(part: str, value: object, known: tuple[str, ...], *, whole: bool) -> None:
-    """Raise ValueError at a placeholder that nothing is put in for, at whatever depth: workers would get it as it is.
+    """Raise ValueError at an unknown placeholder, at any depth.
 
     With ``whole``, also at one that is only a part of its text.
     """
@@ -32,8 +32,8 @@ def _instead(found: str, known: tuple[str, ...]) -> str:
     if not known:
         return "; no placeholder can stand there"
     name = re.sub(r"[^a-z]", "", found.lower())
-    near = difflib.get_close_matches(f"{{{name}}}", [re.sub("_", "", one) for one in known], n=1, cutoff=0.7)
-    nearest = [one for one in known if re.sub("_", "", one) in near]
+    near = difflib.get_close_matches(f"{{{name}}}", [each.replace("_", "") for each in known], n=1, cutoff=0.7)
+    nearest = [each for each in known if each.replace("_", "") in near]
     # The owner of a campaign has as many names as there are applications: shop, organization, account …
     owner = ["{tenant}"] if name.endswith("id") and "{tenant}" in known else []
     alias = [placeholder for word, placeholder in _ALIASES.items() if word in name and placeholder in known]

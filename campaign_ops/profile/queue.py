@@ -14,27 +14,27 @@ JsonScalar = str | int | float | bool | None
 
 
 class QueueProfile(Part):
-    """The BullMQ queue: what a job looks like.
+    """The BullMQ queue and its jobs.
 
     Attributes:
-        name: Name of the queue that batches are put back into. ``{tenant}`` in it stands for the campaign's tenant:
+        name: Name of the queue that batches are re-enqueued into. ``{tenant}`` in it stands for the campaign's tenant:
             every tenant has a queue of its own.
         also: Further queues whose jobs send to the same campaigns, such as one for retries or for another priority.
-            All are looked at; nothing is put back into them. ``{tenant}`` may be part of these names, too.
+            All are looked at; nothing is re-enqueued into them. ``{tenant}`` may be part of these names, too.
         job: Name of the jobs that are added.
         further_jobs: Further names under which the application sends to a campaign's recipients. A live job of any
             name that carries the payload's keys covers its recipients; one of these names that cannot be understood
-            may be anybody's, and blocks every campaign.
+            may be any campaign's, and blocks all of them.
         harmless_jobs: Names of jobs that never send: one that mentions a campaign does not block it.
         payload: The job's data. ``{campaign_id}``, ``{tenant}`` and ``{recipient_ids}`` stand for the values.
-        payload_ids: Whether ids of campaigns and recipients are numbers or text in a job; ``auto`` for what they are in
-            the database.
+        payload_ids: Whether ids of campaigns and recipients are numbers or text in a job; ``auto``: as in the
+            database.
         batch_size: Recipients per job.
         options: BullMQ job options, as its clients take them.
         markers: Redis keys, with ``{recipient_id}``, whose existence says that the provider may have the message.
-        completed_means: What a completed job that is kept says of its recipients that are still pending: ``sent``, that
-            the provider may have their messages, so that a person chooses; or ``nothing``, where workers complete
-            jobs without sending all of them, so that they are put back.
+        completed_means: The meaning of a completed job for those of its recipients that are still pending: ``sent``,
+            the provider may have their messages, so a person chooses; or ``nothing``, where workers complete jobs
+            without sending all of them, so they are re-enqueued.
     """
 
     name: Name

@@ -12,12 +12,12 @@ Candidates = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
 class CampaignWords(Part):
-    """What the words in the campaign's status column mean.
+    """The words in the campaign's status column.
 
     Attributes:
         sending: The word of a campaign that is being sent.
-        done: What it becomes when at least one recipient succeeded.
-        failed: What it becomes when all recipients failed; null where the platform has no such word.
+        done: The word of a completed campaign of which at least one recipient succeeded.
+        failed: The word of one of which all recipients failed; null where the platform has no such word.
         over: Every word after which nothing is sent any more (``done`` and ``failed`` are always among them).
         idle: Words of a campaign that is not sending now but may later.
         optional: Those of ``over`` and ``idle`` that an enum type need not have.
@@ -37,7 +37,7 @@ class CampaignWords(Part):
 
     @property
     def all_known(self) -> tuple[str, ...]:
-        """Every word that the profile gives a meaning to."""
+        """Every word that the profile knows."""
         return tuple(dict.fromkeys([self.sending, *self.all_over, *self.idle]))
 
     @model_validator(mode="after")
@@ -53,7 +53,7 @@ class CounterColumns(Part):
     """The campaign's own counts: column names.
 
     Attributes:
-        total: Recipients in all.
+        total: Recipients in total.
         succeeded: Recipients sent to.
         failed: Recipients that failed.
     """
@@ -70,15 +70,15 @@ class CampaignTable(Part):
         table: Table name, as it is written in the catalog.
         id: Primary key.
         tenant: Owner of the campaign.
-        name: What people call it.
+        name: The campaign's name, for people.
         status: The status column, text or an enum type.
         updated_at: Touched by the application whenever it touches the campaign.
-        created_at: When it was made; null where there is none. With ``started_at`` it tells the age of a campaign
+        created_at: When it was created; null where there is none. With ``started_at`` it gives the age of a campaign
             whose ``updated_at`` is NULL.
         started_at: When sending began; null where there is none.
         completed_at: Set when the campaign completes; null where there is none.
         counters: The campaign's own counts; null where there are none.
-        words: What the status words mean.
+        words: The status words.
     """
 
     table: Name
@@ -95,11 +95,11 @@ class CampaignTable(Part):
 
 
 class RecipientWords(Part):
-    """What the words in the recipient's status column mean. A word in no list blocks its campaign.
+    """The words in the recipient's status column. A word in no list blocks its campaign.
 
     Attributes:
         pending: Not sent yet.
-        succeeded: Handed to the provider or better.
+        succeeded: Handed to the provider, or a later state.
         failed: Will not be sent any more.
         optional: Those of them that an enum type need not have.
     """
@@ -116,7 +116,7 @@ class RecipientWords(Part):
 
     @property
     def all_known(self) -> tuple[str, ...]:
-        """Every word that the profile gives a meaning to."""
+        """Every word that the profile knows."""
         return (*self.pending, *self.succeeded, *self.failed)
 
     @model_validator(mode="after")
@@ -139,13 +139,13 @@ class RecipientTable(Part):
         status: The status column, text or an enum type.
         provider_id: Set when the provider has accepted the message; null where there is none.
         activity: Timestamp columns that show that a recipient moved.
-        about: Says whom a row is about, so that a failed try and its retry are one recipient (with ``rows: sent``). A
-            name must exist; of a list the first column that exists and may be read is taken, or none.
-        created_at: When the row was made, so that rows of an earlier run are told apart (with ``rows: sent``); without
-            it, the earliest of ``activity``. A name or a list, as ``about``.
+        about: The contact that a row is about, so that a failed try and its retry are one recipient (with
+            ``rows: sent``). A name must exist; of a list, the first column that exists and may be read is used.
+        created_at: When the row was created, so that rows of an earlier run are recognised (with ``rows: sent``);
+            without it, the earliest of ``activity``. A name or a list, as ``about``.
         rows: ``all`` when every recipient has a row from the start; ``sent`` when rows appear only when sent, so
             that the total is the campaign's own counter.
-        words: What the status words mean.
+        words: The status words.
     """
 
     table: Name
@@ -161,13 +161,13 @@ class RecipientTable(Part):
 
 
 class ReservationWords(Part):
-    """What the words in the reservation's status column mean.
+    """The words in the reservation's status column.
 
     Attributes:
         held: Credits are set aside.
         released: Credits are free again.
-        over: Further words under which nothing is set aside. A campaign whose reservations all have words that stand
-            nowhere here is not completed.
+        over: Further words under which nothing is set aside. A campaign whose reservations all have unknown words is
+            not completed.
     """
 
     held: str
@@ -176,7 +176,7 @@ class ReservationWords(Part):
 
     @property
     def all_known(self) -> tuple[str, ...]:
-        """Every word that the profile gives a meaning to."""
+        """Every word that the profile knows."""
         return tuple(dict.fromkeys([self.held, self.released, *self.over]))
 
     @model_validator(mode="after")
@@ -193,15 +193,15 @@ class ReservationTable(Part):
     Attributes:
         table: Table name.
         id: Primary key.
-        tenant: Whose credits they are.
-        campaign_id: What they are held for.
-        amount: How many.
+        tenant: The owner of the credits.
+        campaign_id: The campaign that they are held for.
+        amount: The number of credits.
         status: The status column, text or an enum type.
         created_at: When the hold began.
         expires_at: When it should end; null where there is none.
         released_at: Set when it ends; null where there is none.
-        updated_at: Touched whenever the reservation is; null where there is none, or where a trigger sees to it.
-        words: What the status words mean.
+        updated_at: Touched whenever the reservation is; null where there is none, or where a trigger sets it.
+        words: The status words.
     """
 
     table: Name
@@ -218,13 +218,13 @@ class ReservationTable(Part):
 
 
 class BalanceTable(Part):
-    """Where a tenant's credits stand. Only read: an undo holds released credits again only if the tenant has them.
+    """The tenants' balances. Only read: an undo holds released credits again only if the tenant still has them.
 
     Attributes:
         table: Table name.
         tenant: The tenant's id, as the reservations have it.
-        credits: How many credits the tenant has.
-        includes_held: Whether credits that are held are counted among them; else they are those that can be spent.
+        credits: The tenant's number of credits.
+        includes_held: Whether held credits are counted in it; otherwise it is the number that can be spent.
     """
 
     table: Name

@@ -19,7 +19,7 @@ from campaign_ops.journal.finished import latest_finished, stuck_by_verdict
 from campaign_ops.journal.migrations import is_current
 from campaign_ops.journal.queue_looks import QueueLook, WorkerHealth
 from campaign_ops.platform import Platform
-from campaign_ops.postgres.reads import clock
+from campaign_ops.postgres.clock import database_now
 
 LOOK_MAX_AGE = timedelta(hours=1)
 """An older look at a queue says nothing about it now: its figures are unknown."""
@@ -64,8 +64,7 @@ def platform_metrics(platform: Platform) -> PlatformMetrics:
     def _read(connection: sa.Connection) -> PlatformMetrics:
         if not is_current(connection):
             return PlatformMetrics(platform.name, True, "schema campaign_ops is missing or of another revision")
-        now = connection.scalar(clock())
-        assert now is not None
+        now = database_now(connection)
         looks = platform.queue_looks
         fresh = {look.queue: look for look in looks.last(connection) if now - look.seen_at <= LOOK_MAX_AGE}
         return PlatformMetrics(

@@ -47,7 +47,7 @@ def test_the_totals_outlive_what_is_pruned(sms: World) -> None:
     before = counted(sms, REPAIRS) | counted(sms, SWEEPS)
     sms.rows("UPDATE campaign_ops.sweep SET started_at = started_at - interval '400 days' RETURNING id")
     with sms.platform.database.transaction() as connection:
-        sms.platform.journal.prune(connection, 1)
+        sms.platform.sweeps.prune(connection, 1)
     sms.sweep(trigger="schedule")
     after = counted(sms, REPAIRS) | counted(sms, SWEEPS)
     assert after == {**before, ("done",): 2}

@@ -105,7 +105,7 @@ def test_files_that_extend_each_other_are_refused() -> None:
         ),
         (
             "extends: sms\nrecipient: {rows: sent}\n",
-            ("x.yaml:1: recipient.rows is 'sent', so campaign.counters must say where the total stands"),
+            ("x.yaml:1: recipient.rows is 'sent', so campaign.counters must name the column of the total"),
         ),
         ("- sms\n", "x.yaml:1: takes the name of a built-in profile, a path to a YAML file, or a mapping"),
         (

@@ -1,4 +1,4 @@
-"""Makes and upgrades schema ``campaign_ops`` with alembic."""
+"""Creates and upgrades schema ``campaign_ops`` with alembic."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def current(connection: sa.Connection) -> str | None:
 
 
 def is_current(connection: sa.Connection) -> bool:
-    """Whether the schema is there and the one that this program was written for: else nothing is known to us."""
+    """Return whether the schema exists at this program's revision; otherwise none of our records can be read."""
     return current(connection) == HEAD
 
 
 def check_current(connection: sa.Connection, where: str) -> None:
-    """Raise StateSchemaError unless the schema is the one that this program was written for."""
+    """Raise StateSchemaError unless the schema exists at this program's revision."""
     there = current(connection)
     if there == HEAD:
         return
@@ -48,7 +48,7 @@ def migrate(database: Database) -> tuple[str | None, str]:
             sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("campaign_ops:migrate", 0)))
         )
         before = current(connection)
-        # Asked, not left to IF NOT EXISTS: that wants the right to create schemas even where there is one already.
+        # Asked, not left to IF NOT EXISTS, which needs the right to create schemas even where the schema exists.
         if connection.scalar(sa.select(sa.func.to_regnamespace(STATE_SCHEMA))) is None:
             connection.execute(sa.schema.CreateSchema(STATE_SCHEMA))
         config = Config()
