@@ -1,4 +1,4 @@
-"""Who else is there when a sweep runs: meddlers, other processes; and how a test looks at what came of it."""
+"""Other actors during a sweep: interference between its calls, other processes; and reads of the result."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def state_fingerprint(world: World) -> object:
         return database_fingerprint(connection, "campaign_ops")
 
 
-class Meddler(Queue):
-    """The real queue, but somebody does something right after (or before) one of our calls."""
+class InterferingQueue(Queue):
+    """The real queue, with an action that runs right after (or before) one of our calls."""
 
     def __init__(self, queue: Queue, *, after: str = "", before: str = "", what: Callable[[], object]) -> None:
         self._after, self._before, self._what = after, before, what
@@ -39,7 +39,7 @@ class Meddler(Queue):
         if name.startswith("_") or name not in (self._after, self._before):
             return value
 
-        def meddled(*arguments: Any, **options: Any) -> Any:
+        def interfered(*arguments: Any, **options: Any) -> Any:
             if name == self._before:
                 self._what()
             result = value(*arguments, **options)
@@ -47,14 +47,14 @@ class Meddler(Queue):
                 self._what()
             return result
 
-        return meddled
+        return interfered
 
 
 @contextmanager
-def meddling(world: World, **options: Any) -> Iterator[None]:
+def interfering(world: World, **options: Any) -> Iterator[None]:
     queue = world.platform.queue
     assert queue is not None
-    world.platform.queue = Meddler(queue, **options)
+    world.platform.queue = InterferingQueue(queue, **options)
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Database
 from campaign_ops.sweep import Sweep, dry_run
 from tests.conftest import World, Worlds
-from tests.sweep.actors import Meddler, covered, ended, in_child, meddling, state_fingerprint
+from tests.sweep.actors import InterferingQueue, covered, ended, in_child, interfering, state_fingerprint
 
 # -- people ----------------------------------------------------------------------------------------------------------
 
@@ -67,7 +67,7 @@ def test_a_campaign_cancelled_after_the_intent_gets_no_job(sms: World) -> None:
     sms.app.add_campaign("lost", pending=3)
     sweep = sms.begin()
     sweep.make_plan()
-    with meddling(sms, after="newcomers", what=lambda: sms.app.set_campaign("lost", status="cancelled")):
+    with interfering(sms, after="newcomers", what=lambda: sms.app.set_campaign("lost", status="cancelled")):
         done = sweep.reenqueue()
     assert done.count == done.jobs == 0
     assert sms.queue.live_job_ids() == []
@@ -81,7 +81,7 @@ def test_what_the_application_enqueued_after_our_snapshot_is_not_enqueued_again(
     sweep = sms.begin()
     sweep.make_plan()
     add = lambda: sms.queue.add("lost", "shop_north", sms.app.pending_ids("lost"))  # noqa: E731
-    with meddling(sms, after="snapshot", what=add):
+    with interfering(sms, after="snapshot", what=add):
         done = sweep.reenqueue()
     assert done.jobs == 0
     assert set(covered(sms).values()) == {1}
@@ -93,7 +93,7 @@ def test_recipients_sent_between_the_snapshot_and_the_read_are_not_sent_again(sm
     sweep.make_plan()
     done_by_worker = sms.app.pending_ids("lost")[:4]
     move = lambda: sms.app.move_recipients("lost", "succeeded", 4)  # noqa: E731
-    with meddling(sms, after="live_jobs", what=move):
+    with interfering(sms, after="live_jobs", what=move):
         sweep.reenqueue()
     assert not set(done_by_worker) & set(covered(sms))
 
@@ -105,7 +105,7 @@ def test_recipients_of_a_job_that_came_and_went_unseen_are_not_sent_again(sms: W
     sweep.make_plan()
     done_by_worker = sms.app.pending_ids("lost")[:4]
     move = lambda: sms.app.move_recipients("lost", "succeeded", 4)  # noqa: E731
-    with meddling(sms, before="newcomers", what=move):
+    with interfering(sms, before="newcomers", what=move):
         done = sweep.reenqueue()
     assert not set(done_by_worker) & set(covered(sms))
     assert done.recipients == 6
@@ -150,7 +150,7 @@ class Killed:
 
     def __init__(self, at: int, platform: Platform) -> None:
         self.left = at
-        platform.queue = Meddler(platform.queue, before="add", after="add", what=self.moment)  # type: ignore[arg-type]
+        platform.queue = InterferingQueue(platform.queue, before="add", after="add", what=self.moment)  # type: ignore[arg-type]
         sa.event.listen(sa.Engine, "commit", lambda _: self.moment())
         sa.event.listen(sa.Engine, "before_cursor_execute", lambda *_: self.statement())
         self.fresh = False
@@ -257,7 +257,7 @@ def test_connections_cut_while_looking_are_made_again(sms: World) -> None:
         if next(cuts, False):
             terminate(sms)
 
-    with meddling(sms, before="snapshot", what=cut_once):
+    with interfering(sms, before="snapshot", what=cut_once):
         sweep = sms.begin()
         sweep.make_plan()
         sweep.complete()
@@ -268,7 +268,7 @@ def test_connections_cut_while_looking_are_made_again(sms: World) -> None:
 
 def test_a_sweep_that_lost_its_lock_stops_before_it_adds_anything(sms: World) -> None:
     sms.app.add_campaign("lost", pending=3)
-    with meddling(sms, after="newcomers", what=lambda: terminate(sms)), pytest.raises(DatabaseUnavailable):
+    with interfering(sms, after="newcomers", what=lambda: terminate(sms)), pytest.raises(DatabaseUnavailable):
         sms.sweep()
     assert sms.queue.live_job_ids() == []
 

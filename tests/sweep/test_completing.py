@@ -18,7 +18,7 @@ from campaign_ops.fixes.manual import Person, mark_complete
 from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.sweep import writers
 from tests.conftest import World, Worlds
-from tests.sweep.actors import meddling
+from tests.sweep.actors import interfering
 
 OPERATOR = Person("the operator", "ticket 42", "manual-run")
 AN_HOUR = 3_600_000
@@ -80,7 +80,7 @@ def test_a_job_that_comes_while_the_queue_is_read_keeps_the_campaign_open(sms: W
     ids = recipients(sms, "retried")
     sweep = sms.begin()
     plan = sweep.make_plan()
-    with meddling(sms, after="live_jobs", what=lambda: sms.queue.add("retried", "shop_north", ids, delay=AN_HOUR)):
+    with interfering(sms, after="live_jobs", what=lambda: sms.queue.add("retried", "shop_north", ids, delay=AN_HOUR)):
         sweep.complete(plan)
     assert sms.app.campaign("retried")["status"] == "sending"
 
@@ -113,7 +113,7 @@ def test_nothing_is_completed_when_the_queue_goes_away_between_plan_and_repair(s
     def goes_away() -> None:
         raise QueueUnavailable("Redis went away")
 
-    with meddling(sms, before="newcomers", what=goes_away):
+    with interfering(sms, before="newcomers", what=goes_away):
         completed, _ = sweep.complete(plan)
     assert completed.held_back == "Redis went away"
     assert completed.failures == []

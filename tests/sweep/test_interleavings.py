@@ -24,7 +24,7 @@ from campaign_ops.lab.shop.worker import WorkerOptions
 from campaign_ops.lab.shop.worker_process import WorkerProcess
 from campaign_ops.sweep import reenqueue as reenqueue_module
 from tests.conftest import World, Worlds
-from tests.sweep.actors import covered, meddling
+from tests.sweep.actors import covered, interfering
 from tests.sweep.soak import RECIPIENTS, Soak
 from tests.sweep.stage import BATCH, DEATHS, STEPS, Place, Stage
 
@@ -173,7 +173,7 @@ def test_recipients_marked_by_a_job_that_came_and_went_unseen_are_not_sent_again
     sweep = sms.begin()
     sweep.make_plan()
     in_doubt = sms.app.pending_ids("lost")[:4]
-    with meddling(sms, before="newcomers", what=lambda: sms.queue.mark(in_doubt)):
+    with interfering(sms, before="newcomers", what=lambda: sms.queue.mark(in_doubt)):
         done = sweep.reenqueue()
     assert not set(in_doubt) & set(covered(sms))
     assert done.recipients == 6

@@ -28,12 +28,12 @@ def at_the_add(world: World, what: Callable[[], object]) -> None:
     add = queue._writer.add
     left = [what]
 
-    def meddled(*arguments: object) -> object:
+    def interfered(*arguments: object) -> object:
         if left:
             left.pop()()
         return add(*arguments)  # type: ignore[arg-type]
 
-    queue._writer.add = meddled  # type: ignore[method-assign, assignment]
+    queue._writer.add = interfered  # type: ignore[method-assign, assignment]
 
 
 def test_an_error_of_redis_after_part_of_a_page_was_added_is_reported(

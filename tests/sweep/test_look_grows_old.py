@@ -17,7 +17,7 @@ from campaign_ops.postgres.database import Database, Timeouts
 from campaign_ops.sweep import Sweep, add_page
 from campaign_ops.sweep import reenqueue as reenqueue_module
 from tests.conftest import World, Worlds
-from tests.sweep.actors import covered, meddling
+from tests.sweep.actors import covered, interfering
 from tests.sweep.stage import Killed
 
 
@@ -40,7 +40,7 @@ def test_another_job_under_an_id_that_was_seen_is_a_new_one(world: World) -> Non
         world.queue.remove(["c-0"])
         world.queue.add("c", "shop", ids[2:], job_ids=["c-0"])
 
-    with meddling(world, before="newcomers", what=resumed):
+    with interfering(world, before="newcomers", what=resumed):
         world.sweep()
     assert covered(world) == dict.fromkeys(ids[2:], 1)
 
@@ -69,7 +69,7 @@ def test_whom_a_marker_spoke_for_once_is_left_alone_though_it_is_gone(world: Wor
         with redis.Redis.from_url(world.queue.url) as client:
             client.delete(*(one.format(recipient_id=marked) for one in world.queue.profile.markers))
 
-    with meddling(world, after="newcomers", what=expire):
+    with interfering(world, after="newcomers", what=expire):
         world.sweep()
     assert covered(world) == dict.fromkeys(others, 1)
 
@@ -84,7 +84,7 @@ def test_a_recipient_that_moves_to_another_campaign_is_not_put_back_under_the_ol
             statement = sa.text("""UPDATE "CampaignRecipient" SET "campaignId" = 'other' WHERE id = :id""")
             connection.execute(statement, {"id": moved})
 
-    with meddling(world, after="newcomers", what=move):
+    with interfering(world, after="newcomers", what=move):
         world.sweep()
     assert covered(world) == {stayed: 1}
 
@@ -101,7 +101,7 @@ def test_a_process_that_was_stopped_after_its_second_look_adds_nothing(
         if not world.queue.live_job_ids():
             world.queue.add("c", "shop", ids)
 
-    with meddling(world, after="newcomers", what=stopped):
+    with interfering(world, after="newcomers", what=stopped):
         world.sweep()
     assert covered(world) == dict.fromkeys(ids, 1)
 
@@ -150,7 +150,7 @@ def test_no_look_is_open_while_campaigns_are_completed(
 def test_a_look_whose_connection_dies_in_the_end_stops_nothing(world: World) -> None:
     world.app.add_campaign("done", succeeded=2)
     world.app.add_campaign("lost", pending=2)
-    with meddling(world, after="add", what=lambda: end_looks(world)):
+    with interfering(world, after="add", what=lambda: end_looks(world)):
         report = world.sweep()
     assert [line.done for line in report.repairs][:2] == [1, 1]
     assert world.app.campaign("done")["status"] == "sent"
@@ -226,7 +226,7 @@ def test_an_attempt_whose_confirmation_is_written_twice_counts_once(
 
 def test_nothing_is_put_back_while_earlier_attempts_cannot_be_counted(world: World) -> None:
     world.app.add_campaign("c", pending=2)
-    with pytest.raises(Killed), meddling(world, after="add", what=_die):
+    with pytest.raises(Killed), interfering(world, after="add", what=_die):
         world.sweep()
     world.queue.remove(world.queue.live_job_ids()[1:])
     with redis.Redis.from_url(world.queue.url) as client:
@@ -234,7 +234,7 @@ def test_nothing_is_put_back_while_earlier_attempts_cannot_be_counted(world: Wor
             client.lrem(world.queue.key("wait"), 0, job_id)
             client.zadd(world.queue.key("failed"), {job_id: 1})
     world.rows("UPDATE campaign_ops.attempt SET last_at = last_at - interval '1 hour' RETURNING 1")
-    with meddling(world, before="present", what=_lose_the_answer):
+    with interfering(world, before="present", what=_lose_the_answer):
         report = world.sweep()
     assert report.repairs[1].held_back
     assert covered(world) == {}

@@ -9,7 +9,7 @@ import redis
 
 from campaign_ops.sweep import settle
 from tests.conftest import World
-from tests.sweep.actors import covered, meddling
+from tests.sweep.actors import covered, interfering
 from tests.sweep.stage import Killed
 
 
@@ -19,7 +19,7 @@ def die() -> None:
 
 def killed_around_the_add(world: World, *, before: str = "", after: str = "") -> None:
     world.app.add_campaign("c", pending=4)
-    with pytest.raises(Killed), meddling(world, before=before, after=after, what=die):
+    with pytest.raises(Killed), interfering(world, before=before, after=after, what=die):
         world.sweep()
 
 

@@ -15,7 +15,7 @@ from campaign_ops.fixes.ambiguous import send_again, take_as_sent
 from campaign_ops.fixes.manual import Person, mark_complete, reenqueue_one
 from tests.conftest import World, Worlds
 from tests.shapes import SHAPES
-from tests.sweep.actors import covered, meddling
+from tests.sweep.actors import covered, interfering
 
 SARAH = Person("sarah", "a ticket", "run-1")
 
@@ -53,7 +53,7 @@ def test_a_job_that_makes_batches_blocks_its_campaign_alone_and_stands_in_the_re
 
 def test_a_job_that_makes_batches_and_comes_after_the_look_keeps_its_campaign_from_being_put_back(sms: World) -> None:
     sms.app.add_campaign("c", pending=4)
-    with meddling(sms, before="newcomers", what=lambda: put(sms, "makeBatches", {"data": {"campaign": "c"}})):
+    with interfering(sms, before="newcomers", what=lambda: put(sms, "makeBatches", {"data": {"campaign": "c"}})):
         sms.sweep()
     assert len(sms.queue.live_job_ids()) == 1
 
