@@ -1,4 +1,4 @@
-# `make demo` and `make test` need Python 3.11+ and make, nothing else.
+# `make demo` and `make test` need only Python 3.11+ and make.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -19,10 +19,10 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: env ## stuck campaigns found, explained and repaired by Dagster, on embedded servers (PROFILE=sms|messenger)
+demo: env ## find, explain and repair stuck campaigns with Dagster, on embedded servers (PROFILE=sms|messenger)
 	@$(BIN)/campaign-ops demo --profile $(PROFILE)
 
-up: env ## the same platform living, with Dagster's web page, schedule and sensors; Ctrl-C stops all of it
+up: env ## a living platform with Dagster's web page, schedule and sensors; Ctrl-C stops all of it
 	@$(BIN)/campaign-ops up
 
 drill: env ## inject faults on embedded servers and print a scoreboard (DRILL="--seconds 60 --node")
@@ -34,7 +34,7 @@ test: env ## all tests, on embedded servers
 test-fast: env ## the tests that take no more than a few seconds each
 	@$(BIN)/python -m pytest -n 2 -m 'not slow and not node and not browser'
 
-check: format lint types contracts test ## format, lint, types, import contracts, tests
+check: format lint types contracts test ## what CI checks: format, lint, types, import contracts, all tests
 
 bench: env ## the benchmark on embedded servers, about an hour (BENCH="--only sweep --rounds 3" for a part of it)
 	@$(BIN)/python -m benchmarks $(BENCH)
@@ -51,13 +51,13 @@ types: env
 contracts: env
 	@$(BIN)/lint-imports
 
-docs: env ## write the generated pages of docs/ anew
+docs: env ## write the generated pages of docs/
 	@$(BIN)/python docs/build.py
 
-lock: env ## resolve the dependencies anew: names, versions and hashes, no address
+lock: env ## resolve the dependencies again: names, versions and hashes, no address
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-strip-extras --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
 
-clean: ## remove what the targets above made
+clean: ## remove what the other targets create
 	rm -rf $(VENV) .demo .drill .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

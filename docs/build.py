@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that are made from the code: `make docs`. A test compares them."""
+"""Writes the pages of docs/ that are generated from the code: `make docs`. A test compares them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ CONFIGURATION = """\
 # Configuration
 
 One YAML file, `campaign_ops.yaml` in the current directory unless `CAMPAIGN_OPS_CONFIG` names another. `${{NAME}}` and
-`${{NAME:-default}}` stand for environment variables anywhere in a value; `$${{` is a literal `${{`. Every mistake is answered with
-file, line, key and the nearest right one, and one platform's mistakes do not stop the others. `campaign-ops config` shows what
+`${{NAME:-default}}` stand for environment variables anywhere in a value; `$${{` is a literal `${{`. Every mistake is reported with
+file, line, key and the nearest right key, and one platform's mistakes do not stop the others. `campaign-ops config` shows what
 was understood, secrets masked. `campaign_ops.example.yaml` is a commented example.
 
 {table}
-Database URLs are those of PostgreSQL and of Prisma (`postgresql://…?schema=app` names the schema; parameters that only Prisma
-knows are dropped). Queue URLs are `redis://`, `rediss://`, `unix://` and `redis+sentinel://host:26379,host2:26379/master/0`.
+Database URLs are PostgreSQL's or Prisma's (`postgresql://…?schema=app` names the schema; other parameters of Prisma
+are dropped). Queue URLs are `redis://`, `rediss://`, `unix://` and `redis+sentinel://host:26379,host2:26379/master/0`.
 """
 
 PROFILES = """\
 # Profiles
 
-A profile says how one kind of platform names things. Data, not code: a new platform is a new file. Built in: {built_in}.
+A profile says how one kind of platform names things. It is data, not code: a new platform is a new file. Built in: {built_in}.
 
 ```yaml
 # my-shop.yaml, named in the configuration as `profile: my-shop.yaml`
@@ -46,17 +46,16 @@ queue:
   batch_size: 200
 ```
 
-Mappings are merged key by key, lists and values replace, null takes a part away. Column types need not be said: text and enum
-statuses, text, uuid and integer ids, timestamps with and without time zone (UTC then, as Prisma writes them) are read from the
-database. A profile that does not fit the database is refused before anything is touched.
+Mappings are merged key by key, lists and values replace, null removes a part. Column types are read from the database: text and enum
+statuses, text, uuid and integer ids, timestamps with time zone and without (then in UTC, as Prisma writes them). A profile that does not fit the database is refused before anything is touched.
 
 {table}"""
 
 ERRORS = """\
 # Error messages
 
-Every error is one line: where it is, what is wrong, and the mend. None holds a password or a row's contents. In the tree,
-those under `Unavailable` are worth trying again; a sweep tries by itself, three times, and the next sweep is the next try.
+Every error is one line: where it is, what is wrong, and the mend. None contains a password or a row's contents. Errors below
+`Unavailable` may pass: a sweep tries three times, and the next sweep tries again.
 
 ```
 {tree}
@@ -119,10 +118,10 @@ def _metrics() -> str:
 
 
 def _errors() -> str:
-    head, _, tree = (inspect.getdoc(errors) or "").partition("\n\n")
-    kinds = [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, errors.CampaignOpsError)]
-    lines = [f"- **{one.__name__}**: {_first_paragraph(one)}" for one in kinds if one is not errors.CampaignOpsError]
-    del head
+    _, _, tree = (inspect.getdoc(errors) or "").partition("\n\n")
+    root = errors.CampaignOpsError
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, root) and kind != root]
+    lines = [f"- **{kind.__name__}**: {_first_paragraph(kind)}" for kind in kinds]
     return ERRORS.format(tree=inspect.cleandoc(tree), classes="\n".join(lines) + "\n")
 
 
