@@ -1,4 +1,4 @@
-"""Real servers for every test: one PostgreSQL and one Redis per test process, an empty database and prefix per test."""
+"""Real servers for every test: PostgreSQL and Redis per test process, an empty database and a queue prefix per test."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 
 @pytest.fixture(scope="session")
 def migrated_template(servers: EmbeddedServers) -> str:
-    """An empty database with our schema, to copy: migrating takes longer than copying."""
+    """An empty database with our schema, to be copied: migrating takes longer than copying."""
     name = "template_migrated"
     database = Database(servers.postgres.create_database(name))
     migrate(database)
@@ -48,7 +48,7 @@ def migrated_template(servers: EmbeddedServers) -> str:
 
 @dataclass
 class World:
-    """One platform in a database of its own: what the application sees (``app``, ``jobs``) and what we see."""
+    """One platform in a database of its own: the application's side (``app``, ``jobs``) and ours (``platform``)."""
 
     platform: Platform
     app: RowWriter
@@ -71,17 +71,17 @@ class World:
         return Sweep(self.platform, **{**defaults, **options})
 
     def confirmed_sweep(self, **options: Any) -> HealthReport:
-        """The same by a person who confirms whatever a plan made right before shows to be held back."""
+        """A whole sweep by a person who confirms what a fresh plan shows to be held back."""
         code = confirmation(dry_run(self.platform, run_id=uuid4().hex), "ann", "a test")
         return self.sweep(confirm=code, **options)
 
     def again(self, **policy: Any) -> Platform:
-        """The same platform from another process's point of view, with other thresholds if given."""
-        old = self.platform
+        """The same platform as another process has it, with other thresholds if given."""
+        known = self.platform
         queue = None
-        if self.queue_url is not None and old.profile.queue is not None:
-            queue = Queue(QueueAddress(self.queue_url, self.queue.prefix), old.profile.queue)
-        fresh = Platform(old.name, old.profile, Policy(**policy), Database(self.url), queue)
+        if self.queue_url is not None and known.profile.queue is not None:
+            queue = Queue(QueueAddress(self.queue_url, self.queue.prefix), known.profile.queue)
+        fresh = Platform(known.name, known.profile, Policy(**policy), Database(self.url), queue)
         self.created.append(fresh)
         return fresh
 
@@ -102,11 +102,11 @@ class World:
 
 @dataclass
 class Worlds:
-    """Makes platforms; everything they opened is closed after the test."""
+    """Creates platforms, and closes after the test what they opened."""
 
     servers: EmbeddedServers
     template: str
-    made: list[World] = field(default_factory=list)
+    created: list[World] = field(default_factory=list)
 
     def make(
         self,
@@ -135,11 +135,11 @@ class Worlds:
             jobs.open()
         platform = Platform("sms" if chosen.queue else "messenger", chosen, Policy(**(policy or {})), database, queue)
         world = World(platform, app, jobs, url, where)
-        self.made.append(world)
+        self.created.append(world)
         return world
 
     def close(self) -> None:
-        for world in self.made:
+        for world in self.created:
             world.close()
 
 
@@ -155,10 +155,10 @@ def _set_timezone(url: str, database: str, timezone: str) -> None:
 @pytest.fixture
 def worlds(servers: EmbeddedServers, migrated_template: str) -> Iterator[Worlds]:
     with redis.Redis.from_url(servers.redis.url()) as client:
-        client.flushall()  # markers have no prefix: another test's would speak for recipients of the same id
-    made = Worlds(servers, migrated_template)
-    yield made
-    made.close()
+        client.flushall()  # markers have no prefix: another test's would mark recipients with the same id
+    created = Worlds(servers, migrated_template)
+    yield created
+    created.close()
 
 
 @pytest.fixture

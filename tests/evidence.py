@@ -1,4 +1,4 @@
-"""Evidence as sentences need it: one stuck campaign, everything about it unremarkable unless told."""
+"""Evidence for tests that read as sentences: one stuck campaign with unremarkable defaults."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ NO_ROWS = Tally()
 
 
 def ago(**span: float) -> datetime:
-    """A moment so long before `NOW`."""
+    """The moment that long before `NOW`."""
     return NOW - timedelta(**span)
 
 
 def covered_by(
     pending: int, *, in_jobs: int = 0, marked: int = 0, live_jobs: int | None = None, **more: Any
 ) -> Coverage:
-    """What the queue says of so many pending recipients; those in no job and not marked are missing."""
+    """Coverage of ``pending`` recipients; those in no job and not marked are missing."""
     jobs = int(in_jobs > 0) if live_jobs is None else live_jobs
     missing = pending - in_jobs - marked
     return Coverage(covered=in_jobs, marked=marked, missing=missing, live_jobs=jobs, **more)
@@ -43,7 +43,7 @@ def covered_by(
 
 @dataclass(frozen=True)
 class Look:
-    """What one sweep sees of a campaign. Change a part with ``with_``, judge it with ``decide``."""
+    """One sweep's look at a campaign. Change a part with ``with_``, judge it with ``decide``."""
 
     evidence: Evidence
     queue: QueueState | None = QUEUE
@@ -82,14 +82,14 @@ def sms(
     coverage: Coverage | None = None,
     counters: Counters | None = None,
 ) -> Look:
-    """A campaign of an SMS platform, stuck for an hour; ``coverage`` says in which jobs its pending are (in none)."""
+    """A campaign of an SMS platform, stuck for an hour; by default its pending recipients are in no job."""
     tally = Tally(pending, accepted, succeeded, failed, unknown or {}, moved)
     campaign = Campaign("cmp_1", "shop_1", "Spring sale", "sending", ago(hours=1), counters=counters)
     return Look(Evidence(campaign, tally, coverage=coverage or covered_by(pending)))
 
 
 def messenger(total: int, sent: int = 0, failed: int = 0, *, rows: Tally = NO_ROWS, people_known: bool = True) -> Look:
-    """A campaign of a messenger platform: counters, rows only for what was sent and whom they are about, no queue."""
+    """A campaign of a messenger platform: counters, rows only for recipients that were sent to, no queue."""
     campaign = Campaign(
         "cmp_1", "org_1", "test 6", "SENDING", ago(hours=1), ago(hours=2), Counters(total, sent, failed)
     )

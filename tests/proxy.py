@@ -1,4 +1,4 @@
-"""A way to a real Redis on which accidents happen: slow, cut in the middle of a request or of an answer, frozen.
+"""A proxy to a real Redis that injects faults: slow, cut in the middle of a request or of an answer, frozen.
 
 A request is what a client sends before it is answered: one command or a whole pipeline, one round trip either way.
 """
@@ -21,11 +21,11 @@ MULTI, EXEC = b"$5\r\nMULTI\r\n", b"$4\r\nEXEC\r\n"
 
 
 @dataclass(frozen=True)
-class Accident:
-    """What happens to the ``at``-th request that carries ``word``. Redis is out of reach from then on.
+class Fault:
+    """What happens to the ``at``-th request that contains ``word``. Redis is out of reach from then on.
 
-    ``cut``: the request does not arrive whole. ``deaf``: Redis does it all, and ``reply_bytes`` of its answer arrive.
-    ``freeze``: Redis does it all, nothing arrives, and the connection stays open.
+    ``cut``: the request arrives in part. ``deaf``: Redis executes it, and ``reply_bytes`` of its answer arrive.
+    ``freeze``: Redis executes it, nothing arrives, and the connection stays open.
     """
 
     word: bytes
@@ -36,7 +36,7 @@ class Accident:
 
 @dataclass
 class _Values:
-    """One direction of a connection: how many whole RESP values went by."""
+    """One direction of a connection: the number of whole RESP values that have passed."""
 
     whole: int = 0
     rest: bytes = b""
@@ -49,7 +49,7 @@ class _Values:
 
 
 def _end(data: bytes, start: int) -> int:
-    """Where the RESP value at ``start`` ends; -1 if it is not there whole."""
+    """The end of the RESP value at ``start``; -1 if it is not complete."""
     line = data.find(b"\r\n", start)
     if line < 0:
         return -1
@@ -75,8 +75,8 @@ class Proxy:
     port: int = 0
     delay_seconds: float = 0
     requests: int = 0
-    happened: bool = False
-    _accident: Accident | None = None
+    injected: bool = False
+    _fault: Fault | None = None
     _matches: int = 0
     _away: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -85,15 +85,15 @@ class Proxy:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def expect(self, accident: Accident) -> None:
-        """Let it happen, from now on."""
+    def inject(self, fault: Fault) -> None:
+        """Inject the fault when its request comes."""
         with self._lock:
-            self._accident, self._matches, self._away, self.happened = accident, 0, False, False
+            self._fault, self._matches, self._away, self.injected = fault, 0, False, False
 
     def heal(self) -> None:
-        """Redis is within reach again and nothing more happens."""
+        """Let Redis be reached again, without a fault."""
         with self._lock:
-            self._accident, self._away = None, False
+            self._fault, self._away = None, False
 
     def serve(self, client: socket.socket) -> None:
         """Carry one connection to its end."""
@@ -104,60 +104,60 @@ class Proxy:
 
     def _carry(self, client: socket.socket, redis: socket.socket) -> None:
         asked, answered = _Values(), _Values()
-        request, accident = b"", None
-        while not self._away or accident:
+        request, fault = b"", None
+        while not self._away or fault:
             ready, _, _ = select.select([client, redis], [], [], 0.05)
             if redis in ready:
                 chunk = redis.recv(CHUNK)
                 if not chunk:
                     return
                 answered.feed(chunk)
-                if not accident:
+                if not fault:
                     client.sendall(chunk)
             if client in ready:
                 if asked.whole == answered.whole and not asked.rest:
                     request = b""
                 chunk = client.recv(CHUNK)
-                if not chunk or (self._away and not accident):
+                if not chunk or (self._away and not fault):
                     return
                 if not request:
                     self.requests += 1
                     time.sleep(self.delay_seconds)
                 known, request = request, request + chunk
-                accident = accident or self._strike(known, request)
-                if accident and accident.kind == "cut":
+                fault = fault or self._strike(known, request)
+                if fault and fault.kind == "cut":
                     return
                 redis.sendall(chunk)
                 asked.feed(chunk)
-            if accident and not asked.rest and (MULTI not in request or request.endswith(EXEC)):
-                self._end_badly(accident, client, redis)
+            if fault and not asked.rest and (MULTI not in request or request.endswith(EXEC)):
+                self._end_badly(fault, client, redis)
                 return
 
-    def _strike(self, known: bytes, request: bytes) -> Accident | None:
-        """The accident, when this request's turn has come; each request is counted once."""
+    def _strike(self, known: bytes, request: bytes) -> Fault | None:
+        """The fault, if this request is the one; each request is counted once."""
         with self._lock:
-            accident = self._accident
-            if accident is None or accident.word not in request or accident.word in known:
+            fault = self._fault
+            if fault is None or fault.word not in request or fault.word in known:
                 return None
             self._matches += 1
-            if self._matches != accident.at:
+            if self._matches != fault.at:
                 return None
-            self._away = self.happened = True
-            return accident
+            self._away = self.injected = True
+            return fault
 
-    def _end_badly(self, accident: Accident, client: socket.socket, redis: socket.socket) -> None:
-        redis.shutdown(socket.SHUT_WR)  # Redis does what it has read before it sees the end
-        left = accident.reply_bytes
+    def _end_badly(self, fault: Fault, client: socket.socket, redis: socket.socket) -> None:
+        redis.shutdown(socket.SHUT_WR)  # Redis executes what it has read before it sees the end
+        left = fault.reply_bytes
         while chunk := redis.recv(CHUNK):
             client.sendall(chunk[:left])
             left -= len(chunk[:left])
-        while accident.kind == "freeze" and client.recv(CHUNK):
+        while fault.kind == "freeze" and client.recv(CHUNK):
             pass
 
 
 @contextmanager
 def proxied(target: int, *, delay_seconds: float = 0) -> Iterator[Proxy]:
-    """A proxy before the Redis on this port of 127.0.0.1."""
+    """A proxy in front of the Redis on this port of 127.0.0.1."""
     proxy = Proxy(target, delay_seconds=delay_seconds)
 
     class Handler(socketserver.BaseRequestHandler):

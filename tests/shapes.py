@@ -1,4 +1,4 @@
-"""Platforms as they really differ: column types, and names of which every one is a trap."""
+"""Platforms as they differ in the field: column types, and names each of which is a trap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation says what the program does: generated pages are as generated, links lead somewhere."""
+"""The documentation matches the program: generated pages, links, verdicts, promises and the map."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def generated() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["cli.md", "configuration.md", "profiles.md", "errors.md"])
-def test_a_generated_page_is_what_the_code_says(name: str) -> None:
+def test_a_generated_page_is_as_generated(name: str) -> None:
     """If this fails: ``make docs``."""
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == generated()[name]
 

@@ -1,6 +1,6 @@
-"""The shipped rules of nginx and Caddy, in the real programs: what Dagster's webserver never gets to see behind them.
+"""The shipped rules of nginx and Caddy in the real programs: requests that never reach Dagster's webserver.
 
-The upstream takes GraphQL as Dagster's does: by GET, by JSON, and with the query in the address of any other POST.
+The upstream takes GraphQL as Dagster does: by GET, by JSON, and with the query in the address of any other POST.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ MUTATION = "/graphql?query=mutation%7BlaunchRun%7D"
 
 @dataclass
 class Upstream:
-    """What stands behind a proxy, and what came through to it."""
+    """The server behind a proxy, and the requests that reached it."""
 
     port: int
-    got: list[str] = field(default_factory=list)
+    received: list[str] = field(default_factory=list)
 
     async def take(self, request: Request) -> PlainTextResponse:
         assert "authorization" not in request.headers
-        self.got.append(f"{request.method} {request.url.path}")
+        self.received.append(f"{request.method} {request.url.path}")
         return PlainTextResponse("taken")
 
     async def talk(self, websocket: WebSocket) -> None:
         await websocket.accept(subprotocol="graphql-ws")
-        self.got.append("websocket")
+        self.received.append("websocket")
         await websocket.send_text(await websocket.receive_text())
 
 
@@ -66,14 +66,14 @@ class Proxy:
 
     @property
     def host(self) -> str:
-        """What stands in the browser's address bar."""
+        """The name in the browser's address bar."""
         return f"{NAME}:{self.port}"
 
     def status(self, method: str, path: str, headers: dict[str, str] | None = None, body: str = "") -> int:
         """The answer's status; signed in unless the headers say otherwise."""
-        given = {"Host": self.host, **LOGIN, **(headers or {})}
+        sent = {"Host": self.host, **LOGIN, **(headers or {})}
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
-            connection.request(method, path, body or None, {key: value for key, value in given.items() if value})
+            connection.request(method, path, body or None, {key: value for key, value in sent.items() if value})
             return connection.getresponse().status
 
     def websocket(self, headers: dict[str, str]) -> ClientConnection:
@@ -89,17 +89,17 @@ class Proxy:
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
     port = free_port()
-    made = Upstream(port)
+    running = Upstream(port)
     routes = [
-        Route("/graphql", made.take, methods=["GET", "POST"]),
-        WebSocketRoute("/graphql", made.talk),
-        Route("/{path:path}", made.take, methods=["GET", "HEAD", "POST"]),
+        Route("/graphql", running.take, methods=["GET", "POST"]),
+        WebSocketRoute("/graphql", running.talk),
+        Route("/{path:path}", running.take, methods=["GET", "HEAD", "POST"]),
     ]
     server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     _await_port(port)
-    yield made
+    yield running
     server.should_exit = True
     thread.join(10)
 
@@ -125,7 +125,7 @@ def proxy(
 
 
 def _nginx(program: str, home: Path, port: int, upstream: int) -> tuple[list[str], dict[str, str]]:
-    """The shipped file with a port without TLS, our upstream and a password file."""
+    """The shipped file, changed to a port without TLS, our upstream and a password file."""
     rules = (REPOSITORY / "deploy" / "nginx-dagster.conf").read_text()
     rules = re.sub(r"ssl_certificate\S* .*", "", rules).replace("listen 443 ssl", f"listen 127.0.0.1:{port}")
     rules = rules.replace("127.0.0.1:3000", f"127.0.0.1:{upstream}")
@@ -141,7 +141,7 @@ def _nginx(program: str, home: Path, port: int, upstream: int) -> tuple[list[str
 
 
 def _caddy(program: str, home: Path, port: int, upstream: int) -> tuple[list[str], dict[str, str]]:
-    """The shipped file as it is."""
+    """The shipped file, unchanged."""
     hashed = subprocess.run(
         [program, "hash-password", "--plaintext", "pass"], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -159,7 +159,7 @@ def _await_port(port: int, process: subprocess.Popen[bytes] | None = None, outpu
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         if process is not None and process.poll() is not None:
-            pytest.fail(f"it ended: {output.read_text() if output else ''}")
+            pytest.fail(f"the proxy ended: {output.read_text() if output else ''}")
         with closing(socket.socket()) as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
@@ -169,11 +169,11 @@ def _await_port(port: int, process: subprocess.Popen[bytes] | None = None, outpu
 
 @pytest.mark.parametrize("path", [MUTATION, "/graphql/?query=x", "/%67raphql?query=x", "/ops/graphql?query=x"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT"])
-def test_graphql_by_anything_but_post_is_refused(proxy: Proxy, method: str, path: str) -> None:
-    proxy.upstream.got.clear()
+def test_graphql_by_any_other_method_than_post_is_refused(proxy: Proxy, method: str, path: str) -> None:
+    proxy.upstream.received.clear()
     assert proxy.status(method, path) in (403, 405)
     assert proxy.status(method, path, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}) in (403, 405)
-    assert proxy.upstream.got == []
+    assert proxy.upstream.received == []
 
 
 @pytest.mark.parametrize(
@@ -181,10 +181,10 @@ def test_graphql_by_anything_but_post_is_refused(proxy: Proxy, method: str, path
     ["", "text/plain", "application/x-www-form-urlencoded", "text/plain; application/json", "application/graphql"],
 )
 def test_graphql_by_a_post_that_a_form_could_send_is_refused(proxy: Proxy, kind: str) -> None:
-    """The webserver looks for `application/json` anywhere in the header, and else takes the query from the address."""
-    proxy.upstream.got.clear()
+    """The webserver looks for `application/json` anywhere in the header, else takes the query from the address."""
+    proxy.upstream.received.clear()
     assert proxy.status("POST", MUTATION, {"Content-Type": kind}, "{}") == 405
-    assert proxy.upstream.got == []
+    assert proxy.upstream.received == []
 
 
 @pytest.mark.parametrize(
@@ -199,36 +199,36 @@ def test_graphql_by_a_post_that_a_form_could_send_is_refused(proxy: Proxy, kind:
 )
 @pytest.mark.parametrize("path", ["/graphql", "/report_asset_materialization/sms/queue_state"])
 def test_what_another_page_posts_is_refused(proxy: Proxy, page: dict[str, str], path: str) -> None:
-    proxy.upstream.got.clear()
+    proxy.upstream.received.clear()
     assert proxy.status("POST", path, {**JSON, **page}, "{}") == 403
-    assert proxy.upstream.got == []
+    assert proxy.upstream.received == []
 
 
 def test_another_pages_websocket_is_refused(proxy: Proxy) -> None:
-    proxy.upstream.got.clear()
+    proxy.upstream.received.clear()
     for page in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         with pytest.raises(InvalidStatus, match="403"):
             proxy.websocket(page)
-    assert proxy.upstream.got == []
+    assert proxy.upstream.received == []
 
 
 def test_a_name_that_is_not_ours_is_not_served(proxy: Proxy) -> None:
-    """An address of the attacker's that points here would be its own origin."""
-    proxy.upstream.got.clear()
+    """An attacker's name that points here would be an origin of its own."""
+    proxy.upstream.received.clear()
     other = f"evil.example:{proxy.port}"
     proxy.status("POST", "/graphql", {**JSON, "Host": other, "Origin": f"http://{other}"}, "{}")
-    assert proxy.upstream.got == []
+    assert proxy.upstream.received == []
 
 
-def test_nobody_gets_in_without_a_password(proxy: Proxy) -> None:
-    proxy.upstream.got.clear()
+def test_nothing_is_served_without_a_password(proxy: Proxy) -> None:
+    proxy.upstream.received.clear()
     assert proxy.status("GET", "/runs", {"Authorization": ""}) == 401
     assert proxy.status("POST", "/graphql", {**JSON, "Authorization": ""}, "{}") == 401
-    assert proxy.upstream.got == []
+    assert proxy.upstream.received == []
 
 
 def test_dagsters_own_page_works(proxy: Proxy) -> None:
-    proxy.upstream.got.clear()
+    proxy.upstream.received.clear()
     own = {"Origin": f"http://{proxy.host}", "Sec-Fetch-Site": "same-origin"}
     assert proxy.status("GET", "/runs") == 200
     assert proxy.status("GET", "/runs", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}) == 200
@@ -237,4 +237,4 @@ def test_dagsters_own_page_works(proxy: Proxy) -> None:
     with proxy.websocket(own) as websocket:
         websocket.send("hello")
         assert websocket.recv() == "hello"
-    assert proxy.upstream.got == ["GET /runs", "GET /runs", "POST /graphql", "POST /graphql", "websocket"]
+    assert proxy.upstream.received == ["GET /runs", "GET /runs", "POST /graphql", "POST /graphql", "websocket"]

@@ -23,7 +23,7 @@ from campaign_ops.sweep import Sweep
 from campaign_ops.sweep import reenqueue as reenqueue_module
 from campaign_ops.sweep.report import dry_run
 from tests.conftest import World, Worlds
-from tests.proxy import Accident, Proxy, proxied
+from tests.proxy import Fault, Proxy, proxied
 from tests.sweep.actors import covered
 
 TENANTS = ("north", "south", "west")
@@ -89,17 +89,17 @@ def test_a_slow_redis_is_asked_few_questions(world: World, proxy: Proxy) -> None
 # -- gone half way through the read ------------------------------------------------------------------------------------
 
 READS = {
-    "snapshot": Accident(b"LRANGE", reply_bytes=900),
-    "job pages": Accident(b"defa", at=2, reply_bytes=5000),
-    "marker pages": Accident(b"sms:sent", at=2, reply_bytes=3),
-    "frozen": Accident(b"defa", at=2, kind="freeze"),
+    "snapshot": Fault(b"LRANGE", reply_bytes=900),
+    "job pages": Fault(b"defa", at=2, reply_bytes=5000),
+    "marker pages": Fault(b"sms:sent", at=2, reply_bytes=3),
+    "frozen": Fault(b"defa", at=2, kind="freeze"),
 }
 
 
-@pytest.mark.parametrize("accident", READS.values(), ids=READS.keys())
+@pytest.mark.parametrize("fault", READS.values(), ids=READS.keys())
 @pytest.mark.parametrize("when", ["while deciding", "while acting"])
 def test_redis_gone_half_way_through_the_read_stops_only_what_needs_it(
-    world: World, proxy: Proxy, accident: Accident, when: str
+    world: World, proxy: Proxy, fault: Fault, when: str
 ) -> None:
     world.app.add_campaign("done", succeeded=3)
     world.app.add_reservation("hold", campaign="done")
@@ -111,22 +111,20 @@ def test_redis_gone_half_way_through_the_read_stops_only_what_needs_it(
     sweep = world.begin()
     sweep.read_queue()
     if when == "while deciding":
-        proxy.expect(accident)
+        proxy.inject(fault)
         plan = sweep.make_plan()
     else:
         plan = sweep.make_plan()
-        proxy.expect(accident)
+        proxy.inject(fault)
     sweep.complete(plan)
     done = sweep.reenqueue(plan)
     sweep.release(plan)
     report = sweep.report(plan)
-    assert proxy.happened
+    assert proxy.injected
     assert (done.count, done.jobs) == (0, 0)
     assert len(world.queue.live_job_ids()) == 300
     assert world.rows("SELECT * FROM campaign_ops.intent") == []
-    read = (
-        when == "while acting" and accident is READS["marker pages"]
-    )  # by the step before; else a job may wait unseen
+    read = when == "while acting" and fault is READS["marker pages"]  # by the step before; else a job may wait unseen
     assert world.app.campaign("done")["status"] == ("sent" if read else "sending")
     held = "released" if read else "active"
     assert [world.app.reservation(one)["status"] for one in ("hold", "leak")] == [held, "released"]
@@ -139,19 +137,19 @@ def test_redis_gone_half_way_through_the_read_stops_only_what_needs_it(
 # -- gone half way through the add -------------------------------------------------------------------------------------
 
 ADDS = {
-    "first page not sent": (Accident(b"EVALSHA", at=1, kind="cut"), 0),
-    "first page's answer lost": (Accident(b"EVALSHA", at=1), 50),
-    "second page half sent": (Accident(b"-b50-", at=1, kind="cut"), 50),
-    "second page's answer lost": (Accident(b"EVALSHA", at=2, reply_bytes=40), 100),
-    "frozen after the second page": (Accident(b"EVALSHA", at=2, kind="freeze"), 100),
-    "while confirming": (Accident(b"LPOS", at=1, reply_bytes=10), 50),
-    "between pages": (Accident(b"LRANGE", at=4, reply_bytes=10), 50),
+    "first page not sent": (Fault(b"EVALSHA", at=1, kind="cut"), 0),
+    "first page's answer lost": (Fault(b"EVALSHA", at=1), 50),
+    "second page half sent": (Fault(b"-b50-", at=1, kind="cut"), 50),
+    "second page's answer lost": (Fault(b"EVALSHA", at=2, reply_bytes=40), 100),
+    "frozen after the second page": (Fault(b"EVALSHA", at=2, kind="freeze"), 100),
+    "while confirming": (Fault(b"LPOS", at=1, reply_bytes=10), 50),
+    "between pages": (Fault(b"LRANGE", at=4, reply_bytes=10), 50),
 }
 
 
-@pytest.mark.parametrize(("accident", "arrived"), ADDS.values(), ids=ADDS.keys())
+@pytest.mark.parametrize(("fault", "arrived"), ADDS.values(), ids=ADDS.keys())
 def test_redis_gone_half_way_through_the_add_doubles_nobody_and_misses_nobody(
-    world: World, proxy: Proxy, accident: Accident, arrived: int, monkeypatch: pytest.MonkeyPatch
+    world: World, proxy: Proxy, fault: Fault, arrived: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reenqueue_module, "JOBS_PER_PAGE", 50)
     lost = ("big", "middle", "small")
@@ -159,10 +157,10 @@ def test_redis_gone_half_way_through_the_add_doubles_nobody_and_misses_nobody(
         world.app.add_campaign(campaign, pending=recipients)
     sweep = world.begin()
     plan = sweep.make_plan()
-    proxy.expect(accident)
+    proxy.inject(fault)
     done = sweep.reenqueue(plan)
     report = sweep.report(plan)
-    assert proxy.happened
+    assert proxy.injected
     assert done.held_back
     assert any("half way" in line for line in report.trouble), report.trouble
     assert len(world.queue.live_job_ids()) == arrived
