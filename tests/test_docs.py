@@ -68,7 +68,7 @@ def test_every_promise_names_a_test_that_exists() -> None:
 
 
 def test_every_path_and_name_on_the_map_exists() -> None:
-    named = re.findall(r"`([\w./-]+(?:/|\.(?:py|md|yaml|toml|json)))(?:::(\w+))?`", MAP)
+    named = re.findall(r"`([\w./-]+(?:/|\.(?:py|lua|md|yaml|toml|json)))(?:::(\w+))?`", MAP)
     assert len(named) > 100
     for path, name in named:
         place = next((top / path for top in (PACKAGE, ROOT) if (top / path).exists()), None)
