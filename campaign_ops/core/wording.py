@@ -11,6 +11,11 @@ def plural(count: object, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 job``, ``2,000 jobs``."""
+    return plural(count if count == 1 else f"{count:,}", noun)
+
+
 def duration(seconds: int) -> str:
     """Seconds as a person says them."""
     if seconds < 120:

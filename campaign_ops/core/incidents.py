@@ -1,0 +1,273 @@
+"""When something that is wrong becomes an incident, when that is over, and which changes are told. Pure.
+
+Level, not edge: each look is judged against what is remembered. A cause that a look could not judge stays as it was:
+unknown is neither good nor bad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from campaign_ops.core.causes import CAUSES, Cause, Severity, hidden_by
+
+SAMPLE = 20  # campaigns kept with an incident
+
+
+class State(StrEnum):
+    """Where an incident stands. A suspected one is told to nobody and forgotten at the first good look."""
+
+    SUSPECTED = "suspected"
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    SILENCED = "silenced"
+    RESOLVED = "resolved"
+
+
+UNRESOLVED = frozenset({State.OPEN, State.ACKNOWLEDGED, State.SILENCED})
+
+
+class What(StrEnum):
+    """What happened to an incident; each is an event in its journal."""
+
+    OPENED = "opened"
+    REOPENED = "reopened"
+    WORSENED = "worsened"
+    REPEATED = "repeated"
+    EASED = "eased"
+    RESOLVED = "resolved"
+    ACKNOWLEDGED = "acknowledged"
+    SILENCED = "silenced"
+    GAVE_UP = "gave_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    """One thing that a look found wrong.
+
+    Attributes:
+        cause: Why a person is needed.
+        count: How many of what the cause counts.
+        campaigns: Ids of the campaigns behind it; only the first few are kept.
+        tenants: Their owners; empty where the whole platform is concerned.
+        detail: One line of evidence.
+        severity: How grave it is; the cause's own unless given.
+        lasting_seconds: How long it must have lasted before it opens an incident; the cause's own unless given.
+    """
+
+    cause: Cause
+    count: int = 0
+    campaigns: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
+    detail: str = ""
+    severity: Severity | None = None
+    lasting_seconds: int | None = None
+
+    @property
+    def how_grave(self) -> Severity:
+        """Its severity, or its cause's."""
+        return self.severity or CAUSES[self.cause].severity
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at a platform found.
+
+    Attributes:
+        symptoms: What is wrong.
+        judged: The causes that the look could judge, each with what it rests on, such as ``sweep 12``. A second look at
+            the same evidence is no second look; empty text is evidence of its own moment.
+    """
+
+    symptoms: tuple[Symptom, ...] = ()
+    judged: Mapping[Cause, str] = field(default_factory=dict)
+
+    def __or__(self, other: Look) -> Look:
+        """Both looks; where both judged a cause, the second counts."""
+        mine = tuple(symptom for symptom in self.symptoms if symptom.cause not in other.judged)
+        return Look((*mine, *other.symptoms), {**self.judged, **other.judged})
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How many looks, and how long. Units stand in the names.
+
+    Attributes:
+        looks_to_open: Bad looks in a row that open an incident.
+        looks_to_resolve: Good looks in a row that resolve it.
+        same_look_seconds: Looks at the present moment that follow each other faster are one look.
+        reopen_seconds: For how long after its end an incident is reopened instead of a new one opened.
+        repeat_seconds: How often an open incident is told again.
+        worse_factor: How many times the count that was last told is worse.
+    """
+
+    looks_to_open: int = 2
+    looks_to_resolve: int = 3
+    same_look_seconds: float = 20
+    reopen_seconds: int = 3_600
+    repeat_seconds: int = 14_400
+    worse_factor: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """What is remembered of one cause of one platform.
+
+    ``looked_at`` and ``evidence`` belong to the last look that counted; ``told_*`` to the last change that was told.
+    """
+
+    cause: Cause
+    severity: Severity
+    state: State
+    first_seen_at: datetime
+    last_seen_at: datetime
+    looked_at: datetime
+    id: int | None = None
+    evidence: str = ""
+    bad_looks: int = 0
+    good_looks: int = 0
+    count: int = 0
+    worst_count: int = 0
+    campaigns: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
+    detail: str = ""
+    opened_at: datetime | None = None
+    resolved_at: datetime | None = None
+    silenced_until: datetime | None = None
+    told_at: datetime | None = None
+    told_count: int = 0
+    told_severity: Severity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An incident after a look. ``what`` is None where only its looks were counted; ``told``: people hear of it."""
+
+    incident: Incident
+    what: What | None = None
+    told: bool = False
+    discarded: bool = False
+
+
+def judge(known: Mapping[Cause, Incident], look: Look, rules: Rules, now: datetime) -> list[Change]:
+    """Judge a look against what is remembered.
+
+    Args:
+        known: Every suspected and unresolved incident, and those resolved lately, by cause.
+        look: What was found.
+        rules: Looks and times.
+        now: The database's clock.
+    """
+    symptoms = {symptom.cause: symptom for symptom in look.symptoms if symptom.cause in look.judged}
+    hidden = hidden_by(symptoms)
+    changes: list[Change] = []
+    for cause, evidence in look.judged.items():
+        if cause in hidden:
+            continue
+        incident, symptom = known.get(cause), symptoms.get(cause)
+        if symptom is not None:
+            changes += _bad(incident, symptom, evidence, rules, now)
+        elif incident is not None:
+            changes += _good(incident, evidence, rules, now)
+    return changes
+
+
+def _bad(incident: Incident | None, symptom: Symptom, evidence: str, rules: Rules, now: datetime) -> Iterable[Change]:
+    if incident is None or _is_over(incident, rules, now):
+        severity = symptom.how_grave
+        incident = Incident(symptom.cause, severity, State.SUSPECTED, now, now, now, evidence=evidence, bad_looks=1)
+    elif not _same_look(incident, evidence, rules, now):
+        looks = incident.bad_looks + 1
+        incident = replace(incident, looked_at=now, evidence=evidence, bad_looks=looks, good_looks=0)
+    elif incident.state is State.RESOLVED:  # a person resolved it, and nothing has been seen since
+        return []
+    before = incident.severity
+    incident = replace(
+        incident,
+        severity=symptom.how_grave,
+        last_seen_at=now,
+        count=symptom.count,
+        worst_count=max(symptom.count, incident.worst_count),
+        campaigns=symptom.campaigns[:SAMPLE],
+        tenants=symptom.tenants,
+        detail=symptom.detail,
+    )
+    if incident.state in UNRESOLVED:
+        return [_still_bad(incident, before, rules, now)]
+    if not _opens(incident, symptom, rules, now):
+        return [Change(incident)]
+    what = What.OPENED if incident.state is State.SUSPECTED else What.REOPENED
+    opened = replace(incident, state=State.OPEN, opened_at=incident.opened_at or now, resolved_at=None)
+    return [Change(_as_told(opened, now), what, told=True)]
+
+
+def _opens(incident: Incident, symptom: Symptom, rules: Rules, now: datetime) -> bool:
+    """Whether the bad looks are enough. What was open a short while ago need not last again."""
+    fixed = CAUSES[incident.cause]
+    if incident.bad_looks < (fixed.looks or rules.looks_to_open):
+        return False
+    lasting = fixed.lasting_seconds if symptom.lasting_seconds is None else symptom.lasting_seconds
+    return incident.state is State.RESOLVED or now - incident.first_seen_at >= timedelta(seconds=lasting)
+
+
+def _still_bad(incident: Incident, before: Severity, rules: Rules, now: datetime) -> Change:
+    if _worse(incident, rules):
+        return Change(_as_told(incident, now), What.WORSENED, told=True)
+    silence_ended = incident.silenced_until is not None and incident.silenced_until <= now
+    if silence_ended:
+        incident = replace(incident, state=State.OPEN, silenced_until=None)
+    since_told = now - incident.told_at if incident.told_at is not None else timedelta.max
+    due = since_told >= timedelta(seconds=rules.repeat_seconds)
+    if incident.state is State.OPEN and (silence_ended or due):
+        return Change(_as_told(incident, now), What.REPEATED, told=True)
+    return Change(incident, What.EASED if incident.severity.rank < before.rank else None)
+
+
+def _worse(incident: Incident, rules: Rules) -> bool:
+    """Whether it is graver than what people were last told."""
+    graver = incident.told_severity is not None and incident.severity.rank > incident.told_severity.rank
+    return graver or (incident.told_count > 0 and incident.count >= rules.worse_factor * incident.told_count)
+
+
+def _good(incident: Incident, evidence: str, rules: Rules, now: datetime) -> Iterable[Change]:
+    if incident.state is State.SUSPECTED:
+        return [Change(incident, discarded=True)]
+    if incident.state is State.RESOLVED:
+        return [Change(replace(incident, bad_looks=0))] if incident.bad_looks else []
+    if _same_look(incident, evidence, rules, now):
+        return []
+    looks = incident.good_looks + 1
+    incident = replace(incident, looked_at=now, evidence=evidence, bad_looks=0, good_looks=looks)
+    if looks < rules.looks_to_resolve:
+        return [Change(incident)]
+    return [Change(resolved(incident, now), What.RESOLVED, told=incident.state is not State.SILENCED)]
+
+
+def resolved(incident: Incident, now: datetime) -> Incident:
+    """The incident, over."""
+    return replace(incident, state=State.RESOLVED, resolved_at=now, bad_looks=0, good_looks=0, silenced_until=None)
+
+
+def _as_told(incident: Incident, now: datetime) -> Incident:
+    return replace(incident, told_at=now, told_count=incident.count, told_severity=incident.severity)
+
+
+def _is_over(incident: Incident, rules: Rules, now: datetime) -> bool:
+    """Whether it ended too long ago to be reopened."""
+    ended = incident.looked_at if incident.bad_looks else incident.resolved_at
+    if incident.state is not State.RESOLVED or ended is None:
+        return False
+    return now - ended > timedelta(seconds=rules.reopen_seconds)
+
+
+def _same_look(incident: Incident, evidence: str, rules: Rules, now: datetime) -> bool:
+    if evidence:
+        return evidence == incident.evidence
+    return not incident.evidence and now - incident.looked_at < timedelta(seconds=rules.same_look_seconds)
+
+
+def told_severity(incident: Incident) -> Severity:
+    """The gravest severity that people may have heard of: whoever heard of an incident hears of its end."""
+    return max(incident.severity, incident.told_severity or incident.severity, key=lambda one: one.rank)

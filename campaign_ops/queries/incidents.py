@@ -1,0 +1,44 @@
+"""Incidents as people read them, the newest first, and what happened to one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import NotFound
+from campaign_ops.journal.migrations import check_current
+from campaign_ops.platform import Platform
+
+
+def incidents(platform: Platform, *, everything: bool = False, limit: int = 100) -> list[Mapping[str, Any]]:
+    """Rows of table ``incident``: the unresolved ones, or with ``everything`` also suspected and resolved ones.
+
+    Raises:
+        StateSchemaError: Our own schema is missing or of another revision.
+    """
+
+    def _read(connection: sa.Connection) -> list[Mapping[str, Any]]:
+        check_current(connection, platform.database.where)
+        return platform.incidents.page(connection, everything=everything, limit=limit)
+
+    return platform.database.run(_read, read_only=True)
+
+
+def events(platform: Platform, incident_id: int) -> list[Mapping[str, Any]]:
+    """Rows of table ``incident_event`` of one incident, the oldest first.
+
+    Raises:
+        NotFound: No such incident.
+        StateSchemaError: Our own schema is missing or of another revision.
+    """
+
+    def _read(connection: sa.Connection) -> list[Mapping[str, Any]]:
+        check_current(connection, platform.database.where)
+        if platform.incidents.find(connection, incident_id) is None:
+            mend = "`campaign-ops incidents --all` lists them"
+            raise NotFound("no such incident", where=f"incident {incident_id}", mend=mend)
+        return platform.incidents.events(connection, incident_id)
+
+    return platform.database.run(_read, read_only=True)

@@ -1,0 +1,56 @@
+"""Where notifications go: named channels, and which of them want an incident."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from campaign_ops.core.causes import Severity
+from campaign_ops.core.incidents import Incident, What, told_severity
+from campaign_ops.core.notices import Message, message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """One place that notifications go to. Its URL is a secret and shown nowhere.
+
+    Attributes:
+        name: What people call it; the outbox keeps it.
+        url: What apprise sends to.
+        severity: The mildest that it wants to hear of.
+        platforms: The only platforms; empty for all.
+        tenants: The only owners; empty for all. A channel with tenants hears of no incident that concerns none of them,
+            and no campaign of another owner is named there.
+    """
+
+    name: str
+    url: SecretStr
+    severity: Severity = Severity.WARNING
+    platforms: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
+
+    def wants(self, platform: str, incident: Incident) -> bool:
+        """Whether an incident of a platform is for this channel."""
+        return (
+            told_severity(incident).rank >= self.severity.rank
+            and (not self.platforms or platform in self.platforms)
+            and (not self.tenants or not set(self.tenants).isdisjoint(incident.tenants))
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notify:
+    """Who is told: the channels, and the address that a text links to."""
+
+    channels: tuple[Channel, ...] = ()
+    link: str = ""
+
+    def messages(self, platform: str, incident: Incident, what: What, *, by: str = "") -> Sequence[tuple[str, Message]]:
+        """What each channel that wants the incident gets, by the channel's name."""
+        return [
+            (channel.name, message(platform, incident, what, link=self.link, tenants=channel.tenants, by=by))
+            for channel in self.channels
+            if channel.wants(platform, incident)
+        ]

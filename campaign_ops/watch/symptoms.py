@@ -1,0 +1,205 @@
+"""What is wrong with a platform: from what the latest sweep left, and from a look at its queue now.
+
+A campaign belongs to one cause, by its verdict: one outage is one incident, however many campaigns wait for its end.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from campaign_ops.core.causes import Cause
+from campaign_ops.core.errors import CampaignOpsError, DatabaseUnavailable
+from campaign_ops.core.incidents import Look, Symptom
+from campaign_ops.core.model import QueueState, RepairKind, Verdict
+from campaign_ops.core.policy import Policy
+from campaign_ops.core.wording import counted, duration
+from campaign_ops.journal.journal import FinishedSweep
+from campaign_ops.platform import Platform
+from campaign_ops.queries.latest import Latest, ask_latest
+from campaign_ops.sweep.records import STEP_OF
+from campaign_ops.sweep.report import read_queue_state
+from campaign_ops.sweep.rows import queue_of
+
+_CAUSE_OF = {
+    Verdict.UNKNOWN_STATUS: Cause.UNKNOWN_WORD,
+    Verdict.QUEUE_UNREADABLE: Cause.QUEUE_UNREADABLE,
+    Verdict.QUEUE_PAUSED: Cause.QUEUE_PAUSED,
+    Verdict.NO_WORKERS: Cause.NO_WORKERS,
+    Verdict.QUARANTINED: Cause.QUARANTINED,
+    Verdict.AMBIGUOUS: Cause.AMBIGUOUS,
+}
+"""The verdicts that are a cause of their own. All others but the patient ones are `Cause.STUCK`, once over age."""
+
+_PATIENT = frozenset({Verdict.PROGRESSING, Verdict.BACKLOG, Verdict.COOLDOWN})
+"""Slow is not stuck."""
+
+STALE_AFTER_SECONDS = 1800
+_BY_QUEUE = frozenset({RepairKind.COMPLETE, RepairKind.REENQUEUE})
+_BY_ROW = (Cause.UNKNOWN_WORD, Cause.QUARANTINED, Cause.AMBIGUOUS, Cause.STUCK, Cause.CREDITS_LEAKED)
+_Row: TypeAlias = Mapping[str, Any]
+_Campaigns: TypeAlias = Mapping[Cause, Sequence[_Row]]
+
+
+def look_at(platform: Platform, *, stale_after_seconds: int = STALE_AFTER_SECONDS, ask_queue: bool = True) -> Look:
+    """Look at a platform: what its latest sweep left, its queue now, and whether the database answers at all.
+
+    Args:
+        platform: What is looked at; nothing is written.
+        stale_after_seconds: The age at which the last finished sweep is too old.
+        ask_queue: Whether to ask Redis, too; else the queue is as the sweep saw it.
+    """
+    try:
+        queue = read_queue_state(platform) if ask_queue else None
+        return ask_latest(platform, lambda latest: _look(platform, latest, queue, stale_after_seconds))
+    except CampaignOpsError as error:
+        return of_error(error)
+
+
+def of_error(error: CampaignOpsError) -> Look:
+    """What it means that a platform's database could not be read or written."""
+    cause = Cause.DATABASE_AWAY if isinstance(error, DatabaseUnavailable) else Cause.CONFIGURATION_BROKEN
+    return Look((Symptom(cause, detail=str(error)),), {cause: ""})
+
+
+def _look(platform: Platform, latest: Latest, queue: QueueState | None, stale_after_seconds: int) -> Look:
+    look = Look(judged={Cause.DATABASE_AWAY: "", Cause.CONFIGURATION_BROKEN: ""}) | _age(latest, stale_after_seconds)
+    sweep = latest.finished()
+    emptied = _emptied(latest) if platform.queue is not None else ""
+    campaigns: _Campaigns = {}
+    if sweep is not None:
+        held = _held_back(sweep.figures, emptied=bool(emptied))
+        campaigns = _by_cause(
+            latest.rows_of("repair_plan", sweep.id), latest.repaired_by(sweep.id), held, platform.policy
+        )
+        found = [_concerning(cause, campaigns[cause]) for cause in _BY_ROW if campaigns.get(cause)]
+        if why := "; ".join(
+            f"{kind} held back: {why}" for kind, (cause, why) in held.items() if cause is Cause.BREAKER
+        ):
+            found.append(_concerning(Cause.BREAKER, campaigns.get(Cause.BREAKER, ()), why))
+        look |= Look(tuple(found), dict.fromkeys((*_BY_ROW, Cause.BREAKER), f"sweep {sweep.id}"))
+    if platform.queue is not None:
+        symptom = _concerning(Cause.QUEUE_EMPTIED, campaigns.get(Cause.QUEUE_EMPTIED, ()), emptied)
+        look |= Look((symptom,) if emptied else (), {Cause.QUEUE_EMPTIED: ""})
+        look |= _queue(latest, sweep, queue, campaigns, platform.policy)
+    return look
+
+
+def _age(latest: Latest, stale_after_seconds: int) -> Look:
+    sweep = latest.finished()
+    if sweep is None:
+        # A platform that was set up a minute ago has none either.
+        symptom = Symptom(Cause.SWEEP_STALE, detail="no sweep has finished yet", lasting_seconds=stale_after_seconds)
+        return Look((symptom,), {Cause.SWEEP_STALE: ""})
+    seconds = int((latest.now() - sweep.finished_at).total_seconds())
+    stale = (Symptom(Cause.SWEEP_STALE, detail=f"the last sweep finished {duration(seconds)} ago"),)
+    return Look(stale if seconds > stale_after_seconds else (), {Cause.SWEEP_STALE: ""})
+
+
+def _by_cause(
+    rows: Sequence[_Row], repaired: set[tuple[str, str]], held: Mapping[str, tuple[Cause, str]], policy: Policy
+) -> _Campaigns:
+    """The lines of a plan by cause, the longest stuck first, apart from what the plan's sweep repaired."""
+    stuck = {row["target"] for row in rows if row["verdict"]}
+    groups = defaultdict(list)
+    for row in rows:
+        if (row["kind"], row["target"]) in repaired:
+            continue
+        if row["kind"] in held:
+            groups[held[row["kind"]][0]].append(row)
+        elif cause := _cause_of(row, stuck, policy):
+            groups[cause].append(row)
+    for group in groups.values():
+        group.sort(key=lambda row: (-(row["stuck_seconds"] or 0), row["target"]))
+    return groups
+
+
+def _cause_of(row: _Row, stuck: Collection[str], policy: Policy) -> Cause | None:
+    if row["kind"] == RepairKind.RECOUNT:
+        return None
+    if not row["verdict"]:
+        # No sweep will release it. While its campaign is stuck, that is what is wrong.
+        return Cause.CREDITS_LEAKED if row["needs_person"] and row["campaign_id"] not in stuck else None
+    verdict = Verdict(row["verdict"])
+    if verdict in _CAUSE_OF:
+        return _CAUSE_OF[verdict]
+    old = (row["stuck_seconds"] or 0) > policy.alert_after_seconds
+    return Cause.STUCK if old and verdict not in _PATIENT else None
+
+
+def _concerning(cause: Cause, rows: Sequence[_Row], detail: str = "") -> Symptom:
+    """A symptom that these rows of the plan are behind."""
+    return Symptom(
+        cause,
+        count=len(rows),
+        campaigns=tuple(dict.fromkeys(row["campaign_id"] for row in rows if row["campaign_id"])),
+        tenants=tuple(sorted({row["tenant"] for row in rows if row["tenant"]})),
+        detail=detail or (f"{rows[0]['target']}: {rows[0]['reason']}" if rows else ""),
+    )
+
+
+def _held_back(figures: Mapping[str, Any], *, emptied: bool) -> dict[str, tuple[Cause, str]]:
+    """The kinds of repair that a breaker really held back, with the cause and the breaker's words.
+
+    A plan that a person has confirmed shows its breakers, too: the repairing steps say what was done. What relies on a
+    queue that was emptied is held back by that.
+    """
+    steps = {kind: figures[step] for kind, step in STEP_OF.items() if figures.get(step, {}).get("tripped")}
+    return {
+        kind.value: (Cause.QUEUE_EMPTIED if emptied and kind in _BY_QUEUE else Cause.BREAKER, step["held_back"])
+        for kind, step in steps.items()
+    }
+
+
+def _emptied(latest: Latest) -> str:
+    """How a queue was seen emptied, if no person has confirmed yet that it may be believed; else empty."""
+    return "; ".join(f"queue {name}: {seen.emptied}" for name, seen in latest.sightings().items() if seen.emptied)
+
+
+def _queue(
+    latest: Latest,
+    sweep: FinishedSweep | None,
+    now: QueueState | None,
+    campaigns: _Campaigns,
+    policy: Policy,
+) -> Look:
+    """The queue as it is now, unless the sweep, which read more of it, found what must not be acted on."""
+    plan = sweep.figures.get("repair_plan", {}) if sweep is not None else {}
+    unclear = plan.get("queue_problem") and not plan.get("queue_away")
+    if now is not None and (now.problem or not unclear):
+        return _of_queues(now.each, now.problem or "", campaigns, policy, "")
+    if sweep is None or not plan:
+        return Look()
+    parts = [queue_of(row) for row in latest.rows_of("queue_state", sweep.id)]
+    problem = plan.get("queue_problem") or next((part.problem for part in parts if part.problem), None)
+    return _of_queues(parts, problem or "", campaigns, policy, f"sweep {sweep.id}")
+
+
+def _of_queues(parts: Sequence[QueueState], problem: str, campaigns: _Campaigns, policy: Policy, evidence: str) -> Look:
+    """What is wrong with queues read at one moment. Workers are judged only where Redis tells of them."""
+
+    def concerning(cause: Cause, detail: str) -> Symptom:
+        return _concerning(cause, campaigns.get(cause, ()), detail)
+
+    if problem:
+        return Look((concerning(Cause.QUEUE_UNREADABLE, problem),), {Cause.QUEUE_UNREADABLE: evidence})
+    judged = [Cause.QUEUE_UNREADABLE, Cause.QUEUE_PAUSED, Cause.BACKLOG]
+    symptoms = []
+    if paused := [part for part in parts if part.paused and part.live]:
+        symptoms.append(concerning(Cause.QUEUE_PAUSED, _waiting(paused)))
+    if all(part.workers is not None for part in parts):
+        judged.append(Cause.NO_WORKERS)
+        if idle := [part for part in parts if part.workers == 0 and part.depth and not part.paused]:
+            symptom = concerning(Cause.NO_WORKERS, _waiting(idle))
+            symptoms.append(replace(symptom, count=sum(part.depth for part in idle)))
+    depth = sum(part.depth for part in parts)
+    if depth > policy.backlog_limit:
+        detail = f"{depth:,} jobs wait, more than {policy.backlog_limit:,}"
+        symptoms.append(Symptom(Cause.BACKLOG, count=depth, detail=detail))
+    return Look(tuple(symptoms), dict.fromkeys(judged, evidence))
+
+
+def _waiting(parts: Sequence[QueueState]) -> str:
+    return "; ".join(f"queue {part.name}: {counted(part.depth, 'job')} waiting" for part in parts)

@@ -1,0 +1,232 @@
+"""What looks at a real platform find: one cause for each thing that is wrong, and nothing where nothing is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from campaign_ops.core.causes import Cause, Severity
+from campaign_ops.core.incidents import Look, Symptom, What
+from campaign_ops.lab.shop.tables import minutes
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import Database
+from campaign_ops.watch.symptoms import look_at
+from tests.conftest import World, Worlds
+from tests.watch.looking import incidents, open_causes, watch
+
+NO_REDIS = "redis://127.0.0.1:1/0"
+HOUR = timedelta(hours=1)
+
+
+def found(world: World, **options: bool) -> dict[Cause, Symptom]:
+    """What a look finds wrong, by cause."""
+    return {symptom.cause: symptom for symptom in look_at(world.platform, **options).symptoms}
+
+
+def judged(world: World) -> set[Cause]:
+    return set(look_at(world.platform).judged)
+
+
+def age_sweeps(world: World, span: timedelta) -> None:
+    with world.platform.database.transaction() as connection:
+        connection.execute(sa.text("UPDATE campaign_ops.sweep SET finished_at = finished_at - :span"), {"span": span})
+
+
+def test_a_sound_platform_has_no_symptom_and_all_is_judged(sms: World) -> None:
+    sms.queue.add("other", "shop_north", ["r1"])
+    sms.queue.remove(sms.queue.live_job_ids())
+    sms.sweep()
+    assert found(sms) == {}
+    of_others = {Cause.WORKERS_RESTARTING, Cause.RUN_FAILED, Cause.DAEMON_DEAD}
+    assert judged(sms) == set(Cause) - of_others
+    assert watch(sms, 5) == []
+    assert incidents(sms) == []
+
+
+def test_a_platform_without_a_queue_is_not_judged_by_one(messenger: World) -> None:
+    messenger.sweep()
+    assert found(messenger) == {}
+    assert not {Cause.QUEUE_UNREADABLE, Cause.QUEUE_EMPTIED, Cause.NO_WORKERS, Cause.BACKLOG} & judged(messenger)
+
+
+def test_a_sweep_that_is_too_old_opens_at_once(sms: World) -> None:
+    sms.sweep()
+    assert watch(sms) == []
+    age_sweeps(sms, timedelta(minutes=31))
+    assert watch(sms) == [What.OPENED]
+    assert open_causes(sms) == ["sweep_stale"]
+    sms.sweep()
+    assert watch(sms, 3) == [What.RESOLVED]
+
+
+def test_a_platform_that_was_never_swept_has_half_an_hour(sms: World) -> None:
+    assert found(sms)[Cause.SWEEP_STALE].lasting_seconds == 1800
+    assert watch(sms, 9) == []
+    with sms.platform.database.transaction() as connection:
+        connection.execute(
+            sa.text("UPDATE campaign_ops.incident SET first_seen_at = first_seen_at - interval '30 minutes'")
+        )
+    assert watch(sms) == [What.OPENED]
+
+
+def test_campaigns_over_the_alert_age_are_stuck_and_those_that_a_sweep_repairs_are_not(messenger: World) -> None:
+    messenger.app.add_campaign("finished", succeeded=3, updated_ago=2 * HOUR)
+    messenger.app.add_campaign("old", tenant="org_1", pending=3, updated_ago=2 * HOUR)
+    messenger.app.add_campaign("older", tenant="org_2", pending=3, updated_ago=3 * HOUR)
+    messenger.app.add_campaign("young", pending=3, updated_ago=minutes(20))
+    messenger.sweep()
+    stuck = found(messenger)[Cause.STUCK]
+    assert (stuck.count, stuck.campaigns, stuck.tenants) == (2, ("older", "old"), ("org_1", "org_2"))
+    assert stuck.detail.startswith("older: ")
+    assert watch(messenger, 5) == [], "looks at one sweep are one look"
+    messenger.sweep()
+    assert watch(messenger, 5) == [What.OPENED]
+    for label in ("old", "older"):
+        messenger.app.set_campaign(label, status="COMPLETED")
+    for _ in range(2):
+        messenger.sweep()
+        assert watch(messenger, 5) == []
+    messenger.sweep()
+    assert watch(messenger, 5) == [What.RESOLVED]
+
+
+def test_lost_batches_that_the_sweep_puts_back_are_no_incident(sms: World) -> None:
+    sms.app.add_campaign("lost", pending=3, updated_ago=2 * HOUR)
+    sms.sweep()
+    assert Cause.STUCK not in found(sms)
+    sms.sweep()
+    assert Cause.STUCK not in found(sms)
+
+
+def test_three_hundred_campaigns_and_one_redis_outage_are_one_incident(worlds: Worlds) -> None:
+    world = worlds.make("sms", queue_url=NO_REDIS)
+    for number in range(300):
+        world.app.add_campaign(f"c{number:03}", tenant=f"shop_{number % 3}", pending=2, updated_ago=2 * HOUR)
+    for _ in range(3):
+        world.sweep()
+        watch(world, 2)
+    assert open_causes(world) == ["queue_unreadable"]
+    (row,) = incidents(world)
+    assert (row["severity"], row["count"], len(row["campaigns"])) == ("critical", 300, 20)
+    assert row["tenants"] == ["shop_0", "shop_1", "shop_2"]
+    assert "Redis" in row["detail"]
+
+
+def test_an_outage_is_seen_between_sweeps_and_changes_nothing_else(worlds: Worlds) -> None:
+    """Stuck before Redis went away: neither resolved nor doubled while nobody can know."""
+    world = worlds.make("sms")
+    world.app.add_campaign("empty", updated_ago=2 * HOUR)
+    for _ in range(2):
+        world.sweep()
+        watch(world)
+    assert open_causes(world) == ["stuck"]
+    before = incidents(world)[0]
+    away = Platform(
+        world.platform.name,
+        world.platform.profile,
+        world.platform.policy,
+        Database(world.url),
+        worlds.make("sms", queue_url=NO_REDIS).platform.queue,
+    )
+    world.created.append(away)
+    world.platform, healthy = away, world.platform
+    watch(world, 2)
+    assert open_causes(world) == ["queue_unreadable", "stuck"]
+    assert incidents(world)[0] == before
+    world.platform = healthy
+    assert watch(world, 3) == [What.RESOLVED]
+    assert open_causes(world) == ["stuck"]
+
+
+def test_a_queue_that_is_paused_for_long_is_one_incident(sms: World) -> None:
+    sms.app.add_campaign("waits", pending=3, updated_ago=2 * HOUR)
+    sms.queue.add("waits", "shop_north", sms.app.pending_ids("waits"))
+    sms.queue.pause()
+    sms.sweep()
+    paused = found(sms)[Cause.QUEUE_PAUSED]
+    assert (paused.count, paused.campaigns) == (1, ("waits",))
+    assert set(found(sms)) == {Cause.QUEUE_PAUSED}
+    assert watch(sms, 5) == []
+
+
+def test_jobs_that_no_worker_takes_are_one_incident(sms: World) -> None:
+    sms.app.add_campaign("waits", pending=3, updated_ago=2 * HOUR)
+    sms.queue.add("waits", "shop_north", sms.app.pending_ids("waits"))
+    sms.sweep()
+    idle = found(sms)[Cause.NO_WORKERS]
+    assert (idle.count, idle.campaigns) == (1, ("waits",))
+    assert "1 job waiting" in idle.detail
+    assert set(found(sms)) == {Cause.NO_WORKERS}
+
+
+def test_a_backlog_is_counted_in_jobs(worlds: Worlds) -> None:
+    world = worlds.make("sms", policy={"backlog_limit": 2})
+    for number in range(3):
+        world.queue.add("other", "shop_north", [f"r{number}"])
+    assert found(world)[Cause.BACKLOG].count == 3
+
+
+def test_a_queue_that_was_emptied_opens_at_once_and_is_one_incident(sms: World) -> None:
+    sms.app.add_campaign("lost", pending=3)
+    sms.queue.add("other", "shop_north", ["r1"])
+    sms.sweep()
+    sms.queue.clear()
+    sms.app.add_campaign("lost_too", pending=3)
+    sms.sweep()
+    (emptied,) = found(sms).values()
+    assert (emptied.cause, emptied.campaigns) == (Cause.QUEUE_EMPTIED, ("lost_too",))
+    assert watch(sms) == [What.OPENED]
+    assert open_causes(sms) == ["queue_emptied"]
+    sms.confirmed_sweep()
+    assert watch(sms, 3) == [What.RESOLVED]
+
+
+def test_a_breaker_opens_at_once_and_a_confirmation_ends_it(worlds: Worlds) -> None:
+    world = worlds.make("messenger")
+    for number in range(12):
+        world.app.add_campaign(f"c{number}", succeeded=2)
+    world.sweep()
+    breaker = found(world)[Cause.BREAKER]
+    assert (breaker.count, len(breaker.campaigns)) == (12, 12)
+    assert "complete held back: would complete 12 of 12" in breaker.detail
+    assert watch(world) == [What.OPENED]
+    world.confirmed_sweep()
+    assert found(world) == {}
+
+
+def test_what_only_a_person_can_mend_has_a_cause_of_its_own(worlds: Worlds) -> None:
+    world = worlds.make("sms", policy={"max_attempts": 1, "cooldown_seconds": 1})
+    world.app.add_campaign("odd", pending=1)
+    with world.app.engine.begin() as connection:
+        connection.execute(sa.text("""UPDATE "CampaignRecipient" SET status = 'odd'"""))
+    world.sweep()
+    odd = found(world)[Cause.UNKNOWN_WORD]
+    assert (odd.count, odd.campaigns, odd.how_grave) == (1, ("odd",), Severity.WARNING)
+
+
+def test_a_database_that_is_away_hides_everything_else(sms: World) -> None:
+    gone = Platform(
+        "sms", sms.platform.profile, sms.platform.policy, Database("postgresql+psycopg://x@127.0.0.1:1/x"), None
+    )
+    look = look_at(gone)
+    assert [symptom.cause for symptom in look.symptoms] == [Cause.DATABASE_AWAY]
+    assert set(look.judged) == {Cause.DATABASE_AWAY}
+    gone.close()
+
+
+@pytest.mark.parametrize("ask_queue", [True, False])
+def test_without_our_schema_the_configuration_is_broken(worlds: Worlds, *, ask_queue: bool) -> None:
+    world = worlds.make("sms", migrated=False)
+    broken = found(world, ask_queue=ask_queue)
+    assert set(broken) == {Cause.CONFIGURATION_BROKEN}
+    assert "campaign-ops migrate" in broken[Cause.CONFIGURATION_BROKEN].detail
+
+
+def test_a_look_writes_nothing(sms: World) -> None:
+    sms.sweep()
+    before = sms.app.fingerprint()
+    assert isinstance(look_at(sms.platform), Look)
+    assert sms.app.fingerprint() == before
+    assert incidents(sms) == []
