@@ -17,8 +17,10 @@ from campaign_ops.journal.ambiguous import AmbiguousLog
 from campaign_ops.journal.attempts import AttemptLog
 from campaign_ops.journal.binding import Answers, Claim
 from campaign_ops.journal.confirmations import ConfirmationLog
+from campaign_ops.journal.incidents import IncidentLog
 from campaign_ops.journal.journal import Journal
 from campaign_ops.journal.migrations import check_current, migrate
+from campaign_ops.journal.outbox import Outbox
 from campaign_ops.journal.queue_looks import QueueLooks
 from campaign_ops.journal.refusals import Refusals
 from campaign_ops.journal.sightings import SightingLog
@@ -95,6 +97,16 @@ class Platform:
     def confirmations(self) -> ConfirmationLog:
         """The codes that were shown for it."""
         return ConfirmationLog(self.profile.tables_key)
+
+    @property
+    def incidents(self) -> IncidentLog:
+        """What needs a person on it."""
+        return IncidentLog(self.name, self.profile.tables_key)
+
+    @property
+    def outbox(self) -> Outbox:
+        """The notifications of its incidents."""
+        return Outbox(self.profile.tables_key)
 
     def tables(self, connection: sa.Connection) -> PlatformTables:
         """The platform's tables, checked against the catalog the first time.

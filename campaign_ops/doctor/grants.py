@@ -11,7 +11,14 @@ from campaign_ops.postgres.needs import needs
 from campaign_ops.profile.model import Profile
 
 VERSION_TABLE = "alembic_version"
-MEMORY = (schema.ambiguous.name, schema.binding.name, schema.confirmation.name, schema.worker.name)
+MEMORY = (
+    schema.ambiguous.name,
+    schema.binding.name,
+    schema.confirmation.name,
+    schema.incident.name,
+    schema.notification.name,
+    schema.worker.name,
+)
 HISTORIES = tuple(table.name for table in schema.HISTORIES)
 JOURNAL = tuple(table.name for table in schema.sweep.metadata.sorted_tables if table.name not in {*HISTORIES, *MEMORY})
 OWN_RIGHTS: dict[str, tuple[str, ...]] = {

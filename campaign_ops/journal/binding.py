@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from campaign_ops.core.errors import Refused
-from campaign_ops.journal import schema
+from campaign_ops.journal import incidents, schema
 from campaign_ops.journal.bulk import texts
 
 
@@ -133,6 +133,7 @@ def bound_to(connection: sa.Connection, claim: Claim) -> sa.Row[Any] | None:
 def rekey(connection: sa.Connection, old: str, new: str) -> None:
     """Move all records from one key to another; of two records of one campaign, the stricter counts."""
     _merge_attempts(connection, old, new)
+    incidents.merge(connection, old, new)
     for table in schema.metadata.sorted_tables:
         if "tables" not in table.c:
             continue

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from campaign_ops.core.model import RepairKind
+from campaign_ops.core.sighting import Sighting
 from campaign_ops.journal import schema
+from campaign_ops.journal.finished import FinishedSweep, latest_finished
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
 from campaign_ops.sweep.rows import queue_of
@@ -31,9 +33,27 @@ class Latest:
         """The database's clock."""
         return database_now(self.connection)
 
+    def finished(self) -> FinishedSweep | None:
+        """The latest finished sweep; None when no sweep has finished yet."""
+        return latest_finished(self.connection, self.platform.profile.tables_key)
+
     def finished_at(self) -> datetime | None:
         """When the latest finished sweep ended; None when no sweep has finished yet."""
-        return self.platform.sweeps.last_finished(self.connection)
+        sweep = self.finished()
+        return None if sweep is None else sweep.finished_at
+
+    def rows_of(self, step: str, sweep_id: int) -> list[Mapping[str, Any]]:
+        """The rows that one sweep left of a step."""
+        return self.platform.sweeps.history(self.connection, _TABLES[step], sweep_id)
+
+    def repaired_by(self, sweep_id: int) -> set[tuple[str, str]]:
+        """What one sweep repaired: kind and target."""
+        return {(row.kind, row.target) for row in self.platform.journal.targets(self.connection, sweep_id)}
+
+    def sightings(self) -> Mapping[str, Sighting]:
+        """What is remembered of each queue, by its name; nothing where the platform has none."""
+        sightings = self.platform.sightings
+        return {} if sightings is None else sightings.last(self.connection)
 
     def rows(self, step: str) -> list[Mapping[str, Any]]:
         """The rows of the latest sweep that made this step."""

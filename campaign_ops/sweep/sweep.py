@@ -311,6 +311,8 @@ class Sweep:
             with self.platform.database.transaction() as connection:
                 self.platform.sweeps.prune(connection, days)
                 self.platform.queue_looks.prune(connection)
+                self.platform.incidents.prune(connection, days)
+                self.platform.outbox.prune(connection, days)
                 self.platform.ambiguous.forget_moved(connection, self.platform.tables(connection))
         except (StatementRejected, Unavailable) as error:
             log.warning("%s: old rows were not pruned: %s", self.platform.name, error)

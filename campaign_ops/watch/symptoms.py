@@ -16,7 +16,7 @@ from campaign_ops.core.incidents import Look, Symptom
 from campaign_ops.core.model import QueueState, RepairKind, Verdict
 from campaign_ops.core.policy import Policy
 from campaign_ops.core.wording import counted, duration
-from campaign_ops.journal.journal import FinishedSweep
+from campaign_ops.journal.finished import FinishedSweep
 from campaign_ops.platform import Platform
 from campaign_ops.queries.latest import Latest, ask_latest
 from campaign_ops.sweep.records import STEP_OF
