@@ -39,8 +39,7 @@ class Latest:
 
     def finished_at(self) -> datetime | None:
         """When the latest finished sweep ended; None when no sweep has finished yet."""
-        sweep = self.finished()
-        return None if sweep is None else sweep.finished_at
+        return self.platform.sweeps.last_finished(self.connection)
 
     def rows_of(self, step: str, sweep_id: int) -> list[Mapping[str, Any]]:
         """The rows that one sweep left of a step."""

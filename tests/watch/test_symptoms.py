@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from campaign_ops.core.causes import Cause, Severity
 from campaign_ops.core.incidents import Look, Symptom, What
-from campaign_ops.lab.shop.tables import minutes
+from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Database
 from campaign_ops.watch.symptoms import look_at
