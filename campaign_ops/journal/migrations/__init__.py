@@ -11,6 +11,7 @@ from campaign_ops.postgres.database import STATE_SCHEMA, Database
 
 HEAD = "0005"
 """The revision that this program needs."""
+_MIGRATING_SECONDS = 60
 
 
 def current(connection: sa.Connection) -> str | None:
@@ -44,9 +45,7 @@ def migrate(database: Database) -> tuple[str | None, str]:
     from alembic.config import Config  # noqa: PLC0415
 
     with database.transaction() as connection:
-        connection.execute(
-            sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("campaign_ops:migrate", 0)))
-        )
+        _wait_for_others(connection, database.timeouts.lock_seconds)
         before = current(connection)
         # Asked, not left to IF NOT EXISTS, which needs the right to create schemas even where the schema exists.
         if connection.scalar(sa.select(sa.func.to_regnamespace(STATE_SCHEMA))) is None:
@@ -57,3 +56,11 @@ def migrate(database: Database) -> tuple[str | None, str]:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     return before, HEAD
+
+
+def _wait_for_others(connection: sa.Connection, lock_seconds: float) -> None:
+    """Wait until no other process migrates: on a busy machine that takes longer than any other lock may."""
+    key = sa.func.hashtextextended("campaign_ops:migrate", 0)
+    connection.execute(sa.select(sa.func.set_config("lock_timeout", f"{_MIGRATING_SECONDS}s", True)))
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+    connection.execute(sa.select(sa.func.set_config("lock_timeout", f"{round(lock_seconds * 1000)}ms", True)))
