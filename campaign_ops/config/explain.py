@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast, get_args
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -65,7 +65,8 @@ def describe(model: type[BaseModel], prefix: str = "") -> Iterator[KeyDoc]:
         key = field.alias or name
         yield KeyDoc(prefix + key, schema.words(schema.at((key,))), _default(field), meanings[name])
         if (part := _part(field)) is not None:
-            yield from describe(part, f"{prefix}{key}.")
+            each = "[]" if get_origin(field.annotation) is tuple else ""
+            yield from describe(part, f"{prefix}{key}{each}.")
 
 
 def _problem(model: type[BaseModel], tree: Tree, path: KeyPath, details: ErrorDetails) -> Problem:

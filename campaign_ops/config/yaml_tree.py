@@ -38,7 +38,7 @@ class Mark:
     @property
     def secret(self) -> bool:
         """Whether the value must not be shown: URLs hold passwords, and values from the environment may."""
-        return self.hidden or any(isinstance(step, str) and step.endswith("_url") for step in self.path)
+        return self.hidden or any(isinstance(step, str) and step.rpartition("_")[2] == "url" for step in self.path)
 
     def __str__(self) -> str:
         """``file:line: key.path``."""

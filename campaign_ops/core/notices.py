@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from campaign_ops.core.causes import CAUSES, Severity
 from campaign_ops.core.incidents import Incident, What, told_severity
+
+T = TypeVar("T")
 
 _LEAD = {
     What.OPENED: "",
@@ -65,9 +68,19 @@ def message(
     return Message(one_line(subject), "\n".join(map(one_line, lines)), severity, over)
 
 
+def portions(due: Sequence[T], free: int) -> list[Sequence[T]]:
+    """Share what is due among as many messages as are free: one each, and the last holds all that is left."""
+    if free <= 0:
+        return []
+    if len(due) <= free:
+        return [[one] for one in due]
+    return [*([one] for one in due[: free - 1]), due[free - 1 :]]
+
+
 def folded(channel: str, messages: Sequence[Message]) -> Message:
     """Several messages as one, the gravest first."""
-    severity = max((one.severity for one in messages), key=lambda one: one.rank)
+    messages = sorted(messages, key=lambda one: -one.severity.rank)
+    severity = messages[0].severity
     subject = f"[{severity}] {len(messages)} changes of incidents"
     more = [f"- {one.subject}" for one in messages[:50]]
     if len(messages) > 50:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -26,10 +27,8 @@ class Waiting:
 
     id: int
     incident_id: int
-    event_id: int
     channel: str
     message: Message
-    created_at: datetime
     attempts: int
     unsure: bool
     last_error: str
@@ -70,31 +69,28 @@ class Outbox:
         return now
 
     def due(self, connection: sa.Connection, now: datetime, *, limit: int) -> list[Waiting]:
-        """What may be sent now and no other process has claimed, the gravest and then the oldest first."""
+        """What may be sent now and no other process has claimed, the oldest first."""
         table = schema.notification.c
         free = sa.or_(table.claimed_at.is_(None), table.claimed_at < now - LEASE)
-        rank = sa.case({severity.value: severity.rank for severity in Severity}, value=table.severity)
         query = (
             sa.select(schema.notification)
             .where(table.tables == self.tables, table.sent_at.is_(None), table.gave_up_at.is_(None))
             .where(table.not_before <= now, free)
-            .order_by(rank.desc(), table.id)
+            .order_by(table.id)
             .limit(limit)
         )
-        return [
-            Waiting(
-                row.id,
-                row.incident_id,
-                row.event_id,
-                row.channel,
-                Message(row.subject, row.body, Severity(row.severity), over=row.over),
-                row.created_at,
-                row.attempts,
-                row.claimed_at is not None,
-                row.last_error,
-            )
-            for row in connection.execute(query)
-        ]
+        return [_waiting(row) for row in connection.execute(query)]
+
+    def older_than(self, connection: sa.Connection, now: datetime, moment: datetime) -> list[Waiting]:
+        """What has waited since before a moment, and no other process is sending."""
+        table = schema.notification.c
+        free = sa.or_(table.claimed_at.is_(None), table.claimed_at < now - LEASE)
+        query = (
+            sa.select(schema.notification)
+            .where(table.tables == self.tables, table.sent_at.is_(None), table.gave_up_at.is_(None))
+            .where(table.created_at < moment, free)
+        )
+        return [_waiting(row) for row in connection.execute(query)]
 
     def sent_since(self, connection: sa.Connection, moment: datetime) -> dict[str, int]:
         """Messages by channel that were sent since, or are being sent; several notifications may share one."""
@@ -148,3 +144,15 @@ class Outbox:
         old = sa.func.now() - sa.func.make_interval(0, 0, 0, days)
         ended = sa.func.coalesce(table.c.sent_at, table.c.gave_up_at)
         connection.execute(sa.delete(table).where(table.c.tables == self.tables, ended < old))
+
+
+def _waiting(row: sa.Row[Any]) -> Waiting:
+    return Waiting(
+        row.id,
+        row.incident_id,
+        row.channel,
+        Message(row.subject, row.body, Severity(row.severity), over=row.over),
+        row.attempts,
+        row.claimed_at is not None,
+        row.last_error,
+    )

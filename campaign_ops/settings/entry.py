@@ -24,7 +24,7 @@ _DAY = 86_400
 _OWNER = re.compile(r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}\b|team:.+")
 
 
-def _words(text: str) -> Any:
+def words(text: str) -> Any:
     """What a value takes, as a person says it: for the docs and for messages."""
     return Field(json_schema_extra={"words": text})
 
@@ -34,7 +34,8 @@ def fit_name(name: str) -> bool:
     return re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) is not None
 
 
-def _check_name(name: str) -> str:
+def check_name(name: str) -> str:
+    """Return a name that is fit; raise ValueError for another."""
     if not fit_name(name):
         raise ValueError("takes 1 to 31 lower-case letters, digits and underscores, beginning with a letter")
     return name
@@ -147,15 +148,15 @@ class PlatformEntry(Section):
         schedule: When to sweep, in UTC.
     """
 
-    name: Annotated[str, AfterValidator(_check_name), _words("1 to 31 lower-case letters, digits and underscores")]
-    profile: Annotated[Profile, _words("the name of a built-in profile, a path to a YAML file, or a mapping")]
-    database_url: Annotated[SecretStr, AfterValidator(normal_database_url), _words("a PostgreSQL URL")]
-    queue_url: Annotated[SecretStr, AfterValidator(checked_queue_url), _words("a Redis URL")] | None = None
+    name: Annotated[str, AfterValidator(check_name), words("1 to 31 lower-case letters, digits and underscores")]
+    profile: Annotated[Profile, words("the name of a built-in profile, a path to a YAML file, or a mapping")]
+    database_url: Annotated[SecretStr, AfterValidator(normal_database_url), words("a PostgreSQL URL")]
+    queue_url: Annotated[SecretStr, AfterValidator(checked_queue_url), words("a Redis URL")] | None = None
     queue_prefix: Annotated[str, Field(min_length=1, max_length=100)] = DEFAULT_QUEUE_PREFIX
-    contact: Annotated[str, AfterValidator(_check_contact), _words("a mail address, `team:<name>`")] | None = None
+    contact: Annotated[str, AfterValidator(_check_contact), words("a mail address, `team:<name>`")] | None = None
     thresholds: ThresholdsEntry = ThresholdsEntry()
     timeouts: TimeoutsEntry = TimeoutsEntry()
-    schedule: Annotated[str, AfterValidator(_check_schedule), _words("a cron expression")] = DEFAULT_SCHEDULE
+    schedule: Annotated[str, AfterValidator(_check_schedule), words("a cron expression")] = DEFAULT_SCHEDULE
 
     def settings(self) -> PlatformSettings:
         """What the program gets from this entry."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,11 @@ from campaign_ops.profile.load import resolve_profile
 from campaign_ops.settings.entry import PlatformEntry, fit_name
 from campaign_ops.settings.environment import fill_in, find_file
 from campaign_ops.settings.model import BrokenPlatform, PlatformSettings, Settings
+from campaign_ops.settings.notify import read_notify
 from campaign_ops.settings.urls import prisma_schema
+from campaign_ops.watch.channels import Notify
+
+_SECTIONS = ("platforms", "notify")
 
 
 def load_settings(path: Path | None = None) -> Settings:
@@ -27,12 +31,13 @@ def load_settings(path: Path | None = None) -> Settings:
 
     Raises:
         ConfigurationError: The file is missing, is not YAML or has no platforms. Mistakes within a platform do not
-            raise: it is among ``broken``, and the others go on.
+            raise: it is among ``broken``, and the others go on; those in ``notify`` are in its ``error``.
     """
     path = path or find_file()
     platforms: list[PlatformSettings] = []
     broken: list[BrokenPlatform] = []
-    for name, written in _named(_entries(read_file(path))):
+    tree = read_file(path)
+    for name, written in _named(_entries(tree)):
         entry, problems = validate(PlatformEntry, _completed(written, beside=path.absolute().parent))
         if entry is None:
             broken.append(BrokenPlatform(name, as_error(problems.values())))
@@ -42,12 +47,17 @@ def load_settings(path: Path | None = None) -> Settings:
                 platforms.append(settings)
             else:
                 broken.append(BrokenPlatform(name, as_error([_watched_twice(written, settings, first)])))
-    others = [tuple(one for one in platforms if one is not platform) for platform in platforms]
-    return Settings(path, tuple(map(_with_others, platforms, others)), tuple(broken))
+    names = [*(platform.name for platform in platforms), *(platform.name for platform in broken)]
+    section = tree.sub(("notify",))
+    notify = Notify() if section.value is None else read_notify(fill_in(section), names)
+    together = tuple(_together(platform, platforms, notify) for platform in platforms)
+    return Settings(path, together, tuple(broken), notify)
 
 
-def _with_others(platform: PlatformSettings, others: tuple[PlatformSettings, ...]) -> PlatformSettings:
-    return replace(platform, others=others)
+def _together(platform: PlatformSettings, platforms: Sequence[PlatformSettings], notify: Notify) -> PlatformSettings:
+    """A platform with what the rest of the file says of it."""
+    others = tuple(one for one in platforms if one is not platform)
+    return replace(platform, others=others, notify=notify.about(platform.name))
 
 
 def _same_table(one: PlatformSettings, other: PlatformSettings) -> bool:
@@ -72,8 +82,8 @@ def _entries(tree: Tree) -> list[Tree]:
     problems = {path: problem for path, problem in tree.problems.items() if len(path) < 2}
     keys = tree.value if isinstance(tree.value, dict) else {}
     for key in keys:
-        if key != "platforms":
-            problems.setdefault((key,), tree.problem((key,), "no such key", nearest(key, ["platforms"])))
+        if key not in _SECTIONS:
+            problems.setdefault((key,), tree.problem((key,), "no such key", nearest(key, _SECTIONS)))
     platforms = keys.get("platforms")
     if not problems and (not isinstance(platforms, list) or not platforms):
         what, mend = "takes a list of at least one platform", "see campaign_ops.example.yaml"

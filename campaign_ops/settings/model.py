@@ -12,6 +12,7 @@ from campaign_ops.core.policy import Policy
 from campaign_ops.core.wording import nearest
 from campaign_ops.postgres.database import Timeouts
 from campaign_ops.profile.model import Profile
+from campaign_ops.watch.channels import Notify
 
 DEFAULT_QUEUE_PREFIX = "bull"
 DEFAULT_SCHEDULE = "*/10 * * * *"
@@ -24,7 +25,8 @@ class PlatformSettings:
     """All that is set for one platform.
 
     ``database_url`` is a SQLAlchemy URL with the ``postgresql+psycopg`` driver; ``queue_url`` is None exactly where
-    the profile has no queue; ``schedule`` is a cron expression in UTC. ``others`` are the sound platforms of the same
+    the profile has no queue; ``schedule`` is a cron expression in UTC; ``notify`` has the channels
+    that want to hear of this platform. ``others`` are the sound platforms of the same
     file, which have no ``others`` themselves.
     """
 
@@ -37,6 +39,7 @@ class PlatformSettings:
     policy: Policy = field(default_factory=Policy)
     timeouts: Timeouts = field(default_factory=Timeouts)
     schedule: str = DEFAULT_SCHEDULE
+    notify: Notify = field(default_factory=Notify, repr=False, compare=False)
     others: tuple[PlatformSettings, ...] = field(default=(), repr=False, compare=False)
 
     def in_a_hurry(self) -> PlatformSettings:
@@ -63,6 +66,7 @@ class Settings:
     path: Path
     platforms: tuple[PlatformSettings, ...]
     broken: tuple[BrokenPlatform, ...] = ()
+    notify: Notify = field(default_factory=Notify)
 
     @property
     def names(self) -> tuple[str, ...]:

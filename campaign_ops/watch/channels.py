@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
 from campaign_ops.core.causes import Severity
+from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.incidents import Incident, What, told_severity
 from campaign_ops.core.notices import Message, message
 
@@ -23,6 +24,7 @@ class Channel:
         platforms: The only platforms; empty for all.
         tenants: The only owners; empty for all. A channel with tenants hears of no incident that concerns none of them,
             and no campaign of another owner is named there.
+        where: File, line and key of its URL, for messages.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Channel:
     severity: Severity = Severity.WARNING
     platforms: tuple[str, ...] = ()
     tenants: tuple[str, ...] = ()
+    where: str = ""
 
     def wants(self, platform: str, incident: Incident) -> bool:
         """Whether an incident of a platform is for this channel."""
@@ -42,10 +45,16 @@ class Channel:
 
 @dataclass(frozen=True, kw_only=True)
 class Notify:
-    """Who is told: the channels, and the address that a text links to."""
+    """Who is told: the sound channels, the address that a text links to, and what is wrong with the others."""
 
     channels: tuple[Channel, ...] = ()
     link: str = ""
+    error: ConfigurationError | None = None
+
+    def about(self, platform: str) -> Notify:
+        """The same with the channels that want to hear of a platform."""
+        wanted = tuple(one for one in self.channels if not one.platforms or platform in one.platforms)
+        return replace(self, channels=wanted)
 
     def messages(self, platform: str, incident: Incident, what: What, *, by: str = "") -> Sequence[tuple[str, Message]]:
         """What each channel that wants the incident gets, by the channel's name."""
