@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from campaign_ops import __version__
 from campaign_ops.core.undoing import KIND_OF_FIX, UNDOING
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.exit_codes import MEANINGS
@@ -42,14 +42,9 @@ app = typer.Typer(
 
 
 def _show_version(*, wanted: bool) -> None:
-    if not wanted:
-        return
-    try:
-        number = version("campaign_ops")
-    except PackageNotFoundError:
-        number = "(not installed as a package)"
-    typer.echo(f"campaign-ops {number}")
-    raise typer.Exit
+    if wanted:
+        typer.echo(f"campaign-ops {__version__}")
+        raise typer.Exit
 
 
 @app.callback()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from campaign_ops import __version__
 from campaign_ops.core import errors
 from campaign_ops.core.errors import CampaignOpsError, ProfileMismatch
 from campaign_ops.faces.cli import runner
@@ -243,8 +244,9 @@ def test_the_help_tells_every_exit_code() -> None:
         assert lines_with(text, f"{code.value}  {meaning}")
 
 
-def test_the_version_is_told() -> None:
-    assert run("--version").stdout.startswith("campaign-ops ")
+def test_the_version_is_the_one_of_the_package() -> None:
+    """The wheel's file name is compared with it in tests/test_wheel.py."""
+    assert run("--version").stdout == f"campaign-ops {__version__}\n"
 
 
 def test_the_program_starts_without_dagster(tmp_path: Path) -> None:
