@@ -1,10 +1,11 @@
-"""The program's frame: how a plain function becomes a command with the options that every command has."""
+"""The program itself: how a function becomes a command with the options that every command has."""
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -28,7 +29,7 @@ def verbatim(title: str, lines: Sequence[str]) -> str:
 
 _EXITS = [f"{code.value}  {meaning}" for code, meaning in MEANINGS.items()]
 
-# Plain help: what follows a command is read in pipes and mails too, and brackets in it are not markup.
+# Plain help: it is also read in pipes and mails, and square brackets in it are not markup.
 app = typer.Typer(
     name="campaign-ops",
     help="Find, explain and repair campaigns that are stuck in sending.",
@@ -70,7 +71,9 @@ def command(
     several: bool = False,
     together: Callable[[Sequence[shapes.PlatformOutcome]], str] | None = None,
 ) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
-    """Make a command of a function that takes a `Call` and its own options.
+    """Make a command of a function that takes a `Call` and options of its own.
+
+    A parameter whose type is a dataclass stands for a group of options, one for each field.
 
     Args:
         shape: The typed dictionary of its result.
@@ -81,44 +84,72 @@ def command(
 
     def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
         name = function.__name__.replace("_", "-")
-        examples_typed = tuple(f"campaign-ops {example}" for example in examples)
-        made = Command(name, function, several, shape, examples_typed, together)
-        COMMANDS[name] = made
-        app.command(name, epilog=verbatim("Examples", made.examples))(_entry_of(made))
+        hints = get_type_hints(function, include_extras=True)
+        _, *own = inspect.signature(function).parameters.values()
+        groups = {option.name: hints[option.name] for option in own if is_dataclass(hints[option.name])}
+        program_examples = tuple(f"campaign-ops {example}" for example in examples)
+        registered = Command(name, _grouping(function, groups), several, shape, program_examples, together)
+        COMMANDS[name] = registered
+        parameters = [
+            option.replace(annotation=hints[option.name], kind=inspect.Parameter.KEYWORD_ONLY)
+            for option in own
+            if option.name not in groups
+        ]
+        for group in (*groups.values(), Common):
+            parameters += _options_of(group)
+        app.command(name, epilog=verbatim("Examples", registered.examples))(_entry_of(registered, parameters))
         return function
 
     return register
 
 
-def help_of(made: Command) -> str:
-    """What the help says of a command; of a fix by hand, also whether it can be undone."""
-    text = inspect.getdoc(made.function) or ""
-    return f"{text}\n\nIt {UNDOING[KIND_OF_FIX[made.name]]}." if made.name in KIND_OF_FIX else text
+def help_of(command: Command) -> str:
+    """The help text of a command; for a manual fix, also whether it can be undone."""
+    text = inspect.getdoc(command.function) or ""
+    return f"{text}\n\nIt {UNDOING[KIND_OF_FIX[command.name]]}." if command.name in KIND_OF_FIX else text
 
 
-def _entry_of(made: Command) -> Callable[..., None]:
-    """What typer sees: the function's own parameters and the common ones, in place of the call."""
-    common = get_type_hints(Common, include_extras=True)
-    hints = get_type_hints(made.function, include_extras=True)
-    _, *own = inspect.signature(made.function).parameters.values()
+def _grouping(function: Callable[..., Answer], groups: Mapping[str, Any]) -> Callable[..., Answer]:
+    """The function, called with plain options: those of each group are put into its dataclass."""
+
+    @functools.wraps(function)
+    def with_plain_options(call: Any, **values: Any) -> Answer:
+        filled = {name: _take(group, values) for name, group in groups.items()}
+        return function(call, **values, **filled)
+
+    return with_plain_options
+
+
+def _take(group: Any, values: dict[str, Any]) -> Any:
+    """An option group, filled from the values, which lose what it takes."""
+    return group(**{field.name: values.pop(field.name) for field in fields(group)})
+
+
+def _options_of(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(group)
+    ]
+
+
+def _entry_of(command: Command, parameters: Sequence[inspect.Parameter]) -> Callable[..., None]:
+    """The function that typer calls: its signature lists every option of the command."""
 
     def entry(**values: Any) -> None:
-        run = Run(made, Common(**{name: values.pop(name) for name in common}))
+        run = Run(command, _take(Common, values))
         try:
             code = run.execute(values)
         except KeyboardInterrupt:
-            run.screen.error("interrupted; what was done stands, and the next sweep goes on from there")
+            run.screen.error("interrupted; what was done stands, and the next sweep continues from there")
             raise typer.Exit(INTERRUPTED) from None
         raise typer.Exit(code.value)
 
-    parameters = [one.replace(annotation=hints[one.name], kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
-    parameters += [
-        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=common[one.name])
-        for one in fields(Common)
-    ]
-    entry.__doc__ = help_of(made)
+    entry.__doc__ = help_of(command)
     entry.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    entry.__annotations__ = {one.name: one.annotation for one in parameters}
+    entry.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return entry
 
 
