@@ -18,8 +18,7 @@ from campaign_ops.settings.urls import masked_database_url, masked_queue_url
 def config(call: Call) -> Answer:
     """Check the configuration file and show it.
 
-    Defaults are filled in and secrets masked. Connects to nothing. Every mistake is answered with its line and the
-    nearest right key.
+    Fills in defaults and masks secrets. Connects to nothing. Names the line of every mistake and the nearest right key.
     """
     settings = call.settings
     queue = settings.profile.queue
@@ -45,4 +44,4 @@ def _config_text(settings: PlatformSettings, result: shapes.ConfigResult) -> lis
     ]
     for section in (result["thresholds"], result["timeouts"]):
         rows += section.items()
-    return [line(f"{settings.name}: sound", style="bold"), Rows(["", ""], rows)]
+    return [line(f"{settings.name}: valid", style="bold"), Rows(["", ""], rows)]

@@ -13,31 +13,32 @@ from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, line
 
 _EXITS = {Level.WARNING: ExitCode.PERSON, Level.ERROR: ExitCode.FAILED}
-_WORTH_SAYING = (Level.NOTE, Level.WARNING, Level.ERROR)
+_NOT_OK = (Level.NOTE, Level.WARNING, Level.ERROR)
 _STYLES = {Level.WARNING: "yellow", Level.ERROR: "bold red"}
 
 
 @command(several=True, shape=shapes.DoctorResult, examples=["doctor", "doctor --platform sms --json"])
 def doctor(call: Call) -> Answer:
-    """Examine a platform before anything touches it.
+    """Check that a platform is ready to be swept.
 
-    Looks at database, rights, profile, indexes, schema and queue, and says what mends them. Reads only. Exits with 1
-    when a sweep would fail, with 5 when it would work but something should be seen to.
+    Examines database, rights, profile, indexes, schema and queue, and says how to mend each problem. Reads only. Exits
+    with 1 when a sweep would fail, with 5 when it would work but something needs attention.
     """
     findings = examine(call.platform)
-    grave = max((one.level for one in findings), key=list(Level).index, default=Level.OK)
+    level = max((finding.level for finding in findings), key=list(Level).index, default=Level.OK)
     result: shapes.DoctorResult = {
-        "level": grave.value,
+        "level": level.value,
         "findings": [
-            {"check": one.check, "level": one.level.value, "what": one.what, "mend": one.mend} for one in findings
+            {"check": finding.check, "level": finding.level.value, "what": finding.what, "mend": finding.mend}
+            for finding in findings
         ],
     }
-    levels = Counter(one.level for one in findings)
-    counts = [f"{levels[Level.OK]} ok", *(plural(levels[one], one) for one in _WORTH_SAYING if levels[one])]
+    numbers = Counter(finding.level for finding in findings)
+    counts = [f"{numbers[Level.OK]} ok", *(plural(numbers[other], other) for other in _NOT_OK if numbers[other])]
     rows: list[list[object]] = []
-    for one in findings:
-        rows.append([one.level, one.check, one.what])
-        if one.mend:
-            rows.append(["", "", f"mend: {one.mend}"])
-    title = line(f"{call.name}: {', '.join(counts)}", style=_STYLES.get(grave, "bold"))
-    return Answer(result, [title, Rows(["", "", ""], rows)], _EXITS.get(grave, ExitCode.DONE))
+    for finding in findings:
+        rows.append([finding.level, finding.check, finding.what])
+        if finding.mend:
+            rows.append(["", "", f"mend: {finding.mend}"])
+    title = line(f"{call.name}: {', '.join(counts)}", style=_STYLES.get(level, "bold"))
+    return Answer(result, [title, Rows(["", "", ""], rows)], _EXITS.get(level, ExitCode.DONE))

@@ -1,4 +1,4 @@
-"""What the program's exit says: for cron, scripts and monitoring. The only place that knows the numbers."""
+"""The exit codes, for cron, scripts and monitoring. The numbers are defined here only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from campaign_ops.core.errors import (
 
 
 class ExitCode(IntEnum):
-    """Exit codes, the gravest after 0 first: of several platforms, the lowest that is not 0 counts."""
+    """Exit codes; after 0 the most severe first: of several platforms, the lowest that is not 0 counts."""
 
     DONE = 0
     FAILED = 1
@@ -29,20 +29,20 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.DONE: "done, and nothing needs a person",
-    ExitCode.FAILED: "a server is away (the database: nothing was done; the queue: what does not need it was done), or"
-    " something unexpected; trying again may help",
-    ExitCode.SET_UP: "command line, configuration, profile, schema or permissions are wrong; trying again is no help",
-    ExitCode.REFUSED: "refused: what was asked for does not hold (or no such id), or the database rejects it;"
+    ExitCode.FAILED: "a server cannot be reached (database: nothing was done; queue: what does not need it was done)"
+    " or something unexpected happened; trying again may help",
+    ExitCode.SET_UP: "command line, configuration, profile, schema or permissions are wrong; a retry does not help",
+    ExitCode.REFUSED: "refused: a premise does not hold, the id does not exist, or the database rejects it;"
     " nothing was changed",
-    ExitCode.BUSY: "another sweep of the platform is under way; nothing was done",
-    ExitCode.PERSON: "done, but something needs a person: a breaker holds back, a campaign is given up, a check warns",
+    ExitCode.BUSY: "another sweep of the platform is running; nothing was done",
+    ExitCode.PERSON: "done, but something needs a person: a tripped breaker, a quarantined campaign, a warning",
 }
 
 _SET_UP = (ConfigurationError, ProfileMismatch, StateSchemaError, PermissionMissing)
 
 
 def exit_code_of(error: Exception) -> ExitCode:
-    """The exit code that stands for an error, ours or not."""
+    """The exit code for an error, ours or not."""
     if isinstance(error, Refused | StatementRejected):
         return ExitCode.REFUSED
     if isinstance(error, SweepBusy):

@@ -37,7 +37,9 @@ class FixOptions:
     ] = ""
     by: Annotated[
         str,
-        typer.Option("--by", metavar="NAME", help="Who asks for it, for the journal; default: the system's user name."),
+        typer.Option(
+            "--by", metavar="NAME", help="Your name, for the journal; default: the operating system's user name."
+        ),
     ] = ""
     confirm: Annotated[
         str,

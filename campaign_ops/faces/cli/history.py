@@ -31,19 +31,19 @@ def history(
     call: Call,
     *,
     campaign: Annotated[str | None, typer.Option("--campaign", metavar="ID", help="Only this campaign.")] = None,
-    tenant: Annotated[str | None, typer.Option("--tenant", metavar="ID", help="Only this owner's.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", metavar="ID", help="Only this tenant.")] = None,
     kind: Annotated[
         RepairKind | None, typer.Option("--kind", metavar="KIND", help=f"Only this kind: {', '.join(RepairKind)}.")
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="TIME", help="How far back: 90s, 30m, 24h, 7d, 2w, or 2026-01-31T08:00Z."),
+        typer.Option("--since", metavar="TIME", help="Only since then: 90s, 30m, 24h, 7d, 2w, or 2026-01-31T08:00Z."),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="Show at most N repairs.")] = 50,
 ) -> Answer:
-    """Show what was done, why, by whom, and how to undo it.
+    """Show the journal: every repair, its reason, who made it, and how to undo it.
 
-    The journal of sweeps and manual fixes, the newest first.
+    Covers sweeps and manual fixes, the newest first.
     """
     page = journal.repairs(
         call.platform,
@@ -60,13 +60,13 @@ def history(
     text.append(
         line(f"{call.name}: {plural(len(repairs), 'repair')}" + (", and more: raise --limit" if page.more else ""))
     )
-    if any(one["undo"] for one in repairs):
+    if any(repair["undo"] for repair in repairs):
         text.append(f"Undo one with: {_undo_line(call, 'REPAIR')}")
     return Answer(result, text)
 
 
 def parse_since(text: str) -> timedelta | datetime:
-    """A span such as ``24h``, or an aware moment."""
+    """A duration such as ``24h``, or an aware moment."""
     span = re.fullmatch(r"(\d{1,5}) ?([smhdw])", text.strip())
     if span is not None:
         return timedelta(**{_UNITS[span[2]]: int(span[1])})

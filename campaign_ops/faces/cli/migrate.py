@@ -28,15 +28,15 @@ def migrate(
         typer.Option(
             "--grants",
             metavar="ROLE",
-            help="Then print the SQL that makes this role, and as comments the command that makes such a Redis user,"
-            " with just the rights that a sweep needs.",
+            help="Also print the SQL that creates this role with just the rights that a sweep needs, and, as comments,"
+            " the commands for a Redis user like it.",
         ),
     ] = None,
 ) -> Answer:
-    """Make schema campaign_ops, or bring it up to date.
+    """Create schema campaign_ops, or upgrade it.
 
-    It stands in the platform's own database. Safe to repeat, and to run on several machines at once. The platform's own
-    tables are not touched: the SQL of `--grants` is for their owner to run.
+    The schema is in the platform's own database. Safe to repeat, and to run on several machines at once. Does not touch
+    the platform's own tables: their owner runs the SQL of `--grants`.
     """
     if grants is not None and not call.alone:
         raise typer.BadParameter("is for one platform: name it with --platform", param_hint="--grants")
@@ -53,9 +53,9 @@ def migrate(
         "redis_acl": acls,
     }
     if before is None:
-        what = f"schema campaign_ops made, at revision {after}"
+        what = f"schema campaign_ops created, at revision {after}"
     elif before == after:
-        what = f"schema campaign_ops is at revision {after} already"
+        what = f"schema campaign_ops is already at revision {after}"
     else:
         what = f"schema campaign_ops upgraded from revision {before} to {after}"
     text = f"{call.name}: {what}"
@@ -66,7 +66,7 @@ def migrate(
 
 
 def _redis_acls(settings: PlatformSettings, user: str) -> list[str] | None:
-    """The Redis user of a sweep, and one that can only look; None where there is no queue."""
+    """The Redis user of a sweep, and one that can only read; None without a queue."""
     queue = settings.profile.queue
     if queue is None:
         return None

@@ -1,4 +1,4 @@
-"""What became of every line of a plan: the health report of one sweep, told line by line. Pure."""
+"""How each line of a plan ended: the health report of one sweep, line by line. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from campaign_ops.core.plan import PlanItem
 from campaign_ops.core.report import HealthReport, RepairLine
 
 
-class Became(StrEnum):
-    """What became of a line."""
+class Ending(StrEnum):
+    """How a line ended."""
 
     DONE = "done"
     PLANNED = "planned"
@@ -22,14 +22,14 @@ class Became(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One line of the plan, what became of it and why.
+class Outcome:
+    """One line of the plan, how it ended and why.
 
-    ``needs_person`` also of one that was re-enqueued: that connects no worker and clears no marker.
+    ``needs_person`` also for a campaign that was re-enqueued: that connects no worker and clears no marker.
     """
 
     item: PlanItem
-    became: Became
+    ending: Ending
     note: str = ""
     needs_person: bool = False
 
@@ -37,14 +37,13 @@ class Told:
 _WITH_CAMPAIGN = "released with its campaign, which was completed"
 
 
-def tell(report: HealthReport) -> list[Told]:
+def outcomes_of(report: HealthReport) -> list[Outcome]:
     """Every line of the plan, then the reservations that were released together with their campaigns."""
     repairs = {line.kind: _Repair(line, dry_run=report.dry_run) for line in report.repairs}
-    told = [_told(repairs, item) for item in report.plan.items]
     planned = {item.target for item in report.plan.items if _is_reservation(item)}
     release = repairs.get(RepairKind.RELEASE)
-    return told + [
-        Told(PlanItem(RepairKind.RELEASE, target, None, "", f"reservation {target}", _WITH_CAMPAIGN), Became.DONE)
+    return [_outcome(repairs, item) for item in report.plan.items] + [
+        Outcome(PlanItem(RepairKind.RELEASE, target, None, "", f"reservation {target}", _WITH_CAMPAIGN), Ending.DONE)
         for target in (release.done if release else {})
         if target not in planned
     ]
@@ -59,26 +58,26 @@ class _Repair:
         self.held_back = line.held_back
         self.dry_run = dry_run
 
-    def fate(self, target: str) -> tuple[Became, str]:
-        """What became of one target that this repair was planned for, and why."""
+    def ending_of(self, target: str) -> tuple[Ending, str]:
+        """How the repair of one planned target ended, and why."""
         if target in self.done:
-            return Became.DONE, ""
+            return Ending.DONE, ""
         if target in self.failures:
-            return Became.FAILED, self.failures[target]
+            return Ending.FAILED, self.failures[target]
         if self.held_back is not None:
-            return Became.HELD_BACK, self.held_back
+            return Ending.HELD_BACK, self.held_back
         if self.dry_run:
-            return Became.PLANNED, ""
-        return Became.LEFT, "not this time: it changed meanwhile, or its turn comes with the next sweep"
+            return Ending.PLANNED, ""
+        return Ending.LEFT, "not this time: it has changed meanwhile, or is left to the next sweep"
 
 
-def _told(repairs: Mapping[RepairKind, _Repair], item: PlanItem) -> Told:
+def _outcome(repairs: Mapping[RepairKind, _Repair], item: PlanItem) -> Outcome:
     if item.kind is not None and item.kind in repairs:
-        return Told(item, *repairs[item.kind].fate(item.target), needs_person=item.needs_person)
+        return Outcome(item, *repairs[item.kind].ending_of(item.target), needs_person=item.needs_person)
     release = repairs.get(RepairKind.RELEASE)
     if _is_reservation(item) and release is not None and item.target in release.done:
-        return Told(item, Became.DONE, _WITH_CAMPAIGN)
-    return Told(item, Became.LEFT, needs_person=item.needs_person)
+        return Outcome(item, Ending.DONE, _WITH_CAMPAIGN)
+    return Outcome(item, Ending.LEFT, needs_person=item.needs_person)
 
 
 def _is_reservation(item: PlanItem) -> bool:
@@ -87,7 +86,7 @@ def _is_reservation(item: PlanItem) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """A kind of repair that was not made, or not to its end. ``by_breaker``: a person may confirm it."""
+    """A kind of repair that was not made, or not completely. ``by_breaker``: a person may confirm it."""
 
     kind: RepairKind
     reason: str
@@ -95,5 +94,5 @@ class HeldBack:
 
 
 def held_back(report: HealthReport) -> list[HeldBack]:
-    """The kinds of repair that were held back, and by what."""
+    """The kinds of repair that were held back, each with the reason."""
     return [HeldBack(line.kind, line.held_back, line.tripped) for line in report.repairs if line.held_back is not None]

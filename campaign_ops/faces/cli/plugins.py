@@ -1,7 +1,7 @@
 """Commands that other packages bring: found by their entry points, loaded when they are called.
 
-An entry point of the group ``campaign_ops.commands`` names a sequence of `Plugin`. The module that holds it must be
-cheap to import: it is imported for every command line, for the list of commands in ``--help``.
+An entry point of the group ``campaign_ops.commands`` names a sequence of `Plugin`. Its module must be cheap to import:
+every command line imports it, for the list of commands in ``--help``.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Plugin:
     """One command with a program and options of its own.
 
     Attributes:
-        name: What the user types.
+        name: The command as typed.
         help: Its line in the list of commands.
-        extra: The extra of this package that installs what it needs.
-        load: Imports the program and returns it. A missing package is answered with one line that names the extra.
+        extra: The extra of this package that installs its dependencies.
+        load: Imports the program and returns it. When a package is missing, one line names the extra.
     """
 
     name: str
@@ -43,7 +43,7 @@ PLUGINS: dict[str, Plugin] = {plugin.name: plugin for point in entry_points(grou
 
 
 def run(plugin: Plugin, arguments: list[str]) -> None:
-    """Run a command with the arguments that follow its name; exits with its code."""
+    """Run a command with the arguments that follow its name, and exit with its code."""
     try:
         plugin.load()(args=arguments, prog_name=f"campaign-ops {plugin.name}")
     except KeyboardInterrupt:
@@ -63,7 +63,7 @@ def _stop(line: str, code: int) -> NoReturn:
 def _entry_of(plugin: Plugin) -> Callable[..., None]:
     def entry(
         arguments: Annotated[
-            list[str] | None, typer.Argument(metavar="[OPTIONS]...", help="Its own; --help shows them.")
+            list[str] | None, typer.Argument(metavar="[OPTIONS]...", help="Options of its own; --help shows them.")
         ] = None,
     ) -> None:
         run(plugin, arguments or [])
@@ -73,7 +73,7 @@ def _entry_of(plugin: Plugin) -> Callable[..., None]:
 
 
 for _plugin in PLUGINS.values():
-    # Whatever follows the name is the command's own, --help too.
+    # Everything after the name belongs to the command, including --help.
     app.command(
         _plugin.name,
         add_help_option=False,

@@ -13,9 +13,8 @@ from campaign_ops.queries.report import stored_report
 def report(call: Call) -> Answer:
     """Print the latest sweep's health report as Markdown.
 
-    It is the one that the sweep stored, whoever made it; the platform is not looked at anew.
+    Prints what that sweep stored, whatever started it; does not look at the platform again.
     """
-
     stored = stored_report(call.platform)
     result: shapes.ReportResult = {
         "at": stored.at.isoformat(),

@@ -1,6 +1,6 @@
-"""Runs one command on the platforms that it concerns: settings, connections, errors, JSON, exit code.
+"""Runs one command on its platforms: settings, connections, errors, JSON, exit code.
 
-What the commands do stands elsewhere.
+What a command does is in the command's own module.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Common:
         typer.Option(
             "--config",
             metavar="PATH",
-            help="Configuration file; else CAMPAIGN_OPS_CONFIG, else campaign_ops.yaml here or in DAGSTER_HOME.",
+            help="Configuration file; default: $CAMPAIGN_OPS_CONFIG, then campaign_ops.yaml here or in $DAGSTER_HOME.",
         ),
     ] = None
     platform: Annotated[
@@ -47,14 +47,14 @@ class Common:
         typer.Option(
             "--platform",
             metavar="NAME",
-            help="Which platform; needed when several are configured, unless the command takes them all.",
+            help="Platform to work on; required when several are configured, except by commands that take them all.",
         ),
     ] = None
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON document on stdout instead of text; its shape is in docs/cli.md.")
+        bool, typer.Option("--json", help="Print one JSON document instead of text; docs/cli.md describes it.")
     ] = False
-    verbose: Annotated[bool, typer.Option("--verbose", help="Say on stderr what is done.")] = False
-    debug: Annotated[bool, typer.Option("--debug", help="Say everything on stderr, with tracebacks.")] = False
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log every step to stderr.")] = False
+    debug: Annotated[bool, typer.Option("--debug", help="Log everything to stderr, with tracebacks.")] = False
 
 
 @dataclass
@@ -62,9 +62,9 @@ class Call:
     """One command on one platform.
 
     Attributes:
-        settings: The platform's.
-        config: The configuration file that was named on the command line.
-        alone: Whether the platform is the only one of this call: named, or the only one there is.
+        settings: The platform's settings.
+        config: The configuration file named on the command line.
+        alone: Whether the platform is the only one of this call: named, or the only one configured.
         plain: Whether stdout takes ASCII only.
     """
 
@@ -80,28 +80,28 @@ class Call:
 
     @cached_property
     def platform(self) -> Platform:
-        """The platform itself; connects to nothing before it is used."""
+        """The platform itself; connects on first use."""
         return connect(self.settings)
 
     @cached_property
     def run_id(self) -> str:
-        """Names this call in the journal."""
+        """The name of this call in the journal."""
         return f"cli-{uuid4().hex}"
 
     def command_line(self, *words: object) -> str:
-        """A command to try next, on the same platform and file, ready for a shell."""
+        """A command to run next, on the same platform and configuration file, quoted for a shell."""
         config = ["--config", self.config] if self.config is not None else []
         return shlex.join(map(str, ["campaign-ops", *words, "--platform", self.name, *config]))
 
     def close(self) -> None:
-        """Let go of connections, if there are any."""
+        """Close the connections, if there are any."""
         if "platform" in self.__dict__:
             self.platform.close()
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command found or did on one platform: ``result`` as data, ``text`` for a person."""
+    """The answer of a command for one platform: ``result`` as data, ``text`` for a person."""
 
     result: Mapping[str, Any]
     text: Sequence[RenderableType]
@@ -131,7 +131,7 @@ class Command:
 
 @dataclass
 class Run:
-    """One call of the program. ``printed``: whether anything stands on stdout yet."""
+    """One call of the program. ``printed``: whether anything has been written to stdout."""
 
     command: Command
     common: Common
@@ -139,17 +139,17 @@ class Run:
     printed: bool = False
 
     def execute(self, values: Mapping[str, Any]) -> ExitCode:
-        """Run the command on its platforms, print what came of it, and say how to exit."""
+        """Run the command on its platforms, print the answers, and return the exit code."""
         with logging_to_stderr(verbose=self.common.verbose, debug=self.common.debug):
             try:
                 _check_unicode(values)
                 settings = load_settings(self.common.config)
                 names = self._names(settings)
-            except Exception as error:  # noqa: BLE001 - a person gets a line instead of a traceback, whatever it was
+            except Exception as error:  # noqa: BLE001 - whatever it was, a person gets one line and no traceback
                 self._complain(error)
                 return self._finish(exit_code_of(error), failure_of(error), [])
             outcomes = [self._outcome(settings, name, values, alone=len(names) == 1) for name in names]
-            return self._finish(gravest(ExitCode(one["exit_code"]) for one in outcomes), None, outcomes)
+            return self._finish(gravest(ExitCode(outcome["exit_code"]) for outcome in outcomes), None, outcomes)
 
     def _names(self, settings: Settings) -> tuple[str, ...]:
         """The platforms of this call."""
@@ -167,14 +167,14 @@ class Run:
     def _outcome(
         self, settings: Settings, name: str, values: Mapping[str, Any], *, alone: bool
     ) -> shapes.PlatformOutcome:
-        """One platform, whatever happens: a platform that is down or broken does not stop the others."""
+        """The outcome of one platform: an error there does not stop the others."""
         failure, result = None, None
         try:
             answer = self._answer(settings, name, values, alone=alone)
             code, result = answer.code, answer.result
         except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
             raise
-        except Exception as error:  # noqa: BLE001 - a person gets a line instead of a traceback, whatever it was
+        except Exception as error:  # noqa: BLE001 - whatever it was, a person gets one line and no traceback
             self._complain(error, "" if alone else name)
             failure, code = failure_of(error), exit_code_of(error)
         return {"platform": name, "exit_code": code.value, "error": failure, "result": result}
@@ -184,17 +184,17 @@ class Run:
         with closing(call), self.screen.working(f"{name}: {self.command.name}"):
             answer = self.command.function(call, **values)
         if not self.common.json:
-            apart = [""] if self.printed and len(answer.text) > 1 else []
-            self.screen.show([*apart, *answer.text])
+            gap = [""] if self.printed and len(answer.text) > 1 else []
+            self.screen.show([*gap, *answer.text])
             self.printed = True
         return answer
 
     def _complain(self, error: Exception, platform: str = "") -> None:
         text = str(error if isinstance(error, CampaignOpsError) else unexpected(error))
-        # Only a configuration file has several mistakes, a line each; elsewhere a line end is other people's text.
-        for one in text.split("\n") if isinstance(error, ConfigurationError) else [text]:
-            named = not platform or one.startswith(f"{platform}: ")
-            self.screen.error(one if named else f"{platform}: {one}")
+        # Only a configuration file has several mistakes, one per line; elsewhere a newline is part of foreign text.
+        for message in text.split("\n") if isinstance(error, ConfigurationError) else [text]:
+            named = not platform or message.startswith(f"{platform}: ")
+            self.screen.error(message if named else f"{platform}: {message}")
         if self.common.debug:
             self.screen.traceback("".join(traceback.format_exception(error)))
 
@@ -208,7 +208,7 @@ class Run:
                 "error": failure,
                 "platforms": outcomes,
             }
-            # Escaped to ASCII: nothing in it is obeyed by a terminal, and every encoding can print it.
+            # Escaped to ASCII: a terminal executes nothing in it, and every encoding can print it.
             self.screen.write(json.dumps(document, indent=2) + "\n")
         elif self.command.together is not None and failure is None:
             self.screen.write(self.command.together(outcomes))
@@ -230,14 +230,14 @@ def failure_of(error: Exception) -> shapes.Failure:
 
 
 def unexpected(error: Exception) -> CampaignOpsError:
-    """An error that is not ours, in one line without credentials."""
+    """An error outside our tree, in one line without credentials."""
     what = without_credentials(" ".join(f"{type(error).__name__}: {error}".split()))
     return CampaignOpsError(what, where="unexpected", mend="--debug shows the traceback")
 
 
 def operator() -> str:
-    """The person at the keyboard, as the operating system knows them."""
+    """The user name that the operating system gives this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        return f"uid {os.getuid()}"  # a container's user without a name
+        return f"uid {os.getuid()}"  # a user of a container without a name

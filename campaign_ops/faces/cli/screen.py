@@ -1,7 +1,6 @@
-"""Writes for a person: stdout for what was asked for, stderr for errors, logs and progress. Decides nothing.
+"""Prints for a person: answers to stdout; errors, logs and progress to stderr. Decides nothing.
 
-Names and texts come from other people's data: everything is printed without markup, and control characters are shown,
-not obeyed.
+Names and texts are foreign data: everything is printed without markup, and control characters as escapes.
 """
 
 from __future__ import annotations
@@ -21,24 +20,24 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-# What a terminal obeys: C0, DEL and C1, the line ends and turns of Unicode, and bytes that are no text.
+# Characters that a terminal acts on: C0, DEL and C1, Unicode line ends and direction marks; and undecodable bytes.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*(?=@)|(?<=password=)[^\s&]+")
 
-# Not a terminal: nothing is wrapped, so that grep and awk find whole lines.
+# The width where stdout is not a terminal: nothing is wrapped, so that grep and awk see whole lines.
 _UNWRAPPED = 10_000
 BAR_CELLS = 20
 GAP = 2  # cells between two columns
-NARROWEST = 40  # cells that a column of prose needs
+NARROWEST = 40  # cells that a column of prose needs at least
 
 
 def clean(value: object) -> str:
-    """Text that a terminal only shows: control and direction characters as escapes such as ``\\x1b``."""
+    """Text that is safe on a terminal: control and direction characters as escapes such as ``\\x1b``."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), str(value))
 
 
 def clean_lines(text: str) -> str:
-    """Text of several lines, each as `clean` makes it."""
+    """Text of several lines, each made safe by `clean`."""
     return "\n".join(map(clean, text.split("\n")))
 
 
@@ -48,15 +47,15 @@ def without_credentials(text: str) -> str:
 
 
 def line(text: str, style: str = "") -> Text:
-    """One line of foreign or own text."""
+    """One line, made safe by `clean`."""
     return Text(clean(text), style=style)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of cells, the last of them the long one: in columns where that fits, else below the others.
+    """Rows of cells, of which the last is the long one: beside the others where it fits, else below them.
 
-    Never cut, and nothing but the last cell is wrapped, so that ids can be copied.
+    Nothing is cut, and only the last cell is wrapped, so that ids can be copied.
     """
 
     head: Sequence[str]
@@ -64,7 +63,7 @@ class Rows:
     indent: int = 2
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Print as columns or stacked, by the width there is."""
+        """Print as columns or stacked, depending on the width."""
         most = options.max_width
         rows = [[clean(cell) for cell in row] for row in self.rows]
         *widths, last = [max(map(cell_len, column)) for column in zip(self.head, *rows, strict=True)]
@@ -94,7 +93,7 @@ class Rows:
 
 
 def wrapped(console: Console, text: str, width: int) -> list[str]:
-    """Pieces of at most so many cells, broken between words where possible."""
+    """Pieces of at most ``width`` cells, broken between words where possible."""
     if cell_len(text) <= width:
         return [text]
     pieces = Text(text).wrap(console, max(width, 1), overflow="fold")
@@ -102,7 +101,7 @@ def wrapped(console: Console, text: str, width: int) -> list[str]:
 
 
 def bar(done: int, total: int, *, plain: bool = False) -> str:
-    """A progress bar of fixed width; full only when all is done, empty only when nothing is."""
+    """A progress bar of fixed width; full only at ``total``, empty only at 0."""
     full, empty = ("#", ".") if plain else ("█", "░")
     cells = BAR_CELLS * done // total if total else 0
     cells = 1 if done > 0 and cells == 0 else cells
@@ -110,7 +109,7 @@ def bar(done: int, total: int, *, plain: bool = False) -> str:
 
 
 class Screen:
-    """The two streams as they are when it is made."""
+    """Stdout and stderr as they are when it is created."""
 
     def __init__(self) -> None:
         self._out = sys.stdout
@@ -120,17 +119,17 @@ class Screen:
 
     @property
     def plain(self) -> bool:
-        """Whether stdout takes no other characters than ASCII."""
+        """Whether stdout takes ASCII only."""
         return not self._console.encoding.startswith("utf")
 
     def show(self, renderables: Sequence[RenderableType]) -> None:
-        """Print to stdout. A plain string is printed as it is and left to the terminal to wrap: it is there to copy."""
+        """Print to stdout. A plain string is not wrapped here, so that it can be copied; the terminal wraps it."""
         with self._console.capture() as captured:
             for renderable in renderables:
                 self._console.print(renderable, soft_wrap=isinstance(renderable, str))
         text = captured.get()
         if not self._console.is_terminal:
-            text = "\n".join(one.rstrip() for one in text.split("\n"))
+            text = "\n".join(row.rstrip() for row in text.split("\n"))
         self.write(text)
 
     def write(self, text: str) -> None:
@@ -149,7 +148,7 @@ class Screen:
 
     @contextmanager
     def working(self, what: str) -> Iterator[None]:
-        """Say on stderr what takes its time, if that is a terminal; whatever a library prints goes to stderr too."""
+        """Show on stderr, if it is a terminal, what is running. Output of libraries goes to stderr too."""
         with redirect_stdout(sys.stderr):
             if self._errors.is_terminal:
                 with self._errors.status(line(what)):
@@ -159,7 +158,7 @@ class Screen:
 
 
 class _LogFormatter(logging.Formatter):
-    """One safe line per record; tracebacks only when asked for."""
+    """One safe line per record; tracebacks only on request."""
 
     def __init__(self, *, tracebacks: bool) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -176,7 +175,7 @@ class _LogFormatter(logging.Formatter):
 
 @contextmanager
 def logging_to_stderr(*, verbose: bool, debug: bool) -> Iterator[None]:
-    """Send log records to stderr: warnings always, what is done with ``verbose``, everything with ``debug``."""
+    """Send log records to stderr: warnings always, INFO with ``verbose``, everything with ``debug``."""
     ours = logging.getLogger("campaign_ops")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_LogFormatter(tracebacks=debug))

@@ -1,7 +1,7 @@
-"""What ``--json`` prints: one document per call, in these shapes. Keys may be added, never taken away or renamed.
+"""The typed dictionaries that ``--json`` prints: one document per call. Keys may be added, never removed or renamed.
 
-Every key carries its meaning, from which docs/cli.md is made. Times are seconds, moments ISO 8601 in UTC, amounts of
-credits decimal strings.
+Every key carries its meaning, from which docs/cli.md is generated. Durations are seconds, moments are ISO 8601 in UTC,
+amounts of credits are decimal strings.
 """
 
 from __future__ import annotations
@@ -10,90 +10,90 @@ from typing import Annotated, TypedDict
 
 
 class Failure(TypedDict):
-    """Why a platform, or the whole call, has no result."""
+    """The error because of which a platform, or the whole call, has no result."""
 
-    kind: Annotated[str, "name of the error, such as `DatabaseUnavailable`; `Unexpected` for one without a name"]
-    where: Annotated[str, "what it concerns; may be empty"]
+    kind: Annotated[str, "class of the error, such as `DatabaseUnavailable`; `Unexpected` for any that is not ours"]
+    where: Annotated[str, "what the error is about; may be empty"]
     what: Annotated[str, "what is wrong"]
-    mend: Annotated[str, "what mends it; may be empty"]
+    mend: Annotated[str, "how to mend it; may be empty"]
 
 
 class PlatformOutcome(TypedDict):
     """One platform of the call."""
 
     platform: Annotated[str, "its name in the configuration"]
-    exit_code: Annotated[int, "what the program would exit with for this platform alone"]
-    error: Annotated[Failure | None, "null when the command did its work"]
-    result: Annotated[object, "what the command found or did, see below; null beside an error"]
+    exit_code: Annotated[int, "exit code for this platform alone"]
+    error: Annotated[Failure | None, "null when the command succeeded"]
+    result: Annotated[object, "the command's result, see below; null when there is an error"]
 
 
 class Document(TypedDict):
     """The document that every command prints."""
 
     command: Annotated[str, "the command's name"]
-    exit_code: Annotated[int, "what the program exits with"]
+    exit_code: Annotated[int, "exit code of the program"]
     error: Annotated[
-        Failure | None, "what kept the whole call from starting, such as a configuration file with mistakes"
+        Failure | None, "an error that prevented the whole call, such as a mistake in the configuration file"
     ]
     platforms: Annotated[list[PlatformOutcome], "one entry for each platform of the call"]
 
 
 class Line(TypedDict):
-    """One line of the plan and what became of it."""
+    """One line of the plan and how it ended."""
 
     target: Annotated[str, "the campaign, or the reservation"]
-    kind: Annotated[str | None, "`complete`, `reenqueue`, `release`, `recount`; null where a sweep only looks"]
-    became: Annotated[str, "`done`, `planned` (dry run), `held_back` (by a breaker), `failed` or `left` alone"]
-    note: Annotated[str, "why it failed, was held back or left; may be empty"]
-    needs_person: Annotated[bool, "no later sweep will mend it by itself"]
-    campaign_id: Annotated[str | None, "the campaign that it belongs to"]
-    tenant: Annotated[str, "its owner; may be empty"]
-    name: Annotated[str, "what people call it"]
+    kind: Annotated[str | None, "`complete`, `reenqueue`, `release`, `recount`; null when a sweep changes nothing"]
+    ending: Annotated[str, "`done`, `planned` (dry run), `held_back` (by a breaker), `failed` or `left` alone"]
+    note: Annotated[str, "why it failed, was held back or was left alone; may be empty"]
+    needs_person: Annotated[bool, "no later sweep will mend it"]
+    campaign_id: Annotated[str | None, "the campaign it belongs to"]
+    tenant: Annotated[str, "its tenant; may be empty"]
+    name: Annotated[str, "its name"]
     verdict: Annotated[str | None, "why the campaign is stuck; null for a reservation"]
     reason: Annotated[str, "the evidence in words"]
     unsent: Annotated[int | None, "recipients not accounted for"]
-    missing: Annotated[int | None, "recipients in no job; null where no queue was read"]
+    missing: Annotated[int | None, "recipients in no job; null when no queue was read"]
     stuck_seconds: Annotated[int | None, "time since the campaign was last touched"]
     amount: Annotated[str | None, "credits held; null for a campaign"]
 
 
 class HeldBack(TypedDict):
-    """A kind of repair that was not made, or not to its end."""
+    """A kind of repair that was not made, or not completely."""
 
     kind: Annotated[str, "the kind of repair"]
-    reason: Annotated[str, "what speaks against making it"]
-    confirm: Annotated[str | None, "the command that makes it all the same; null where no breaker waits for a person"]
-    confirm_until: Annotated[str | None, "until when its code is valid"]
+    reason: Annotated[str, "why it was not made"]
+    confirm: Annotated[str | None, "the command that makes it anyway; null when no breaker waits for a person"]
+    confirm_until: Annotated[str | None, "when its code expires"]
 
 
 class SweepResult(TypedDict):
-    """What a sweep found and did, or with a dry run would do."""
+    """The findings of a sweep, and what it did or, in a dry run, would do."""
 
-    at: Annotated[str, "when the platform was looked at"]
+    at: Annotated[str, "when the platform was observed"]
     dry_run: Annotated[bool, "nothing was changed"]
-    headline: Annotated[str, "all of it in one line"]
+    headline: Annotated[str, "a summary in one line"]
     figures: Annotated[dict[str, int], "the headline numbers: `stuck`, `sending`, `needs_person`, `completed`, …"]
-    trouble: Annotated[list[str], "what kept the sweep from doing its work"]
+    trouble: Annotated[list[str], "what kept the sweep from its work"]
     held_back: Annotated[list[HeldBack], "kinds of repair that were held back"]
-    lines: Annotated[list[Line], "every line of the plan, and what was released together with its campaign"]
+    lines: Annotated[list[Line], "every line of the plan, and the reservations released together with their campaigns"]
 
 
 class StatusCampaign(TypedDict):
     """One campaign in sending."""
 
     id: Annotated[str, "its id"]
-    tenant: Annotated[str, "its owner; may be empty"]
-    name: Annotated[str, "what people call it"]
-    total: Annotated[int, "recipients in all"]
+    tenant: Annotated[str, "its tenant; may be empty"]
+    name: Annotated[str, "its name"]
+    total: Annotated[int, "recipients in total"]
     succeeded: Annotated[int, "sent, or accepted by the provider"]
     failed: Annotated[int, "failed"]
-    pending: Annotated[int, "rows that wait to be sent"]
+    pending: Annotated[int, "rows not sent yet"]
     unsent: Annotated[int, "recipients not accounted for"]
-    percent: Annotated[int | None, "share that is accounted for, rounded down; null without recipients"]
+    percent: Annotated[int | None, "share of recipients accounted for, rounded down; null without recipients"]
     sending_seconds: Annotated[int | None, "time in sending, as far as the platform records it"]
-    untouched_seconds: Annotated[int | None, "time since it was last touched; null where nothing tells"]
+    untouched_seconds: Annotated[int | None, "time since it was last touched; null when unknown"]
     stuck: Annotated[bool, "untouched for longer than `stuck_after_seconds`"]
-    verdict: Annotated[str, "why it is stuck; `sending` for one that was touched lately"]
+    verdict: Annotated[str, "why it is stuck; `sending` when it was touched recently"]
     reason: Annotated[str, "the evidence in words"]
 
 
@@ -111,7 +111,7 @@ class ReportResult(TypedDict):
 
     at: Annotated[str, "when it was made"]
     figures: Annotated[dict[str, int], "the headline numbers"]
-    trouble: Annotated[list[str], "what kept the sweep from doing its work"]
+    trouble: Annotated[list[str], "what kept the sweep from its work"]
     markdown: Annotated[str, "the report"]
 
 
@@ -122,84 +122,84 @@ class Repair(TypedDict):
     at: Annotated[str, "when"]
     kind: Annotated[str, "`complete`, `reenqueue`, `release`, `recount`, `undo` or `lift`"]
     target: Annotated[str, "the campaign, or the reservation"]
-    campaign_id: Annotated[str | None, "the campaign that it belongs to"]
-    tenant: Annotated[str | None, "its owner"]
+    campaign_id: Annotated[str | None, "the campaign it belongs to"]
+    tenant: Annotated[str | None, "its tenant"]
     verdict: Annotated[str | None, "why the campaign was stuck"]
     reason: Annotated[str, "the evidence in words"]
     person_reason: Annotated[str | None, "why a person asked for it; null for a sweep"]
-    actor: Annotated[str, "who or what did it"]
-    run_id: Annotated[str, "the sweep, or the call, that it belongs to"]
+    actor: Annotated[str, "the person or the trigger"]
+    run_id: Annotated[str, "the sweep or the call that made it"]
     amount: Annotated[str | None, "credits released"]
     before: Annotated[dict[str, object], "the columns before"]
     after: Annotated[dict[str, object], "the columns after"]
-    jobs_added: Annotated[int | None, "jobs that a re-enqueue really added; null for other kinds"]
+    jobs_added: Annotated[int | None, "jobs that a re-enqueue actually added; null for other kinds"]
     recipients_added: Annotated[int | None, "recipients in those jobs; null for other kinds"]
-    parent_id: Annotated[int | None, "the repair that it was made together with, or that it undid"]
+    parent_id: Annotated[int | None, "the repair it was made together with, or the repair it undid"]
     undone_by: Annotated[int | None, "the repair that undid it"]
-    undo: Annotated[str | None, "the command that undoes it; null where there is nothing to undo"]
+    undo: Annotated[str | None, "the command that undoes it; null when there is nothing to undo"]
 
 
 class HistoryResult(TypedDict):
     """The journal."""
 
     repairs: Annotated[list[Repair], "the newest first"]
-    more: Annotated[bool, "there are more than `--limit`"]
+    more: Annotated[bool, "there are more repairs than `--limit`"]
 
 
 class FixResult(TypedDict):
-    """What a manual fix did, or with a dry run would do."""
+    """What a manual fix did or, in a dry run, would do."""
 
     target: Annotated[str, "the campaign, or the reservation"]
-    changed: Annotated[bool, "something was changed; false with a dry run"]
-    dry_run: Annotated[bool, "nothing was to be changed"]
-    message: Annotated[str, "what was done, in words"]
+    changed: Annotated[bool, "whether anything was changed; false in a dry run"]
+    dry_run: Annotated[bool, "whether it only showed what would be done"]
+    message: Annotated[str, "what was done"]
     repair_ids: Annotated[list[int], "its entries in the journal"]
-    undo: Annotated[str | None, "the command that undoes it; null where there is nothing to undo"]
-    confirm: Annotated[str | None, "the command that does exactly this for real; null where it is done"]
-    confirm_until: Annotated[str | None, "until when its code is valid"]
+    undo: Annotated[str | None, "the command that undoes it; null when there is nothing to undo"]
+    confirm: Annotated[str | None, "the command that does exactly this; null when it is done"]
+    confirm_until: Annotated[str | None, "when its code expires"]
 
 
 class CheckedFinding(TypedDict):
-    """One thing that was examined."""
+    """The finding of one check."""
 
-    check: Annotated[str, "what was examined"]
+    check: Annotated[str, "name of the check"]
     level: Annotated[str, "`ok`, `note`, `warning` or `error`"]
-    what: Annotated[str, "what was found"]
-    mend: Annotated[str, "what mends it; may be empty"]
+    what: Annotated[str, "the finding"]
+    mend: Annotated[str, "how to mend it; may be empty"]
 
 
 class DoctorResult(TypedDict):
-    """What was examined and found."""
+    """The findings of all checks."""
 
-    level: Annotated[str, "the gravest of all findings"]
-    findings: Annotated[list[CheckedFinding], "in the order of examination"]
+    level: Annotated[str, "the most severe level of all findings"]
+    findings: Annotated[list[CheckedFinding], "in the order of the checks"]
 
 
 class MigrateResult(TypedDict):
     """Schema `campaign_ops` before and after."""
 
-    before: Annotated[str | None, "the revision before; null where the schema did not exist"]
+    before: Annotated[str | None, "the revision before; null when the schema did not exist"]
     after: Annotated[str, "the revision now"]
-    changed: Annotated[bool, "whether there was anything to do"]
+    changed: Annotated[bool, "whether anything was done"]
     grants: Annotated[list[str] | None, "with `--grants`, the statements that give the role its rights; else null"]
     redis_acl: Annotated[
         list[str] | None,
-        "with `--grants`, the commands that make the Redis user of a sweep and one that only reads; else null",
+        "with `--grants`, the commands that create the Redis user of a sweep and one that only reads; else null",
     ]
 
 
 class ConfigResult(TypedDict):
     """One platform's settings, defaults filled in, secrets masked."""
 
-    profile: Annotated[str, "name of its profile"]
+    profile: Annotated[str, "name of the profile"]
     database_url: Annotated[str, "the database, passwords as `***`"]
-    queue_url: Annotated[str | None, "the queue's Redis, credentials as `***`; null where there is no queue"]
+    queue_url: Annotated[str | None, "the queue's Redis, credentials as `***`; null without a queue"]
     queue_name: Annotated[str | None, "the queue's name"]
     queue_prefix: Annotated[str | None, "BullMQ's key prefix"]
-    contact: Annotated[str | None, "whom to ask"]
+    contact: Annotated[str | None, "the person or team to ask"]
     schedule: Annotated[str, "when Dagster sweeps, in UTC"]
     thresholds: Annotated[dict[str, object], "when a campaign is looked at, and how much one sweep may do"]
-    timeouts: Annotated[dict[str, float], "how long servers and network may take"]
+    timeouts: Annotated[dict[str, float], "how long servers and the network may take"]
 
 
 class MetricsSample(TypedDict):

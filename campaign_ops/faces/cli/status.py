@@ -17,70 +17,73 @@ from campaign_ops.queries.status import StatusLine, campaign_status
 
 @command(several=True, shape=shapes.StatusResult, examples=["status", "status --platform sms --json"])
 def status(call: Call) -> Answer:
-    """Show every campaign in sending: progress, verdict, why.
+    """Show every campaign in sending: progress, verdict and reason.
 
-    Campaigns that were touched lately are among them; those that are stuck say so. Changes nothing.
+    Includes campaigns that were touched recently; the stuck ones are marked. Changes nothing.
     """
-    lines = campaign_status(call.platform)
-    stuck = [one for one in lines if one.stuck]
-    verdicts = dict(Counter(one.verdict for one in stuck))
+    campaigns = campaign_status(call.platform)
+    stuck = [campaign for campaign in campaigns if campaign.stuck]
+    verdicts = dict(Counter(campaign.verdict for campaign in stuck))
     result: shapes.StatusResult = {
-        "sending": len(lines),
+        "sending": len(campaigns),
         "stuck": len(stuck),
         "verdicts": verdicts,
-        "campaigns": [_campaign(one) for one in lines],
+        "campaigns": [_campaign(campaign) for campaign in campaigns],
     }
     text: list[RenderableType] = []
-    for one in lines:
-        text += [*_block(one, plain=call.plain), line("")]
+    for campaign in campaigns:
+        text += [*_block(campaign, plain=call.plain), line("")]
     kinds = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
-    summary = f"{call.name}: {len(lines)} in sending, {len(stuck)} stuck" + (f" ({kinds})" if kinds else "")
+    summary = f"{call.name}: {len(campaigns)} in sending, {len(stuck)} stuck" + (f" ({kinds})" if kinds else "")
     return Answer(result, [*text, line(summary, style="bold")])
 
 
-def _campaign(one: StatusLine) -> shapes.StatusCampaign:
+def _campaign(campaign: StatusLine) -> shapes.StatusCampaign:
     return {
-        "id": one.id,
-        "tenant": one.tenant,
-        "name": one.name,
-        "total": one.total,
-        "succeeded": one.succeeded,
-        "failed": one.failed,
-        "pending": one.pending,
-        "unsent": one.unsent,
-        "percent": _percent(one),
-        "sending_seconds": one.sending_seconds,
-        "untouched_seconds": one.untouched_seconds,
-        "stuck": one.stuck,
-        "verdict": one.verdict,
-        "reason": one.reason,
+        "id": campaign.id,
+        "tenant": campaign.tenant,
+        "name": campaign.name,
+        "total": campaign.total,
+        "succeeded": campaign.succeeded,
+        "failed": campaign.failed,
+        "pending": campaign.pending,
+        "unsent": campaign.unsent,
+        "percent": _percent(campaign),
+        "sending_seconds": campaign.sending_seconds,
+        "untouched_seconds": campaign.untouched_seconds,
+        "stuck": campaign.stuck,
+        "verdict": campaign.verdict,
+        "reason": campaign.reason,
     }
 
 
-def _percent(one: StatusLine) -> int | None:
+def _percent(campaign: StatusLine) -> int | None:
     """Rounded down: 100 means that nothing is left."""
-    return (one.total - one.unsent) * 100 // one.total if one.total else None
+    return (campaign.total - campaign.unsent) * 100 // campaign.total if campaign.total else None
 
 
-def _is_stuck(one: StatusLine) -> bool:
-    """Whether to call it stuck: age is suspicion only, and of one that moves there is no proof."""
-    return one.stuck and one.verdict != Verdict.PROGRESSING
+def _is_stuck(campaign: StatusLine) -> bool:
+    """Return whether to call it stuck: age is suspicion only, and a campaign whose recipients move is just slow."""
+    return campaign.stuck and campaign.verdict != Verdict.PROGRESSING
 
 
 def _since(seconds: int | None) -> str:
     return "unknown time" if seconds is None else duration(seconds)
 
 
-def _block(one: StatusLine, *, plain: bool) -> list[RenderableType]:
-    """One campaign, as the runbook's own script showed it."""
-    processed = one.total - one.unsent
-    progress = f"{bar(processed, one.total, plain=plain)} {processed:,}/{one.total:,} ({_percent(one)}%)"
+def _block(campaign: StatusLine, *, plain: bool) -> list[RenderableType]:
+    """One campaign, as the script in the runbook showed it."""
+    processed = campaign.total - campaign.unsent
+    progress = f"{bar(processed, campaign.total, plain=plain)} {processed:,}/{campaign.total:,} ({_percent(campaign)}%)"
     rows = [
-        ["Tenant", one.tenant],
-        ["Recipients", f"{one.total:,}: {one.succeeded:,} sent, {one.failed:,} failed, {one.unsent:,} to go"],
-        ["Processed", progress if one.total else "no recipients"],
-        ["In sending", f"{_since(one.sending_seconds)}, untouched for {_since(one.untouched_seconds)}"],
-        ["Status", f"{'STUCK, ' if _is_stuck(one) else ''}{one.verdict}: {one.reason}"],
+        ["Tenant", campaign.tenant],
+        [
+            "Recipients",
+            f"{campaign.total:,}: {campaign.succeeded:,} sent, {campaign.failed:,} failed, {campaign.unsent:,} to go",
+        ],
+        ["Processed", progress if campaign.total else "no recipients"],
+        ["In sending", f"{_since(campaign.sending_seconds)}, untouched for {_since(campaign.untouched_seconds)}"],
+        ["Status", f"{'STUCK, ' if _is_stuck(campaign) else ''}{campaign.verdict}: {campaign.reason}"],
     ]
-    title = f"{one.name} ({one.id})" if one.name and one.name != one.id else one.id
-    return [line(title, style="bold red" if _is_stuck(one) else "bold"), Rows(["", ""], rows, indent=3)]
+    title = f"{campaign.name} ({campaign.id})" if campaign.name and campaign.name != campaign.id else campaign.id
+    return [line(title, style="bold red" if _is_stuck(campaign) else "bold"), Rows(["", ""], rows, indent=3)]

@@ -1,4 +1,4 @@
-"""``reconcile`` and ``plan``: a whole sweep, or what it would do."""
+"""``reconcile`` and ``plan``: a whole sweep, and what it would do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
-from campaign_ops.faces.cli.outcomes import Became, HeldBack, Told, held_back, tell
+from campaign_ops.faces.cli.outcomes import Ending, HeldBack, Outcome, held_back, outcomes_of
 from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import Rows, clean_lines, line
 from campaign_ops.sweep import Sweep, dry_run
@@ -41,25 +41,30 @@ _TO_DO = {
     examples=[
         "reconcile --dry-run",
         "reconcile --platform sms",
-        'reconcile --platform sms --confirm k7qf-9mxt-2whd --reason "the queue was emptied for good"',
-        "reconcile --wait 0 || [ $? -ge 4 ]   # cron: red when a server is away; busy, and work for a person, are not",
+        'reconcile --platform sms --confirm k7qf-9mxt-2whd --reason "the queue was emptied on purpose"',
+        "reconcile --wait 0 || [ $? -ge 4 ]   # cron: fails when a server is away, not when busy or a person is needed",
     ],
 )
 def reconcile(
     call: Call,
     *,
-    dry: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     confirm: Annotated[
         str,
-        typer.Option("--confirm", metavar="CODE", help="Make what a breaker held back: the code that the plan shows."),
+        typer.Option("--confirm", metavar="CODE", help="Make what a breaker holds back: the code that `plan` shows."),
     ] = "",
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="With --confirm: why, for the journal.")] = "",
     by: Annotated[
         str,
-        typer.Option("--by", metavar="NAME", help="With --confirm: who; else the user of the operating system."),
+        typer.Option(
+            "--by", metavar="NAME", help="With --confirm: your name; default: the operating system's user name."
+        ),
     ] = "",
     wait: Annotated[
-        float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for another sweep to end.")
+        float,
+        typer.Option(
+            "--wait", metavar="SECONDS", min=0, help="How long to wait for another sweep of the platform to end."
+        ),
     ] = 30,
     markdown: Annotated[
         Path | None, typer.Option("--markdown", metavar="PATH", help="Also write the health report to this file.")
@@ -67,12 +72,12 @@ def reconcile(
 ) -> Answer:
     """Find stuck campaigns and repair what is safe to repair.
 
-    Completes what is finished, puts lost batches back into the queue, releases credits that are held for nothing and
-    raises counters that are behind; says what it did, what it left alone and why, and what needs a person. All it does
-    stands in the journal (`history`) and can be undone (`undo`).
+    Completes finished campaigns, puts lost batches back into the queue, releases credits that are held for nothing and
+    raises counters that are behind. Reports what it did, what it left alone and why, and what needs a person. Every
+    repair is in the journal (`history`) and can be undone (`undo`).
     """
     if confirm and dry:
-        raise typer.BadParameter("does nothing together with --dry-run", param_hint="--confirm")
+        raise typer.BadParameter("cannot be combined with --dry-run", param_hint="--confirm")
     if confirm and not reason.strip():
         raise typer.BadParameter("say why you confirm it, for the journal", param_hint="--reason")
     if not call.alone and (confirm or markdown):
@@ -93,50 +98,56 @@ def reconcile(
         ).run()
     if markdown is not None:
         markdown.write_text(clean_lines(render(report)), encoding="utf-8")
-    told = tell(report)
-    return Answer(_result(call, report, told), _account(call, report, told), _code(report, told))
+    outcomes = outcomes_of(report)
+    return Answer(_result(call, report, outcomes), _sections(call, report, outcomes), _code(report, outcomes))
 
 
 @command(several=True, shape=shapes.SweepResult, examples=["plan", "plan --platform sms --json"])
 def plan(call: Call) -> Answer:
     """Show what a sweep would do now, line by line, and why.
 
-    Changes nothing, and works before `migrate`. Where a breaker would hold something back, shows the code to confirm
-    it with (`reconcile --confirm`). Exits as a sweep would.
+    Changes nothing, and works before `migrate`. Where a breaker would hold something back, shows the code that confirms
+    it (`reconcile --confirm`). Exits with the code that a sweep would.
     """
     report = dry_run(call.platform, run_id=call.run_id)
-    told = tell(report)
+    outcomes = outcomes_of(report)
     rows = [
-        [_planned(one), _target(one), _why(one), "needs a person" if one.needs_person else "", one.item.reason]
-        for one in told
+        [
+            _planned(outcome),
+            _target(outcome),
+            _why(outcome),
+            "needs a person" if outcome.needs_person else "",
+            outcome.item.reason,
+        ]
+        for outcome in outcomes
     ]
     text = _head(call, report)
     if rows:
         text.append(Rows(["repair", "target", "verdict", "", "reason"], rows))
     if more := report.plan.more_releases:
         text.append(line(f"and {plural(more, 'reservation')} more to release, left to later sweeps"))
-    return Answer(_result(call, report, told), text, _code(report, told))
+    return Answer(_result(call, report, outcomes), text, _code(report, outcomes))
 
 
-def _planned(one: Told) -> str:
-    if one.became is Became.HELD_BACK:
+def _planned(outcome: Outcome) -> str:
+    if outcome.ending is Ending.HELD_BACK:
         return "held back"
-    return _TO_DO[one.item.kind] if one.item.kind is not None else "-"
+    return _TO_DO[outcome.item.kind] if outcome.item.kind is not None else "-"
 
 
-def _target(one: Told) -> str:
-    """The id, and what people call it."""
-    item = one.item
+def _target(outcome: Outcome) -> str:
+    """The id, and the name that people know."""
+    item = outcome.item
     named = item.verdict is not None and item.name not in ("", item.target)
     return f"{item.target} ({item.name})" if named else item.target
 
 
-def _why(one: Told) -> str:
-    return one.item.verdict.value if one.item.verdict is not None else "credits"
+def _why(outcome: Outcome) -> str:
+    return outcome.item.verdict.value if outcome.item.verdict is not None else "credits"
 
 
 def _check_writable(path: Path) -> None:
-    """Refuse before the sweep what could not be written after it."""
+    """Refuse before the sweep a file that could not be written after it."""
     try:
         path.open("a").close()
     except OSError as error:
@@ -145,26 +156,25 @@ def _check_writable(path: Path) -> None:
         ) from None
 
 
-def _code(report: HealthReport, told: list[Told]) -> ExitCode:
+def _code(report: HealthReport, outcomes: list[Outcome]) -> ExitCode:
     if report.source_away:
         return ExitCode.FAILED
-    return ExitCode.PERSON if report.trouble or any(one.needs_person for one in told) else ExitCode.DONE
+    return ExitCode.PERSON if report.trouble or any(outcome.needs_person for outcome in outcomes) else ExitCode.DONE
 
 
 def _head(call: Call, report: HealthReport) -> list[RenderableType]:
-    """The headline, and loudly what was held back."""
-    looked = f"as of {report.at:%Y-%m-%d %H:%M:%S} UTC" + (", dry run: nothing was changed" if report.dry_run else "")
-    text: list[RenderableType] = [line(f"{report.platform}: {headline(report)}", style="bold"), line(looked)]
-    for one in held_back(report):
-        items = len(report.plan.of(one.kind))
-        named = "reservation" if one.kind is RepairKind.RELEASE else "campaign"
-        what = f"!! HELD BACK: {_TO_DO[one.kind]}, {plural(items, named)}: {one.reason}"
-        text.append(line(what, style="bold red"))
+    """The headline, and what was held back, marked with ``!!``."""
+    as_of = f"as of {report.at:%Y-%m-%d %H:%M:%S} UTC" + (", dry run: nothing was changed" if report.dry_run else "")
+    text: list[RenderableType] = [line(f"{report.platform}: {headline(report)}", style="bold"), line(as_of)]
+    for held in held_back(report):
+        noun = "reservation" if held.kind is RepairKind.RELEASE else "campaign"
+        targets = plural(len(report.plan.of(held.kind)), noun)
+        text.append(line(f"!! HELD BACK: {_TO_DO[held.kind]}, {targets}: {held.reason}", style="bold red"))
     for offer in report.offers:
         kinds = " and ".join(_TO_DO[RepairKind(kind)] for kind in offer.kinds)
         until = f"until {offer.expires_at:%H:%M} UTC"
-        told = f"!! Look at the queue first. If to {kinds} is right all the same, confirm exactly this, once, {until}:"
-        text.append(line(told, style="red"))
+        advice = f"!! Look at the queue first. If it is still right to {kinds}, confirm exactly this, once, {until}:"
+        text.append(line(advice, style="red"))
         text.append(f"!!   {_confirm(call, offer)}")
     if report.no_offer:
         text.append(line(f"!! {report.no_offer}", style="red"))
@@ -178,62 +188,57 @@ def _confirm(call: Call, offer: Offer) -> str:
 
 
 def _offer_of(report: HealthReport, held: HeldBack) -> Offer | None:
-    """The code that lets pass what was held back."""
+    """The code that lets the held-back repairs pass."""
     if not held.by_breaker:
         return None
     return next((offer for offer in report.offers if held.kind.value in offer.kinds), None)
 
 
-def _account(call: Call, report: HealthReport, told: list[Told]) -> list[RenderableType]:
+def _sections(call: Call, report: HealthReport, outcomes: list[Outcome]) -> list[RenderableType]:
     """What was done, what was left alone, what needs a person: a section each, the person's last."""
     text = _head(call, report)
-    done = [one for one in told if one.became is Became.DONE]
-    planned = [one for one in told if one.became is Became.PLANNED]
-    left = [one for one in told if one.became is Became.LEFT and not one.needs_person]
-    failed = [one for one in told if one.became is Became.FAILED]
-    waiting = [one for one in told if one.became is Became.HELD_BACK]
-    person = [one for one in told if one.needs_person]
-    for title, some in (
-        ("Done", done),
-        ("Would be done", planned),
-        ("Left alone", left),
-        ("Held back", waiting),
-        ("Failed", failed),
-        ("Needs a person", person),
+    ended = {ending: [outcome for outcome in outcomes if outcome.ending is ending] for ending in Ending}
+    for title, section in (
+        ("Done", ended[Ending.DONE]),
+        ("Would be done", ended[Ending.PLANNED]),
+        ("Left alone", [outcome for outcome in ended[Ending.LEFT] if not outcome.needs_person]),
+        ("Held back", ended[Ending.HELD_BACK]),
+        ("Failed", ended[Ending.FAILED]),
+        ("Needs a person", [outcome for outcome in outcomes if outcome.needs_person]),
     ):
-        if some:
+        if section:
             text += [
                 line(""),
-                line(f"{title} ({len(some)})", style="bold"),
-                Rows([""] * 4, [_row(one) for one in some]),
+                line(f"{title} ({len(section)})", style="bold"),
+                Rows([""] * 4, [_row(outcome) for outcome in section]),
             ]
     return [*text, line(""), line(_summary(report))]
 
 
-def _row(one: Told) -> list[str]:
-    item = one.item
+def _row(outcome: Outcome) -> list[str]:
+    item = outcome.item
     what = "-" if item.kind is None else _TO_DO[item.kind]
-    if one.became is Became.DONE:
+    if outcome.ending is Ending.DONE:
         what = _DONE[item.kind or RepairKind.RELEASE]
     since = duration(item.stuck_seconds) if item.stuck_seconds is not None else ""
-    note = one.note if one.became is not Became.HELD_BACK else ""
-    return [what, _target(one), since, f"{_why(one)}: {'; '.join(filter(None, [item.reason, note]))}"]
+    note = outcome.note if outcome.ending is not Ending.HELD_BACK else ""
+    return [what, _target(outcome), since, f"{_why(outcome)}: {'; '.join(filter(None, [item.reason, note]))}"]
 
 
 def _summary(report: HealthReport) -> str:
-    """How much of each kind, in one line."""
+    """The number of repairs of each kind, in one line."""
 
-    def told(one: RepairLine) -> str:
-        number = one.done
+    def of_kind(repair: RepairLine) -> str:
+        number = repair.done
         if report.dry_run:
-            number = 0 if one.held_back else one.planned
-        return f"{words[one.kind]} {number}" + (f" ({one.detail})" if one.detail else "")
+            number = 0 if repair.held_back else repair.planned
+        return f"{words[repair.kind]} {number}" + (f" ({repair.detail})" if repair.detail else "")
 
     when, words = ("Would", _TO_DO) if report.dry_run else ("Did", _DONE)
-    return f"{when}: " + ", ".join(map(told, report.repairs))
+    return f"{when}: " + ", ".join(map(of_kind, report.repairs))
 
 
-def _result(call: Call, report: HealthReport, told: list[Told]) -> shapes.SweepResult:
+def _result(call: Call, report: HealthReport, outcomes: list[Outcome]) -> shapes.SweepResult:
     return {
         "at": report.at.isoformat(),
         "dry_run": report.dry_run,
@@ -242,26 +247,26 @@ def _result(call: Call, report: HealthReport, told: list[Told]) -> shapes.SweepR
         "trouble": report.trouble,
         "held_back": [
             {
-                "kind": one.kind.value,
-                "reason": one.reason,
+                "kind": held.kind.value,
+                "reason": held.reason,
                 "confirm": _confirm(call, offer) if offer else None,
                 "confirm_until": offer.expires_at.isoformat() if offer else None,
             }
-            for one in held_back(report)
-            for offer in [_offer_of(report, one)]
+            for held in held_back(report)
+            for offer in [_offer_of(report, held)]
         ],
-        "lines": [_line(one) for one in told],
+        "lines": [_line(outcome) for outcome in outcomes],
     }
 
 
-def _line(one: Told) -> shapes.Line:
-    item = one.item
+def _line(outcome: Outcome) -> shapes.Line:
+    item = outcome.item
     return {
         "target": item.target,
         "kind": item.kind.value if item.kind else None,
-        "became": one.became.value,
-        "note": one.note,
-        "needs_person": one.needs_person,
+        "ending": outcome.ending.value,
+        "note": outcome.note,
+        "needs_person": outcome.needs_person,
         "campaign_id": item.campaign_id,
         "tenant": item.tenant,
         "name": item.name,

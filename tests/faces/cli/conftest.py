@@ -1,4 +1,4 @@
-"""The program with one SMS platform, and with one messenger platform, each in a world of its own."""
+"""The program, configured for one test platform."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from tests.faces.cli.program import Program, configured
 
 @pytest.fixture
 def program(sms: World, tmp_path: Path) -> Program:
-    """The program, with the SMS platform configured and nothing else."""
+    """The program, configured for the SMS platform only."""
     return configured(tmp_path, sms)

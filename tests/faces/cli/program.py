@@ -1,4 +1,4 @@
-"""The program as a person starts it: in this process for most tests, as a process of its own for exits and streams."""
+"""Runs the program: in this process for most tests, as a separate process for exit codes and streams."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from campaign_ops.faces.cli.app import COMMANDS
 from campaign_ops.faces.cli.shapes import Document
 from tests.conftest import World
 
-# Nothing of the developer's own terminal or configuration.
+# Keeps the developer's own terminal and configuration out.
 _ENVIRONMENT = {
     "COLUMNS": "400",
     "NO_COLOR": None,
@@ -43,11 +43,11 @@ class Program:
     config: Path
 
     def __call__(self, command: str, *words: object) -> Result:
-        """Run a command in this process. An exception that got through is raised here."""
+        """Run a command in this process. An exception that it does not handle is raised here."""
         return run(command, "--config", self.config, *words)
 
     def json(self, command: str, *words: object) -> dict[str, Any]:
-        """Run a command with ``--json``; the document, after a look at its exit code and its shape."""
+        """The document of a command with ``--json``, after a check of its exit code and keys."""
         result = self(command, "--json", *words)
         document = json.loads(result.stdout)
         assert document["exit_code"] == result.exit_code
@@ -61,18 +61,18 @@ class Program:
         return dict(outcome["result"])
 
     def confirmed(self, command: str, *words: object) -> Result:
-        """A manual fix for real: tried out first, then with the code that this has shown."""
+        """The result of a manual fix: first tried out, then made with the code that this showed."""
         return confirmed(self(command, *words))
 
     def made(self, command: str, *words: object) -> dict[str, Any]:
-        """The result of a manual fix for real."""
+        """The JSON result of a manual fix: first tried out, then made."""
         result = self.only(command, *words)
         (outcome,) = json.loads(run(*shlex.split(result["confirm"])[1:], "--json").stdout)["platforms"]
         assert outcome["error"] is None, outcome["error"]
         return dict(outcome["result"])
 
     def process(self, command: str, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command as a process of its own."""
+        """Run a command as a separate process."""
         return subprocess.run(
             self.started(command, *words),
             env=environ(environment),
@@ -84,7 +84,7 @@ class Program:
         )
 
     def started(self, command: str, *words: object) -> list[str]:
-        """What to start for a process of its own."""
+        """The arguments of a separate process."""
         return [*PROGRAM, command, "--config", str(self.config), *map(str, words)]
 
 
@@ -97,22 +97,22 @@ def run(*words: object) -> Result:
 
 
 def confirmed(tried: Result) -> Result:
-    """What the command line does that a fix without its code has shown; the same result where it shows none."""
-    shown = [line for line in tried.stdout.splitlines() if " --confirm " in line]
-    return run(*shlex.split(shown[0])[1:]) if shown else tried
+    """Run the command that a fix without its code showed; if it showed none, return its own result."""
+    commands = [line for line in tried.stdout.splitlines() if " --confirm " in line]
+    return run(*shlex.split(commands[0])[1:]) if commands else tried
 
 
 def environ(more: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process: ours, without what would change its output."""
+    """The environment of a process: ours, without the variables that would change its output."""
     return {key: value for key, value in os.environ.items() if key not in _ENVIRONMENT} | dict(more)
 
 
 def entry(world: World, name: str | None = None, **more: Any) -> dict[str, Any]:
     """A world's entry in the configuration file; its journal goes by the name."""
-    made = {"name": name or world.platform.name, "profile": world.platform.profile.name, "database_url": world.url}
+    platform = {"name": name or world.platform.name, "profile": world.platform.profile.name, "database_url": world.url}
     if world.queue_url is not None:
-        made |= {"queue_url": world.queue_url, "queue_prefix": world.queue.prefix}
-    return made | more
+        platform |= {"queue_url": world.queue_url, "queue_prefix": world.queue.prefix}
+    return platform | more
 
 
 def configured(directory: Path, *entries: Mapping[str, Any] | World) -> Program:
@@ -139,8 +139,8 @@ def _check(value: Any, hint: Any, where: str) -> None:
         hints = get_type_hints(hint)
         assert isinstance(value, dict), where
         assert set(value) == set(hints), f"{where}: {set(value) ^ set(hints)}"
-        for key, one in hints.items():
-            _check(value[key], one, f"{where}.{key}")
+        for key, kind in hints.items():
+            _check(value[key], kind, f"{where}.{key}")
     elif origin is list:
         assert isinstance(value, list), where
         for index, item in enumerate(value):
@@ -156,9 +156,9 @@ def _check(value: Any, hint: Any, where: str) -> None:
             (kind,) = [one for one in get_args(hint) if one is not type(None)]
             _check(value, kind, where)
     else:
-        # JSON has no other numbers than these; a truth value is none of them.
+        # JSON has no other numbers than these; bool is an int in Python, but not a number in JSON.
         kinds = (int, float) if hint is float else (hint,)
-        assert isinstance(value, kinds), f"{where}: {value!r} is no {hint}"
+        assert isinstance(value, kinds), f"{where}: {value!r} is not a {hint}"
         assert hint is bool or not isinstance(value, bool), where
 
 
@@ -169,5 +169,5 @@ def one_line(text: str) -> str:
 
 
 def lines_with(text: str, *words: str) -> Sequence[str]:
-    """The lines in which all these words stand."""
+    """The lines that contain all these words."""
     return [line for line in text.splitlines() if all(word in line for word in words)]

@@ -1,4 +1,4 @@
-"""docs/cli.md says what the program does: it is made from it."""
+"""docs/cli.md is generated from the program and complete."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.faces.cli.program import run
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
 
 
-def test_the_page_is_what_the_program_says_of_itself() -> None:
+def test_the_page_is_up_to_date() -> None:
     """If this fails: ``python -m campaign_ops.faces.cli.describe > docs/cli.md``."""
     assert PAGE.read_text(encoding="utf-8") == describe_cli()
 
 
-def test_every_command_and_every_option_stands_in_the_page() -> None:
+def test_every_command_and_every_option_is_in_the_page() -> None:
     page = PAGE.read_text(encoding="utf-8")
     group: Any = typer.main.get_command(app)
     assert set(group.commands) == {*COMMANDS, *PLUGINS}

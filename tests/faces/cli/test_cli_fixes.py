@@ -1,4 +1,4 @@
-"""The manual fixes: what they change, what they refuse, and in whose name."""
+"""The manual fixes: what they change, what they refuse, and the person in the journal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conftest import World, Worlds
 from tests.faces.cli.program import AWAY, Program, configured, confirmed, entry, lines_with, one_line, run
 
 
-def test_mark_complete_completes_the_campaign_and_tells_how_to_undo_it(program: Program, sms: World) -> None:
+def test_mark_complete_completes_the_campaign_and_shows_how_to_undo_it(program: Program, sms: World) -> None:
     campaign = sms.app.add_campaign("done", succeeded=5)
     sms.app.add_reservation("hold", campaign=campaign, amount=7)
     result = program.confirmed("mark-complete", "done", "--reason", "TICKET-1", "--by", "ada")
@@ -40,7 +40,7 @@ def test_the_journal_has_the_persons_name_and_reason(program: Program, sms: Worl
     assert first["reason"] == "nothing pending: 5 succeeded, 0 failed of 5"
 
 
-def test_mark_complete_with_open_recipients_is_refused_with_the_numbers(program: Program, sms: World) -> None:
+def test_mark_complete_with_pending_recipients_is_refused_with_the_numbers(program: Program, sms: World) -> None:
     sms.app.add_campaign("open", succeeded=3, pending=2)
     result = program.confirmed("mark-complete", "open", "--reason", "hurry")
     assert result.exit_code == 3
@@ -67,7 +67,7 @@ def test_reenqueue_puts_the_missing_recipients_back(program: Program, sms: World
 
 
 def test_reenqueue_where_every_recipient_is_in_a_job_is_refused(program: Program, sms: World) -> None:
-    """The person's word does not send twice."""
+    """A person's request does not send twice either."""
     sms.app.add_campaign("waiting", pending=3)
     sms.queue.add("waiting", "shop_north", sms.app.pending_ids("waiting"))
     result = program.confirmed("reenqueue", "waiting", "--reason", "hurry")
@@ -76,7 +76,7 @@ def test_reenqueue_where_every_recipient_is_in_a_job_is_refused(program: Program
     assert len(sms.queue.live_job_ids()) == 1
 
 
-def test_release_lets_a_leaked_reservation_go(program: Program, sms: World) -> None:
+def test_release_releases_a_leaked_reservation(program: Program, sms: World) -> None:
     over = sms.app.add_campaign("over", status="cancelled")
     sms.app.add_reservation("leak", campaign=over, amount=12)
     result = program.made("release", "leak", "--reason", "TICKET-1")
@@ -143,7 +143,7 @@ def test_an_unknown_id_is_refused_in_one_line(program: Program, words: tuple[str
     assert one_line(result.stderr).startswith(f"error: {what}")
 
 
-def test_another_tenants_campaign_is_as_good_as_unknown(program: Program, sms: World) -> None:
+def test_another_tenants_campaign_is_reported_as_unknown(program: Program, sms: World) -> None:
     sms.app.add_campaign("done", succeeded=5, tenant="shop_north")
     result = program.confirmed("mark-complete", "done", "--reason", "x", "--tenant", "shop_south")
     assert result.exit_code == 3
@@ -153,14 +153,14 @@ def test_another_tenants_campaign_is_as_good_as_unknown(program: Program, sms: W
 
 
 @pytest.mark.parametrize("wrong", ["abc", "1.5", "99999999999999999999", "1; DROP TABLE x", "-1"])
-def test_on_a_platform_with_integer_ids_another_text_is_no_id(worlds: Worlds, tmp_path: Path, wrong: str) -> None:
+def test_where_ids_are_integers_other_text_matches_no_campaign(worlds: Worlds, tmp_path: Path, wrong: str) -> None:
     world = worlds.make("sms", shape=PlatformShape(ids="integer"))
     result = configured(tmp_path, world)("mark-complete", "--reason", "x", "--", wrong)
     assert result.exit_code == 3, result.output
     assert "there is no such campaign" in one_line(result.stderr)
 
 
-def test_an_integer_id_is_taken_as_it_is_printed(worlds: Worlds, tmp_path: Path) -> None:
+def test_an_integer_id_is_accepted_as_it_is_printed(worlds: Worlds, tmp_path: Path) -> None:
     world = worlds.make("sms", shape=PlatformShape(ids="integer"))
     campaign = world.app.add_campaign("done", succeeded=2)
     assert campaign.isdigit()
@@ -168,14 +168,14 @@ def test_an_integer_id_is_taken_as_it_is_printed(worlds: Worlds, tmp_path: Path)
     assert world.app.campaign("done")["status"] == "sent"
 
 
-def test_a_repair_number_that_is_none_is_a_wrong_command_line(program: Program) -> None:
+def test_an_invalid_repair_number_is_a_command_line_error(program: Program) -> None:
     for wrong in ("abc", "0"):
         result = program.confirmed("undo", wrong, "--reason", "x")
         assert result.exit_code == 2
         assert "REPAIR" in result.stderr
 
 
-def test_undo_takes_jobs_back_and_sweeps_leave_the_campaign_alone_until_it_is_let_go(
+def test_undo_removes_jobs_and_sweeps_leave_the_campaign_alone_until_retry_quarantined(
     program: Program, sms: World
 ) -> None:
     sms.app.add_campaign("lost", pending=3)
@@ -196,7 +196,7 @@ def test_undo_takes_jobs_back_and_sweeps_leave_the_campaign_alone_until_it_is_le
     assert len(sms.queue.live_job_ids()) == 1
 
 
-def test_a_repair_is_undone_once(program: Program, sms: World) -> None:
+def test_a_repair_can_be_undone_once_only(program: Program, sms: World) -> None:
     sms.app.add_campaign("done", succeeded=1)
     repair = program.made("mark-complete", "done", "--reason", "x")["repair_ids"][0]
     assert program.confirmed("undo", repair, "--reason", "x").exit_code == 0
@@ -205,7 +205,7 @@ def test_a_repair_is_undone_once(program: Program, sms: World) -> None:
     assert "undone already" in one_line(again.stderr)
 
 
-def test_undo_after_somebody_changed_the_row_is_refused(program: Program, sms: World) -> None:
+def test_undo_after_the_row_has_changed_is_refused(program: Program, sms: World) -> None:
     sms.app.add_campaign("done", succeeded=1)
     repair = program.made("mark-complete", "done", "--reason", "x")["repair_ids"][0]
     sms.app.set_campaign("done", status="cancelled")
@@ -223,7 +223,7 @@ def test_retry_of_a_campaign_that_nothing_holds_is_refused(program: Program, sms
     assert "neither quarantined nor held" in one_line(result.stderr)
 
 
-def test_with_several_platforms_a_fix_needs_to_know_which(worlds: Worlds, tmp_path: Path) -> None:
+def test_with_several_platforms_a_fix_requires_the_platform(worlds: Worlds, tmp_path: Path) -> None:
     first, second = worlds.make("sms"), worlds.make("sms")
     program = configured(tmp_path, entry(first, "first"), entry(second, "second"))
     for world in (first, second):
@@ -254,7 +254,7 @@ def test_a_database_that_is_away_fails_without_a_traceback(tmp_path: Path) -> No
     assert "Traceback" not in result.output
 
 
-def test_a_fix_without_its_code_only_says_what_it_would_do_and_shows_the_code(program: Program, sms: World) -> None:
+def test_a_fix_without_its_code_is_a_dry_run_that_shows_the_code(program: Program, sms: World) -> None:
     sms.app.add_campaign("done", succeeded=5)
     tried = program("mark-complete", "done", "--reason", "TICKET-1")
     assert tried.exit_code == 5, "a script must not take it for done"
@@ -269,7 +269,7 @@ def test_a_fix_without_its_code_only_says_what_it_would_do_and_shows_the_code(pr
 
 
 @pytest.mark.parametrize("code", ["yes", "done", "aaaa-bbbb-cccc"])
-def test_a_code_that_nobody_was_shown_is_refused(program: Program, sms: World, code: str) -> None:
+def test_a_code_that_was_never_shown_is_refused(program: Program, sms: World, code: str) -> None:
     sms.app.add_campaign("done", succeeded=5)
     result = program("mark-complete", "done", "--reason", "x", "--confirm", code)
     assert result.exit_code == 3

@@ -1,4 +1,4 @@
-"""`history` and `report`: what was done, why, by whom, and what the last sweep thought of it."""
+"""`history` and `report`: the journal of repairs, and the report of the last sweep."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_re_enqueue_says_how_many_jobs_it_really_added(program: Program, sms: 
     assert (repair["jobs_added"], repair["recipients_added"]) == (2, 600)
 
 
-def test_each_filter_leaves_what_it_names(program: Program, sms: World) -> None:
+def test_each_filter_keeps_only_what_it_names(program: Program, sms: World) -> None:
     campaign = sms.app.add_campaign("north", succeeded=1, tenant="shop_north")
     sms.app.add_reservation("hold", campaign=campaign, amount=3)
     sms.app.add_campaign("south", succeeded=1, tenant="shop_south")
@@ -65,13 +65,13 @@ def test_since_counts_back_by_the_databases_clock(program: Program, sms: World) 
 
 
 @pytest.mark.parametrize("wrong", ["yesterday", "24", "2026-01-31T08:00", "2026-01-31", "-1h", "", "1y"])
-def test_a_time_that_is_none_or_has_no_zone_is_refused(program: Program, wrong: str) -> None:
+def test_an_invalid_time_or_one_without_a_zone_is_refused(program: Program, wrong: str) -> None:
     result = program("history", "--since", wrong)
     assert result.exit_code == 2
     assert "--since: takes" in result.stderr
 
 
-def test_a_limit_says_that_there_is_more(program: Program, sms: World) -> None:
+def test_a_cut_list_says_that_there_is_more(program: Program, sms: World) -> None:
     for number in range(3):
         sms.app.add_campaign(f"done_{number}", succeeded=1)
     program("reconcile")

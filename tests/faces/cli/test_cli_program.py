@@ -1,4 +1,4 @@
-"""The program as a process: exits, streams, terminals and other people's text."""
+"""The program as a process: exit codes, streams, terminals and foreign text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from campaign_ops.faces.cli.screen import clean, logging_to_stderr
 from tests.conftest import World
 from tests.faces.cli.program import AWAY, BROKEN, Program, configured, environ, lines_with, one_line, run
 
-# Sets a terminal's title, turns text red, goes back over the line, and reverses what follows.
+# Sets a terminal's title, turns text red, overwrites the line, and reverses the text that follows.
 EVIL = "\x1b]0;pwned\x07[red]sale[/red]\x1b[31m\r\nerror: fake\x9b2J \u202e"
 
 
@@ -43,7 +43,7 @@ def test_every_error_has_an_exit_code_that_is_not_done() -> None:
     assert set(MEANINGS) == set(ExitCode)
 
 
-def test_of_several_platforms_the_gravest_counts() -> None:
+def test_of_several_platforms_the_most_severe_exit_code_counts() -> None:
     assert gravest([]) is ExitCode.DONE
     assert gravest([ExitCode.DONE, ExitCode.PERSON, ExitCode.BUSY]) is ExitCode.BUSY
     assert gravest([ExitCode.PERSON, ExitCode.FAILED, ExitCode.SET_UP]) is ExitCode.FAILED
@@ -51,7 +51,7 @@ def test_of_several_platforms_the_gravest_counts() -> None:
 
 @pytest.mark.parametrize("command", ["status", "plan", "reconcile", "history", "doctor", "config"])
 def test_with_json_stdout_holds_one_document_and_nothing_else(command: str, sms: World, tmp_path: Path) -> None:
-    """Even in full debug, and with a re-enqueue, which brings in another library."""
+    """Even with --debug, and with a re-enqueue, which uses another library."""
     sms.app.add_campaign("lost", pending=3, name=EVIL)
     program = configured(tmp_path, sms)
     done = program.process(command, "--json", "--debug")
@@ -94,7 +94,7 @@ def test_on_a_narrow_screen_text_is_wrapped_and_never_cut(sms: World, tmp_path: 
 
 
 @pytest.mark.parametrize("command", ["status", "plan", "reconcile", "report", "history"])
-def test_other_peoples_text_is_shown_and_not_obeyed(command: str, program: Program, sms: World) -> None:
+def test_control_characters_in_foreign_text_are_shown_as_escapes(command: str, program: Program, sms: World) -> None:
     sms.app.add_campaign("evil", succeeded=1, name=EVIL, tenant=EVIL)
     program("reconcile", "--dry-run")
     if command in ("report", "history"):
@@ -108,20 +108,20 @@ def test_other_peoples_text_is_shown_and_not_obeyed(command: str, program: Progr
         assert "\\x1b]0;pwned\\x07[red]sale[/red]" in result.output
 
 
-def test_words_of_the_command_line_are_shown_and_not_obeyed(program: Program) -> None:
+def test_control_characters_in_arguments_are_shown_as_escapes(program: Program) -> None:
     result = program("mark-complete", "--reason", "x", "--", EVIL)
     assert result.exit_code == 3
     assert "\x1b" not in result.output
     assert "\\x1b]0;pwned" in one_line(result.stderr)
 
 
-def test_clean_keeps_what_people_write() -> None:
+def test_clean_keeps_ordinary_text_of_any_script() -> None:
     for text in ("Frühling 2026", "夏のセール", "👨\u200d👩\u200d👧 family", "a [b] c", "שלום"):
         assert clean(text) == text
     assert clean("a\tb\nc\x00\x7f\u2028\udc80") == "a\\tb\\nc\\x00\\x7f\\u2028\\udc80"
 
 
-def test_on_a_terminal_the_text_of_others_is_still_not_obeyed(sms: World, tmp_path: Path) -> None:
+def test_control_characters_in_foreign_text_are_escaped_on_a_terminal_too(sms: World, tmp_path: Path) -> None:
     sms.app.add_campaign("evil", pending=1, name=EVIL)
     ours, theirs = pty.openpty()
     program = configured(tmp_path, sms)
@@ -147,7 +147,7 @@ def test_on_a_terminal_the_text_of_others_is_still_not_obeyed(sms: World, tmp_pa
     assert "\\x1b]0;pwned\\x07[red]sale[/red]\\x1b[31m" in "".join(text.split())
 
 
-def test_a_terminal_that_takes_ascii_only_gets_it(sms: World, tmp_path: Path) -> None:
+def test_an_ascii_terminal_gets_ascii_only(sms: World, tmp_path: Path) -> None:
     sms.app.add_campaign("half", succeeded=1, pending=1, name="Frühling")
     done = configured(tmp_path, sms).process("status", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
@@ -181,7 +181,7 @@ def test_an_error_of_ours_has_a_traceback_only_with_debug(tmp_path: Path) -> Non
     assert "Traceback" in program("status", "--debug").stderr
 
 
-def test_logs_go_to_stderr_only_when_wanted_one_safe_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_go_to_stderr_on_request_one_safe_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     log = logging.getLogger("campaign_ops.somewhere")
     for verbose, debug, wanted in ((False, False, 1), (True, False, 2), (False, True, 3)):
         with logging_to_stderr(verbose=verbose, debug=debug):
@@ -195,7 +195,7 @@ def test_logs_go_to_stderr_only_when_wanted_one_safe_line_each(capsys: pytest.Ca
         assert ("ValueError: " in streams.err) is debug
 
 
-def test_an_interrupted_sweep_says_so_and_exits_as_interrupted_programs_do(sms: World, tmp_path: Path) -> None:
+def test_an_interrupted_sweep_says_so_and_exits_with_130(sms: World, tmp_path: Path) -> None:
     program = configured(tmp_path, sms)
     patient = program.started("reconcile", "--wait", "60")
     with (
@@ -213,7 +213,7 @@ def test_an_interrupted_sweep_says_so_and_exits_as_interrupted_programs_do(sms: 
     assert one_line(said).startswith("error: interrupted; ")
 
 
-def test_a_reader_that_goes_away_ends_the_program_quietly(sms: World, tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_the_program_quietly(sms: World, tmp_path: Path) -> None:
     sms.app.add_campaign("lost", pending=1)
     with subprocess.Popen(
         configured(tmp_path, sms).started("status"),
@@ -237,7 +237,7 @@ def test_without_a_command_the_help_is_shown_and_an_unknown_one_is_refused() -> 
     assert "reconsile" in wrong.stderr
 
 
-def test_the_help_tells_every_exit_code() -> None:
+def test_the_help_lists_every_exit_code() -> None:
     text = run("--help").stdout
     assert run("--help").exit_code == 0
     for code, meaning in MEANINGS.items():

@@ -1,4 +1,4 @@
-"""`reconcile` and `plan`: the state of the world after a real sweep, and what the person is told."""
+"""`reconcile` and `plan`: the state after a real sweep, and the text that a person sees."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_repair_is_journaled_in_the_name_of_the_user(program: Program, sms
     assert sweep["run_id"].startswith("cli-")
 
 
-def test_what_is_left_alone_and_what_needs_a_person_stand_apart(program: Program, sms: World) -> None:
+def test_what_is_left_alone_and_what_needs_a_person_are_listed_separately(program: Program, sms: World) -> None:
     sms.app.add_campaign("slow", pending=5, succeeded=5, moved_ago=minutes(2))
     sms.app.add_campaign("empty")
     result = program("reconcile")
@@ -53,7 +53,7 @@ def test_what_is_left_alone_and_what_needs_a_person_stand_apart(program: Program
     assert sms.app.campaign("empty")["status"] == "sending"
 
 
-def test_nothing_to_do_is_said_in_three_lines(program: Program) -> None:
+def test_a_sweep_without_work_prints_three_lines(program: Program) -> None:
     result = program("reconcile")
     assert result.exit_code == 0
     headline, looked, _, did = result.stdout.splitlines()
@@ -63,7 +63,7 @@ def test_nothing_to_do_is_said_in_three_lines(program: Program) -> None:
 
 
 def test_a_dry_run_says_what_would_be_done_and_changes_nothing(worlds: Worlds, tmp_path: Path) -> None:
-    """Before `migrate` too: the first thing that a new operator tries."""
+    """Before `migrate` too: a new operator tries it first."""
     world = worlds.make("sms", migrated=False)
     world.app.add_campaign("finished", succeeded=3)
     world.app.add_campaign("lost", pending=3)
@@ -99,19 +99,19 @@ def test_the_plan_as_json_has_a_line_for_everything(program: Program, sms: World
     sms.app.add_campaign("lost", pending=3, succeeded=1)
     result = program.only("plan")
     lines = {line["target"]: line for line in result["lines"]}
-    assert (lines["finished"]["kind"], lines["finished"]["became"]) == ("complete", "planned")
+    assert (lines["finished"]["kind"], lines["finished"]["ending"]) == ("complete", "planned")
     assert (lines["lost"]["kind"], lines["lost"]["verdict"], lines["lost"]["missing"]) == ("reenqueue", "jobs_lost", 3)
     assert result["dry_run"] is True
     assert result["figures"]["stuck"] == 2
 
 
-def test_the_json_of_a_sweep_says_what_became_of_every_line(program: Program, sms: World) -> None:
+def test_the_json_of_a_sweep_says_how_every_line_ended(program: Program, sms: World) -> None:
     campaign = sms.app.add_campaign("finished", succeeded=3)
     sms.app.add_reservation("hold", campaign=campaign)
     sms.app.add_campaign("slow", pending=5, succeeded=5, moved_ago=minutes(2))
     result = program.only("reconcile")
-    became = {line["target"]: line["became"] for line in result["lines"]}
-    assert became == {"finished": "done", "hold": "done", "slow": "left"}
+    endings = {line["target"]: line["ending"] for line in result["lines"]}
+    assert endings == {"finished": "done", "hold": "done", "slow": "left"}
     assert result["figures"]["completed"] == 1
 
 
@@ -125,17 +125,17 @@ def test_lost_batches_put_back_where_no_worker_is_connected_still_need_a_person(
     assert lines_with(person, "half", "no worker is connected")
 
 
-def test_a_late_reservation_that_goes_with_its_campaign_needs_nobody(program: Program, sms: World) -> None:
+def test_a_late_reservation_released_with_its_campaign_needs_no_person(program: Program, sms: World) -> None:
     """Planned as held, since its campaign was sending; the same sweep completed the campaign and released it."""
     campaign = sms.app.add_campaign("finished", succeeded=3)
     sms.app.add_reservation("late", campaign=campaign, expires_in=-minutes(5))
     result = program.only("reconcile")
     assert sms.app.reservation("late")["status"] == "released"
     (line,) = [line for line in result["lines"] if line["target"] == "late"]
-    assert (line["became"], line["needs_person"]) == ("done", False)
+    assert (line["ending"], line["needs_person"]) == ("done", False)
 
 
-def test_a_campaign_that_the_database_refuses_is_told_and_the_others_are_done(program: Program, sms: World) -> None:
+def test_a_campaign_that_the_database_refuses_is_reported_and_stops_no_other(program: Program, sms: World) -> None:
     sms.app.add_campaign("good", succeeded=3)
     sms.app.add_campaign("cursed", succeeded=3)
     with sms.app.engine.begin() as connection:
@@ -155,7 +155,7 @@ def test_a_campaign_that_the_database_refuses_is_told_and_the_others_are_done(pr
     assert "Traceback" not in result.output
 
 
-def test_a_held_back_breaker_is_loud_and_the_command_it_prints_confirms_it(program: Program, sms: World) -> None:
+def test_a_tripped_breaker_is_marked_and_the_command_it_prints_confirms_it(program: Program, sms: World) -> None:
     for number in range(12):
         sms.app.add_campaign(f"lost_{number}", pending=2)
     held = program("reconcile")
@@ -170,7 +170,7 @@ def test_a_held_back_breaker_is_loud_and_the_command_it_prints_confirms_it(progr
     assert len(sms.queue.live_job_ids()) == 12
 
 
-def test_a_held_back_breaker_stands_in_the_plan_and_in_the_json(program: Program, sms: World) -> None:
+def test_a_tripped_breaker_is_in_the_plan_and_in_the_json(program: Program, sms: World) -> None:
     for number in range(12):
         sms.app.add_campaign(f"lost_{number}", pending=2)
     plan = program("plan")
@@ -180,7 +180,7 @@ def test_a_held_back_breaker_stands_in_the_plan_and_in_the_json(program: Program
     (held,) = result["held_back"]
     assert held["kind"] == "reenqueue"
     assert " --confirm " in held["confirm"]
-    assert {line["became"] for line in result["lines"]} == {"held_back"}
+    assert {line["ending"] for line in result["lines"]} == {"held_back"}
 
 
 def test_one_breaker_confirmation_is_for_one_platform(worlds: Worlds, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_while_another_sweep_is_under_way_nothing_is_done_and_its_holder_is_name
     assert sms.app.campaign("finished")["status"] == "sending"
 
 
-def test_an_unreadable_queue_is_loud_and_what_needs_no_queue_is_done(sms: World, tmp_path: Path) -> None:
+def test_an_unreadable_queue_is_marked_and_repairs_that_need_no_queue_are_made(sms: World, tmp_path: Path) -> None:
     sms.app.add_campaign("finished", succeeded=1)
     sms.app.add_campaign("over", status="sent")
     sms.app.add_reservation("leak", campaign="over")

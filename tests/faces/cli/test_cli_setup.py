@@ -1,4 +1,4 @@
-"""`migrate`, `doctor` and `config`: what an operator types on the first day."""
+"""`migrate`, `doctor` and `config`: the commands of the first day."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def as_role(world: World, role: str) -> str:
     return sa.make_url(world.url).set(username=role).render_as_string(hide_password=False)
 
 
-def test_migrate_makes_the_schema_and_says_from_where_to_where(worlds: Worlds, tmp_path: Path) -> None:
+def test_migrate_creates_the_schema_and_reports_both_revisions(worlds: Worlds, tmp_path: Path) -> None:
     world = worlds.make("sms", migrated=False)
     program = configured(tmp_path, world)
     assert program.only("migrate") == {
@@ -42,28 +42,28 @@ def test_migrate_makes_the_schema_and_says_from_where_to_where(worlds: Worlds, t
     assert revision(world) == HEAD
     again = program("migrate")
     assert again.exit_code == 0
-    assert again.stdout == f"sms: schema campaign_ops is at revision {HEAD} already\n"
+    assert again.stdout == f"sms: schema campaign_ops is already at revision {HEAD}\n"
 
 
-def test_the_first_migrate_says_that_it_made_the_schema(worlds: Worlds, tmp_path: Path) -> None:
+def test_the_first_migrate_reports_that_it_created_the_schema(worlds: Worlds, tmp_path: Path) -> None:
     program = configured(tmp_path, worlds.make("messenger", migrated=False))
-    assert program("migrate").stdout == f"messenger: schema campaign_ops made, at revision {HEAD}\n"
+    assert program("migrate").stdout == f"messenger: schema campaign_ops created, at revision {HEAD}\n"
 
 
-def test_no_name_of_a_role_is_refused_before_anything_is_made(worlds: Worlds, tmp_path: Path) -> None:
+def test_an_empty_role_name_is_refused_before_anything_is_created(worlds: Worlds, tmp_path: Path) -> None:
     world = worlds.make("sms", migrated=False)
     result = configured(tmp_path, world)("migrate", "--grants", "")
     assert result.exit_code == 2
     assert revision(world) is None
 
 
-def test_words_that_are_no_utf_8_are_a_mistake_of_the_command_line(sms: World, tmp_path: Path) -> None:
+def test_an_argument_that_is_not_utf_8_is_a_command_line_error(sms: World, tmp_path: Path) -> None:
     result = configured(tmp_path, sms)("mark-complete", "caf\udce9", "--reason", "because")
     assert result.exit_code == 2
     assert "is not UTF-8 text" in one_line(result.stderr)
 
 
-def test_a_role_that_may_not_make_a_schema_is_told_so(worlds: Worlds, tmp_path: Path) -> None:
+def test_a_role_without_the_right_to_create_a_schema_gets_a_permission_error(worlds: Worlds, tmp_path: Path) -> None:
     world = worlds.make("sms", migrated=False)
     with world.app.engine.begin() as connection:
         connection.execute(sa.text("CREATE ROLE cli_reader LOGIN"))
@@ -78,7 +78,7 @@ def test_a_role_that_may_not_make_a_schema_is_told_so(worlds: Worlds, tmp_path: 
 
 
 def test_the_sql_of_grants_makes_a_role_that_can_sweep(worlds: Worlds, tmp_path: Path) -> None:
-    """What is printed is SQL and nothing else, as it goes into psql."""
+    """The output is SQL only, because it is piped into psql."""
     world = worlds.make("sms", migrated=False)
     world.app.add_campaign("finished", succeeded=1)
     printed = configured(tmp_path, world)("migrate", "--grants", "cli_sweeper")
@@ -109,7 +109,7 @@ def test_grants_are_for_one_platform(worlds: Worlds, tmp_path: Path) -> None:
     assert revision(world) is None
 
 
-def test_the_doctor_finds_nothing_wrong_with_a_sound_platform_or_says_what(program: Program) -> None:
+def test_the_exit_code_of_the_doctor_follows_from_its_level(program: Program) -> None:
     document = program.json("doctor")
     result = document["platforms"][0]["result"]
     grave = {"ok": 0, "note": 0, "warning": 5, "error": 1}
@@ -117,7 +117,7 @@ def test_the_doctor_finds_nothing_wrong_with_a_sound_platform_or_says_what(progr
     assert {one["check"] for one in result["findings"]} >= {"database", "queue"}
 
 
-def test_the_doctor_names_the_mend_and_exits_by_the_gravest(worlds: Worlds, tmp_path: Path) -> None:
+def test_the_doctor_shows_how_to_mend_a_warning_and_exits_with_5(worlds: Worlds, tmp_path: Path) -> None:
     program = configured(tmp_path, worlds.make("sms", migrated=False))
     result = program("doctor")
     assert result.exit_code == 5, "it is examined before `migrate`, so that is no fault yet"
@@ -144,7 +144,7 @@ def test_the_configuration_as_json_has_every_threshold(tmp_path: Path) -> None:
     assert result["queue_name"] == "sms-send"
 
 
-def test_every_mistake_of_a_platform_is_a_line(sms: World, tmp_path: Path) -> None:
+def test_every_mistake_of_a_platform_takes_one_line(sms: World, tmp_path: Path) -> None:
     result = configured(tmp_path, BROKEN)("config")
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) >= 2

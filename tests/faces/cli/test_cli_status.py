@@ -1,4 +1,4 @@
-"""`status`: every campaign in sending, as the runbook's script listed it."""
+"""`status`: every campaign in sending, in the format of the runbook's script."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_each_campaign_is_shown_with_totals_progress_time_and_verdict(program: P
     assert summary == "sms: 1 in sending, 1 stuck (1 finished)"
 
 
-def test_a_campaign_that_was_touched_lately_is_listed_and_not_called_stuck(program: Program, sms: World) -> None:
+def test_a_campaign_that_was_touched_recently_is_listed_and_not_called_stuck(program: Program, sms: World) -> None:
     sms.app.add_campaign("fresh", pending=9, succeeded=1, updated_ago=minutes(1))
     sms.app.add_campaign("lost", pending=1)
     result = program("status")
