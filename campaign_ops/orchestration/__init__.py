@@ -1,5 +1,16 @@
-"""The sweep as Dagster sees it: assets, checks, jobs, schedules and sensors, one set for each platform.
+"""The sweep in Dagster: assets, checks, jobs, schedules and sensors, one set for each platform.
 
-Thin on purpose: what is observed, decided and done is in ``sweep``; here stands when it runs and what a person sees.
-Modules with Dagster's decorators do not postpone their annotations: Dagster reads them, and takes no strings.
+- ``factory``: all definitions of one platform; ``broken``: those of a platform whose configuration is wrong
+- ``names``: keys, tags and resources; ``owners``: the owner of an asset
+- ``sources``: the platform's own tables and queue as external assets
+- ``assets``: the steps of a sweep; ``metadata`` and ``tables``: what they show
+- ``checks``: asset checks on the latest sweep
+- ``jobs``: the whole sweep, and the dry run; ``fixes``: one job for each manual fix
+- ``schedule``, ``sensors``: when a sweep is started; ``active_run``, ``backlog`` and ``cron`` help them decide
+- ``resources``: hands a platform to a run
+- ``housekeeping``: deletes old runs
+
+Add here when a sweep runs and what a person sees of it in Dagster. Not here: what is observed, decided and written;
+that is in ``sweep``, ``fixes`` and ``queries``.
+Modules with Dagster's decorators do not postpone their annotations: Dagster reads them, and accepts no strings.
 """

@@ -1,4 +1,4 @@
-"""Whether a run of a platform is under way. Asked before another is started, since tag limits and pools only queue."""
+"""The active run of a platform. Checked before another is started, because tag limits and pools only queue."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import dagster as dg
 
 from campaign_ops.orchestration.names import PLATFORM_TAG
 
-_UNDER_WAY = [
+_ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-_LOOKED_AT = 20
+_EXAMINED = 20
 
 
 def active_run(instance: dg.DagsterInstance, platform: str, max_runtime: timedelta, now: datetime) -> str | None:
-    """In words, the run of this platform that a new one would have to wait for; None if there is none.
+    """A description of the run of this platform that a new one would have to wait for; None if there is none.
 
-    A run older than ``max_runtime`` is not trusted: its host may have died, and then its status stays for ever.
+    A run older than ``max_runtime`` does not count: its host may have died, and then its status never changes.
     """
-    filters = dg.RunsFilter(tags={PLATFORM_TAG: platform}, statuses=_UNDER_WAY)
-    for record in instance.get_run_records(filters, limit=_LOOKED_AT):
+    filters = dg.RunsFilter(tags={PLATFORM_TAG: platform}, statuses=_ACTIVE)
+    for record in instance.get_run_records(filters, limit=_EXAMINED):
         began = record.start_time if record.start_time is not None else record.create_timestamp.timestamp()
         if now.timestamp() - began < max_runtime.total_seconds():
             run = record.dagster_run

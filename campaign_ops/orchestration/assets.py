@@ -1,7 +1,7 @@
-"""The steps of a sweep as assets. Each makes the platform, calls one step of `Sweep`, and says what it did.
+"""The steps of a sweep as assets. Each connects to the platform, calls one step of `Sweep`, and reports what it did.
 
-What one step hands to the next goes through the database, so nothing is returned, pickled or kept on a local disk,
-and steps may run on different machines.
+A step passes its results to the next through the database. Nothing is returned, pickled or kept on a local disk, so
+steps may run on different machines.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,9 +26,9 @@ from campaign_ops.sweep import Sweep
 
 @dataclass(frozen=True)
 class Step:
-    """One asset: the step of a sweep that makes it, and what it reads.
+    """One asset: the step of a sweep that makes it, and the assets that it reads.
 
-    ``part`` is what a platform must have for the step to make sense; None when every platform has it.
+    ``part`` is the part of a profile that the step needs; None if every profile has it.
     """
 
     name: str
@@ -69,19 +69,19 @@ _OBSERVED = (
         "stuck_campaigns",
         ("campaign",),
         _stuck,
-        "Campaigns that say they are being sent and that nobody has touched for `stuck_after_seconds`.",
+        "Campaigns in sending that have not been touched for `stuck_after_seconds`.",
     ),
     Step(
         "recipient_status",
         ("stuck_campaigns", "recipient"),
         lambda sweep: metadata.of_recipients(sweep.tally()),
-        "Recipients of every stuck campaign by state, and how the campaign's own counters differ from them.",
+        "Recipients of every stuck campaign by state, and how the campaign's own counters differ from these numbers.",
     ),
     Step(
         "queue_state",
         ("queue",),
         lambda sweep: metadata.of_queue(sweep.read_queue()),
-        "The queue by state, its workers, and whether it could be read whole. A failed read is never an empty queue.",
+        "Jobs of the queue by state, its workers, and whether all was read. A failed read is not an empty queue.",
         frozenset({"python", "redis", "postgres"}),
         part="queue",
     ),
@@ -91,8 +91,8 @@ _DECIDED = (
         "repair_plan",
         ("recipient_status", "queue_state", "reservation"),
         _plan,
-        "The dry run: what would be done, to what, and why. The repairs read which campaigns here, and look at each"
-        " of them again before they write.",
+        "The dry run: each planned repair, its target and the reason. The repairs take their campaigns from here, and"
+        " observe each of them again before they write.",
     ),
 )
 _ACTED = (
@@ -100,14 +100,14 @@ _ACTED = (
         "completed_campaigns",
         ("repair_plan",),
         _complete,
-        "Campaigns that were finished but did not say so; their reservations went with them. Each write repeats its"
-        " premise, so what changed is what is counted.",
+        "Finished campaigns that were still in sending, completed; their reservations were released with them. Each"
+        " write repeats its premise, and the rows that changed are counted.",
     ),
     Step(
         "reenqueued_batches",
         ("repair_plan",),
         _reenqueue,
-        "Batches of recipients whom no job covered, put back into the queue under ids never used before.",
+        "Batches of recipients that no job covered, put back into the queue under new job ids.",
         frozenset({"python", "redis", "postgres"}),
         part="queue",
     ),
@@ -115,26 +115,26 @@ _ACTED = (
         "released_credits",
         ("repair_plan",),
         _release,
-        "Credits that were held for nothing, given back, each reservation once.",
+        "Credits that were held for nothing, released, each reservation once.",
         part="reservation",
     ),
     Step(
         "campaign_health",
         ("completed_campaigns", "reenqueued_batches", "released_credits"),
         lambda sweep: metadata.of_health(sweep.report()),
-        "The health report: what is stuck, why, what was done about it, and what needs a person.",
+        "The health report: the stuck campaigns, the reasons, what was done about them, and what needs a person.",
     ),
 )
 
 
 def steps(profile: Profile) -> Iterator[Step]:
     """The steps of a sweep over a platform of this kind, in order."""
-    there = sources(profile)
-    return (step for step in (*_OBSERVED, *_DECIDED, *_ACTED) if step.part is None or step.part in there)
+    parts = sources(profile)
+    return (step for step in (*_OBSERVED, *_DECIDED, *_ACTED) if step.part is None or step.part in parts)
 
 
 def planning(profile: Profile) -> set[str]:
-    """The steps that only look: up to the plan."""
+    """The steps that only read: up to the plan."""
     return {step.name for step in steps(profile)} & {step.name for step in (*_OBSERVED, *_DECIDED)}
 
 
@@ -142,8 +142,8 @@ def sweep_assets(platform: PlatformSettings, stale_after: timedelta) -> list[dg.
     """The assets of one platform.
 
     Args:
-        platform: Which one.
-        stale_after: How old the health report may grow before Dagster shows it as stale.
+        platform: Its settings.
+        stale_after: The age at which Dagster shows the health report as stale.
     """
     fresh = dg.FreshnessPolicy.time_window(fail_window=stale_after)
     return [
@@ -152,16 +152,16 @@ def sweep_assets(platform: PlatformSettings, stale_after: timedelta) -> list[dg.
 
 
 def _asset(platform: PlatformSettings, step: Step, fresh: dg.FreshnessPolicy | None) -> dg.AssetsDefinition:
-    there = {*sources(platform.profile), *(one.name for one in steps(platform.profile))}
+    existing = {*sources(platform.profile), *(other.name for other in steps(platform.profile))}
     view = view_of(step.name)
 
     @dg.asset(
         key=asset_key(platform.name, step.name),
-        deps=[asset_key(platform.name, one) for one in step.reads if one in there],
+        deps=[asset_key(platform.name, name) for name in step.reads if name in existing],
         group_name=platform.name,
         kinds=set(step.kinds),
         owners=owners(platform.contact),
-        description=f"{step.description}\n\nThe latest sweep's is view `{view}`, all of them `{view}_history`.",
+        description=f"{step.description}\n\nView `{view}` shows the latest sweep, `{view}_history` all of them.",
         metadata={
             "dagster/table_name": f"{database_name(platform)}.{view}",
             "dagster/column_schema": column_schema(step.name),

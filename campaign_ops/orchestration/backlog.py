@@ -1,4 +1,4 @@
-"""What a queue's depth says from one look to the next: it has backed up, or it has run dry too early. Pure."""
+"""Changes in a queue's depth from one look to the next: it has backed up, or has run dry too early. Pure."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import asdict, dataclass
 
 from campaign_ops.core.model import QueueState
 
-# A depth that sways about the limit is one backlog, not one at every look.
+# A depth that fluctuates around the limit is one backlog, not a new one at every look.
 REARMED_BELOW = 0.9
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What the sensor remembers of a queue. ``drained`` is None until it was seen once."""
+    """What the sensor remembers of a queue. ``drained`` is None before the first look."""
 
     backed_up: bool = False
     drained: bool | None = None
 
     @classmethod
     def load(cls, cursor: str | None) -> Watched:
-        """From a cursor; one that cannot be read is as good as none."""
+        """From a cursor; a cursor that cannot be read is ignored."""
         try:
             return cls(**json.loads(cursor)) if cursor else cls()
         except (TypeError, ValueError):
@@ -33,19 +33,19 @@ class Watched:
 
 @dataclass(frozen=True)
 class Noticed:
-    """What to remember of a look, and in words why to sweep now; None when nothing has happened."""
+    """What to remember of a look, and the reason to sweep now; None when there is none."""
 
     watched: Watched
     why: str | None = None
 
 
 def notice(before: Watched, queue: QueueState, sending: int, backlog_limit: int) -> Noticed:
-    """Compare a look at the queue with the one before.
+    """Compare a look at the queue with the previous one.
 
     Args:
-        before: The look before.
-        queue: The queue now, read whole.
-        sending: Campaigns in sending; asked for only when the queue is empty.
+        before: What was remembered of the previous look.
+        queue: The queue now, completely read.
+        sending: Campaigns in sending; read only when the queue is empty.
         backlog_limit: Waiting jobs above which the queue is backed up.
     """
     backed_up = queue.depth > (backlog_limit * REARMED_BELOW if before.backed_up else backlog_limit)

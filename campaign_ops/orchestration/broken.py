@@ -1,4 +1,4 @@
-"""What is left of a platform whose configuration is wrong: something to see. The other platforms go on."""
+"""Definitions of a platform whose configuration is wrong: they only show the error. Other platforms still work."""
 
 import hashlib
 
@@ -10,34 +10,34 @@ from campaign_ops.orchestration.schedule import schedule_name
 from campaign_ops.orchestration.sensors import INTERVAL_SECONDS
 from campaign_ops.settings.model import DEFAULT_SCHEDULE
 
-CHECK = "configuration_is_sound"
-NOBODY = "campaign_ops"
-"""Stands for the platforms when the whole file cannot be read: which there are is then unknown."""
+CHECK = "configuration_is_valid"
+WHOLE_FILE = "campaign_ops"
+"""The name used for the platforms when the whole file cannot be read: their names are then unknown."""
 
 
 def broken_definitions(name: str, error: ConfigurationError) -> dg.Definitions:
     """An asset with a failing check that names the error, and the schedule, which skips with it.
 
     Args:
-        name: The platform, or ``NOBODY``.
-        error: Every mistake, one to a line. Holds no secret.
+        name: The platform, or ``WHOLE_FILE``.
+        error: Every mistake, one per line. Contains no secret.
     """
     key, problem = asset_key(name, CONFIGURATION), str(error)
     spec = dg.AssetSpec(
         key,
         group_name=name,
         kinds={"yaml"},
-        description="The configuration of this platform could not be understood; nothing of it runs until it is.",
+        description="The configuration of this platform is wrong; none of its jobs runs until it is corrected.",
     )
 
-    @dg.asset_check(asset=key, name=CHECK, description="The configuration file says all that it must.")
-    def sound() -> dg.AssetCheckResult:
+    @dg.asset_check(asset=key, name=CHECK, description="The configuration of this platform is valid.")
+    def valid() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.ERROR, description=problem)
 
     job = dg.define_asset_job(
         job_name(name, RECONCILE),
-        selection=dg.AssetSelection.checks(sound),
-        description="Says what is wrong with the configuration.",
+        selection=dg.AssetSelection.checks(valid),
+        description="Shows what is wrong with the configuration.",
         tags={WORK_TAG: CONFIGURATION},
     )
 
@@ -57,11 +57,11 @@ def broken_definitions(name: str, error: ConfigurationError) -> dg.Definitions:
         target=None,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Puts the failing check into Dagster without anybody having to run it.",
+        description="Reports the failing check automatically.",
     )
     def report(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        seen = hashlib.sha256(problem.encode()).hexdigest()
-        if context.cursor == seen:
+        digest = hashlib.sha256(problem.encode()).hexdigest()
+        if context.cursor == digest:
             return dg.SensorResult(skip_reason=problem)
         failing = dg.AssetCheckEvaluation(
             asset_key=key,
@@ -71,6 +71,6 @@ def broken_definitions(name: str, error: ConfigurationError) -> dg.Definitions:
             severity=dg.AssetCheckSeverity.ERROR,
             description=problem,
         )
-        return dg.SensorResult(asset_events=[failing], cursor=seen)
+        return dg.SensorResult(asset_events=[failing], cursor=digest)
 
-    return dg.Definitions(assets=[spec], asset_checks=[sound], jobs=[job], schedules=[tick], sensors=[report])
+    return dg.Definitions(assets=[spec], asset_checks=[valid], jobs=[job], schedules=[tick], sensors=[report])

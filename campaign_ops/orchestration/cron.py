@@ -1,4 +1,4 @@
-"""The schedule's cron expression as moments: how many ticks have passed, and how far apart they may be."""
+"""The ticks of a cron expression: how many have passed, and how far apart they can be."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from itertools import islice, pairwise
 
 from croniter import croniter
 
-_LOOKED_AT = 200  # ticks: enough to meet the night of "every ten minutes from 9 to 17"
+_EXAMINED = 200  # ticks: enough to include the night of "every ten minutes from 9 to 17"
 
 
 def ticks_since(schedule: str, since: datetime, now: datetime, *, at_most: int) -> int:
-    """How many ticks there were after ``since`` and up to ``now``; counts no further than ``at_most``."""
+    """The number of ticks after ``since`` and up to ``now``, at most ``at_most``."""
     ticks = croniter(schedule, since).all_next(datetime)
     return sum(tick <= now for tick in islice(ticks, at_most))
 
 
 def longest_pause(schedule: str, now: datetime | None = None) -> timedelta:
-    """The longest time between two ticks, of those to come next."""
-    ticks = islice(croniter(schedule, now or datetime.now(UTC)).all_next(datetime), _LOOKED_AT)
+    """The longest time between two of the coming ticks."""
+    ticks = islice(croniter(schedule, now or datetime.now(UTC)).all_next(datetime), _EXAMINED)
     return max(later - earlier for earlier, later in pairwise(ticks))

@@ -1,4 +1,4 @@
-"""All definitions of one platform, made the same way for each; nothing is connected to."""
+"""All definitions of one platform, built the same way for each. Connects to nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def platform_definitions(
     Args:
         platform: Its settings.
         connect: Makes the platform when a step needs it.
-        max_runtime: After this a run is taken for dead.
+        max_runtime: The age at which a run is considered dead.
     """
     reconcile = reconcile_job(platform, max_runtime)
     sensors = [startup_sweep(platform, reconcile, max_runtime)]

@@ -1,7 +1,7 @@
-"""The manual fixes of the runbook, one op job each: what would be done first, the real thing only when confirmed.
+"""The manual fixes, one op job each: first a dry run, then the fix itself, which needs a confirmation.
 
-The webserver knows no passwords and a link can launch a run, so the real thing takes the code that only the dry run's
-report shows: it lets exactly that fix pass, once.
+The webserver has no login and a link can launch a run. So a fix needs the code that only the report of its dry run
+shows; the code lets exactly that fix pass, once.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,21 +21,22 @@ from campaign_ops.fixes.manual import Fix, Person
 from campaign_ops.fixes.undo import undo
 from campaign_ops.orchestration.names import FIX, asset_key, job_name, pool, resource_key, run_tags
 from campaign_ops.orchestration.resources import resource_of
+from campaign_ops.orchestration.sources import sources
 from campaign_ops.platform import Platform
 from campaign_ops.settings import PlatformSettings
 
 
 class FixConfig(dg.Config):
-    """What every fix asks for."""
+    """The configuration of every fix."""
 
-    by: str = Field(min_length=1, description="Who asks; stands in the journal.")
-    reason: str = Field(min_length=1, description="Why; stands in the journal.")
+    by: str = Field(min_length=1, description="Who asks for it, for the journal.")
+    reason: str = Field(min_length=1, description="Why, for the journal.")
     tenant: str | None = Field(default=None, description="Refuse unless it belongs to this tenant.")
-    dry_run: bool = Field(default=True, description="Only say what would be done.")
-    confirm: str = Field(default="", description="For the real thing, the code that the dry run shows.")
+    dry_run: bool = Field(default=True, description="Only show what would be done.")
+    confirm: str = Field(default="", description="With dry_run: false, the code that the dry run shows.")
 
     def target(self) -> str:
-        """The id of what is to be fixed."""
+        """The id of the campaign, reservation or repair."""
         raise NotImplementedError
 
 
@@ -60,7 +61,7 @@ class ReservationFix(FixConfig):
 
 
 class RepairFix(FixConfig):
-    """A fix of one repair of ours."""
+    """A fix of one earlier repair."""
 
     repair_id: int = Field(description="The repair's number in the journal.")
 
@@ -71,7 +72,10 @@ class RepairFix(FixConfig):
 
 @dataclass(frozen=True)
 class ManualFix:
-    """One fix: its name here and as a command, what it asks for and calls, and the asset whose page shows it."""
+    """One fix: its name here and on the command line, its configuration and work, the asset whose page shows it.
+
+    ``part`` is the part of a profile that it needs; None if every profile has it.
+    """
 
     name: str
     command: str
@@ -93,7 +97,7 @@ MANUAL_FIXES = (
         CampaignFix,
         manual.mark_complete,
         "completed_campaigns",
-        "Complete one campaign in which nothing is pending, whatever its age, and release what is held for it.",
+        "Complete one campaign in which nothing is pending, whatever its age, and release the credits held for it.",
     ),
     ManualFix(
         "reenqueue_campaign",
@@ -119,7 +123,7 @@ MANUAL_FIXES = (
         RepairFix,
         _undo,
         "repair_plan",
-        "Take one repair back: the row exactly as it was, or nothing. Sweeps leave it alone from then on.",
+        "Undo one repair: restore the row exactly, or change nothing. Sweeps leave it alone from then on.",
     ),
     ManualFix(
         "retry_quarantined",
@@ -127,7 +131,7 @@ MANUAL_FIXES = (
         CampaignFix,
         manual.retry_quarantined,
         "repair_plan",
-        "Let sweeps repair a campaign again that was given up or that a person holds.",
+        "Let sweeps repair a quarantined or held campaign again.",
     ),
     ManualFix(
         "send_again",
@@ -135,7 +139,7 @@ MANUAL_FIXES = (
         CampaignFix,
         ambiguous.send_again,
         "reenqueued_batches",
-        "Put recipients back whom a marker says that the provider may have: somebody may get the message twice.",
+        "Put a campaign's ambiguous recipients back into the queue, although they may get the message twice.",
         part="queue",
     ),
     ManualFix(
@@ -144,7 +148,7 @@ MANUAL_FIXES = (
         CampaignFix,
         ambiguous.take_as_sent,
         "recipient_status",
-        "Write recipients down as sent whom a marker says that the provider may have: somebody may have got nothing.",
+        "Record a campaign's ambiguous recipients as sent, although they may have got nothing.",
         part="queue",
     ),
 )
@@ -152,8 +156,8 @@ MANUAL_FIXES = (
 
 def fix_jobs(platform: PlatformSettings, max_runtime: timedelta) -> list[dg.JobDefinition]:
     """The fixes that make sense for this platform."""
-    missing = {"queue": platform.profile.queue is None, "reservation": platform.profile.reservation is None}
-    return [_job(platform, fix, max_runtime) for fix in MANUAL_FIXES if not missing.get(fix.part or "", False)]
+    parts = sources(platform.profile)
+    return [_job(platform, fix, max_runtime) for fix in MANUAL_FIXES if fix.part is None or fix.part in parts]
 
 
 def _job(platform: PlatformSettings, fix: ManualFix, max_runtime: timedelta) -> dg.JobDefinition:
@@ -174,7 +178,7 @@ def _job(platform: PlatformSettings, fix: ManualFix, max_runtime: timedelta) -> 
         name=name,
         description=(
             f"{fix.description} It {UNDOING[KIND_OF_FIX[fix.command]]}."
-            " A dry run, which shows a code; for real with `dry_run: false` and that code."
+            " By default a dry run, which shows a code; `dry_run: false` and that code make the fix."
         ),
         tags=run_tags(platform.name, FIX, max_runtime),
     )
@@ -190,24 +194,24 @@ def _apply(context: dg.OpExecutionContext, platform: PlatformSettings, fix: Manu
     with resource_of(context, platform.name).platform() as watched:
         call = FixCall(fix.command, fix.work, target, person, config.tenant)
         if config.dry_run:
-            done, offer = try_out(watched, call)
+            outcome, offer = try_out(watched, call)
         else:
-            done, offer = make_confirmed(watched, call, config.confirm), None
+            outcome, offer = make_confirmed(watched, call, config.confirm), None
         asset = _asset_of(watched, fix, target)
-    said: Mapping[str, Any] = {
-        "message": done.message,
-        "target": done.target,
-        "changed": done.changed,
+    metadata: Mapping[str, Any] = {
+        "message": outcome.message,
+        "target": outcome.target,
+        "changed": outcome.changed,
         "by": config.by,
         "reason": config.reason,
         "undo": str(UNDOING[KIND_OF_FIX[fix.command]]),
-        "repairs": ", ".join(map(str, done.repair_ids)),
+        "repairs": ", ".join(map(str, outcome.repair_ids)),
         **_how_to_confirm(offer),
     }
-    context.log.info(done.message)
-    context.add_output_metadata(said)
-    if done.changed:
-        context.log_event(dg.AssetObservation(asset_key(platform.name, asset), done.message, metadata=said))
+    context.log.info(outcome.message)
+    context.add_output_metadata(metadata)
+    if outcome.changed:
+        context.log_event(dg.AssetObservation(asset_key(platform.name, asset), outcome.message, metadata=metadata))
 
 
 def _how_to_confirm(offer: Offer | None) -> dict[str, str]:
@@ -216,12 +220,12 @@ def _how_to_confirm(offer: Offer | None) -> dict[str, str]:
     until = f"{offer.expires_at:%Y-%m-%d %H:%M} UTC"
     return {
         "confirm": offer.code,
-        "in_words": f"Do exactly this, once, with dry_run: false, confirm: {offer.code}, until {until}.",
+        "in_words": f"To do exactly this, once, before {until}: dry_run: false, confirm: {offer.code}.",
     }
 
 
 def _asset_of(platform: Platform, fix: ManualFix, target: str) -> str:
-    """The asset whose table a fix has changed: of an undone repair, the one that the repair stands in."""
+    """The asset whose table a fix changed; for an undo, the asset that shows the undone repair."""
     if fix.config is not RepairFix:
         return fix.asset
     repair = platform.database.run(lambda connection: platform.journal.repair(connection, int(target)), read_only=True)

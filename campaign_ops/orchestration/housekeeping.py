@@ -1,6 +1,6 @@
-"""Forgets old runs: a sweep every ten minutes leaves about 10 MB a day and platform in Dagster's storage.
+"""Deletes old runs: a sweep every ten minutes adds about 10 MB per day and platform to Dagster's storage.
 
-Dagster's own retention knows ticks only. Long trends are in our tables, which `policy.history_days` bounds.
+Dagster's own retention covers ticks only. Long trends are in our tables, which `policy.history_days` limits.
 """
 
 import time
@@ -16,16 +16,18 @@ _PAGE = 100
 
 
 class HousekeepingConfig(dg.Config):
-    """What is kept, and how much one run may delete."""
+    """How long runs are kept, and how many one run of this job may delete."""
 
-    days: int = Field(default=14, ge=1, description="Finished runs of ours older than this are deleted.")
-    at_most: int = Field(default=5_000, ge=1, description="Runs deleted by one run of this job; the next goes on.")
-    at_most_seconds: int = Field(default=300, ge=1, description="And the time it may take.")
+    days: int = Field(default=14, ge=1, description="Age in days from which our finished runs are deleted.")
+    at_most: int = Field(
+        default=5_000, ge=1, description="Most runs that one run of this job deletes; the next continues."
+    )
+    at_most_seconds: int = Field(default=300, ge=1, description="Longest time that one run of this job takes.")
 
 
 @dg.op
-def forget_old_runs(context: dg.OpExecutionContext, config: HousekeepingConfig) -> None:
-    """Delete finished runs of ours, the oldest first. Runs of other people in the same Dagster are not ours."""
+def delete_old_runs(context: dg.OpExecutionContext, config: HousekeepingConfig) -> None:
+    """Delete our finished runs, the oldest first. Other runs in the same Dagster are left alone."""
     before = datetime.now(UTC) - timedelta(days=config.days)
     stop_at = time.monotonic() + config.at_most_seconds
     filters = dg.RunsFilter(tags={WORK_TAG: list(WORKS)}, statuses=_FINISHED, created_before=before)
@@ -38,17 +40,17 @@ def forget_old_runs(context: dg.OpExecutionContext, config: HousekeepingConfig) 
             break
         for run_id in (record.dagster_run.run_id for record in page):
             context.instance.delete_run(run_id)
-            context.instance.compute_log_manager.delete_logs(prefix=[run_id])  # what it printed is not in the database
+            context.instance.compute_log_manager.delete_logs(prefix=[run_id])  # its output is not in the database
         deleted += len(page)
     left = context.instance.get_runs_count(filters)
-    context.log.info("%s runs deleted that were older than %s days, %s left", deleted, config.days, left)
+    context.log.info("deleted %s runs older than %s days, %s left", deleted, config.days, left)
     context.add_output_metadata({"deleted": deleted, "left": left})
 
 
 @dg.job(name=HOUSEKEEPING, tags={WORK_TAG: HOUSEKEEPING, MAX_RUNTIME_TAG: "900"})
 def housekeeping() -> None:
-    """Deletes finished runs of ours older than two weeks from Dagster's storage."""
-    forget_old_runs()
+    """Deletes our finished runs older than two weeks from Dagster's storage."""
+    delete_old_runs()
 
 
 housekeeping_schedule = dg.ScheduleDefinition(
@@ -57,5 +59,5 @@ housekeeping_schedule = dg.ScheduleDefinition(
     cron_schedule="17 3 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Forgets old runs once a day.",
+    description="Deletes old runs once a day.",
 )

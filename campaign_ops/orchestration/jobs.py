@@ -1,4 +1,4 @@
-"""The two jobs of a sweep: the whole of it, and the dry run up to the plan."""
+"""The two jobs of a sweep: the whole sweep, and the dry run up to the plan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def reconcile_job(platform: PlatformSettings, max_runtime: timedelta) -> AssetJo
         platform,
         RECONCILE,
         {step.name for step in steps(platform.profile)},
-        "One sweep: find what is stuck, say why, repair what is safe to repair, report.",
+        "One sweep: find stuck campaigns, explain them, repair what is safe to repair, report.",
         max_runtime,
     )
 
@@ -32,7 +32,7 @@ def plan_job(platform: PlatformSettings, max_runtime: timedelta) -> AssetJob:
         platform,
         PLAN,
         planning(platform.profile),
-        "The dry run: what a sweep would do now, to what, and why. Writes nothing to the platform.",
+        "The dry run: what a sweep would do now, to which campaigns, and why. Writes nothing to the platform.",
         max_runtime,
     )
 

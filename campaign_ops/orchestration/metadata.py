@@ -1,6 +1,6 @@
-"""What each step of a sweep tells a person in Dagster: numbers that plot, tables that read, and the rest in words.
+"""The metadata of each step of a sweep in Dagster: numbers to plot, tables to read, and the rest in words.
 
-Numbers are always there, zeros too: a plot with gaps says nothing.
+Every number is always present, also as 0: a plot with gaps is useless.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Metadata = dict[str, Any]
 
 
 def of_stuck(rows: Rows, alert_after_seconds: int) -> Metadata:
-    """Metadata of ``stuck_campaigns``: the longest untouched come first."""
+    """Metadata of ``stuck_campaigns``; the longest untouched come first."""
     return {
         "stuck": len(rows),
         "stuck_over_alert": sum((row["stuck_seconds"] or 0) > alert_after_seconds for row in rows),
@@ -41,22 +41,22 @@ def of_recipients(rows: Rows) -> Metadata:
     return {
         **sums,
         "drifting": len(drifting),
-        "in_words": _words(drifting, "Counters and rows agree."),
+        "in_words": _bullets(drifting, "Counters and rows agree."),
         "campaigns": table(rows, columns),
     }
 
 
 def of_queue(queue: QueueState | None) -> Metadata:
-    """Metadata of ``queue_state``. A number that could not be read is not there: unknown is not zero."""
+    """Metadata of ``queue_state``. A number that could not be read is absent: unknown is not zero."""
     if queue is None:
         return {"in_words": "This platform has no queue."}
     row = queue_row(queue)
     numbers = {key: value for key, value in row.items() if isinstance(value, int) and not isinstance(value, bool)}
     lines = [
-        *([f"It could not be relied on: {queue.problem}"] if queue.problem else []),
-        *(["It is paused: nothing is sent and nothing is added."] if queue.paused else []),
+        *([f"The queue could not be relied on: {queue.problem}"] if queue.problem else []),
+        *(["The queue is paused: nothing is sent and nothing is added."] if queue.paused else []),
         *(["No worker is connected."] if queue.workers == 0 else []),
-        *(["The server does not tell who is connected."] if queue.workers is None and not queue.problem else []),
+        *(["The server does not report its clients."] if queue.workers is None and not queue.problem else []),
         *odd_jobs(queue),
     ]
     return {
@@ -64,7 +64,7 @@ def of_queue(queue: QueueState | None) -> Metadata:
         "paused": queue.paused,
         "queue": queue.name,
         "version": queue.version or "unknown",
-        "in_words": _words(lines, "It was read whole; workers are connected."),
+        "in_words": _bullets(lines, "The queue was read completely; workers are connected."),
     }
 
 
@@ -72,7 +72,7 @@ def of_plan(plan: Plan, offers: Sequence[Offer], resource: str) -> Metadata:
     """Metadata of ``repair_plan``: the dry run, with the codes for what a breaker holds back."""
     rows = [plan_row(item) for item in plan.items]
     held_back = {kind: str(plan.breakers[kind]) for kind in plan.tripped()}
-    how = [_how_to_confirm(offer, resource) for offer in offers]
+    instructions = [_how_to_confirm(offer, resource) for offer in offers]
     columns = ("kind", "target", "tenant", "verdict", "reason", "needs_person", "missing", "stuck_seconds", "amount")
     return {
         **{f"would_{kind.value}": len(plan.of(kind)) for kind in _PLANNED},
@@ -81,7 +81,7 @@ def of_plan(plan: Plan, offers: Sequence[Offer], resource: str) -> Metadata:
         "needs_person": sum(item.needs_person for item in plan.items),
         "sending": plan.sending,
         "held_back": len(held_back),
-        "report": dg.MetadataValue.md(plan_report(plan, rows, held_back, how)),
+        "report": dg.MetadataValue.md(plan_report(plan, rows, held_back, instructions)),
         "lines": table(rows, columns),
     }
 
@@ -97,18 +97,18 @@ _PLANNED = {
 def _how_to_confirm(offer: Offer, resource: str) -> str:
     config = f"{{resources: {{{resource}: {{config: {{confirm: {offer.code}, by: WHO, reason: WHY}}}}}}}}"
     until = f"until {offer.expires_at:%H:%M} UTC"
-    return f"If that is right all the same, confirm exactly this, once, {until}: launch `reconcile` with `{config}`."
+    return f"If it is still right, confirm exactly this, once, {until}: launch `reconcile` with `{config}`."
 
 
-def plan_report(plan: Plan, rows: Rows, held_back: Mapping[RepairKind, str], how: Sequence[str] = ()) -> str:
-    """The plan as Markdown: what would be done, to what, and why; then what is left alone."""
+def plan_report(plan: Plan, rows: Rows, held_back: Mapping[RepairKind, str], instructions: Sequence[str] = ()) -> str:
+    """The plan as Markdown: each planned repair, its target and the reason; then what is left alone."""
     sections = [f"# {len(plan.items) - len(plan.of(None))} repairs planned, {plan.sending} campaigns sending"]
     if held_back:
         lines = [f"- {kind}: {reason}" for kind, reason in held_back.items()]
-        sections.append("\n".join(["## Held back", "", *lines, "", *how]))
+        sections.append("\n".join(["## Held back", "", *lines, "", *instructions]))
     sections += [_items(heading, plan.of(kind)) for kind, heading in _PLANNED.items()]
     if plan.more_releases:
-        sections.append(f"{plan.more_releases} more reservations could be released, and are left to later sweeps.")
+        sections.append(f"{plan.more_releases} more reservations could be released; they are left to later sweeps.")
     sections.append(_items("Needs a person", [item for item in plan.items if item.needs_person]))
     sections.append(_items("Left alone", [item for item in plan.of(None) if not item.needs_person]))
     judged = [row for row in rows if row["verdict"] is not None and row["kind"] != RepairKind.RECOUNT]
@@ -120,25 +120,26 @@ def _summary(judged: Rows, by: str) -> str:
     groups = counted(judged, by, unsent="unsent", missing="missing")
     if not groups:
         return ""
-    body = [[str(one[by]), str(one["count"]), f"{one['unsent']:,}", f"{one['missing']:,}"] for one in groups]
-    head = [by, "campaigns", "recipients not sent to", "of them in no job"]
+    body = [[str(row[by]), str(row["count"]), f"{row['unsent']:,}", f"{row['missing']:,}"] for row in groups]
+    head = [by, "campaigns", "unsent recipients", "of these in no job"]
     return f"## Stuck campaigns by {by}\n\n" + markdown_table(head, body[:SHOWN])
 
 
 def _items(heading: str, items: Sequence[PlanItem]) -> str:
     if not items:
         return ""
+    head = ["target", "tenant", "name", "verdict", "reason"]
     body = [[item.target, item.tenant, item.name, item.verdict or "", item.reason] for item in items[:SHOWN]]
     more = f"\n\nand {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return f"## {heading}: {len(items)}\n\n" + markdown_table(["what", "tenant", "name", "verdict", "why"], body) + more
+    return f"## {heading}: {len(items)}\n\n{markdown_table(head, body)}{more}"
 
 
 def of_done(done: StepResult, plan: Plan) -> Metadata:
-    """Metadata of a repair: what was planned, what really changed, and what was not done and why."""
-    made = [entry for entry in done.entries if entry.kind is done.kind]
+    """Metadata of a repair: what was planned, what changed, and what was not done and why."""
     rows = [
         {"target": entry.target, "tenant": entry.tenant, "verdict": entry.verdict, "reason": entry.reason}
-        for entry in made
+        for entry in done.entries
+        if entry.kind is done.kind
     ]
     return {
         "planned": done.planned,
@@ -147,33 +148,39 @@ def of_done(done: StepResult, plan: Plan) -> Metadata:
         "left_alone": done.left,
         "deferred": done.deferred,
         "held_back": int(done.held_back is not None),
-        "in_words": _words(
-            _said(done, plan), "All that was planned was done." if done.planned else "Nothing was planned."
+        "in_words": _bullets(
+            _not_done(done, plan), "Everything planned was done." if done.planned else "Nothing was planned."
         ),
         "repairs": table(rows, ("target", "tenant", "verdict", "reason")),
     }
 
 
 def of_completed(completed: StepResult, recounted: StepResult, plan: Plan) -> Metadata:
-    """Metadata of ``completed_campaigns``, with the counters that were raised on the way."""
+    """Metadata of ``completed_campaigns``, with the counters that the same step raised."""
     released = [entry for entry in completed.entries if entry.kind is RepairKind.RELEASE]
-    also = [f"Counters of {one.target}: {one.reason}" for one in recounted.entries] + _said(recounted, plan)
+    raised = [f"Counters of {entry.target}: {entry.reason}" for entry in recounted.entries]
     return {
         **of_done(completed, plan),
         "released_with_them": len(released),
         "recounted": recounted.count,
-        "recounted_in_words": _words(also, "No counter was behind."),
+        "recounted_in_words": _bullets([*raised, *_not_done(recounted, plan)], "No counter was behind."),
     }
 
 
 def of_reenqueued(done: StepResult, plan: Plan) -> Metadata:
     """Metadata of ``reenqueued_batches``."""
-    counted = {"jobs": done.jobs, "recipients": done.recipients, "taken_back": done.taken_back}
-    return {**of_done(done, plan), **counted, "left_jobs": done.left_jobs, "left_recipients": done.left_recipients}
+    return {
+        **of_done(done, plan),
+        "jobs": done.jobs,
+        "recipients": done.recipients,
+        "taken_back": done.taken_back,
+        "left_jobs": done.left_jobs,
+        "left_recipients": done.left_recipients,
+    }
 
 
 def of_released(done: StepResult, plan: Plan) -> Metadata:
-    """Metadata of ``released_credits``; those released with their campaign are counted there."""
+    """Metadata of ``released_credits``, without those that were released with their campaign."""
     return {**of_done(done, plan), "credits": float(done.amount()), "more_releases": plan.more_releases}
 
 
@@ -181,33 +188,33 @@ def of_health(report: HealthReport) -> Metadata:
     """Metadata of ``campaign_health``: the headline figures and the whole report."""
     return {
         **{name: int(value) for name, value in report.figures().items()},
-        "in_words": _words(report.trouble, "Nothing kept the sweep from its work."),
+        "in_words": _bullets(report.trouble, "Nothing kept the sweep from its work."),
         "report": dg.MetadataValue.md(render(report)),
     }
 
 
-def _said(done: StepResult, plan: Plan) -> list[str]:
-    """What was not done, and why, one line each."""
-    lines = [f"Could not {done.kind} {one.target}: {one.error}" for one in done.failures]
+def _not_done(done: StepResult, plan: Plan) -> list[str]:
+    """The planned repairs that were not made, and why, one line each."""
+    lines = [f"Could not {done.kind} {failure.target}: {failure.error}" for failure in done.failures]
     if done.held_back:
         lines.insert(0, f"Held back: {done.held_back}")
     if done.left:
-        lines.append(f"{done.left} no longer needed it when it was looked at again")
+        lines.append(f"{done.left} no longer needed it when observed again")
     if settled := settled_in_words(done.settled):
         lines.append(settled)
     if done.left_jobs:
         lines.append(
-            f"{done.deferred} campaigns and {done.cut} in part wait for the next sweep ({done.left_jobs} jobs,"
-            f" {done.left_recipients} recipients): the queue or this sweep has its fill"
+            f"{done.deferred} campaigns, and parts of {done.cut}, wait for the next sweep ({done.left_jobs} jobs,"
+            f" {done.left_recipients} recipients): the limit of the queue or of this sweep is reached"
         )
-    tried = {entry.target for entry in done.entries} | {one.target for one in done.failures}
+    tried = {entry.target for entry in done.entries} | {failure.target for failure in done.failures}
     untouched = [item.target for item in plan.of(done.kind) if item.target not in tried]
     if lines and untouched:
         lines.append(f"Not touched: {ids(untouched)}")
     return lines
 
 
-def _words(lines: Sequence[str], otherwise: str) -> dg.MarkdownMetadataValue:
+def _bullets(lines: Sequence[str], otherwise: str) -> dg.MarkdownMetadataValue:
     shown = [f"- {line}" for line in lines[:SHOWN]]
     if len(lines) > SHOWN:
         shown.append(f"- and {len(lines) - SHOWN} more")

@@ -1,4 +1,4 @@
-"""What things are called in Dagster: keys, tags and resources, the same for every platform."""
+"""Names in Dagster: keys, tags and resources, built the same way for every platform."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from datetime import timedelta
 import dagster as dg
 
 PLATFORM_TAG = "campaign_ops/platform"
-"""On every run of a platform, manual ones too: dagster.yaml lets one run with the same value go on at a time."""
+"""On every run of a platform, manual runs too: dagster.yaml allows one run with the same value at a time."""
 
 MAX_RUNTIME_TAG = "dagster/max_runtime"
 SCHEDULE_TAG, SENSOR_TAG = "dagster/schedule_name", "dagster/sensor_name"
 
 WORK_TAG = "campaign_ops/work"
-"""What a run of ours is for; housekeeping deletes nothing that does not carry it."""
+"""The purpose of a run of ours; housekeeping deletes only runs with this tag."""
 
 RECONCILE, PLAN, FIX, HOUSEKEEPING, CONFIGURATION = "reconcile", "plan", "fix", "housekeeping", "configuration"
 WORKS = (RECONCILE, PLAN, FIX, HOUSEKEEPING, CONFIGURATION)
 
 MAX_RUNTIME = timedelta(minutes=15)
-"""After this a run is dead, whatever its status says: run monitoring ends it, and nothing waits for it any more."""
+"""A run older than this is dead, whatever its status: run monitoring ends it, and nothing waits for it any more."""
 
 
 def asset_key(platform: str, name: str) -> dg.AssetKey:
@@ -28,12 +28,12 @@ def asset_key(platform: str, name: str) -> dg.AssetKey:
 
 
 def resource_key(platform: str) -> str:
-    """The resource of one platform. With a suffix: a platform may be called ``io_manager``."""
+    """The resource of one platform. It has a suffix because a platform may be called ``io_manager``."""
     return f"{platform}_platform"
 
 
 def pool(platform: str) -> str:
-    """The pool that every step of a platform belongs to; it holds back runs without our tags too."""
+    """The pool of every step of a platform; it also holds back runs without our tags."""
     return f"{platform}_sweep"
 
 

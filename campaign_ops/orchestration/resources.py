@@ -1,6 +1,6 @@
-"""The one resource of a platform: hands out plain objects that never heard of Dagster, and closes them in the end.
+"""The one resource of a platform: hands out plain objects that know nothing of Dagster, and closes them at the end.
 
-Holds no secret in its configuration, since Dagster shows that to everybody who may look.
+Its configuration holds no secret, because Dagster shows it to every viewer.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,45 +23,45 @@ Connect = Callable[[PlatformSettings], Platform]
 
 @dataclass(frozen=True)
 class PlatformSource:
-    """How a platform is made. Connects to nothing."""
+    """Settings of a platform, and the function that connects it. Connects to nothing itself."""
 
     settings: PlatformSettings
     connect: Connect
 
-    def make(self, *, in_a_hurry: bool = False) -> Platform:
-        """The platform; with timeouts of a few seconds if asked."""
-        return self.connect(self.settings.in_a_hurry() if in_a_hurry else self.settings)
+    def make(self, *, short_timeouts: bool = False) -> Platform:
+        """The platform, on request with timeouts of a few seconds."""
+        return self.connect(self.settings.in_a_hurry() if short_timeouts else self.settings)
 
 
 class PlatformResource(dg.ConfigurableResource[Any]):
-    """A platform's database and, where it has one, its queue. Nothing is connected before a step needs it."""
+    """A platform's database and its queue, if it has one. Connects when a step needs it."""
 
     confirm: str = Field(
         default="",
         description=(
-            "The code from the report of a plan that a breaker held back: lets exactly that plan pass, once. Needs `by`"
-            " and `reason`."
+            "The code in the report of a plan that a breaker holds back: lets exactly that plan pass, once."
+            " Requires `by` and `reason`."
         ),
     )
-    by: str = Field(default="", description="Who confirms; stands in the journal.")
-    reason: str = Field(default="", description="Why; stands in the journal.")
+    by: str = Field(default="", description="Who confirms it, for the journal.")
+    reason: str = Field(default="", description="Why, for the journal.")
     source: dg.ResourceDependency[PlatformSource]
 
     _made: Platform | None = PrivateAttr(default=None)
     _sweep: Sweep | None = PrivateAttr(default=None)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
-        """Let go of connections: after the run where one process makes all of it, else after the step."""
+        """Close the connections: after the run if one process runs all of it, else after the step."""
         if self._made is not None:
             self._made.close()
         self._made = self._sweep = None
 
     @contextmanager
     def platform(self) -> Iterator[Platform]:
-        """The platform. Our errors end the step with their one line.
+        """The platform. Our errors fail the step with their one line.
 
         Raises:
-            Failure: From any error of `campaign_ops.core.errors`, in its words.
+            Failure: For any error of `campaign_ops.core.errors`, with its message.
         """
         try:
             if self._made is None:
@@ -72,7 +72,7 @@ class PlatformResource(dg.ConfigurableResource[Any]):
 
     @contextmanager
     def sweep(self, run: dg.DagsterRun) -> Iterator[Sweep]:
-        """The sweep that a run is: all steps of one run belong together, a retried run is a sweep of its own."""
+        """The sweep of a run: all steps of one run belong to it, and a retried run is another sweep."""
         with self.platform() as platform:
             if self._sweep is None:
                 trigger = trigger_of(run)
@@ -86,26 +86,26 @@ class PlatformResource(dg.ConfigurableResource[Any]):
             yield self._sweep
 
     def _confirmation(self) -> Confirmation | None:
-        """What a person confirms with this run's configuration.
+        """The confirmation in this run's configuration.
 
         Raises:
-            Refused: Who or why is missing.
+            Refused: The person or the reason is missing.
         """
         if not self.confirm.strip():
             return None
         if not (self.by.strip() and self.reason.strip()):
-            raise Refused("who confirms, and why?", where="confirm", mend="give `by` and `reason` beside it")
+            raise Refused("who confirms, and why?", where="confirm", mend="add `by` and `reason`")
         return Confirmation(self.confirm, self.by.strip(), self.reason.strip())
 
 
 def trigger_of(run: dg.DagsterRun) -> str:
-    """What started a run: ``schedule``, ``sensor`` or ``manual``."""
+    """The trigger of a run: ``schedule``, ``sensor`` or ``manual``."""
     if SCHEDULE_TAG in run.tags:
         return "schedule"
     return "sensor" if SENSOR_TAG in run.tags else "manual"
 
 
 def resource_of(context: Any, platform: str) -> PlatformResource:
-    """A platform's resource, from the context of whatever declared that it needs it."""
-    found: PlatformResource = getattr(context.resources, resource_key(platform))
-    return found
+    """A platform's resource, from a context that requires it."""
+    resource: PlatformResource = getattr(context.resources, resource_key(platform))
+    return resource

@@ -1,4 +1,4 @@
-"""When a platform is swept: by the clock, and never while a sweep of it is under way."""
+"""The schedule of a platform: sweeps by the clock, and skips while a run of the platform is active."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from campaign_ops.settings import PlatformSettings
 
 
 def schedule_name(platform: str) -> str:
-    """The schedule of a platform, whether its configuration is sound or not."""
+    """The name of a platform's schedule, also when its configuration is wrong."""
     return job_name(platform, f"{RECONCILE}_schedule")
 
 
@@ -24,12 +24,12 @@ def reconcile_schedule(platform: PlatformSettings, job: AssetJob, max_runtime: t
         cron_schedule=platform.schedule,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Sweeps by the clock; skips while a run of this platform is under way.",
+        description="Sweeps by the clock; skips while a run of this platform is active.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         now = context.scheduled_execution_time
         if busy := active_run(context.instance, platform.name, max_runtime, now):
-            return dg.SkipReason(f"{busy}; the next tick sees the same")
+            return dg.SkipReason(f"{busy}; the next tick decides from the same state")
         return dg.RunRequest()
 
     return tick

@@ -1,6 +1,6 @@
-"""When a platform is swept besides the clock: its queue has backed up or run dry, or the deployment has started.
+"""Sweeps outside the schedule: when the queue has backed up or run dry, and when the deployment has started.
 
-A sensor that could not read what it watches says so and remembers nothing: a failed read is never an empty queue.
+A sensor that cannot read the queue reports that and keeps its cursor: a failed read is not an empty queue.
 """
 
 from contextlib import closing
@@ -24,7 +24,7 @@ _THIS_PROCESS = uuid4().hex
 
 
 def queue_backlog(platform: PlatformSettings, job: AssetJob, max_runtime: timedelta) -> dg.SensorDefinition:
-    """Sweeps once when the queue backs up, and once when it has run dry before its campaigns were done."""
+    """A sensor that sweeps once when the queue backs up, and once when it runs dry before its campaigns are done."""
 
     @dg.sensor(
         name=job_name(platform.name, "queue_backlog"),
@@ -40,12 +40,12 @@ def queue_backlog(platform: PlatformSettings, job: AssetJob, max_runtime: timede
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         before = Watched.load(context.cursor)
         try:
-            with closing(resource_of(context, platform.name).source.make(in_a_hurry=True)) as watched:
+            with closing(resource_of(context, platform.name).source.make(short_timeouts=True)) as watched:
                 queue, sending = queue_now(watched)
         except CampaignOpsError as error:
-            return dg.SensorResult(skip_reason=f"it could not be read: {error}")
+            return dg.SensorResult(skip_reason=f"the queue could not be read: {error}")
         if queue.problem:
-            return dg.SensorResult(skip_reason=f"it cannot be relied on: {queue.problem}")
+            return dg.SensorResult(skip_reason=f"the queue cannot be relied on: {queue.problem}")
         noticed = notice(before, queue, sending, platform.policy.backlog_limit)
         if noticed.why is None:
             return dg.SensorResult(skip_reason=f"{queue.depth} jobs wait", cursor=noticed.watched.dump())
@@ -59,31 +59,31 @@ def queue_backlog(platform: PlatformSettings, job: AssetJob, max_runtime: timede
 
 
 def startup_sweep(platform: PlatformSettings, job: AssetJob, max_runtime: timedelta) -> dg.SensorDefinition:
-    """Sweeps once whenever the deployment has been started, without waiting for the clock."""
+    """A sensor that sweeps once after every start of the deployment, without waiting for the schedule."""
 
     @dg.sensor(
         name=job_name(platform.name, "startup_sweep"),
         job=job,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Sweeps once after Dagster's daemon has been started; reloading the code is no start.",
+        description="Sweeps once after Dagster's daemon was started; reloading the code is not a start.",
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        started = started_as(context.instance)
-        if context.cursor == started:
-            return dg.SensorResult(skip_reason="swept since the start")
+        start = start_id(context.instance)
+        if context.cursor == start:
+            return dg.SensorResult(skip_reason="already swept since the start")
         if busy := active_run(context.instance, platform.name, max_runtime, datetime.now(UTC)):
             return dg.SensorResult(skip_reason=f"not swept since the start yet, but {busy}")
-        return dg.SensorResult([dg.RunRequest(run_key=f"start {started}")], cursor=started)
+        return dg.SensorResult([dg.RunRequest(run_key=f"start {start}")], cursor=start)
 
     return look
 
 
-def started_as(instance: dg.DagsterInstance) -> str:
-    """A word that is new after every start of the deployment, and only then.
+def start_id(instance: dg.DagsterInstance) -> str:
+    """An id that changes with every start of the deployment, and only then.
 
-    The sensor daemon's id: it lives as long as the daemon's process. The code server, where this runs, is started
-    anew by every reload of the code; it stands in only where no daemon has ever been seen.
+    It is the sensor daemon's id, which lasts as long as the daemon's process. The code server, where this runs, is
+    restarted by every reload of the code; its own id is used only when there has never been a daemon.
     """
-    beat = instance.get_daemon_heartbeats().get("SENSOR")
-    return beat.daemon_id if beat is not None and beat.daemon_id else _THIS_PROCESS
+    heartbeat = instance.get_daemon_heartbeats().get("SENSOR")
+    return heartbeat.daemon_id if heartbeat is not None and heartbeat.daemon_id else _THIS_PROCESS

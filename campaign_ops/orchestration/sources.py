@@ -19,13 +19,13 @@ _Table = CampaignTable | RecipientTable | ReservationTable
 
 
 def sources(profile: Profile) -> tuple[str, ...]:
-    """What there is to read of a platform, by its part: always ``campaign`` and ``recipient``."""
+    """The parts of a platform that can be read: always ``campaign`` and ``recipient``."""
     optional = {"reservation": profile.reservation, "queue": profile.queue}
     return ("campaign", "recipient", *(name for name, part in optional.items() if part is not None))
 
 
 def source_specs(platform: PlatformSettings) -> list[dg.AssetSpec]:
-    """An external asset for each table and the queue. What we read of it is in its description."""
+    """An external asset for each table and the queue. Its description names the columns that are read."""
     profile = platform.profile
     tables = (profile.campaign, profile.recipient, profile.reservation)
     names = ("campaign", "recipient", "reservation")
@@ -41,7 +41,7 @@ def _table_spec(platform: PlatformSettings, name: str, table: _Table) -> dg.Asse
         group_name=platform.name,
         kinds={"postgres", "table"},
         owners=owners(platform.contact),
-        description=f"The platform's own table {where}. Of it we read {read}, and nothing else.",
+        description=f"The platform's own table {where}. Only these columns are read: {read}.",
         metadata={"dagster/table_name": f"{database_name(platform)}.{where}"},
     )
 
@@ -59,14 +59,14 @@ def _queue_spec(platform: PlatformSettings, queue: QueueProfile) -> dg.AssetSpec
 
 
 def _columns(table: _Table) -> Iterator[str]:
-    """Names of the columns that the profile gives a meaning to, each once."""
-    said = table.model_dump(exclude={"table", "words", "rows", "activity", "counters"}, exclude_none=True)
+    """Names of the columns to which the profile gives a meaning, each once."""
+    named = table.model_dump(exclude={"table", "words", "rows", "activity", "counters"}, exclude_none=True)
     activity = table.activity if isinstance(table, RecipientTable) else ()
     counters = table.counters if isinstance(table, CampaignTable) else None
     counted = counters.model_dump() if counters is not None else {}
-    yield from dict.fromkeys(chain(said.values(), activity, counted.values()))
+    yield from dict.fromkeys(chain(named.values(), activity, counted.values()))
 
 
 def database_name(platform: PlatformSettings) -> str:
-    """The database that the platform and our schema are in."""
+    """The database of the platform and of our schema."""
     return sa.make_url(platform.database_url.get_secret_value()).database or platform.name

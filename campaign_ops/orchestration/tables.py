@@ -1,4 +1,4 @@
-"""Tables that people read in Dagster. Bounded: the whole of them is in the database."""
+"""Tables in metadata. They are cut; the database has all rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import dagster as dg
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = 25  # of every table, in every run of ten minutes: Dagster keeps them all
+SHOWN = 25  # rows of every table, in every run, every ten minutes: Dagster keeps them all
 _PLAIN = {str, int, float, bool, type(None)}
 
 Rows = Sequence[Mapping[str, Any]]
@@ -26,19 +26,19 @@ def table(rows: Rows, columns: Sequence[str]) -> dg.TableMetadataValue:
 
 
 def counted(rows: Rows, by: str, **sums: str) -> list[dict[str, Any]]:
-    """How many rows there are of each ``by``, most first, with the sums of other columns; gaps count as nothing.
+    """The number of rows for each value of ``by``, most first, with sums of other columns; null counts as 0.
 
     Args:
-        rows: What to count.
-        by: The column whose values are told apart.
-        sums: Name of the sum to the column that is summed.
+        rows: The rows to count.
+        by: The column to group by.
+        sums: Column to sum, by the name of the sum.
     """
     if not rows:
         return []
     groups = _frame(rows, [by, *sums.values()]).fillna(dict.fromkeys(sums.values(), 0)).groupby(by)
-    found = groups.agg(count=(by, "size"), **{name: (column, "sum") for name, column in sums.items()})
-    ordered = found.sort_values("count", ascending=False, kind="stable").reset_index()
-    # numpy's numbers are not Dagster's: they are taken, and then the run fails.
+    totals = groups.agg(count=(by, "size"), **{name: (column, "sum") for name, column in sums.items()})
+    ordered = totals.sort_values("count", ascending=False, kind="stable").reset_index()
+    # Dagster accepts numpy's numbers, and then the run fails.
     return [
         {str(name): value if name == by else int(value) for name, value in row.items()}
         for row in ordered.to_dict("records")
@@ -46,15 +46,15 @@ def counted(rows: Rows, by: str, **sums: str) -> list[dict[str, Any]]:
 
 
 def _frame(rows: Rows, columns: Sequence[str]) -> pd.DataFrame:
-    # Here and not above: it takes longer to import than a sweep takes, and a healthy platform needs none.
+    # Imported here: the import takes longer than a sweep, and a healthy platform does not need it.
     import pandas as pd  # noqa: PLC0415
 
-    # As objects: a count beside a gap must not become a float.
+    # As objects: a count must not become a float because of a null in its column.
     return pd.DataFrame([{name: row[name] for name in columns} for row in rows], columns=list(columns), dtype=object)
 
 
 def _plain(value: Any) -> str | int | float | bool | None:
-    """A value as a table takes it; no subclass passes, and our words are enums."""
+    """A value that a table accepts: subclasses are refused, and our words are enums."""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S} UTC"
     if isinstance(value, Decimal):

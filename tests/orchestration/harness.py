@@ -1,4 +1,4 @@
-"""What the tests of the orchestration share: a test platform as configured, and its definitions in Dagster's hands."""
+"""Configures a test platform, loads its definitions, runs its jobs and reads what they report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.conftest import World
 
 REPOSITORY = Path(__file__).parents[2]
 QUICK = Timeouts(connect_seconds=2, statement_seconds=30, lock_seconds=1, queue_seconds=2)
-# The driver's own words, which no reader of a run should meet, and a password that must be nowhere.
+# Neither this password nor the driver's own messages may appear in a run.
 PASSWORD = "correct-horse"
 NOWHERE = f"postgresql+psycopg://nobody:{PASSWORD}@127.0.0.1:1/nowhere"
 
@@ -43,7 +43,7 @@ def dagster_on_postgres(servers: EmbeddedServers, home: Path) -> Iterator[dg.Dag
 def configured(world: World, **changes: Any) -> PlatformSettings:
     """A test platform as the configuration file would have it."""
     platform = world.platform
-    given: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "name": platform.name,
         "profile": platform.profile,
         "database_url": SecretStr(world.url),
@@ -52,11 +52,11 @@ def configured(world: World, **changes: Any) -> PlatformSettings:
         "policy": platform.policy,
         "timeouts": QUICK,
     }
-    return PlatformSettings(**{**given, **changes})
+    return PlatformSettings(**{**settings, **changes})
 
 
 def deployed(*platforms: PlatformSettings, broken: tuple[BrokenPlatform, ...] = ()) -> dg.Definitions:
-    """The definitions of these platforms, as a code location would load them."""
+    """The definitions of these platforms, as a code location loads them."""
     return build_definitions(Settings(Path("campaign_ops.yaml"), platforms, broken))
 
 
@@ -93,19 +93,19 @@ def plain(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
 
 
 def failures(result: dg.ExecuteInProcessResult) -> list[str]:
-    """What each failed step says: its own words, or Dagster's if it has none."""
-    said = []
+    """The message of each failed step: its own, or Dagster's if it has none."""
+    messages = []
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
             own = data.user_failure_data.description if data.user_failure_data else None
-            said.append(own or str(data.error))
-    return said
+            messages.append(own or str(data.error))
+    return messages
 
 
 def check_of(result: dg.ExecuteInProcessResult, name: str) -> dg.AssetCheckEvaluation:
     """The evaluation of one check."""
-    return next(one for one in result.get_asset_check_evaluations() if one.check_name == name)
+    return next(check for check in result.get_asset_check_evaluations() if check.check_name == name)
 
 
 def contents(world: World) -> tuple[TableRows, KeyValues]:

@@ -1,4 +1,4 @@
-"""The asset checks: each fails for what it is about, in words, and for nothing else."""
+"""The asset checks: each fails for its own subject only, with a description."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def checked(world: World, instance: dg.DagsterInstance, name: str, **changes: Any) -> dg.AssetCheckEvaluation:
-    """One check by itself, as when a person presses its button."""
+    """The result of one check alone, as when a person runs it from its page."""
     definitions = deployed(configured(world, **changes))
     key = next(key for key in definitions.resolve_asset_graph().asset_check_keys if key.name == name)
     job = dg.define_asset_job("only_this", selection=dg.AssetSelection.checks(key))
@@ -47,7 +47,7 @@ def test_after_a_sweep_over_a_healthy_platform_every_check_passes(sms: World, in
     assert {(one.asset_key.path[-1], one.check_name) for one in found} == {
         ("stuck_campaigns", "nothing_stuck_for_long"),
         ("queue_state", "queue_was_read"),
-        ("repair_plan", "nobody_in_two_jobs"),
+        ("repair_plan", "no_recipient_in_two_jobs"),
         ("released_credits", "no_leaked_reservation"),
         ("campaign_health", "sweep_is_fresh"),
     }
@@ -66,7 +66,7 @@ def test_a_campaign_that_is_stuck_for_long_fails_the_check_unless_the_sweep_has_
     assert found.metadata["stuck_over_alert"].value == 1
 
 
-def test_credits_that_a_plan_found_leaked_and_nobody_released_fail_the_check(
+def test_credits_that_a_plan_found_leaked_and_no_sweep_released_fail_the_check(
     sms: World, instance: dg.DagsterInstance
 ) -> None:
     sms.app.add_reservation("leaked", campaign="gone", created_ago=hours(60))
@@ -86,48 +86,50 @@ def test_leaked_credits_that_are_left_to_later_sweeps_fail_the_check(
     assert found.description == "2 more reservations held for nothing are left to later sweeps"
 
 
-def test_counters_unlike_the_rows_fail_the_check(messenger: World, instance: dg.DagsterInstance) -> None:
+def test_counters_that_differ_from_the_rows_fail_the_check(messenger: World, instance: dg.DagsterInstance) -> None:
     messenger.app.add_campaign("ahead", succeeded=3, counters=Counters(total=9, succeeded=5, failed=0))
     messenger.app.add_campaign("behind", succeeded=3, counters=Counters(total=9, succeeded=1, failed=0))
     found = check_of(reconciled(messenger, instance), "counters_agree")
     assert not found.passed
     assert found.description is not None
-    assert found.description.startswith("2 with counters unlike their rows: ahead (sent counter 5, rows 3), behind")
+    assert found.description.startswith(
+        "2 with counters that differ from their rows: ahead (sent counter 5, rows 3), behind"
+    )
 
 
 def test_a_recipient_in_two_live_jobs_fails_the_check(sms: World, instance: dg.DagsterInstance) -> None:
     campaign = sms.app.add_campaign("doubled", pending=4)
     for _ in range(2):
         sms.queue.add(campaign, "shop_north", sms.app.pending_ids(campaign)[:3])
-    found = check_of(reconciled(sms, instance), "nobody_in_two_jobs")
+    found = check_of(reconciled(sms, instance), "no_recipient_in_two_jobs")
     assert (found.passed, found.metadata["doubled"].value) == (False, 3)
     assert found.description == "1 with recipients in two live jobs: doubled"
 
 
-def test_a_queue_that_could_not_be_read_fails_its_check_and_jobs_that_nobody_read_are_unknown(
+def test_a_queue_that_could_not_be_read_fails_its_check_and_its_jobs_are_unknown(
     sms: World, instance: dg.DagsterInstance
 ) -> None:
-    """Measured before: the run and every check passed, `nobody_in_two_jobs` with "All is well."."""
+    """Measured before: the run and every check passed, `no_recipient_in_two_jobs` with "All is well."."""
     sms.queue_url = "redis://127.0.0.1:1/0"
     result = reconciled(sms, instance)
     read = check_of(result, "queue_was_read")
     assert (read.passed, read.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert "Redis cannot be reached" in (read.description or "")
-    doubled = check_of(result, "nobody_in_two_jobs")
+    doubled = check_of(result, "no_recipient_in_two_jobs")
     assert (doubled.passed, doubled.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert (doubled.description or "").startswith("unknown: the queue could not be read")
     assert dict(doubled.metadata) == {}
 
 
-def test_a_queue_that_may_only_be_looked_at_warns(sms: World, instance: dg.DagsterInstance) -> None:
+def test_a_queue_that_may_only_be_read_warns(sms: World, instance: dg.DagsterInstance) -> None:
     with redis.Redis.from_url(sms.queue.url) as client:
         client.hset(sms.queue.key("meta"), "version", "bullmq:9.0.0")
     read = check_of(reconciled(sms, instance), "queue_was_read")
     assert (read.passed, read.severity) == (False, dg.AssetCheckSeverity.WARN)
 
 
-def test_what_no_sweep_has_looked_at_is_unknown(sms: World, instance: dg.DagsterInstance) -> None:
-    for name in ("nothing_stuck_for_long", "nobody_in_two_jobs", "no_leaked_reservation", "queue_was_read"):
+def test_before_any_sweep_the_checks_are_unknown(sms: World, instance: dg.DagsterInstance) -> None:
+    for name in ("nothing_stuck_for_long", "no_recipient_in_two_jobs", "no_leaked_reservation", "queue_was_read"):
         found = checked(sms, instance, name)
         assert (found.passed, found.description) == (False, "unknown: no sweep has looked yet"), name
 
@@ -138,12 +140,12 @@ def test_no_sweep_for_three_ticks_of_the_schedule_fails_the_check(sms: World, in
     state(sms, f"UPDATE {STATE_SCHEMA}.sweep SET finished_at = now() - interval '31 minutes'")
     found = checked(sms, instance, "sweep_is_fresh")
     assert not found.passed
-    assert found.description == "the last sweep ended 31 min ago, 3 ticks of the schedule have passed since"
+    assert found.description == "the last sweep finished 31 min ago; 3 ticks of the schedule have passed since"
     assert checked(sms, instance, "sweep_is_fresh", schedule="0 * * * *").passed
 
 
 def test_a_platform_that_was_never_swept_is_not_fresh(sms: World, instance: dg.DagsterInstance) -> None:
-    assert checked(sms, instance, "sweep_is_fresh").description == "no sweep has come to its end yet"
+    assert checked(sms, instance, "sweep_is_fresh").description == "no sweep has finished yet"
 
 
 def test_the_checks_look_at_our_tables_only_and_work_while_the_queue_is_away(
@@ -151,4 +153,4 @@ def test_the_checks_look_at_our_tables_only_and_work_while_the_queue_is_away(
 ) -> None:
     sms.sweep()
     state(sms, 'ALTER TABLE "Campaign" RENAME TO gone')
-    assert checked(sms, instance, "nobody_in_two_jobs").passed
+    assert checked(sms, instance, "no_recipient_in_two_jobs").passed

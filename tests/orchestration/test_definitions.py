@@ -1,4 +1,4 @@
-"""What Dagster loads: the graph, what is said about it, and what becomes of a configuration that is wrong."""
+"""The definitions that Dagster loads: the graph, its metadata, and a configuration with mistakes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WRONG = BrokenPlatform("shop", ConfigurationError("no such key", where="campaign
 
 
 def nowhere(name: str, profile: str = "sms", **changes: object) -> PlatformSettings:
-    """A platform that is not there: good enough for all that connects to nothing."""
+    """A platform that does not exist, for tests that connect to nothing."""
     chosen = load_profile(profile)
     queue_url = SecretStr(f"redis://:{PASSWORD}@127.0.0.1:1/0") if chosen.queue else None
     given = {"name": name, "profile": chosen, "database_url": SecretStr(NOWHERE), "queue_url": queue_url}
@@ -58,7 +58,7 @@ def test_lineage_starts_at_the_platforms_own_tables_and_ends_at_the_health_repor
     }
 
 
-def test_a_platform_without_queue_and_credits_has_no_assets_about_them() -> None:
+def test_a_platform_without_queue_and_credits_has_no_assets_for_them() -> None:
     assert edges(deployed(nowhere("chat", "messenger")), "chat") == {
         "campaign": set(),
         "recipient": set(),
@@ -82,14 +82,14 @@ def test_loading_connects_to_nothing_even_for_a_platform_with_a_difficult_name()
     dg.Definitions.validate_loadable(build_definitions(settings, refuse))
 
 
-def test_no_password_is_in_what_the_webserver_gets() -> None:
+def test_the_webserver_gets_no_password() -> None:
     repository = deployed(nowhere("sms"), nowhere("chat", "messenger")).get_repository_def()
-    told = serialize_value(RepositorySnap.from_def(repository))
-    assert "campaign_ops/platform" in told
-    assert PASSWORD not in told
+    snapshot = serialize_value(RepositorySnap.from_def(repository))
+    assert "campaign_ops/platform" in snapshot
+    assert PASSWORD not in snapshot
 
 
-def test_every_run_of_a_platform_carries_its_tag_so_that_only_one_goes_on_at_a_time() -> None:
+def test_every_run_of_a_platform_carries_the_tag_that_limits_it_to_one_at_a_time() -> None:
     repository = deployed(nowhere("sms")).get_repository_def()
     jobs = [repository.get_job(name) for name in repository.job_names if name.startswith("sms__")]
     assert len(jobs) == 9
@@ -102,7 +102,7 @@ def test_every_run_of_a_platform_carries_its_tag_so_that_only_one_goes_on_at_a_t
 @pytest.mark.parametrize(
     ("contact", "owner"), [("oncall@example.com", ["oncall@example.com"]), ("team:sms", ["team:sms"]), ("Ada", [])]
 )
-def test_the_contact_owns_the_assets_if_dagster_takes_it_as_an_owner(contact: str, owner: list[str]) -> None:
+def test_the_contact_owns_the_assets_if_dagster_accepts_it_as_an_owner(contact: str, owner: list[str]) -> None:
     graph = deployed(nowhere("sms", contact=contact)).resolve_asset_graph()
     assert {tuple(graph.get(key).owners) for key in graph.get_all_asset_keys()} == {tuple(owner)}
 
@@ -112,28 +112,28 @@ def test_every_asset_has_the_columns_that_its_view_has_in_the_database(sms: Worl
         "SELECT table_name, column_name, data_type FROM information_schema.columns"
         " WHERE table_schema = 'campaign_ops' ORDER BY ordinal_position"
     )
-    there: dict[str, list[tuple[str, str]]] = {}
+    views: dict[str, list[tuple[str, str]]] = {}
     for row in sms.rows(query):
         kind = {"double precision": "float"}.get(row["data_type"], row["data_type"])
-        there.setdefault(row["table_name"], []).append((row["column_name"], kind))
+        views.setdefault(row["table_name"], []).append((row["column_name"], kind))
     graph = deployed(nowhere("sms")).resolve_asset_graph()
     for key in graph.materializable_asset_keys:
         name = key.path[1]
-        assert [(column.name, column.type) for column in column_schema(name).columns] == there[name], name
+        assert [(column.name, column.type) for column in column_schema(name).columns] == views[name], name
         assert graph.get(key).metadata["dagster/table_name"] == f"nowhere.campaign_ops.{name}"
 
 
-def test_a_platform_with_a_mistake_is_a_failing_check_that_names_it_and_stops_no_other() -> None:
+def test_a_platform_with_a_mistake_has_a_failing_check_that_names_it_and_stops_no_other() -> None:
     definitions = deployed(nowhere("sms"), broken=(WRONG,))
     assert "repair_plan" in edges(definitions, "sms")
     assert edges(definitions, "shop") == {"configuration": set()}
     with dg.DagsterInstance.ephemeral() as instance:
-        found = check_of(run(definitions, "shop__reconcile", instance), "configuration_is_sound")
+        found = check_of(run(definitions, "shop__reconcile", instance), "configuration_is_valid")
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert found.description == "campaign_ops.yaml:7: platforms[1].profil: no such key"
 
 
-def test_the_schedule_of_a_platform_with_a_mistake_is_there_and_skips_with_the_reason() -> None:
+def test_the_schedule_of_a_platform_with_a_mistake_skips_with_the_reason() -> None:
     repository = deployed(broken=(WRONG,)).get_repository_def()
     schedule = repository.get_schedule_def("shop__reconcile_schedule")
     with dg.instance_for_test() as instance:
@@ -143,7 +143,7 @@ def test_the_schedule_of_a_platform_with_a_mistake_is_there_and_skips_with_the_r
     assert tick.skip_message == str(WRONG.error)
 
 
-def test_the_failing_check_of_a_mistake_is_in_dagster_once_without_anybody_running_it() -> None:
+def test_the_failing_check_of_a_mistake_is_reported_once_without_a_run() -> None:
     sensor = deployed(broken=(WRONG,)).get_repository_def().get_sensor_def("shop__configuration")
     with dg.instance_for_test() as instance:
         first = sensor.evaluate_tick(dg.build_sensor_context(instance))
@@ -164,14 +164,14 @@ def test_without_a_configuration_file_there_is_one_failing_check_and_no_broken_c
     dg.Definitions.validate_loadable(definitions)
     assert edges(definitions, "campaign_ops") == {"configuration": set()}
     with dg.DagsterInstance.ephemeral() as instance:
-        found = check_of(run(definitions, "campaign_ops__reconcile", instance), "configuration_is_sound")
+        found = check_of(run(definitions, "campaign_ops__reconcile", instance), "configuration_is_valid")
     assert not found.passed
     assert found.description is not None
     assert "no configuration file" in found.description
 
 
 @pytest.mark.slow
-def test_dagster_itself_finds_the_example_configuration_sound(tmp_path: Path) -> None:
+def test_dagster_definitions_validate_accepts_the_workspace_and_the_example_configuration(tmp_path: Path) -> None:
     example = REPOSITORY / "campaign_ops.example.yaml"
     environment = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""The manual fixes as jobs: what a person must give before anything changes, and where it can be seen afterwards."""
+"""The manual fixes as jobs: the input that a change requires, and where it is shown afterwards."""
 
 from __future__ import annotations
 
@@ -31,25 +31,26 @@ def fix(world: World, instance: dg.DagsterInstance, name: str, **given: Any) -> 
 
 
 def done(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
-    """What the job says it did."""
+    """The metadata in which the job reports what it did."""
     assert result.success, failures(result)
     return next(plain(event.step_output_data.metadata) for event in result.all_events if event.is_successful_output)
 
 
 def confirmed(world: World, instance: dg.DagsterInstance, name: str, **given: Any) -> dg.ExecuteInProcessResult:
-    """A fix for real, with the code that its dry run shows."""
+    """The fix itself, with the code that its dry run shows."""
     code = done(fix(world, instance, name, **given))["confirm"]
     return fix(world, instance, name, dry_run=False, confirm=code, **given)
 
 
 def observed(instance: dg.DagsterInstance, asset: str, *results: dg.ExecuteInProcessResult) -> list[str]:
-    """What stands on an asset's page about these runs."""
+    """The observations of these runs on an asset's page."""
     records = instance.fetch_observations(dg.AssetKey(["sms", asset]), limit=50).records
-    said = {record.run_id: record.asset_observation for record in records}
-    return [str(found.description) for one in results if (found := said.get(one.run_id)) is not None]
+    observations = {record.run_id: record.asset_observation for record in records}
+    of_runs = (observations.get(result.run_id) for result in results)
+    return [str(observation.description) for observation in of_runs if observation is not None]
 
 
-def test_a_fix_is_a_dry_run_unless_told_otherwise(sms: World, instance: dg.DagsterInstance) -> None:
+def test_a_fix_is_a_dry_run_by_default(sms: World, instance: dg.DagsterInstance) -> None:
     sms.app.add_campaign("finished", succeeded=3)
     before = sms.app.fingerprint()
     result = fix(sms, instance, "mark_campaign_complete", campaign_id="finished")
@@ -60,9 +61,7 @@ def test_a_fix_is_a_dry_run_unless_told_otherwise(sms: World, instance: dg.Dagst
 
 
 @pytest.mark.parametrize("code", ["", "yes", "finished", "aaaa-bbbb-cccc"])
-def test_the_real_thing_without_the_code_of_a_dry_run_is_refused(
-    sms: World, instance: dg.DagsterInstance, code: str
-) -> None:
+def test_a_fix_without_the_code_of_its_dry_run_is_refused(sms: World, instance: dg.DagsterInstance, code: str) -> None:
     """A link can launch a run with any value in it, and cannot know what the dry run shows."""
     sms.app.add_campaign("finished", succeeded=3)
     before = sms.app.fingerprint()
@@ -72,9 +71,7 @@ def test_the_real_thing_without_the_code_of_a_dry_run_is_refused(
     assert sms.app.fingerprint() == before
 
 
-def test_a_run_that_was_confirmed_confirms_nothing_when_it_is_made_again(
-    sms: World, instance: dg.DagsterInstance
-) -> None:
+def test_a_code_confirms_nothing_when_its_run_is_launched_again(sms: World, instance: dg.DagsterInstance) -> None:
     sms.app.add_campaign("lost", pending=7)
     code = done(fix(sms, instance, "reenqueue_campaign", campaign_id="lost"))["confirm"]
     real = {"campaign_id": "lost", "dry_run": False, "confirm": code}
@@ -102,7 +99,7 @@ def test_a_confirmed_completion_changes_the_campaign_and_shows_on_the_assets_pag
     assert observed(instance, "completed_campaigns", result) == [message]
 
 
-def test_a_premise_that_does_not_hold_is_one_line_with_the_numbers_and_not_worth_a_retry(
+def test_a_premise_that_does_not_hold_fails_with_one_line_and_the_numbers(
     sms: World, instance: dg.DagsterInstance
 ) -> None:
     sms.app.add_campaign("open", succeeded=3, pending=2)
@@ -135,9 +132,7 @@ def test_a_lost_campaign_is_put_back_into_the_queue_and_the_repair_can_be_undone
     assert len(observed(instance, "reenqueued_batches", made, undone)) == 2
 
 
-def test_what_a_person_undid_sweeps_may_repair_again_when_a_person_says_so(
-    sms: World, instance: dg.DagsterInstance
-) -> None:
+def test_an_undone_repair_is_made_again_after_retry_quarantined(sms: World, instance: dg.DagsterInstance) -> None:
     sms.app.add_campaign("finished", succeeded=3)
     sms.sweep()
     number = sms.rows(f"SELECT id FROM {STATE_SCHEMA}.repair")[0]["id"]
@@ -151,7 +146,7 @@ def test_what_a_person_undid_sweeps_may_repair_again_when_a_person_says_so(
     assert sms.app.campaign("finished")["status"] == "sent"
 
 
-def test_one_reservation_is_released_by_hand(sms: World, instance: dg.DagsterInstance) -> None:
+def test_release_reservation_releases_one_reservation(sms: World, instance: dg.DagsterInstance) -> None:
     sms.app.add_reservation("leaked", campaign="gone", amount=9, created_ago=hours(60))
     result = confirmed(sms, instance, "release_reservation", reservation_id="leaked")
     assert done(result)["changed"] is True
@@ -159,14 +154,14 @@ def test_one_reservation_is_released_by_hand(sms: World, instance: dg.DagsterIns
     assert len(observed(instance, "released_credits", result)) == 1
 
 
-def test_who_and_why_cannot_be_left_out(worlds: Worlds) -> None:
+def test_person_and_reason_are_required(worlds: Worlds) -> None:
     job = deployed(configured(worlds.make())).resolve_job_def("sms__mark_campaign_complete")
     config = {"campaign_id": "one", "by": "ada"}
     with pytest.raises(dg.DagsterInvalidConfigError, match="reason"):
         job.execute_in_process(run_config={"ops": {"sms__mark_campaign_complete_now": {"config": config}}})
 
 
-def test_every_fix_says_before_it_is_made_whether_it_can_be_undone(worlds: Worlds) -> None:
+def test_the_description_of_every_fix_says_whether_it_can_be_undone(worlds: Worlds) -> None:
     repository = deployed(configured(worlds.make()))
     for fix in MANUAL_FIXES:
         job = repository.resolve_job_def(f"sms__{fix.name}")

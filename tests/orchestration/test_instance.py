@@ -1,4 +1,4 @@
-"""The repository's own dagster.yaml, on PostgreSQL; and what keeps its storage from growing."""
+"""The repository's own dagster.yaml, on PostgreSQL; and the job that keeps its storage from growing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def instance(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory)
         yield made
 
 
-def test_dagster_reads_it_and_keeps_its_runs_in_postgresql(instance: dg.DagsterInstance) -> None:
+def test_dagster_reads_dagster_yaml_and_stores_runs_in_postgresql(instance: dg.DagsterInstance) -> None:
     assert isinstance(instance.run_storage, PostgresRunStorage)
     assert isinstance(instance.event_log_storage, PostgresEventLogStorage)
     assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
@@ -34,7 +34,7 @@ def test_dagster_reads_it_and_keeps_its_runs_in_postgresql(instance: dg.DagsterI
     assert instance.managed_python_loggers == ["campaign_ops"]
 
 
-def test_two_runs_of_one_platform_never_go_on_together(instance: dg.DagsterInstance) -> None:
+def test_two_runs_of_one_platform_never_run_at_the_same_time(instance: dg.DagsterInstance) -> None:
     settings = instance.get_concurrency_config()
     assert settings.run_queue_config is not None
     assert settings.run_queue_config.tag_concurrency_limits == [
@@ -43,7 +43,7 @@ def test_two_runs_of_one_platform_never_go_on_together(instance: dg.DagsterInsta
     assert settings.pool_config.default_pool_limit == 1
 
 
-def test_a_sweep_on_it_is_stored_with_its_events_metadata_and_our_own_log(
+def test_a_sweep_is_stored_with_its_events_metadata_and_our_own_log(
     worlds: Worlds, instance: dg.DagsterInstance
 ) -> None:
     sms = worlds.make(queue_url="redis://127.0.0.1:1/0")
@@ -63,7 +63,7 @@ def test_a_sweep_on_it_is_stored_with_its_events_metadata_and_our_own_log(
 
 
 def old_run(instance: dg.DagsterInstance, days: int, **tags: str) -> str:
-    """A finished run as if it had been made so many days ago."""
+    """A finished run that looks ``days`` days old."""
     made = instance.create_run_for_job(a_job, tags=tags, status=dg.DagsterRunStatus.SUCCESS)
     moment = (datetime.now(UTC) - timedelta(days=days)).replace(tzinfo=None)
     storage = instance.run_storage
@@ -84,12 +84,12 @@ def a_job() -> None:
     nothing()
 
 
-def test_old_runs_of_ours_are_deleted_a_bounded_number_at_a_time_and_nobody_elses(
+def test_our_old_runs_are_deleted_a_bounded_number_at_a_time_and_no_others(
     sms: World, instance: dg.DagsterInstance
 ) -> None:
     ours = [old_run(instance, days, **{WORK_TAG: "reconcile"}) for days in (40, 30, 20)]
     kept = [old_run(instance, 5, **{WORK_TAG: "fix"}), old_run(instance, 400)]
-    config = {"ops": {"forget_old_runs": {"config": {"at_most": 2}}}}
+    config = {"ops": {"delete_old_runs": {"config": {"at_most": 2}}}}
     first = run(deployed(configured(sms)), HOUSEKEEPING, instance, run_config=config)
     assert first.success
     assert [instance.has_run(one) for one in ours] == [False, False, True]
@@ -98,7 +98,7 @@ def test_old_runs_of_ours_are_deleted_a_bounded_number_at_a_time_and_nobody_else
     assert all(instance.has_run(one) for one in kept)
 
 
-def test_deleting_a_run_takes_its_events_along(sms: World, instance: dg.DagsterInstance) -> None:
+def test_deleting_a_run_deletes_its_events(sms: World, instance: dg.DagsterInstance) -> None:
     result = run(deployed(configured(sms)), "sms__plan", instance)
     assert instance.all_logs(result.run_id)
     instance.delete_run(result.run_id)

@@ -1,4 +1,4 @@
-"""Runs of the jobs: what they change on a real platform, and that what they tell of it is true."""
+"""Runs of the jobs: what they change on a real platform, and that their metadata is true."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PLAN = {"stuck_campaigns", "recipient_status", "queue_state", "repair_plan"}
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:  # what a run says of itself is in its result
+    with dg.DagsterInstance.ephemeral() as made:  # the result holds all that a run reports
         yield made
 
 
@@ -57,7 +57,7 @@ def stored(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def busy(world: World) -> World:
-    """A platform with one campaign for each thing that a sweep does, and one that it leaves to a person."""
+    """A platform with one campaign for each kind of repair, and one that needs a person."""
     app = world.app
     app.add_campaign("finished", succeeded=40, failed=2)
     app.add_reservation("with_it", campaign="finished", amount=42)
@@ -68,7 +68,7 @@ def busy(world: World) -> World:
     return world
 
 
-def test_reconcile_makes_every_asset_and_really_repairs_the_platform(sms: World, stored: dg.DagsterInstance) -> None:
+def test_reconcile_materializes_every_asset_and_repairs_the_platform(sms: World, stored: dg.DagsterInstance) -> None:
     result = reconciled(busy(sms), stored)
     assert materialized(result) == SMS
     assert sms.app.campaign("finished")["status"] == "sent"
@@ -105,7 +105,7 @@ def test_the_numbers_in_metadata_are_those_of_the_rows(sms: World, instance: dg.
         assert metadata_of(result, asset)["dagster/row_count"] == count, asset
 
 
-def test_the_plan_and_the_health_report_can_be_read_as_they_are(sms: World, instance: dg.DagsterInstance) -> None:
+def test_the_plan_and_the_health_report_are_readable_markdown(sms: World, instance: dg.DagsterInstance) -> None:
     sms.app.add_campaign("odd", name="50% off | <b>now</b>", words={"bounced": 4})
     result = reconciled(busy(sms), instance)
     plan = metadata_of(result, "repair_plan")["report"]
@@ -144,7 +144,7 @@ def test_the_plan_job_stops_before_the_repairs_and_writes_nothing_to_the_platfor
     assert metadata_of(result, "repair_plan")["would_complete"] == 1
 
 
-def test_a_sweep_is_known_by_its_run_and_by_who_or_what_started_it(sms: World, instance: dg.DagsterInstance) -> None:
+def test_a_sweep_is_stored_with_its_run_its_trigger_and_its_actor(sms: World, instance: dg.DagsterInstance) -> None:
     started = [
         ({}, "manual", "manual"),
         ({"user": "ada@example.com"}, "manual", "ada@example.com"),
@@ -157,7 +157,7 @@ def test_a_sweep_is_known_by_its_run_and_by_who_or_what_started_it(sms: World, i
     assert [(row["trigger"], row["actor"]) for row in rows] == [(trigger, actor) for _, trigger, actor in started]
 
 
-def test_what_the_breaker_held_back_is_said_and_its_code_confirms_it_once(
+def test_what_the_breaker_holds_back_is_reported_and_its_code_confirms_it_once(
     worlds: Worlds, instance: dg.DagsterInstance
 ) -> None:
     sms = worlds.make(policy={"breaker_floor": 1})
@@ -184,7 +184,7 @@ def test_what_the_breaker_held_back_is_said_and_its_code_confirms_it_once(
 
 
 @pytest.mark.parametrize("given", [{"confirm": "x"}, {"confirm": "x", "by": "ada"}, {"confirm": "x", "reason": "y"}])
-def test_a_confirmation_without_who_and_why_is_refused(
+def test_a_confirmation_without_person_and_reason_is_refused(
     sms: World, instance: dg.DagsterInstance, given: dict[str, str]
 ) -> None:
     result = run(
@@ -193,11 +193,11 @@ def test_a_confirmation_without_who_and_why_is_refused(
         instance,
         run_config={"resources": {"sms_platform": {"config": given}}},
     )
-    assert all("give `by` and `reason`" in line for line in failures(result))
+    assert all("add `by` and `reason`" in line for line in failures(result))
     assert sms.rows(f"SELECT 1 FROM {STATE_SCHEMA}.sweep") == []
 
 
-def test_what_the_database_refuses_for_one_campaign_is_said_and_stops_no_other(
+def test_what_the_database_refuses_for_one_campaign_is_reported_and_stops_no_other(
     sms: World, instance: dg.DagsterInstance
 ) -> None:
     for label in ("sound", "stubborn"):
@@ -217,7 +217,7 @@ def test_what_the_database_refuses_for_one_campaign_is_said_and_stops_no_other(
     assert sms.app.campaign("sound")["status"] == "sent"
 
 
-def test_counters_that_were_raised_are_told_with_their_numbers(worlds: Worlds, instance: dg.DagsterInstance) -> None:
+def test_raised_counters_are_reported_with_their_numbers(worlds: Worlds, instance: dg.DagsterInstance) -> None:
     world = worlds.make(counting_profile())
     world.app.add_campaign("behind", succeeded=5, pending=4, counters=Counters(total=9, succeeded=2, failed=0))
     result = reconciled(world, instance)
@@ -227,7 +227,7 @@ def test_counters_that_were_raised_are_told_with_their_numbers(worlds: Worlds, i
     assert "sent counter 2, rows 5" in metadata_of(result, "recipient_status")["in_words"]
 
 
-def test_an_unreadable_queue_is_told_as_such_and_nothing_is_repaired_that_rests_on_it(
+def test_an_unreadable_queue_is_reported_and_no_repair_that_depends_on_it_is_made(
     worlds: Worlds, instance: dg.DagsterInstance
 ) -> None:
     sms = worlds.make(queue_url=f"redis://:{PASSWORD}@127.0.0.1:1/0")
@@ -242,7 +242,7 @@ def test_an_unreadable_queue_is_told_as_such_and_nothing_is_repaired_that_rests_
     assert not any(PASSWORD in one for one in told)
 
 
-def test_a_platform_that_is_down_fails_alone_with_one_clear_line(sms: World, stored: dg.DagsterInstance) -> None:
+def test_a_platform_that_is_down_fails_alone_with_one_line(sms: World, stored: dg.DagsterInstance) -> None:
     away = configured(sms, name="away", database_url=SecretStr(NOWHERE))
     definitions = deployed(configured(busy(sms)), away)
     failed = run(definitions, "away__reconcile", stored)
@@ -259,14 +259,16 @@ def test_a_platform_that_is_down_fails_alone_with_one_clear_line(sms: World, sto
     assert materialized(run(definitions, "sms__reconcile", stored)) == SMS
 
 
-def test_a_platform_that_nobody_migrated_is_told_the_command(worlds: Worlds, instance: dg.DagsterInstance) -> None:
+def test_a_platform_without_our_schema_fails_with_the_command_to_run(
+    worlds: Worlds, instance: dg.DagsterInstance
+) -> None:
     sms = worlds.make(migrated=False)
     failed = run(deployed(configured(sms)), "sms__reconcile", instance)
     assert not failed.success
     assert all(line.endswith("run `campaign-ops migrate`") for line in failures(failed))
 
 
-def test_nothing_is_handed_on_by_files(sms: World, stored: dg.DagsterInstance) -> None:
+def test_steps_hand_nothing_on_in_files(sms: World, stored: dg.DagsterInstance) -> None:
     reconciled(busy(sms), stored)
     kept = {path.parent.name for path in Path(stored.storage_directory()).rglob("*") if path.is_file()}
     assert kept <= {"compute_logs"}

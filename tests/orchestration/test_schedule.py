@@ -1,4 +1,4 @@
-"""When a sweep is started: by the clock, by the queue, by a start of the deployment; and when it is not."""
+"""When a sweep is started: by the schedule, the queue or a start of the deployment; and when it is not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import World, Worlds
 from tests.orchestration.harness import configured, deployed
 
 FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-UNDER_WAY = (
+ACTIVE = (
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -34,7 +34,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def begun(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, platform: str = "sms") -> dg.DagsterRun:
-    """A run of a platform as Dagster has it, made now."""
+    """A run of a platform in Dagster's storage, created now."""
     job = f"{platform}__reconcile"
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("campaign_ops"), "__repository__")
     origin = RemoteJobOrigin(repository, job)
@@ -45,24 +45,22 @@ def begun(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, platform: s
 
 
 def tick(world: World, instance: dg.DagsterInstance, after: timedelta = timedelta()) -> tuple[int, str | None]:
-    """One tick of the schedule: how many runs it asks for, or why none."""
+    """One tick of the schedule: the number of runs that it requests, and why it skips."""
     schedule = deployed(configured(world)).get_repository_def().get_schedule_def("sms__reconcile_schedule")
     context = dg.build_schedule_context(instance, scheduled_execution_time=datetime.now(UTC) + after)
     data = schedule.evaluate_tick(context)
     return len(data.run_requests or ()), data.skip_message
 
 
-def test_a_tick_asks_for_a_sweep_and_the_schedule_is_on_from_the_start(
-    sms: World, instance: dg.DagsterInstance
-) -> None:
+def test_a_tick_requests_a_sweep_and_the_schedule_is_on_by_default(sms: World, instance: dg.DagsterInstance) -> None:
     assert tick(sms, instance) == (1, None)
     schedule = deployed(configured(sms, schedule="*/5 * * * *")).get_repository_def().schedule_defs[-1]
     assert (schedule.name, schedule.cron_schedule) == ("sms__reconcile_schedule", "*/5 * * * *")
     assert (schedule.execution_timezone, schedule.default_status) == ("UTC", dg.DefaultScheduleStatus.RUNNING)
 
 
-@pytest.mark.parametrize("status", UNDER_WAY)
-def test_a_tick_skips_while_a_run_of_the_platform_is_under_way_and_names_it(
+@pytest.mark.parametrize("status", ACTIVE)
+def test_a_tick_skips_while_a_run_of_the_platform_is_active_and_names_it(
     sms: World, instance: dg.DagsterInstance, status: dg.DagsterRunStatus
 ) -> None:
     run = begun(instance, status)
@@ -82,7 +80,7 @@ def test_a_tick_does_not_skip_for_finished_runs_or_those_of_another_platform(
     assert tick(sms, instance) == (1, None)
 
 
-def test_a_dead_run_blocks_for_no_longer_than_a_run_may_take(sms: World, instance: dg.DagsterInstance) -> None:
+def test_a_dead_run_blocks_no_longer_than_the_maximum_runtime(sms: World, instance: dg.DagsterInstance) -> None:
     begun(instance, dg.DagsterRunStatus.STARTED)
     assert tick(sms, instance, after=timedelta(minutes=14))[0] == 0
     assert tick(sms, instance, after=timedelta(minutes=16))[0] == 1
@@ -91,7 +89,7 @@ def test_a_dead_run_blocks_for_no_longer_than_a_run_may_take(sms: World, instanc
 def look(
     world: World, instance: dg.DagsterInstance, cursor: str | None, sensor: str = "queue_backlog"
 ) -> tuple[list[dg.RunRequest], str | None, str | None]:
-    """One look of a sensor: what it asks for, its cursor afterwards, why it asks for nothing."""
+    """One evaluation of a sensor: its run requests, its cursor afterwards, and why it skips."""
     definitions = deployed(configured(world))
     found = definitions.get_repository_def().get_sensor_def(f"sms__{sensor}")
     with dg.build_sensor_context(instance, cursor=cursor, resources=dict(definitions.resources or {})) as context:
@@ -105,9 +103,7 @@ def enqueue(world: World, label: str, jobs: int) -> list[str]:
     return world.queue.add(campaign, "shop_north", world.app.pending_ids(campaign), batch_size=1)
 
 
-def test_a_backlog_is_swept_once_when_it_comes_and_once_when_it_comes_again(
-    worlds: Worlds, instance: dg.DagsterInstance
-) -> None:
+def test_each_backlog_is_swept_once(worlds: Worlds, instance: dg.DagsterInstance) -> None:
     sms = worlds.make(policy={"backlog_limit": 3})
     jobs = enqueue(sms, "small", 3)
     requests, cursor, why = look(sms, instance, None)
@@ -140,7 +136,7 @@ def test_a_queue_that_has_run_dry_while_campaigns_are_sending_is_swept_once(
     assert (again, why) == ([], "0 jobs wait")
 
 
-def test_an_empty_queue_is_no_news_when_nothing_is_sending_or_when_it_always_was_empty(
+def test_an_empty_queue_starts_no_sweep_when_nothing_is_sending_or_it_was_empty_before(
     sms: World, instance: dg.DagsterInstance
 ) -> None:
     sms.queue.remove(enqueue(sms, "over", 2))
@@ -153,9 +149,7 @@ def test_an_empty_queue_is_no_news_when_nothing_is_sending_or_when_it_always_was
     assert look(sms, instance, cursor)[0] == []
 
 
-def test_what_could_not_be_read_is_no_empty_queue_and_leaves_the_memory_alone(
-    worlds: Worlds, instance: dg.DagsterInstance
-) -> None:
+def test_a_failed_read_is_not_an_empty_queue_and_keeps_the_cursor(worlds: Worlds, instance: dg.DagsterInstance) -> None:
     sms = worlds.make(queue_url="redis://127.0.0.1:1/0")
     sms.app.add_campaign("sending", pending=2)
     before = Watched(backed_up=False, drained=False).dump()
@@ -165,7 +159,7 @@ def test_what_could_not_be_read_is_no_empty_queue_and_leaves_the_memory_alone(
     assert "could not be read" in why
 
 
-def test_a_sensor_waits_for_a_sweep_under_way_and_asks_for_its_own_afterwards(
+def test_a_sensor_waits_for_the_active_run_and_requests_its_own_afterwards(
     worlds: Worlds, instance: dg.DagsterInstance
 ) -> None:
     sms = worlds.make(policy={"backlog_limit": 1})
@@ -179,7 +173,7 @@ def test_a_sensor_waits_for_a_sweep_under_way_and_asks_for_its_own_afterwards(
     assert len(look(sms, instance, cursor)[0]) == 1
 
 
-def test_a_depth_that_sways_about_the_limit_is_one_backlog() -> None:
+def test_a_depth_that_fluctuates_around_the_limit_is_one_backlog() -> None:
     watched, asked = Watched(), 0
     for depth in (100, 101, 99, 101, 100, 102, 89, 101):
         noticed = notice(watched, QueueState("q", {"wait": depth}), 0, backlog_limit=100)
@@ -187,7 +181,7 @@ def test_a_depth_that_sways_about_the_limit_is_one_backlog() -> None:
     assert asked == 2
 
 
-def test_a_cursor_of_another_version_is_as_good_as_none() -> None:
+def test_a_cursor_of_another_version_is_ignored() -> None:
     assert Watched.load('{"depth": 3}') == Watched.load("not json") == Watched.load("[]") == Watched()
 
 
@@ -195,14 +189,14 @@ def heartbeat(instance: dg.DagsterInstance, daemon: str) -> None:
     instance.add_daemon_heartbeat(DaemonHeartbeat(datetime.now(UTC).timestamp(), "SENSOR", daemon))
 
 
-def test_a_start_of_the_deployment_is_swept_once_and_a_reload_of_the_code_is_no_start(
+def test_every_start_of_the_deployment_is_swept_once_and_a_code_reload_is_not_a_start(
     sms: World, instance: dg.DagsterInstance
 ) -> None:
     heartbeat(instance, "first-daemon")
     first, cursor, _ = look(sms, instance, None, "startup_sweep")
     assert len(first) == 1
     heartbeat(instance, "first-daemon")
-    assert look(sms, instance, cursor, "startup_sweep")[::2] == ([], "swept since the start")
+    assert look(sms, instance, cursor, "startup_sweep")[::2] == ([], "already swept since the start")
     heartbeat(instance, "second-daemon")
     second, cursor, _ = look(sms, instance, cursor, "startup_sweep")
     assert len(second) == 1
@@ -210,7 +204,7 @@ def test_a_start_of_the_deployment_is_swept_once_and_a_reload_of_the_code_is_no_
     assert look(sms, instance, cursor, "startup_sweep")[0] == []
 
 
-def test_the_sweep_at_the_start_waits_for_one_under_way(sms: World, instance: dg.DagsterInstance) -> None:
+def test_the_sweep_at_the_start_waits_for_the_active_run(sms: World, instance: dg.DagsterInstance) -> None:
     run = begun(instance, dg.DagsterRunStatus.QUEUED)
     requests, cursor, why = look(sms, instance, None, "startup_sweep")
     assert (requests, cursor) == ([], None)
@@ -218,7 +212,7 @@ def test_the_sweep_at_the_start_waits_for_one_under_way(sms: World, instance: dg
     assert run.run_id in why
 
 
-def test_ticks_are_counted_by_the_schedule_and_not_by_the_minute() -> None:
+def test_ticks_are_counted_by_the_schedule() -> None:
     monday, tuesday = datetime(2026, 3, 2, 16, 55, tzinfo=UTC), datetime(2026, 3, 3, 9, 5, tzinfo=UTC)
     assert ticks_since("*/10 9-16 * * *", monday, tuesday, at_most=3) == 1
     assert ticks_since("*/10 * * * *", monday, monday + timedelta(minutes=26), at_most=9) == 3
