@@ -1,7 +1,7 @@
 """The sweep in Dagster: assets, checks, jobs, schedules and sensors, one set for each platform.
 
 - ``factory``: all definitions of one platform; ``broken``: those of a platform whose configuration is wrong
-- ``names``: keys, tags and resources; ``owners``: the owner of an asset
+- ``names``: keys, tags, resources and owners
 - ``sources``: the platform's own tables and queue as external assets
 - ``assets``: the steps of a sweep; ``metadata`` and ``tables``: what they show
 - ``checks``: asset checks on the latest sweep

@@ -13,8 +13,7 @@ import dagster as dg
 
 from campaign_ops.orchestration import metadata
 from campaign_ops.orchestration.metadata import Metadata
-from campaign_ops.orchestration.names import asset_key, pool, resource_key
-from campaign_ops.orchestration.owners import owners
+from campaign_ops.orchestration.names import asset_key, owners, pool, resource_key
 from campaign_ops.orchestration.resources import resource_of
 from campaign_ops.orchestration.sources import database_name, sources
 from campaign_ops.profile.model import Profile

@@ -1,10 +1,12 @@
-"""Names in Dagster: keys, tags and resources, built the same way for every platform."""
+"""Names in Dagster: keys, tags, resources and owners, built the same way for every platform."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 import dagster as dg
+
+from campaign_ops.settings.entry import OWNER
 
 PLATFORM_TAG = "campaign_ops/platform"
 """On every run of a platform, manual runs too: dagster.yaml allows one run with the same value at a time."""
@@ -49,3 +51,8 @@ def run_tags(platform: str, work: str, max_runtime: timedelta) -> dict[str, str]
         WORK_TAG: work,
         MAX_RUNTIME_TAG: str(int(max_runtime.total_seconds())),
     }
+
+
+def owners(contact: str | None) -> list[str]:
+    """The owner of a platform's assets: its contact if Dagster accepts it, else none."""
+    return [contact] if contact is not None and OWNER.fullmatch(contact) else []

@@ -8,8 +8,7 @@ from itertools import chain
 import dagster as dg
 import sqlalchemy as sa
 
-from campaign_ops.orchestration.names import asset_key
-from campaign_ops.orchestration.owners import owners
+from campaign_ops.orchestration.names import asset_key, owners
 from campaign_ops.profile.model import Profile
 from campaign_ops.profile.queue import QueueProfile
 from campaign_ops.profile.tables import CampaignTable, RecipientTable, ReservationTable

@@ -1,6 +1,6 @@
-"""What a platform's entry in the configuration file may say: keys, limits, defaults and meanings.
+"""The entry of a platform in the configuration file: keys, limits, defaults and meanings.
 
-The docs' table of settings is made from here. What the program gets from an entry is in ``model``.
+docs/configuration.md is generated from here. The settings that the program gets from an entry are in ``model``.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from campaign_ops.settings.urls import checked_queue_url, normal_database_url
 _POLICY = Policy()
 _TIMEOUTS = Timeouts()
 _DAY = 86_400
-# Dagster refuses any other owner, and with it every definition of the platform.
-_OWNER = re.compile(r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}\b|team:.+")
+# With any other owner Dagster refuses every definition of the platform.
+OWNER = re.compile(r"\b[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}\b|team:.+")
 
 
 def words(text: str) -> Any:
-    """What a value takes, as a person says it: for the docs and for messages."""
+    """The accepted values in words, for the docs and for messages."""
     return Field(json_schema_extra={"words": text})
 
 
 def fit_name(name: str) -> bool:
-    """Whether a platform may be called so: the name begins Dagster's keys, metrics and locks."""
+    """Return whether a platform may have this name: Dagster's keys, metrics and locks contain it."""
     return re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) is not None
 
 
@@ -42,7 +42,7 @@ def check_name(name: str) -> str:
 
 
 def _check_contact(contact: str) -> str:
-    if not _OWNER.fullmatch(contact):
+    if not OWNER.fullmatch(contact):
         raise ValueError("takes a mail address or team:<name>")
     return contact
 
@@ -58,7 +58,7 @@ def _check_schedule(schedule: str) -> str:
 
 
 class Section(BaseModel):
-    """Base of the file's sections: a key it does not know is an error, a key without a value is as good as absent."""
+    """Base of the file's sections: an unknown key is an error, a key without a value counts as absent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -72,33 +72,33 @@ class Section(BaseModel):
 
 
 class Numbers(Section):
-    """A section of limits. A truth value is no number."""
+    """A section of limits. A boolean is not a number."""
 
     @field_validator("*", mode="before")
     @classmethod
-    def _not_a_truth_value(cls, value: object) -> object:
+    def _not_a_boolean(cls, value: object) -> object:
         # `yes` would pass as 1.
         return str(value) if isinstance(value, bool) else value
 
 
 class ThresholdsEntry(Numbers):
-    """When a campaign is looked at, and how much one sweep may do.
+    """When a campaign counts as stuck, and how much one sweep may do.
 
     Attributes:
-        stuck_after_seconds: How long a sending campaign may stay untouched before it is looked at.
-        alert_after_seconds: How long a campaign may be stuck before a person should know.
+        stuck_after_seconds: How long a sending campaign may stay untouched before it counts as stuck.
+        alert_after_seconds: How long a campaign may be stuck before a person is alerted.
         cooldown_seconds: How long a re-enqueued campaign is left alone.
         max_attempts: Re-enqueues without progress before a campaign is quarantined for a person.
-        reservation_max_age_seconds: How old a credit reservation may grow whose campaign is not sending.
-        empty_campaigns: What becomes of a stuck campaign without recipients.
+        reservation_max_age_seconds: Greatest age of a credit reservation whose campaign is not sending.
+        empty_campaigns: What a sweep does with a stuck campaign without recipients.
         breaker_share: A sweep that would repair more than this share of all sending campaigns waits for a person.
-        breaker_floor: The breaker stays closed up to this many campaigns, whatever their share.
+        breaker_floor: The breaker does not trip for up to this many campaigns, whatever their share.
         backlog_limit: Waiting jobs above which the queue is reported as backlogged.
-        max_queue_depth: Waiting jobs up to which a sweep fills the queue; nothing is re-enqueued beyond.
-        max_jobs_per_sweep: Jobs that one sweep adds at most; the next sweep goes on.
-        max_releases_per_sweep: Leaked reservations that one sweep releases at most, apart from those of the campaigns
-            that it completes; the next sweep goes on.
-        history_days: How long the rows of each sweep are kept; its figures and the journal stay for good.
+        max_queue_depth: Waiting jobs up to which a sweep fills the queue; it re-enqueues nothing beyond that.
+        max_jobs_per_sweep: Most jobs that one sweep adds; the next sweep continues.
+        max_releases_per_sweep: Most leaked reservations that one sweep releases, not counting those of the campaigns
+            that it completes; the next sweep continues.
+        history_days: How long the rows of each sweep are kept; its figures and the journal are never deleted.
     """
 
     stuck_after_seconds: Annotated[int, Field(ge=1, le=30 * _DAY)] = _POLICY.stuck_after_seconds
@@ -117,13 +117,13 @@ class ThresholdsEntry(Numbers):
 
 
 class TimeoutsEntry(Numbers):
-    """How long the servers and the network may take.
+    """How long servers and the network may take.
 
     Attributes:
         connect_seconds: Connecting to the database.
         statement_seconds: One statement.
-        lock_seconds: Waiting for a row that somebody else holds.
-        queue_seconds: One answer of the queue's Redis.
+        lock_seconds: Waiting for a row that another transaction has locked.
+        queue_seconds: One reply of the queue's Redis.
     """
 
     connect_seconds: Annotated[float, Field(ge=1, le=300)] = _TIMEOUTS.connect_seconds
@@ -133,18 +133,18 @@ class TimeoutsEntry(Numbers):
 
 
 class PlatformEntry(Section):
-    """One entry of ``platforms``, with its profile already put in place of the name or path.
+    """One entry of ``platforms``, in which the profile has already replaced its name or path.
 
     Attributes:
-        name: What the platform is called here; Dagster's keys, the metrics and the journal begin with it.
+        name: The platform's name; Dagster's keys, the metrics and the journal use it.
         profile: How the platform names its tables, columns, words and jobs. A path is relative to the file it is in.
-        database_url: The platform's database, as its application writes it: of Prisma's parameters, ``schema`` counts
-            unless the profile names one, and the rest is left out.
-        queue_url: The Redis of its queue; needed when, and only when, the profile has a queue.
+        database_url: The platform's database, as its application writes the URL. Of Prisma's parameters only ``schema``
+            is used, and only if the profile names none.
+        queue_url: The Redis of its queue; required if the profile has a queue, else not allowed.
         queue_prefix: BullMQ's key prefix.
-        contact: Whom to ask; shown as the owner in Dagster.
-        thresholds: When a campaign is looked at, and how much one sweep may do.
-        timeouts: How long the servers and the network may take.
+        contact: The person or team to ask; Dagster shows it as the owner.
+        thresholds: When a campaign counts as stuck, and how much one sweep may do.
+        timeouts: How long servers and the network may take.
         schedule: When to sweep, in UTC.
     """
 
@@ -159,7 +159,7 @@ class PlatformEntry(Section):
     schedule: Annotated[str, AfterValidator(_check_schedule), words("a cron expression")] = DEFAULT_SCHEDULE
 
     def settings(self) -> PlatformSettings:
-        """What the program gets from this entry."""
+        """The settings that this entry gives the program."""
         return PlatformSettings(
             name=self.name,
             profile=self.profile,

@@ -20,11 +20,11 @@ _VARIABLE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<defau
 
 
 class Environment(BaseSettings):
-    """What is read from the environment besides the variables that the file itself names.
+    """Variables that are read from the environment, in addition to those that the file itself names.
 
     Attributes:
-        config: The configuration file; else `campaign_ops.yaml` in the current directory.
-        dagster_home: Dagster's directory, where `campaign_ops.yaml` is looked for last.
+        config: The configuration file; default: `campaign_ops.yaml` in the current directory.
+        dagster_home: Dagster's directory; the last place where `campaign_ops.yaml` is looked for.
     """
 
     model_config = SettingsConfigDict(env_ignore_empty=True)
