@@ -200,7 +200,14 @@ def test_an_interrupted_sweep_says_so_and_exits_with_130(sms: World, tmp_path: P
     patient = program.started("reconcile", "--wait", "60")
     with (
         sms.again().lock(wait_seconds=0).hold(),
-        subprocess.Popen(patient, stderr=subprocess.PIPE, text=True, env=environ({})) as process,
+        subprocess.Popen(
+            patient,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environ({}),
+            # A shell that runs the tests with `&` has them ignore SIGINT, and every child of theirs.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
+        ) as process,
     ):
         connected = "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE :name"
         deadline = time.monotonic() + 30
