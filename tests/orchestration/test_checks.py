@@ -19,8 +19,8 @@ from tests.orchestration.harness import check_of, configured, deployed, reconcil
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:  # what a check finds is in its run
-        yield made
+    with dg.DagsterInstance.ephemeral() as dagster:  # the result holds the evaluations
+        yield dagster
 
 
 def checked(world: World, instance: dg.DagsterInstance, name: str, **changes: Any) -> dg.AssetCheckEvaluation:
@@ -30,8 +30,8 @@ def checked(world: World, instance: dg.DagsterInstance, name: str, **changes: An
     job = dg.define_asset_job("only_this", selection=dg.AssetSelection.checks(key))
     alone = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job]))
     result = run(alone, "only_this", instance)
-    (found,) = result.get_asset_check_evaluations()
-    return found
+    (check,) = result.get_asset_check_evaluations()
+    return check
 
 
 def state(world: World, statement: str) -> None:
@@ -43,15 +43,15 @@ def state(world: World, statement: str) -> None:
 def test_after_a_sweep_over_a_healthy_platform_every_check_passes(sms: World, instance: dg.DagsterInstance) -> None:
     sms.app.add_campaign("finished", succeeded=3)
     sms.app.add_reservation("leaked", campaign="gone", created_ago=hours(60))
-    found = reconciled(sms, instance).get_asset_check_evaluations()
-    assert {(one.asset_key.path[-1], one.check_name) for one in found} == {
+    evaluations = reconciled(sms, instance).get_asset_check_evaluations()
+    assert {(check.asset_key.path[-1], check.check_name) for check in evaluations} == {
         ("stuck_campaigns", "nothing_stuck_for_long"),
         ("queue_state", "queue_was_read"),
         ("repair_plan", "no_recipient_in_two_jobs"),
         ("released_credits", "no_leaked_reservation"),
         ("campaign_health", "sweep_is_fresh"),
     }
-    assert {(one.passed, one.description) for one in found} == {(True, "All is well.")}
+    assert {(check.passed, check.description) for check in evaluations} == {(True, "All is well.")}
 
 
 def test_a_campaign_that_is_stuck_for_long_fails_the_check_unless_the_sweep_has_completed_it(
@@ -60,10 +60,10 @@ def test_a_campaign_that_is_stuck_for_long_fails_the_check_unless_the_sweep_has_
     sms.app.add_campaign("finished", succeeded=3, updated_ago=minutes(50))
     sms.app.add_campaign("strange", words={"bounced": 1}, updated_ago=minutes(50))
     sms.app.add_campaign("young", words={"bounced": 1}, updated_ago=minutes(20))
-    found = check_of(reconciled(sms, instance), "nothing_stuck_for_long")
-    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert found.description == "1 stuck for more than 30 min: strange"
-    assert found.metadata["stuck_over_alert"].value == 1
+    check = check_of(reconciled(sms, instance), "nothing_stuck_for_long")
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert check.description == "1 stuck for more than 30 min: strange"
+    assert check.metadata["stuck_over_alert"].value == 1
 
 
 def test_credits_that_a_plan_found_leaked_and_no_sweep_released_fail_the_check(
@@ -71,8 +71,8 @@ def test_credits_that_a_plan_found_leaked_and_no_sweep_released_fail_the_check(
 ) -> None:
     sms.app.add_reservation("leaked", campaign="gone", created_ago=hours(60))
     assert run(deployed(configured(sms)), "sms__plan", instance).success
-    found = checked(sms, instance, "no_leaked_reservation")
-    assert (found.passed, found.description) == (False, "1 reservations still held for nothing: leaked")
+    check = checked(sms, instance, "no_leaked_reservation")
+    assert (check.passed, check.description) == (False, "1 reservations still held for nothing: leaked")
 
 
 def test_leaked_credits_that_are_left_to_later_sweeps_fail_the_check(
@@ -81,18 +81,18 @@ def test_leaked_credits_that_are_left_to_later_sweeps_fail_the_check(
     world = worlds.make("sms", policy={"max_releases_per_sweep": 1})
     for number in range(3):
         world.app.add_reservation(f"leaked_{number}", campaign="gone", created_ago=hours(60))
-    found = check_of(reconciled(world, instance), "no_leaked_reservation")
-    assert not found.passed
-    assert found.description == "2 more reservations held for nothing are left to later sweeps"
+    check = check_of(reconciled(world, instance), "no_leaked_reservation")
+    assert not check.passed
+    assert check.description == "2 more reservations held for nothing are left to later sweeps"
 
 
 def test_counters_that_differ_from_the_rows_fail_the_check(messenger: World, instance: dg.DagsterInstance) -> None:
     messenger.app.add_campaign("ahead", succeeded=3, counters=Counters(total=9, succeeded=5, failed=0))
     messenger.app.add_campaign("behind", succeeded=3, counters=Counters(total=9, succeeded=1, failed=0))
-    found = check_of(reconciled(messenger, instance), "counters_agree")
-    assert not found.passed
-    assert found.description is not None
-    assert found.description.startswith(
+    check = check_of(reconciled(messenger, instance), "counters_agree")
+    assert not check.passed
+    assert check.description is not None
+    assert check.description.startswith(
         "2 with counters that differ from their rows: ahead (sent counter 5, rows 3), behind"
     )
 
@@ -101,9 +101,9 @@ def test_a_recipient_in_two_live_jobs_fails_the_check(sms: World, instance: dg.D
     campaign = sms.app.add_campaign("doubled", pending=4)
     for _ in range(2):
         sms.queue.add(campaign, "shop_north", sms.app.pending_ids(campaign)[:3])
-    found = check_of(reconciled(sms, instance), "no_recipient_in_two_jobs")
-    assert (found.passed, found.metadata["doubled"].value) == (False, 3)
-    assert found.description == "1 with recipients in two live jobs: doubled"
+    check = check_of(reconciled(sms, instance), "no_recipient_in_two_jobs")
+    assert (check.passed, check.metadata["doubled"].value) == (False, 3)
+    assert check.description == "1 with recipients in two live jobs: doubled"
 
 
 def test_a_queue_that_could_not_be_read_fails_its_check_and_its_jobs_are_unknown(
@@ -130,17 +130,17 @@ def test_a_queue_that_may_only_be_read_warns(sms: World, instance: dg.DagsterIns
 
 def test_before_any_sweep_the_checks_are_unknown(sms: World, instance: dg.DagsterInstance) -> None:
     for name in ("nothing_stuck_for_long", "no_recipient_in_two_jobs", "no_leaked_reservation", "queue_was_read"):
-        found = checked(sms, instance, name)
-        assert (found.passed, found.description) == (False, "unknown: no sweep has looked yet"), name
+        check = checked(sms, instance, name)
+        assert (check.passed, check.description) == (False, "unknown: no sweep has looked yet"), name
 
 
 def test_no_sweep_for_three_ticks_of_the_schedule_fails_the_check(sms: World, instance: dg.DagsterInstance) -> None:
     sms.sweep()
     assert checked(sms, instance, "sweep_is_fresh").passed
     state(sms, f"UPDATE {STATE_SCHEMA}.sweep SET finished_at = now() - interval '31 minutes'")
-    found = checked(sms, instance, "sweep_is_fresh")
-    assert not found.passed
-    assert found.description == "the last sweep finished 31 min ago; 3 ticks of the schedule have passed since"
+    check = checked(sms, instance, "sweep_is_fresh")
+    assert not check.passed
+    assert check.description == "the last sweep finished 31 min ago; 3 ticks of the schedule have passed since"
     assert checked(sms, instance, "sweep_is_fresh", schedule="0 * * * *").passed
 
 

@@ -31,8 +31,8 @@ def nowhere(name: str, profile: str = "sms", **changes: object) -> PlatformSetti
     """A platform that does not exist, for tests that connect to nothing."""
     chosen = load_profile(profile)
     queue_url = SecretStr(f"redis://:{PASSWORD}@127.0.0.1:1/0") if chosen.queue else None
-    given = {"name": name, "profile": chosen, "database_url": SecretStr(NOWHERE), "queue_url": queue_url}
-    return PlatformSettings(**{**given, **changes})  # type: ignore[arg-type]
+    settings = {"name": name, "profile": chosen, "database_url": SecretStr(NOWHERE), "queue_url": queue_url}
+    return PlatformSettings(**{**settings, **changes})  # type: ignore[arg-type]
 
 
 def edges(definitions: dg.Definitions, platform: str) -> dict[str, set[str]]:
@@ -128,9 +128,9 @@ def test_a_platform_with_a_mistake_has_a_failing_check_that_names_it_and_stops_n
     assert "repair_plan" in edges(definitions, "sms")
     assert edges(definitions, "shop") == {"configuration": set()}
     with dg.DagsterInstance.ephemeral() as instance:
-        found = check_of(run(definitions, "shop__reconcile", instance), "configuration_is_valid")
-    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    assert found.description == "campaign_ops.yaml:7: platforms[1].profil: no such key"
+        check = check_of(run(definitions, "shop__reconcile", instance), "configuration_is_valid")
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert check.description == "campaign_ops.yaml:7: platforms[1].profil: no such key"
 
 
 def test_the_schedule_of_a_platform_with_a_mistake_skips_with_the_reason() -> None:
@@ -164,10 +164,10 @@ def test_without_a_configuration_file_there_is_one_failing_check_and_no_broken_c
     dg.Definitions.validate_loadable(definitions)
     assert edges(definitions, "campaign_ops") == {"configuration": set()}
     with dg.DagsterInstance.ephemeral() as instance:
-        found = check_of(run(definitions, "campaign_ops__reconcile", instance), "configuration_is_valid")
-    assert not found.passed
-    assert found.description is not None
-    assert "no configuration file" in found.description
+        check = check_of(run(definitions, "campaign_ops__reconcile", instance), "configuration_is_valid")
+    assert not check.passed
+    assert check.description is not None
+    assert "no configuration file" in check.description
 
 
 @pytest.mark.slow

@@ -20,12 +20,12 @@ from tests.orchestration.harness import configured, dagster_on_postgres, deploye
 
 @pytest.fixture(scope="module")
 def instance(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
-    with dagster_on_postgres(servers, tmp_path_factory.mktemp("home")) as made:
-        yield made
+    with dagster_on_postgres(servers, tmp_path_factory.mktemp("home")) as dagster:
+        yield dagster
 
 
-def fix(world: World, instance: dg.DagsterInstance, name: str, **given: Any) -> dg.ExecuteInProcessResult:
-    config = {"by": "ada", "reason": "the customer called", **given}
+def fix(world: World, instance: dg.DagsterInstance, name: str, **fields: Any) -> dg.ExecuteInProcessResult:
+    config = {"by": "ada", "reason": "the customer called", **fields}
     job = f"{world.platform.name}__{name}"
     return run(deployed(configured(world)), job, instance, run_config={"ops": {f"{job}_now": {"config": config}}})
 
@@ -36,10 +36,10 @@ def done(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     return next(plain(event.step_output_data.metadata) for event in result.all_events if event.is_successful_output)
 
 
-def confirmed(world: World, instance: dg.DagsterInstance, name: str, **given: Any) -> dg.ExecuteInProcessResult:
+def confirmed(world: World, instance: dg.DagsterInstance, name: str, **fields: Any) -> dg.ExecuteInProcessResult:
     """The fix itself, with the code that its dry run shows."""
-    code = done(fix(world, instance, name, **given))["confirm"]
-    return fix(world, instance, name, dry_run=False, confirm=code, **given)
+    code = done(fix(world, instance, name, **fields))["confirm"]
+    return fix(world, instance, name, dry_run=False, confirm=code, **fields)
 
 
 def observed(instance: dg.DagsterInstance, asset: str, *results: dg.ExecuteInProcessResult) -> list[str]:
@@ -122,14 +122,14 @@ def test_a_lost_campaign_is_put_back_into_the_queue_and_the_repair_can_be_undone
     sms: World, instance: dg.DagsterInstance
 ) -> None:
     sms.app.add_campaign("lost", pending=7)
-    made = confirmed(sms, instance, "reenqueue_campaign", campaign_id="lost")
-    assert "7 recipients" in done(made)["message"]
+    reenqueued = confirmed(sms, instance, "reenqueue_campaign", campaign_id="lost")
+    assert "7 recipients" in done(reenqueued)["message"]
     assert len(sms.queue.live_job_ids()) == 1
-    number = int(done(made)["repairs"])
+    number = int(done(reenqueued)["repairs"])
     undone = confirmed(sms, instance, "undo_repair", repair_id=number)
     assert done(undone)["changed"] is True
     assert sms.queue.live_job_ids() == []
-    assert len(observed(instance, "reenqueued_batches", made, undone)) == 2
+    assert len(observed(instance, "reenqueued_batches", reenqueued, undone)) == 2
 
 
 def test_an_undone_repair_is_made_again_after_retry_quarantined(sms: World, instance: dg.DagsterInstance) -> None:
@@ -140,8 +140,8 @@ def test_an_undone_repair_is_made_again_after_retry_quarantined(sms: World, inst
     assert done(undone)["changed"] is True
     assert sms.app.campaign("finished")["status"] == "sending"
     assert len(observed(instance, "completed_campaigns", undone)) == 1
-    said = done(confirmed(sms, instance, "retry_quarantined", campaign_id="finished"))
-    assert said["changed"] is True
+    lifted = done(confirmed(sms, instance, "retry_quarantined", campaign_id="finished"))
+    assert lifted["changed"] is True
     sms.sweep()
     assert sms.app.campaign("finished")["status"] == "sent"
 

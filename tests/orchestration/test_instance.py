@@ -20,8 +20,8 @@ from tests.orchestration.harness import configured, dagster_on_postgres, deploye
 
 @pytest.fixture(scope="module")
 def instance(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
-    with dagster_on_postgres(servers, tmp_path_factory.mktemp("home")) as made:
-        yield made
+    with dagster_on_postgres(servers, tmp_path_factory.mktemp("home")) as dagster:
+        yield dagster
 
 
 def test_dagster_reads_dagster_yaml_and_stores_runs_in_postgresql(instance: dg.DagsterInstance) -> None:
@@ -64,15 +64,15 @@ def test_a_sweep_is_stored_with_its_events_metadata_and_our_own_log(
 
 def old_run(instance: dg.DagsterInstance, days: int, **tags: str) -> str:
     """A finished run that looks ``days`` days old."""
-    made = instance.create_run_for_job(a_job, tags=tags, status=dg.DagsterRunStatus.SUCCESS)
+    stored = instance.create_run_for_job(a_job, tags=tags, status=dg.DagsterRunStatus.SUCCESS)
     moment = (datetime.now(UTC) - timedelta(days=days)).replace(tzinfo=None)
     storage = instance.run_storage
     assert isinstance(storage, PostgresRunStorage)
     with storage.connect() as connection:
         connection.execute(
-            sa.update(RunsTable).where(RunsTable.c.run_id == made.run_id).values(create_timestamp=moment)
+            sa.update(RunsTable).where(RunsTable.c.run_id == stored.run_id).values(create_timestamp=moment)
         )
-    return made.run_id
+    return stored.run_id
 
 
 @dg.op
@@ -92,10 +92,10 @@ def test_our_old_runs_are_deleted_a_bounded_number_at_a_time_and_no_others(
     config = {"ops": {"delete_old_runs": {"config": {"at_most": 2}}}}
     first = run(deployed(configured(sms)), HOUSEKEEPING, instance, run_config=config)
     assert first.success
-    assert [instance.has_run(one) for one in ours] == [False, False, True]
+    assert [instance.has_run(run_id) for run_id in ours] == [False, False, True]
     assert run(deployed(configured(sms)), HOUSEKEEPING, instance).success
     assert not instance.has_run(ours[2])
-    assert all(instance.has_run(one) for one in kept)
+    assert all(instance.has_run(run_id) for run_id in kept)
 
 
 def test_deleting_a_run_deletes_its_events(sms: World, instance: dg.DagsterInstance) -> None:

@@ -46,14 +46,14 @@ PLAN = {"stuck_campaigns", "recipient_status", "queue_state", "repair_plan"}
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:  # the result holds all that a run reports
-        yield made
+    with dg.DagsterInstance.ephemeral() as dagster:  # the result holds all that a run reports
+        yield dagster
 
 
 @pytest.fixture(scope="module")
 def stored(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
-    with dagster_on_postgres(servers, tmp_path_factory.mktemp("home")) as made:
-        yield made
+    with dagster_on_postgres(servers, tmp_path_factory.mktemp("home")) as dagster:
+        yield dagster
 
 
 def busy(world: World) -> World:
@@ -72,7 +72,7 @@ def test_reconcile_materializes_every_asset_and_repairs_the_platform(sms: World,
     result = reconciled(busy(sms), stored)
     assert materialized(result) == SMS
     assert sms.app.campaign("finished")["status"] == "sent"
-    assert {sms.app.reservation(one)["status"] for one in ("with_it", "leaked")} == {"released"}
+    assert {sms.app.reservation(label)["status"] for label in ("with_it", "leaked")} == {"released"}
     jobs = [job for job in sms.queue.live_job_ids() if sms.queue.campaign_of(job) == "lost"]
     there = [recipient for job in jobs for recipient in sms.queue.job_data(job)["recipientIds"]]
     assert sorted(there) == sms.app.pending_ids("lost")
@@ -83,8 +83,8 @@ def test_the_numbers_in_metadata_are_those_of_the_rows(sms: World, instance: dg.
     result = reconciled(busy(sms), instance)
     stuck = metadata_of(result, "stuck_campaigns")
     assert (stuck["stuck"], stuck["stuck_over_alert"]) == (4, 4)
-    told = {record.data["campaign_id"] for record in stuck["campaigns"].records}
-    assert told == {"finished", "lost", "strange", "waiting"}
+    shown = {record.data["campaign_id"] for record in stuck["campaigns"].records}
+    assert shown == {"finished", "lost", "strange", "waiting"}
     status = metadata_of(result, "recipient_status")
     assert (status["total"], status["pending"], status["succeeded"], status["unknown"]) == (754, 705, 43, 4)
     queue = metadata_of(result, "queue_state")
@@ -109,14 +109,14 @@ def test_the_plan_and_the_health_report_are_readable_markdown(sms: World, instan
     sms.app.add_campaign("odd", name="50% off | <b>now</b>", words={"bounced": 4})
     result = reconciled(busy(sms), instance)
     plan = metadata_of(result, "repair_plan")["report"]
-    for told in (
+    for text in (
         "## Would complete: 1",
         "## Would re-enqueue: 1",
         "## Needs a person: 3",
         "'bounced' (4)",
         "no_workers",
     ):
-        assert told in plan
+        assert text in plan
     assert "50% off \\| &lt;b>now&lt;/b>" in plan
     report = metadata_of(result, "campaign_health")["report"]
     assert "# sms: 5 stuck of 5 sending" in report
@@ -183,15 +183,17 @@ def test_what_the_breaker_holds_back_is_reported_and_its_code_confirms_it_once(
     assert "was used already, by ada" in again["in_words"]
 
 
-@pytest.mark.parametrize("given", [{"confirm": "x"}, {"confirm": "x", "by": "ada"}, {"confirm": "x", "reason": "y"}])
+@pytest.mark.parametrize(
+    "confirmation", [{"confirm": "x"}, {"confirm": "x", "by": "ada"}, {"confirm": "x", "reason": "y"}]
+)
 def test_a_confirmation_without_person_and_reason_is_refused(
-    sms: World, instance: dg.DagsterInstance, given: dict[str, str]
+    sms: World, instance: dg.DagsterInstance, confirmation: dict[str, str]
 ) -> None:
     result = run(
         deployed(configured(sms)),
         "sms__reconcile",
         instance,
-        run_config={"resources": {"sms_platform": {"config": given}}},
+        run_config={"resources": {"sms_platform": {"config": confirmation}}},
     )
     assert all("add `by` and `reason`" in line for line in failures(result))
     assert sms.rows(f"SELECT 1 FROM {STATE_SCHEMA}.sweep") == []
@@ -238,8 +240,8 @@ def test_an_unreadable_queue_is_reported_and_no_repair_that_depends_on_it_is_mad
     assert "could not be relied on" in queue["in_words"]
     assert metadata_of(result, "completed_campaigns")["done"] == 0
     assert metadata_of(result, "reenqueued_batches")["done"] == 0
-    told = [str(metadata_of(result, asset)) for asset in SMS]
-    assert not any(PASSWORD in one for one in told)
+    metadata = [str(metadata_of(result, asset)) for asset in SMS]
+    assert not any(PASSWORD in text for text in metadata)
 
 
 def test_a_platform_that_is_down_fails_alone_with_one_line(sms: World, stored: dg.DagsterInstance) -> None:
@@ -253,9 +255,9 @@ def test_a_platform_that_is_down_fails_alone_with_one_line(sms: World, stored: d
         assert line.startswith("127.0.0.1:1/nowhere: ")
         assert "is PostgreSQL up and reachable?" in line
         assert "\n" not in line
-    told = "".join(str(event) for event in stored.all_logs(failed.run_id))
-    assert "psycopg" not in told
-    assert PASSWORD not in told
+    log = "".join(str(event) for event in stored.all_logs(failed.run_id))
+    assert "psycopg" not in log
+    assert PASSWORD not in log
     assert materialized(run(definitions, "sms__reconcile", stored)) == SMS
 
 

@@ -29,8 +29,8 @@ ACTIVE = (
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as made:
-        yield made
+    with dg.instance_for_test() as dagster:
+        yield dagster
 
 
 def begun(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, platform: str = "sms") -> dg.DagsterRun:
@@ -38,10 +38,10 @@ def begun(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, platform: s
     job = f"{platform}__reconcile"
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("campaign_ops"), "__repository__")
     origin = RemoteJobOrigin(repository, job)
-    made: dg.DagsterRun = create_run_for_test(
+    run: dg.DagsterRun = create_run_for_test(
         instance, job, status=status, tags={PLATFORM_TAG: platform}, remote_job_origin=origin
     )
-    return made
+    return run
 
 
 def tick(world: World, instance: dg.DagsterInstance, after: timedelta = timedelta()) -> tuple[int, str | None]:
@@ -91,9 +91,9 @@ def look(
 ) -> tuple[list[dg.RunRequest], str | None, str | None]:
     """One evaluation of a sensor: its run requests, its cursor afterwards, and why it skips."""
     definitions = deployed(configured(world))
-    found = definitions.get_repository_def().get_sensor_def(f"sms__{sensor}")
+    definition = definitions.get_repository_def().get_sensor_def(f"sms__{sensor}")
     with dg.build_sensor_context(instance, cursor=cursor, resources=dict(definitions.resources or {})) as context:
-        data = found.evaluate_tick(context)
+        data = definition.evaluate_tick(context)
     # Dagster keeps the old cursor where a sensor gives none.
     return list(data.run_requests or ()), data.cursor if data.cursor is not None else cursor, data.skip_message
 

@@ -56,12 +56,12 @@ def history(
     repairs = [_repair(call, row) for row in page.repairs]
     result: shapes.HistoryResult = {"repairs": repairs, "more": page.more}
     head = ["repair", "at (UTC)", "what", "target", "by", "undo", "why"]
-    text: list[RenderableType] = [Rows(head, [_history_row(one) for one in repairs], indent=0)] if repairs else []
+    text: list[RenderableType] = [Rows(head, [_history_row(repair) for repair in repairs], indent=0)] if repairs else []
     text.append(
         line(f"{call.name}: {plural(len(repairs), 'repair')}" + (", and more: raise --limit" if page.more else ""))
     )
     if any(repair["undo"] for repair in repairs):
-        text.append(f"Undo one with: {_undo_line(call, 'REPAIR')}")
+        text.append(f"Undo a repair with: {_undo_line(call, 'REPAIR')}")
     return Answer(result, text)
 
 
@@ -110,15 +110,15 @@ def _undo_line(call: Call, repair_id: int | str) -> str:
     return call.command_line("undo", repair_id, "--reason", "WHY")
 
 
-def _history_row(one: shapes.Repair) -> list[object]:
-    what = one["kind"]
-    if one["jobs_added"] is not None:
-        what += f" ({plural(one['jobs_added'], 'job')}, {plural(one['recipients_added'], 'recipient')})"
-    if one["amount"] is not None:
-        what += f" ({plural(Decimal(one['amount']), 'credit')})"
-    if one["undone_by"] is not None:
-        undo = f"undone by {one['undone_by']}"
+def _history_row(repair: shapes.Repair) -> list[object]:
+    what = repair["kind"]
+    if repair["jobs_added"] is not None:
+        what += f" ({plural(repair['jobs_added'], 'job')}, {plural(repair['recipients_added'], 'recipient')})"
+    if repair["amount"] is not None:
+        what += f" ({plural(Decimal(repair['amount']), 'credit')})"
+    if repair["undone_by"] is not None:
+        undo = f"undone by {repair['undone_by']}"
     else:
-        undo = f"undo {one['id']}" if one["undo"] else ""
-    why = f"{one['person_reason']} ({one['reason']})" if one["person_reason"] else one["reason"]
-    return [one["id"], one["at"][:19].replace("T", " "), what, one["target"], one["actor"], undo, why]
+        undo = f"undo {repair['id']}" if repair["undo"] else ""
+    why = f"{repair['person_reason']} ({repair['reason']})" if repair["person_reason"] else repair["reason"]
+    return [repair["id"], repair["at"][:19].replace("T", " "), what, repair["target"], repair["actor"], undo, why]

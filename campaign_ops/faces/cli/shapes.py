@@ -198,7 +198,7 @@ class ConfigResult(TypedDict):
     queue_prefix: Annotated[str | None, "BullMQ's key prefix"]
     contact: Annotated[str | None, "the person or team to ask"]
     schedule: Annotated[str, "when Dagster sweeps, in UTC"]
-    thresholds: Annotated[dict[str, object], "when a campaign is looked at, and how much one sweep may do"]
+    thresholds: Annotated[dict[str, object], "when a campaign counts as stuck, and how much one sweep may do"]
     timeouts: Annotated[dict[str, float], "how long servers and the network may take"]
 
 

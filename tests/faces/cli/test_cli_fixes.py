@@ -258,9 +258,9 @@ def test_a_fix_without_its_code_is_a_dry_run_that_shows_the_code(program: Progra
     sms.app.add_campaign("done", succeeded=5)
     tried = program("mark-complete", "done", "--reason", "TICKET-1")
     assert tried.exit_code == 5, "a script must not take it for done"
-    would, told, _, command = tried.stdout.splitlines()
+    would, undoing, _, command = tried.stdout.splitlines()
     assert would.startswith("sms: would complete campaign done")
-    assert told.startswith("it can be undone: ")
+    assert undoing.startswith("it can be undone: ")
     assert sms.app.campaign("done")["status"] == "sending"
     assert run(*shlex.split(command)[1:]).exit_code == 0
     assert sms.app.campaign("done")["status"] == "sent"

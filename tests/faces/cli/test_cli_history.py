@@ -13,7 +13,7 @@ from tests.faces.cli.program import Program, configured, confirmed, entry, lines
 
 
 def repairs(program: Program, *words: object) -> list[tuple[str, str]]:
-    return [(one["kind"], one["target"]) for one in program.only("history", *words)["repairs"]]
+    return [(repair["kind"], repair["target"]) for repair in program.only("history", *words)["repairs"]]
 
 
 def test_the_journal_is_shown_the_newest_first_with_reason_and_person(program: Program, sms: World) -> None:
@@ -28,7 +28,7 @@ def test_the_journal_is_shown_the_newest_first_with_reason_and_person(program: P
     assert lines_with(result.stdout, "complete", "first", "nothing pending: 3 succeeded")
     assert "sms: 2 repairs" in result.stdout
     evidence = "nothing pending: 3 succeeded, 0 failed of 3"
-    reasons = [(one["person_reason"], one["reason"]) for one in program.only("history")["repairs"]]
+    reasons = [(repair["person_reason"], repair["reason"]) for repair in program.only("history")["repairs"]]
     assert reasons == [("TICKET-2", evidence), (None, evidence)]
 
 

@@ -28,8 +28,8 @@ EVIL = "\x1b]0;pwned\x07[red]sale[/red]\x1b[31m\r\nerror: fake\x9b2J \u202e"
 
 
 def every_error() -> list[type[CampaignOpsError]]:
-    found = [getattr(errors, name) for name in dir(errors)]
-    return [one for one in found if isinstance(one, type) and issubclass(one, CampaignOpsError)]
+    members = [getattr(errors, name) for name in dir(errors)]
+    return [kind for kind in members if isinstance(kind, type) and issubclass(kind, CampaignOpsError)]
 
 
 def test_every_error_has_an_exit_code_that_is_not_done() -> None:
@@ -215,9 +215,9 @@ def test_an_interrupted_sweep_says_so_and_exits_with_130(sms: World, tmp_path: P
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert one_line(said).startswith("error: interrupted; ")
+    assert one_line(stderr).startswith("error: interrupted; ")
 
 
 def test_a_closed_pipe_ends_the_program_quietly(sms: World, tmp_path: Path) -> None:
@@ -232,9 +232,9 @@ def test_a_closed_pipe_ends_the_program_quietly(sms: World, tmp_path: Path) -> N
         assert process.stdout is not None
         process.stdout.close()
         assert process.stderr is not None
-        said = process.stderr.read()
+        stderr = process.stderr.read()
         process.wait(timeout=60)
-    assert said == ""
+    assert stderr == ""
 
 
 def test_without_a_command_the_help_is_shown_and_an_unknown_one_is_refused() -> None:
@@ -257,6 +257,6 @@ def test_the_version_is_the_one_of_the_package() -> None:
 
 
 def test_the_program_starts_without_dagster(tmp_path: Path) -> None:
-    code = "import sys; import campaign_ops.faces.cli; print([one for one in sys.modules if 'dagster' in one])"
+    code = "import sys; import campaign_ops.faces.cli; print([name for name in sys.modules if 'dagster' in name])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ({}))
     assert done.stdout == "[]\n"

@@ -162,8 +162,8 @@ def test_a_tripped_breaker_is_marked_and_the_command_it_prints_confirms_it(progr
     assert held.exit_code == 5
     assert sms.queue.live_job_ids() == []
     assert lines_with(held.stdout, "!! HELD BACK: re-enqueue, 12 campaigns", "would re-enqueue 12 of 12")
-    (told,) = lines_with(held.stdout, "--confirm ")
-    printed = shlex.split(told.removeprefix("!!"))
+    (command,) = lines_with(held.stdout, "--confirm ")
+    printed = shlex.split(command.removeprefix("!!"))
     assert printed[0] == "campaign-ops"
     confirmed = run(*printed[1:])
     assert confirmed.exit_code == 0, confirmed.output

@@ -114,7 +114,7 @@ def test_the_exit_code_of_the_doctor_follows_from_its_level(program: Program) ->
     result = document["platforms"][0]["result"]
     grave = {"ok": 0, "note": 0, "warning": 5, "error": 1}
     assert document["exit_code"] == grave[result["level"]]
-    assert {one["check"] for one in result["findings"]} >= {"database", "queue"}
+    assert {finding["check"] for finding in result["findings"]} >= {"database", "queue"}
 
 
 def test_the_doctor_shows_how_to_mend_a_warning_and_exits_with_5(worlds: Worlds, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_the_longest_untouched_comes_first(program: Program, sms: World) -> None
     sms.app.add_campaign("young", pending=1, updated_ago=minutes(20))
     sms.app.add_campaign("old", pending=1, updated_ago=hours(30))
     campaigns = program.only("status")["campaigns"]
-    assert [one["id"] for one in campaigns] == ["old", "young"]
+    assert [campaign["id"] for campaign in campaigns] == ["old", "young"]
     assert campaigns[0]["untouched_seconds"] >= 30 * 3600
 
 
