@@ -13,6 +13,7 @@ from campaign_ops.core.model import RepairKind
 from campaign_ops.core.sighting import Sighting
 from campaign_ops.journal import schema
 from campaign_ops.journal.finished import FinishedSweep, latest_finished
+from campaign_ops.journal.queue_looks import WorkerHealth
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
 from campaign_ops.sweep.rows import queue_of
@@ -53,6 +54,10 @@ class Latest:
         """What is remembered of each queue, by its name; nothing where the platform has none."""
         sightings = self.platform.sightings
         return {} if sightings is None else sightings.last(self.connection)
+
+    def workers(self) -> list[WorkerHealth]:
+        """The workers of each queue in figures, as the latest look at it saw them."""
+        return self.platform.queue_looks.health(self.connection)
 
     def rows(self, step: str) -> list[Mapping[str, Any]]:
         """The rows of the latest sweep that made this step."""

@@ -6,17 +6,25 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from campaign_ops.config.yaml_tree import KeyPath, Tree
 from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.settings.entry import words
 
 FILE_NAME = "campaign_ops.yaml"
 
 # `$${` is a plain `${`; what is left of `${` without a name is a slip.
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\})?")
+
+
+def _check_http(url: str) -> str:
+    if not re.match(r"https?://[^\s/]", url):
+        raise ValueError("is not an address that starts with http:// or https://")
+    return url
 
 
 class Environment(BaseSettings):
@@ -25,12 +33,39 @@ class Environment(BaseSettings):
     Attributes:
         config: The configuration file; default: `campaign_ops.yaml` in the current directory.
         dagster_home: Dagster's directory; the last place where `campaign_ops.yaml` is looked for.
+        dagster_webserver: The address of Dagster's webserver, which `campaign-ops watch` asks for its daemons and runs.
+        dead_man_url: The address that `campaign-ops watch` calls while the sweeps of all platforms are fresh.
     """
 
     model_config = SettingsConfigDict(env_ignore_empty=True)
 
     config: Path | None = Field(default=None, alias="CAMPAIGN_OPS_CONFIG")
     dagster_home: Path | None = Field(default=None, alias="DAGSTER_HOME")
+    dagster_webserver: Annotated[str, AfterValidator(_check_http), words("an address")] | None = Field(
+        default=None, alias="CAMPAIGN_OPS_DAGSTER_WEBSERVER"
+    )
+    dead_man_url: Annotated[SecretStr, words("an address")] | None = Field(
+        default=None, alias="CAMPAIGN_OPS_DEAD_MAN_URL"
+    )
+
+
+def read_environment() -> Environment:
+    """The environment, validated.
+
+    Raises:
+        ConfigurationError: A variable holds what it must not. Its value is not shown: it may be a secret.
+    """
+    try:
+        environment = Environment()
+        if environment.dead_man_url is not None:
+            _check_http(environment.dead_man_url.get_secret_value())
+    except ValidationError as error:
+        variable = ", ".join(str(problem["loc"][0]) for problem in error.errors())
+    except ValueError:
+        variable = "CAMPAIGN_OPS_DEAD_MAN_URL"
+    else:
+        return environment
+    raise ConfigurationError("holds no address that starts with http:// or https://", where=variable)
 
 
 def find_file() -> Path:
@@ -39,7 +74,7 @@ def find_file() -> Path:
     Raises:
         ConfigurationError: There is none.
     """
-    environment = Environment()
+    environment = read_environment()
     if environment.config is not None:
         if not environment.config.is_file():
             what, mend = f"no such file: {environment.config}", "export the path of your campaign_ops.yaml"

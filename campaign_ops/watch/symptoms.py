@@ -37,6 +37,8 @@ _PATIENT = frozenset({Verdict.PROGRESSING, Verdict.BACKLOG, Verdict.COOLDOWN})
 """Slow is not stuck."""
 
 STALE_AFTER_SECONDS = 1800
+RESTARTS_AN_HOUR = 5
+"""More restarts or reconnects of a queue's workers in an hour are too many."""
 _BY_QUEUE = frozenset({RepairKind.COMPLETE, RepairKind.REENQUEUE})
 _BY_ROW = (Cause.UNKNOWN_WORD, Cause.QUARANTINED, Cause.AMBIGUOUS, Cause.STUCK, Cause.CREDITS_LEAKED)
 _Row: TypeAlias = Mapping[str, Any]
@@ -53,6 +55,14 @@ def look_at(platform: Platform, *, stale_after_seconds: int = STALE_AFTER_SECOND
     """
     try:
         queue = read_queue_state(platform) if ask_queue else None
+    except CampaignOpsError as error:
+        return of_error(error)
+    return look_from(platform, queue, stale_after_seconds=stale_after_seconds)
+
+
+def look_from(platform: Platform, queue: QueueState | None, *, stale_after_seconds: int = STALE_AFTER_SECONDS) -> Look:
+    """The same from a reading of the queue that the caller has made; None for the queue as the sweep saw it."""
+    try:
         return ask_latest(platform, lambda latest: _look(platform, latest, queue, stale_after_seconds))
     except CampaignOpsError as error:
         return of_error(error)
@@ -84,6 +94,7 @@ def _look(platform: Platform, latest: Latest, queue: QueueState | None, stale_af
         symptom = _concerning(Cause.QUEUE_EMPTIED, campaigns.get(Cause.QUEUE_EMPTIED, ()), emptied)
         look |= Look((symptom,) if emptied else (), {Cause.QUEUE_EMPTIED: ""})
         look |= _queue(latest, sweep, queue, campaigns, platform.policy)
+        look |= _restarts(latest)
     return look
 
 
@@ -96,6 +107,15 @@ def _age(latest: Latest, stale_after_seconds: int) -> Look:
     seconds = int((latest.now() - sweep.finished_at).total_seconds())
     stale = (Symptom(Cause.SWEEP_STALE, detail=f"the last sweep finished {duration(seconds)} ago"),)
     return Look(stale if seconds > stale_after_seconds else (), {Cause.SWEEP_STALE: ""})
+
+
+def _restarts(latest: Latest) -> Look:
+    """Workers that restart again and again, from what the looks of the last hour noticed."""
+    health = latest.workers()
+    often = {one.queue: one.restarts_last_hour for one in health if one.restarts_last_hour > RESTARTS_AN_HOUR}
+    detail = "; ".join(f"queue {queue}: {restarts} restarts in the last hour" for queue, restarts in often.items())
+    symptoms = (Symptom(Cause.WORKERS_RESTARTING, count=sum(often.values()), detail=detail),) if often else ()
+    return Look(symptoms, {Cause.WORKERS_RESTARTING: ""} if health else {})
 
 
 def _by_cause(

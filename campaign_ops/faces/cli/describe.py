@@ -83,7 +83,8 @@ def _plugin(plugin: Plugin) -> str:
     program: Any = typer.main.get_command(plugin.load())
     usage = f"```\ncampaign-ops {plugin.name} [OPTIONS]\n```\n"
     own = _options(param for param in program.params if param.name != "help")
-    needs = f"Needs the extra `{plugin.extra}`. Takes its own options only."
+    extra = f"Needs the extra `{plugin.extra}`. " if plugin.extra else ""
+    needs = f"{extra}Takes its own options only."
     return f"## {plugin.name}\n\n{usage}\n{inspect.cleandoc(program.help)}\n\n{needs}\n\n{own}"
 
 

@@ -1,7 +1,8 @@
-"""Commands that other packages bring: found by their entry points, loaded when they are called.
+"""Commands with a program and options of their own: ours, and those that other packages bring by their entry points.
 
 An entry point of the group ``campaign_ops.commands`` names a sequence of `Plugin`. Its module must be cheap to import:
 every command line imports it, for the list of commands in ``--help``.
+Each program is loaded when it is called.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Plugin:
     Attributes:
         name: The command as typed.
         help: Its line in the list of commands.
-        extra: The extra of this package that installs its dependencies.
+        extra: The extra of this package that installs its dependencies; empty where it needs no more than the program.
         load: Imports the program and returns it. When a package is missing, one line names the extra.
     """
 
@@ -38,8 +39,17 @@ class Plugin:
     load: Callable[[], typer.Typer]
 
 
-PLUGINS: dict[str, Plugin] = {plugin.name: plugin for point in entry_points(group=GROUP) for plugin in point.load()}
-"""Every command of other packages by its name."""
+def _watch() -> typer.Typer:
+    from campaign_ops.faces.cli.watch import app as program  # noqa: PLC0415 - apprise takes a second to load
+
+    return program
+
+
+_OURS = (Plugin("watch", "Look at all platforms each minute and notify people, until SIGTERM.", "", _watch),)
+PLUGINS: dict[str, Plugin] = {
+    plugin.name: plugin for plugin in [*_OURS, *(one for point in entry_points(group=GROUP) for one in point.load())]
+}
+"""Every such command by its name."""
 
 
 def run(plugin: Plugin, arguments: list[str]) -> None:

@@ -1,0 +1,76 @@
+"""``watch``: the process that looks at all platforms each minute, without Dagster."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import typer
+
+from campaign_ops.faces.cli.exit_codes import ExitCode
+from campaign_ops.faces.logs import LogFormat, log_to_stderr
+from campaign_ops.platform import Platform
+from campaign_ops.settings import Settings, connect, load_settings, read_environment
+from campaign_ops.watch.dagster import Dagster
+from campaign_ops.watch.watcher import Watch, Watched, Watcher
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command("watch")
+def watch(
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="PATH", help="Configuration file, as for every other command."),
+    ] = None,
+    every: Annotated[
+        float, typer.Option("--every", metavar="SECONDS", min=1, help="The time from one look to the next.")
+    ] = 60,
+    once: Annotated[
+        bool, typer.Option("--once", help="Look once and exit, for cron: with 5 when something is wrong, else 0.")
+    ] = False,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", help="How lines on stderr look.", case_sensitive=False)
+    ] = LogFormat.TEXT,
+) -> None:
+    """Look at all platforms each minute and notify people, until SIGTERM.
+
+    Looks at the age of the last finished sweep, at database and queue, keeps what it sees of queues and workers, opens
+    and resolves incidents, and sends notifications to the channels of the configuration. Repairs nothing. Needs no
+    Dagster; with CAMPAIGN_OPS_DAGSTER_WEBSERVER it also notices dead daemons and failed runs. With
+    CAMPAIGN_OPS_DEAD_MAN_URL it calls that address after each look in which every platform's last sweep was fresh, so
+    that its own death is noticed there. Several may run at once.
+    """
+    log_to_stderr(log_format)
+    watcher = Watcher(_watch(load_settings(config)))
+    if once:
+        wrong = any(platform.causes or platform.error for platform in watcher.tick())
+        raise typer.Exit(ExitCode.PERSON if wrong else ExitCode.DONE)
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    watcher.run(stop, every)
+
+
+def _watch(settings: Settings) -> Watch:
+    environment = read_environment()
+    dagster = environment.dagster_webserver
+    return Watch(
+        [Watched(name, _connects(settings, name)) for name in settings.names],
+        notify=settings.notify,
+        dagster=Dagster(dagster) if dagster is not None else None,
+        dead_man_url=environment.dead_man_url,
+    )
+
+
+def _connects(settings: Settings, name: str) -> Callable[[], Platform]:
+    return partial(_connected, settings, name)
+
+
+def _connected(settings: Settings, name: str) -> Platform:
+    return connect(settings.platform(name).in_a_hurry())

@@ -1,0 +1,47 @@
+"""Log lines for a process that runs for months: plain text, or one JSON object a line for collectors."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: ``at``, ``level``, ``logger``, ``message`` and, for an error, ``traceback``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Make the line. Everything outside ASCII is escaped, and a line end never appears in it."""
+        entry = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def log_to_stderr(log_format: LogFormat, level: int = logging.INFO) -> None:
+    """Send the program's own log to stderr, in UTC."""
+    handler = logging.StreamHandler(sys.stderr)
+    if log_format is LogFormat.JSON:
+        handler.setFormatter(JsonFormatter())
+    else:
+        formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        formatter.converter = lambda seconds: datetime.fromtimestamp(seconds or 0, UTC).timetuple()
+        handler.setFormatter(formatter)
+    ours = logging.getLogger("campaign_ops")
+    ours.handlers = [handler]
+    ours.setLevel(level)
+    ours.propagate = False

@@ -1,0 +1,115 @@
+"""What Dagster says of itself: whether its daemons beat, and how the latest run of each platform ended.
+
+Asked over GraphQL, which is Dagster's contract; the tables of its storage are not, and change between versions. It
+needs the webserver: while that is away nothing is known of the daemons, and nothing is judged. A dead daemon is then
+still noticed by the age of the last sweep.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from campaign_ops.core.causes import Cause
+from campaign_ops.core.incidents import Look, Symptom
+from campaign_ops.core.wording import duration
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 5
+DEAD_AFTER_SECONDS = 300
+"""Daemons beat twice a minute; Dagster itself calls one unhealthy after half an hour, three sweeps late."""
+DAEMONS = ("SCHEDULER", "SENSOR", "QUEUED_RUN_COORDINATOR")
+"""Without any of these no sweep is started."""
+RUNS = 500
+PLATFORM_TAG = "campaign_ops/platform"
+
+_QUERY = """
+query Watch($runs: Int!) {
+  instance { daemonHealth { allDaemonStatuses { daemonType lastHeartbeatTime } } }
+  runsOrError(filter: {statuses: [SUCCESS, FAILURE, CANCELED]}, limit: $runs) {
+    __typename
+    ... on Runs { results { runId status pipelineName tags { key value } } }
+  }
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """The latest finished run of a platform."""
+
+    run_id: str
+    job: str
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DagsterState:
+    """Dagster at one moment. ``silent_seconds`` is None for a daemon that has never been seen."""
+
+    silent_seconds: Mapping[str, float | None]
+    last_runs: Mapping[str, EndedRun] = field(default_factory=dict)
+
+    @property
+    def dead(self) -> list[str]:
+        """The daemons that have not been heard of for too long, in words."""
+        silent = [(name, self.silent_seconds.get(name)) for name in DAEMONS]
+        return [
+            f"{name} has never been seen" if seconds is None else f"{name} has been silent for {duration(int(seconds))}"
+            for name, seconds in silent
+            if seconds is None or seconds > DEAD_AFTER_SECONDS
+        ]
+
+    def look(self, platform: str) -> Look:
+        """What is wrong with Dagster, as far as a platform is concerned."""
+        dead = self.dead
+        symptoms = [Symptom(Cause.DAEMON_DEAD, detail="; ".join(dead))] if dead else []
+        judged = {Cause.DAEMON_DEAD: ""}
+        if run := self.last_runs.get(platform):
+            judged[Cause.RUN_FAILED] = f"run {run.run_id}"
+            if run.failed:
+                symptoms.append(Symptom(Cause.RUN_FAILED, count=1, detail=f"run {run.run_id} of {run.job} failed"))
+        return Look(tuple(symptoms), judged)
+
+
+class Dagster:
+    """Dagster's webserver.
+
+    Args:
+        url: Its address, such as ``http://127.0.0.1:3000``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    def state(self) -> DagsterState | None:
+        """Ask once; None, with a line in the log, where the webserver does not answer as expected."""
+        body = json.dumps({"query": _QUERY, "variables": {"runs": RUNS}}).encode()
+        request = urllib.request.Request(  # noqa: S310 - checked by settings
+            f"{self.url}/graphql", body, {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+                return _state(json.load(answer)["data"], time.time())
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("Dagster's webserver did not answer as expected: %s", type(error).__name__)
+            return None
+
+
+def _state(data: Mapping[str, Any], now: float) -> DagsterState:
+    daemons = data["instance"]["daemonHealth"]["allDaemonStatuses"]
+    heard = {daemon["daemonType"]: daemon["lastHeartbeatTime"] for daemon in daemons}
+    last_runs: dict[str, EndedRun] = {}
+    for run in data["runsOrError"].get("results", ()):  # the newest first
+        platform = next((tag["value"] for tag in run["tags"] if tag["key"] == PLATFORM_TAG), None)
+        if platform is not None:
+            ended = EndedRun(run["runId"], run["pipelineName"], run["status"] == "FAILURE")
+            last_runs.setdefault(platform, ended)
+    silent = {name: None if heard.get(name) is None else now - heard[name] for name in DAEMONS}
+    return DagsterState(silent, last_runs)

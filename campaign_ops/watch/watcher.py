@@ -1,0 +1,188 @@
+"""The watcher: looks at every platform each minute, brings its incidents up to date and sends what is due.
+
+A process of its own that needs no Dagster. Several may run: incidents and notifications are changed under locks, and
+looks that follow each other quickly are one look. A platform whose database cannot be written has its incident in the
+watcher's memory, and people are told directly: after a restart of the watcher they may be told once more.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from threading import Event
+
+from pydantic import SecretStr
+
+from campaign_ops.core.causes import Cause
+from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
+from campaign_ops.core.incidents import Change, Incident, Look, Rules, judge
+from campaign_ops.core.wording import plural
+from campaign_ops.platform import Platform
+from campaign_ops.sweep.report import read_queue_state
+from campaign_ops.watch.channels import Notify
+from campaign_ops.watch.dagster import Dagster, DagsterState
+from campaign_ops.watch.dead_man import ping
+from campaign_ops.watch.incidents import update
+from campaign_ops.watch.notify import send_due
+from campaign_ops.watch.sending import send
+from campaign_ops.watch.symptoms import STALE_AFTER_SECONDS, look_from, of_error
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 8
+"""Platforms looked at together: one whose database hangs does not delay the others."""
+_UNWRITABLE = frozenset({Cause.DATABASE_AWAY, Cause.CONFIGURATION_BROKEN})
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One platform to watch.
+
+    Attributes:
+        name: Its name in the configuration.
+        connect: Makes it, with timeouts of a few seconds; raises where its entry in the configuration is broken.
+    """
+
+    name: str
+    connect: Callable[[], Platform]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What the watcher watches and whom it tells.
+
+    Attributes:
+        platforms: Every platform, broken ones included.
+        notify: The channels.
+        dagster: Dagster's webserver; None without one.
+        dead_man_url: Called at the end of a tick in which the sweeps of all platforms were fresh; None for nothing.
+        stale_after_seconds: The age at which the last finished sweep is too old.
+    """
+
+    platforms: Sequence[Watched]
+    notify: Notify = field(default_factory=Notify)
+    dagster: Dagster | None = None
+    dead_man_url: SecretStr | None = None
+    stale_after_seconds: int = STALE_AFTER_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a tick saw of one platform, and what came of it."""
+
+    platform: str
+    causes: tuple[Cause, ...]
+    changes: tuple[Change, ...] = ()
+    sent: int = 0
+    error: str = ""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether a sweep has finished lately, as far as could be seen."""
+        return not {Cause.SWEEP_STALE, *_UNWRITABLE} & {*self.causes}
+
+
+class Watcher:
+    """Watches until it is stopped. Keeps in memory only the incidents of platforms that cannot be written.
+
+    Args:
+        watch: What is watched.
+        rules: When a look opens or resolves an incident.
+    """
+
+    def __init__(self, watch: Watch, rules: Rules | None = None) -> None:
+        self.watch = watch
+        self.rules = rules or Rules()
+        self._unwritten: dict[str, dict[Cause, Incident]] = {}
+
+    def run(self, stop: Event, every_seconds: float) -> None:
+        """Tick at this pace until ``stop`` is set. A tick that takes longer is followed by the next at once."""
+        while not stop.is_set():
+            began = time.monotonic()
+            self.tick()
+            stop.wait(max(0.0, every_seconds - (time.monotonic() - began)))
+
+    def tick(self) -> list[Seen]:
+        """Look once at every platform. Never raises: what fails is logged, and the next tick is the next try."""
+        began = time.monotonic()
+        dagster = self.watch.dagster.state() if self.watch.dagster is not None else None
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="watch") as pool:
+            seen = list(pool.map(lambda watched: self._guarded(watched, dagster), self.watch.platforms))
+        stale = [platform.platform for platform in seen if not platform.fresh]
+        if self.watch.dead_man_url is not None:
+            if stale:
+                log.warning("the dead man's switch is not called: no fresh sweep of %s", ", ".join(stale))
+            else:
+                ping(self.watch.dead_man_url)
+        wrong = sum(len(platform.causes) for platform in seen)
+        seconds = time.monotonic() - began
+        log.info("looked at %s in %.2f s: %s wrong", plural(len(seen), "platform"), seconds, wrong or "nothing")
+        return seen
+
+    def _guarded(self, watched: Watched, dagster: DagsterState | None) -> Seen:
+        try:
+            return self._look(watched, dagster)
+        except Exception:  # one platform's surprise must not end the watch over the others
+            log.exception("%s: the look failed", watched.name)
+            return Seen(watched.name, (), error="the look failed")
+
+    def _look(self, watched: Watched, dagster: DagsterState | None) -> Seen:
+        try:
+            platform = watched.connect()
+        except ConfigurationError as error:
+            return self._tell_without_database(watched.name, of_error(error), str(error))
+        with closing(platform):
+            look = self._look_at(platform)
+            if dagster is not None:
+                look |= dagster.look(watched.name)
+            try:
+                changes = update(platform, look, self.watch.notify, rules=self.rules)
+                sent = send_due(platform, self.watch.notify.channels).sent
+            except CampaignOpsError as error:
+                return self._tell_without_database(watched.name, of_error(error), str(error))
+            self._tell_without_database(watched.name, Look(judged=dict.fromkeys(_UNWRITABLE, "")))
+        for change in changes:
+            if change.what is not None:
+                log.info("%s: %s: incident %s %s", watched.name, change.incident.cause, change.incident.id, change.what)
+        return Seen(watched.name, _causes(look), tuple(changes), sent)
+
+    def _look_at(self, platform: Platform) -> Look:
+        """Look, and keep what was seen of the queue and its workers."""
+        queue = read_queue_state(platform)
+        if queue is not None:
+            try:
+                platform.database.run(lambda connection: platform.queue_looks.note(connection, queue.each))
+            except CampaignOpsError as error:
+                log.warning("%s: the look at its queue was not kept: %s", platform.name, error)
+        return look_from(platform, queue, stale_after_seconds=self.watch.stale_after_seconds)
+
+    def _tell_without_database(self, name: str, look: Look, error: str = "") -> Seen:
+        """Judge a look against what this process remembers, and send what comes of it."""
+        known = self._unwritten.get(name, {})
+        if known or look.symptoms:
+            changes = judge(known, look, self.rules, datetime.now(UTC))
+            kept = {change.incident.cause: change.incident for change in changes if not change.discarded}
+            self._unwritten[name] = {**known, **kept} if look.symptoms else kept
+            for change in changes:
+                if change.told and change.what is not None:
+                    self._send_now(name, change)
+        else:
+            changes = []
+        return Seen(name, _causes(look), tuple(changes), error=error)
+
+    def _send_now(self, name: str, change: Change) -> None:
+        assert change.what is not None
+        incident = replace(change.incident, id=change.incident.id or 0)
+        channels = {channel.name: channel for channel in self.watch.notify.channels}
+        for channel, message in self.watch.notify.messages(name, incident, change.what):
+            if problem := send(channels[channel], message):
+                log.warning("%s: channel %s: %s", name, channel, problem)
+
+
+def _causes(look: Look) -> tuple[Cause, ...]:
+    return tuple(symptom.cause for symptom in look.symptoms)

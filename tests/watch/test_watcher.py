@@ -1,0 +1,259 @@
+"""The watcher: real platforms, a real webhook, a real process. People hear of each cause once, and of its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from campaign_ops.bullmq.queue import Queue, QueueAddress
+from campaign_ops.core.causes import Cause
+from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.core.incidents import Rules
+from campaign_ops.journal.queue_looks import QueueLooks
+from campaign_ops.lab.shop.row_writer import hours
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import Database, Timeouts
+from campaign_ops.watch.channels import Notify
+from campaign_ops.watch.watcher import Seen, Watch, Watched, Watcher
+from tests.conftest import World, Worlds
+from tests.faces.cli.program import PROGRAM, configured
+from tests.watch.looking import open_causes
+from tests.watch.receivers import Received, webhook
+
+HASTY = Rules(same_look_seconds=0)
+
+
+@pytest.fixture
+def hook() -> Iterator[Received]:
+    with webhook() as received:
+        yield received
+
+
+def watched(world: World, name: str = "sms") -> Watched:
+    return Watched(name, world.again)
+
+
+def watcher(*platforms: Watched, hook: Received | None = None, dead_man_url: str = "") -> Watcher:
+    channels = (hook.channel(),) if hook is not None else ()
+    url = SecretStr(dead_man_url) if dead_man_url else None
+    return Watcher(Watch(platforms, Notify(channels=channels), dead_man_url=url), HASTY)
+
+
+def ticks(watching: Watcher, times: int) -> list[Seen]:
+    return [seen for _ in range(times) for seen in watching.tick()]
+
+
+@contextmanager
+def calls() -> Iterator[tuple[str, list[str]]]:
+    """An address that counts who calls it."""
+    called: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            called.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/ping/secret", called
+        server.shutdown()
+
+
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def test_a_healthy_platform_is_looked_at_in_silence(sms: World, hook: Received) -> None:
+    sms.sweep()
+    seen = ticks(watcher(watched(sms), hook=hook), 5)
+    assert all(platform.fresh and not platform.causes and not platform.error for platform in seen)
+    assert hook.messages == []
+    assert sms.rows("SELECT cause FROM campaign_ops.incident") == []
+
+
+def test_the_cause_is_sent_once_and_its_end_once(sms: World, hook: Received) -> None:
+    sms.app.add_campaign("lost", pending=3, updated_ago=hours(2))
+    sms.sweep()
+    sms.rows("UPDATE campaign_ops.sweep SET finished_at = now() - interval '2 hours' RETURNING id")
+    watching = watcher(watched(sms), hook=hook)
+    ticks(watching, 6)
+    stale = [subject for subject in hook.subjects if "no sweep has finished" in subject]
+    assert len(stale) == 1
+    sms.sweep()
+    ticks(watching, 4)
+    assert [subject for subject in hook.subjects if "resolved" in subject and "no sweep" in subject] != []
+    assert Cause.SWEEP_STALE.value not in open_causes(sms)
+
+
+def test_two_watchers_send_each_change_once(sms: World, hook: Received) -> None:
+    sms.sweep()
+    sms.rows("UPDATE campaign_ops.sweep SET finished_at = now() - interval '2 hours' RETURNING id")
+    both = [watcher(watched(sms), hook=hook) for _ in range(2)]
+    threads = [threading.Thread(target=ticks, args=(one, 5)) for one in both]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(hook.messages) == 1
+    assert open_causes(sms) == [Cause.SWEEP_STALE.value]
+
+
+def test_a_platform_whose_database_is_away_is_told_without_it(sms: World, hook: Received) -> None:
+    """Nothing can be written there: the watcher remembers by itself, tells once, and tells the end."""
+    sms.sweep()
+    there = True
+
+    def connect() -> Platform:
+        platform = sms.again()
+        if not there:
+            platform.database = Database("postgresql+psycopg://nobody@127.0.0.1:1/away", Timeouts(connect_seconds=1))
+        return platform
+
+    watching = watcher(Watched("sms", connect), hook=hook)
+    there = False
+    seen = ticks(watching, 4)
+    assert all(platform.causes == (Cause.DATABASE_AWAY,) and not platform.fresh for platform in seen)
+    assert len(hook.messages) == 1
+    assert "the database is away" in hook.subjects[0]
+    there = True
+    ticks(watching, 4)
+    assert len(hook.messages) == 2
+    assert "resolved" in hook.subjects[1]
+
+
+def test_a_broken_entry_is_told_and_does_not_stop_the_others(sms: World, hook: Received) -> None:
+    sms.sweep()
+
+    def broken() -> Platform:
+        raise ConfigurationError("no such key", where="campaign_ops.yaml:7")
+
+    seen = ticks(watcher(Watched("broken", broken), watched(sms), hook=hook), 3)
+    assert [platform.causes for platform in seen[-2:]] == [(Cause.CONFIGURATION_BROKEN,), ()]
+    assert len(hook.messages) == 1
+    assert "broken: the configuration is broken" in hook.subjects[0]
+
+
+def test_a_surprise_on_one_platform_is_logged_and_the_watch_goes_on(
+    sms: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    sms.sweep()
+
+    def surprising() -> Platform:
+        raise RuntimeError("a bug")
+
+    seen = watcher(Watched("odd", surprising), watched(sms)).tick()
+    assert [(platform.platform, platform.error) for platform in seen] == [("odd", "the look failed"), ("sms", "")]
+    assert "a bug" in caplog.text
+
+
+def test_a_redis_outage_over_many_campaigns_is_one_incident(worlds: Worlds, hook: Received) -> None:
+    world = worlds.make("sms")
+    for number in range(30):
+        world.app.add_campaign(f"c{number}", pending=1, updated_ago=hours(2))
+
+    def connect() -> Platform:
+        platform = world.again()
+        assert platform.queue is not None
+        platform.queue = Queue(QueueAddress("redis://127.0.0.1:1/0"), platform.queue.profile)
+        return platform
+
+    world.platform = connect()
+    world.created.append(world.platform)
+    world.sweep()
+    ticks(watcher(Watched("sms", connect), hook=hook), 4)
+    assert open_causes(world) == [Cause.QUEUE_UNREADABLE.value]
+    assert len(hook.messages) == 1
+
+
+def test_what_is_seen_of_the_queue_and_its_workers_is_kept(sms: World) -> None:
+    sms.sweep()
+    before = sms.rows("SELECT seen_at FROM campaign_ops.queue_look")[0]["seen_at"]
+    sms.queue.add("c", "shop_north", ["r1"], batch_size=1)
+    watcher(watched(sms)).tick()
+    (look,) = sms.platform.database.run(QueueLooks(sms.platform.profile.tables_key).last)
+    assert look.depth == 1
+    assert look.seen_at > before
+
+
+def test_workers_that_restart_again_and_again_are_an_incident(sms: World, hook: Received) -> None:
+    sms.sweep()
+    sms.rows(
+        "INSERT INTO campaign_ops.worker SELECT binding.tables, 'sms-send', 's', n, '', '', now(), now(), now(), true"
+        " FROM campaign_ops.binding, generate_series(1, 6) AS n RETURNING client_id"
+    )
+    ticks(watcher(watched(sms), hook=hook), 3)
+    assert open_causes(sms) == [Cause.WORKERS_RESTARTING.value]
+    assert "workers restart again and again" in hook.subjects[0]
+
+
+@pytest.mark.parametrize(("age", "called"), [("1 minute", 2), ("40 minutes", 0)])
+def test_the_dead_mans_switch_is_called_only_while_sweeps_are_fresh(sms: World, age: str, called: int) -> None:
+    sms.sweep()
+    sms.rows(f"UPDATE campaign_ops.sweep SET finished_at = now() - interval '{age}' RETURNING id")
+    with calls() as (url, paths):
+        ticks(watcher(watched(sms), dead_man_url=url), 2)
+    assert len(paths) == called
+
+
+def test_a_switch_that_does_not_answer_stops_nothing_and_is_not_shown(
+    sms: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    sms.sweep()
+    seen = watcher(watched(sms), dead_man_url="http://127.0.0.1:1/ping/secret").tick()
+    assert seen[0].fresh
+    assert "did not answer" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.slow
+def test_the_process_watches_until_sigterm_and_logs_json(sms: World, hook: Received, tmp_path: Path) -> None:
+    sms.sweep()
+    sms.rows("UPDATE campaign_ops.sweep SET finished_at = now() - interval '2 hours' RETURNING id")
+    program = configured(tmp_path, sms)
+    text = program.config.read_text()
+    program.config.write_text(f"{text}\nnotify: {{channels: [{{name: oncall, url: '{hook.url}'}}]}}\n")
+    command = [*PROGRAM, "watch", "--config", str(program.config), "--every", "1", "--log-format", "json"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
+        until(lambda: hook.messages, 60)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert {"at", "level", "logger", "message"} <= lines[0].keys()
+    assert any("incident" in line["message"] and "opened" in line["message"] for line in lines)
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(("age", "code"), [("1 minute", 0), ("2 hours", 5)])
+def test_one_look_for_cron_tells_by_its_exit_code(sms: World, tmp_path: Path, age: str, code: int) -> None:
+    sms.sweep()
+    sms.rows(f"UPDATE campaign_ops.sweep SET finished_at = now() - interval '{age}' RETURNING id")
+    assert configured(tmp_path, sms)("watch", "--once").exit_code == code
+
+
+def test_an_address_that_is_none_is_told_without_showing_it(
+    sms: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAMPAIGN_OPS_DEAD_MAN_URL", "secret-token")
+    result = configured(tmp_path, sms)("watch", "--once")
+    assert result.exit_code == 2
+    assert "CAMPAIGN_OPS_DEAD_MAN_URL: holds no address" in result.stderr
+    assert "secret-token" not in result.stderr
