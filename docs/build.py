@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
 from pathlib import Path
 
 from campaign_ops.core import errors
+from campaign_ops.core.causes import CAUSES, FOLLOWS, Cause
+from campaign_ops.core.incidents import Rules
 from campaign_ops.core.report import table
+from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces.cli.describe import describe_cli
 from campaign_ops.faces.metrics import FAMILIES
 from campaign_ops.profile.load import built_in_profiles
 from campaign_ops.settings import describe_profile, describe_settings, markdown_table
+from campaign_ops.watch.notify import Limits
 
 HERE = Path(__file__).parent
 
@@ -91,6 +96,73 @@ of Redis in place of one that is gone: a worker that reconnects counts too, and 
 `campaign-ops workers` shows the workers one by one.
 """
 
+INCIDENTS = """\
+# Incidents and notifications
+
+An incident is one thing that needs a person: one platform, one *cause*, however many campaigns are behind it. `campaign-ops incidents`
+lists them with the next step; notifications go to the channels of the configuration.
+
+## Causes
+
+{causes}
+
+A campaign belongs to one cause, by its verdict. While a cause holds, what only follows from it or cannot be seen is not judged, and
+stays as it was:
+
+{follows}
+
+## Rules
+
+- Unknown is neither good nor bad: a cause that a look could not judge changes nothing.
+- {rules.looks_to_open} bad looks in a row open an incident; one where the table says so. Where it says how long, the bad looks must have lasted that long. One
+  good look before forgets it.
+- {rules.looks_to_resolve} good looks in a row resolve it. What comes back within {reopen} is the same incident, reopened.
+- Two looks at the rows of the same sweep are one look; so are two looks within {rules.same_look_seconds:g} s, by several watchers for example.
+- It is told when it opens, reopens, gets worse and ends, and again every {repeat} as long as it is open. *Worse* is a graver severity, or a count
+  {rules.worse_factor} times the one last told.
+- A platform that was never swept has half an hour before that is an incident.
+
+## What a person does
+
+```sh
+campaign-ops incidents --platform sms                                   # exits with 5 while one is open
+campaign-ops acknowledge 12 --platform sms --reason "TICKET-12"         # not repeated any more; you hear when it gets worse, and its end
+campaign-ops silence 12 --platform sms --until 4h --reason "deployment" # nothing until then, not even its end; unless it gets worse
+campaign-ops resolve 12 --platform sms --reason "workers are back"      # over; new bad looks open it again
+```
+
+Who, when and why are kept in `campaign_ops.incident_event`, with everything else that happened to it.
+
+## Channels
+
+```yaml
+notify:
+  link: https://dagster.example.com       # ends every text
+  channels:
+    - name: oncall
+      url: ${{ONCALL_URL}}                  # slack://…, mailto://…, pagerduty://…: see apprise's documentation
+      severity: critical
+    - name: shop_one
+      url: ${{SHOP_ONE_URL}}
+      tenants: [shop_1]                   # only incidents that concern this owner; no campaign of another owner is named
+```
+
+A URL is a secret: it is shown nowhere, not even in an error. `campaign-ops notify --test` sends a test message to each channel and
+says whether it was accepted; `campaign-ops config` says which URL apprise does not understand, by its line. A mistake in this section
+stops neither sweeps nor the other channels.
+
+The watcher sends what is due. Without a watcher, a cron job may: `campaign-ops notify`.
+
+- A notification is written in the transaction that changes the incident, and sent after it. Several processes may send: one claims each.
+- A channel that does not accept it is tried again after {limits.first_retry_seconds:g} s, then later and later up to {longest}, and given up after {give_up}, with
+  an event in the incident. The other channels go on.
+- A channel gets at most {limits.messages_an_hour} messages an hour about one platform; what is more comes as one message.
+- It may come twice where the process died, or the database went away, between sending and noting that it was sent; where the channel
+  answered only after its time was up; and where one of several recipients behind one URL refused it. It says so where that is known.
+
+`history_days` after its end an incident is forgotten, with its events and notifications.
+"""
+
 
 def pages() -> dict[str, str]:
     """Name of each page and its text."""
@@ -101,7 +173,42 @@ def pages() -> dict[str, str]:
         "profiles.md": PROFILES.format(built_in=built_in, table=markdown_table(describe_profile())),
         "errors.md": _errors(),
         "metrics.md": METRICS.format(table=_metrics()),
+        "incidents.md": _incidents(),
     }
+
+
+def _incidents() -> str:
+    rules, limits = Rules(), Limits()
+    head = ["cause", "it is told as", "severity", "opens after", "next step"]
+    rows = [
+        [
+            f"`{cause}`",
+            fixed.words,
+            fixed.severity,
+            plural(fixed.looks or rules.looks_to_open, "look")
+            + (f", {duration(fixed.lasting_seconds)}" if fixed.lasting_seconds else ""),
+            fixed.next_step.format(platform="NAME"),
+        ]
+        for cause, fixed in CAUSES.items()
+    ]
+    follows = [f"- `{root}`: {_all_but(followers)}" for root, followers in FOLLOWS.items()]
+    return INCIDENTS.format(
+        causes=table(head, rows),
+        follows="\n".join(follows),
+        rules=rules,
+        limits=limits,
+        reopen=duration(rules.reopen_seconds),
+        repeat=duration(rules.repeat_seconds),
+        longest=duration(int(limits.longest_retry_seconds)),
+        give_up=duration(int(limits.give_up_seconds)),
+    )
+
+
+def _all_but(causes: Collection[Cause]) -> str:
+    """Causes in their order; of nearly all of them, those that are left."""
+    named = [f"`{cause}`" for cause in Cause if cause in causes]
+    others = [f"`{cause}`" for cause in Cause if cause not in causes]
+    return ", ".join(named) if len(named) < 12 else f"everything but {', '.join(others)}"
 
 
 def _metrics() -> str:

@@ -128,14 +128,14 @@ CAUSES: Mapping[Cause, CauseDoc] = {
     Cause.NO_WORKERS: CauseDoc(
         "jobs wait and no worker is connected",
         _CRITICAL,
-        "start the application's workers; `campaign-ops status --platform {platform}` shows what waits",
+        "start the application's workers; `campaign-ops workers --platform {platform}` shows the last ones seen",
         "job",
         lasting_seconds=300,
     ),
     Cause.WORKERS_RESTARTING: CauseDoc(
         "workers restart again and again",
         _WARNING,
-        "read the workers' logs: they crash, or lose their connection to Redis",
+        "read the workers' logs: they crash, or lose Redis; `campaign-ops workers --platform {platform}` lists them",
         "restart",
     ),
     Cause.BACKLOG: CauseDoc(

@@ -14,6 +14,7 @@ The commands, one module each:
 
 - ``sweep``: ``reconcile`` and ``plan``; ``outcomes`` says how each line of a plan ended
 - ``status``, ``workers``, ``report``, ``history``, ``metrics``: read only
+- ``incidents``, ``notify``: what needs a person, and who is told
 - ``fixes``: the manual fixes
 - ``doctor``, ``migrate``, ``config``: setting up
 
@@ -22,7 +23,7 @@ those belong in ``sweep``, ``fixes`` and ``queries``.
 """
 
 # Importing a module registers its commands. Their order here is the order in the help.
-from campaign_ops.faces.cli import sweep, status, workers, report, history, metrics  # noqa: F401, I001
+from campaign_ops.faces.cli import sweep, status, workers, report, history, metrics, incidents, notify  # noqa: F401, I001
 from campaign_ops.faces.cli import fixes, doctor, migrate, config, plugins  # noqa: F401
 from campaign_ops.faces.cli.app import app, main
 

@@ -12,6 +12,7 @@ from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, line
 from campaign_ops.settings import PlatformSettings
 from campaign_ops.settings.urls import masked_database_url, masked_queue_url
+from campaign_ops.watch.sending import check
 
 
 @command(several=True, shape=shapes.ConfigResult, examples=["config", "config --config /etc/campaign_ops.yaml --json"])
@@ -21,6 +22,8 @@ def config(call: Call) -> Answer:
     Fills in defaults and masks secrets. Connects to nothing. Names the line of every mistake and the nearest right key.
     """
     settings = call.settings
+    if (mistakes := check(settings.notify)) is not None:
+        raise mistakes
     queue = settings.profile.queue
     result: shapes.ConfigResult = {
         "profile": settings.profile.name,
@@ -34,6 +37,7 @@ def config(call: Call) -> Answer:
         "schedule": settings.schedule,
         "thresholds": {key: getattr(value, "value", value) for key, value in asdict(settings.policy).items()},
         "timeouts": asdict(settings.timeouts),
+        "notify": [f"{channel.name} (from {channel.severity} on)" for channel in settings.notify.channels],
     }
     return Answer(result, _config_text(settings, result))
 

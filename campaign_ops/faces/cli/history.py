@@ -50,7 +50,7 @@ def history(
         campaign_id=campaign,
         tenant=tenant,
         kind=kind,
-        since=None if since is None else parse_since(since),
+        since=None if since is None else parse_time(since, "--since"),
         limit=limit,
     )
     repairs = [_repair(call, row) for row in page.repairs]
@@ -65,7 +65,7 @@ def history(
     return Answer(result, text)
 
 
-def parse_since(text: str) -> timedelta | datetime:
+def parse_time(text: str, option: str) -> timedelta | datetime:
     """A duration such as ``24h``, or an aware moment."""
     span = re.fullmatch(r"(\d{1,5}) ?([smhdw])", text.strip())
     if span is not None:
@@ -76,7 +76,7 @@ def parse_since(text: str) -> timedelta | datetime:
         moment = None
     if moment is None:
         raise typer.BadParameter(
-            "takes 90s, 30m, 24h, 7d, 2w, or a moment with its zone: 2026-01-31T08:00Z", param_hint="--since"
+            "takes 90s, 30m, 24h, 7d, 2w, or a moment with its zone: 2026-01-31T08:00Z", param_hint=option
         )
     return moment
 

@@ -200,6 +200,7 @@ class ConfigResult(TypedDict):
     schedule: Annotated[str, "when Dagster sweeps, in UTC"]
     thresholds: Annotated[dict[str, object], "when a campaign counts as stuck, and how much one sweep may do"]
     timeouts: Annotated[dict[str, float], "how long servers and the network may take"]
+    notify: Annotated[list[str], "the channels that hear of its incidents, and from which severity on"]
 
 
 class MetricsSample(TypedDict):
@@ -245,3 +246,57 @@ class WorkersResult(TypedDict):
 
     queues: Annotated[list[QueueWorkers], "one entry for each queue"]
     workers: Annotated[list[Worker], "every worker, the connected ones first"]
+
+
+class Incident(TypedDict):
+    """One thing that needs a person."""
+
+    id: Annotated[int, "its number"]
+    cause: Annotated[str, "why, such as `queue_unreadable`; docs/incidents.md lists them"]
+    severity: Annotated[str, "`info`, `warning` or `critical`"]
+    state: Annotated[str, "`open`, `acknowledged`, `silenced`; with `--all` also `suspected` and `resolved`"]
+    headline: Annotated[str, "cause and count in words"]
+    detail: Annotated[str, "the evidence in words"]
+    count: Annotated[int, "how many of what the cause counts"]
+    campaigns: Annotated[list[str], "the first campaigns behind it"]
+    tenants: Annotated[list[str], "their owners"]
+    first_seen_at: Annotated[str, "the first bad look"]
+    last_seen_at: Annotated[str, "the last bad look"]
+    opened_at: Annotated[str | None, "when it became an incident; null while only suspected"]
+    resolved_at: Annotated[str | None, "when it ended"]
+    silenced_until: Annotated[str | None, "until when nothing is sent about it"]
+    handled_by: Annotated[str | None, "who last acknowledged, silenced or resolved it"]
+    handled_reason: Annotated[str | None, "and why"]
+    next_step: Annotated[str, "what to do next"]
+
+
+class IncidentsResult(TypedDict):
+    """What needs a person."""
+
+    open: Annotated[int, "those that no person has acknowledged or silenced"]
+    incidents: Annotated[list[Incident], "the newest first"]
+
+
+class HandledResult(TypedDict):
+    """An incident after a person has acknowledged, silenced or resolved it."""
+
+    id: Annotated[int, "its number"]
+    state: Annotated[str, "`acknowledged`, `silenced` or `resolved`"]
+    silenced_until: Annotated[str | None, "until when nothing is sent about it"]
+
+
+class NotifiedChannel(TypedDict):
+    """One channel of a call of `notify`."""
+
+    name: Annotated[str, "its name; its URL is never shown"]
+    severity: Annotated[str, "the mildest severity that it gets"]
+    problem: Annotated[str, "why it did not accept a message; empty where it did, or had none"]
+
+
+class NotifyResult(TypedDict):
+    """What was sent."""
+
+    test: Annotated[bool, "test messages were sent, and nothing else was done"]
+    sent: Annotated[int, "messages that a channel has accepted"]
+    gave_up: Annotated[int, "notifications that could not be sent for hours and are not tried again"]
+    channels: Annotated[list[NotifiedChannel], "every channel that hears of the platform"]
