@@ -118,15 +118,15 @@ stays as it was:
   good look before forgets it.
 - {rules.looks_to_resolve} good looks in a row resolve it. What comes back within {reopen} is the same incident, reopened.
 - Two looks at the rows of the same sweep are one look; so are two looks within {rules.same_look_seconds:g} s, by several watchers for example.
-- It is told when it opens, reopens, gets worse and ends, and again every {repeat} as long as it is open. *Worse* is a graver severity, or a count
-  {rules.worse_factor} times the one last told.
+- It is notified when it opens, reopens, gets worse and ends, and again every {repeat} as long as it is open. *Worse* is a graver severity, or
+  a count {rules.worse_factor} times the one of the last notification.
 - A platform that was never swept has half an hour before that is an incident.
 
 ## What a person does
 
 ```sh
 campaign-ops incidents --platform sms                                   # exits with 5 while one is open
-campaign-ops acknowledge 12 --platform sms --reason "TICKET-12"         # not repeated any more; you hear when it gets worse, and its end
+campaign-ops acknowledge 12 --platform sms --reason "TICKET-12"         # not repeated any more; getting worse, and its end, are still sent
 campaign-ops silence 12 --platform sms --until 4h --reason "deployment" # nothing until then, not even its end; unless it gets worse
 campaign-ops resolve 12 --platform sms --reason "workers are back"      # over; new bad looks open it again
 ```
@@ -151,7 +151,7 @@ A URL is a secret: it is shown nowhere, not even in an error. `campaign-ops noti
 says whether it was accepted; `campaign-ops config` says which URL apprise does not understand, by its line. A mistake in this section
 stops neither sweeps nor the other channels.
 
-The watcher sends what is due. Without a watcher, a cron job may: `campaign-ops notify`.
+The watcher (`campaign-ops watch`) sends what is due. Without one, a cron job may: `campaign-ops notify`.
 
 - A notification is written in the transaction that changes the incident, and sent after it. Several processes may send: one claims each.
 - A channel that does not accept it is tried again after {limits.first_retry_seconds:g} s, then later and later up to {longest}, and given up after {give_up}, with
@@ -179,7 +179,7 @@ def pages() -> dict[str, str]:
 
 def _incidents() -> str:
     rules, limits = Rules(), Limits()
-    head = ["cause", "it is told as", "severity", "opens after", "next step"]
+    head = ["cause", "in words", "severity", "opens after", "next step"]
     rows = [
         [
             f"`{cause}`",

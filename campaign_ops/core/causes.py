@@ -13,7 +13,7 @@ from campaign_ops.core.wording import counted
 
 
 class Severity(StrEnum):
-    """How soon a person should look, the mildest first."""
+    """The urgency with which a person should look, the mildest first."""
 
     INFO = "info"
     WARNING = "warning"
@@ -26,7 +26,7 @@ class Severity(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a person is needed. One platform has at most one unresolved incident of each."""
+    """The reasons why a person is needed. A platform has at most one unresolved incident of each."""
 
     CONFIGURATION_BROKEN = "configuration_broken"
     DATABASE_AWAY = "database_away"
@@ -49,15 +49,15 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CauseDoc:
-    """What is fixed about a cause.
+    """The fixed properties of a cause.
 
     Attributes:
         words: The cause as a person says it.
-        severity: How grave it is, unless its symptom says otherwise.
-        next_step: What the operator does next, one line; ``{platform}`` stands for the platform's name.
-        noun: What its count counts; empty where a count means nothing.
+        severity: Its severity, unless the symptom overrides it.
+        next_step: The operator's next step, one line; ``{platform}`` stands for the platform's name.
+        noun: The unit of its count; empty where a count means nothing.
         looks: Bad looks in a row that open an incident; None for the usual number.
-        lasting_seconds: How long the bad looks must have lasted.
+        lasting_seconds: The time for which the bad looks must have lasted.
     """
 
     words: str
@@ -206,7 +206,7 @@ FOLLOWS: Mapping[Cause, frozenset[Cause]] = {
     Cause.QUEUE_PAUSED: frozenset({Cause.NO_WORKERS, Cause.BACKLOG}),
     Cause.NO_WORKERS: frozenset({Cause.WORKERS_RESTARTING, Cause.BACKLOG}),
 }
-"""What cannot be judged while a cause holds, since it only follows from it or cannot be seen.
+"""The causes that cannot be judged while another one holds: they follow from it, or cannot be seen.
 
 A stale sweep says no less than it did; its causes stay as they are, because no newer sweep judges them.
 """

@@ -1,4 +1,4 @@
-"""When something that is wrong becomes an incident, when that is over, and which changes are told. Pure.
+"""The rules by which a cause becomes an incident and ends, and which changes people are notified of. Pure.
 
 Level, not edge: each look is judged against what is remembered. A cause that a look could not judge stays as it was:
 unknown is neither good nor bad.
@@ -17,7 +17,7 @@ SAMPLE = 20  # campaigns kept with an incident
 
 
 class State(StrEnum):
-    """Where an incident stands. A suspected one is told to nobody and forgotten at the first good look."""
+    """The state of an incident. A suspected one is not notified, and is forgotten at the first good look."""
 
     SUSPECTED = "suspected"
     OPEN = "open"
@@ -30,7 +30,7 @@ UNRESOLVED = frozenset({State.OPEN, State.ACKNOWLEDGED, State.SILENCED})
 
 
 class What(StrEnum):
-    """What happened to an incident; each is an event in its journal."""
+    """A change of an incident; each is an event in its journal."""
 
     OPENED = "opened"
     REOPENED = "reopened"
@@ -45,16 +45,16 @@ class What(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """One thing that a look found wrong.
+    """A problem that a look found.
 
     Attributes:
-        cause: Why a person is needed.
-        count: How many of what the cause counts.
+        cause: The reason why a person is needed.
+        count: The number of things affected, in the cause's unit.
         campaigns: Ids of the campaigns behind it; only the first few are kept.
         tenants: Their owners; empty where the whole platform is concerned.
         detail: One line of evidence.
-        severity: How grave it is; the cause's own unless given.
-        lasting_seconds: How long it must have lasted before it opens an incident; the cause's own unless given.
+        severity: Overrides the cause's own.
+        lasting_seconds: The time for which it must have lasted before it opens an incident; overrides the cause's own.
     """
 
     cause: Cause
@@ -73,10 +73,10 @@ class Symptom:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at a platform found.
+    """The result of one look at a platform.
 
     Attributes:
-        symptoms: What is wrong.
+        symptoms: The problems.
         judged: The causes that the look could judge, each with what it rests on, such as ``sweep 12``. A second look at
             the same evidence is no second look; empty text is evidence of its own moment.
     """
@@ -92,15 +92,15 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How many looks, and how long. Units stand in the names.
+    """Numbers of looks, and times. Units are in the names.
 
     Attributes:
         looks_to_open: Bad looks in a row that open an incident.
         looks_to_resolve: Good looks in a row that resolve it.
-        same_look_seconds: Looks at the present moment that follow each other faster are one look.
-        reopen_seconds: For how long after its end an incident is reopened instead of a new one opened.
-        repeat_seconds: How often an open incident is told again.
-        worse_factor: How many times the count that was last told is worse.
+        same_look_seconds: Looks at the present moment that follow each other faster count as one.
+        reopen_seconds: The time after its end within which an incident is reopened instead of a new one opened.
+        repeat_seconds: The interval at which an open incident is notified again.
+        worse_factor: An incident is worse at this many times the count that was last notified.
     """
 
     looks_to_open: int = 2
@@ -113,9 +113,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """What is remembered of one cause of one platform.
+    """The record of one cause of one platform.
 
-    ``looked_at`` and ``evidence`` belong to the last look that counted; ``told_*`` to the last change that was told.
+    ``looked_at`` and ``evidence`` belong to the last look that counted; ``notified_*`` to the
+    last change that people were notified of.
     """
 
     cause: Cause
@@ -136,18 +137,18 @@ class Incident:
     opened_at: datetime | None = None
     resolved_at: datetime | None = None
     silenced_until: datetime | None = None
-    told_at: datetime | None = None
-    told_count: int = 0
-    told_severity: Severity | None = None
+    notified_at: datetime | None = None
+    notified_count: int = 0
+    notified_severity: Severity | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An incident after a look. ``what`` is None where only its looks were counted; ``told``: people hear of it."""
+    """An incident after a look. ``what`` is None where only its looks were counted; ``notified``: people are."""
 
     incident: Incident
     what: What | None = None
-    told: bool = False
+    notified: bool = False
     discarded: bool = False
 
 
@@ -156,7 +157,7 @@ def judge(known: Mapping[Cause, Incident], look: Look, rules: Rules, now: dateti
 
     Args:
         known: Every suspected and unresolved incident, and those resolved lately, by cause.
-        look: What was found.
+        look: The look to judge.
         rules: Looks and times.
         now: The database's clock.
     """
@@ -200,11 +201,11 @@ def _bad(incident: Incident | None, symptom: Symptom, evidence: str, rules: Rule
         return [Change(incident)]
     what = What.OPENED if incident.state is State.SUSPECTED else What.REOPENED
     opened = replace(incident, state=State.OPEN, opened_at=incident.opened_at or now, resolved_at=None)
-    return [Change(_as_told(opened, now), what, told=True)]
+    return [Change(_as_notified(opened, now), what, notified=True)]
 
 
 def _opens(incident: Incident, symptom: Symptom, rules: Rules, now: datetime) -> bool:
-    """Whether the bad looks are enough. What was open a short while ago need not last again."""
+    """Return whether the bad looks are enough. An incident that was open a short while ago need not last again."""
     fixed = CAUSES[incident.cause]
     if incident.bad_looks < (fixed.looks or rules.looks_to_open):
         return False
@@ -214,21 +215,21 @@ def _opens(incident: Incident, symptom: Symptom, rules: Rules, now: datetime) ->
 
 def _still_bad(incident: Incident, before: Severity, rules: Rules, now: datetime) -> Change:
     if _worse(incident, rules):
-        return Change(_as_told(incident, now), What.WORSENED, told=True)
+        return Change(_as_notified(incident, now), What.WORSENED, notified=True)
     silence_ended = incident.silenced_until is not None and incident.silenced_until <= now
     if silence_ended:
         incident = replace(incident, state=State.OPEN, silenced_until=None)
-    since_told = now - incident.told_at if incident.told_at is not None else timedelta.max
-    due = since_told >= timedelta(seconds=rules.repeat_seconds)
+    since_notified = now - incident.notified_at if incident.notified_at is not None else timedelta.max
+    due = since_notified >= timedelta(seconds=rules.repeat_seconds)
     if incident.state is State.OPEN and (silence_ended or due):
-        return Change(_as_told(incident, now), What.REPEATED, told=True)
+        return Change(_as_notified(incident, now), What.REPEATED, notified=True)
     return Change(incident, What.EASED if incident.severity.rank < before.rank else None)
 
 
 def _worse(incident: Incident, rules: Rules) -> bool:
-    """Whether it is graver than what people were last told."""
-    graver = incident.told_severity is not None and incident.severity.rank > incident.told_severity.rank
-    return graver or (incident.told_count > 0 and incident.count >= rules.worse_factor * incident.told_count)
+    """Return whether it is graver than in the last notification."""
+    graver = incident.notified_severity is not None and incident.severity.rank > incident.notified_severity.rank
+    return graver or (incident.notified_count > 0 and incident.count >= rules.worse_factor * incident.notified_count)
 
 
 def _good(incident: Incident, evidence: str, rules: Rules, now: datetime) -> Iterable[Change]:
@@ -242,7 +243,7 @@ def _good(incident: Incident, evidence: str, rules: Rules, now: datetime) -> Ite
     incident = replace(incident, looked_at=now, evidence=evidence, bad_looks=0, good_looks=looks)
     if looks < rules.looks_to_resolve:
         return [Change(incident)]
-    return [Change(resolved(incident, now), What.RESOLVED, told=incident.state is not State.SILENCED)]
+    return [Change(resolved(incident, now), What.RESOLVED, notified=incident.state is not State.SILENCED)]
 
 
 def resolved(incident: Incident, now: datetime) -> Incident:
@@ -250,12 +251,12 @@ def resolved(incident: Incident, now: datetime) -> Incident:
     return replace(incident, state=State.RESOLVED, resolved_at=now, bad_looks=0, good_looks=0, silenced_until=None)
 
 
-def _as_told(incident: Incident, now: datetime) -> Incident:
-    return replace(incident, told_at=now, told_count=incident.count, told_severity=incident.severity)
+def _as_notified(incident: Incident, now: datetime) -> Incident:
+    return replace(incident, notified_at=now, notified_count=incident.count, notified_severity=incident.severity)
 
 
 def _is_over(incident: Incident, rules: Rules, now: datetime) -> bool:
-    """Whether it ended too long ago to be reopened."""
+    """Return whether it ended too long ago to be reopened."""
     ended = incident.looked_at if incident.bad_looks else incident.resolved_at
     if incident.state is not State.RESOLVED or ended is None:
         return False
@@ -268,6 +269,6 @@ def _same_look(incident: Incident, evidence: str, rules: Rules, now: datetime) -
     return not incident.evidence and now - incident.looked_at < timedelta(seconds=rules.same_look_seconds)
 
 
-def told_severity(incident: Incident) -> Severity:
-    """The gravest severity that people may have heard of: whoever heard of an incident hears of its end."""
-    return max(incident.severity, incident.told_severity or incident.severity, key=lambda one: one.rank)
+def loudest_severity(incident: Incident) -> Severity:
+    """The gravest severity that was notified: the channels that got an incident also get its end."""
+    return max(incident.severity, incident.notified_severity or incident.severity, key=lambda severity: severity.rank)

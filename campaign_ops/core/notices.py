@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from campaign_ops.core.causes import CAUSES, Severity
-from campaign_ops.core.incidents import Incident, What, told_severity
+from campaign_ops.core.incidents import Incident, What, loudest_severity
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ _SHOWN = 10  # campaigns named
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What one channel gets. ``over``: the incident has ended."""
+    """A message to one channel. ``over``: the incident has ended."""
 
     subject: str
     body: str
@@ -47,10 +47,10 @@ def message(
         what: The change.
         link: Where more is to be seen.
         tenants: The only owners whose campaigns may be named; empty for all.
-        by: The person whose doing it was, with the reason.
+        by: The person who resolved it, with the reason.
     """
     fixed = CAUSES[incident.cause]
-    severity, over = told_severity(incident), what is What.RESOLVED
+    severity, over = loudest_severity(incident), what is What.RESOLVED
     names_all = not tenants or (bool(incident.tenants) and set(incident.tenants) <= set(tenants))
     headline = fixed.headline(incident.count if names_all and not over else 0)
     subject = f"[{severity}] {platform}: {_LEAD.get(what, '')}{headline}"
@@ -63,34 +63,36 @@ def message(
         lines.append(f"Campaigns: {_listed(incident)}")
     if not over:
         lines.append(f"Next step: {fixed.next_step.format(platform=platform).replace('`', '')}")
-        lines.append(f"Quiet it: campaign-ops acknowledge {incident.id} --platform {platform} --reason WHY")
-    lines.append(f"Incident {incident.id}" + (f", {link}" if link else ""))
+    if not over and incident.id:
+        lines.append(f"Acknowledge: campaign-ops acknowledge {incident.id} --platform {platform} --reason WHY")
+    number = f"Incident {incident.id}" if incident.id else "Not recorded: the database cannot be written"
+    lines.append(f"{number}, {link}" if link else number)
     return Message(one_line(subject), "\n".join(map(one_line, lines)), severity, over)
 
 
 def portions(due: Sequence[T], free: int) -> list[Sequence[T]]:
-    """Share what is due among as many messages as are free: one each, and the last holds all that is left."""
+    """Divide what is due among the messages that may still be sent: one item each, and the rest in the last."""
     if free <= 0:
         return []
     if len(due) <= free:
-        return [[one] for one in due]
-    return [*([one] for one in due[: free - 1]), due[free - 1 :]]
+        return [[item] for item in due]
+    return [*([item] for item in due[: free - 1]), due[free - 1 :]]
 
 
 def folded(channel: str, messages: Sequence[Message]) -> Message:
     """Several messages as one, the gravest first."""
-    messages = sorted(messages, key=lambda one: -one.severity.rank)
+    messages = sorted(messages, key=lambda message: -message.severity.rank)
     severity = messages[0].severity
     subject = f"[{severity}] {len(messages)} changes of incidents"
-    more = [f"- {one.subject}" for one in messages[:50]]
+    more = [f"- {message.subject}" for message in messages[:50]]
     if len(messages) > 50:
         more.append(f"and {len(messages) - 50} more; campaign-ops incidents lists them")
-    lead = f"Channel {channel} has had as many messages this hour as it may get, so these come as one:"
-    return Message(subject, "\n".join([lead, *more]), severity, all(one.over for one in messages))
+    lead = f"Channel {channel} has reached its limit of messages an hour, so these come as one:"
+    return Message(subject, "\n".join([lead, *more]), severity, all(message.over for message in messages))
 
 
 def one_line(text: str) -> str:
-    """Other people's text as one line of printable characters, cut where it is too long."""
+    """Return the text as one line of printable characters, cut where it is too long."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 

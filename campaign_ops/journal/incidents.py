@@ -1,4 +1,4 @@
-"""Incidents and what happened to them, in our own tables. Takes an open connection everywhere.
+"""Incidents and their events, in our own tables. Takes an open connection everywhere.
 
 An event commits with the change that it records and with the notifications of it.
 """
@@ -51,7 +51,7 @@ class IncidentLog:
         return None if row is None else _incident(row)
 
     def write(self, connection: sa.Connection, incident: Incident, **handled: object) -> int:
-        """Insert or update an incident; its number. ``handled`` are the columns of that name."""
+        """Insert or update an incident; return its number. ``handled`` holds the columns ``handled_…``."""
         values = {name: _plain(getattr(incident, name)) for name in _FIELDS} | handled | {"platform": self.platform}
         if incident.id is not None:
             connection.execute(sa.update(schema.incident).where(schema.incident.c.id == incident.id).values(values))
@@ -73,7 +73,7 @@ class IncidentLog:
         actor: str,
         reason: str = "",
     ) -> int:
-        """Record what happened to an incident; the event's number."""
+        """Record an event of an incident; return its number."""
         row = {
             "incident_id": incident_id,
             "what": what.value,
@@ -94,7 +94,7 @@ class IncidentLog:
         return [dict(row) for row in connection.execute(query).mappings()]
 
     def events(self, connection: sa.Connection, incident_id: int) -> list[Mapping[str, Any]]:
-        """What happened to one incident, the oldest first."""
+        """The events of one incident, the oldest first."""
         table = schema.incident_event
         query = sa.select(table).where(table.c.incident_id == incident_id).order_by(table.c.id)
         return [dict(row) for row in connection.execute(query).mappings()]
@@ -107,7 +107,7 @@ class IncidentLog:
 
 
 def merge(connection: sa.Connection, old: str, new: str) -> None:
-    """Make way for moving incidents to another key: of two of one cause the one that is there already stays."""
+    """Prepare moving incidents to another key: where both keys have an unresolved one of a cause, end the moved one."""
     table, there = schema.incident, schema.incident.alias("there")
     both = sa.exists().where(there.c.tables == new, there.c.cause == table.c.cause, there.c.resolved_at.is_(None))
     mine = sa.and_(table.c.tables == old, table.c.resolved_at.is_(None))
@@ -117,7 +117,7 @@ def merge(connection: sa.Connection, old: str, new: str) -> None:
 
 def _incident(row: sa.Row[Any]) -> Incident:
     values = {name: getattr(row, name) for name in _FIELDS}
-    told = values["told_severity"]
+    notified = values["notified_severity"]
     return Incident(
         **values
         | {
@@ -125,7 +125,7 @@ def _incident(row: sa.Row[Any]) -> Incident:
             "cause": Cause(values["cause"]),
             "severity": Severity(values["severity"]),
             "state": State(values["state"]),
-            "told_severity": None if told is None else Severity(told),
+            "notified_severity": None if notified is None else Severity(notified),
             "campaigns": tuple(values["campaigns"]),
             "tenants": tuple(values["tenants"]),
         }

@@ -43,7 +43,7 @@ class Outbox:
     def add(
         self, connection: sa.Connection, incident_id: int, event_id: int, messages: Sequence[tuple[str, Message]]
     ) -> None:
-        """Put messages, each for a channel, into the outbox; one event is never told twice on one channel."""
+        """Put messages, each for a channel, into the outbox; a channel gets an event once."""
         rows = [
             {
                 "tables": self.tables,
@@ -69,7 +69,7 @@ class Outbox:
         return now
 
     def due(self, connection: sa.Connection, now: datetime, *, limit: int) -> list[Waiting]:
-        """What may be sent now and no other process has claimed, the oldest first."""
+        """The notifications that may be sent now and that no other process has claimed, the oldest first."""
         table = schema.notification.c
         free = sa.or_(table.claimed_at.is_(None), table.claimed_at < now - LEASE)
         query = (
@@ -82,7 +82,7 @@ class Outbox:
         return [_waiting(row) for row in connection.execute(query)]
 
     def older_than(self, connection: sa.Connection, now: datetime, moment: datetime) -> list[Waiting]:
-        """What has waited since before a moment, and no other process is sending."""
+        """The notifications that have waited since before a moment and that no other process is sending."""
         table = schema.notification.c
         free = sa.or_(table.claimed_at.is_(None), table.claimed_at < now - LEASE)
         query = (
@@ -93,7 +93,7 @@ class Outbox:
         return [_waiting(row) for row in connection.execute(query)]
 
     def sent_since(self, connection: sa.Connection, moment: datetime) -> dict[str, int]:
-        """Messages by channel that were sent since, or are being sent; several notifications may share one."""
+        """The number of messages by channel sent since, or being sent; several notifications may share a message."""
         table = schema.notification.c
         began = sa.func.coalesce(table.sent_at, table.claimed_at)
         query = (
@@ -110,7 +110,7 @@ class Outbox:
         connection.execute(sa.update(table).where(table.c.id.in_(list(ids))).values(values))
 
     def sent(self, connection: sa.Connection, ids: Sequence[int]) -> None:
-        """Note that one message has told these; all but the first came with the first."""
+        """Mark these as sent in one message: all but the first came with the first."""
         table = schema.notification
         sent_with = sa.case((table.c.id == ids[0], None), else_=ids[0])
         values = {"sent_at": sa.func.now(), "sent_with": sent_with, "claimed_at": None, "last_error": ""}
@@ -129,7 +129,7 @@ class Outbox:
         connection.execute(sa.update(table).where(table.c.id == notification_id).values(values))
 
     def next_due_at(self, connection: sa.Connection) -> datetime | None:
-        """When the next one is due; None where none waits."""
+        """The moment at which the next notification is due; None where none waits."""
         table = schema.notification.c
         free_at = sa.func.greatest(table.not_before, table.claimed_at + LEASE)
         query = sa.select(sa.func.min(free_at)).where(
@@ -139,7 +139,7 @@ class Outbox:
         return moment
 
     def prune(self, connection: sa.Connection, days: int) -> None:
-        """Forget what was sent or given up more than ``days`` ago."""
+        """Forget the notifications that were sent or given up more than ``days`` ago."""
         table = schema.notification
         old = sa.func.now() - sa.func.make_interval(0, 0, 0, days)
         ended = sa.func.coalesce(table.c.sent_at, table.c.gave_up_at)

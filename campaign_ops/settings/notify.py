@@ -36,8 +36,8 @@ class ChannelEntry(Section):
     """One channel.
 
     Attributes:
-        name: What it is called; messages about it name it, never its URL.
-        url: Where to send, as apprise writes it: `slack://…`, `mailto://…`, `pagerduty://…`, `json://…`. A secret: take
+        name: Its name in messages; its URL is never shown.
+        url: The address, as apprise writes it: `slack://…`, `mailto://…`, `pagerduty://…`, `json://…`. A secret: take
             it from the environment.
         severity: The mildest severity that is sent there.
         platforms: The only platforms whose incidents are sent there; all without it.
@@ -88,7 +88,7 @@ def read_notify(section: Tree, platforms: Sequence[str]) -> Notify:
 
 
 def _odd(channel: ChannelEntry, tree: Tree, before: dict[str, Channel], platforms: Sequence[str]) -> Problem | None:
-    """What is wrong with a channel beside the others."""
+    """Find a mistake in a channel that only the rest of the file shows."""
     if channel.name in before:
         return tree.problem(("name",), "is the name of another channel, too", "every channel needs its own")
     unknown = [name for name in channel.platforms if name not in platforms]

@@ -1,5 +1,5 @@
-"""Incidents and who hears of them: symptoms, their judgement against what is remembered, notifications.
+"""Incidents and notifications: looks at a platform, their judgement, the outbox, the channels.
 
-Add here what turns a look at a platform into a notification. What is wrong, and when that is an incident, is decided in
-``core``; statements on our tables are in ``journal``.
+Add here what turns a look at a platform into a notification. The causes and the rules of incidents are in ``core``;
+statements on our tables are in ``journal``.
 """

@@ -1,4 +1,4 @@
-"""Where notifications go: named channels, and which of them want an incident."""
+"""The channels that notifications go to, and the rules by which each gets an incident."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from campaign_ops.core.causes import Severity
 from campaign_ops.core.errors import ConfigurationError
-from campaign_ops.core.incidents import Incident, What, told_severity
+from campaign_ops.core.incidents import Incident, What, loudest_severity
 from campaign_ops.core.notices import Message, message
 
 
@@ -20,9 +20,9 @@ class Channel:
     Attributes:
         name: What people call it; the outbox keeps it.
         url: What apprise sends to.
-        severity: The mildest that it wants to hear of.
+        severity: The mildest that is sent there.
         platforms: The only platforms; empty for all.
-        tenants: The only owners; empty for all. A channel with tenants hears of no incident that concerns none of them,
+        tenants: The only owners; empty for all. A channel with tenants gets no incident that concerns none of them,
             and no campaign of another owner is named there.
         where: File, line and key of its URL, for messages.
     """
@@ -35,9 +35,9 @@ class Channel:
     where: str = ""
 
     def wants(self, platform: str, incident: Incident) -> bool:
-        """Whether an incident of a platform is for this channel."""
+        """Return whether an incident of a platform is for this channel."""
         return (
-            told_severity(incident).rank >= self.severity.rank
+            loudest_severity(incident).rank >= self.severity.rank
             and (not self.platforms or platform in self.platforms)
             and (not self.tenants or not set(self.tenants).isdisjoint(incident.tenants))
         )
@@ -45,19 +45,19 @@ class Channel:
 
 @dataclass(frozen=True, kw_only=True)
 class Notify:
-    """Who is told: the sound channels, the address that a text links to, and what is wrong with the others."""
+    """The sound channels, the address that a text links to, and the mistakes in the other channels."""
 
     channels: tuple[Channel, ...] = ()
     link: str = ""
     error: ConfigurationError | None = None
 
     def about(self, platform: str) -> Notify:
-        """The same with the channels that want to hear of a platform."""
-        wanted = tuple(one for one in self.channels if not one.platforms or platform in one.platforms)
+        """The same with the channels that get incidents of a platform."""
+        wanted = tuple(channel for channel in self.channels if not channel.platforms or platform in channel.platforms)
         return replace(self, channels=wanted)
 
     def messages(self, platform: str, incident: Incident, what: What, *, by: str = "") -> Sequence[tuple[str, Message]]:
-        """What each channel that wants the incident gets, by the channel's name."""
+        """The message for each channel that wants the incident, with the channel's name."""
         return [
             (channel.name, message(platform, incident, what, link=self.link, tenants=channel.tenants, by=by))
             for channel in self.channels

@@ -1,6 +1,6 @@
-"""Bring a platform's incidents up to date with a look, and what a person does about one. One transaction each.
+"""Update a platform's incidents after a look, and do what a person asks for. One transaction each.
 
-Several watchers may do so at once: they take turns, and looks that follow each other quickly are one look.
+Several watchers may update at once: they take turns, and looks that follow each other quickly count as one.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from campaign_ops.platform import Platform
 from campaign_ops.watch.channels import Notify
 
 WATCH = "watch"
-_NOBODY = Notify()
+_NO_CHANNELS = Notify()
 _RULES = Rules()
 
 
-def update(platform: Platform, look: Look, notify: Notify = _NOBODY, *, rules: Rules = _RULES) -> list[Change]:
+def update(platform: Platform, look: Look, notify: Notify = _NO_CHANNELS, *, rules: Rules = _RULES) -> list[Change]:
     """Judge a look, and write incidents, events and notifications, all of it or nothing.
 
     Args:
         platform: What was looked at.
-        look: What was found; see `symptoms.look_at`.
-        notify: Who is told.
+        look: The result of `symptoms.look_at`.
+        notify: The channels.
         rules: Looks and times.
 
     Returns:
-        What changed, incidents whose looks were only counted included.
+        The changes, including those of incidents whose looks were only counted.
 
     Raises:
         StateSchemaError: Our own schema is missing or of another revision.
@@ -57,7 +57,7 @@ def _written(platform: Platform, connection: sa.Connection, change: Change, noti
         return change
     incident = replace(incident, id=log.write(connection, incident))
     if change.what is not None:
-        _noted(platform, connection, incident, change.what, notify if change.told else _NOBODY)
+        _noted(platform, connection, incident, change.what, notify if change.notified else _NO_CHANNELS)
     return replace(change, incident=incident)
 
 
@@ -66,12 +66,12 @@ def _noted(
     connection: sa.Connection,
     incident: Incident,
     what: What,
-    notify: Notify = _NOBODY,
+    notify: Notify = _NO_CHANNELS,
     *,
     actor: str = WATCH,
     reason: str = "",
 ) -> None:
-    """Record what happened, and put what people are told of it into the outbox."""
+    """Record an event, and put its notifications into the outbox."""
     assert incident.id is not None
     evidence = reason or incident.detail
     event_id = platform.incidents.note(connection, incident.id, what, incident, actor=actor, reason=evidence)
@@ -81,7 +81,7 @@ def _noted(
 
 
 def acknowledge(platform: Platform, incident_id: int, *, by: str, reason: str) -> Incident:
-    """A person takes an incident on: it is not repeated any more, unless it gets worse.
+    """Acknowledge an incident: a person has taken it on, and it is not notified again unless it gets worse.
 
     Raises:
         NotFound: No such incident.
@@ -95,7 +95,7 @@ def acknowledge(platform: Platform, incident_id: int, *, by: str, reason: str) -
 
 
 def silence(platform: Platform, incident_id: int, *, until: timedelta | datetime, by: str, reason: str) -> Incident:
-    """A person silences an incident until a moment, or for a time: nothing is told before, unless it gets worse.
+    """Silence an incident until a moment, or for a time: nothing is sent before, unless it gets worse.
 
     Raises:
         NotFound: No such incident.
@@ -111,8 +111,8 @@ def silence(platform: Platform, incident_id: int, *, until: timedelta | datetime
     return _handle(platform, incident_id, What.SILENCED, _silence, by=by, reason=reason)
 
 
-def resolve(platform: Platform, incident_id: int, notify: Notify = _NOBODY, *, by: str, reason: str) -> Incident:
-    """A person says that an incident is over. If it is not, new looks reopen it.
+def resolve(platform: Platform, incident_id: int, notify: Notify = _NO_CHANNELS, *, by: str, reason: str) -> Incident:
+    """End an incident. If its cause holds, new looks reopen it.
 
     Raises:
         NotFound: No such incident.
@@ -126,7 +126,7 @@ def _handle(
     incident_id: int,
     what: What,
     change: Callable[[Incident, datetime], Incident],
-    notify: Notify = _NOBODY,
+    notify: Notify = _NO_CHANNELS,
     *,
     by: str,
     reason: str,

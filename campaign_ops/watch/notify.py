@@ -28,7 +28,7 @@ _MAYBE_TWICE = "This may have come before: an earlier try ended without an answe
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is sent, and how often it is tried. Units stand in the names.
+    """Limits of sending and of retrying. Units are in the names.
 
     Attributes:
         messages_an_hour: To one channel about one platform; what is more comes folded into one message.
@@ -47,7 +47,7 @@ class Limits:
 
 @dataclass
 class Delivered:
-    """What one call did: messages sent, why a channel accepted none, notifications given up."""
+    """The result of one call: messages sent, the reason of each channel that failed, notifications given up."""
 
     sent: int = 0
     failed: dict[str, str] = field(default_factory=dict)
@@ -61,13 +61,13 @@ class _Claim:
 
     @property
     def ids(self) -> list[int]:
-        return [one.id for one in self.notifications]
+        return [notification.id for notification in self.notifications]
 
     @property
     def message(self) -> Message:
-        messages = [one.message for one in self.notifications]
+        messages = [notification.message for notification in self.notifications]
         message = messages[0] if len(messages) == 1 else folded(self.channel.name, messages)
-        unsure = any(one.unsure for one in self.notifications)
+        unsure = any(notification.unsure for notification in self.notifications)
         return replace(message, body=f"{message.body}\n{_MAYBE_TWICE}") if unsure else message
 
 
@@ -91,7 +91,7 @@ def send_due(platform: Platform, channels: Sequence[Channel], *, limits: Limits 
 
 
 def _send_next(platform: Platform, channels: Mapping[str, Channel], limits: Limits, delivered: Delivered) -> bool:
-    """Send one message; whether there was one."""
+    """Send the next message; return whether there was one."""
     claim = platform.database.run(lambda connection: _claim(platform, connection, channels, limits))
     if claim is None:
         return False
@@ -111,12 +111,12 @@ def _claim(
     """Claim the notifications of the next message."""
     outbox = platform.outbox
     now = outbox.lock(connection)
-    due = [one for one in outbox.due(connection, now, limit=1_000) if one.channel in channels]
+    due = [waiting for waiting in outbox.due(connection, now, limit=1_000) if waiting.channel in channels]
     sent = outbox.sent_since(connection, now - timedelta(hours=1)) if due else {}
-    for name in dict.fromkeys(one.channel for one in due):
+    for name in dict.fromkeys(waiting.channel for waiting in due):
         free = limits.messages_an_hour - sent.get(name, 0)
-        for portion in portions([one for one in due if one.channel == name], free):
-            outbox.claim(connection, [one.id for one in portion], now)
+        for portion in portions([waiting for waiting in due if waiting.channel == name], free):
+            outbox.claim(connection, [waiting.id for waiting in portion], now)
             return _Claim(channels[name], portion)
     return None
 
@@ -125,22 +125,22 @@ def _settle(platform: Platform, connection: sa.Connection, claim: _Claim, proble
     if not problem:
         platform.outbox.sent(connection, claim.ids)
         return
-    tries = max(one.attempts for one in claim.notifications)  # before this one
+    tries = max(notification.attempts for notification in claim.notifications)  # before this one
     wait = min(limits.first_retry_seconds * 2**tries, limits.longest_retry_seconds)
     platform.outbox.failed(connection, claim.ids, problem, timedelta(seconds=wait))
 
 
 def _give_up(platform: Platform, connection: sa.Connection, limits: Limits) -> int:
-    """Give up what is too old to be sent, and record it with its incident."""
+    """Give up the notifications that are too old, with an event in their incidents."""
     check_current(connection, platform.database.where)
     outbox, incidents = platform.outbox, platform.incidents
     now = outbox.lock(connection)
     old = outbox.older_than(connection, now, now - timedelta(seconds=limits.give_up_seconds))
-    for one in old:
-        outbox.give_up(connection, one.id)
-        incident = incidents.find(connection, one.incident_id)
+    for waiting in old:
+        outbox.give_up(connection, waiting.id)
+        incident = incidents.find(connection, waiting.incident_id)
         if incident is not None:
-            why = one.last_error or "no process of this configuration has such a channel"
-            reason = f"channel {one.channel}: {why}"
-            incidents.note(connection, one.incident_id, What.GAVE_UP, incident, actor=WATCH, reason=reason)
+            why = waiting.last_error or "no process of this configuration has such a channel"
+            reason = f"channel {waiting.channel}: {why}"
+            incidents.note(connection, waiting.incident_id, What.GAVE_UP, incident, actor=WATCH, reason=reason)
     return len(old)

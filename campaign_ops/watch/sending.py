@@ -27,7 +27,7 @@ logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 
 def check(notify: Notify) -> ConfigurationError | None:
-    """What is wrong with the configuration of the channels, those URLs included that apprise does not understand.
+    """Return the mistakes in the configuration of the channels, including URLs that apprise does not understand.
 
     Returns:
         One error with a line for each mistake, without any part of a URL; None where there is none.
@@ -41,9 +41,9 @@ def send(channel: Channel, message: Message, *, timeout_seconds: float = TIMEOUT
     """Send a message.
 
     Args:
-        channel: Where to.
-        message: What.
-        timeout_seconds: How long the channel may take.
+        channel: The channel.
+        message: The message.
+        timeout_seconds: The time that the channel may take.
 
     Returns:
         Empty text once the channel has accepted it, else why it has not, without any part of the URL.
@@ -84,7 +84,7 @@ def _target(channel: Channel) -> apprise.Apprise | None:
 
 
 def _reason(messages: Iterable[str]) -> str:
-    """What apprise's own log says, in words of ours: its text may hold a part of the URL."""
+    """Put the reason in apprise's log into our words: its text may hold a part of the URL."""
     text = " ".join(messages)
     if code := re.search(r"\berror=(\d{3})\b", text):
         return f"the server answered {code[1]}"

@@ -1,4 +1,4 @@
-"""What is wrong with a platform: from what the latest sweep left, and from a look at its queue now.
+"""The problems of a platform: from the records of its latest sweep, and from a look at its queue now.
 
 A campaign belongs to one cause, by its verdict: one outage is one incident, however many campaigns wait for its end.
 """
@@ -49,9 +49,9 @@ def look_at(platform: Platform, *, stale_after_seconds: int = STALE_AFTER_SECOND
     """Look at a platform: what its latest sweep left, its queue now, and whether the database answers at all.
 
     Args:
-        platform: What is looked at; nothing is written.
+        platform: The platform; nothing is written.
         stale_after_seconds: The age at which the last finished sweep is too old.
-        ask_queue: Whether to ask Redis, too; else the queue is as the sweep saw it.
+        ask_queue: Ask Redis, too; else the queue is as the sweep saw it.
     """
     try:
         queue = read_queue_state(platform) if ask_queue else None
@@ -69,7 +69,7 @@ def look_from(platform: Platform, queue: QueueState | None, *, stale_after_secon
 
 
 def of_error(error: CampaignOpsError) -> Look:
-    """What it means that a platform's database could not be read or written."""
+    """The look that an error of a platform's database amounts to."""
     cause = Cause.DATABASE_AWAY if isinstance(error, DatabaseUnavailable) else Cause.CONFIGURATION_BROKEN
     return Look((Symptom(cause, detail=str(error)),), {cause: ""})
 
@@ -84,12 +84,12 @@ def _look(platform: Platform, latest: Latest, queue: QueueState | None, stale_af
         campaigns = _by_cause(
             latest.rows_of("repair_plan", sweep.id), latest.repaired_by(sweep.id), held, platform.policy
         )
-        found = [_concerning(cause, campaigns[cause]) for cause in _BY_ROW if campaigns.get(cause)]
+        symptoms = [_concerning(cause, campaigns[cause]) for cause in _BY_ROW if campaigns.get(cause)]
         if why := "; ".join(
             f"{kind} held back: {why}" for kind, (cause, why) in held.items() if cause is Cause.BREAKER
         ):
-            found.append(_concerning(Cause.BREAKER, campaigns.get(Cause.BREAKER, ()), why))
-        look |= Look(tuple(found), dict.fromkeys((*_BY_ROW, Cause.BREAKER), f"sweep {sweep.id}"))
+            symptoms.append(_concerning(Cause.BREAKER, campaigns.get(Cause.BREAKER, ()), why))
+        look |= Look(tuple(symptoms), dict.fromkeys((*_BY_ROW, Cause.BREAKER), f"sweep {sweep.id}"))
     if platform.queue is not None:
         symptom = _concerning(Cause.QUEUE_EMPTIED, campaigns.get(Cause.QUEUE_EMPTIED, ()), emptied)
         look |= Look((symptom,) if emptied else (), {Cause.QUEUE_EMPTIED: ""})
@@ -174,7 +174,7 @@ def _held_back(figures: Mapping[str, Any], *, emptied: bool) -> dict[str, tuple[
 
 
 def _emptied(latest: Latest) -> str:
-    """How a queue was seen emptied, if no person has confirmed yet that it may be believed; else empty."""
+    """Say how a queue was emptied, until a person confirms that it may be believed; else empty text."""
     return "; ".join(f"queue {name}: {seen.emptied}" for name, seen in latest.sightings().items() if seen.emptied)
 
 
@@ -198,7 +198,7 @@ def _queue(
 
 
 def _of_queues(parts: Sequence[QueueState], problem: str, campaigns: _Campaigns, policy: Policy, evidence: str) -> Look:
-    """What is wrong with queues read at one moment. Workers are judged only where Redis tells of them."""
+    """The problems of queues read at one moment. Workers are judged only where Redis lists them."""
 
     def concerning(cause: Cause, detail: str) -> Symptom:
         return _concerning(cause, campaigns.get(cause, ()), detail)

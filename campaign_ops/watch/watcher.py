@@ -169,7 +169,7 @@ class Watcher:
             kept = {change.incident.cause: change.incident for change in changes if not change.discarded}
             self._unwritten[name] = {**known, **kept} if look.symptoms else kept
             for change in changes:
-                if change.told and change.what is not None:
+                if change.notified and change.what is not None:
                     self._send_now(name, change)
         else:
             changes = []

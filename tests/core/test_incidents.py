@@ -56,7 +56,7 @@ class Memory:
         """The incident, open."""
         self.look(symptom)
         (change,) = self.look(symptom)
-        assert (change.what, change.told) == (What.OPENED, True)
+        assert (change.what, change.notified) == (What.OPENED, True)
         return self.known[symptom.cause]
 
     def resolved(self, cause: Cause = Cause.STUCK) -> Change:
@@ -83,7 +83,7 @@ def test_one_bad_look_is_a_suspicion_and_the_second_an_incident(memory: Memory) 
     assert memory.look(STUCK) == []
     assert memory.known[Cause.STUCK].state is State.SUSPECTED
     (change,) = memory.look(STUCK)
-    assert (change.what, change.told, change.incident.state) == (What.OPENED, True, State.OPEN)
+    assert (change.what, change.notified, change.incident.state) == (What.OPENED, True, State.OPEN)
     assert change.incident.first_seen_at == memory.now - MINUTE
     assert change.incident.opened_at == memory.now
 
@@ -125,7 +125,7 @@ def test_three_good_looks_resolve_and_one_bad_between_begins_the_count_again(mem
     memory.good()
     memory.look(STUCK)
     change = memory.resolved()
-    assert (change.what, change.told) == (What.RESOLVED, True)
+    assert (change.what, change.notified) == (What.RESOLVED, True)
     assert (change.incident.state, change.incident.resolved_at) == (State.RESOLVED, memory.now)
 
 
@@ -165,7 +165,7 @@ def test_what_comes_back_within_the_hour_is_the_same_incident(memory: Memory) ->
     memory.resolved()
     assert memory.look(STUCK, after=59 * MINUTE) == []
     (change,) = memory.look(STUCK, after=2 * MINUTE)
-    assert (change.what, change.told, change.incident.resolved_at) == (What.REOPENED, True, None)
+    assert (change.what, change.notified, change.incident.resolved_at) == (What.REOPENED, True, None)
     assert (change.incident.id, change.incident.first_seen_at) == (1, before.first_seen_at)
 
 
@@ -191,7 +191,7 @@ def test_an_open_incident_is_repeated_every_four_hours(memory: Memory) -> None:
     memory.opened()
     told = [change for _ in range(60 * 12) for change in memory.look(STUCK)]
     assert whats(told) == [What.REPEATED] * 3
-    assert all(change.told for change in told)
+    assert all(change.notified for change in told)
 
 
 @pytest.mark.parametrize("state", [State.ACKNOWLEDGED, State.SILENCED])
@@ -207,7 +207,7 @@ def test_worse_speaks_whatever_a_person_said(memory: Memory, state: State) -> No
     memory.set(state=state, silenced_until=memory.now + 24 * HOUR if state is State.SILENCED else None)
     assert memory.look(replace(STUCK, count=29)) == []
     (change,) = memory.look(replace(STUCK, count=30))
-    assert (change.what, change.told, change.incident.state) == (What.WORSENED, True, state)
+    assert (change.what, change.notified, change.incident.state) == (What.WORSENED, True, state)
     assert memory.look(replace(STUCK, count=299)) == []
     assert whats(memory.look(replace(STUCK, count=300))) == [What.WORSENED]
 
@@ -215,9 +215,9 @@ def test_worse_speaks_whatever_a_person_said(memory: Memory, state: State) -> No
 def test_a_graver_severity_is_worse_and_a_milder_one_is_noted_quietly(memory: Memory) -> None:
     memory.opened()
     (worse,) = memory.look(replace(STUCK, severity=Severity.CRITICAL))
-    assert (worse.what, worse.told) == (What.WORSENED, True)
+    assert (worse.what, worse.notified) == (What.WORSENED, True)
     (eased,) = memory.look(STUCK)
-    assert (eased.what, eased.told) == (What.EASED, False)
+    assert (eased.what, eased.notified) == (What.EASED, False)
     assert memory.look(replace(STUCK, severity=Severity.CRITICAL)) == [], "people were told so already"
 
 
@@ -226,17 +226,17 @@ def test_a_silence_that_ends_while_it_is_still_bad_speaks(memory: Memory) -> Non
     memory.set(state=State.SILENCED, silenced_until=memory.now + HOUR)
     assert memory.look(STUCK, after=59 * MINUTE) == []
     (change,) = memory.look(STUCK, after=2 * MINUTE)
-    assert (change.what, change.told, change.incident.state) == (What.REPEATED, True, State.OPEN)
+    assert (change.what, change.notified, change.incident.state) == (What.REPEATED, True, State.OPEN)
 
 
 def test_the_end_of_an_acknowledged_incident_is_told_and_of_a_silenced_one_not(memory: Memory) -> None:
     memory.opened()
     memory.set(state=State.ACKNOWLEDGED)
-    assert memory.resolved().told
+    assert memory.resolved().notified
     silent = Memory()
     silent.opened()
     silent.set(state=State.SILENCED, silenced_until=silent.now + HOUR)
-    assert not silent.resolved().told
+    assert not silent.resolved().notified
 
 
 def test_what_a_person_resolved_opens_again_only_by_new_looks(memory: Memory) -> None:

@@ -112,7 +112,7 @@ def test_who_acknowledges_and_why_stands_in_the_journal(sms: World) -> None:
     assert row["handled_at"] is not None
     assert events(sms)[-1] == ("acknowledged", "ann", "TICKET-12")
     assert [event["what"] for event in events_of(sms.platform, number)] == ["opened", "acknowledged"]
-    age(sms, told_at=timedelta(hours=9))
+    age(sms, notified_at=timedelta(hours=9))
     assert bad(sms, STUCK) == []
     assert incidents(sms)[0]["handled_by"] == "ann"
 

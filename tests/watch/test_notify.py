@@ -155,7 +155,7 @@ def test_an_acknowledged_incident_is_quiet_and_worse_speaks(sms: World, hook: Re
     number = open_one(sms, STUCK, notify)
     acknowledge(sms.platform, number, by="ann", reason="on it")
     with sms.platform.database.transaction() as connection:
-        connection.execute(sa.text("UPDATE campaign_ops.incident SET told_at = told_at - interval '9 hours'"))
+        connection.execute(sa.text("UPDATE campaign_ops.incident SET notified_at = notified_at - interval '9 hours'"))
     assert bad(sms, STUCK, notify=notify) == []
     send_due(sms.platform, notify.channels)
     assert len(hook.messages) == 1

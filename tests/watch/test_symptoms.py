@@ -39,7 +39,7 @@ def test_a_sound_platform_has_no_symptom_and_all_is_judged(sms: World) -> None:
     sms.queue.remove(sms.queue.live_job_ids())
     sms.sweep()
     assert found(sms) == {}
-    of_others = {Cause.WORKERS_RESTARTING, Cause.RUN_FAILED, Cause.DAEMON_DEAD}
+    of_others = {Cause.RUN_FAILED, Cause.DAEMON_DEAD}
     assert judged(sms) == set(Cause) - of_others
     assert watch(sms, 5) == []
     assert incidents(sms) == []

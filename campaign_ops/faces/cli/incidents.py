@@ -1,4 +1,4 @@
-"""``incidents``, ``acknowledge``, ``silence`` and ``resolve``: what needs a person, and what one has done about it."""
+"""``incidents``, ``acknowledge``, ``silence`` and ``resolve``: the incidents that need a person, and handling them."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def incidents(
     ] = False,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="At most so many.")] = 100,
 ) -> Answer:
-    """Show what needs a person: cause, since when, the campaigns behind it, the next step.
+    """Show the incidents: cause, since when, the campaigns behind it, the next step.
 
-    As the watcher and Dagster's sensors have judged it; nothing is looked at again. Exits with 5 while an incident is
-    open that no person has acknowledged or silenced.
+    As the watcher and Dagster's sensors have judged them; the platform is not looked at. Exits with 5 while one is open
+    that no person has acknowledged or silenced.
     """
     rows = [_incident(call, row) for row in read_incidents(call.platform, everything=everything, limit=limit)]
     is_open = sum(row["state"] == State.OPEN for row in rows)
@@ -102,9 +102,9 @@ def _minute(text: str | None) -> str:
 
 @command(shape=shapes.HandledResult, examples=['acknowledge 12 --reason "TICKET-12"'])
 def acknowledge(call: Call, incident: IncidentId, *, reason: Reason = "", by: By = "") -> Answer:
-    """Say that you have taken an incident on.
+    """Take an incident on.
 
-    It is not repeated any more. You still hear when it gets worse, and when it is over.
+    It is not repeated any more. That it gets worse, or is over, is still sent.
     """
     person = _person(reason, by)
     return _handled(call, handling.acknowledge(call.platform, incident, **person), "acknowledged")
@@ -135,9 +135,9 @@ def silence(
 
 @command(shape=shapes.HandledResult, examples=['resolve 12 --reason "workers are back"'])
 def resolve(call: Call, incident: IncidentId, *, reason: Reason = "", by: By = "") -> Answer:
-    """Say that an incident is over.
+    """End an incident.
 
-    If it is not, the next looks open it again.
+    If its cause holds, the next looks open it again.
     """
     person = _person(reason, by)
     return _handled(call, handling.resolve(call.platform, incident, call.settings.notify, **person), "resolved")

@@ -37,7 +37,7 @@ def notify(
         raise mistakes
     channels = _chosen(call, channel)
     if test:
-        problems = {one.name: send(one, _test_message(call.name, one)) for one in channels}
+        problems = {target.name: send(target, _test_message(call.name, target)) for target in channels}
         refused = {name: problem for name, problem in problems.items() if problem}
         sent, gave_up = len(channels) - len(refused), 0
     else:
@@ -48,13 +48,14 @@ def notify(
         "sent": sent,
         "gave_up": gave_up,
         "channels": [
-            {"name": one.name, "severity": one.severity.value, "problem": refused.get(one.name, "")} for one in channels
+            {"name": target.name, "severity": target.severity.value, "problem": refused.get(target.name, "")}
+            for target in channels
         ],
     }
     summary = f"{call.name}: {plural(sent, 'test message' if test else 'message')} sent"
     summary += f", {plural(gave_up, 'notification')} given up" if gave_up else ""
     text: list[RenderableType] = [line(summary, style="bold")]
-    rows = [[one["name"], one["problem"] or "accepted"] for one in result["channels"] if test or one["problem"]]
+    rows = [[row["name"], row["problem"] or "accepted"] for row in result["channels"] if test or row["problem"]]
     if rows:
         text.append(Rows(["", ""], rows))
     return Answer(result, text, ExitCode.FAILED if refused else ExitCode.DONE)

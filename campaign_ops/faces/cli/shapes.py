@@ -200,7 +200,7 @@ class ConfigResult(TypedDict):
     schedule: Annotated[str, "when Dagster sweeps, in UTC"]
     thresholds: Annotated[dict[str, object], "when a campaign counts as stuck, and how much one sweep may do"]
     timeouts: Annotated[dict[str, float], "how long servers and the network may take"]
-    notify: Annotated[list[str], "the channels that hear of its incidents, and from which severity on"]
+    notify: Annotated[list[str], "the channels that get its incidents, and from which severity on"]
 
 
 class MetricsSample(TypedDict):
@@ -299,4 +299,4 @@ class NotifyResult(TypedDict):
     test: Annotated[bool, "test messages were sent, and nothing else was done"]
     sent: Annotated[int, "messages that a channel has accepted"]
     gave_up: Annotated[int, "notifications that could not be sent for hours and are not tried again"]
-    channels: Annotated[list[NotifiedChannel], "every channel that hears of the platform"]
+    channels: Annotated[list[NotifiedChannel], "every channel that gets incidents of the platform"]

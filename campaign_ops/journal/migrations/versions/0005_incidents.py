@@ -30,9 +30,9 @@ STATEMENTS = (
         opened_at timestamptz,
         resolved_at timestamptz,
         silenced_until timestamptz,
-        told_at timestamptz,
-        told_count bigint NOT NULL DEFAULT 0,
-        told_severity text,
+        notified_at timestamptz,
+        notified_count bigint NOT NULL DEFAULT 0,
+        notified_severity text,
         handled_by text,
         handled_at timestamptz,
         handled_reason text
