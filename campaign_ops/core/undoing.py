@@ -76,16 +76,3 @@ def why_not(repair: Mapping[str, Any]) -> str:
     if undoing.restores not in _ALWAYS_JOURNALED and not repair["before"]:
         return "an older version made it and did not note what was there before"
     return ""
-
-
-KIND_OF_FIX: Mapping[str, RepairKind] = {
-    "mark-complete": RepairKind.COMPLETE,
-    "reenqueue": RepairKind.REENQUEUE,
-    "release": RepairKind.RELEASE,
-    "undo": RepairKind.UNDO,
-    "send-again": RepairKind.SEND_AGAIN,
-    "take-as-sent": RepairKind.TAKE_AS_SENT,
-    "retry-quarantined": RepairKind.LIFT,
-    "bind": RepairKind.BIND,
-}
-"""What each fix by hand writes into the journal."""

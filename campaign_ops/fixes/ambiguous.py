@@ -14,7 +14,9 @@ from campaign_ops.core.errors import PermissionMissing, Refused
 from campaign_ops.core.model import Action, RepairKind, Suspect, Verdict
 from campaign_ops.core.verdicts import decide, unclear
 from campaign_ops.core.wording import plural
-from campaign_ops.fixes.manual import MENDS, Fix, Person, author_of, find_campaign, locked, reenqueue_locked
+from campaign_ops.fixes.fix import NEXT_STEP, Fix, Person, author_of, locked
+from campaign_ops.fixes.reenqueue import reenqueue_locked
+from campaign_ops.fixes.target import find_campaign
 from campaign_ops.journal.journal import Entry
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import recipients
@@ -131,7 +133,7 @@ def _marked(platform: Platform, campaign_id: str) -> tuple[list[Suspect], Observ
                 raise Refused(
                     unclear(evidence.coverage.unclear_jobs),
                     where=f"campaign {campaign_id}",
-                    mend=MENDS[Verdict.UNCLEAR_JOBS],
+                    mend=NEXT_STEP[Verdict.UNCLEAR_JOBS],
                 )
         marked = look.marked(AT_ONCE)
     if not marked:

@@ -5,7 +5,7 @@ The code is used up in a transaction of its own before the fix is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,27 +13,24 @@ import sqlalchemy as sa
 
 from campaign_ops.core.confirmation import Confirmation, Covers, Offer, no_more
 from campaign_ops.core.errors import Refused, SweepBusy
-from campaign_ops.fixes.manual import Fix, Person
+from campaign_ops.fixes.fix import Fix, Person
+from campaign_ops.fixes.table import FIXES
 from campaign_ops.journal.migrations import check_current, is_current
 from campaign_ops.platform import Platform
 
 
 @dataclass(frozen=True, slots=True)
 class FixCall:
-    """One manual fix as a face calls it: its name, what makes it, of what, and for whom.
-
-    ``make`` takes the platform, the target, the person, ``tenant`` and ``dry_run``.
-    """
+    """One manual fix as a face calls it: its name in the table, its target, the person, and their tenant."""
 
     name: str
-    make: Callable[..., Fix]
     target: Any
     person: Person
     tenant: str | None = None
 
     def of(self, platform: Platform, *, dry_run: bool) -> Fix:
         """Make it, or say what it would do."""
-        return self.make(platform, self.target, self.person, tenant=self.tenant, dry_run=dry_run)
+        return FIXES[self.name].make(platform, self.target, self.person, tenant=self.tenant, dry_run=dry_run)
 
     @property
     def what(self) -> str:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import NotFound, Refused
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.wording import plural
-from campaign_ops.fixes.manual import Fix, Person, author_of, locked
+from campaign_ops.fixes.fix import Fix, Person, author_of, locked
 from campaign_ops.journal import binding
 from campaign_ops.journal.journal import Entry
 from campaign_ops.journal.migrations import check_current

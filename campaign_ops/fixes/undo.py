@@ -17,7 +17,7 @@ from campaign_ops.core.model import Attempts, RepairKind, Suspect
 from campaign_ops.core.undoing import UNDOING, Restores, why_not
 from campaign_ops.core.wording import plural
 from campaign_ops.fixes.balance import held_again
-from campaign_ops.fixes.manual import Fix, Person, author_of, locked
+from campaign_ops.fixes.fix import Fix, Person, author_of, locked
 from campaign_ops.journal.journal import Entry
 from campaign_ops.journal.migrations import check_current
 from campaign_ops.platform import Platform

@@ -4,7 +4,7 @@ The webserver has no login and a link can launch a run. So a fix needs the code 
 shows; the code lets exactly that fix pass, once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,11 +14,9 @@ from pydantic import Field
 
 from campaign_ops.core.confirmation import Offer
 from campaign_ops.core.model import RepairKind
-from campaign_ops.core.undoing import KIND_OF_FIX, UNDOING
-from campaign_ops.fixes import ambiguous, manual
 from campaign_ops.fixes.confirm import FixCall, make_confirmed, try_out
-from campaign_ops.fixes.manual import Fix, Person
-from campaign_ops.fixes.undo import undo
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.table import FIXES
 from campaign_ops.orchestration.names import FIX, asset_key, job_name, pool, resource_key, run_tags
 from campaign_ops.orchestration.resources import resource_of
 from campaign_ops.orchestration.sources import sources
@@ -35,7 +33,7 @@ class FixConfig(dg.Config):
     dry_run: bool = Field(default=True, description="Only show what would be done.")
     confirm: str = Field(default="", description="With dry_run: false, the code that the dry run shows.")
 
-    def target(self) -> str:
+    def target(self) -> str | int:
         """The id of the campaign, reservation or repair."""
         raise NotImplementedError
 
@@ -65,14 +63,14 @@ class RepairFix(FixConfig):
 
     repair_id: int = Field(description="The repair's number in the journal.")
 
-    def target(self) -> str:
+    def target(self) -> int:
         """The repair's number."""
-        return str(self.repair_id)
+        return self.repair_id
 
 
 @dataclass(frozen=True)
-class ManualFix:
-    """One fix: its name here and on the command line, its configuration and work, the asset whose page shows it.
+class FixJob:
+    """One fix: its name here and on the command line, its configuration, the asset whose page shows it.
 
     ``part`` is the part of a profile that it needs; None if every profile has it.
     """
@@ -80,73 +78,61 @@ class ManualFix:
     name: str
     command: str
     config: type[FixConfig]
-    work: Callable[..., Fix]
     asset: str
     description: str
     part: str | None = None
 
 
-def _undo(platform: Platform, repair_id: str, person: Person, **options: Any) -> Fix:
-    return undo(platform, int(repair_id), person, **options)
-
-
-MANUAL_FIXES = (
-    ManualFix(
+FIX_JOBS = (
+    FixJob(
         "mark_campaign_complete",
         "mark-complete",
         CampaignFix,
-        manual.mark_complete,
         "completed_campaigns",
         "Complete one campaign in which nothing is pending, whatever its age, and release the credits held for it.",
     ),
-    ManualFix(
+    FixJob(
         "reenqueue_campaign",
         "reenqueue",
         CampaignFix,
-        manual.reenqueue_one,
         "reenqueued_batches",
         "Put one campaign's missing recipients back into the queue.",
         part="queue",
     ),
-    ManualFix(
+    FixJob(
         "release_reservation",
         "release",
         ReservationFix,
-        manual.release_one,
         "released_credits",
         "Release one reservation that is held for nothing.",
         part="reservation",
     ),
-    ManualFix(
+    FixJob(
         "undo_repair",
         "undo",
         RepairFix,
-        _undo,
         "repair_plan",
         "Undo one repair: restore the row exactly, or change nothing. Sweeps leave it alone from then on.",
     ),
-    ManualFix(
+    FixJob(
         "retry_quarantined",
         "retry-quarantined",
         CampaignFix,
-        manual.retry_quarantined,
         "repair_plan",
         "Let sweeps repair a quarantined or held campaign again.",
     ),
-    ManualFix(
+    FixJob(
         "send_again",
         "send-again",
         CampaignFix,
-        ambiguous.send_again,
         "reenqueued_batches",
         "Put a campaign's ambiguous recipients back into the queue, although they may get the message twice.",
         part="queue",
     ),
-    ManualFix(
+    FixJob(
         "take_as_sent",
         "take-as-sent",
         CampaignFix,
-        ambiguous.take_as_sent,
         "recipient_status",
         "Record a campaign's ambiguous recipients as sent, although they may have got nothing.",
         part="queue",
@@ -157,10 +143,10 @@ MANUAL_FIXES = (
 def fix_jobs(platform: PlatformSettings, max_runtime: timedelta) -> list[dg.JobDefinition]:
     """The fixes that make sense for this platform."""
     parts = sources(platform.profile)
-    return [_job(platform, fix, max_runtime) for fix in MANUAL_FIXES if fix.part is None or fix.part in parts]
+    return [_job(platform, fix, max_runtime) for fix in FIX_JOBS if fix.part is None or fix.part in parts]
 
 
-def _job(platform: PlatformSettings, fix: ManualFix, max_runtime: timedelta) -> dg.JobDefinition:
+def _job(platform: PlatformSettings, fix: FixJob, max_runtime: timedelta) -> dg.JobDefinition:
     name = job_name(platform.name, fix.name)
 
     @dg.op(
@@ -177,7 +163,7 @@ def _job(platform: PlatformSettings, fix: ManualFix, max_runtime: timedelta) -> 
     @dg.job(
         name=name,
         description=(
-            f"{fix.description} It {UNDOING[KIND_OF_FIX[fix.command]]}."
+            f"{fix.description} It {FIXES[fix.command].undoing}."
             " By default a dry run, which shows a code; `dry_run: false` and that code make the fix."
         ),
         tags=run_tags(platform.name, FIX, max_runtime),
@@ -188,11 +174,11 @@ def _job(platform: PlatformSettings, fix: ManualFix, max_runtime: timedelta) -> 
     return fix_job
 
 
-def _apply(context: dg.OpExecutionContext, platform: PlatformSettings, fix: ManualFix, config: FixConfig) -> None:
+def _apply(context: dg.OpExecutionContext, platform: PlatformSettings, fix: FixJob, config: FixConfig) -> None:
     target = config.target()
     person = Person(config.by, config.reason, context.run.run_id, trigger="dagster")
     with resource_of(context, platform.name).platform() as watched:
-        call = FixCall(fix.command, fix.work, target, person, config.tenant)
+        call = FixCall(fix.command, target, person, config.tenant)
         if config.dry_run:
             outcome, offer = try_out(watched, call)
         else:
@@ -204,7 +190,7 @@ def _apply(context: dg.OpExecutionContext, platform: PlatformSettings, fix: Manu
         "changed": outcome.changed,
         "by": config.by,
         "reason": config.reason,
-        "undo": str(UNDOING[KIND_OF_FIX[fix.command]]),
+        "undo": str(FIXES[fix.command].undoing),
         "repairs": ", ".join(map(str, outcome.repair_ids)),
         **_how_to_confirm(offer),
     }
@@ -224,7 +210,7 @@ def _how_to_confirm(offer: Offer | None) -> dict[str, str]:
     }
 
 
-def _asset_of(platform: Platform, fix: ManualFix, target: str) -> str:
+def _asset_of(platform: Platform, fix: FixJob, target: str | int) -> str:
     """The asset whose table a fix changed; for an undo, the asset that shows the undone repair."""
     if fix.config is not RepairFix:
         return fix.asset

@@ -6,7 +6,7 @@ import pytest
 
 from campaign_ops.core.errors import ProfileMismatch
 from campaign_ops.doctor import Level, examine
-from campaign_ops.fixes.manual import Person
+from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.undo import undo
 from campaign_ops.lab.shop.row_writer import PlatformShape, hours
 from campaign_ops.profile.load import load_profile

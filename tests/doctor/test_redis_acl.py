@@ -12,7 +12,7 @@ import redis
 from campaign_ops.core.report import render
 from campaign_ops.doctor import Level, examine, redis_acl
 from campaign_ops.fixes.ambiguous import send_again
-from campaign_ops.fixes.manual import Person
+from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.undo import undo
 from campaign_ops.profile.load import load_profile
 from campaign_ops.profile.model import Profile

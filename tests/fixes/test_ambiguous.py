@@ -13,7 +13,8 @@ from bullmq import Worker
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import Verdict
 from campaign_ops.fixes.ambiguous import send_again, take_as_sent
-from campaign_ops.fixes.manual import Person, reenqueue_one
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.reenqueue import reenqueue_one
 from campaign_ops.profile.load import load_profile
 from campaign_ops.sweep.look import observe
 from tests.conftest import World, Worlds

@@ -12,7 +12,7 @@ from campaign_ops.core.confirmation import Confirmation
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.report import render
 from campaign_ops.fixes.confirm import FixCall, make_confirmed, try_out
-from campaign_ops.fixes.manual import Person, mark_complete, reenqueue_one
+from campaign_ops.fixes.fix import Person
 from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.sweep import dry_run
 from campaign_ops.sweep.confirm import confirmation
@@ -185,8 +185,8 @@ def test_a_plan_before_migrate_says_that_confirming_needs_it(worlds: Worlds) -> 
 # -- manual fixes ----------------------------------------------------------------------------------------------------
 
 
-def a_fix(campaign: str, make: Callable[..., object] = reenqueue_one, name: str = "reenqueue") -> FixCall:
-    return FixCall(name, make, campaign, Person("ann", "the customer called", uuid4().hex))  # type: ignore[arg-type]
+def a_fix(campaign: str, name: str = "reenqueue") -> FixCall:
+    return FixCall(name, campaign, Person("ann", "the customer called", uuid4().hex))
 
 
 def shown(world: World, call: FixCall) -> str:
@@ -225,7 +225,7 @@ def test_the_code_of_one_fix_is_good_for_no_other(sms: World) -> None:
     sms.app.add_campaign("other", pending=3)
     sms.app.add_campaign("done", succeeded=3)
     code = shown(sms, a_fix("lost"))
-    for call in (a_fix("other"), a_fix("done", mark_complete, "mark-complete")):
+    for call in (a_fix("other"), a_fix("done", "mark-complete")):
         with pytest.raises(Refused, match="was given for reenqueue of lost"):
             make_confirmed(sms.platform, call, code)
     with pytest.raises(Refused, match="another --tenant"):

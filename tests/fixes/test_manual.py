@@ -12,7 +12,11 @@ from campaign_ops.bullmq.queue import Queue, QueueAddress
 from campaign_ops.core.errors import NotFound, QueueUnavailable, Refused
 from campaign_ops.core.model import Counters, Verdict
 from campaign_ops.fixes.ambiguous import send_again, take_as_sent
-from campaign_ops.fixes.manual import Person, mark_complete, reenqueue_one, release_one, retry_quarantined
+from campaign_ops.fixes.complete import mark_complete
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.reenqueue import reenqueue_one
+from campaign_ops.fixes.release import release_one
+from campaign_ops.fixes.retry import retry_quarantined
 from campaign_ops.fixes.undo import undo
 from campaign_ops.lab.shop.row_writer import hours, minutes, redis_fingerprint
 from campaign_ops.lab.shop.schema import PlatformShape

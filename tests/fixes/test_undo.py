@@ -13,7 +13,9 @@ from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.undoing import UNDOING
 from campaign_ops.fixes.ambiguous import send_again, take_as_sent
-from campaign_ops.fixes.manual import Person, mark_complete, retry_quarantined
+from campaign_ops.fixes.complete import mark_complete
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.retry import retry_quarantined
 from campaign_ops.fixes.undo import undo
 from campaign_ops.profile.load import load_profile
 from campaign_ops.profile.tables import BalanceTable

@@ -15,9 +15,9 @@ from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import Verdict
 from campaign_ops.core.policy import Policy
 from campaign_ops.doctor import Level, examine
-from campaign_ops.fixes import manual
-from campaign_ops.fixes.manual import Person
+from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.rebind import rebind
+from campaign_ops.fixes.retry import retry_quarantined
 from campaign_ops.fixes.undo import undo
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Database
@@ -112,7 +112,7 @@ def test_a_person_finds_the_repairs_of_the_former_name_and_takes_them_back(sms: 
     (repair,) = sms.rows("SELECT id FROM campaign_ops.repair")
     undo(renamed(sms).platform, repair["id"], ANNA)
     assert sms.app.campaign("c1")["status"] == "sending"
-    manual.retry_quarantined(renamed(sms, "third").platform, "c1", Person("anna", "done", "lift"))
+    retry_quarantined(renamed(sms, "third").platform, "c1", Person("anna", "done", "lift"))
     sms.sweep()
     assert sms.app.campaign("c1")["status"] == "sent"
 

@@ -8,11 +8,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from campaign_ops.core.undoing import KIND_OF_FIX, UNDOING
 from campaign_ops.faces.cli.app import COMMANDS, help_of
+from campaign_ops.fixes.table import FIXES
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.row_writer import hours
-from campaign_ops.orchestration.fixes import MANUAL_FIXES
+from campaign_ops.orchestration.fixes import FIX_JOBS
 from campaign_ops.postgres.database import STATE_SCHEMA
 from tests.conftest import World, Worlds
 from tests.orchestration.harness import configured, dagster_on_postgres, deployed, failures, plain, run
@@ -163,7 +163,7 @@ def test_person_and_reason_are_required(worlds: Worlds) -> None:
 
 def test_the_description_of_every_fix_says_whether_it_can_be_undone(worlds: Worlds) -> None:
     repository = deployed(configured(worlds.make()))
-    for fix in MANUAL_FIXES:
+    for fix in FIX_JOBS:
         job = repository.resolve_job_def(f"sms__{fix.name}")
-        assert f"It {UNDOING[KIND_OF_FIX[fix.command]]}." in str(job.description)
-        assert f"It {UNDOING[KIND_OF_FIX[fix.command]]}." in help_of(COMMANDS[fix.command])
+        assert f"It {FIXES[fix.command].undoing}." in str(job.description)
+        assert f"It {FIXES[fix.command].undoing}." in help_of(COMMANDS[fix.command])

@@ -14,7 +14,8 @@ from campaign_ops.core.errors import ProfileMismatch, QueueUnavailable, Refused,
 from campaign_ops.core.model import Counters, RepairKind, Verdict
 from campaign_ops.core.report import HealthReport
 from campaign_ops.doctor.grants import grants
-from campaign_ops.fixes.manual import Person, mark_complete
+from campaign_ops.fixes.complete import mark_complete
+from campaign_ops.fixes.fix import Person
 from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.sweep import writers
 from tests.conftest import World, Worlds

@@ -9,7 +9,8 @@ import pytest
 from campaign_ops.core.errors import PermissionMissing
 from campaign_ops.doctor import Level, examine
 from campaign_ops.doctor.grants import quoted
-from campaign_ops.fixes.manual import Person, mark_complete
+from campaign_ops.fixes.complete import mark_complete
+from campaign_ops.fixes.fix import Person
 from campaign_ops.sweep.report import dry_run
 from tests.conftest import World
 from tests.doctor.bench import connect_as, least, of, run

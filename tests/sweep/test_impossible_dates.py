@@ -8,7 +8,9 @@ import pytest
 
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import Verdict
-from campaign_ops.fixes.manual import Person, mark_complete, release_one
+from campaign_ops.fixes.complete import mark_complete
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.release import release_one
 from campaign_ops.fixes.undo import undo
 from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.lab.shop.schema import PRISMA, PlatformShape

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import RepairKind
-from campaign_ops.fixes.manual import Person, reenqueue_one
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.reenqueue import reenqueue_one
 from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.sweep import dry_run
 from tests.conftest import World, Worlds

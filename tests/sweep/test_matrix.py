@@ -16,7 +16,8 @@ import pytest
 
 from campaign_ops.core.model import Verdict
 from campaign_ops.core.report import HealthReport
-from campaign_ops.fixes.manual import Person, retry_quarantined
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.retry import retry_quarantined
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.fingerprint import database_fingerprint
 from campaign_ops.lab.shop.row_writer import minutes

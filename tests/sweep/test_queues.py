@@ -16,7 +16,7 @@ from campaign_ops.bullmq.queue_group import QueueGroup
 from campaign_ops.core.errors import ConfigurationError, Refused
 from campaign_ops.core.model import Verdict
 from campaign_ops.doctor import Level, examine
-from campaign_ops.fixes.manual import Person
+from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.undo import undo
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Database

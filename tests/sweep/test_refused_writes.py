@@ -7,7 +7,8 @@ from datetime import datetime
 import pytest
 
 from campaign_ops.core.errors import ProfileMismatch, StatementRejected
-from campaign_ops.fixes.manual import Person, mark_complete
+from campaign_ops.fixes.complete import mark_complete
+from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.undo import undo
 from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.sweep.report import dry_run

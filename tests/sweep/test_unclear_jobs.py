@@ -12,7 +12,9 @@ from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import Verdict
 from campaign_ops.core.report import render
 from campaign_ops.fixes.ambiguous import send_again, take_as_sent
-from campaign_ops.fixes.manual import Person, mark_complete, reenqueue_one
+from campaign_ops.fixes.complete import mark_complete
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.reenqueue import reenqueue_one
 from tests.conftest import World, Worlds
 from tests.shapes import SHAPES
 from tests.sweep.actors import covered, interfering

@@ -11,10 +11,10 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from campaign_ops import __version__
-from campaign_ops.core.undoing import KIND_OF_FIX, UNDOING
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.exit_codes import MEANINGS
 from campaign_ops.faces.cli.runner import Answer, Command, Common, Run
+from campaign_ops.fixes.table import FIXES
 
 INTERRUPTED = 130
 
@@ -106,7 +106,7 @@ def command(
 def help_of(command: Command) -> str:
     """The help text of a command; for a manual fix, also whether it can be undone."""
     text = inspect.getdoc(command.function) or ""
-    return f"{text}\n\nIt {UNDOING[KIND_OF_FIX[command.name]]}." if command.name in KIND_OF_FIX else text
+    return f"{text}\n\nIt {FIXES[command.name].undoing}." if command.name in FIXES else text
 
 
 def _grouping(function: Callable[..., Answer], groups: Mapping[str, Any]) -> Callable[..., Answer]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
@@ -11,20 +10,16 @@ import typer
 from rich.console import RenderableType
 
 from campaign_ops.core.confirmation import Offer
-from campaign_ops.core.undoing import KIND_OF_FIX, UNDOING
 from campaign_ops.faces.cli import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import line
-from campaign_ops.fixes import ambiguous, manual
 from campaign_ops.fixes.confirm import FixCall, make_confirmed, try_out
-from campaign_ops.fixes.manual import Fix, Person
-from campaign_ops.fixes.rebind import rebind
-from campaign_ops.fixes.undo import undo as undo_repair
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.table import FIXES
 
 CampaignId: TypeAlias = Annotated[str, typer.Argument(metavar="ID", help="The campaign's id.")]
-Maker: TypeAlias = Callable[..., Fix]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +63,7 @@ def mark_complete(call: Call, campaign: CampaignId, *, options: TenantFixOptions
     Also releases the credits held for it. Refused, with the numbers, while recipients are pending or when the campaign
     is not sending.
     """
-    return _fix(call, "mark-complete", manual.mark_complete, campaign, options)
+    return _fix(call, "mark-complete", campaign, options)
 
 
 @command(shape=shapes.FixResult, examples=["reenqueue cmp_1 --dry-run", 'reenqueue cmp_1 --reason "jobs were lost"'])
@@ -77,7 +72,7 @@ def reenqueue(call: Call, campaign: CampaignId, *, options: TenantFixOptions) ->
 
     Refused when none is missing, and wherever a sweep would not send either: no recipient gets a message twice.
     """
-    return _fix(call, "reenqueue", manual.reenqueue_one, campaign, options)
+    return _fix(call, "reenqueue", campaign, options)
 
 
 @command(shape=shapes.FixResult, examples=["release res_1 --dry-run", 'release res_1 --reason "TICKET-12"'])
@@ -91,7 +86,7 @@ def release(
 
     Refused while its campaign may need the credits.
     """
-    return _fix(call, "release", manual.release_one, reservation, options)
+    return _fix(call, "release", reservation, options)
 
 
 @command(shape=shapes.FixResult, examples=["history --campaign cmp_1", 'undo 12 --reason "the jobs were there"'])
@@ -106,7 +101,7 @@ def undo(
     Restores the row as it was, or removes the jobs that no worker has taken yet. Refused when the row has changed
     since. Sweeps leave the campaign or reservation alone from then on, until `retry-quarantined`.
     """
-    return _fix(call, "undo", undo_repair, repair, options)
+    return _fix(call, "undo", repair, options)
 
 
 @command(
@@ -118,7 +113,7 @@ def send_again(call: Call, campaign: CampaignId, *, options: TenantFixOptions) -
     A recipient is ambiguous when its marker says that the provider may already have it; sweeps never decide about
     those. Deletes their markers.
     """
-    return _fix(call, "send-again", ambiguous.send_again, campaign, options)
+    return _fix(call, "send-again", campaign, options)
 
 
 @command(
@@ -129,7 +124,7 @@ def take_as_sent(call: Call, campaign: CampaignId, *, options: TenantFixOptions)
 
     The database role needs the right to update the recipient's status for this; sweeps do not need it.
     """
-    return _fix(call, "take-as-sent", ambiguous.take_as_sent, campaign, options)
+    return _fix(call, "take-as-sent", campaign, options)
 
 
 @command(shape=shapes.FixResult, examples=['retry-quarantined cmp_1 --reason "the provider is back"'])
@@ -138,7 +133,7 @@ def retry_quarantined(call: Call, campaign: CampaignId, *, options: TenantFixOpt
 
     A campaign is quarantined after too many attempts without progress, and held after an undo.
     """
-    return _fix(call, "retry-quarantined", manual.retry_quarantined, campaign, options)
+    return _fix(call, "retry-quarantined", campaign, options)
 
 
 @command(
@@ -157,10 +152,10 @@ def bind(
     in the others. When the queue has really moved and no job is left in the old one, this command lets sweeps run
     again. Refused while a queue on the same Redis that would no longer be read holds jobs.
     """
-    return _fix(call, "bind", rebind, table, options)
+    return _fix(call, "bind", table, options)
 
 
-def _fix(call: Call, name: str, make: Maker, target: Any, options: FixOptions) -> Answer:
+def _fix(call: Call, name: str, target: Any, options: FixOptions) -> Answer:
     """Make one fix and report it; without a code, report what it would do and show the code."""
     dry_run, reason, by, confirm = options.dry_run, options.reason.strip(), options.by.strip(), options.confirm
     if not dry_run and not reason:
@@ -168,14 +163,14 @@ def _fix(call: Call, name: str, make: Maker, target: Any, options: FixOptions) -
     if dry_run and confirm:
         raise typer.BadParameter("cannot be combined with --dry-run", param_hint="--confirm")
     tenant = options.tenant if isinstance(options, TenantFixOptions) else None
-    fix_call = FixCall(name, make, target, Person(by or operator(), reason, call.run_id), tenant)
+    fix_call = FixCall(name, target, Person(by or operator(), reason, call.run_id), tenant)
     offer = None
     if confirm:
         fix = make_confirmed(call.platform, fix_call, confirm)
     else:
         fix, offer = try_out(call.platform, fix_call)
     undo_line = None
-    undoing = UNDOING[KIND_OF_FIX[name]]
+    undoing = FIXES[name].undoing
     if fix.changed and fix.repair_ids and undoing.possible:
         undo_line = call.command_line("undo", fix.repair_ids[0], "--reason", "WHY")
     confirm_line = None if offer is None else _confirm_line(call, fix_call, offer, by=by, reason=reason)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from campaign_ops.fixes.manual import Person, reenqueue_one
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.reenqueue import reenqueue_one
 from campaign_ops.lab.demo.platforms import DemoPlatform
 from campaign_ops.platform import Platform
 

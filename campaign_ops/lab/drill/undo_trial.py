@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import CampaignOpsError, Refused
 from campaign_ops.doctor.grants import qualified, quoted
-from campaign_ops.fixes.manual import Person
+from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.undo import undo
 from campaign_ops.lab.drill.checkers import Checkable, Figure, Records, Stores, read, stores_of
 from campaign_ops.lab.drill.checkers.figure import EXAMPLES, none_of

@@ -17,7 +17,8 @@ import pytest
 
 from campaign_ops.core.errors import PermissionMissing
 from campaign_ops.core.model import RepairKind
-from campaign_ops.fixes.manual import Person, mark_complete
+from campaign_ops.fixes.complete import mark_complete
+from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.undo import undo
 from campaign_ops.lab.drill.checkers import (
     AT_ANY_TIME,

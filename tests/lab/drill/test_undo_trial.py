@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from campaign_ops.fixes.manual import Person, mark_complete, retry_quarantined
+from campaign_ops.fixes.complete import mark_complete
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.retry import retry_quarantined
 from campaign_ops.fixes.undo import undo
 from campaign_ops.lab.drill.checkers import Figure
 from campaign_ops.lab.drill.ledger import UNDOING

@@ -1,0 +1,76 @@
+"""What all manual fixes share: who asks, the outcome, the sweep lock, the journal's author, and hints for refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import sqlalchemy as sa
+
+from campaign_ops.core.model import RepairKind, Verdict
+from campaign_ops.journal.sweeps import Author
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import SweepLock
+
+LOCK_WAIT_SECONDS = 30
+
+NEXT_STEP: Mapping[Verdict, str] = {
+    Verdict.QUARANTINED: "lift it with `campaign-ops retry-quarantined`",
+    Verdict.QUEUE_PAUSED: "resume the queue first",
+    Verdict.UNCLEAR_JOBS: "look at these jobs; name them in queue.further_jobs or queue.harmless_jobs of the profile",
+    Verdict.COOLDOWN: "wait until the cooldown is over",
+    Verdict.FINISHED: "use `campaign-ops mark-complete`",
+    Verdict.DISPUTED: "find out which recipients got it, then use `campaign-ops mark-complete`",
+    Verdict.AMBIGUOUS: "choose `campaign-ops send-again` or `campaign-ops take-as-sent`",
+}
+"""What to do about a campaign that was refused for its verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """The person who asks, and why; ``trigger`` and ``run_id`` name the face and its run.
+
+    ``at_most``: the number of recipients that they confirmed for re-enqueueing; None if they confirmed no number.
+    """
+
+    name: str
+    reason: str
+    run_id: str
+    trigger: str = "cli"
+    at_most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """The outcome of a manual fix, or with ``dry_run`` what it would be. ``message`` is one line for the person.
+
+    ``covers``: the sizes that the code of a dry run covers; without sizes the code covers the message.
+    """
+
+    target: str
+    changed: bool
+    message: str
+    repair_ids: tuple[int, ...] = ()
+    covers: Mapping[str, int | str] = field(default_factory=dict)
+
+
+@contextmanager
+def locked(platform: Platform) -> Iterator[SweepLock]:
+    """Hold the sweep lock, so that a fix and a sweep take turns."""
+    with platform.lock(wait_seconds=LOCK_WAIT_SECONDS).hold() as lock:
+        yield lock
+
+
+def author_of(platform: Platform, connection: sa.Connection, person: Person) -> Author:
+    """Begin the fix in the journal, and return its author there."""
+    platform.check_writable(connection)
+    author = platform.begin(connection, person.run_id, person.trigger, person.name)
+    return replace(author, person_reason=person.reason)
+
+
+def already_made(platform: Platform, person: Person, kind: RepairKind, target: str) -> list[int]:
+    """The repairs of this kind that this run made to the target: those of a commit whose answer was lost, too."""
+    return platform.database.run(
+        lambda connection: platform.journal.made(connection, person.run_id, kind, target), read_only=True
+    )

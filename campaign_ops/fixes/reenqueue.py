@@ -1,0 +1,97 @@
+"""Put one campaign's missing recipients back into the queue."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import Refused
+from campaign_ops.core.model import Action, Campaign, RepairKind
+from campaign_ops.core.sighting import all_alarms, all_sighted
+from campaign_ops.core.verdicts import decide
+from campaign_ops.core.wording import plural
+from campaign_ops.fixes.fix import NEXT_STEP, Fix, Person, author_of, locked
+from campaign_ops.fixes.target import find_campaign, still_sending
+from campaign_ops.journal.migrations import check_current, is_current
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.database import SweepLock
+from campaign_ops.sweep.act import StepResult
+from campaign_ops.sweep.look import Observation, looking
+from campaign_ops.sweep.reenqueue import reenqueue_seen
+
+
+def reenqueue_one(
+    platform: Platform, campaign_id: str, person: Person, *, tenant: str | None = None, dry_run: bool = False
+) -> Fix:
+    """Put one campaign's missing recipients back into the queue, whatever its age.
+
+    Raises:
+        NotFound: No such campaign, or another tenant's.
+        Refused: It is not sending, nothing is missing, or a sweep would not re-enqueue it either; the error says which.
+    """
+    campaign = find_campaign(platform, campaign_id, tenant)
+    where = f"campaign {campaign_id}"
+    if platform.queue is None:
+        raise Refused("this platform has no queue", where=where)
+    with locked(platform) as lock:
+        return reenqueue_locked(platform, lock, campaign, person, dry_run=dry_run)
+
+
+def reenqueue_locked(
+    platform: Platform, lock: SweepLock, campaign: Campaign, person: Person, *, dry_run: bool = False
+) -> Fix:
+    """Do the same for a caller that holds the lock."""
+    where = f"campaign {campaign.id}"
+    assert platform.profile.queue is not None
+    done = StepResult(RepairKind.REENQUEUE, planned=1)
+    with looking(platform, only=[campaign.id], any_age=True) as look:
+        if not dry_run:
+            look.remember()
+        seen = look.observation
+        evidence = still_sending(platform, campaign.id, seen)
+        decision = decide(evidence, seen.queue, platform.policy, seen.at)
+        if decision.action is not Action.REENQUEUE:
+            raise Refused(
+                f"{decision.verdict}: {decision.reason}", where=where, mend=NEXT_STEP.get(decision.verdict, "")
+            )
+        missing = evidence.coverage.missing if evidence.coverage else 0
+        _check_alarms(platform, seen, where, dry_run=dry_run)
+        if dry_run:
+            jobs = ceil(missing / platform.profile.queue.batch_size)
+            message = f"would re-enqueue {_batches(missing, jobs)}: {decision.reason}"
+            return Fix(campaign.id, False, message, covers={"missing": missing})
+        if person.at_most is not None and missing > person.at_most:
+            more = f"{missing} recipients are missing now, {person.at_most} were confirmed"
+            raise Refused(f"{more}; nothing was done", where=where, mend="look again")
+        author = platform.database.run(lambda connection: author_of(platform, connection, person))
+        reenqueue_seen(platform, author, lock, look, done)
+    why = done.held_back or next((one.error for one in done.failures), "")
+    if not done.jobs:
+        full = f"the queue holds as many jobs as it may ({platform.policy.max_queue_depth})" if done.deferred else ""
+        raise Refused(why or full or "it changed while we looked", where=where, mend="look again")
+    message = f"re-enqueued {_batches(done.recipients, done.jobs)} of campaign {campaign.id}"
+    return Fix(campaign.id, True, message + (f"; then {why}" if why else ""), tuple(done.repair_ids))
+
+
+def _check_alarms(platform: Platform, seen: Observation, where: str, *, dry_run: bool) -> None:
+    """Refuse when an alarm about the queue would stop a sweep; unless in a dry run, remember this look at the queue."""
+    sightings = platform.sightings
+    assert sightings is not None
+
+    def _alarms(connection: sa.Connection) -> list[str]:
+        last = sightings.last(connection) if is_current(connection) else {}
+        wanted = seen.put_back_into
+        after = all_sighted(last, seen.queue, seen.at, wanted=wanted)
+        if not dry_run and (noting := sightings.noting(after)) is not None:
+            check_current(connection, platform.database.where)
+            connection.execute(noting)
+        return all_alarms(seen.queue, after, wanted=wanted)
+
+    if alarms := platform.database.run(_alarms, read_only=dry_run):
+        mend = "look at the queue; if it is really so, `campaign-ops plan` shows how to confirm it"
+        raise Refused(alarms[0], where=where, mend=mend)
+
+
+def _batches(recipients: int, jobs: int) -> str:
+    return f"{plural(recipients, 'recipient')} in {plural(jobs, 'job')}"

@@ -1,0 +1,76 @@
+"""Find the campaign or the reservation that a fix is about, or refuse: absent, another tenant's, in another status."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import NotFound, Refused
+from campaign_ops.core.model import Campaign, Evidence, Reservation
+from campaign_ops.platform import Platform
+from campaign_ops.postgres import campaigns, reservations
+from campaign_ops.sweep.credits import reservation_of
+from campaign_ops.sweep.evidence import campaign_of
+from campaign_ops.sweep.look import Observation
+
+
+def find_campaign(platform: Platform, campaign_id: str, tenant: str | None) -> Campaign:
+    """Return the campaign.
+
+    Raises:
+        NotFound: No such campaign, or another tenant's.
+        Refused: It is not sending.
+    """
+
+    def _read(connection: sa.Connection) -> Campaign | None:
+        tables = platform.tables(connection)
+        if not tables.may_be_id(tables.campaign, campaign_id):
+            return None
+        row = connection.execute(campaigns.by_id(tables), {"ids": [campaign_id]}).first()
+        return campaign_of(row) if row is not None else None
+
+    where = f"campaign {campaign_id}"
+    campaign = platform.database.run(_read, read_only=True)
+    if campaign is None or (tenant is not None and campaign.tenant != tenant):
+        whose = f" of tenant {tenant}" if tenant is not None else ""
+        raise NotFound(f"there is no such campaign{whose}", where=where, mend="`campaign-ops status` lists them")
+    sending = platform.profile.campaign.words.sending
+    if campaign.status != sending:
+        raise Refused(f"its status is {campaign.status!r}, not {sending!r}", where=where)
+    return campaign
+
+
+def find_reservation(platform: Platform, reservation_id: str, tenant: str | None) -> Reservation:
+    """Return the reservation.
+
+    Raises:
+        NotFound: No such reservation, or another tenant's.
+        Refused: It is not held, or this platform has no reservations.
+    """
+    where = f"reservation {reservation_id}"
+    if platform.profile.reservation is None:
+        raise Refused("this platform has no reservations", where=where)
+    words = platform.profile.reservation.words
+
+    def _read(connection: sa.Connection) -> tuple[Reservation, str] | None:
+        tables = platform.tables(connection)
+        if not tables.may_be_id(tables.reservations, reservation_id):
+            return None
+        row = connection.execute(reservations.by_id(tables), {"ids": [reservation_id]}).first()
+        return (reservation_of(row), row.status) if row is not None else None
+
+    found = platform.database.run(_read, read_only=True)
+    if found is None or (tenant is not None and found[0].tenant != tenant):
+        whose = f" of tenant {tenant}" if tenant is not None else ""
+        raise NotFound(f"there is no such reservation{whose}", where=where)
+    held, status = found
+    if status != words.held:
+        raise Refused(f"its status is {status!r}, not {words.held!r}", where=where)
+    return held
+
+
+def still_sending(platform: Platform, campaign_id: str, observation: Observation) -> Evidence:
+    """Return the evidence about the only campaign of an observation; Refused if it is no longer sending."""
+    if not observation.evidence:
+        sending = platform.profile.campaign.words.sending
+        raise Refused(f"its status is no longer {sending!r}", where=f"campaign {campaign_id}", mend="look again")
+    return observation.evidence[0]
