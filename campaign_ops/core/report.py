@@ -5,7 +5,7 @@ Every figure names the campaigns behind it, at most ``SHOWN`` of them, with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -328,10 +328,10 @@ def ids(targets: Iterable[str]) -> str:
     return ", ".join(listed[:SHOWN]) + more
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; cells cannot break out of it."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, cell: Callable[[str], str] | None = None) -> str:
+    """A Markdown table; cells cannot break out of it. ``cell`` writes one cell; other people's text without it."""
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    lines += ["| " + " | ".join(map(_plain, row)) + " |" for row in rows]
+    lines += ["| " + " | ".join(map(cell or _plain, row)) + " |" for row in rows]
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 
 def plural(count: object, noun: str) -> str:
@@ -39,10 +39,18 @@ def is_unicode(text: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
+def closest(
+    word: str, choices: Iterable[str], *, fold: Callable[[str], str] = str.casefold, cutoff: float = 0.6
+) -> str | None:
+    """The choice most like a word; None if none is. ``fold`` removes differences that do not count."""
+    by_folded = {fold(choice): choice for choice in reversed(list(choices))}
+    close = difflib.get_close_matches(fold(word), by_folded, n=1, cutoff=cutoff)
+    return by_folded[close[0]] if close else None
+
+
 def nearest(word: str, allowed: Iterable[str], *, or_all: bool = True) -> str:
     """The mend for a word that is not allowed: the nearest that is, else all of them (or nothing)."""
     choices = list(allowed)
-    close = difflib.get_close_matches(word.casefold(), [choice.casefold() for choice in choices], n=1)
-    if close:
-        return f"did you mean {next(choice for choice in choices if choice.casefold() == close[0])}?"
+    if choice := closest(word, choices):
+        return f"did you mean {choice}?"
     return f"there are: {', '.join(choices)}" if choices and or_all else ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+
+from campaign_ops.core.wording import closest
 
 _PLACEHOLDER = re.compile(r"\{\s*[A-Za-z_][A-Za-z0-9_.]*\s*\}")
 _ALIASES = {"campaign": "{campaign_id}", "recipient": "{recipient_ids}", "contact": "{recipient_ids}"}
@@ -32,10 +33,9 @@ def _instead(found: str, known: tuple[str, ...]) -> str:
     if not known:
         return "; no placeholder can stand there"
     name = re.sub(r"[^a-z]", "", found.lower())
-    near = difflib.get_close_matches(f"{{{name}}}", [each.replace("_", "") for each in known], n=1, cutoff=0.7)
-    nearest = [each for each in known if each.replace("_", "") in near]
+    nearest = closest(f"{{{name}}}", known, fold=lambda text: text.replace("_", ""), cutoff=0.7)
     # The owner of a campaign has as many names as there are applications: shop, organization, account …
     owner = ["{tenant}"] if name.endswith("id") and "{tenant}" in known else []
     alias = [placeholder for word, placeholder in _ALIASES.items() if word in name and placeholder in known]
-    mend = next(iter([*nearest, *alias, *owner]), "")
+    mend = nearest or next(iter([*alias, *owner]), "")
     return (f"; did you mean {mend}?" if mend else ";") + f" there are: {', '.join(known)}"

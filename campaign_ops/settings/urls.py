@@ -1,8 +1,7 @@
-"""Connection URLs as people have them, made into those that our drivers take. Never shows a part of one."""
+"""Connection URLs as operators write them, converted for our drivers. No message ever shows a part of one."""
 
 from __future__ import annotations
 
-import difflib
 from urllib.parse import urlsplit
 
 import psycopg
@@ -12,36 +11,36 @@ from sqlalchemy.exc import ArgumentError
 
 from campaign_ops.bullmq.address import QueueAddress
 from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.core.wording import nearest
 
 MASK = "***"
 _FORM = "postgresql://user:password@host:5432/database"
 _SCHEMES = {"postgresql", "postgres", "postgresql+psycopg"}
-# Prisma's own: PostgreSQL's client library refuses what it does not know.
+# Prisma's own: PostgreSQL's client library refuses parameters that it does not know.
 _PRISMA_ONLY = {"schema", "connection_limit", "pool_timeout", "pgbouncer", "socket_timeout", "statement_cache_size"}
 
 
 def normal_database_url(secret: SecretStr) -> SecretStr:
-    """The URL with our driver in it and without what only Prisma understands.
+    """Return the URL with our driver and without the parameters that only Prisma understands.
 
     Raises:
-        ValueError: With what is wrong and the mend, but no part of the URL.
+        ValueError: With the mistake and the mend, but no part of the URL.
     """
     url = _parse_database(secret.get_secret_value().strip())
     query = {key: value for key, value in url.query.items() if key not in _PRISMA_ONLY}
     if query.pop("sslaccept", "accept_invalid_certs") != "accept_invalid_certs":
-        # Dropped, it would leave a connection unverified that its owner wanted verified.
+        # Dropping it would leave a connection unverified that its owner wanted verified.
         raise ValueError("has sslaccept=strict, which only Prisma knows; write sslmode=verify-full and sslrootcert=...")
     known = sorted(option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults())
     for key in query:
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            mend = f"did you mean {close[0]}?" if close else "take it out"
+            mend = nearest(key, known, or_all=False) or "take it out"
             raise ValueError(f"has the parameter {key}, which PostgreSQL does not know; {mend}")
     return SecretStr(url.set(drivername="postgresql+psycopg", query=query).render_as_string(hide_password=False))
 
 
 def prisma_schema(text: str) -> str | None:
-    """What ``?schema=`` says, as Prisma writes it; None where it does not, or where the URL cannot be read."""
+    """Return Prisma's ``?schema=`` parameter; None without one, or if the URL cannot be read."""
     try:
         schema = _parse_database(text.strip()).query.get("schema")
     except ValueError:
@@ -50,10 +49,10 @@ def prisma_schema(text: str) -> str | None:
 
 
 def checked_queue_url(secret: SecretStr) -> SecretStr:
-    """The URL, checked: ``redis``, ``rediss``, ``unix`` or ``redis+sentinel``.
+    """Return the URL if it is valid: ``redis``, ``rediss``, ``unix`` or ``redis+sentinel``.
 
     Raises:
-        ValueError: With what is wrong and the mend, but no part of the URL.
+        ValueError: With the mistake and the mend, but no part of the URL.
     """
     problem, url = "", secret.get_secret_value().strip()
     try:
@@ -66,14 +65,14 @@ def checked_queue_url(secret: SecretStr) -> SecretStr:
 
 
 def masked_database_url(secret: SecretStr) -> str:
-    """The URL, with every password in it masked."""
+    """Return the URL with every password masked."""
     url = sa.make_url(secret.get_secret_value())
     query = {key: MASK if "password" in key else value for key, value in url.query.items()}
     return url.set(drivername="postgresql", query=query).render_as_string(hide_password=True)
 
 
 def masked_queue_url(secret: SecretStr, prefix: str) -> str:
-    """Scheme and endpoint of the URL; credentials masked."""
+    """Return the scheme and endpoint of the URL, credentials masked."""
     parts = urlsplit(secret.get_secret_value())
     who = f"{MASK}@" if "@" in parts.netloc else ""
     return f"{parts.scheme}://{who}{QueueAddress(secret.get_secret_value(), prefix).endpoint}"
@@ -88,7 +87,7 @@ def _parse_database(text: str) -> sa.URL:
             raise ValueError("is the address of a Prisma proxy; write the database's own, postgresql://...")
         raise ValueError(f"is not a PostgreSQL URL; write {_FORM}")
     try:
-        # A second @ belongs to a password, of which the rest would be taken for host and parameters.
+        # A second @ belongs to a password, whose rest would be taken for host and parameters.
         url = sa.make_url(text) if text.count("@") < 2 else None
     except (ArgumentError, ValueError):
         url = None
