@@ -1,4 +1,11 @@
-"""Checks a platform before anything touches it. Reads only, for a few seconds at most, and goes on after a failure."""
+"""The doctor: checks a platform before anything touches it. Only reads, takes a few seconds, and survives failures.
+
+- `examination`: the order of the checks of the database; start here.
+- `server`, `clock`, `rights`, `own_schema`, `sharing`, `fit`, `indexes`, `suggestions`: its checks, one subject each.
+- `queue`, `jobs`, `prefixes`: the checks of the queue.
+- `grants`, `redis_acl`: the exact rights that a sweep needs, as SQL and as a Redis command.
+- `finding`, `unreachable`: what a check returns, also when a server cannot be reached.
+"""
 
 from campaign_ops.doctor.examination import examine
 from campaign_ops.doctor.finding import Finding, Level

@@ -1,6 +1,6 @@
-"""The order of the examination: cheap and decisive first. What depends on a failed check is left out, the rest goes on.
+"""The order of the examination: cheap and decisive checks first. After a failed check only its dependents are left out.
 
-The database is read in one read-only transaction; each question has a savepoint, and a shorter timeout than a sweep's.
+The database is read in one read-only transaction; each check has a savepoint, and a shorter timeout than a sweep.
 """
 
 from __future__ import annotations
@@ -39,45 +39,47 @@ T = TypeVar("T")
 
 
 def examine(platform: Platform) -> list[Finding]:
-    """Examine the database, then the queue; the findings in the order in which they were made, good ones included.
+    """Examine the database, then the queue; return all findings, good ones included, in the order of the checks.
 
-    Reads only. Whatever is wrong with the platform is a finding, never an exception.
+    Only reads. A fault of the platform is a finding, never an exception.
     """
-    found: list[Finding] = []
+    findings: list[Finding] = []
     try:
         with platform.database.transaction(read_only=True) as connection:
-            found.append(Finding("database", Level.OK, f"PostgreSQL at {platform.database.where} answers"))
-            _Examination(platform, connection, found).run()
+            findings.append(Finding("database", Level.OK, f"PostgreSQL at {platform.database.where} answers"))
+            _Examination(platform, connection, findings).run()
     except CampaignOpsError as error:
-        found.append(database_finding(error, connected=bool(found)))
-    found.extend(queue(platform))
-    found.extend(jobs(platform))
-    return found
+        findings.append(database_finding(error, connected=bool(findings)))
+    return [*findings, *queue(platform), *jobs(platform)]
 
 
 @dataclass
 class _Examination:
-    """One database under examination. Findings are added to ``found`` as they are made."""
+    """The examination of one database. Findings are kept when the connection is lost."""
 
     platform: Platform
     connection: sa.Connection
-    found: list[Finding]
+    findings: list[Finding]
 
     def run(self) -> None:
         """Examine the server, then the tables.
 
         Raises:
-            Unavailable: The connection was lost; what was found so far stays.
+            Unavailable: The connection was lost; the findings so far are kept.
         """
         facts = self._ask("database", self._server)
         if facts is None:
             return
         newness = server.version(facts)
-        self.found.append(newness)
+        self.findings.append(newness)
         if newness.level is Level.ERROR:
             return
-        self.found += [server.primary(facts), *server.session(facts), server.timeouts(self.platform.database.timeouts)]
-        self.found += [server.pooler(facts), rights.role(facts)]
+        self.findings += [
+            server.primary(facts),
+            *server.session(facts),
+            server.timeouts(self.platform.database.timeouts),
+        ]
+        self.findings += [server.pooler(facts), rights.role(facts)]
         self._check("clock", lambda: [self._skew()])
         self._check("journal", lambda: own_schema(self.connection, facts))
         catalog = self._ask("profile", self._catalog)
@@ -94,41 +96,41 @@ class _Examination:
         return clock.skew(database, before, datetime.now(UTC))
 
     def _catalog(self) -> Catalog | None:
-        """The platform's columns; None where the profile does not fit them."""
+        """Return the platform's columns; None if the profile does not fit them."""
         try:
             catalog = read_catalog(self.connection, self.platform.profile, self.platform.database.where)
         except ProfileMismatch as error:
-            self.found.extend(fit.misfits(error))
+            self.findings.extend(fit.misfits(error))
             return None
-        self.found.append(fit.fits(self.platform.profile))
+        self.findings.append(fit.fits(self.platform.profile))
         return catalog
 
     def _examine_tables(self, facts: Server, catalog: Catalog) -> None:
         profile, connection = self.platform.profile, self.connection
         names = [need.table for need in needed(profile)]
         may_read = self._examine_rights(facts, catalog, names)
-        self.found.append(clock.time_zone(facts, naive=_any_naive(profile, catalog)))
+        self.findings.append(clock.time_zone(facts, naive=_any_naive(profile, catalog)))
         for role, table, column in fit.status_columns(profile):
             if words := fit.enum_words(catalog, table, column):
-                self.found.append(fit.strange_words(profile, role, words, sampled=False))
+                self.findings.append(fit.strange_words(profile, role, words, sampled=False))
         tables = self._ask("tables", lambda: inspection.read_tables(connection, profile.db_schema, names))
         if tables is None or set(names) - set(tables):
             return
-        journal = any(one.check == "journal" and one.level is Level.OK for one in self.found)
+        journal = any(finding.check == "journal" and finding.level is Level.OK for finding in self.findings)
         self._check("sharing", lambda: sharing(self.platform, connection, catalog, journal=journal))
         self._check("excess", lambda: self._excess(facts, tables))
-        self.found += [*fit.row_security(facts, tables), *fit.triggers(profile, tables)]
+        self.findings += [*fit.row_security(facts, tables), *fit.triggers(profile, tables)]
         self._check("foreign_key", self._foreign_key)
-        self.found += suggestions.unmapped(profile, catalog)
+        self.findings += suggestions.unmapped(profile, catalog)
         there = self._ask("index", lambda: inspection.read_indexes(connection, profile.db_schema, names))
         if there is None:
             return
-        self.found += indexes.indexes(profile, tables, there)
+        self.findings += indexes.indexes(profile, tables, there)
         if may_read and not catalog.row_security:
             self._examine_rows(facts, catalog, tables, there)
 
     def _examine_rights(self, facts: Server, catalog: Catalog, tables: list[str]) -> bool:
-        """Whether every column that the profile names can be read."""
+        """Examine rights; return whether the role may read every column that the profile names."""
         profile = self.platform.profile
         columns = {column for need in needed(profile) for column in need.read}
         closed = self._ask(
@@ -137,8 +139,8 @@ class _Examination:
         if closed is None:
             return False
         lacking = list(rights.missing(profile, catalog, facts, closed))
-        self.found += lacking or [
-            Finding("rights", Level.OK, f"role {quoted(facts.role)} may do all that a sweep does")
+        self.findings += lacking or [
+            Finding("rights", Level.OK, f"role {quoted(facts.role)} has every right that a sweep needs")
         ]
         return not closed and all(
             catalog.column(need.table, column).may_select for need in needed(profile) for column in need.read
@@ -146,12 +148,12 @@ class _Examination:
 
     def _excess(self, facts: Server, tables: dict[str, Table]) -> list[Finding]:
         profile = self.platform.profile
-        given = inspection.read_grants(self.connection, profile.db_schema, list(tables))
+        granted = inspection.read_grants(self.connection, profile.db_schema, list(tables))
         powers = inspection.read_powers(self.connection)
-        found = list(rights.excess(profile, facts, tables, given, powers))
-        if not found and not facts.superuser:
-            found = [Finding("excess", Level.OK, "and no more than that with the platform's tables")]
-        return found
+        excess = list(rights.excess(profile, facts, tables, granted, powers))
+        if not excess and not facts.superuser:
+            excess = [Finding("excess", Level.OK, "the role has no further rights on the platform's tables")]
+        return excess
 
     def _foreign_key(self) -> list[Finding]:
         profile = self.platform.profile
@@ -160,7 +162,7 @@ class _Examination:
         return [fit.foreign_key(profile, there=there)]
 
     def _examine_rows(self, facts: Server, catalog: Catalog, tables: dict[str, Table], there: list[Index]) -> None:
-        """The few questions that look at rows: words of text columns, and the newest ``updated_at``."""
+        """Run the few checks that read rows: words of text columns, and the newest ``updated_at``."""
         profile = self.platform.profile
         typed = PlatformTables(profile, catalog)
         by_role = {"campaign": typed.campaign, "recipient": typed.recipient}
@@ -173,8 +175,8 @@ class _Examination:
         campaign = profile.campaign
         column = f"{quoted(campaign.table)}.{quoted(campaign.updated_at)}"
         if tables[campaign.table].rows >= indexes.SMALL_TABLE_ROWS and not indexes.serves_newest(profile, there):
-            what = f"the newest {column} was not looked up: without the index on it that would read the whole table"
-            self.found.append(Finding("application_clock", Level.NOTE, what))
+            what = f"the newest {column} was not looked up: without an index on it that would read the whole table"
+            self.findings.append(Finding("application_clock", Level.NOTE, what))
             return
         naive = catalog.column(campaign.table, campaign.updated_at).type_name == "timestamp"
         self._check("application_clock", lambda: [self._newest(facts, typed, column, naive=naive)])
@@ -189,11 +191,11 @@ class _Examination:
         columns = named or suggestions.candidates(catalog, campaign.table, "completed_at")
         readable = [name for name in columns if catalog.column(campaign.table, name).may_select]
         rows, finished = samples.count_words(self.connection, typed.campaign, table.rows, readable)
-        found = suggestions.done_word(self.platform.profile, rows, finished)
-        return [found] if found is not None else []
+        finding = suggestions.done_word(self.platform.profile, rows, finished)
+        return [finding] if finding is not None else []
 
     def _holds(self, typed: PlatformTables, table: Table) -> list[Finding]:
-        # Held ones are rare in a large table, and those of campaigns that are sending are held: look there too.
+        # Held reservations are rare in a large table, and those of sending campaigns are held: read those, too.
         words = {
             *samples.sample_words(self.connection, typed.reservations, table.rows),
             *samples.words_while_sending(self.connection, typed),
@@ -205,14 +207,14 @@ class _Examination:
         return clock.application_clock(newest, database_instant(self.connection), facts, column, naive=naive)
 
     def _check(self, name: str, work: Callable[[], Iterable[Finding]]) -> None:
-        """Add what one check finds, or that it could not be made."""
-        self.found += self._ask(name, lambda: list(work())) or []
+        """Add the findings of one check, or the finding that it failed."""
+        self.findings += self._ask(name, lambda: list(work())) or []
 
     def _ask(self, name: str, work: Callable[[], T]) -> T | None:
-        """What ``work`` says; None, and a finding, when it cannot be known.
+        """Return the result of ``work``; None, and a finding, if it fails.
 
         Raises:
-            Unavailable: The connection is gone, and with it every later check.
+            Unavailable: The connection is lost, so every later check would fail.
         """
         try:
             with mapped(self.platform.database.where), self.connection.begin_nested():
@@ -220,11 +222,11 @@ class _Examination:
         except CampaignOpsError as error:
             if isinstance(error, Unavailable) and not isinstance(error, DatabaseTimeout):
                 raise
-            self.found.append(unexamined(name, error))
+            self.findings.append(unexamined(name, error))
             return None
 
 
 def _any_naive(profile: Profile, catalog: Catalog) -> bool:
-    """Whether any of the platform's moments is without zone."""
+    """Return whether any of the platform's timestamp columns has no time zone."""
     moments = [need for need in needs(profile) if need.kind == "moment"]
     return any(catalog.column(need.table, need.column).type_name == "timestamp" for need in moments)

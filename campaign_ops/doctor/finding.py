@@ -1,4 +1,4 @@
-"""What the doctor says: one finding for each thing examined, good or bad."""
+"""A finding of the doctor: one for each thing that it examined, good or bad."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How much a finding matters.
+    """The severity of a finding.
 
-    ``ok`` as it should be; ``note`` worth knowing, nothing to do; ``warning`` works, but see to it; ``error`` a sweep
-    would fail, or decide on what is not so.
+    ``ok``: as it should be; ``note``: worth knowing, no action; ``warning``: works, but needs attention;
+    ``error``: a sweep would fail, or decide from false facts.
     """
 
     OK = "ok"
@@ -24,11 +24,11 @@ class Finding:
     """One thing examined.
 
     Attributes:
-        check: What was examined, a word that stays the same: ``database``, ``rights``, ``index``, ``queue`` …
-        level: How much it matters.
-        what: What was found, in plain words. Never a secret, never a driver's text, never a recipient's data.
-        mend: What to do. SQL where SQL mends it, ready to run (several statements are separated by ``;``); a command
-            in backquotes; else words. Empty where there is nothing to do.
+        check: The thing examined, as a stable word: ``database``, ``rights``, ``index``, ``queue`` …
+        level: Its severity.
+        what: The result in plain words, without secrets, drivers' texts or recipients' data.
+        mend: The remedy: SQL that is ready to run (statements separated by ``;``), a command in backquotes, or words.
+            Empty if there is nothing to do.
     """
 
     check: str

@@ -1,4 +1,4 @@
-"""The SQL of rights: what a role needs for a sweep, to the column, and how to give it."""
+"""The rights that a role needs for a sweep, down to the column, and the SQL that grants them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ OWN_RIGHTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(MEMORY, ("SELECT", "INSERT", "UPDATE", "DELETE")),
     **dict.fromkeys(HISTORIES, ("SELECT", "INSERT", "DELETE")),
 }
-"""What a sweep does with each table of schema ``campaign_ops``; its views are only read."""
+"""The rights that a sweep uses on each table of schema ``campaign_ops``; its views are only read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """The columns of one table that a sweep reads, those of them that it writes, and others that it reads if it can."""
+    """The columns of one table that a sweep reads, those that it writes, and others that it reads if they exist."""
 
     table: str
     read: tuple[str, ...]
@@ -41,7 +41,7 @@ class Needed:
 
 
 def needed(profile: Profile) -> list[Needed]:
-    """What a sweep needs of each of the platform's tables."""
+    """Return the columns that a sweep needs, table by table."""
     wanted = list(needs(profile))
     return [
         Needed(
@@ -55,10 +55,10 @@ def needed(profile: Profile) -> list[Needed]:
 
 
 def grants(profile: Profile, role: str) -> list[str]:
-    """Statements that make a role with exactly the rights that a sweep needs, one by one.
+    """Return the statements that create a role with exactly the rights that a sweep needs.
 
-    To be run in the platform's database, after ``campaign-ops migrate``, by the owner of the tables. They may be run
-    again, and have to be after an upgrade that adds tables. A role that is not there yet is made, without a password.
+    The owner of the tables runs them in the platform's database, after ``campaign-ops migrate``. They may be run again,
+    and must be after an upgrade that adds tables. A missing role is created, without a password.
     """
     name = quoted(role)
     missing = f"IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal(role)})"
@@ -73,7 +73,7 @@ def grants(profile: Profile, role: str) -> list[str]:
 
 
 def platform_grants(profile: Profile, role: str) -> list[str]:
-    """What a sweep does with the platform's tables."""
+    """Return the grants on the platform's tables."""
     statements = [f"GRANT USAGE ON SCHEMA {quoted(profile.db_schema)} TO {quoted(role)}"]
     for need in needed(profile):
         rights = f"SELECT ({listed(need.read)})"
@@ -87,13 +87,13 @@ def platform_grants(profile: Profile, role: str) -> list[str]:
 
 
 def _optional(profile: Profile) -> tuple[str, ...]:
-    """Columns of the recipient that a list in the profile names: a table may have any of them, or none."""
+    """Return the recipient's columns from lists in the profile: a table may have any of them, or none."""
     lists = (profile.recipient.about, profile.recipient.created_at)
     return tuple(name for names in lists if isinstance(names, tuple) for name in names)
 
 
 def own_grants(role: str) -> list[str]:
-    """What a sweep does with our own tables."""
+    """Return the grants on our own tables."""
     name = quoted(role)
     return [
         f"GRANT USAGE ON SCHEMA {STATE_SCHEMA} TO {name}",
@@ -105,26 +105,26 @@ def own_grants(role: str) -> list[str]:
 
 
 def own_tables(names: Iterable[str]) -> str:
-    """Tables of schema ``campaign_ops``, as a statement lists them."""
+    """List tables of schema ``campaign_ops`` for a statement."""
     return ", ".join(f"{STATE_SCHEMA}.{quoted(name)}" for name in names)
 
 
 def qualified(profile: Profile, name: str) -> str:
-    """A table or index of the platform with its schema."""
+    """Qualify a table or index of the platform with its schema."""
     return f"{quoted(profile.db_schema)}.{quoted(name)}"
 
 
 def listed(columns: Iterable[str]) -> str:
-    """Columns, as a statement lists them."""
+    """List columns for a statement."""
     return ", ".join(map(quoted, columns))
 
 
 def quoted(name: str) -> str:
-    """A name as SQL takes it, whatever it is made of."""
+    """Quote a name for SQL, whatever characters it has."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """A text as SQL takes it, whatever ``standard_conforming_strings`` says."""
+    """Quote a text for SQL, whatever the value of ``standard_conforming_strings``."""
     escape = "E" if "\\" in text else ""
     return f"{escape}'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""Indexes that the statements of a sweep lean on, equivalent ones accepted, and indexes that are broken."""
+"""The indexes that the statements of a sweep need, or equivalent ones, and indexes that are broken."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALL_TABLE_ROWS = 10_000
 
 
 class _Fit(IntEnum):
-    """How well an index serves."""
+    """How well an index fits."""
 
     NOT = 0
     FEW_ROWS = 1  # a partial index
@@ -26,7 +26,7 @@ class _Fit(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """Columns that a statement looks rows up by, and what for. ``unique``: no two rows may share them."""
+    """Columns by which a statement looks up rows, and its purpose. ``unique``: no two rows may share them."""
 
     table: str
     columns: tuple[str, ...]
@@ -36,19 +36,19 @@ class _Wanted:
 
 def _wanted(profile: Profile) -> Iterator[_Wanted]:
     campaign, recipient, reservation = profile.campaign, profile.recipient, profile.reservation
-    by_id = "repairs address rows by it"
+    by_id = "repairs look up rows by it"
     yield _Wanted(campaign.table, (campaign.id,), by_id, unique=True)
-    yield _Wanted(campaign.table, (campaign.status, campaign.updated_at), "stuck campaigns are found by it")
+    yield _Wanted(campaign.table, (campaign.status, campaign.updated_at), "sweeps find stuck campaigns by it")
     yield _Wanted(recipient.table, (recipient.id,), by_id, unique=True)
-    yield _Wanted(recipient.table, (recipient.campaign_id, recipient.status), "recipients are counted by it")
+    yield _Wanted(recipient.table, (recipient.campaign_id, recipient.status), "sweeps count recipients by it")
     if reservation:
         yield _Wanted(reservation.table, (reservation.id,), by_id, unique=True)
-        yield _Wanted(reservation.table, (reservation.campaign_id,), "a campaign's credits are released by it")
-        yield _Wanted(reservation.table, (reservation.status,), "held credits are found by it")
+        yield _Wanted(reservation.table, (reservation.campaign_id,), "sweeps release a campaign's credits by it")
+        yield _Wanted(reservation.table, (reservation.status,), "sweeps find held credits by it")
 
 
 def indexes(profile: Profile, tables: dict[str, Table], there: Sequence[Index]) -> Iterator[Finding]:
-    """One finding for each index that is wanted, and one for each that is broken."""
+    """Return a finding for each index that is needed, and one for each that is broken."""
     for wanted in _wanted(profile):
         yield _one(profile, wanted, tables[wanted.table], there)
     for index in there:
@@ -57,7 +57,7 @@ def indexes(profile: Profile, tables: dict[str, Table], there: Sequence[Index]) 
 
 
 def serves_newest(profile: Profile, there: Sequence[Index]) -> bool:
-    """Whether the newest ``updated_at`` of each status can be had without reading the table."""
+    """Return whether an index gives the newest ``updated_at`` of each status without reading the table."""
     campaign = profile.campaign
     wanted = _Wanted(campaign.table, (campaign.status, campaign.updated_at), "")
     return any(_fit(index, wanted) is _Fit.WELL for index in there)
@@ -96,7 +96,7 @@ def _fit(index: Index, wanted: _Wanted) -> _Fit:
     if index.table != wanted.table or not index.valid or index.method not in {"btree", "hash"}:
         return _Fit.NOT
     if index.predicate is not None:
-        # A column that the predicate pins down need not be a key.
+        # A column that the predicate restricts need not be a key.
         pinned = {column for column in wanted.columns if _pins(index.predicate, column)}
         rest = tuple(column for column in wanted.columns if column not in pinned)
         return _Fit.FEW_ROWS if keys[: len(rest)] == rest else _Fit.NOT
@@ -127,8 +127,8 @@ def _create(profile: Profile, wanted: _Wanted, table: Table) -> str:
 def _broken(profile: Profile, index: Index) -> Finding:
     name = quoted(index.name)
     if index.being_built:
-        return Finding("index", Level.NOTE, f"index {name} on {quoted(index.table)} is being built just now")
-    what = f"index {name} on {quoted(index.table)} is invalid, unless it is being built just now: it serves nobody"
-    # What REINDEX CONCURRENTLY leaves behind when it fails stands beside the index that it was to replace.
+        return Finding("index", Level.NOTE, f"index {name} on {quoted(index.table)} is being built")
+    what = f"index {name} on {quoted(index.table)} is invalid and unused, unless it is being built at this moment"
+    # A failed REINDEX CONCURRENTLY leaves its index beside the one that it was to replace.
     verb = "DROP" if re.search(r"_cc(new|old)\d*$", index.name) else "REINDEX"
     return Finding("index", Level.WARNING, what, f"{verb} INDEX CONCURRENTLY {qualified(profile, index.name)}")

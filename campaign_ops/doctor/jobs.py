@@ -1,4 +1,4 @@
-"""The profile against the jobs that are really in the queue, dead ones too: names, payloads, batches, options, ids."""
+"""The profile against the jobs in the queue, finished ones included: names, payloads, batches, options, ids."""
 
 from __future__ import annotations
 
@@ -16,76 +16,76 @@ from campaign_ops.profile.queue import QueueProfile
 STATEMENT_SECONDS = 2.0
 LOCK_SECONDS = 0.5
 IDS_LOOKED_UP = 100
-# Of BullMQ's many options, those that change how and when our jobs run among the application's.
+# The options of BullMQ that change how and when our jobs run among the application's.
 _OPTIONS = ("attempts", "backoff", "priority", "lifo")
 
 
 def jobs(platform: Platform) -> Iterator[Finding]:
-    """Compare what a sweep would add with a few jobs of each state. Nothing where there is no queue to read."""
+    """Compare the jobs that a sweep would add with a few jobs of each state. No findings without a queue."""
     if platform.queue is None:
         return
     try:
-        found = sample_jobs(platform.queue)
+        sample = sample_jobs(platform.queue)
     except CampaignOpsError:
-        return  # the examination of the queue says so
-    if not found:
-        what = "the queue holds no job of the application, so its name and payload could not be compared"
+        return  # the examination of the queue reports it
+    if not sample:
+        what = "the queue holds no job of the application, so the profile's job name and payload could not be checked"
         yield Finding("queue_jobs", Level.NOTE, what)
         return
     try:
         with platform.database.transaction(read_only=True) as connection:
             numeric = platform.tables(connection).catalog.numeric_ids(platform.profile)
     except CampaignOpsError:
-        what = "jobs were not compared with the profile, since the platform's tables could not be read"
+        what = "jobs were not compared with the profile, because the platform's tables could not be read"
         yield Finding("queue_jobs", Level.NOTE, what)
         return
     profile = platform.queue.profile
-    problem = misfit(found, profile, numeric_ids=numeric)
-    yield _names(found, profile) if problem is None else Finding("queue_jobs", Level.ERROR, problem.what, problem.mend)
-    named = [job for job in found if job.name in names_of(profile)]
+    problem = misfit(sample, profile, numeric_ids=numeric)
+    yield _names(sample, profile) if problem is None else Finding("queue_jobs", Level.ERROR, problem.what, problem.mend)
+    named = [job for job in sample if job.name in names_of(profile)]
     if problem is not None or not named:
         return
     differing = list(differences(named, profile, numeric_ids=numeric))
-    for one in differing:
-        yield Finding("queue_payload", Level.WARNING, one.what, one.mend)
+    for difference in differing:
+        yield Finding("queue_payload", Level.WARNING, difference.what, difference.mend)
     if not differing:
-        yield Finding("queue_payload", Level.OK, f"the payload is that of {len(named)} jobs looked at, key by key")
+        yield Finding("queue_payload", Level.OK, f"the profile's payload matches {len(named)} sampled jobs, key by key")
     yield _batches(named, profile)
     yield from _options(named, profile)
     yield from _ids(platform, named)
 
 
-def _names(found: Sequence[SampledJob], profile: QueueProfile) -> Finding:
+def _names(sample: Sequence[SampledJob], profile: QueueProfile) -> Finding:
     known = {*names_of(profile), *profile.harmless_jobs}
-    others = [job for job in found if job.name not in known]
+    others = [job for job in sample if job.name not in known]
     wanted = " or ".join(map(repr, names_of(profile)))
-    if len(others) == len(found):
-        keys = dict.fromkeys(key for job in found for key in job.data)
-        what = f"none of {len(found)} jobs looked at is named {wanted}; there are {counted(job.name for job in found)},"
+    if len(others) == len(sample):
+        keys = dict.fromkeys(key for job in sample for key in job.data)
+        what = f"none of {len(sample)} sampled jobs is named {wanted}; there are {counted(job.name for job in sample)},"
         what += f" with the keys {listed(keys)}"
         return Finding("queue_jobs", Level.ERROR, what, "correct queue.job, queue.payload or queue.name")
     if others:
-        what = f"besides {wanted} there are jobs named {counted(job.name for job in others)}"
-        mend = "name those that send in queue.further_jobs, and those that never do in queue.harmless_jobs"
+        what = f"apart from {wanted} there are jobs named {counted(job.name for job in others)}"
+        mend = "put those that send into queue.further_jobs, and those that never do into queue.harmless_jobs"
         return Finding("queue_jobs", Level.NOTE, what, mend)
-    return Finding("queue_jobs", Level.OK, f"{len(found)} jobs looked at are named {wanted}")
+    return Finding("queue_jobs", Level.OK, f"{len(sample)} sampled jobs are named {wanted}")
 
 
 def _batches(named: Sequence[SampledJob], profile: QueueProfile) -> Finding:
     lists = [job.data.get(profile.recipients_key) for job in named]
     largest = max((len(one) for one in lists if isinstance(one, list)), default=0)
-    what = f"the application's batches have at most {largest} recipients, and the profile's {profile.batch_size}"
+    what = f"the application's batches have at most {largest} recipients; queue.batch_size is {profile.batch_size}"
     if largest > profile.batch_size:
         return Finding("queue_batches", Level.NOTE, what, f"set queue.batch_size to {largest}")
     full = sum(isinstance(one, list) and len(one) == largest for one in lists)
     if largest < profile.batch_size and full > 1:
-        mend = f"set queue.batch_size to {largest}, if workers take no more at a time"
+        mend = f"set queue.batch_size to {largest}, if workers cannot take more"
         return Finding("queue_batches", Level.WARNING, what, mend)
     return Finding("queue_batches", Level.OK, what)
 
 
 def _options(named: Sequence[SampledJob], profile: QueueProfile) -> Iterator[Finding]:
-    """Options that all of the application's jobs share and ours would not."""
+    """Report options that all of the application's jobs have and ours would not."""
     unlike = False
     for name in _OPTIONS:
         theirs = [_normal(name, job.options.get(name)) for job in named]
@@ -94,14 +94,14 @@ def _options(named: Sequence[SampledJob], profile: QueueProfile) -> Iterator[Fin
             continue
         unlike = True
         there = next(one for one in theirs if one != ours)
-        what = f"the application's jobs have {name} {there!r}, and ours would have {ours!r}"
+        what = f"the application's jobs have {name} {there!r}; ours would have {ours!r}"
         yield Finding("queue_options", Level.WARNING, what, f"set queue.options.{name} to what workers expect")
     if not unlike:
-        yield Finding("queue_options", Level.OK, f"{', '.join(_OPTIONS)} are those of jobs looked at")
+        yield Finding("queue_options", Level.OK, f"{', '.join(_OPTIONS)} match the sampled jobs")
 
 
 def _normal(name: str, value: Any) -> Any:
-    """An option as BullMQ understands it: absent is the default, a number of milliseconds a fixed back-off."""
+    """Return an option as BullMQ understands it: absent is the default, a number of milliseconds a fixed back-off."""
     if name == "attempts":
         return value or 1
     if name == "priority":
@@ -112,7 +112,7 @@ def _normal(name: str, value: Any) -> Any:
 
 
 def _ids(platform: Platform, named: Sequence[SampledJob]) -> Iterator[Finding]:
-    """Whether the ids in jobs are those of campaigns and recipients, and not of something else."""
+    """Report ids in jobs that are not those of campaigns and recipients."""
     assert platform.queue is not None
     profile = platform.queue.profile
     lists = [job.data.get(profile.recipients_key) for job in named]
@@ -128,7 +128,7 @@ def _ids(platform: Platform, named: Sequence[SampledJob]) -> Iterator[Finding]:
             ]
             there = [samples.existing(connection, table, ids) for _, _, ids, table in looked_up]
     except CampaignOpsError:
-        what = "the ids in jobs could not be looked up in the database, or are not of its columns' types"
+        what = "the ids in jobs could not be looked up in the database, or do not have the types of its columns"
         yield Finding("queue_ids", Level.NOTE, what)
         return
     unknown = [one for one, found in zip(looked_up, there, strict=True) if one[2] and not found]

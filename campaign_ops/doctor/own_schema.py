@@ -1,4 +1,4 @@
-"""Schema ``campaign_ops``: there, at head, whole, and open to the role."""
+"""Schema ``campaign_ops``: whether it exists, is at head, complete, and open to the role."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIGRATE = "run `campaign-ops migrate` as a role that may create a schema in this
 
 
 def own_schema(connection: sa.Connection, server: Server) -> Iterator[Finding]:
-    """What stands in the way of keeping the journal."""
+    """Report what would keep a sweep from writing the journal."""
     may_use = inspection.may_use_own_schema(connection)
     if may_use is False:
         what = f"role {quoted(server.role)} may not use schema {STATE_SCHEMA}"
@@ -26,7 +26,7 @@ def own_schema(connection: sa.Connection, server: Server) -> Iterator[Finding]:
         return
     rights = inspection.read_own_rights(connection)
     if may_use is None or VERSION_TABLE not in rights:
-        what = f"schema {STATE_SCHEMA} does not exist: a dry run works, a sweep has nowhere to keep its journal"
+        what = f"schema {STATE_SCHEMA} does not exist: a dry run works, but a sweep cannot write its journal"
         yield Finding("journal", Level.WARNING, what, MIGRATE)
         return
     lacking = list(missing_own(server, rights))
@@ -35,10 +35,10 @@ def own_schema(connection: sa.Connection, server: Server) -> Iterator[Finding]:
         return
     there, wanted = current(connection), HEAD
     if there != wanted:
-        what = f"schema {STATE_SCHEMA} is at {there or 'no revision'}, this program needs {wanted}"
-        yield Finding("journal", Level.ERROR, what, f"{MIGRATE}; if the database is the newer, update this program")
+        what = f"schema {STATE_SCHEMA} is at {there or 'no revision'}; this program needs {wanted}"
+        yield Finding("journal", Level.ERROR, what, f"{MIGRATE}; if it is newer than this program, update the program")
     elif lost := lost_tables(rights):
-        what = f"schema {STATE_SCHEMA} is not whole: {', '.join(lost)} is gone"
+        what = f"schema {STATE_SCHEMA} is incomplete: {', '.join(lost)} is gone"
         yield Finding("journal", Level.ERROR, what, "restore it from a backup: it holds the record of every repair")
     elif not lacking:
         yield Finding("journal", Level.OK, f"schema {STATE_SCHEMA} is at {wanted} and open to this role")

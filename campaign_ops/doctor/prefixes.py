@@ -1,4 +1,4 @@
-"""Where else on a Redis server a queue of this name lives: the commonest mistake is a wrong prefix."""
+"""Other prefixes on a Redis server under which a queue of this name exists: a wrong prefix is the commonest mistake."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MAX_SECONDS = 2.0
 
 
 def prefixes_of(address: QueueAddress, queue: str) -> list[str]:
-    """Prefixes under which a BullMQ queue of this name exists, as far as a bounded walk over the keys finds them.
+    """Return prefixes under which a BullMQ queue of this name exists, as far as a bounded scan of the keys finds them.
 
     Raises:
-        QueueUnavailable: Redis is away, or the user may not walk over its keys.
+        QueueUnavailable: Redis cannot be reached, or the user may not scan its keys.
     """
     suffix = f":{queue}:meta"
     pattern = "*" + re.sub(r"([\\*?\[\]])", r"\\\1", suffix)

@@ -1,6 +1,6 @@
-"""The rights of a Redis user: what a sweep needs, and what `plan` and the doctor need, to the command and key pattern.
+"""The rights of a Redis user for a sweep, and for `plan` and the doctor: the exact commands and key patterns.
 
-Redis checks what a script calls against the rights of the user who runs it, so BullMQ's own scripts count.
+Redis checks each command of a script against the rights of the user who runs it, so those of BullMQ's scripts count.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ READING = (
     *("exists", "get", "hget", "hmget", "llen", "lindex", "lpos", "lrange"),
     *("zcard", "zrange", "zrevrange", "zscore", "xrange", "xrevrange"),
 )
-"""What is asked of the queue and its server."""
+"""The commands that read the queue and its server."""
 
 WRITING = (
     *("eval", "evalsha", "script|exists", "script|load"),
     *("del", "set", "incr", "persist", "pttl", "hexists", "hgetall", "hmset", "hset", "lpush", "rpush", "lrem"),
     *("sadd", "scard", "smembers", "srem", "xadd", "zadd", "zrem", "zrevrangebyscore"),
 )
-"""Besides reading: what BullMQ's scripts that add and remove a job call, and ours around them."""
+"""The further commands of BullMQ's scripts that add and remove a job, and of ours around them."""
 
 
 def redis_acl(queue: QueueProfile, prefix: str, user: str, *, read_only: bool = False) -> str:
-    """The command, for ``redis-cli``, that makes a user with just these rights. PASSWORD is to be replaced.
+    """Return the command for ``redis-cli`` that creates a user with exactly these rights. Replace PASSWORD in it.
 
     Args:
         queue: The queue, or queues, whose keys and markers the user may touch.
         prefix: BullMQ's key prefix.
-        user: Its name; Redis takes no blanks in it.
-        read_only: Enough for `plan`, `status` and the doctor, not for a sweep.
+        user: Its name; Redis allows no blanks in it.
+        read_only: Only the rights for `plan`, `status` and the doctor, not those for a sweep.
     """
     names = ["*".join(map(_literal, name.split("{tenant}"))) for name in (queue.name, *queue.also)]
     patterns = [f"{_literal(prefix)}:{name}:*" for name in names]
@@ -43,12 +43,12 @@ def redis_acl(queue: QueueProfile, prefix: str, user: str, *, read_only: bool = 
 
 
 def _literal(text: str) -> str:
-    """Text in which no character means anything in a Redis pattern."""
+    """Escape a text for a Redis pattern."""
     return re.sub(r"([\\*?\[\]])", r"\\\1", text)
 
 
 def _quoted(word: str) -> str:
-    """A word as ``redis-cli`` takes it."""
+    """Quote a word for ``redis-cli``."""
     if re.fullmatch(r"[^\s\"'\\]+", word):
         return word
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,4 +1,4 @@
-"""Rights: enough for a sweep, and not more. Every mend is the exact GRANT or REVOKE."""
+"""The rights of the role: enough for a sweep, and no more. Every mend is the exact GRANT or REVOKE."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from campaign_ops.postgres.inspection import Grant, Server, Table
 from campaign_ops.profile.model import Profile
 
 OWN_ROLE_MEND = (
-    "`campaign-ops migrate --grants campaign_ops` prints the SQL for a role with just the rights needed: run it, and"
-    " put that role into database_url"
+    "`campaign-ops migrate --grants campaign_ops` prints the SQL for a role with exactly the rights needed: run it,"
+    " and put that role into database_url"
 )
 
 
 def role(server: Server) -> Finding:
-    """Whether the role is an ordinary one."""
+    """Report a role with more powers than an ordinary one."""
     name = quoted(server.role)
     if server.superuser:
         return Finding("role", Level.WARNING, f"role {name} is a superuser: it may do anything", OWN_ROLE_MEND)
@@ -52,10 +52,10 @@ def role(server: Server) -> Finding:
 
 
 def missing(profile: Profile, catalog: Catalog, server: Server, closed_schemas: Sequence[str]) -> Iterator[Finding]:
-    """What a sweep needs and the role may not do."""
+    """Report the rights that a sweep needs and the role lacks."""
     name = quoted(server.role)
     if not server.may_make_temporary:
-        what = f"role {name} may not make temporary tables, in which a sweep keeps what the queue covers"
+        what = f"role {name} may not create temporary tables, in which a sweep stores what the queue covers"
         mend = f"GRANT TEMPORARY ON DATABASE {quoted(server.database)} TO {name}"
         yield Finding("rights", Level.ERROR, what, mend)
     for schema in closed_schemas:
@@ -76,7 +76,7 @@ def missing(profile: Profile, catalog: Catalog, server: Server, closed_schemas: 
 def excess(
     profile: Profile, server: Server, tables: dict[str, Table], given: Sequence[Grant], powers: Sequence[str]
 ) -> Iterator[Finding]:
-    """What the role may do with the platform's tables and a sweep never does. Of a superuser, nothing more is said."""
+    """Report the role's rights on the platform's tables that no sweep uses. A superuser's are not listed."""
     if server.superuser:
         return
     name = quoted(server.role)
@@ -85,7 +85,7 @@ def excess(
         level = Level.WARNING if verb == "write" else Level.NOTE
         keep = [*platform_grants(profile, server.role), *own_grants(server.role)]
         mend = "; ".join([*keep, f"REVOKE {power} FROM {name}"])
-        yield Finding("excess", level, f"role {name} may {verb} every table there is ({power})", mend)
+        yield Finding("excess", level, f"role {name} may {verb} every table of the server ({power})", mend)
     for need in needed(profile):
         table = tables[need.table]
         if table.owned:
@@ -100,7 +100,7 @@ def excess(
 def _excess_of(
     profile: Profile, server: Server, need: Needed, grantee: str | None, given: Sequence[Grant]
 ) -> Iterator[Finding]:
-    """What one grantee's rights on one table give to our role beyond what it needs."""
+    """Report the unneeded rights on one table that our role has from one grantee."""
     table, name = qualified(profile, need.table), quoted(server.role)
     source = "PUBLIC" if grantee is None else quoted(grantee)
     through = "" if grantee == server.role else f" through {source}"
@@ -116,16 +116,16 @@ def _excess_of(
     if phrases:
         mend = f"REVOKE {phrases} ON {table} FROM {source}"
         if "UPDATE" in harmful and need.written:
-            # Taking the table's privilege away takes those of its columns along.
+            # Revoking the table's privilege also revokes those of its columns.
             mend += f"; GRANT UPDATE ({listed(need.written)}) ON {table} TO {name}"
-        what = f"role {name} may {phrases} on {table}{through}, which no sweep does"
+        what = f"role {name} may {phrases} on {table}{through}, which no sweep needs"
         yield Finding("excess", Level.WARNING, what, mend)
     if "SELECT" in whole:
-        what = f"role {name} may read all of {table}{through}, phone numbers and texts included; no sweep does"
+        what = f"role {name} may read all of {table}{through}, phone numbers and texts included; no sweep needs that"
         mend = f"{_no_reading(table, source)}; GRANT SELECT ({listed(need.read)}) ON {table} TO {name}"
         yield Finding("excess", Level.NOTE, what, mend)
     elif readable:
-        what = f"role {name} may read {listed(readable)} of {table}{through}, which no sweep does"
+        what = f"role {name} may read {listed(readable)} of {table}{through}, which no sweep needs"
         yield Finding("excess", Level.NOTE, what, _no_reading(table, source, f" ({listed(readable)})"))
 
 
@@ -134,7 +134,7 @@ def _no_reading(table: str, source: str, columns: str = "") -> str:
 
 
 def missing_own(server: Server, rights: dict[str, frozenset[str]]) -> Iterator[Finding]:
-    """What a sweep does with our own tables and the role may not."""
+    """Report the rights on our own tables that a sweep needs and the role lacks."""
     name = quoted(server.role)
     lacking = {
         table: tuple(right for right in OWN_RIGHTS.get(table, ("SELECT",)) if right not in has)
@@ -149,5 +149,5 @@ def missing_own(server: Server, rights: dict[str, frozenset[str]]) -> Iterator[F
 
 
 def lost_tables(rights: dict[str, frozenset[str]]) -> list[str]:
-    """Our own tables that somebody has dropped."""
+    """Return our own tables that were dropped."""
     return [table for table in (*JOURNAL, *MEMORY, *HISTORIES) if table not in rights]

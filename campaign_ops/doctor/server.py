@@ -14,55 +14,56 @@ SHORT_STATEMENT_SECONDS = 5
 
 
 def version(server: Server) -> Finding:
-    """Whether the server is new enough."""
+    """Report a server that is too old."""
     major = server.version // 10_000
     if major < OLDEST:
-        what = f"PostgreSQL {major} is older than {OLDEST}; nothing else was examined here"
+        what = f"PostgreSQL {major} is older than {OLDEST}; nothing else was examined in this database"
         return Finding("version", Level.ERROR, what, f"upgrade the server to PostgreSQL {OLDEST} or newer")
     return Finding("version", Level.OK, f"PostgreSQL {major}.{server.version % 10_000}")
 
 
 def primary(server: Server) -> Finding:
-    """Whether this server takes writes."""
+    """Report a server that takes no writes."""
     if server.standby:
-        what = "this server is a standby: it takes no repair, and what it shows may be old"
-        return Finding("primary", Level.ERROR, what, "name the primary in database_url")
+        what = "this server is a standby: no repair can be written, and its data may be old"
+        return Finding("primary", Level.ERROR, what, "put the primary into database_url")
     return Finding("primary", Level.OK, "the server is a primary")
 
 
 def session(server: Server) -> Iterator[Finding]:
-    """Defaults of a new session that would stop or cut off a sweep."""
+    """Report defaults of a new session that would stop a sweep or cut it off."""
     setting = f"ALTER ROLE {quoted(server.role)} IN DATABASE {quoted(server.database)} SET"
     if server.read_only:
-        what = f"transactions of {quoted(server.role)} are read only unless they ask, so every repair would fail"
+        what = f"transactions of {quoted(server.role)} are read only by default, so every repair would fail"
         yield Finding("session", Level.ERROR, what, f"{setting} default_transaction_read_only = off")
     if server.transaction_timeout_ms:
         seconds = server.transaction_timeout_ms / 1000
-        what = f"the server ends transactions after {seconds:g} s: a sweep that lasts longer loses its lock half way"
+        what = f"the server ends transactions after {seconds:g} s: a longer sweep would lose its lock half way"
         yield Finding("session", Level.WARNING, what, f"{setting} transaction_timeout = 0")
     if not server.read_only and not server.transaction_timeout_ms:
-        yield Finding("session", Level.OK, "nothing in the session's defaults stops a sweep")
+        yield Finding("session", Level.OK, "no default of the session stops a sweep")
 
 
 def timeouts(ours: Timeouts) -> Finding:
-    """Whether our own timeouts make sense together."""
+    """Report timeouts of ours that make no sense together."""
     statement, lock = ours.statement_seconds, ours.lock_seconds
     if lock >= statement:
         what = (
-            f"a lock may be waited for {lock:g} s, a statement may take {statement:g} s: the wait is never told apart"
+            f"the lock timeout is {lock:g} s and the statement timeout {statement:g} s: a wait for a lock looks like"
+            " a slow statement"
         )
         return Finding(
             "timeouts", Level.WARNING, what, "set timeouts.lock_seconds well below timeouts.statement_seconds"
         )
     if statement < SHORT_STATEMENT_SECONDS:
-        what = f"a statement may take {statement:g} s: counting the recipients of large campaigns will not end in time"
+        what = f"the statement timeout is {statement:g} s: counting the recipients of large campaigns takes longer"
         return Finding("timeouts", Level.WARNING, what, "set timeouts.statement_seconds to 60")
     return Finding("timeouts", Level.OK, f"statements {statement:g} s, locks {lock:g} s")
 
 
 def pooler(server: Server) -> Finding:
-    """Whether somebody like PgBouncer stands in between."""
+    """Report a connection pooler such as PgBouncer in between."""
     if server.pooled:
-        what = "a connection pooler such as PgBouncer stands in between: fine in session and in transaction mode"
+        what = "the connection goes through a pooler such as PgBouncer: fine in session and in transaction mode"
         return Finding("pooler", Level.NOTE, what)
     return Finding("pooler", Level.OK, "connected to the server itself")

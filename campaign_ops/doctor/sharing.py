@@ -1,4 +1,4 @@
-"""Whether another platform or deployment watches the same campaign table: two of them would each act on their own."""
+"""Other platforms or deployments that watch the same campaign table: each would act without knowing of the other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def sharing(platform: Platform, connection: sa.Connection, catalog: Catalog, *, 
     found = [*_siblings(platform, catalog), *(_binding(platform, connection, catalog) if journal else [])]
     yield from found
     if not found:
-        yield Finding(CHECK, Level.OK, f"nobody else watches campaign table {platform.profile.tables_key}")
+        yield Finding(CHECK, Level.OK, f"no other platform watches campaign table {platform.profile.tables_key}")
 
 
 def _siblings(platform: Platform, catalog: Catalog) -> Iterator[Finding]:
@@ -30,11 +30,11 @@ def _siblings(platform: Platform, catalog: Catalog) -> Iterator[Finding]:
             continue
         try:
             if platform.shares_table_with(other, catalog):
-                what = f"platform {other.name} watches campaign table {key}, too: what one puts back, the other may"
-                mend = "take one of the two out; one platform can look at several queues"
+                what = f"platform {other.name} watches campaign table {key}, too: both may re-enqueue its recipients"
+                mend = "remove one of the two; one platform can look at several queues"
                 yield Finding(CHECK, Level.ERROR, what, mend)
         except CampaignOpsError as error:
-            what = f"whether platform {other.name} watches the same campaign table could not be asked: {error.what}"
+            what = f"could not find out whether platform {other.name} watches the same campaign table: {error.what}"
             yield Finding(CHECK, Level.NOTE, what)
 
 
@@ -48,4 +48,4 @@ def _binding(platform: Platform, connection: sa.Connection, catalog: Catalog) ->
     bound = binding.bound_to(connection, claim)
     if bound is not None and bound.platform != platform.name:
         what = f"campaign table {claim.tables} was last swept as platform {bound.platform}"
-        yield Finding(CHECK, Level.NOTE, what, "nothing to do if it was renamed; else keep one deployment")
+        yield Finding(CHECK, Level.NOTE, what, "nothing to do if it was renamed; otherwise keep one deployment")

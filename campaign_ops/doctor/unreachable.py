@@ -1,6 +1,6 @@
-"""Why a server could not be reached, in plain words. What the seams could not map is known by the drivers' texts.
+"""The cause of a server that cannot be reached, in plain words, from the driver's text where there is no error code.
 
-PostgreSQL's driver gives no error code for a connection that never came about, so the words are all there is.
+PostgreSQL's driver gives no error code for a connection that was never made, so its text is the only evidence.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from campaign_ops.doctor.finding import Finding, Level
 
 
 class _Cause(NamedTuple):
-    """What a driver says, what that means, and the mend."""
+    """A pattern of a driver's text, its meaning, and the mend."""
 
     pattern: str
     what: str
@@ -30,11 +30,9 @@ _NETWORK = (
     _Cause(r"connection refused", "nothing listens there", "start the server, or correct host and port in {url}"),
     _Cause(r"no such file", "there is no such socket", "start the server, or correct the path in {url}"),
     _Cause(r"resolve|name or service|getaddrinfo|nodename", "the host name is not known", "correct the host in {url}"),
-    _Cause(
-        r"tim(e|ed)[ -]?out|in time", "it does not answer", "look at the network and firewall between here and there"
-    ),
-    _Cause(r"unreachable|no route", "there is no way to that host", "look at the network between here and there"),
-    _Cause(r"certificate|\bssl\b|\btls\b", "no encrypted connection came about", "correct the TLS settings in {url}"),
+    _Cause(r"tim(e|ed)[ -]?out|in time", "it does not answer", "check the network and firewall between here and there"),
+    _Cause(r"unreachable|no route", "there is no route to that host", "check the network between here and there"),
+    _Cause(r"certificate|\bssl\b|\btls\b", "no encrypted connection was made", "correct the TLS settings in {url}"),
 )
 _POSTGRES = (
     _Cause(
@@ -52,21 +50,21 @@ _POSTGRES = (
 
 
 def database_finding(error: CampaignOpsError, *, connected: bool) -> Finding:
-    """Why the database could not be examined, or not to the end."""
+    """Report why the examination of the database failed, or was cut short."""
     if connected:
         what = f"PostgreSQL at {error.where}: the connection was lost in the middle"
-        return Finding("database", Level.ERROR, what, "is it restarting? run the doctor again")
-    if isinstance(error, ConfigurationError):  # the user or the database was refused: said in our own words already
+        return Finding("database", Level.ERROR, what, "the server may be restarting; run the doctor again")
+    if isinstance(error, ConfigurationError):  # the user or the database was refused; the error is in our own words
         what, mend = error.what, error.mend
     else:
-        away = "it could not be connected to", "is PostgreSQL up and reachable from this machine?"
+        away = "the connection failed", "check that PostgreSQL is up and reachable from this machine"
         what, mend = _cause(error.what, (*_POSTGRES, *_NETWORK), "database_url") or away
     return Finding("database", Level.ERROR, f"PostgreSQL at {error.where}: {what}", mend)
 
 
 def queue_finding(check: str, error: QueueUnavailable) -> Finding:
-    """Why the queue could not be examined."""
-    # What stands in brackets is the driver's.
+    """Report why the examination of the queue failed."""
+    # The text in brackets is the driver's.
     words, _, detail = error.what.rstrip(")").partition(" (")
     found = _cause(detail, _NETWORK, "queue_url") if words.endswith("cannot be reached") else None
     what, mend = found or (words, error.mend)
@@ -74,13 +72,13 @@ def queue_finding(check: str, error: QueueUnavailable) -> Finding:
 
 
 def unexamined(check: str, error: CampaignOpsError) -> Finding:
-    """One check that could not be made, while others could."""
+    """Report one check that failed while others succeeded."""
     if isinstance(error, DatabaseTimeout):
-        what, mend = "took too long or met a lock", "run the doctor again when the server has less to do"
+        what, mend = "the query took too long or met a lock", "run the doctor again when the server is less busy"
     elif isinstance(error, PermissionMissing):
-        what, mend = "this role may not look at it", "see the findings on rights"
+        what, mend = "this role may not read it", "see the findings on rights"
     else:
-        what, mend = "the server refused the question", "see its log"
+        what, mend = "the server refused the query", "see its log"
     return Finding(check, Level.WARNING, f"not examined: {what}", mend)
 
 

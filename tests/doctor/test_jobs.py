@@ -124,10 +124,10 @@ def test_options_and_batches_unlike_the_application_s_are_warned_of(sms: World) 
         lay(sms, "completed", str(number), data, attempts=3, priority=10)
     found = examine(sms.platform)
     options = " | ".join(one.what for one in of(found, "queue_options"))
-    assert "attempts 3, and ours would have 5" in options
-    assert "priority 10, and ours would have 0" in options
-    assert "backoff None, and ours would have {'type': 'exponential', 'delay': 3000}" in options
-    assert "at most 2 recipients, and the profile's 500" in the(found, "queue_batches").what
+    assert "attempts 3; ours would have 5" in options
+    assert "priority 10; ours would have 0" in options
+    assert "backoff None; ours would have {'type': 'exponential', 'delay': 3000}" in options
+    assert "at most 2 recipients; queue.batch_size is 500" in the(found, "queue_batches").what
     assert [one.level for one in of(found, "queue_ids")] == [Level.WARNING, Level.WARNING]
 
 
@@ -135,7 +135,7 @@ def test_our_own_jobs_and_jobs_of_other_kinds_prove_nothing(sms: World) -> None:
     lay(sms, "failed", "ops-c1-a1-b0-1", {"campaignId": "c1", "recipientIds": ["r1"]}, name="wrongBefore")
     lay(sms, "failed", "9", {"url": "https://hook"}, name="webhook")
     error = the(examine(sms.platform), "queue_jobs")
-    assert "none of 1 jobs looked at is named 'sendBulkSMS'; there are 'webhook' (1), with the keys 'url'" in error.what
+    assert "none of 1 sampled jobs is named 'sendBulkSMS'; there are 'webhook' (1), with the keys 'url'" in error.what
     sms.app.add_campaign("lost", pending=4)
     assert sms.sweep().figures()["reenqueued"] == 1
 
@@ -152,8 +152,8 @@ def test_a_wrong_word_for_held_credits_is_an_error_and_completes_nothing(sms: Wo
     sms.platform.profile = profile.model_copy(update={"reservation": reservation})
     error = next(one for one in of(examine(sms.platform), "words") if "CreditReservation" in one.what)
     assert error.level is Level.ERROR
-    assert "no meaning to active" in error.what
-    assert "no row says 'reserved'" in error.what
+    assert "does not know active" in error.what
+    assert "no row has 'reserved'" in error.what
     report = sms.sweep()
     assert [item.target for item in report.for_person] == ["finished"]
     assert "its reservations say 'active'" in report.for_person[0].reason
@@ -167,7 +167,7 @@ def test_further_words_of_reservations_are_warned_of_until_the_profile_names_the
     sms.app.add_reservation("old", campaign=campaign, created_ago=hours(90))
     run(sms, "UPDATE \"CreditReservation\" SET status = 'expired' WHERE id = 'old'")
     (warning,) = of(examine(sms.platform), "words")
-    assert (warning.level, "no meaning to expired" in warning.what) == (Level.WARNING, True)
+    assert (warning.level, "does not know expired" in warning.what) == (Level.WARNING, True)
     profile = sms.platform.profile
     assert profile.reservation is not None
     words = profile.reservation.words.model_copy(update={"over": ("expired",)})

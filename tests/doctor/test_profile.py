@@ -48,7 +48,7 @@ def test_words_of_an_enum_without_a_meaning_are_warned_of(worlds: Worlds) -> Non
     least(world)
     (found,) = complaints(examine(world.platform))
     assert found.check == "words"
-    assert "no meaning to blocked, bounced" in found.what
+    assert "does not know blocked, bounced" in found.what
     assert "recipient.words.pending" in found.mend
 
 
@@ -102,7 +102,7 @@ def test_the_word_that_finished_campaigns_carry_is_suggested_and_the_column_that
     findings = examine(sms.platform)
     (error,) = of(findings, "done_word")
     assert error.level is Level.ERROR
-    assert "finished campaigns say 'completed', and none says 'sent'" in error.what
+    assert "finished campaigns carry 'completed', and none carries 'sent'" in error.what
     assert error.mend == "set campaign.words.done to 'completed' in the profile"
     assert [(one.level, one.mend) for one in of(findings, "columns")] == [
         (Level.NOTE, "set campaign.started_at to 'startedAt' in the profile"),

@@ -91,7 +91,7 @@ def test_a_queue_that_is_only_looked_at_says_why(shared: EmbeddedRedis, redis: A
     redis.hset(key("meta"), "version", version)
     (found,) = complaints(looked_at(shared))
     assert found.check == "queue_library"
-    assert "only looked at" in found.what
+    assert "only read" in found.what
 
 
 def test_a_wrong_prefix_is_answered_with_the_right_one(shared: EmbeddedRedis, redis: Any) -> None:
@@ -190,7 +190,7 @@ def test_markers_that_may_not_be_read_are_an_error_with_the_patterns_to_allow(ow
 @pytest.mark.parametrize(
     ("waiting", "level", "words"),
     [
-        (10, Level.OK, "10 jobs wait"),
+        (10, Level.OK, "10 jobs are waiting"),
         (11, Level.WARNING, "more than 10"),
         (20, Level.WARNING, "nothing is re-enqueued"),
     ],
@@ -217,4 +217,4 @@ def test_jobs_without_the_queue_s_own_key_are_what_a_sweep_calls_emptied(shared:
     redis.delete(key("meta"))
     found = the(looked_at(shared), "queue_name")
     assert found.level is Level.WARNING
-    assert "takes it for emptied" in found.what
+    assert "takes the queue for emptied" in found.what

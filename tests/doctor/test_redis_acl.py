@@ -105,7 +105,7 @@ def test_a_user_without_info_is_told_what_is_not_noticed(worlds: Worlds, admin: 
     assert admin.execute_command("ACL", "SETUSER", "ops", "-info", "-client") == "OK"
     finding = the(examine(world.platform), "queue_rights")
     assert finding.level is Level.WARNING
-    assert "INFO: a Redis that was restarted" in finding.what
+    assert "INFO: a restarted or replaced Redis" in finding.what
     assert finding.mend.endswith("+info +client|list")
     world.app.add_campaign("lost", pending=4)
     report = world.sweep()

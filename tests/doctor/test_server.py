@@ -184,7 +184,7 @@ def test_a_locked_table_costs_its_own_checks_and_little_time(sms: World) -> None
         assert time.monotonic() - began < 5
         connection.execute("ROLLBACK")
     (found,) = complaints(findings)
-    assert found.what.startswith("not examined: took too long or met a lock")
+    assert found.what.startswith("not examined: the query took too long or met a lock")
     assert the(findings, "application_clock").level is Level.OK
 
 

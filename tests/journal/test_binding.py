@@ -229,8 +229,8 @@ def test_the_same_table_name_in_another_database_is_another_table(worlds: Worlds
     one, other = worlds.make("sms"), worlds.make("sms")
     first, second = configured(tmp_path, entry(one, "first"), entry(other, "second"))
     one.created += [first, second]
-    assert sharing(first) == {Level.OK: "nobody else watches campaign table public.Campaign"}
-    assert sharing(second) == {Level.OK: "nobody else watches campaign table public.Campaign"}
+    assert sharing(first) == {Level.OK: "no other platform watches campaign table public.Campaign"}
+    assert sharing(second) == {Level.OK: "no other platform watches campaign table public.Campaign"}
 
 
 def test_two_names_that_change_places_are_two_platforms_still(worlds: Worlds, tmp_path: Path) -> None:
