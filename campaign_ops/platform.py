@@ -1,4 +1,7 @@
-"""One watched application, ready to be read and repaired: its parts, connected to nothing until they are used."""
+"""One watched application, ready to be read and repaired: the aggregate of its parts, which connect on first use.
+
+The parts may be used in any order. The queue asks the platform for id types and tenants whenever it needs them.
+"""
 
 from __future__ import annotations
 
@@ -70,12 +73,12 @@ class Platform:
 
     @property
     def attempts(self) -> AttemptLog:
-        """What was tried for each of its campaigns."""
+        """The attempts at each of its campaigns."""
         return AttemptLog(self.profile.tables_key)
 
     @property
     def sightings(self) -> SightingLog | None:
-        """What was last seen of its queues; None where it has none."""
+        """The last look at each of its queues; None if it has none."""
         return SightingLog(self.profile.tables_key) if self.queue is not None else None
 
     @property
@@ -85,17 +88,17 @@ class Platform:
 
     @property
     def ambiguous(self) -> AmbiguousLog:
-        """Its recipients that the provider may have, until a person decides or their rows move."""
+        """Its recipients that the provider may already have, until a person decides or their rows change."""
         return AmbiguousLog(self.profile.tables_key)
 
     @property
     def refusals(self) -> Refusals:
-        """Which of its repairs the database refuses each time."""
+        """Its repairs that the database refuses each time."""
         return Refusals(self.profile.tables_key)
 
     @property
     def confirmations(self) -> ConfirmationLog:
-        """The codes that were shown for it."""
+        """The confirmation codes that were shown for it."""
         return ConfirmationLog(self.profile.tables_key)
 
     @property
@@ -126,7 +129,7 @@ class Platform:
         return SweepLock(self.database, self.name, key=self.profile.tables_key, wait_seconds=wait_seconds)
 
     def begin(self, connection: sa.Connection, run_id: str, trigger: str, actor: str) -> Author:
-        """Begin a sweep, or a person's fix, in the journal; the later steps of one run belong to the first.
+        """Begin a sweep, or a manual fix, in the journal; later steps of the same run join the first.
 
         Raises:
             StateSchemaError: Our own schema is missing or of another revision.
@@ -144,7 +147,7 @@ class Platform:
         return author
 
     def claim(self, catalog: Catalog) -> Claim:
-        """What this configuration says about the campaign table."""
+        """Return the queues and the Redis that this configuration binds the campaign table to."""
         queue = self.queue
         return Claim(
             platform=self.name,
@@ -157,9 +160,9 @@ class Platform:
         )
 
     def migrate(self) -> tuple[str | None, str]:
-        """Make our own schema, or bring it up to date: its revision before (None without one) and after.
+        """Create our own schema, or bring it up to date; return its revision before (None without one) and after.
 
-        What was recorded under the platform's name, before revision 0002, moves to its campaign table.
+        Records from before revision 0002, under the platform's name, move to its campaign table.
         """
         revisions = migrate(self.database)
         by_name = binding.by_name(self.name)
@@ -167,20 +170,20 @@ class Platform:
         return revisions
 
     def answers(self, connection: sa.Connection, catalog: Catalog) -> Answers:
-        """What `binding` asks where another configuration seems to have been here."""
+        """Return the answers for `binding` when another configuration seems to have used the campaign table."""
         return Answers(
             table_oid=lambda key: table_oid(connection, key),
             is_same_redis=lambda: self._is_redis_of_last_sweep(connection),
             is_watched_as=lambda name: any(
-                one.name == name and self.shares_table_with(one, catalog) for one in self.siblings
+                sibling.name == name and self.shares_table_with(sibling, catalog) for sibling in self.siblings
             ),
         )
 
     def shares_table_with(self, other: Sibling, catalog: Catalog) -> bool:
-        """Whether another platform's campaign table is this one's, by what the databases themselves say.
+        """Return whether another platform has the same campaign table, according to the databases themselves.
 
         Raises:
-            DatabaseUnavailable: One of the two databases is away.
+            DatabaseUnavailable: One of the two databases cannot be reached.
         """
         with closing(other.connect()) as database:
             if not same_database(self.database, database):
@@ -199,22 +202,24 @@ class Platform:
         return tables.catalog.job_ids(self.profile)
 
     def sending_tenants(self) -> list[str]:
-        """Tenants with a campaign that is being sent: asked at every look, as the queues are."""
+        """Return the tenants with a campaign that is being sent, read again at each call."""
 
         def _read(connection: sa.Connection) -> list[str]:
-            return [one for one in connection.scalars(campaigns.sending_tenants(self.tables(connection))) if one]
+            return [
+                tenant for tenant in connection.scalars(campaigns.sending_tenants(self.tables(connection))) if tenant
+            ]
 
         return self.database.run(_read, read_only=True)
 
     def _is_redis_of_last_sweep(self, connection: sa.Connection) -> bool:
-        """Whether the queue's Redis is the process that the last sweep has read, under another address."""
+        """Return whether the queue's Redis, under another address, is the process that the last sweep read."""
         if self.queue is None or self.sightings is None:
             return False
         known = {sighting.server_id for sighting in self.sightings.last(connection).values()}
         return self.queue.server().server_id in known - {None}
 
     def check_writable(self, connection: sa.Connection) -> None:
-        """Raise PermissionMissing unless the role may update every column that a repair writes."""
+        """Raise PermissionMissing unless the role may update every column that repairs write."""
         missing = self.tables(connection).catalog.not_writable(self.profile)
         if missing:
             raise PermissionMissing(
@@ -224,7 +229,7 @@ class Platform:
             )
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         self.database.close()
         if self.queue is not None:
             self.queue.close()

@@ -1,6 +1,6 @@
-"""The two choices about recipients that the provider may already have. Only a person makes them.
+"""The two decisions about recipients that the provider may already have. Only a person makes them.
 
-Send again, although it may reach somebody twice; or take as sent, although it may have reached nobody.
+Send again, although they may get the message twice; or take them as sent, although they may have got nothing.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from campaign_ops.postgres import recipients
 from campaign_ops.sweep.look import Observation, looking
 
 AT_ONCE = 10_000
-"""Recipients decided about at a time; call again for more."""
+"""The most recipients of one decision; call again for more."""
 
 
 def send_again(
     platform: Platform, campaign_id: str, person: Person, *, tenant: str | None = None, dry_run: bool = False
 ) -> Fix:
-    """Forget the markers of a campaign's ambiguous recipients and put them back into the queue.
+    """Delete the markers of a campaign's ambiguous recipients, and put them back into the queue.
 
     Raises:
         NotFound: No such campaign, or another tenant's.
-        Refused: It is not sending, or nobody is marked.
+        Refused: It is not sending, or no recipient is marked.
     """
     campaign = find_campaign(platform, campaign_id, tenant)
     queue = _queue(platform, campaign_id)
@@ -51,7 +51,7 @@ def send_again(
             return platform.journal.record(connection, author, [entry])[0]
 
         repair_id = platform.database.run(_intend)
-        ids = [one.recipient_id for one in marked]
+        ids = [suspect.recipient_id for suspect in marked]
         keys = queue.forget_marks(ids)
         after = {"ids": ids, "markers_deleted": keys}
         platform.database.run(lambda connection: platform.journal.set_after(connection, repair_id, after))
@@ -60,7 +60,7 @@ def send_again(
 
 
 def _check_would_reenqueue(platform: Platform, campaign_id: str, seen: Observation) -> None:
-    """Refuse before the markers are gone what would be refused after: they are all the evidence there is."""
+    """Refuse now what would be refused once the markers are gone: they are the only evidence."""
     evidence = seen.evidence[0]
     assert evidence.coverage is not None
     missing = evidence.coverage.missing + evidence.coverage.marked
@@ -73,12 +73,12 @@ def _check_would_reenqueue(platform: Platform, campaign_id: str, seen: Observati
 def take_as_sent(
     platform: Platform, campaign_id: str, person: Person, *, tenant: str | None = None, dry_run: bool = False
 ) -> Fix:
-    """Write a campaign's ambiguous recipients down as sent.
+    """Set a campaign's ambiguous recipients to sent.
 
     Raises:
         NotFound: No such campaign, or another tenant's.
-        Refused: It is not sending, or nobody is marked.
-        PermissionMissing: The role may not write recipients, which sweeps never do.
+        Refused: It is not sending, or no recipient is marked.
+        PermissionMissing: The role may not update recipients, which sweeps never do.
     """
     campaign = find_campaign(platform, campaign_id, tenant)
     _queue(platform, campaign_id)
@@ -91,14 +91,14 @@ def take_as_sent(
         def _write(connection: sa.Connection) -> tuple[int, int]:
             _check_rights(platform, connection)
             author = author_of(platform, connection, person)
-            ids = [one.recipient_id for one in marked]
+            ids = [suspect.recipient_id for suspect in marked]
             tables = platform.tables(connection)
             before = {row.id: row.status for row in connection.execute(recipients.lock_waiting(tables), {"ids": ids})}
             written = list(connection.scalars(recipients.take_as_sent(tables), {"ids": list(before)}))
             if not written:
-                raise Refused("they moved while we looked; nothing was done", where=f"campaign {campaign_id}")
+                raise Refused("they changed while we looked; nothing was done", where=f"campaign {campaign_id}")
             why = f"{plural(len(written), 'recipient')} marked as perhaps sent"
-            words = {word: [one for one in written if before[one] == word] for word in {*before.values()}}
+            words = {word: [key for key in written if before[key] == word] for word in {*before.values()}}
             entry = Entry(
                 RepairKind.TAKE_AS_SENT,
                 campaign_id,
@@ -112,7 +112,7 @@ def take_as_sent(
             return platform.journal.record(connection, author, [entry])[0], len(written)
 
         repair_id, written = platform.database.run(_write)
-    message = f"{plural(written, 'recipient')} of campaign {campaign_id} stand as sent now"
+    message = f"{plural(written, 'recipient')} of campaign {campaign_id} now count as sent"
     return Fix(campaign_id, True, message, (repair_id,))
 
 
@@ -123,11 +123,11 @@ def _queue(platform: Platform, campaign_id: str) -> Queue:
 
 
 def _marked(platform: Platform, campaign_id: str) -> tuple[list[Suspect], Observation]:
-    """Recipients that wait, stand in no live job, and may have been sent to; and the observation that says so."""
+    """Return the pending recipients in no live job that the provider may have, and the observation of them."""
     with looking(platform, only=[campaign_id], any_age=True) as look:
         queue = look.observation.queue
         if queue is not None and queue.problem:
-            raise Refused(queue.problem, where=f"campaign {campaign_id}", mend="see to the queue first")
+            raise Refused(queue.problem, where=f"campaign {campaign_id}", mend="repair the queue first")
         for evidence in look.observation.evidence:
             if evidence.coverage and evidence.coverage.unclear_jobs:
                 raise Refused(
@@ -148,5 +148,5 @@ def _check_rights(platform: Platform, connection: sa.Connection) -> None:
         raise PermissionMissing(
             f'this role may not update "{column.table}"."{column.name}"; nothing was changed',
             where=platform.database.where,
-            mend=f'GRANT UPDATE ("{column.name}") ON "{profile.db_schema}"."{column.table}" TO it; sweeps need it not',
+            mend=f'GRANT UPDATE ("{column.name}") ON "{profile.db_schema}"."{column.table}" TO it; no sweep needs it',
         )

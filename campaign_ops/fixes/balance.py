@@ -1,4 +1,4 @@
-"""Whether a tenant still has the credits that an undo would hold again."""
+"""The check that a tenant still has the credits that an undo would hold again."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from campaign_ops.postgres import reservations
 def held_again(
     platform: Platform, connection: sa.Connection, repair_id: int, together: Sequence[Mapping[str, Any]]
 ) -> str:
-    """What undoing these repairs means for credits, in words; empty where it releases none.
+    """Return in words what undoing these repairs does to credits; empty if none were released.
 
     Raises:
-        Refused: A tenant has spent them since.
+        Refused: A tenant has spent them in the meantime.
     """
     wanted: dict[str, Decimal] = defaultdict(Decimal)
     for repair in together:
@@ -32,7 +32,7 @@ def held_again(
     tables = platform.tables(connection)
     again = f"; {sum(wanted.values()):,} credits held again"
     if tables.balance is None:
-        return f"{again}; whether the tenant still has them is not known to this profile"
+        return f"{again}; this profile cannot tell whether the tenant still has them"
     query = reservations.free_credits(tables.balance, tables)
     left = {row.tenant: Decimal(row.left) for row in connection.execute(query, {"ids": list(wanted)})}
     for tenant, amount in wanted.items():
@@ -41,6 +41,6 @@ def held_again(
             raise Refused(
                 f"{amount:,} credits would be held again, and tenant {tenant} {has}; nothing was undone",
                 where=f"repair {repair_id}",
-                mend="the credits were spent since; settle it in the application",
+                mend="the credits were spent in the meantime; correct it in the application",
             )
     return again

@@ -1,6 +1,6 @@
-"""A manual fix for real: only with the code that its dry run showed, and for no more than the dry run showed.
+"""The confirmation of a manual fix: it needs the code of its dry run, and does no more than the dry run showed.
 
-The code is used up in a transaction of its own before the fix is made.
+The code is used up, in a transaction of its own, before the fix is made.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class FixCall:
     tenant: str | None = None
 
     def of(self, platform: Platform, *, dry_run: bool) -> Fix:
-        """Make it, or say what it would do."""
+        """Make the fix, or return what it would do."""
         return FIXES[self.name].make(platform, self.target, self.person, tenant=self.tenant, dry_run=dry_run)
 
     @property
     def what(self) -> str:
-        """What its code is for."""
+        """The fix and its target, as its code is bound to them."""
         return f"{self.name} of {self.target}"
 
 
 def try_out(platform: Platform, call: FixCall) -> tuple[Fix, Offer | None]:
-    """What a fix would do, and the code that lets it do exactly that; None before ``campaign-ops migrate``.
+    """Return what a fix would do, and the code that confirms exactly that; None before ``campaign-ops migrate``.
 
     Raises:
         CampaignOpsError: As the fix does.
@@ -55,10 +55,10 @@ def try_out(platform: Platform, call: FixCall) -> tuple[Fix, Offer | None]:
 
 
 def make_confirmed(platform: Platform, call: FixCall, code: str) -> Fix:
-    """Make a fix for real, if the code was shown for it and it would do no more than was shown.
+    """Make a fix, if the code was shown for it and it would do no more than was shown.
 
     Raises:
-        Refused: The code does not let it pass; with the numbers and a new code. Nothing was done.
+        Refused: The code does not cover the fix; with the numbers and a new code. Nothing was done.
         CampaignOpsError: As the fix does.
     """
     would = call.of(platform, dry_run=True)
@@ -77,7 +77,7 @@ def make_confirmed(platform: Platform, call: FixCall, code: str) -> Fix:
 
     why, fresh = platform.database.run(_use)
     if fresh is not None:
-        mend = f"it {would.message}; if that is right, the code is {fresh.code} until {fresh.expires_at:%H:%M} UTC"
+        mend = f"it {would.message}; if that is right, confirm it with {fresh.code} until {fresh.expires_at:%H:%M} UTC"
         raise Refused(f"{why}; nothing was done", where=call.what, mend=mend)
     missing = would.covers.get("missing")
     bounded = replace(call, person=replace(call.person, at_most=missing if isinstance(missing, int) else None))
@@ -89,18 +89,18 @@ def make_confirmed(platform: Platform, call: FixCall, code: str) -> Fix:
 
 
 def _covers(call: FixCall, would: Fix) -> Covers:
-    """What a fix would do: its sizes, or the words where it has none; for this tenant."""
+    """Return what a fix would do for this tenant: its sizes, or its message if it has none."""
     return {"tenant": call.tenant, "fix": dict(would.covers) or {"message": would.message}}
 
 
 def _changed(now: Covers, confirmed: Covers) -> str:
-    """How a fix would do more than was confirmed, or something else; empty where it would not."""
+    """Return how a fix exceeds or differs from what was confirmed; empty if it does not."""
     if now["tenant"] != confirmed["tenant"]:
-        return "that code was given with another --tenant"
+        return "that code was shown for another --tenant"
     sizes: Mapping[str, Any] = confirmed["fix"]
     changed = [
         f"{name}: {value} now, {sizes.get(name)} then"
         for name, value in now["fix"].items()
         if not no_more(value, sizes.get(name))
     ]
-    return f"it is no longer what that code was given for ({', '.join(changed)})" if changed else ""
+    return f"the fix is no longer the one that the code was shown for ({', '.join(changed)})" if changed else ""

@@ -1,4 +1,4 @@
-"""Bind a campaign table to this configuration on a person's word: its queues or its Redis have really moved."""
+"""Bind a campaign table to this configuration, when its queues or its Redis have really moved."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def rebind(platform: Platform, table: str, person: Person, *, tenant: str | None
     """Bind the campaign table to this configuration's name, Redis and queues, whatever it was bound to.
 
     Args:
-        platform: What to bind.
-        table: The campaign table, as `Profile.tables_key` names it: repeated, so that it is the one meant.
-        person: Who asks.
-        tenant: Not for one tenant to decide.
-        dry_run: Only say what would be done.
+        platform: The platform with the campaign table.
+        table: The campaign table, as `Profile.tables_key` names it: repeated to make sure that it is the right one.
+        person: The person who asks.
+        tenant: Always refused: this is not one tenant's decision.
+        dry_run: Only return what would be done.
 
     Raises:
-        NotFound: This platform's campaign table is another one.
-        Refused: A queue that would no longer be looked at still holds jobs, as far as this Redis shows it.
+        NotFound: This platform has another campaign table.
+        Refused: A queue that would no longer be read still has jobs, as far as this Redis shows it.
     """
     if table != (known := platform.profile.tables_key) or tenant is not None:
         raise NotFound("it is not this platform's campaign table", where=f"table {table}", mend=f"that is {known}")
@@ -69,9 +69,9 @@ def _check_empty(platform: Platform, dropped: list[str]) -> None:
         live = platform.queue.live_elsewhere(queue) if platform.queue is not None else 0
         if live:
             raise Refused(
-                f"{plural(live, 'job')} in queue {queue} are live: this configuration would put their recipients back",
+                f"{plural(live, 'live job')} in queue {queue}: this configuration would re-enqueue their recipients",
                 where=platform.name,
-                mend="look at that queue, too, until it is empty",
+                mend="keep that queue in the profile until it is empty",
             )
 
 

@@ -1,8 +1,8 @@
-"""Take one repair back. Sweeps leave alone what a person has undone.
+"""Undo one repair. Sweeps never repeat a repair that a person has undone.
 
-Campaigns, reservations and holds are put back exactly as they were: all that one repair changed, or nothing. Recipients
-taken as sent are put back one by one, unless something has touched them since. A re-enqueue has no row to restore: its
-jobs that no worker has taken yet are removed from the queue. Which kinds can be undone is defined in `core.undoing`.
+Campaigns, reservations and holds are restored exactly: everything that one repair changed, or nothing. Recipients taken
+as sent are restored one by one, except those that changed since. A re-enqueue has no row to restore: its jobs that no
+worker has taken yet are removed from the queue. `core.undoing` defines which kinds can be undone.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from campaign_ops.postgres.clock import database_now
 def undo(
     platform: Platform, repair_id: int, person: Person, *, tenant: str | None = None, dry_run: bool = False
 ) -> Fix:
-    """Undo one repair, together with what was done along with it.
+    """Undo one repair, together with the repairs of the same transaction.
 
     Raises:
         NotFound: No such repair, or another tenant's.
-        Refused: It is undone already, cannot be undone, or its row was changed since.
+        Refused: It was undone already, cannot be undone, or its row changed since.
     """
     repair = _find(platform, repair_id, tenant)
     what = f"{repair['kind']} of {repair['target']}"
@@ -61,7 +61,7 @@ def _find(platform: Platform, repair_id: int, tenant: str | None) -> Mapping[str
 
 
 def _foretell(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> str:
-    """Refuse now what `_restore` would refuse then; else what the person should know before."""
+    """Refuse what `_restore` would refuse; otherwise return what the person should know before."""
     restores = _restores(repair)
     if restores is Restores.RECIPIENTS:
         ids = repair["after"]["ids"]
@@ -86,7 +86,7 @@ def _foretell(platform: Platform, connection: sa.Connection, repair: Mapping[str
 
 
 def _together(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The repair and those made with it that are not undone yet."""
+    """Return the repair and those of the same transaction that are not undone yet."""
     children = [one for one in platform.journal.children(connection, repair["id"]) if _restores(one) is Restores.ROWS]
     return [one for one in (repair, *children) if one["undone_by"] is None]
 
@@ -100,7 +100,7 @@ def _changed(repair: Mapping[str, Any], repair_id: int) -> Refused:
     return Refused(
         f"{repair['kind']} of {repair['target']}: the row is no longer as the repair left it; nothing was undone",
         where=f"repair {repair_id}",
-        mend="somebody changed it since; correct it in the application",
+        mend="it was changed since; correct it in the application",
     )
 
 
@@ -114,7 +114,7 @@ def _check_open(repair: Mapping[str, Any]) -> None:
 
 
 def _begun_undo(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> int | None:
-    """The undo of a re-enqueue that was journaled and whose removal nobody has seen: it may be done again."""
+    """Return the journaled undo of a re-enqueue whose removal of jobs was not recorded: it may be repeated."""
     if _restores(repair) is not Restores.QUEUE or repair["undone_by"] is None:
         return None
     undo_row = platform.journal.repair(connection, repair["undone_by"])
@@ -122,20 +122,20 @@ def _begun_undo(platform: Platform, connection: sa.Connection, repair: Mapping[s
 
 
 def _restore(platform: Platform, connection: sa.Connection, repair_id: int, person: Person) -> tuple[list[int], str]:
-    """Put back what a repair and those made with it have changed, and journal it: (undo's number, what to say)."""
+    """Restore what a repair and those of its transaction changed; return the undo's number and its message."""
     journal = platform.journal
     repair = journal.repair(connection, repair_id, lock=True)
     assert repair is not None
     ours = journal.made(connection, person.run_id, RepairKind.UNDO, repair["target"])
     if repair["undone_by"] in ours:
-        return ours, ""  # the commit before was lost on its way back
+        return ours, ""  # it was committed before, but the answer was lost
     _check_open(repair)
     together, restored = [repair], repair["before"]
     restores = _restores(repair)
     if restores is Restores.RECIPIENTS:
         restored = _give_back(platform, connection, repair)
         back, all_ = sum(map(len, restored["ids_by_status"].values())), len(repair["after"]["ids"])
-        said = f"{_share(back, all_)}; a person chooses about them again"
+        said = f"{_share(back, all_)}; a person has to decide about them again"
     elif restores is Restores.HOLD:
         if not platform.attempts.put_back(connection, repair["target"], Attempts(**repair["before"])):
             raise _changed(repair, repair_id)
@@ -166,7 +166,7 @@ def _restore(platform: Platform, connection: sa.Connection, repair_id: int, pers
 def _restore_rows(
     platform: Platform, connection: sa.Connection, repair_id: int, together: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Put back the rows of these repairs; all of them, or none."""
+    """Restore the rows of these repairs: all of them, or none."""
     for one in together:
         table = _table(platform, connection, one)
         statement = guarded.restore(table, one["target"], before=one["before"], after=one["after"])
@@ -175,7 +175,7 @@ def _restore_rows(
 
 
 def _give_back(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> dict[str, Any]:
-    """Put recipients that were taken as sent back to their words, those that nothing has touched since."""
+    """Restore the status of recipients that were taken as sent, except those that changed since."""
     tables, campaign_id = platform.tables(connection), repair["target"]
     sending = connection.scalar(campaigns.lock_sending(tables), {"ids": [campaign_id]})
     _check_sending(platform, repair, sending is not None)
@@ -198,22 +198,22 @@ def _taken(repair: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
 def _check_sending(platform: Platform, repair: Mapping[str, Any], sending: bool) -> None:
     if not sending:
         raise Refused(
-            f"its campaign is not {platform.profile.campaign.words.sending!r} now: nobody would send to its recipients",
+            f"its campaign is not {platform.profile.campaign.words.sending!r} now: its recipients would stay unsent",
             where=f"repair {repair['id']}",
-            mend="if its completion is ours, undo that first: `campaign-ops history --campaign ID`",
+            mend="if we completed it, undo that first: `campaign-ops history --campaign ID`",
         )
 
 
 def _share(back: int, of_all: int) -> str:
-    moved = f"; {of_all - back} have moved since and stay" if back < of_all else ""
+    moved = f"; {of_all - back} changed since and stay" if back < of_all else ""
     return f": {plural(back, 'recipient')} pending again{moved}"
 
 
 def _take_jobs_back(platform: Platform, repair: Mapping[str, Any], person: Person) -> Fix:
-    """Remove the jobs that no worker has taken; hold the campaign first, so that no sweep adds them anew."""
+    """Remove the jobs that no worker has taken; hold the campaign first, so that no sweep adds them again."""
     queue, journal, campaign_id = platform.queue, platform.journal, repair["target"]
     if queue is None:
-        raise Refused("this platform has no queue any more", where=f"repair {repair['id']}")
+        raise Refused("this platform no longer has a queue", where=f"repair {repair['id']}")
 
     def _intend(connection: sa.Connection) -> tuple[int, list[str]]:
         current = journal.repair(connection, repair["id"], lock=True)

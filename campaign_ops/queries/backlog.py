@@ -1,4 +1,4 @@
-"""The queue as it is now, and what is still sending when it is empty: what a sensor asks twice a minute."""
+"""The queue now, and the number of sending campaigns when it is empty: read twice a minute by a sensor."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from campaign_ops.postgres import campaigns
 
 
 def queue_now(platform: Platform) -> tuple[QueueState, int]:
-    """The queue, and the number of campaigns in sending if it is empty; 0 without asking if it is not.
+    """Return the queue, and the number of campaigns in sending if it is empty; 0 without a query otherwise.
 
     Raises:
-        Unavailable: Queue or database could not be read.
+        Unavailable: The queue or the database could not be read.
     """
     assert platform.queue is not None, f"{platform.name} has no queue"
     queue = platform.queue.state()

@@ -75,12 +75,12 @@ class Column:
 
 
 def view_of(step: str) -> str:
-    """The view of a step of the sweep, with its schema. All sweeps' rows are in ``<view>_history``."""
+    """Return the view of a step of the sweep, with its schema. The rows of all sweeps are in ``<view>_history``."""
     return f"{STATE_SCHEMA}.{step}"
 
 
 def columns_of(step: str) -> list[Column]:
-    """The columns of a step's view."""
+    """Return the columns of a step's view."""
     columns = _VIEWS.get(step) or {column.name: column for column in _TABLES[step].columns}
     return [
         Column(name, column.type.compile(dialect=_DIALECT).lower(), MEANINGS[name], bool(column.nullable))

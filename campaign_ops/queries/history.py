@@ -1,4 +1,4 @@
-"""The journal as people read it: repairs and manual fixes, the newest first."""
+"""The journal of sweeps and manual fixes, the newest repairs first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from campaign_ops.postgres.clock import database_now
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows of table ``repair``, and whether there are older ones."""
+    """Rows of table ``repair``, and whether older ones exist."""
 
     repairs: list[Mapping[str, Any]]
     more: bool
@@ -32,15 +32,15 @@ def repairs(
     since: timedelta | datetime | None = None,
     limit: int = 50,
 ) -> Page:
-    """Read the journal.
+    """Return a page of the journal.
 
     Args:
-        platform: Whose journal.
+        platform: The platform of the journal.
         campaign_id: Only of this campaign.
         tenant: Only of this owner.
         kind: Only of this kind.
-        since: Only after this moment, or in this time before now by the database's clock.
-        limit: At most so many.
+        since: Only after this moment, or within this time before now by the database's clock.
+        limit: The most rows to return.
 
     Raises:
         StateSchemaError: Our own schema is missing or of another revision.

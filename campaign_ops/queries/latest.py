@@ -25,13 +25,13 @@ _TABLES = {table.name.removesuffix("_history"): table for table in schema.HISTOR
 
 @dataclass(frozen=True)
 class Latest:
-    """What the latest sweeps left behind, within one transaction."""
+    """The results of the latest sweeps, read in one transaction."""
 
     platform: Platform
     connection: sa.Connection
 
     def now(self) -> datetime:
-        """The database's clock."""
+        """Return the time by the database's clock."""
         return database_now(self.connection)
 
     def finished(self) -> FinishedSweep | None:
@@ -39,7 +39,7 @@ class Latest:
         return latest_finished(self.connection, self.platform.profile.tables_key)
 
     def finished_at(self) -> datetime | None:
-        """When the latest finished sweep ended; None when no sweep has finished yet."""
+        """Return when the latest finished sweep ended; None if no sweep has finished yet."""
         return self.platform.sweeps.last_finished(self.connection)
 
     def rows_of(self, step: str, sweep_id: int) -> list[Mapping[str, Any]]:
@@ -60,17 +60,17 @@ class Latest:
         return self.platform.queue_looks.health(self.connection)
 
     def rows(self, step: str) -> list[Mapping[str, Any]]:
-        """The rows of the latest sweep that made this step."""
-        found = self.platform.sweeps.latest_step(self.connection, step)
-        return self.platform.sweeps.history(self.connection, _TABLES[step], found[0]) if found else []
+        """Return the rows of the latest sweep that ran this step."""
+        latest = self.platform.sweeps.latest_step(self.connection, step)
+        return self.platform.sweeps.history(self.connection, _TABLES[step], latest[0]) if latest else []
 
     def figures(self, step: str) -> Mapping[str, Any]:
-        """The figures of the latest sweep that made this step."""
-        found = self.platform.sweeps.latest_step(self.connection, step)
-        return found[1] if found else {}
+        """Return the figures of the latest sweep that ran this step."""
+        latest = self.platform.sweeps.latest_step(self.connection, step)
+        return latest[1] if latest else {}
 
     def queue_problem(self) -> tuple[str, bool]:
-        """Why the latest sweep could not rely on the queue, empty when it could; and whether the queue was away."""
+        """Return why the latest sweep could not rely on the queue, or an empty text; and whether it was away."""
         plan = self.figures("repair_plan")
         if plan.get("queue_problem"):
             return plan["queue_problem"], plan.get("queue_away", False)
@@ -78,8 +78,8 @@ class Latest:
         return next(((queue.problem, queue.away) for queue in queues if queue.problem), ("", False))
 
     def repaired(self, kind: RepairKind, *steps: str) -> set[str]:
-        """The targets that the latest sweep of any of these steps repaired in this way."""
-        sweeps = {found[0] for step in steps if (found := self.platform.sweeps.latest_step(self.connection, step))}
+        """Return the targets that the latest sweep of any of these steps repaired in this way."""
+        sweeps = {latest[0] for step in steps if (latest := self.platform.sweeps.latest_step(self.connection, step))}
         rows = [row for sweep_id in sorted(sweeps) for row in self.platform.journal.targets(self.connection, sweep_id)]
         return {row.target for row in rows if row.kind == kind}
 
@@ -90,5 +90,5 @@ def ask_latest(platform: Platform, question: Callable[[Latest], T]) -> T:
 
 
 def row_count(platform: Platform, step: str) -> int:
-    """How many rows the latest sweep left in the view of a step."""
+    """Return the number of rows of the latest sweep in the view of a step."""
     return platform.database.run(lambda connection: platform.sweeps.row_count(connection, step), read_only=True)

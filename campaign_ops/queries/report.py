@@ -17,7 +17,7 @@ from campaign_ops.platform import Platform
 
 @dataclass(frozen=True, slots=True)
 class StoredReport:
-    """A report as its sweep stored it: figures and trouble as JSON values, the whole as Markdown."""
+    """A report as its sweep stored it: figures and trouble as JSON values, and all of it as Markdown."""
 
     at: datetime
     figures: Mapping[str, Any]
@@ -26,7 +26,7 @@ class StoredReport:
 
 
 def stored_report(platform: Platform) -> StoredReport:
-    """The latest report.
+    """Return the latest report.
 
     Raises:
         NotFound: No sweep has stored one yet.
@@ -35,8 +35,8 @@ def stored_report(platform: Platform) -> StoredReport:
 
     def _read(connection: sa.Connection) -> list[Mapping[str, Any]]:
         check_current(connection, platform.database.where)
-        found = platform.sweeps.latest_step(connection, "campaign_health")
-        return [] if found is None else platform.sweeps.history(connection, schema.campaign_health, found[0])
+        latest = platform.sweeps.latest_step(connection, "campaign_health")
+        return [] if latest is None else platform.sweeps.history(connection, schema.campaign_health, latest[0])
 
     rows = platform.database.run(_read, read_only=True)
     if not rows:

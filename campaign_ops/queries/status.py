@@ -12,7 +12,7 @@ from campaign_ops.sweep.look import Observation, observe
 
 @dataclass(frozen=True, slots=True)
 class StatusLine:
-    """One campaign. ``verdict`` is ``sending`` for one that was touched lately; times are seconds."""
+    """One campaign. ``verdict`` is ``sending`` if it was updated recently; times are seconds."""
 
     id: str
     tenant: str
@@ -30,7 +30,7 @@ class StatusLine:
 
 
 def campaign_status(platform: Platform) -> list[StatusLine]:
-    """All campaigns in sending, the longest untouched first."""
+    """Return all campaigns in sending, the longest untouched first."""
     seen = observe(platform, any_age=True)
     return [_line(platform, seen, evidence) for evidence in seen.evidence]
 

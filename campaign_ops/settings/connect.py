@@ -1,4 +1,4 @@
-"""From settings to a platform: the parts are made here, in one place, and connect to nothing yet."""
+"""From settings to a platform: the one place where its parts are created. They connect on first use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from campaign_ops.settings.model import PlatformSettings
 
 
 def connect(settings: PlatformSettings) -> Platform:
-    """The platform that the settings describe. Close it after use."""
+    """Return the platform that the settings describe. Close it after use."""
     queue = None
     if settings.profile.queue is not None and settings.queue_url is not None:
         address = QueueAddress(
@@ -22,7 +22,7 @@ def connect(settings: PlatformSettings) -> Platform:
             read_timeout_seconds=settings.timeouts.queue_seconds,
         )
         queue = open_queue(address, settings.profile.queue)
-    siblings = tuple(Sibling(one.name, one.profile, partial(_database, one)) for one in settings.others)
+    siblings = tuple(Sibling(other.name, other.profile, partial(_database, other)) for other in settings.others)
     return Platform(
         settings.name, settings.profile, settings.policy, _database(settings), queue, settings.contact, siblings
     )

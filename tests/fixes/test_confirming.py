@@ -215,7 +215,7 @@ def test_a_fix_that_would_do_more_than_was_shown_is_refused_with_a_new_code(sms:
     with pytest.raises(Refused, match="missing: 7 now, 3 then") as refusal:
         make_confirmed(sms.platform, a_fix("lost"), code)
     assert sms.queue.live_job_ids() == []
-    fresh = refusal.value.mend.split("the code is ")[1].split()[0]
+    fresh = refusal.value.mend.split("confirm it with ")[1].split()[0]
     assert make_confirmed(sms.platform, a_fix("lost"), fresh).changed
     assert len(covered(sms)) == 7
 

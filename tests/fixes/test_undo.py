@@ -79,7 +79,7 @@ def test_recipients_that_something_has_touched_since_stay(sms: World) -> None:
     with pytest.raises(Refused, match="no longer as the repair left it"):
         undo(sms.platform, repair, ANOTHER)
     update_recipients(sms, [answered], """ "mittoMessageId" = NULL """)
-    assert "1 recipient pending again; 2 have moved since" in undo(sms.platform, repair, ANOTHER).message
+    assert "1 recipient pending again; 2 changed since" in undo(sms.platform, repair, ANOTHER).message
     assert sms.app.tally("c") == {"pending": 2, "sent": 1, "delivered": 1}
 
 
@@ -148,7 +148,7 @@ def test_sending_again_cannot_be_undone_and_says_what_can(sms: World) -> None:
 
 def test_a_dry_run_says_what_an_undo_holds_again_and_what_it_cannot_know(sms: World) -> None:
     message = undo(sms.platform, completed(sms), ANOTHER, dry_run=True).message
-    assert "50 credits held again; whether the tenant still has them is not known to this profile" in message
+    assert "50 credits held again; this profile cannot tell whether the tenant still has them" in message
 
 
 @pytest.mark.parametrize(("includes_held", "enough", "too_few"), [(True, 57, 56), (False, 50, 49)])

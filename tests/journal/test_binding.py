@@ -308,7 +308,7 @@ def test_a_queue_that_moved_is_taken_over_once_no_job_is_left_in_the_old_one(sms
     sms.queue.add(campaign, "shop", sms.app.pending_ids("c1"))
     sms.sweep()
     moved = as_platform(sms, "sms", queue="sms-new")
-    with pytest.raises(Refused, match="1 job in queue"):
+    with pytest.raises(Refused, match="1 live job in queue"):
         rebind(moved, "public.Campaign", ANNA)
     sms.queue.clear()
     assert not rebind(moved, "public.Campaign", ANNA, dry_run=True).changed

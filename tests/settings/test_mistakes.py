@@ -122,7 +122,7 @@ from tests.settings.files import and_second, load, problems, sms
             sms(profile="messenger"),
             (
                 "campaign_ops.yaml:5: platforms[0].queue_url: is set, but the profile has no queue;"
-                " take it out, or describe the queue in the profile"
+                " remove it, or describe the queue in the profile"
             ),
         ),
         (
@@ -183,7 +183,7 @@ def test_the_second_platform_of_the_same_name_is_broken_under_a_name_of_its_own(
     settings = load(sms() + sms().removeprefix("platforms:\n"))
     assert settings.names == ("sms", "platforms_1")
     assert str(settings.broken[0].error) == (
-        "campaign_ops.yaml:6: platforms[1].name: is the name of the platform in line 2 too;"
+        "campaign_ops.yaml:6: platforms[1].name: is the name of the platform in line 2, too;"
         " every platform needs its own"
     )
 
