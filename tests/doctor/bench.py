@@ -1,4 +1,4 @@
-"""What the doctor's tests share: least-privilege roles, statements run as the owner, findings picked out."""
+"""Shared by the doctor's tests: least-privilege roles, statements run as the owner, selected findings."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def owner(world: World) -> Iterator[psycopg.Connection]:
 
 
 def run(world: World, *statements: str) -> None:
-    """Run statements as the owner, as they stand."""
+    """Run statements unchanged as the owner."""
     with owner(world) as connection:
         for statement in statements:
             connection.execute(statement.encode())
 
 
 def mend(world: World, *findings: Finding) -> None:
-    """Do what the findings say."""
+    """Run the remedies of the findings."""
     run(world, *(finding.mend for finding in findings))
 
 
 def connect_as(world: World, user: str, **options: str) -> Platform:
-    """The same platform, as another role or over another way sees it."""
+    """Connect to the same platform as another role, or through another address."""
     url = sa.make_url(world.url).set(username=user).update_query_dict(options)
     old, queue = world.platform, None
     if world.queue_url is not None and old.profile.queue is not None:
@@ -58,7 +58,7 @@ def connect_as(world: World, user: str, **options: str) -> Platform:
 
 
 def least(world: World) -> str:
-    """Go on as a new role that has the rights of `grants` and no others, not even those of PUBLIC. Its name."""
+    """Continue as a new role with the rights of `grants` and no others, not even those of PUBLIC; return its name."""
     role = f'Ops "{next(_roles)}"'
     database = sa.make_url(world.url).database
     schema = quoted(world.platform.profile.db_schema)
@@ -70,7 +70,7 @@ def least(world: World) -> str:
 
 
 def fresh(world: World) -> list[Finding]:
-    """Examine with new connections, which see what was set for new sessions."""
+    """Examine with new connections, which have the settings of new sessions."""
     world.platform.database.close()
     return examine(world.platform)
 
@@ -81,19 +81,19 @@ def complaints(findings: list[Finding]) -> list[Finding]:
 
 
 def of(findings: list[Finding], check: str) -> list[Finding]:
-    """All that one check found, but for what is as it should be."""
+    """The findings of one check that are not ok."""
     return [one for one in findings if one.check == check and one.level is not Level.OK]
 
 
 def the(findings: list[Finding], check: str) -> Finding:
-    """The one finding of a check, good or not."""
+    """The only finding of a check, ok or not."""
     (found,) = [one for one in findings if one.check == check]
     return found
 
 
 @contextmanager
 def pooler(world: World) -> Iterator[str]:
-    """A directory with a socket behind which somebody passes everything on, under a process id of his own."""
+    """A directory with the socket of a pooler, which forwards everything under its own process id."""
     behind = sa.make_url(world.url).query
     target = f"{behind['host']}/.s.PGSQL.{behind.get('port', '5432')}"
     directory = Path(tempfile.mkdtemp(prefix="pooler"))

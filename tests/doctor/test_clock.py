@@ -32,7 +32,7 @@ def test_clocks_that_disagree_are_reported(off_seconds: int, level: Level, words
     assert words in found.what
 
 
-def test_the_time_a_question_takes_is_no_skew() -> None:
+def test_the_duration_of_the_query_does_not_count_as_skew() -> None:
     before = datetime.now(UTC)
     assert skew(before + timedelta(seconds=8), before, before + timedelta(seconds=16)).level is Level.OK
 
@@ -65,7 +65,7 @@ def test_another_time_zone_is_noted_where_columns_have_none(
         ("naive", hours(6), Level.OK, "not in the future"),
     ],
 )
-def test_an_application_that_writes_local_time_is_given_away_by_its_newest_row(
+def test_the_newest_row_shows_that_an_application_writes_local_time(
     worlds: Worlds, timestamps: Any, updated_ago: timedelta, level: Level, words: str
 ) -> None:
     world = worlds.make("sms", shape=PlatformShape(timestamps=timestamps), timezone="Etc/GMT+5")
@@ -100,5 +100,5 @@ def test_the_newest_row_of_a_large_table_is_not_looked_for_without_an_index(sms:
         (timedelta(days=1), "1 d"),
     ],
 )
-def test_lengths_of_time_are_said_in_two_units(length: timedelta, said: str) -> None:
+def test_lengths_of_time_are_formatted_with_two_units(length: timedelta, said: str) -> None:
     assert duration(length) == said

@@ -1,4 +1,4 @@
-"""A platform as it should be, under a role that has just the rights needed, in every shape."""
+"""A healthy platform, in every shape, examined as a role with exactly the rights needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Indexes: those that serve as well are as good, and every mend is the statement that builds or removes one."""
+"""Indexes: equivalent ones are accepted, and every mend is the statement that builds or removes one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECIPIENTS = '"CampaignRecipient"'
 
 @pytest.fixture
 def large(sms: World) -> World:
-    """A platform whose recipients are many."""
+    """A platform with many recipients."""
     least(sms)
     sms.app.add_campaign(succeeded=MANY)
     run(sms, f"ANALYZE {RECIPIENTS}")
@@ -67,7 +67,7 @@ def test_a_missing_index_does_not_matter_on_a_small_table(sms: World) -> None:
         ('USING brin ("campaignId", status)', Level.WARNING, "has no index"),
     ],
 )
-def test_an_index_that_serves_as_well_is_as_good(large: World, index: str, level: Level | None, words: str) -> None:
+def test_an_equivalent_index_is_accepted(large: World, index: str, level: Level | None, words: str) -> None:
     run(large, f'DROP INDEX "{INDEX}"', f"CREATE INDEX ON {RECIPIENTS} {index}")
     found = about_recipients(large)
     assert [one.level for one in found] == ([level] if level else [])

@@ -1,4 +1,4 @@
-"""The profile against jobs that are really there, and a sweep that adds none which would not be the application's."""
+"""The profile against the jobs in the queue; no sweep adds jobs that differ from the application's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.doctor.bench import complaints, of, run, the
 
 
 def lay(world: World, state: str, job_id: str, data: dict[str, Any], name: str = "sendBulkSMS", **options: Any) -> None:
-    """Lay a job into a state, as BullMQ's scripts would."""
+    """Put a job into a state, as BullMQ's scripts would."""
     key = world.queue.key
     with redis.Redis.from_url(world.queue.url) as client:
         client.hset(key(job_id), mapping={"name": name, "data": json.dumps(data), "opts": json.dumps(options)})
@@ -27,7 +27,7 @@ def lay(world: World, state: str, job_id: str, data: dict[str, Any], name: str =
 
 
 def wrong(world: World, **changes: Any) -> None:
-    """Go on with a profile whose queue is described in another way."""
+    """Continue with a profile that describes the queue in another way."""
     profile = world.platform.profile
     assert profile.queue is not None
     assert world.platform.queue is not None

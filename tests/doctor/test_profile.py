@@ -146,7 +146,7 @@ def _touched(world: World) -> dict[str, bool]:
         return dict(rows.fetchall())
 
 
-def test_a_profile_that_fits_nowhere_is_answered_in_a_line_that_can_be_read(sms: World) -> None:
+def test_a_profile_that_fits_nowhere_gets_a_short_message(sms: World) -> None:
     """Measured before: one line of 1,000 characters."""
     profile = sms.platform.profile
     strange = {key: f"no_{key}" for key in ("tenant", "name", "status", "updated_at")}

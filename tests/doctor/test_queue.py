@@ -1,4 +1,4 @@
-"""What the doctor says of a queue and its Redis."""
+"""The doctor's findings about a queue and its Redis."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
 
 @pytest.fixture
 def redis(shared: EmbeddedRedis) -> Iterator[Any]:
-    """A client of a server that holds nothing but the meta key of one queue, as its application leaves it."""
+    """A client of a server that has only the meta key of one queue, as its application leaves it."""
     with connect(shared) as client:
         client.flushall()
         client.hset(key("meta"), mapping={"version": "bullmq:5.81.5"})
@@ -133,7 +133,7 @@ def test_each_way_of_not_being_reachable_is_told_apart(shared: EmbeddedRedis, ur
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    """A server that a test may set up otherwise."""
+    """A server that a test may configure differently."""
     with EmbeddedRedis(tmp_path) as server, connect(server) as client:
         client.hset(key("meta"), "version", "bullmq:5.81.5")
         yield server
@@ -156,7 +156,7 @@ def test_a_replica_is_an_error(own: EmbeddedRedis) -> None:
     assert (found.check, found.level) == ("queue_role", Level.ERROR)
 
 
-def test_a_refused_password_is_told_and_stays_secret(own: EmbeddedRedis) -> None:
+def test_a_refused_password_is_reported_and_stays_secret(own: EmbeddedRedis) -> None:
     with connect(own) as client:
         client.config_set("requirepass", "right-secret")
     for url in (own.url(), own.url().replace("//", "//:wrong-secret@")):
@@ -166,7 +166,7 @@ def test_a_refused_password_is_told_and_stays_secret(own: EmbeddedRedis) -> None
         assert "(" not in found.what
 
 
-def test_a_server_that_tells_little_of_itself_is_told_of_and_what_is_lost_by_it(own: EmbeddedRedis) -> None:
+def test_a_server_that_hides_facts_is_reported_with_the_consequences(own: EmbeddedRedis) -> None:
     with connect(own) as client:
         client.execute_command(
             *("ACL", "SETUSER", "ops", "on", ">pw", "~bull:sms-send:*", "~sms:*", "+@all", "-@dangerous", "-@admin")
@@ -211,8 +211,8 @@ def test_an_old_redis_is_a_warning(told: str | None, level: Level) -> None:
     assert redis_version(ServerFacts(told, "master", "noeviction", "id")).level is level
 
 
-def test_jobs_without_the_queue_s_own_key_are_what_a_sweep_calls_emptied(shared: EmbeddedRedis, redis: Any) -> None:
-    """The doctor said that the queue exists where the plan said that it does not."""
+def test_jobs_without_the_meta_key_are_reported_as_an_emptied_queue(shared: EmbeddedRedis, redis: Any) -> None:
+    """The doctor reported that the queue exists, and the plan that it does not."""
     put(redis, "wait", "1", payload("c1", "r1"))
     redis.delete(key("meta"))
     found = the(looked_at(shared), "queue_name")

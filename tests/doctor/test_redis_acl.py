@@ -1,4 +1,4 @@
-"""The Redis rights that are printed are those that a sweep needs, and no more than reading for those who only look."""
+"""The printed Redis rights are exactly those that a sweep needs, or only reading for a user that plans."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def admin(worlds: Worlds) -> Iterator[Any]:
 
 
 def least(worlds: Worlds, admin: Any, profile: Profile, *, read_only: bool = False) -> World:
-    """A platform whose queue is reached as a user with just the printed rights."""
+    """A platform whose Redis user has exactly the printed rights."""
     port = worlds.servers.redis.port
     world = worlds.make(profile, queue_url=f"redis://ops:secret@127.0.0.1:{port}/0")
     assert profile.queue is not None
@@ -41,7 +41,7 @@ def least(worlds: Worlds, admin: Any, profile: Profile, *, read_only: bool = Fal
 
 
 def with_options(**options: Any) -> Profile:
-    """The profile of an application whose jobs have these options too."""
+    """The profile of an application whose jobs have these options, too."""
     profile = load_profile("sms")
     assert profile.queue is not None
     queue = profile.queue.model_copy(update={"options": {**profile.queue.options, **options}})
@@ -99,7 +99,7 @@ def test_a_user_that_only_reads_may_plan_and_nothing_else(worlds: Worlds, admin:
     assert world.queue.live_job_ids() == []
 
 
-def test_a_user_without_info_is_told_what_is_not_noticed(worlds: Worlds, admin: Any) -> None:
+def test_missing_info_is_reported_with_what_goes_unnoticed(worlds: Worlds, admin: Any) -> None:
     """Measured before: the detection of a restart was lost without a word."""
     world = least(worlds, admin, load_profile("sms"))
     assert admin.execute_command("ACL", "SETUSER", "ops", "-info", "-client") == "OK"

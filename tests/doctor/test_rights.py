@@ -1,4 +1,4 @@
-"""Rights that are missing and rights that are too many: each is found, and the statement given for it mends it."""
+"""Missing and excessive rights: each is found, and its mend is the statement that corrects it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from campaign_ops.doctor.grants import quoted
 from tests.conftest import World
 from tests.doctor.bench import complaints, fresh, least, mend, of, run, the
 
-# What is taken away from a role that has just enough, the check that says so, and what it must name.
+# The right revoked from a least-privilege role, the check that reports it, and the words it must name.
 MISSING = {
     "one column": ('REVOKE SELECT ("name") ON "Campaign" FROM {}', "rights", '"name"'),
     "a whole table": ('REVOKE ALL ON "CampaignRecipient" FROM {}', "rights", '"mittoMessageId", "sentAt"'),
@@ -22,7 +22,7 @@ MISSING = {
     "a view": ("REVOKE SELECT ON campaign_ops.campaign_health FROM {}", "journal", "campaign_health"),
 }
 
-# What is given on top, and the words that tell of it.
+# The right granted in excess, and the words that report it.
 EXCESS = {
     "deleting": ('GRANT INSERT, DELETE, TRUNCATE ON "Campaign" TO {}', "DELETE, INSERT, TRUNCATE"),
     "everything": ('GRANT ALL ON "CampaignRecipient" TO {}', "TRUNCATE, UPDATE"),
@@ -120,7 +120,7 @@ def test_a_role_that_is_not_inherited_gives_nothing(sms: World, editors: str) ->
     assert complaints(examine(sms.platform)) == []
 
 
-def test_the_journals_tables_are_missed_when_somebody_drops_one(sms: World) -> None:
+def test_a_dropped_table_of_the_journal_is_reported(sms: World) -> None:
     least(sms)
     run(sms, "DROP TABLE campaign_ops.campaign_health_history CASCADE")
     (found,) = complaints(examine(sms.platform))

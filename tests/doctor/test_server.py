@@ -1,4 +1,4 @@
-"""Servers that are away, refuse, stand by, or stop answering in the middle: findings, never exceptions."""
+"""Servers that are away, refuse, are standbys, or stop answering half way: findings, never exceptions."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def messenger_at(url: sa.URL) -> Platform:
 
 
 def unreachable(url: sa.URL) -> Finding:
-    """The one finding about a database that cannot be connected to."""
+    """The only finding about a database to which no connection can be made."""
     platform = messenger_at(url)
     database, queue = examine(platform)
     assert (database.check, database.level, queue.check) == ("database", Level.ERROR, "queue")

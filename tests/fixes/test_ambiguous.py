@@ -1,4 +1,4 @@
-"""Whom the provider may have stays with a person: markers end, jobs are cleaned away, and nobody is sent to again."""
+"""Recipients that the provider may have wait for a person, although markers expire and jobs are removed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def update_recipients(world: World, recipient_ids: Sequence[str], values: str) -
 
 
 def complete_waiting(world: World) -> None:
-    """A worker completes every waiting job, writes no row, and the jobs are kept."""
+    """Let a worker complete every waiting job without writing a row; the jobs are kept."""
 
     async def complete(_queue: Any) -> None:
         options = {"connection": world.queue.url, "prefix": world.queue.prefix, "autorun": False}
@@ -163,7 +163,7 @@ def test_after_a_persons_decision_a_recipient_is_sent_to_once_and_a_new_marker_s
 
 
 def test_a_decision_crashed_half_way_leaves_the_choice_with_the_person(sms: World) -> None:
-    """The decision is written before the markers are deleted: those that are still there speak."""
+    """The decision is written before the markers are deleted: the remaining markers make it ambiguous again."""
     sms.app.add_campaign("c", pending=2)
     sms.queue.mark(sms.app.pending_ids("c"))
     sms.sweep()
@@ -191,7 +191,7 @@ def test_what_is_taken_as_sent_is_forgotten(sms: World) -> None:
 
 
 def take_one(world: World, *, then_die: bool) -> None:
-    """A worker takes the next job; dead, its lock runs out."""
+    """Let a worker take the next job; if it is dead, its lock expires."""
 
     async def take(_queue: Any) -> None:
         options = {"connection": world.queue.url, "prefix": world.queue.prefix, "autorun": False}
@@ -207,8 +207,8 @@ def take_one(world: World, *, then_die: bool) -> None:
             client.delete(*(world.queue.key(f"{one}:lock") for one in world.queue.job_ids("active")))
 
 
-def test_whom_a_dead_worker_marked_is_remembered_while_its_job_still_covers_them(sms: World) -> None:
-    """The job and the marker may vanish together, and then nothing else would tell."""
+def test_recipients_that_a_dead_worker_marked_are_remembered_while_its_job_covers_them(sms: World) -> None:
+    """The job and the marker may vanish together, and no other evidence would remain."""
     sms.app.add_campaign("c", pending=3)
     ids = sms.app.pending_ids("c")
     sms.queue.add("c", "shop", ids)
@@ -315,7 +315,7 @@ def test_completed_jobs_are_not_read_while_nobody_is_missing(sms: World, monkeyp
 
 
 def test_a_job_that_came_and_completed_right_before_the_add_is_noticed(sms: World) -> None:
-    """Neither a row nor a marker of it is there: only the completed job says that a worker had the batch."""
+    """There is no row and no marker of it: only the completed job shows that a worker had the batch."""
     sms.app.add_campaign("c", pending=2)
     ids = sms.app.pending_ids("c")
     queue = sms.platform.queue

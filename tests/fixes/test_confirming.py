@@ -1,4 +1,4 @@
-"""A code lets exactly the shown plan, or fix, pass: once, for a while, by somebody with a reason."""
+"""A code confirms exactly the plan or the fix that was shown: once, for a limited time, with name and reason."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def lose(world: World, first: int = 0, last: int = 12) -> None:
 
 
 def code_of(world: World) -> Confirmation:
-    """What a person who reads the plan now can confirm."""
+    """The confirmation of a person who reads the plan now."""
     given = confirmation(dry_run(world.platform, run_id=uuid4().hex), "ann", "I looked")
     assert given is not None
     return given
 
 
 def trouble(world: World, given: Confirmation) -> str:
-    """What a sweep with this code says that kept it from its work."""
+    """The trouble in the report of a sweep with this code."""
     return "\n".join(world.sweep(confirm=given).trouble)
 
 

@@ -1,4 +1,4 @@
-"""A person's fixes: they do what they say, refuse with the numbers, and can be read in the journal."""
+"""Manual fixes: they do what they say, refuse with the numbers, and are journaled."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_undoing_a_recount_restores_the_counters(worlds: Worlds) -> None:
 
 
 def test_an_older_plan_does_not_repeat_what_a_person_has_undone(sms: World) -> None:
-    """An undo puts back the very `updated_at` that the plan has seen."""
+    """An undo restores exactly the `updated_at` that the plan has read."""
     sms.app.add_campaign("done", succeeded=3)
     sms.app.add_reservation("hold", campaign="done")
     sms.app.add_campaign("over", status="cancelled")

@@ -1,4 +1,4 @@
-"""Taking repairs back: what is put back, what is refused, and what it means for credits."""
+"""Undoing repairs: what is restored, what is refused, and the effect on credits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def with_balance(worlds: Worlds, credits_left: int, *, includes_held: bool = Tru
 
 
 def completed(world: World, *, amount: int = 50) -> int:
-    """A completed campaign whose hold was released with it; the completion's number."""
+    """Complete a campaign and release its hold; return the number of the completion."""
     world.app.add_campaign("c", succeeded=3, tenant="shop")
     world.app.add_reservation("hold", campaign="c", amount=amount)
     return mark_complete(world.platform, "c", OPERATOR).repair_ids[0]
@@ -172,7 +172,7 @@ def test_credits_spent_since_are_not_held_a_second_time(
 
 
 def test_a_completion_undone_and_let_go_releases_its_credits_again(sms: World) -> None:
-    """Measured before: the second completion left the reservation active for ever."""
+    """Measured before: the second completion left the reservation active permanently."""
     undo(sms.platform, completed(sms), OPERATOR)
     retry_quarantined(sms.platform, "c", ANOTHER)
     sms.sweep()

@@ -1,4 +1,4 @@
-"""A directory and an environment of their own for the tests of the configuration."""
+"""A separate directory and environment for the tests of the configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each mistake within a platform is answered, and that no answer shows a secret."""
+"""The message for each mistake within a platform; none shows a secret."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_mistake_is_answered_with_its_line_its_key_and_the_mend(text: str, sai
     assert problems(text) == [said]
 
 
-def test_an_empty_variable_is_as_good_as_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB", "")
     (said,) = problems(sms())
     assert "environment variable DB is empty" in said
@@ -284,7 +284,7 @@ def test_a_syntax_error_does_not_quote_the_line_it_is_in() -> None:
 
 @pytest.mark.parametrize("spelling", ["${DB}", "postgresql://another:role@DB.example/app?application_name=x"])
 def test_a_second_platform_over_the_same_campaign_table_is_refused(spelling: str) -> None:
-    """Two of them have each other's jobs for lost; the doctor asks the databases, however the URLs are spelled."""
+    """Each would take the other's jobs for lost; the doctor asks the databases, however the URLs are spelled."""
     settings = load(sms() + and_second(sms()).replace("${DB}_two", spelling))
     assert [one.name for one in settings.platforms] == ["sms"]
     (broken,) = settings.broken
