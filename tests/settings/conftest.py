@@ -1,4 +1,4 @@
-"""A separate directory and environment for the tests of the configuration."""
+"""A directory and an environment of their own for the tests of the configuration."""
 
 from __future__ import annotations
 

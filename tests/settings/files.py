@@ -1,4 +1,4 @@
-"""Configuration files that the tests write into the current directory."""
+"""Configuration files as the tests write them, into the current directory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def only(text: str) -> PlatformSettings:
 
 
 def problems(text: str) -> list[str]:
-    """The messages about the only platform, one line per mistake."""
+    """What is said of the only platform, a line for each mistake."""
     settings = load(text)
     assert settings.platforms == ()
     (broken,) = settings.broken
@@ -35,6 +35,6 @@ def problems(text: str) -> list[str]:
 
 
 def and_second(text: str) -> str:
-    """Another platform of the same kind, ``second``, in its own database: to be added to another file."""
+    """The same kind of platform once more, called ``second``, in a database of its own: to be added to another file."""
     second = text.replace("name: sms", "name: second").replace("${DB}", "${DB}_two")
     return second.removeprefix("platforms:\n")

@@ -1,4 +1,4 @@
-"""The message for each mistake within a platform; none shows a secret."""
+"""How each mistake within a platform is answered, and that no answer shows a secret."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ from tests.settings.files import and_second, load, problems, sms
             sms(profile="messenger"),
             (
                 "campaign_ops.yaml:5: platforms[0].queue_url: is set, but the profile has no queue;"
-                " remove it, or describe the queue in the profile"
+                " take it out, or describe the queue in the profile"
             ),
         ),
         (
@@ -135,7 +135,7 @@ def test_a_mistake_is_answered_with_its_line_its_key_and_the_mend(text: str, sai
     assert problems(text) == [said]
 
 
-def test_an_empty_variable_counts_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_is_as_good_as_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB", "")
     (said,) = problems(sms())
     assert "environment variable DB is empty" in said
@@ -183,7 +183,7 @@ def test_the_second_platform_of_the_same_name_is_broken_under_a_name_of_its_own(
     settings = load(sms() + sms().removeprefix("platforms:\n"))
     assert settings.names == ("sms", "platforms_1")
     assert str(settings.broken[0].error) == (
-        "campaign_ops.yaml:6: platforms[1].name: is the name of the platform in line 2, too;"
+        "campaign_ops.yaml:6: platforms[1].name: is the name of the platform in line 2 too;"
         " every platform needs its own"
     )
 
@@ -284,7 +284,7 @@ def test_a_syntax_error_does_not_quote_the_line_it_is_in() -> None:
 
 @pytest.mark.parametrize("spelling", ["${DB}", "postgresql://another:role@DB.example/app?application_name=x"])
 def test_a_second_platform_over_the_same_campaign_table_is_refused(spelling: str) -> None:
-    """Each would take the other's jobs for lost; the doctor asks the databases, however the URLs are spelled."""
+    """Two of them have each other's jobs for lost; the doctor asks the databases, however the URLs are spelled."""
     settings = load(sms() + and_second(sms()).replace("${DB}_two", spelling))
     assert [one.name for one in settings.platforms] == ["sms"]
     (broken,) = settings.broken

@@ -1,4 +1,4 @@
-"""The file that is read, its values, and the agreement of code and documents."""
+"""Which file is read, what it gives, and that code and documents agree."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_is_written_replaces_the_defaults() -> None:
     assert (platform.queue_prefix, platform.contact, platform.schedule) == ("{bull}", "team:messaging", "@hourly")
 
 
-def test_a_section_with_every_line_commented_out_counts_as_absent() -> None:
+def test_a_section_with_every_line_commented_out_is_as_good_as_absent() -> None:
     assert only(sms("thresholds:", "contact:", "queue_prefix:")).policy == Policy()
 
 
@@ -82,7 +82,7 @@ def test_the_example_file_loads_given_its_variables(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_example_file_with_every_key_commented_in_says_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Operators copy the commented lines, so they must be right, too."""
+    """The commented lines are what people copy: they must be right too."""
     example = (ROOT / "campaign_ops.example.yaml").read_text()
     _, platforms = example.split("platforms:\n")
     keys = re.sub(r"^( +)# (?=( *[a-z_]+: ?|- name))", r"\1", platforms, flags=re.MULTILINE)
@@ -175,7 +175,7 @@ def test_the_only_platform_needs_no_name_and_several_do() -> None:
         settings.platform("secnd")
 
 
-def test_a_broken_platform_raises_the_same_error_every_time() -> None:
+def test_asking_for_a_broken_platform_raises_its_error_every_time_alike() -> None:
     settings = load(sms(database="${NO_SUCH}"))
     for name in (None, "sms", "sms"):
         with pytest.raises(ConfigurationError, match="environment variable NO_SUCH is not set"):
