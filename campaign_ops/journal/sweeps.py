@@ -157,11 +157,14 @@ class SweepLog:
         common = {"platform": self.platform, "sweep_id": author.sweep_id, "observed_at": at}
         insert_rows(connection, table, [{**common, **row} for row in rows])
 
-    def history(self, connection: sa.Connection, table: sa.Table, sweep_id: int) -> list[Mapping[str, Any]]:
-        """One sweep's rows of one history table."""
-        return [
-            dict(row) for row in connection.execute(sa.select(table).where(table.c.sweep_id == sweep_id)).mappings()
-        ]
+    def history(
+        self, connection: sa.Connection, table: sa.Table, sweep_id: int, *, without: RepairKind | None = None
+    ) -> list[Mapping[str, Any]]:
+        """One sweep's rows of one history table; of a plan, without those of one kind if asked."""
+        query = sa.select(table).where(table.c.sweep_id == sweep_id)
+        if without is not None:
+            query = query.where(table.c.kind != without.value)
+        return [dict(row) for row in connection.execute(query).mappings()]
 
     def row_count(self, connection: sa.Connection, step: str) -> int:
         """The number of rows that the latest view of a step shows of this platform."""

@@ -42,9 +42,9 @@ class Latest:
         """Return when the latest finished sweep ended; None if no sweep has finished yet."""
         return self.platform.sweeps.last_finished(self.connection)
 
-    def rows_of(self, step: str, sweep_id: int) -> list[Mapping[str, Any]]:
-        """The rows that one sweep left of a step."""
-        return self.platform.sweeps.history(self.connection, _TABLES[step], sweep_id)
+    def rows_of(self, step: str, sweep_id: int, *, without: RepairKind | None = None) -> list[Mapping[str, Any]]:
+        """The rows that one sweep left of a step; of a plan, without those of one kind if asked."""
+        return self.platform.sweeps.history(self.connection, _TABLES[step], sweep_id, without=without)
 
     def repaired_by(self, sweep_id: int) -> set[tuple[str, str]]:
         """What one sweep repaired: kind and target."""

@@ -81,9 +81,10 @@ def _look(platform: Platform, latest: Latest, queue: QueueState | None, stale_af
     campaigns: _Campaigns = {}
     if sweep is not None:
         held = _held_back(sweep.figures, emptied=bool(emptied))
-        campaigns = _by_cause(
-            latest.rows_of("repair_plan", sweep.id), latest.repaired_by(sweep.id), held, platform.policy
-        )
+        # A plan may hold 20,000 releases, and a watcher reads it each minute.
+        without = RepairKind.RELEASE if RepairKind.RELEASE.value not in held else None
+        rows = latest.rows_of("repair_plan", sweep.id, without=without)
+        campaigns = _by_cause(rows, latest.repaired_by(sweep.id), held, platform.policy)
         symptoms = [_concerning(cause, campaigns[cause]) for cause in _BY_ROW if campaigns.get(cause)]
         if why := "; ".join(
             f"{kind} held back: {why}" for kind, (cause, why) in held.items() if cause is Cause.BREAKER

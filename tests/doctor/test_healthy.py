@@ -6,14 +6,21 @@ from typing import Any
 
 import pytest
 
+from campaign_ops.core.causes import Cause
+from campaign_ops.core.incidents import Symptom
 from campaign_ops.core.model import Counters
 from campaign_ops.doctor import Level, examine, grants
 from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.undo import undo
 from campaign_ops.lab.shop.row_writer import PlatformShape, hours
 from campaign_ops.profile.load import load_profile
+from campaign_ops.watch.channels import Notify
+from campaign_ops.watch.incidents import acknowledge, resolve, silence
+from campaign_ops.watch.notify import send_due
 from tests.conftest import World, Worlds
 from tests.doctor.bench import complaints, least, run, the
+from tests.watch.looking import bad, good, open_one, watch
+from tests.watch.receivers import webhook
 
 ENUMS = PlatformShape(ids="integer", statuses="enum", timestamps="aware", amounts="numeric")
 ELSEWHERE = {"db_schema": 'Shop "one"'}
@@ -66,6 +73,23 @@ def test_a_platform_with_counters_and_no_queue_needs_no_other_rights_either(
     assert figures["completed"] == 1
     assert world.app.campaign("finished")["succeeded"] == 3
     assert the(examine(world.platform), "queue").level is Level.OK
+
+
+def test_incidents_and_notifications_need_no_other_rights_either(sms: World) -> None:
+    least(sms)
+    stuck = Symptom(Cause.STUCK, count=1)
+    with webhook() as hook:
+        notify = Notify(channels=(hook.channel(),))
+        number = open_one(sms, stuck, notify)
+        acknowledge(sms.platform, number, by="ann", reason="why")
+        silence(sms.platform, number, until=hours(1), by="ann", reason="why")
+        resolve(sms.platform, number, notify, by="ann", reason="why")
+        bad(sms, Symptom(Cause.BACKLOG, count=1))
+        good(sms, Cause.BACKLOG)
+        assert send_due(sms.platform, notify.channels).sent == 2
+    watch(sms)
+    sms.sweep()
+    assert complaints(examine(sms.platform)) == []
 
 
 def test_a_dry_run_needs_no_schema_of_ours_but_a_sweep_does(worlds: Worlds) -> None:

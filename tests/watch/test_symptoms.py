@@ -196,6 +196,19 @@ def test_a_breaker_opens_at_once_and_a_confirmation_ends_it(worlds: Worlds) -> N
     assert found(world) == {}
 
 
+def test_releases_are_an_incident_only_when_a_breaker_holds_them_back(worlds: Worlds) -> None:
+    world = worlds.make("sms", policy={"breaker_floor": 1})
+    for number in range(12):
+        world.app.add_campaign(f"c{number:02}", status="cancelled", succeeded=1)
+        world.app.add_reservation(f"hold_{number}", campaign=f"c{number:02}")
+    world.sweep()
+    breaker = found(world)[Cause.BREAKER]
+    assert (breaker.count, breaker.campaigns[:2]) == (12, ("c00", "c01"))
+    assert breaker.detail.startswith("release held back: would release 12 of 12 held reservations")
+    world.confirmed_sweep()
+    assert found(world) == {}
+
+
 def test_what_only_a_person_can_mend_has_a_cause_of_its_own(worlds: Worlds) -> None:
     world = worlds.make("sms", policy={"max_attempts": 1, "cooldown_seconds": 1})
     world.app.add_campaign("odd", pending=1)
