@@ -79,7 +79,7 @@ def _look(platform: Platform, latest: Latest, queue: QueueState | None, stale_af
     sweep = latest.finished()
     emptied = _emptied(latest) if platform.queue is not None else ""
     campaigns: _Campaigns = {}
-    if sweep is not None:
+    if sweep is not None and "repair_plan" in sweep.figures:  # a run of Dagster may be of some steps only
         held = _held_back(sweep.figures, emptied=bool(emptied))
         # A plan may hold 20,000 releases, and a watcher reads it each minute.
         without = RepairKind.RELEASE if RepairKind.RELEASE.value not in held else None

@@ -92,6 +92,18 @@ def test_campaigns_over_the_alert_age_are_stuck_and_those_that_a_sweep_repairs_a
     assert watch(messenger, 5) == [What.RESOLVED]
 
 
+def test_a_sweep_that_made_no_plan_says_nothing_about_campaigns(messenger: World) -> None:
+    messenger.app.add_campaign("old", pending=3, updated_ago=2 * HOUR)
+    messenger.sweep()
+    assert Cause.STUCK in found(messenger)
+    messenger.rows(
+        "INSERT INTO campaign_ops.sweep (platform, tables, run_id, trigger, actor, finished_at)"
+        " SELECT platform, tables, 'partial', 'manual', 'ann', now() FROM campaign_ops.sweep RETURNING id"
+    )
+    assert not {Cause.STUCK, Cause.BREAKER, Cause.CREDITS_LEAKED} & judged(messenger)
+    assert Cause.SWEEP_STALE in judged(messenger)
+
+
 def test_lost_batches_that_the_sweep_puts_back_are_no_incident(sms: World) -> None:
     sms.app.add_campaign("lost", pending=3, updated_ago=2 * HOUR)
     sms.sweep()
