@@ -243,7 +243,8 @@ def _good(incident: Incident, evidence: str, rules: Rules, now: datetime) -> Ite
     incident = replace(incident, looked_at=now, evidence=evidence, bad_looks=0, good_looks=looks)
     if looks < rules.looks_to_resolve:
         return [Change(incident)]
-    return [Change(resolved(incident, now), What.RESOLVED, notified=incident.state is not State.SILENCED)]
+    silent = incident.silenced_until is not None and incident.silenced_until > now
+    return [Change(resolved(incident, now), What.RESOLVED, notified=not silent)]
 
 
 def resolved(incident: Incident, now: datetime) -> Incident:

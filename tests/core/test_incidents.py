@@ -237,6 +237,10 @@ def test_the_end_of_an_acknowledged_incident_is_told_and_of_a_silenced_one_not(m
     silent.opened()
     silent.set(state=State.SILENCED, silenced_until=silent.now + HOUR)
     assert not silent.resolved().notified
+    heard = Memory()
+    heard.opened()
+    heard.set(state=State.SILENCED, silenced_until=heard.now + MINUTE)
+    assert heard.resolved().notified, "the silence was over"
 
 
 def test_what_a_person_resolved_opens_again_only_by_new_looks(memory: Memory) -> None:
