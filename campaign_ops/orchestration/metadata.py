@@ -17,7 +17,7 @@ from campaign_ops.core.report import HealthReport, ids, odd_jobs, render
 from campaign_ops.core.report import table as markdown_table
 from campaign_ops.core.wording import settled_in_words
 from campaign_ops.orchestration.tables import SHOWN, Rows, counted, table
-from campaign_ops.sweep.act import StepResult
+from campaign_ops.sweep.result import StepResult
 from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_row, queue_row
 
 Metadata = dict[str, Any]

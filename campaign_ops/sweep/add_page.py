@@ -20,9 +20,9 @@ from campaign_ops.bullmq.queue import Guard, LastLook, LookAgain, NewJob, Nothin
 from campaign_ops.core.errors import QueueUnavailable, QueueUnclear, Refused, StatementRejected, Unavailable
 from campaign_ops.core.model import Campaign
 from campaign_ops.journal.attempts import Closed
-from campaign_ops.sweep.act import Failure
 from campaign_ops.sweep.coverage import OpenBatch
 from campaign_ops.sweep.intend import Work, intend
+from campaign_ops.sweep.result import Failure
 from campaign_ops.sweep.suspects import marked_meanwhile
 
 MAX_SECONDS_TO_ADD = 10  # from the last look to the add; rows and markers are as old, and a process may sleep

@@ -20,7 +20,7 @@ from campaign_ops.journal.journal import Entry
 from campaign_ops.journal.migrations import check_current
 from campaign_ops.journal.sweeps import CONFIRMED, Author
 from campaign_ops.platform import Platform
-from campaign_ops.sweep.act import Orders
+from campaign_ops.sweep.orders import Orders
 
 SWEEP = "a sweep"
 """What a breaker's code is for."""

@@ -21,9 +21,9 @@ from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import completion
 from campaign_ops.postgres.database import SweepLock
-from campaign_ops.sweep.act import StepResult
 from campaign_ops.sweep.coverage import OpenBatch
 from campaign_ops.sweep.look import Look
+from campaign_ops.sweep.result import StepResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from campaign_ops.core.model import QueueState, RepairKind
 from campaign_ops.core.plan import Plan
 from campaign_ops.journal import schema
-from campaign_ops.sweep.act import StepResult
 from campaign_ops.sweep.look import Observation
+from campaign_ops.sweep.result import StepResult
 from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_row, queue_row, status_row, stuck_row
 
 STEP_OF = {

@@ -18,11 +18,12 @@ from campaign_ops.core.verdicts import decide
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import SweepLock
-from campaign_ops.sweep.act import Orders, StepResult
 from campaign_ops.sweep.add_page import add_page
 from campaign_ops.sweep.coverage import OpenBatch
 from campaign_ops.sweep.intend import Work, missing
 from campaign_ops.sweep.look import Look, Observation, looking
+from campaign_ops.sweep.orders import Orders
+from campaign_ops.sweep.result import StepResult
 from campaign_ops.sweep.settle import settle_intents
 
 log = logging.getLogger(__name__)

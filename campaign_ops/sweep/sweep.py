@@ -28,10 +28,10 @@ from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
 from campaign_ops.postgres.database import SweepLock
 from campaign_ops.sweep import act
-from campaign_ops.sweep.act import Orders, StepResult
 from campaign_ops.sweep.confirm import offer_for, orders_of
 from campaign_ops.sweep.credits import releases_of
 from campaign_ops.sweep.look import Look, Observation, looking, observe
+from campaign_ops.sweep.orders import Orders
 from campaign_ops.sweep.records import (
     STEP_OF,
     Record,
@@ -43,6 +43,7 @@ from campaign_ops.sweep.records import (
 )
 from campaign_ops.sweep.reenqueue import reenqueue
 from campaign_ops.sweep.report import alarms_now, plan_of, read_queue_state, report_of
+from campaign_ops.sweep.result import StepResult
 from campaign_ops.sweep.rows import plan_item
 from campaign_ops.sweep.settle import settle_intents
 

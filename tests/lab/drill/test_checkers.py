@@ -41,7 +41,7 @@ from campaign_ops.lab.shop.application import Application
 from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.lab.shop.schema import PlatformShape
 from campaign_ops.profile.model import Profile
-from campaign_ops.sweep import act
+from campaign_ops.sweep import act, complete
 from tests.conftest import Worlds
 from tests.lab.drill.checked_world import POLICY, CheckedWorld, checked_world
 
@@ -492,7 +492,7 @@ def test_credits_that_a_completion_leaves_held_are_named_even_if_the_next_sweep_
     stage: CheckedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crash between the two sweeps would have leaked them."""
-    monkeypatch.setattr(act, "_release_with", lambda *_, **__: iter(()))
+    monkeypatch.setattr(complete, "release_with_campaigns", lambda *_, **__: iter(()))
     stage.world.app.add_campaign("c", succeeded=1)
     stage.world.app.add_reservation("r", campaign="c", amount=5)
     holds(stage, reservations.left_held)
@@ -505,7 +505,7 @@ def test_credits_that_a_completion_leaves_held_are_named_even_if_the_next_sweep_
 def test_credits_that_the_application_releases_before_we_can_are_not_left_held(
     stage: CheckedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(act, "_release_with", lambda *_, **__: iter(()))
+    monkeypatch.setattr(complete, "release_with_campaigns", lambda *_, **__: iter(()))
     stage.world.app.add_campaign("c", succeeded=1)
     stage.world.app.add_reservation("r", campaign="c")
     stage.world.sweep()

@@ -21,7 +21,7 @@ from campaign_ops.postgres import campaigns, completion, cover
 from campaign_ops.postgres.database import Database
 from campaign_ops.postgres.expressions import as_text
 from campaign_ops.postgres.tables import PlatformTables
-from campaign_ops.sweep import act, add_page, coverage, intend, look
+from campaign_ops.sweep import act, add_page, coverage, guarded, intend, look
 from campaign_ops.sweep.coverage import OpenBatch
 from campaign_ops.sweep.intend import Attempt, Work
 from tests.lab.drill.mutations.mutation import Mutation, put, slowed
@@ -61,7 +61,7 @@ def _no_premise() -> None:
     def same_id(tables: PlatformTables, observed: sa.TableValuedAlias) -> sa.ColumnElement[bool]:
         return tables.campaign.c.id == sa.cast(observed.c.id, tables.campaign.c.id.type)
 
-    put(act, "observed_now", as_planned)
+    put(guarded, "observed_now", as_planned)
     put(completion, "_unmoved", same_id)
     put(completion, "_finished", lambda _tables, _seen, **_: sa.true())
     slowed(act, "complete", 0.4)

@@ -20,8 +20,8 @@ from campaign_ops.postgres import campaigns, completion
 from campaign_ops.postgres.database import Database, SweepLock
 from campaign_ops.postgres.recipients import went_well
 from campaign_ops.postgres.tables import PlatformTables
-from campaign_ops.sweep import act, evidence
-from campaign_ops.sweep.act import Failure, StepResult
+from campaign_ops.sweep import act, complete, evidence
+from campaign_ops.sweep.result import Failure, StepResult
 from tests.lab.drill.mutations.mutation import Mutation, put
 
 # A fault lasts at most a tenth of the drill, so these drills are long; they end when the damage is found.
@@ -41,7 +41,7 @@ def _journal_apart() -> None:
 
 
 def _release_later() -> None:
-    put(act, "_release_with", lambda *_, **__: iter(()))
+    put(complete, "release_with_campaigns", lambda *_, **__: iter(()))
 
 
 # -- 10: one sweep per platform at a time ----------------------------------------------------------------------
@@ -71,7 +71,7 @@ def _no_timeouts() -> None:
 
 def _page_fails_together() -> None:
     def together(
-        _platform: Platform, _lock: SweepLock, result: StepResult, page: Sequence[PlanItem], _work: act.Work
+        _platform: Platform, _lock: SweepLock, result: StepResult, page: Sequence[PlanItem], _work: act.WritePage
     ) -> None:
         result.failures.extend(Failure(item.target, "its page failed") for item in page)
 
