@@ -1,20 +1,22 @@
-"""What each step of a sweep leaves behind: its history rows and its figures."""
+"""Records: the history rows and figures that each step of a sweep leaves, and the plan read back from them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from campaign_ops.core.model import QueueState, RepairKind
 from campaign_ops.core.plan import Plan
+from campaign_ops.core.policy import Breaker
 from campaign_ops.journal import schema
+from campaign_ops.journal.sweeps import SweepLog
 from campaign_ops.sweep.look import Observation
 from campaign_ops.sweep.result import StepResult
-from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_row, queue_row, status_row, stuck_row
+from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_item, plan_row, queue_row, status_row, stuck_row
 
 STEP_OF = {
     RepairKind.COMPLETE: "completed_campaigns",
@@ -37,52 +39,67 @@ class Record:
     queues: Sequence[QueueState] = ()
 
 
-def stuck_found(seen: Observation) -> Record:
+def stuck_record(observation: Observation) -> Record:
     """The stuck campaigns, the longest untouched first."""
-    rows = [stuck_row(evidence, seen.at) for evidence in seen.evidence]
+    rows = [stuck_row(case, observation.at) for case in observation.evidence]
     figures = {
         "stuck": len(rows),
-        "sending": seen.sending,
+        "sending": observation.sending,
         "oldest_stuck_seconds": max((row["stuck_seconds"] or 0 for row in rows), default=0),
     }
-    return Record("stuck_campaigns", schema.stuck_campaigns, seen.at, rows, figures)
+    return Record("stuck_campaigns", schema.stuck_campaigns, observation.at, rows, figures)
 
 
-def recipients_counted(seen: Observation) -> Record:
+def recipients_record(observation: Observation) -> Record:
     """The recipients of every stuck campaign by state."""
-    rows = [status_row(evidence) for evidence in seen.evidence]
+    rows = [status_row(case) for case in observation.evidence]
     figures = {name: sum(row[name] for row in rows) for name in ("total", "unsent", *RECIPIENT_STATES)}
     figures["drifting"] = sum(bool(row["drift"]) for row in rows)
-    return Record("recipient_status", schema.recipient_status, seen.at, rows, figures)
+    return Record("recipient_status", schema.recipient_status, observation.at, rows, figures)
 
 
-def queue_read(queue: QueueState | None, at: datetime) -> Record:
+def queue_record(queue: QueueState | None, at: datetime) -> Record:
     """Every queue by state; no row where the platform has none."""
     queues = queue.each if queue else ()
     rows = [queue_row(part) for part in queues]
     return Record("queue_state", schema.queue_state, at, rows, queue_row(queue) if queue else {}, queues)
 
 
-def planned(plan: Plan, seen: Observation) -> Record:
+def plan_record(plan: Plan, observation: Observation) -> Record:
     """The plan, a row for every campaign and reservation in it."""
+    queue = observation.queue
     figures = {
         **{kind.value: len(plan.of(kind)) for kind in STEP_OF},
         "nothing": len(plan.of(None)),
         "needs_person": sum(item.needs_person for item in plan.items),
         "sending": plan.sending,
-        "breakers": {kind.value: list(one.reasons) for kind, one in plan.breakers.items() if one.tripped},
+        "breakers": {kind.value: list(breaker.reasons) for kind, breaker in plan.breakers.items() if breaker.tripped},
         "doubts": list(plan.doubts),
         "more_releases": plan.more_releases,
-        "queue_problem": seen.queue.problem if seen.queue else None,
-        "queue_away": seen.queue.away if seen.queue else False,
-        "unclear_jobs": dict(seen.queue.unclear_jobs) if seen.queue else {},
-        "doomed_jobs": seen.queue.doomed_jobs if seen.queue else 0,
+        "queue_problem": queue.problem if queue else None,
+        "queue_away": queue.away if queue else False,
+        "unclear_jobs": dict(queue.unclear_jobs) if queue else {},
+        "doomed_jobs": queue.doomed_jobs if queue else 0,
     }
-    return Record("repair_plan", schema.repair_plan, seen.at, [plan_row(item) for item in plan.items], figures)
+    rows = [plan_row(item) for item in plan.items]
+    return Record("repair_plan", schema.repair_plan, observation.at, rows, figures)
+
+
+def recorded_plan(sweeps: SweepLog, connection: sa.Connection, sweep_id: int, max_age: timedelta) -> Plan | None:
+    """The plan that this sweep has recorded, else the newest of another sweep that is younger than ``max_age``."""
+    step = sweeps.latest_step(connection, "repair_plan", sweep_id=sweep_id) or sweeps.latest_step(
+        connection, "repair_plan", younger_than=max_age
+    )
+    if step is None:
+        return None
+    planned_by, figures = step
+    items = tuple(map(plan_item, sweeps.history(connection, schema.repair_plan, planned_by)))
+    breakers = {RepairKind(kind): Breaker(True, tuple(reasons)) for kind, reasons in figures["breakers"].items()}
+    return Plan(items, figures["sending"], breakers, tuple(figures["doubts"]), figures.get("more_releases", 0))
 
 
 def figures_of(result: StepResult) -> dict[str, Any]:
-    """What a repairing step changed."""
+    """The figures of a repairing step."""
     return {
         "planned": result.planned,
         "done": result.count,
@@ -98,5 +115,5 @@ def figures_of(result: StepResult) -> dict[str, Any]:
         "held_back": result.held_back,
         "tripped": result.tripped,
         "away": result.away,
-        "failures": [[one.target, one.error] for one in result.failures],
+        "failures": [[failure.target, failure.error] for failure in result.failures],
     }

@@ -1,61 +1,48 @@
-"""Re-enqueue what nobody will send, within the limits. Never trusts the snapshot of an earlier step.
+"""Re-enqueue the recipients that no job will send to, within the limits. Never trusts the snapshot of an earlier step.
 
-Which campaigns is decided from a look; `add_page` looks again before it adds.
+A look decides which campaigns get jobs; `add_page` looks again before it adds.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import ceil
 
 from campaign_ops.bullmq.queue import Queue
 from campaign_ops.bullmq.sample import misfit, sample_jobs
 from campaign_ops.core.errors import QueueUnavailable
-from campaign_ops.core.model import Action, Decision, Evidence, RepairKind
+from campaign_ops.core.model import Action, RepairKind
 from campaign_ops.core.plan import Plan, share_out
 from campaign_ops.core.verdicts import decide
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import SweepLock
-from campaign_ops.sweep.add_page import add_page
+from campaign_ops.sweep.add_page import Adder
 from campaign_ops.sweep.coverage import OpenBatch
-from campaign_ops.sweep.intend import Work, missing
+from campaign_ops.sweep.intents import Intents, Judged
 from campaign_ops.sweep.look import Look, Observation, looking
 from campaign_ops.sweep.orders import Orders
 from campaign_ops.sweep.result import StepResult
 from campaign_ops.sweep.settle import settle_intents
 
-log = logging.getLogger(__name__)
 JOBS_PER_PAGE = 250
 RECIPIENTS_PER_PAGE = 25_000
 
 
 def reenqueue(
-    platform: Platform,
-    author: Author,
-    plan: Plan,
-    lock: SweepLock,
-    *,
-    orders: Callable[[Observation | None], Orders],
-    look: Look | None = None,
+    platform: Platform, author: Author, lock: SweepLock, plan: Plan, judge: Callable[[Observation], Orders]
 ) -> StepResult:
-    """Put back the missing recipients of the planned campaigns that are still missing now.
+    """Look again, and put back the missing recipients of the planned campaigns that are still missing.
 
     Args:
-        platform: What to repair.
+        platform: The platform to repair.
         author: Who does it, for the journal.
-        plan: Which campaigns, and of how many recipients at most; their evidence is read anew.
         lock: The sweep lock, held.
-        orders: Says what may be done by a look at all campaigns; by the plan's own for None.
-        look: The look that the plan was made from, if it is going on still; without one all is looked at anew.
+        plan: The campaigns, and how many of their recipients at most.
+        judge: Gives the orders that a look at all campaigns leads to.
     """
     result = StepResult(RepairKind.REENQUEUE, planned=len(plan.of(RepairKind.REENQUEUE)))
     if platform.queue is None:
-        return result
-    if look is not None:
-        if result.planned:
-            _put_back(platform, author, lock, look, result, orders(None))
         return result
     try:
         result.settled = settle_intents(platform)
@@ -64,83 +51,82 @@ def reenqueue(
         result.away = bool(result.planned)
         return result
     if result.planned:
-        with looking(platform) as fresh:
-            fresh.remember()
-            _put_back(platform, author, lock, fresh, result, orders(fresh.observation))
+        with looking(platform) as look:
+            look.remember()
+            _put_back_ordered(look, author, lock, judge(look.observation), result)
     return result
 
 
-def _put_back(
-    platform: Platform, author: Author, lock: SweepLock, look: Look, result: StepResult, orders: Orders
-) -> None:
+def reenqueue_from(look: Look, author: Author, lock: SweepLock, orders: Orders) -> StepResult:
+    """Put back the missing recipients of the planned campaigns, from the look that the plan was made from."""
+    result = StepResult(RepairKind.REENQUEUE, planned=len(orders.planned.of(RepairKind.REENQUEUE)))
+    if result.planned:
+        _put_back_ordered(look, author, lock, orders, result)
+    return result
+
+
+def _put_back_ordered(look: Look, author: Author, lock: SweepLock, orders: Orders, result: StepResult) -> None:
     only = {item.target for item in orders.targets(RepairKind.REENQUEUE, result)}
     if not result.tripped:
-        reenqueue_seen(platform, author, lock, look, result, only=only)
+        put_back(look, author, lock, result, only=only)
 
 
-def reenqueue_seen(
-    platform: Platform,
-    author: Author,
-    lock: SweepLock,
-    look: Look,
-    result: StepResult,
-    *,
-    only: Collection[str] | None = None,
+def put_back(
+    look: Look, author: Author, lock: SweepLock, result: StepResult, *, only: Collection[str] | None = None
 ) -> None:
-    """Put back what the look shows to be missing, within the limits; ``result`` tells what became of it.
+    """Put back what the look shows to be missing, within the limits.
 
     Args:
-        platform: What to repair.
+        look: A look at these campaigns, still open.
         author: Who does it, for the journal.
         lock: The sweep lock, held.
-        look: A look at these campaigns.
-        result: Is filled.
+        result: Counts what is done, and says why nothing is.
         only: Campaigns of the look; None for all that should be re-enqueued.
     """
-    observation, policy = look.observation, platform.policy
-    problem = observation.queue.problem if observation.queue else "there is no queue"
-    if problem or look.reading is None or look.completed is None or platform.queue is None:
-        result.held_back = problem
-        result.away = observation.queue is not None and observation.queue.away
+    platform, policy, state = look.platform, look.platform.policy, look.observation.queue
+    queue, reading = platform.queue, look.reading
+    if queue is None or reading is None or state is None or state.problem:
+        result.held_back = state.problem if state is not None else "there is no queue"
+        result.away = state is not None and state.away
         return
-    chosen = {}
-    for evidence in observation.evidence:
-        decision = decide(evidence, observation.queue, policy, observation.at)
-        key = evidence.campaign.id
-        if decision.action is Action.REENQUEUE and (only is None or key in only):
-            chosen[key] = (evidence, decision)
-    depth = observation.queue.depth if observation.queue else 0
-    budget = min(policy.max_jobs_per_sweep, max(policy.max_queue_depth - depth, 0))
-    wanted = [(key, evidence.campaign.tenant, len(look.missing[key])) for key, (evidence, _) in chosen.items()]
-    granted = share_out(wanted, budget)
-    _count_left(result, chosen, {key: look.missing[key][:jobs] for key, jobs in granted.items()}, platform)
-    if granted and not _profile_describes_jobs(platform.queue, result):
+    judged = {key: case for key, case in _to_be_put_back(look) if only is None or key in only}
+    budget = min(policy.max_jobs_per_sweep, max(policy.max_queue_depth - state.depth, 0))
+    wanted = [(key, case.evidence.campaign.tenant, len(look.missing[key])) for key, case in judged.items()]
+    granted = {key: look.missing[key][:jobs] for key, jobs in share_out(wanted, budget).items()}
+    _count_left(result, judged, granted, queue.profile.batch_size)
+    if granted and not _profile_describes_jobs(queue, result):
         return
-    work = Work(platform, platform.queue, author, lock, look, look.reading, look.completed, chosen, result)
-    for page in _pages(batch for key in granted for batch in look.missing[key][: granted[key]]):
-        if not add_page(work, page):
+    intents = Intents(platform, author, judged, reading.snapshot.live.keys())
+    adder = Adder(look, lock, intents, result)
+    for page in _pages(batch for batches in granted.values() for batch in batches):
+        if not adder.add_page(page):
             return
 
 
+def _to_be_put_back(look: Look) -> Iterator[tuple[str, Judged]]:
+    """The campaigns of a look that should be re-enqueued, by their id."""
+    observation = look.observation
+    for evidence in observation.evidence:
+        decision = decide(evidence, observation.queue, look.platform.policy, observation.at)
+        if decision.action is Action.REENQUEUE:
+            yield evidence.campaign.id, Judged(evidence, decision)
+
+
 def _count_left(
-    result: StepResult,
-    chosen: Mapping[str, tuple[Evidence, Decision]],
-    granted: Mapping[str, Sequence[OpenBatch]],
-    platform: Platform,
+    result: StepResult, judged: Mapping[str, Judged], granted: Mapping[str, Sequence[OpenBatch]], batch_size: int
 ) -> None:
     """Count what the limits leave to the next sweep."""
-    size = platform.queue.profile.batch_size if platform.queue else 1
-    for key, (evidence, _) in chosen.items():
-        left = missing(evidence) - sum(batch.recipients for batch in granted.get(key, ()))
+    for key, case in judged.items():
+        left = case.missing - sum(batch.recipients for batch in granted.get(key, ()))
         if left > 0:
             result.deferred += key not in granted
             result.cut += key in granted
             result.left_recipients += left
-            result.left_jobs += ceil(left / size)
+            result.left_jobs += ceil(left / batch_size)
 
 
 def _profile_describes_jobs(queue: Queue, result: StepResult) -> bool:
-    """Whether jobs made by the profile would be like the application's; else the repair is held back."""
+    """Return whether jobs made by the profile would be like the application's; else hold the repair back."""
     try:
         problem = misfit(sample_jobs(queue), queue.profile, numeric_ids=queue.ids.numeric)
     except QueueUnavailable as error:

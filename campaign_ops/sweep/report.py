@@ -1,132 +1,40 @@
-"""Bring a sweep's findings and repairs together: the plan, the dry run, and the health report."""
+"""Report: the dry run, and the health report of a sweep from what it has recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import QueueState, RepairKind
-from campaign_ops.core.plan import Plan, make_plan
+from campaign_ops.core.plan import Plan
 from campaign_ops.core.queues import together
 from campaign_ops.core.report import CreditLine, HealthReport, RepairLine
-from campaign_ops.core.sighting import Sighting, all_alarms, all_sighted, all_suspicions
-from campaign_ops.core.verdicts import decide
 from campaign_ops.core.wording import plural, settled_in_words
 from campaign_ops.journal import schema
-from campaign_ops.journal.migrations import is_current
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
 from campaign_ops.sweep.confirm import offer_for
-from campaign_ops.sweep.credits import credit_lines, held_if_many, judge_credits
-from campaign_ops.sweep.look import Observation, observe
+from campaign_ops.sweep.credits import credit_lines
+from campaign_ops.sweep.look import observe
+from campaign_ops.sweep.plan import plan_of
 from campaign_ops.sweep.records import STEP_OF
 from campaign_ops.sweep.rows import RECIPIENT_STATES, queue_of, recipients, status_row
 
 
-def plan_of(
-    platform: Platform,
-    connection: sa.Connection,
-    seen: Observation,
-    *,
-    before: int | None,
-    of_credits: bool = True,
-) -> tuple[Plan, Mapping[str, Sighting]]:
-    """Judge every campaign of a look at all of them, and every questionable reservation.
-
-    Args:
-        platform: What was looked at.
-        connection: An open connection.
-        seen: What was found.
-        before: What sweeps before this one did counts; None for all.
-        of_credits: Whether to judge reservations.
-
-    Returns:
-        What would be done, with the breakers; and what is to be remembered of the queue.
-    """
-    last: Mapping[str, Sighting] = {}
-    lately: Collection[str] = ()
-    tried: Collection[str] = ()
-    known_to_us = is_current(connection)
-    if known_to_us:
-        last = platform.sightings.last(connection) if platform.sightings is not None else {}
-        # Whatever was lost at one moment has become stuck when this time has passed.
-        seconds = platform.policy.stuck_after_seconds
-        lately = platform.journal.reenqueued_lately(connection, seconds=seconds, before=before)
-        tried = platform.sweeps.releases_tried(connection, before=before)
-    wanted = seen.put_back_into
-    sightings = all_sighted(last, seen.queue, seen.at, wanted=wanted)
-    alarms = all_alarms(seen.queue, sightings, wanted=wanted)
-    judged = [(one, decide(one, seen.queue, platform.policy, seen.at)) for one in seen.evidence]
-    credits_judged, more_releases = judge_credits(platform, connection, tried=tried) if of_credits else ([], 0)
-    given_up: Mapping[tuple[RepairKind, str], str] = {}
-    if known_to_us and (judged or credits_judged):
-        given_up = platform.refusals.given_up(connection, after=platform.policy.max_attempts)
-    releases = sum(decision.release for _, decision in credits_judged) + more_releases
-    plan = make_plan(
-        judged,
-        credits_judged,
-        more_releases=more_releases,
-        sending=seen.sending,
-        held=held_if_many(platform, connection, releases),
-        policy=platform.policy,
-        lately=lately,
-        suspicions=all_suspicions(sightings, platform.policy, seen.at) if _readable(seen.queue) else [],
-        alarms=alarms,
-        given_up=given_up,
-        now=seen.at,
-    )
-    return replace(plan, queue=_identity(seen.queue, emptied=bool(alarms))), sightings
-
-
-def _identity(queue: QueueState | None, *, emptied: bool) -> str:
-    """Which queue in which Redis process a plan rests on."""
-    if queue is None:
-        return ""
-    process = f"Redis process {queue.server_id[:8]}" if queue.server_id else "Redis"
-    return f"queue {queue.name} in {process}" + (", seen emptied" if emptied else "")
-
-
-def _readable(queue: QueueState | None) -> bool:
-    return queue is not None and not queue.problem
-
-
-def read_queue_state(platform: Platform) -> QueueState | None:
-    """The queue's counts; a failed read is a state with a problem, never an empty queue."""
-    if platform.queue is None:
-        return None
-    try:
-        return platform.queue.state()
-    except QueueUnavailable as error:
-        return QueueState(platform.queue.name, problem=str(error), away=True)
-
-
-def alarms_now(platform: Platform) -> list[str]:
-    """What forbids believing the queue, by its counts and by what is remembered of it."""
-    queue = read_queue_state(platform)
-
-    def _alarms(connection: sa.Connection) -> list[str]:
-        last = platform.sightings.last(connection) if platform.sightings is not None else {}
-        now = database_now(connection)
-        return all_alarms(queue, all_sighted(last, queue, now, wanted=()))
-
-    return platform.database.run(_alarms, read_only=True)
-
-
 def dry_run(platform: Platform, *, run_id: str | None = None) -> HealthReport:
-    """What a sweep would do now. Works before ``campaign-ops migrate``.
+    """Report what a sweep would do now. Works before ``campaign-ops migrate``.
 
-    Writes nothing; but for the code of what a breaker holds back, if there is a ``run_id`` to show it.
+    Writes nothing, except the code for what a breaker holds back, if there is a ``run_id`` to show it.
     """
-    seen = observe(platform)
+    observation = observe(platform)
 
     def _judge(connection: sa.Connection) -> tuple[Plan, tuple[list[CreditLine], Decimal | None]]:
-        plan, _ = plan_of(platform, connection, seen, before=None)
+        plan, _ = plan_of(platform, connection, observation, before=None)
         return plan, credit_lines(platform, connection, plan, [])
 
     plan, (lines_of_credits, held) = platform.database.run(_judge, read_only=True)
@@ -137,7 +45,7 @@ def dry_run(platform: Platform, *, run_id: str | None = None) -> HealthReport:
         breaker = plan.held_back(kind)
         targets = tuple(item.target for item in items)
         chosen = set(targets)
-        accepted = sum(one.tally.accepted for one in seen.evidence if one.campaign.id in chosen)
+        accepted = sum(case.tally.accepted for case in observation.evidence if case.campaign.id in chosen)
         lines.append(
             RepairLine(
                 kind,
@@ -151,10 +59,10 @@ def dry_run(platform: Platform, *, run_id: str | None = None) -> HealthReport:
         )
     return HealthReport(
         platform=platform.name,
-        at=seen.at,
+        at=observation.at,
         plan=plan,
-        recipients=recipients(status_row(evidence) for evidence in seen.evidence),
-        queue=seen.queue,
+        recipients=recipients(status_row(evidence) for evidence in observation.evidence),
+        queue=observation.queue,
         credits=lines_of_credits,
         credits_held=held,
         repairs=lines,
@@ -166,18 +74,19 @@ def dry_run(platform: Platform, *, run_id: str | None = None) -> HealthReport:
 
 
 def report_of(platform: Platform, connection: sa.Connection, author: Author, plan: Plan) -> HealthReport:
-    """The report of one sweep, from its figures and from what the journal says was really done."""
+    """The report of one sweep, from its figures and from the repairs in the journal."""
     sweeps = platform.sweeps
     figures = sweeps.figures(connection, author.sweep_id)
     at = database_now(connection)
-    targets = platform.journal.targets(connection, author.sweep_id)
-    released = [(one.tenant or "", one.amount) for one in targets if one.kind == RepairKind.RELEASE]
+    repairs = platform.journal.targets(connection, author.sweep_id)
+    repairs_by_kind = {kind: [repair for repair in repairs if repair.kind == kind] for kind in STEP_OF}
+    released = [(repair.tenant or "", repair.amount) for repair in repairs_by_kind[RepairKind.RELEASE]]
     before = sweeps.latest_step(connection, "campaign_health", before=author.sweep_id)
     queue_rows = sweeps.history(connection, schema.queue_state, author.sweep_id)
     status = figures.get("recipient_status", {})
     tripped = any(figures.get(step, {}).get("tripped") for step in STEP_OF.values())
     offers = platform.confirmations.open_offers(connection, author.run_id) if tripped else []
-    completed = [one.target for one in targets if one.kind == RepairKind.COMPLETE]
+    completed = [repair.target for repair in repairs_by_kind[RepairKind.COMPLETE]]
     accepted = sweeps.accepted(connection, author.sweep_id, completed) if completed else 0
     lines_of_credits, held = credit_lines(platform, connection, plan, released)
     return HealthReport(
@@ -185,11 +94,11 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
         at=at,
         plan=plan,
         recipients={name: status[name] for name in RECIPIENT_STATES if name in status},
-        queue=_queue_seen(_queue_of(platform, queue_rows), figures),
+        queue=_with_findings(_queue_of(platform, queue_rows), figures),
         credits=lines_of_credits,
         credits_held=held,
         repairs=[
-            _repair_line(kind, figures.get(step, {}), [one for one in targets if one.kind == kind], plan, accepted)
+            _repair_line(kind, figures.get(step, {}), repairs_by_kind[kind], plan, accepted)
             for kind, step in STEP_OF.items()
         ],
         repairs_of_the_day=platform.journal.repair_counts(connection, hours=24),
@@ -200,15 +109,15 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
 
 
 def _queue_of(platform: Platform, rows: Sequence[Mapping[str, Any]]) -> QueueState | None:
-    """The queue, or the queues together, as the rows of ``queue_state`` have them."""
+    """The queue, or the queues together, from the rows of ``queue_state``."""
     parts = [queue_of(row) for row in rows]
     if platform.queue is None or not platform.queue.profile.several or not parts:
         return parts[0] if parts else None
     return together(platform.queue.name, platform.queue.profile.name, parts)
 
 
-def _queue_seen(queue: QueueState | None, figures: Mapping[str, Any]) -> QueueState | None:
-    """The queue as its own step saw it, with what the look that the plan was made from found wrong with it."""
+def _with_findings(queue: QueueState | None, figures: Mapping[str, Any]) -> QueueState | None:
+    """The queue as its own step read it, with the problems that the plan's look found in it."""
     if queue is None:
         return None
     plan = figures.get("repair_plan", {})
@@ -218,7 +127,7 @@ def _queue_seen(queue: QueueState | None, figures: Mapping[str, Any]) -> QueueSt
 
 
 def _left_pending(kind: RepairKind, accepted: int) -> str:
-    """Said once, with the completion: no later sweep looks at a campaign that is over."""
+    """Reported once, with the completion: no later sweep looks at a campaign that is over."""
     if kind is not RepairKind.COMPLETE or not accepted:
         return ""
     return f"{plural(accepted, 'recipient')} accepted by the provider stay pending: correct them in the application"
@@ -229,7 +138,7 @@ def _releases_next_time(kind: RepairKind, plan: Plan) -> str:
 
 
 def _repair_line(
-    kind: RepairKind, figures: Mapping[str, Any], made: Sequence[sa.Row[Any]], plan: Plan, accepted: int
+    kind: RepairKind, figures: Mapping[str, Any], repairs: Sequence[sa.Row[Any]], plan: Plan, accepted: int
 ) -> RepairLine:
     planned, left = figures.get("planned", 0), figures.get("left", 0)
     details = []
@@ -249,14 +158,14 @@ def _repair_line(
         details.append(later)
     if pending := _left_pending(kind, accepted):
         details.append(pending)
-    with_campaign = sum(one.parent_id is not None for one in made)
+    with_campaign = sum(repair.parent_id is not None for repair in repairs)
     if kind is RepairKind.RELEASE and with_campaign:
         details.append(f"{with_campaign} with their campaign")
     return RepairLine(
         kind,
         planned=planned,
-        done=len(made),
-        targets=tuple(one.target for one in made),
+        done=len(repairs),
+        targets=tuple(repair.target for repair in repairs),
         detail=", ".join(details),
         held_back=figures.get("held_back"),
         tripped=figures.get("tripped", False),

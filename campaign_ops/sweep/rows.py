@@ -1,34 +1,21 @@
-"""What is kept of a sweep's findings: values of the model as rows of the history tables, and back."""
+"""Rows: values of the model as rows of the history tables, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 from campaign_ops.core.model import Evidence, Outcome, QueueState, RepairKind, Verdict
 from campaign_ops.core.plan import PlanItem
 from campaign_ops.core.verdicts import drift, total_recipients, unsent
 
+_NO_REPAIR = "none"
 RECIPIENT_STATES = ("pending", "accepted", "succeeded", "failed", "unknown")
-_PLAN_COLUMNS = (
-    "target",
-    "campaign_id",
-    "tenant",
-    "name",
-    "reason",
-    "needs_person",
-    "missing",
-    "covered",
-    "marked",
-    "doubled",
-    "total",
-    "unsent",
-    "stuck_seconds",
-    "drained_per_hour",
-    "drift",
-    "amount",
-)
+PLAN_COLUMNS = tuple(field.name for field in fields(PlanItem))
+"""A line of the plan is stored field by field, in columns of the same names."""
 
 
 def stuck_row(evidence: Evidence, at: datetime) -> dict[str, Any]:
@@ -63,12 +50,12 @@ def status_row(evidence: Evidence) -> dict[str, Any]:
 
 def recipients(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Recipients of all campaigns by state."""
-    kept = list(rows)
-    return {name: sum(row[name] for row in kept) for name in RECIPIENT_STATES}
+    counted = list(rows)
+    return {name: sum(row[name] for row in counted) for name in RECIPIENT_STATES}
 
 
 def queue_row(queue: QueueState) -> dict[str, Any]:
-    """The row of ``queue_state``. The counts of a queue that could not be read stay empty: unknown is not zero."""
+    """A row of ``queue_state``. The counts of a queue that could not be read stay empty: unknown is not zero."""
     counts: Mapping[str, int | None] = queue.counts
     waiting = None if queue.problem and not counts else counts.get("wait", 0) + counts.get("paused", 0)  # type: ignore[operator]
     return {
@@ -90,10 +77,11 @@ def queue_row(queue: QueueState) -> dict[str, Any]:
 
 
 def queue_of(row: Mapping[str, Any]) -> QueueState:
-    """The queue as a row of ``queue_state`` has it."""
+    """A queue from a row of ``queue_state``."""
     names = {"wait": "waiting", "waiting-children": "waiting_children"}
     states = ("wait", "active", "delayed", "prioritized", "waiting-children", "failed", "completed")
-    counts = {one: row[names.get(one, one)] for one in states if row[names.get(one, one)] is not None}
+    columns = {state: names.get(state, state) for state in states}
+    counts = {state: row[column] for state, column in columns.items() if row[column] is not None}
     return QueueState(
         row["queue"],
         counts=counts,
@@ -108,21 +96,16 @@ def queue_of(row: Mapping[str, Any]) -> QueueState:
 
 def plan_row(item: PlanItem) -> dict[str, Any]:
     """A row of ``repair_plan``."""
-    return {
-        "kind": item.kind.value if item.kind else "none",
-        "verdict": item.verdict.value if item.verdict else None,
-        "outcome": item.outcome.value if item.outcome else None,
-        **{name: getattr(item, name) for name in _PLAN_COLUMNS},
-    }
+    values = {name: getattr(item, name) for name in PLAN_COLUMNS}
+    row = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+    return {**row, "kind": row["kind"] or _NO_REPAIR}
 
 
 def plan_item(row: Mapping[str, Any]) -> PlanItem:
     """A line of the plan from its row."""
-    values = {name: row[name] for name in _PLAN_COLUMNS}
+    values = {name: row[name] for name in PLAN_COLUMNS}
+    values["kind"] = None if row["kind"] == _NO_REPAIR else RepairKind(row["kind"])
+    values["verdict"] = Verdict(row["verdict"]) if row["verdict"] else None
+    values["outcome"] = Outcome(row["outcome"]) if row["outcome"] else None
     values["amount"] = None if row["amount"] is None else str(row["amount"])
-    return PlanItem(
-        kind=None if row["kind"] == "none" else RepairKind(row["kind"]),
-        verdict=Verdict(row["verdict"]) if row["verdict"] else None,
-        outcome=Outcome(row["outcome"]) if row["outcome"] else None,
-        **values,
-    )
+    return PlanItem(**values)

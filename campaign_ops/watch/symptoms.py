@@ -13,14 +13,15 @@ from typing import Any, TypeAlias
 from campaign_ops.core.causes import Cause
 from campaign_ops.core.errors import CampaignOpsError, DatabaseUnavailable
 from campaign_ops.core.incidents import Look, Symptom
-from campaign_ops.core.model import QueueState, RepairKind, Verdict
+from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.policy import Policy
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.wording import counted, duration
 from campaign_ops.journal.finished import FinishedSweep
 from campaign_ops.platform import Platform
 from campaign_ops.queries.latest import Latest, ask_latest
+from campaign_ops.sweep.plan import read_queue_state
 from campaign_ops.sweep.records import STEP_OF
-from campaign_ops.sweep.report import read_queue_state
 from campaign_ops.sweep.rows import queue_of
 
 _CAUSE_OF = {

@@ -21,9 +21,10 @@ from campaign_ops.postgres import campaigns, completion, cover
 from campaign_ops.postgres.database import Database
 from campaign_ops.postgres.expressions import as_text
 from campaign_ops.postgres.tables import PlatformTables
-from campaign_ops.sweep import act, add_page, coverage, guarded, intend, look
+from campaign_ops.sweep import act, coverage, guarded, intents, look
+from campaign_ops.sweep.add_page import Adder
 from campaign_ops.sweep.coverage import OpenBatch
-from campaign_ops.sweep.intend import Attempt, Work
+from campaign_ops.sweep.intents import Attempt, Intents
 from tests.lab.drill.mutations.mutation import Mutation, put, slowed
 
 _BATCH = sa.table("campaign_ops_batch", sa.column("campaign_id"))
@@ -126,22 +127,29 @@ def _half_read() -> None:
 def _effect_first() -> None:
     """Add jobs before the intent is committed, as if a job without intent were better than an intent without job."""
     there: set[str] = set()
+    adders: list[Adder] = []
+
+    def remembered(adder: Adder, page: Sequence[OpenBatch]) -> bool:
+        adders[:] = [adder]
+        return bool(add_page(adder, page))
 
     def effect_and_intent(
-        work: Work, connection: sa.Connection, batches: Sequence[OpenBatch]
+        intents: Intents, connection: sa.Connection, batches: Sequence[OpenBatch]
     ) -> tuple[dict[str, OpenBatch], dict[str, Attempt]]:
-        intent, attempts = write(work, connection, batches)
-        there.update(add(work.queue, add_page._still_wanted(work, intent, work.queue.last_look())))
+        intent, attempts = write(intents, connection, batches)
+        (adder,) = adders
+        there.update(add(adder._queue, adder._still_wanted(intent, adder._queue.last_look())))
         time.sleep(2.5)
         return intent, attempts
 
-    write = put(intend, "_write_intent", effect_and_intent)
+    add_page = put(Adder, "add_page", remembered)
+    write = put(Intents, "_write", effect_and_intent)
     add = put(Queue, "add", lambda _queue, jobs, _guard: frozenset(job.id for job in jobs) & there)
 
 
 def _same_ids() -> None:
     """Give a batch's job the same id in every attempt, so that it cannot exist twice."""
-    put(intend, "job_id", lambda campaign_id, _attempt, batch, **_: job_id(campaign_id, 1, batch, salt=""))
+    put(intents, "job_id", lambda campaign_id, _attempt, batch, **_: job_id(campaign_id, 1, batch, salt=""))
 
 
 MUTATIONS: dict[str, Mutation] = {

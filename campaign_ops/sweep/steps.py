@@ -1,0 +1,308 @@
+"""A sweep in steps, each with a look of its own. Faces and Dagster assets call these steps and nothing below.
+
+A step reads what it needs now, does its part, and writes its figures and its history rows in one transaction. Steps
+of one run may be calls of one process or of several, so what one step hands to the next goes through the database.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.core.confirmation import Confirmation, Offer
+from campaign_ops.core.errors import Refused, StatementRejected, Unavailable
+from campaign_ops.core.model import QueueState, RepairKind
+from campaign_ops.core.plan import Plan
+from campaign_ops.core.report import HealthReport, render
+from campaign_ops.core.sighting import Sighting
+from campaign_ops.journal import schema
+from campaign_ops.journal.counters import count_sweep
+from campaign_ops.journal.sweeps import Author
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.clock import database_now
+from campaign_ops.postgres.database import SweepLock
+from campaign_ops.sweep import act
+from campaign_ops.sweep.confirm import offer_for, orders_of
+from campaign_ops.sweep.look import Observation, looking, observe
+from campaign_ops.sweep.orders import Orders
+from campaign_ops.sweep.plan import completions_now, judge_again, plan_of, read_queue_state, releases_now
+from campaign_ops.sweep.records import (
+    STEP_OF,
+    Record,
+    figures_of,
+    plan_record,
+    queue_record,
+    recipients_record,
+    recorded_plan,
+    stuck_record,
+)
+from campaign_ops.sweep.reenqueue import reenqueue
+from campaign_ops.sweep.report import report_of
+from campaign_ops.sweep.result import StepResult
+
+log = logging.getLogger(__name__)
+
+PLAN_MAX_AGE = timedelta(minutes=15)
+"""A plan of another run is acted on for this long; its campaigns are looked at again anyway."""
+
+
+class Steps:
+    """The steps of one sweep. Construct it again for each step or keep it: the journal knows the sweep by ``run_id``.
+
+    Args:
+        platform: The platform to sweep.
+        run_id: Names the sweep; steps with the same one belong together.
+        trigger: What started it: ``schedule``, ``sensor``, ``cli`` …
+        actor: The person or program that acts, for the journal.
+        confirm: A person's code, with who and why: what it covers may pass the breaker.
+        lock_wait_seconds: How long a repair waits for another sweep to end before it gives up.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        *,
+        run_id: str,
+        trigger: str,
+        actor: str,
+        confirm: Confirmation | None = None,
+        lock_wait_seconds: float = 30,
+    ) -> None:
+        self.platform = platform
+        self.run_id = run_id
+        self.trigger = trigger
+        self.actor = actor
+        self.confirm = confirm
+        self.lock_wait_seconds = lock_wait_seconds
+        self._lock: SweepLock | None = None
+        self._begun: Author | None = None
+        self._may_write = False
+
+    # -- observe -----------------------------------------------------------------------------------------------
+
+    def find_stuck(self) -> list[dict[str, Any]]:
+        """Stuck campaigns, the longest untouched first: the rows of ``stuck_campaigns``."""
+        return self._write(stuck_record(observe(self.platform, coverage=False)))
+
+    def tally(self) -> list[dict[str, Any]]:
+        """Recipients of every stuck campaign by state: the rows of ``recipient_status``."""
+        return self._write(recipients_record(observe(self.platform, coverage=False)))
+
+    def read_queue(self) -> QueueState | None:
+        """The queue by state: the row of ``queue_state``. An unreadable queue is a result, not an error."""
+        queue = read_queue_state(self.platform)
+        self._write(queue_record(queue, self._now()))
+        return queue
+
+    # -- decide ------------------------------------------------------------------------------------------------
+
+    def make_plan(self) -> Plan:
+        """What would be done, to what, and why: the rows of ``repair_plan``."""
+        before = self._author().sweep_id
+
+        def _look() -> Observation:
+            with looking(self.platform, before=before) as look:
+                look.remember()
+                return look.observation
+
+        observation = self.platform.database.retrying(_look)
+        plan, sightings = self._judge(observation)
+        self._write(plan_record(plan, observation), sightings=sightings)
+        self._offer(plan)
+        return plan
+
+    def _judge(self, observation: Observation) -> tuple[Plan, Mapping[str, Sighting]]:
+        """The plan that a look gives, and what is to be remembered of the queue."""
+        before = self._author().sweep_id
+        return self.platform.database.run(
+            lambda connection: plan_of(self.platform, connection, observation, before=before)
+        )
+
+    def load_plan(self) -> Plan:
+        """The plan of this run, or the newest of another run that is young enough.
+
+        Raises:
+            Refused: There is none.
+        """
+        sweep_id = self._author().sweep_id
+        plan = self.platform.database.run(
+            lambda connection: recorded_plan(self.platform.sweeps, connection, sweep_id, PLAN_MAX_AGE)
+        )
+        if plan is None:
+            minutes = PLAN_MAX_AGE // timedelta(minutes=1)
+            raise Refused(
+                f"there is no plan of this run and none younger than {minutes} minutes",
+                where=self.platform.name,
+                mend="make repair_plan first, or run the whole reconcile job",
+            )
+        return plan
+
+    # -- confirm -----------------------------------------------------------------------------------------------
+
+    def offers(self) -> list[Offer]:
+        """The codes that this run shows."""
+
+        def _read(connection: sa.Connection) -> list[Offer]:
+            return [offer for offer, _ in self.platform.confirmations.open_offers(connection, self.run_id)]
+
+        return self.platform.database.run(_read, read_only=True)
+
+    def _offer(self, plan: Plan) -> None:
+        """Note a code for what the breakers hold back; a run that was given one shows another only if that fails."""
+        if self.confirm is None:
+            offer_for(self.platform, plan, self.run_id)
+
+    def _orders(self, plan: Plan, now: Plan, *kinds: RepairKind) -> Orders:
+        return orders_of(self.platform, self._author(), self.confirm, plan, now, kinds)
+
+    def _trust(self) -> None:
+        """Believe the queue as it is from now on: a person has confirmed all repairs that rest on it."""
+        if self.platform.sightings is not None:
+            self.platform.database.run(self.platform.sightings.trust)
+
+    # -- act ---------------------------------------------------------------------------------------------------
+
+    def complete(self, plan: Plan | None = None) -> tuple[StepResult, StepResult]:
+        """Complete finished campaigns and raise counters that are behind: (completed, recounted)."""
+        plan = plan or self.load_plan()
+        author = self._writing_author()
+        with self._locked() as lock:
+            now = completions_now(self.platform, author, plan)
+            orders = self._orders(plan, now, RepairKind.COMPLETE, RepairKind.RECOUNT)
+            recounted = act.recount(self.platform, author, orders, lock)
+            completed = act.complete(self.platform, author, orders, lock)
+        self._note_results(recounted, completed)
+        nothing_else_rests_on_the_queue = not now.of(RepairKind.REENQUEUE)
+        if completed.confirmed and not completed.held_back and nothing_else_rests_on_the_queue:
+            self._trust()
+        return completed, recounted
+
+    def reenqueue(self, plan: Plan | None = None) -> StepResult:
+        """Put lost batches back into the queue."""
+        plan = plan or self.load_plan()
+        author = self._writing_author()
+
+        def _orders(observation: Observation) -> Orders:
+            return self._orders(plan, judge_again(self.platform, author, observation), RepairKind.REENQUEUE)
+
+        with self._locked() as lock:
+            result = reenqueue(self.platform, author, lock, plan, _orders)
+        self._end_reenqueue(result)
+        return result
+
+    def _end_reenqueue(self, result: StepResult) -> None:
+        self._note_results(result)
+        if result.confirmed and not result.held_back:
+            self._trust()
+
+    def release(self, plan: Plan | None = None) -> StepResult:
+        """Release credits that are held for nothing."""
+        plan = plan or self.load_plan()
+        author = self._writing_author()
+        with self._locked() as lock:
+            orders = self._orders(plan, releases_now(self.platform, plan), RepairKind.RELEASE)
+            result = act.release(self.platform, author, orders, lock)
+        self._note_results(result)
+        return result
+
+    # -- report ------------------------------------------------------------------------------------------------
+
+    def report(self, plan: Plan | None = None) -> HealthReport:
+        """The health report of this sweep, from what the journal says it did; ends the sweep."""
+        return self._end(plan or self.load_plan(), {})
+
+    def _end(self, plan: Plan, unwritten: Mapping[str, Mapping[str, Any]]) -> HealthReport:
+        """Report and end the sweep; ``unwritten`` are figures of earlier steps."""
+        author = self._author()
+
+        def _report(connection: sa.Connection) -> HealthReport:
+            sweeps = self.platform.sweeps
+            report = report_of(self.platform, connection, author, plan)
+            figures = report.figures()
+            rows = [{"report": {"figures": figures, "trouble": report.trouble}, "markdown": render(report)}]
+            sweeps.add_history(connection, schema.campaign_health, author, report.at, rows)
+            stored = {**figures, **report.credit_figures()}
+            sweeps.add_figures(connection, author.sweep_id, {**unwritten, "campaign_health": stored})
+            count_sweep(connection, sweeps.tables, report.outcome)
+            sweeps.finish(connection, author.sweep_id)
+            return report
+
+        report = self.platform.database.run(_report)
+        self._prune()
+        return report
+
+    def _prune(self) -> None:
+        """Delete old rows, apart from the sweep's own writing: if it fails, the next sweep tries again."""
+        days = self.platform.policy.history_days
+        try:
+            with self.platform.database.transaction() as connection:
+                self.platform.sweeps.prune(connection, days)
+                self.platform.queue_looks.prune(connection)
+                self.platform.incidents.prune(connection, days)
+                self.platform.outbox.prune(connection, days)
+                self.platform.ambiguous.forget_moved(connection, self.platform.tables(connection))
+        except (StatementRejected, Unavailable) as error:
+            log.warning("%s: old rows were not pruned: %s", self.platform.name, error)
+
+    # -- lock and journal --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _locked(self) -> Iterator[SweepLock]:
+        if self._lock is not None:
+            yield self._lock
+            return
+        lock = self.platform.lock(wait_seconds=self.lock_wait_seconds)
+        with lock.hold():
+            self._lock = lock
+            try:
+                yield lock
+            finally:
+                self._lock = None
+
+    def _author(self) -> Author:
+        """The journal's author of this sweep; begins it the first time."""
+        if self._begun is None:
+            self._begun = self.platform.database.run(
+                lambda connection: self.platform.begin(connection, self.run_id, self.trigger, self.actor)
+            )
+        return self._begun
+
+    def _writing_author(self) -> Author:
+        """The same, after a check that this role may write what a repair writes."""
+        if not self._may_write:
+            self.platform.database.run(self.platform.check_writable)
+            self._may_write = True
+        return self._author()
+
+    def _now(self) -> datetime:
+        return self.platform.database.run(database_now)
+
+    def _write(self, *records: Record, sightings: Mapping[str, Sighting] | None = None) -> list[dict[str, Any]]:
+        """Write the records of steps, all or nothing; the rows of the last one."""
+        author, log_of_sightings = self._author(), self.platform.sightings
+
+        def _written(connection: sa.Connection) -> None:
+            sweeps = self.platform.sweeps
+            for record in records:
+                sweeps.add_history(connection, record.table, author, record.at, record.rows)
+                if record.queues:
+                    self.platform.queue_looks.note(connection, record.queues)
+            figures = {record.step: record.figures for record in records}
+            along = log_of_sightings.noting(sightings) if log_of_sightings is not None and sightings else None
+            sweeps.add_figures(connection, author.sweep_id, figures, along=along)
+
+        self.platform.database.run(_written)
+        return records[-1].rows
+
+    def _note_results(self, *results: StepResult) -> None:
+        """Write the figures of repairing steps; they leave no rows."""
+        author = self._author()
+        figures = {STEP_OF[result.kind]: figures_of(result) for result in results}
+        self.platform.database.run(
+            lambda connection: self.platform.sweeps.add_figures(connection, author.sweep_id, figures)
+        )
