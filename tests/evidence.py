@@ -7,17 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from campaign_ops.core.model import (
-    Attempts,
-    Campaign,
-    Counters,
-    Coverage,
-    Decision,
-    Evidence,
-    QueueState,
-    Tally,
-)
+from campaign_ops.core.model import Attempts, Campaign, Counters, Coverage, Decision, Evidence, Tally
 from campaign_ops.core.policy import Policy
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.verdicts import decide
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

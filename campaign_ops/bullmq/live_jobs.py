@@ -14,7 +14,7 @@ from campaign_ops.bullmq.jobs import LiveJob
 from campaign_ops.bullmq.owner import BULL, is_bulls_job
 from campaign_ops.bullmq.payload import PayloadReader, named
 from campaign_ops.bullmq.snapshot import Snapshot
-from campaign_ops.core.model import QueueState
+from campaign_ops.core.queue_state import QueueState
 
 
 @dataclass(frozen=True)

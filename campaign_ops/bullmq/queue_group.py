@@ -23,8 +23,7 @@ from campaign_ops.bullmq.snapshot import Snapshot
 from campaign_ops.bullmq.states import state_by_id
 from campaign_ops.bullmq.writer import NewJob
 from campaign_ops.core.errors import QueueUnclear, Refused
-from campaign_ops.core.model import QueueState, queue_name
-from campaign_ops.core.queues import together
+from campaign_ops.core.queue_state import QueueState, queue_name, together
 from campaign_ops.profile.queue import QueueProfile
 
 MAX_QUEUES = 2_000  # one MULTI over so many keeps Redis busy for about 50 ms

@@ -25,7 +25,7 @@ from campaign_ops.bullmq.server import ServerFacts
 from campaign_ops.bullmq.snapshot import Snapshot
 from campaign_ops.bullmq.states import DEAD, LISTS, LIVE, SORTED_SETS, is_marker, state_by_id
 from campaign_ops.bullmq.workers import Clients, connected_workers
-from campaign_ops.core.model import QueueState
+from campaign_ops.core.queue_state import QueueState
 
 FAILED_LOOKED_AT = 5_000
 COMPLETED_LOOKED_AT = 5_000

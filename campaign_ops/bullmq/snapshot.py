@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from campaign_ops.core.model import QueueState
+from campaign_ops.core.queue_state import QueueState
 
 
 @dataclass(frozen=True)

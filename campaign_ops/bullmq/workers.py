@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from campaign_ops.core.model import WorkerClient
+from campaign_ops.core.queue_state import WorkerClient
 
 Clients: TypeAlias = Sequence[Mapping[str, str]]
 """The answer to ``CLIENT LIST``."""

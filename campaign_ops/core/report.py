@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from campaign_ops.core.confirmation import Offer
-from campaign_ops.core.model import QueueState, RepairKind, Verdict
+from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.plan import Plan, PlanItem
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.wording import duration, plural
 
 SHOWN = 10

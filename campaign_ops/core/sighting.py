@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from campaign_ops.core.model import QueueState, age
+from campaign_ops.core.model import age
 from campaign_ops.core.policy import Policy
+from campaign_ops.core.queue_state import QueueState
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,19 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from campaign_ops.core.model import (
-    Action,
-    Counters,
-    Coverage,
-    Decision,
-    Evidence,
-    Outcome,
-    QueueState,
-    Tally,
-    Verdict,
-    age,
-)
+from campaign_ops.core.model import Action, Counters, Coverage, Decision, Evidence, Outcome, Tally, Verdict, age
 from campaign_ops.core.policy import EmptyPolicy, Policy
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.wording import duration, plural
 
 

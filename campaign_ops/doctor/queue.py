@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from campaign_ops.bullmq.queue import Queue, ServerFacts
 from campaign_ops.core.errors import CampaignOpsError, QueueUnavailable
-from campaign_ops.core.model import QueueState
 from campaign_ops.core.policy import Policy
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.prefixes import prefixes_of
 from campaign_ops.doctor.unreachable import queue_finding

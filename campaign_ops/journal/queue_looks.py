@@ -14,7 +14,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from campaign_ops.core.model import QueueState
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.journal import schema
 
 RESTARTS = "worker_restarts"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from campaign_ops.core.model import QueueState
+from campaign_ops.core.queue_state import QueueState
 
 # A depth that fluctuates around the limit is one backlog, not a new one at every look.
 REARMED_BELOW = 0.9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from campaign_ops.core.model import QueueState
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns
 

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from campaign_ops.bullmq.completed_jobs import CompletedJobs
 from campaign_ops.bullmq.queue import LiveJob, Queue, Reading, Snapshot
 from campaign_ops.core.errors import QueueUnavailable, QueueUnclear
-from campaign_ops.core.model import Coverage, Evidence, QueueState
+from campaign_ops.core.model import Coverage, Evidence
 from campaign_ops.core.paging import in_pages
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import cover
 from campaign_ops.sweep.evidence import PAGE

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 
 from campaign_ops.bullmq.completed_jobs import CompletedJobs
 from campaign_ops.bullmq.queue import Reading
-from campaign_ops.core.model import Campaign, Evidence, QueueState, Suspect
+from campaign_ops.core.model import Campaign, Evidence, Suspect
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.journal.migrations import is_current
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns, cover

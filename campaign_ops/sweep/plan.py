@@ -8,8 +8,9 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import QueueUnavailable
-from campaign_ops.core.model import QueueState, RepairKind
+from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan, make_plan
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.sighting import Sighting, all_alarms, all_sighted, all_suspicions
 from campaign_ops.core.verdicts import decide
 from campaign_ops.journal.migrations import is_current

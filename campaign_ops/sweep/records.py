@@ -9,9 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.core.model import QueueState, RepairKind
+from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan
 from campaign_ops.core.policy import Breaker
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.journal import schema
 from campaign_ops.journal.sweeps import SweepLog
 from campaign_ops.sweep.look import Observation

@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.core.model import QueueState, RepairKind
+from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan
-from campaign_ops.core.queues import together
+from campaign_ops.core.queue_state import QueueState, together
 from campaign_ops.core.report import CreditLine, HealthReport, RepairLine
 from campaign_ops.core.wording import plural, settled_in_words
 from campaign_ops.journal import schema

@@ -16,8 +16,9 @@ import sqlalchemy as sa
 
 from campaign_ops.core.confirmation import Confirmation, Offer
 from campaign_ops.core.errors import Refused, StatementRejected, Unavailable
-from campaign_ops.core.model import QueueState, RepairKind
+from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.report import HealthReport, render
 from campaign_ops.core.sighting import Sighting
 from campaign_ops.journal import schema

@@ -15,7 +15,8 @@ from campaign_ops.bullmq.completed_jobs import CompletedJobs
 from campaign_ops.bullmq.payload import named
 from campaign_ops.bullmq.queue import LiveJob, Queue
 from campaign_ops.bullmq.reader import COMPLETED_LOOKED_AT
-from campaign_ops.core.model import QueueState, Suspect
+from campaign_ops.core.model import Suspect
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import cover
 

@@ -17,7 +17,6 @@ from campaign_ops.core.model import (
     CreditDecision,
     Decision,
     Outcome,
-    QueueState,
     RepairKind,
     Reservation,
     Tally,
@@ -25,6 +24,7 @@ from campaign_ops.core.model import (
 )
 from campaign_ops.core.plan import Plan, make_plan, share_out
 from campaign_ops.core.policy import Policy, check_breaker
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.sighting import Sighting, alarms_about, suspicions_about
 from tests.evidence import NOW, POLICY, Look, ago, covered_by, messenger, sms
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from campaign_ops.core.model import QueueState, RepairKind, Verdict
+from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.plan import Plan, PlanItem
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.report import (
     SHOWN,
     CreditLine,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from campaign_ops.core.model import QueueState
 from campaign_ops.core.policy import Policy
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.sighting import Sighting, alarms_about, sighted, suspicions_about
 from tests.evidence import NOW, QUEUE, ago
 

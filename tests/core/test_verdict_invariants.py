@@ -9,18 +9,9 @@ from typing import Any, cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from campaign_ops.core.model import (
-    Action,
-    Attempts,
-    Campaign,
-    Counters,
-    Coverage,
-    Evidence,
-    QueueState,
-    Tally,
-    Verdict,
-)
+from campaign_ops.core.model import Action, Attempts, Campaign, Counters, Coverage, Evidence, Tally, Verdict
 from campaign_ops.core.policy import EmptyPolicy, Policy
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.verdicts import (
     attempts_without_progress,
     decide,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from campaign_ops.bullmq.queue import Queue, QueueAddress, ServerFacts
-from campaign_ops.core.model import QueueState
 from campaign_ops.core.policy import Policy
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.doctor import Finding, Level
 from campaign_ops.doctor.queue import depth, queue, redis_version
 from campaign_ops.lab.servers.embedded import EmbeddedRedis

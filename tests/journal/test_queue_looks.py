@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import redis
 
-from campaign_ops.core.model import QueueState, WorkerClient
+from campaign_ops.core.queue_state import QueueState, WorkerClient
 from campaign_ops.journal.queue_looks import QueueLooks, WorkerHealth
 from tests.conftest import World
 

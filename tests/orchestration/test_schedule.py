@@ -11,7 +11,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.types import DaemonHeartbeat
 
-from campaign_ops.core.model import QueueState
+from campaign_ops.core.queue_state import QueueState
 from campaign_ops.orchestration.backlog import Watched, notice
 from campaign_ops.orchestration.cron import longest_pause, ticks_since
 from campaign_ops.orchestration.names import PLATFORM_TAG
