@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -122,30 +121,9 @@ def make_plan(
         given_up: Repairs, by kind and target, that the database refuses each time, with the reason.
         now: The database's clock at the look.
     """
-    items: list[PlanItem] = []
-    for evidence, decision in judged:
-        items.append(campaign_item(evidence, decision, now))
-        if decision.recount and decision.action is not Action.COMPLETE:
-            if why := given_up.get((RepairKind.RECOUNT, evidence.campaign.id)):
-                items[-1] = _for_person(items[-1], f"recount {why}")
-            else:
-                items.append(_recount_item(evidence, decision))
-    items.extend(
-        PlanItem(
-            kind=RepairKind.RELEASE if decision.release else None,
-            target=held.id,
-            campaign_id=held.campaign_id,
-            tenant=held.tenant,
-            name=f"reservation {held.id}",
-            reason=decision.reason,
-            needs_person=decision.needs_person,
-            amount=held.amount,
-        )
-        for held, decision in credits_judged
-    )
-    for place, item in enumerate(items):
-        if item.kind and (why := given_up.get((item.kind, item.target))):
-            items[place] = replace(_for_person(item, f"{item.kind} {why}"), kind=None)
+    items = [item for evidence, decision in judged for item in _items_of(evidence, decision, given_up, now)]
+    items += [_reservation_item(reservation, decision) for reservation, decision in credits_judged]
+    items = [_unless_given_up(item, given_up) for item in items]
     breakers = _breakers(items, sending, held, more_releases, policy, lately, suspicions, alarms)
     return Plan(tuple(items), sending, breakers, (*alarms, *suspicions), more_releases)
 
@@ -193,6 +171,25 @@ def _breakers(
         # Rows that are not believed for completing are not believed for counting.
         breakers[RepairKind.RECOUNT] = by_rows
     return breakers
+
+
+def _items_of(
+    evidence: Evidence, decision: Decision, given_up: Mapping[tuple[RepairKind, str], str], now: datetime
+) -> Iterator[PlanItem]:
+    """The lines of one stuck campaign: its own, and one for counters that are raised without completing it."""
+    item = campaign_item(evidence, decision, now)
+    if not decision.recount or decision.action is Action.COMPLETE:
+        yield item
+    elif why := given_up.get((RepairKind.RECOUNT, evidence.campaign.id)):
+        yield _for_person(item, f"recount {why}")
+    else:
+        yield item
+        yield _recount_item(evidence, decision)
+
+
+def _unless_given_up(item: PlanItem, given_up: Mapping[tuple[RepairKind, str], str]) -> PlanItem:
+    why = given_up.get((item.kind, item.target)) if item.kind else None
+    return replace(_for_person(item, f"{item.kind} {why}"), kind=None) if why else item
 
 
 def _for_person(item: PlanItem, why: str) -> PlanItem:
@@ -251,48 +248,14 @@ def _recount_item(evidence: Evidence, decision: Decision) -> PlanItem:
     )
 
 
-def share_out(wanted: Sequence[tuple[str, str, int]], budget: int) -> dict[str, int]:
-    """Share a budget of jobs fairly between tenants, and give whole campaigns before parts of them.
-
-    Every tenant has an equal share, or what it wants if that is less. Its campaigns are served in the order given, as
-    long as they fit into the share as a whole. What is left of the shares then goes to the next campaign of each
-    tenant, the one with most left first: the whole campaign, if the budget has so much left and the tenant gets no more
-    than half as much again as its share, else what is left of the share.
-
-    Args:
-        wanted: (campaign id, tenant, jobs wanted), in the order in which a tenant's campaigns are served.
-        budget: Jobs that may be added in all.
-
-    Returns:
-        Jobs granted to each campaign; campaigns that get none are absent.
-    """
-    waiting: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for campaign_id, tenant, jobs in wanted:
-        if jobs > 0:
-            waiting[tenant].append((campaign_id, jobs))
-    shares = _fair_shares({tenant: sum(jobs for _, jobs in queue) for tenant, queue in waiting.items()}, budget)
-    unspent = dict(shares)
-    granted: dict[str, int] = {}
-    for tenant, queue in waiting.items():
-        while queue and queue[0][1] <= unspent[tenant]:
-            campaign_id, jobs = queue.pop(0)
-            granted[campaign_id] = jobs
-            unspent[tenant] -= jobs
-    spare = sum(unspent.values())
-    for tenant in sorted(unspent, key=lambda one: -unspent[one]):
-        if waiting[tenant] and spare:
-            campaign_id, jobs = waiting[tenant][0]
-            whole = jobs <= min(spare, unspent[tenant] + shares[tenant] // 2)
-            granted[campaign_id] = jobs if whole else min(spare, unspent[tenant])
-            spare -= granted[campaign_id]
-    return {campaign_id: jobs for campaign_id, jobs in granted.items() if jobs}
-
-
-def _fair_shares(wishes: Mapping[str, int], budget: int) -> dict[str, int]:
-    """Share a budget so that nobody gets more than they wish, and nobody more than one who still wants, but for a 1."""
-    shares: dict[str, int] = {}
-    left = max(budget, 0)
-    for number, (tenant, wish) in enumerate(sorted(wishes.items(), key=lambda one: one[1])):
-        shares[tenant] = min(wish, -(-left // (len(wishes) - number)))
-        left -= shares[tenant]
-    return shares
+def _reservation_item(reservation: Reservation, decision: CreditDecision) -> PlanItem:
+    return PlanItem(
+        kind=RepairKind.RELEASE if decision.release else None,
+        target=reservation.id,
+        campaign_id=reservation.campaign_id,
+        tenant=reservation.tenant,
+        name=f"reservation {reservation.id}",
+        reason=decision.reason,
+        needs_person=decision.needs_person,
+        amount=reservation.amount,
+    )

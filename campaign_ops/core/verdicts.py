@@ -299,7 +299,10 @@ def _judge_coverage(
         verdict = Verdict.JOBS_FAILED if coverage.failed_jobs else Verdict.JOBS_LOST
         return Decision(verdict, f"{shares}; {_unwritable(coverage.unwritable_id)}", Action.REPORT, needs_person=True)
     if held_back is not None:
-        return Decision(held_back, f"{shares}; {_held_back_reason(held_back, evidence, now)}", *_held_action(held_back))
+        reason = f"{shares}; {_held_back_reason(held_back, evidence, now)}"
+        if held_back is Verdict.COOLDOWN:
+            return Decision(held_back, reason, Action.NONE)
+        return Decision(held_back, reason, Action.REPORT, needs_person=True)
     if coverage.missing:
         verdict = Verdict.JOBS_FAILED if coverage.failed_jobs else Verdict.JOBS_LOST
         why = plural(coverage.failed_jobs, "failed job") if coverage.failed_jobs else _nowhere(coverage)
@@ -352,12 +355,6 @@ def _held_back_reason(verdict: Verdict, evidence: Evidence, now: datetime) -> st
     if verdict is Verdict.COOLDOWN and attempts.last_at is not None:
         return f"re-enqueued {_ago(attempts.last_at, now)}, its jobs get time"
     return f"re-enqueued {plural(attempts.without_progress, 'time')} without progress; given up, a person must look"
-
-
-def _held_action(verdict: Verdict) -> tuple[Action, None, None, bool]:
-    if verdict is Verdict.COOLDOWN:
-        return Action.NONE, None, None, False
-    return Action.REPORT, None, None, True
 
 
 def _moved_at(evidence: Evidence) -> datetime | None:

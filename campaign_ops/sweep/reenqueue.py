@@ -11,8 +11,9 @@ from math import ceil
 from campaign_ops.bullmq.queue import Queue
 from campaign_ops.bullmq.sample import misfit, sample_jobs
 from campaign_ops.core.errors import QueueUnavailable
+from campaign_ops.core.fair_share import share_out
 from campaign_ops.core.model import Action, RepairKind
-from campaign_ops.core.plan import Plan, share_out
+from campaign_ops.core.plan import Plan
 from campaign_ops.core.verdicts import decide
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform

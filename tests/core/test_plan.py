@@ -1,10 +1,8 @@
-"""The plan: its lines, its breakers, what makes "everything is lost" suspect, and how a budget of jobs is shared."""
+"""The plan: its lines, its breakers, and what makes "everything is lost" suspect."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +20,7 @@ from campaign_ops.core.model import (
     Tally,
     Verdict,
 )
-from campaign_ops.core.plan import Plan, make_plan, share_out
+from campaign_ops.core.plan import Plan, make_plan
 from campaign_ops.core.policy import Policy, check_breaker
 from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.sighting import Sighting, alarms_about, suspicions_about
@@ -239,71 +237,6 @@ def test_where_nothing_would_be_done_nothing_is_held_back() -> None:
 def test_missing_batches_of_a_queue_without_workers_count_for_the_breaker() -> None:
     waiting = sms(5, coverage=covered_by(5, in_jobs=2)).with_queue(workers=0)
     assert plan_of(*[waiting] * 11).held_back(RepairKind.REENQUEUE)
-
-
-# -- share_out ------------------------------------------------------------------------------------------------------
-
-
-def test_a_small_tenant_is_served_beside_a_large_one() -> None:
-    assert share_out([("big", "a", 1000), ("small", "b", 2)], 10) == {"big": 8, "small": 2}
-
-
-def test_a_tenant_s_own_campaigns_are_served_in_the_order_given() -> None:
-    assert share_out([("first", "a", 3), ("second", "a", 3)], 4) == {"first": 3, "second": 1}
-
-
-def test_whole_campaigns_come_before_parts_of_many() -> None:
-    """Measured once: of 14 campaigns of as many tenants, each got a part."""
-    granted = share_out([(f"c{number}", f"t{number}", 150) for number in range(14)], 2000)
-    assert sorted(granted.values()) == [50, *[150] * 13]
-
-
-def test_no_tenant_s_whole_campaign_takes_the_share_of_another() -> None:
-    assert share_out([("one", "a", 2000), ("two", "b", 2000)], 2000) == {"one": 1000, "two": 1000}
-
-
-def test_nothing_is_granted_without_a_budget_or_a_wish() -> None:
-    assert share_out([("one", "a", 5)], 0) == {}
-    assert share_out([("one", "a", 5)], -5) == {}
-    assert share_out([("one", "a", 0)], 5) == {}
-    assert share_out([], 5) == {}
-
-
-wishes = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 12)), max_size=10).map(
-    lambda pairs: [(f"c{number}", tenant, jobs) for number, (tenant, jobs) in enumerate(pairs)]
-)
-
-
-@settings(max_examples=200, deadline=None)
-@given(wishes, st.integers(-3, 60))
-def test_a_budget_is_spent_fairly_wholly_and_never_exceeded(wanted: list[tuple[str, str, int]], budget: int) -> None:
-    granted = share_out(wanted, budget)
-    wish = {campaign: jobs for campaign, _, jobs in wanted}
-    assert all(0 < jobs <= wish[campaign] for campaign, jobs in granted.items())
-    assert sum(granted.values()) == max(min(budget, sum(wish.values())), 0)
-    got: dict[str, int] = defaultdict(int)
-    asked: dict[str, int] = defaultdict(int)
-    for campaign, tenant, jobs in wanted:
-        got[tenant] += granted.get(campaign, 0)
-        asked[tenant] += jobs
-    fair = dict.fromkeys(asked, 0)
-    for _ in range(max(budget, 0)):  # a job at a time to whoever has least and still wants
-        hungry = [tenant for tenant in asked if fair[tenant] < asked[tenant]]
-        if hungry:
-            fair[min(hungry, key=lambda tenant: fair[tenant])] += 1
-    assert all(got[tenant] <= (fair[tenant] + 1) * 1.5 for tenant in asked)
-    assert all(got[tenant] == asked[tenant] for tenant in asked if asked[tenant] < min(fair.values(), default=0))
-
-
-@settings(max_examples=100, deadline=None)
-@given(wishes, st.integers(0, 60))
-def test_within_a_tenant_no_campaign_is_begun_before_the_one_ahead_is_served(
-    wanted: list[tuple[str, str, int]], budget: int
-) -> None:
-    granted = share_out(wanted, budget)
-    for tenant in "abcd":
-        mine = [(granted.get(campaign, 0), jobs) for campaign, owner, jobs in wanted if owner == tenant and jobs]
-        assert all(ahead == wish or next_ == 0 for (ahead, wish), (next_, _) in pairwise(mine))
 
 
 # -- every verdict --------------------------------------------------------------------------------------------------
