@@ -1,7 +1,7 @@
-"""What a person confirms: which repairs of a sweep a code lets pass the breaker.
+"""Confirmations: the repairs of a sweep that a person's code lets pass the breaker.
 
-A code is asked for where the repair is about to be made, of the look that it is made from, and used up in the same
-transaction as the journal says so.
+A code is checked where the repair is about to be made, against the look that it is made from. It is used up in the
+same transaction that journals its use.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from campaign_ops.platform import Platform
 from campaign_ops.sweep.orders import Orders
 
 SWEEP = "a sweep"
-"""What a breaker's code is for."""
+"""The purpose that a breaker's code is noted with."""
 
 
 def orders_of(
     platform: Platform,
     author: Author,
-    given: Confirmation | None,
+    confirmation: Confirmation | None,
     planned: Plan,
     now: Plan,
     kinds: Sequence[RepairKind],
 ) -> Orders:
-    """What a step may do of these kinds. What the breaker holds back passes only with a code that covers it.
+    """The orders for these kinds of repair. What the breaker holds back passes only with a code that covers it.
 
-    What does not pass has a fresh code in the report, unless one that this run has shown covers it.
+    For what does not pass, the report shows a fresh code, unless a code that this run has shown already covers it.
     """
     tripped = [kind for kind in kinds if planned.of(kind) and now.held_back(kind)]
     if not tripped:
         return Orders(planned, now)
 
     def _ask(connection: sa.Connection) -> Orders:
-        passing, refused = _passing(platform, connection, author, given, planned, now, tripped)
-        if passing and given is not None:
-            _use(platform, connection, author, given, planned, now, passing)
+        passing, refused = _passing(platform, connection, author, confirmation, planned, now, tripped)
+        if passing and confirmation is not None:
+            _use(platform, connection, author, confirmation, planned, now, passing)
         held = [kind for kind in tripped if kind not in passing]
         if held and not _shown(platform, connection, author, now, held):
             platform.confirmations.offer(connection, SWEEP, covers_of(now, held), author.run_id)
@@ -58,15 +58,15 @@ def _passing(
     platform: Platform,
     connection: sa.Connection,
     author: Author,
-    given: Confirmation | None,
+    confirmation: Confirmation | None,
     planned: Plan,
     now: Plan,
     tripped: Sequence[RepairKind],
 ) -> tuple[list[RepairKind], dict[RepairKind, str]]:
-    """The kinds that the code lets pass, and why it does not let the others."""
-    if given is None:
+    """The kinds that the code lets pass, and for each of the others the reason why not."""
+    if confirmation is None:
         return [], {}
-    useless, covers = platform.confirmations.look_up(connection, SWEEP, given.code, author.run_id)
+    useless, covers = platform.confirmations.look_up(connection, SWEEP, confirmation.code, author.run_id)
     refused = {
         kind: why for kind in tripped if (why := useless or beyond(covers, kind, now.within(planned, kind), now.queue))
     }
@@ -77,33 +77,37 @@ def _use(
     platform: Platform,
     connection: sa.Connection,
     author: Author,
-    given: Confirmation,
+    confirmation: Confirmation,
     planned: Plan,
     now: Plan,
     passing: Sequence[RepairKind],
 ) -> None:
     """Use the code up, and journal which repairs it let pass."""
     counts = {kind.value: len(now.within(planned, kind)) for kind in passing}
-    platform.confirmations.use(connection, SWEEP, given, author.run_id)
+    platform.confirmations.use(connection, SWEEP, confirmation, author.run_id)
     what = ", ".join(f"{kind} {count}" for kind, count in counts.items())
-    entry = Entry(RepairKind.CONFIRM, given.code, None, None, f"confirmed: {what}", after={"repairs": counts})
-    platform.journal.record(connection, replace(author, actor=given.by, person_reason=given.reason), [entry])
+    entry = Entry(RepairKind.CONFIRM, confirmation.code, None, None, f"confirmed: {what}", after={"repairs": counts})
+    platform.journal.record(
+        connection, replace(author, actor=confirmation.by, person_reason=confirmation.reason), [entry]
+    )
     earlier = platform.sweeps.figures(connection, author.sweep_id).get(CONFIRMED, {}).get("kinds", [])
     kinds = sorted({*earlier, *(kind.value for kind in passing)})
-    figures = {CONFIRMED: {"by": given.by, "reason": given.reason, "code": given.code, "kinds": kinds}}
+    figures = {
+        CONFIRMED: {"by": confirmation.by, "reason": confirmation.reason, "code": confirmation.code, "kinds": kinds}
+    }
     platform.sweeps.add_figures(connection, author.sweep_id, figures)
 
 
 def _shown(
     platform: Platform, connection: sa.Connection, author: Author, now: Plan, held: Sequence[RepairKind]
 ) -> bool:
-    """Whether this run has shown a code already that covers all of this."""
+    """Return whether a code that this run has already shown covers all of this."""
     shown = platform.confirmations.open_offers(connection, author.run_id)
     return any(not any(beyond(covers, kind, now.of(kind), now.queue) for kind in held) for _, covers in shown)
 
 
 def offer_for(platform: Platform, plan: Plan, run_id: str) -> tuple[Offer | None, str]:
-    """A code for what the breakers of a plan hold back, or why there is none. Never raises: a plan is shown anyway."""
+    """A code for what the breakers of a plan hold back, or why there is none. Never raises: plans are shown anyway."""
     if not plan.tripped():
         return None, ""
 
@@ -118,5 +122,5 @@ def offer_for(platform: Platform, plan: Plan, run_id: str) -> tuple[Offer | None
 
 
 def confirmation(report: HealthReport, by: str, reason: str) -> Confirmation | None:
-    """What a person gives who confirms all that a dry run shows; None where nothing is held back."""
+    """The confirmation of all that a dry run shows; None where nothing is held back."""
     return Confirmation(report.offers[0].code, by, reason) if report.offers else None

@@ -1,4 +1,4 @@
-"""Look at held credits: which reservations are held for nothing, and how much every tenant holds."""
+"""Held credits: the reservations that are held for nothing, and how much each tenant holds."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Judged = tuple[Reservation, CreditDecision]
 
 
 def judge_credits(platform: Platform, connection: sa.Connection, *, tried: Collection[str]) -> tuple[list[Judged], int]:
-    """Held reservations to release or for a person, with the decision; those held for good reason are left out.
+    """Held reservations to release or for a person, with the decision; rightly held ones are left out.
 
     Args:
-        platform: What to look at.
+        platform: The platform to look at.
         connection: An open connection.
-        tried: What the last plan was to release already, when it could not plan all. It comes last, or what cannot be
-            released would keep all others waiting for ever.
+        tried: Reservations that the last plan already listed, when it could not list all. They come last, or those
+            that cannot be released would keep all others waiting forever.
 
     Returns:
         As many to release as one sweep may, and all for a person; how many more could be released.
@@ -43,27 +43,27 @@ def judge_credits(platform: Platform, connection: sa.Connection, *, tried: Colle
     fresh: list[Judged] = []
     again: list[Judged] = []
     for_person: list[Judged] = []
-    for held in questionable_reservations(platform, connection):
-        decision = _judged(platform, held, now)
+    for reservation in questionable_reservations(platform, connection):
+        decision = _judged(platform, reservation, now)
         if decision.release:
             releases += 1
-            kept = again if held.id in tried else fresh
+            kept = again if reservation.id in tried else fresh
             if len(kept) < most:
-                kept.append((held, decision))
+                kept.append((reservation, decision))
         elif decision.needs_person:
-            for_person.append((held, decision))
+            for_person.append((reservation, decision))
     return [*fresh, *again][:most] + for_person, max(0, releases - most)
 
 
 def releases_of(platform: Platform, connection: sa.Connection, planned: Collection[str]) -> Plan:
-    """Which of the planned reservations would be released now, judged together with all others that would be."""
+    """A plan of the planned reservations that would be released now, judged together with all others that would be."""
     now = database_now(connection)
     most, more = platform.policy.max_releases_per_sweep, 0
     due: list[Judged] = []
-    for held in questionable_reservations(platform, connection):
-        decision = _judged(platform, held, now)
-        if decision.release and (held.id in planned or len(due) < most):
-            due.append((held, decision))
+    for reservation in questionable_reservations(platform, connection):
+        decision = _judged(platform, reservation, now)
+        if decision.release and (reservation.id in planned or len(due) < most):
+            due.append((reservation, decision))
         else:
             more += decision.release
     held_count = held_if_many(platform, connection, len(due) + more)
@@ -71,22 +71,22 @@ def releases_of(platform: Platform, connection: sa.Connection, planned: Collecti
 
 
 def held_if_many(platform: Platform, connection: sa.Connection, releases: int) -> int | None:
-    """All reservations that are held; None where too few would be released for their share to matter."""
+    """The number of held reservations; None where too few would be released for their share to matter."""
     if releases <= releases_without_asking(platform.policy):
         return None
     return connection.scalar(reservations.held_count(platform.tables(connection)))
 
 
-def judge_one(platform: Platform, held: Reservation) -> CreditDecision:
-    """Decide about one held reservation, by the database's clock."""
+def judge_one(platform: Platform, reservation: Reservation) -> CreditDecision:
+    """Judge one held reservation, by the database's clock."""
     now = platform.database.run(database_now)
-    return _judged(platform, held, now)
+    return _judged(platform, reservation, now)
 
 
-def _judged(platform: Platform, held: Reservation, now: datetime) -> CreditDecision:
+def _judged(platform: Platform, reservation: Reservation, now: datetime) -> CreditDecision:
     words = platform.profile.campaign.words
     return judge_reservation(
-        held, sending=words.sending, over=words.all_over, known=words.all_known, policy=platform.policy, now=now
+        reservation, sending=words.sending, over=words.all_over, known=words.all_known, policy=platform.policy, now=now
     )
 
 
@@ -96,9 +96,9 @@ def credit_lines(
     """Credits per tenant: held now, found leaked by the plan, released since; and what all tenants hold together.
 
     Args:
-        platform: What to look at; without reservations there are no lines and no sum.
+        platform: The platform; without reservations there are no lines and no sum.
         connection: An open connection.
-        plan: What the sweep found.
+        plan: The plan of the sweep.
         released: (tenant, amount) of each reservation that the sweep released.
     """
     if platform.profile.reservation is None:
@@ -113,7 +113,7 @@ def credit_lines(
     held_by_all = Decimal(rows[0].held_by_all) if rows else Decimal(0)
     held = {row.tenant or "": Decimal(row.held) for row in rows}
     tenants = list(dict.fromkeys([*leaked, *freed, *held]))
-    return [CreditLine(one, held.get(one, Decimal(0)), leaked[one], freed[one]) for one in tenants], held_by_all
+    return [CreditLine(key, held.get(key, Decimal(0)), leaked[key], freed[key]) for key in tenants], held_by_all
 
 
 def questionable_reservations(platform: Platform, connection: sa.Connection) -> Iterator[Reservation]:

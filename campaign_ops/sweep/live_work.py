@@ -1,7 +1,7 @@
-"""Which campaigns still have work in the queue: asked right before they are completed, never remembered.
+"""Campaigns that still have work in the queue: read right before they are completed, never remembered.
 
-The queue comes first and the rows second, as everywhere: a job that ended before this look has written its rows, and a
-job that is alive in it may still send or set its recipients back.
+The queue is read first and the rows second, as everywhere: a job that ended before this look has written its rows, and
+a job that is alive in it may still send, or set its recipients back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from campaign_ops.platform import Platform
 
 
 class LiveWork:
-    """The live jobs of some campaigns at one moment, and whether others have come since.
+    """The live jobs of some campaigns at one moment, and those that have come since.
 
     Attributes:
         jobs: Ids of each campaign's live jobs, campaigns without any left out.
@@ -35,13 +35,13 @@ class LiveWork:
             return
         snapshot = self._queue.snapshot()
         _check(snapshot.state.problem, self._queue.where)
-        found: dict[str, list[str]] = defaultdict(list)
+        by_campaign: dict[str, list[str]] = defaultdict(list)
         live = self._queue.live_jobs(snapshot, campaign_ids)
         for job in live:
-            found[job.campaign_id].append(job.id)
+            by_campaign[job.campaign_id].append(job.id)
         self._reading = live.result
         _check(self._reading.state.problem, self._queue.where)
-        self.jobs, self.unclear = found, self._reading.unclear
+        self.jobs, self.unclear = by_campaign, self._reading.unclear
 
     def now(self, campaign_ids: Collection[str]) -> set[str]:
         """Those of the campaigns that have a live job, or may have one: from the look, or added since."""

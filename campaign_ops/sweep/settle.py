@@ -1,4 +1,4 @@
-"""What became of jobs that an earlier sweep intended and did not live to confirm."""
+"""Settle the jobs that an earlier sweep intended and ended too early to confirm."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
 
 SURE_AFTER = timedelta(minutes=2)
-"""Whoever intended a job no longer adds it by then; and PostgreSQL's clock and Redis's differ by less."""
+"""By then, no process adds a job that it intended; and the clocks of PostgreSQL and Redis differ by less."""
 
 
 def settle_intents(platform: Platform) -> dict[str, int]:
-    """Settle open intents by what the queue holds, by its events, or by time; count the jobs by what became of them.
+    """Settle open intents by what the queue holds, by its events, or by time; count the jobs by their fate.
 
-    A job that neither stands in the queue nor left a trace was not added, if the events are complete since before it
-    was intended. Where that is not known, it stays open as long as it counts as coverage, and is unknown from then on.
+    A job that is not in the queue and left no trace was not added, if the events are complete since before it was
+    intended. Where that is not known, it stays open as long as it counts as coverage, and is unknown from then on.
 
     Raises:
         QueueUnavailable: Redis is away: nothing was settled.
@@ -32,22 +32,22 @@ def settle_intents(platform: Platform) -> dict[str, int]:
         return {}
     if queue.profile.several:
         queue.mind(platform.database.run(lambda connection: platform.attempts.tenants_of(connection, open_jobs)))
-    became = _became(queue, open_jobs, platform.policy.cooldown, platform.database.run(database_now))
-    if not became:
+    fates = _fates(queue, open_jobs, platform.policy.cooldown, platform.database.run(database_now))
+    if not fates:
         return {}
 
     def _write(connection: sa.Connection) -> None:
         log = platform.attempts
-        added = [name for name, closed_as in became.items() if closed_as is None]
-        perhaps = [name for name, closed_as in became.items() if closed_as in {None, Closed.UNKNOWN}]
+        added = [name for name, closed_as in fates.items() if closed_as is None]
+        perhaps = [name for name, closed_as in fates.items() if closed_as in {None, Closed.UNKNOWN}]
         log.added(connection, log.unconfirmed_campaigns(connection, perhaps))
         log.confirm_intents(connection, {name: open_jobs[name].recipients for name in added})
         for closed_as in Closed:
-            log.close_intents(connection, [name for name, one in became.items() if one is closed_as], closed_as)
+            log.close_intents(connection, [name for name, fate in fates.items() if fate is closed_as], closed_as)
 
     platform.database.run(_write)
     counts: dict[str, int] = {}
-    for name, closed_as in became.items():
+    for name, closed_as in fates.items():
         word = "added" if closed_as is None else closed_as.value
         counts[word] = counts.get(word, 0) + 1
         if closed_as is None:
@@ -55,24 +55,24 @@ def settle_intents(platform: Platform) -> dict[str, int]:
     return counts
 
 
-def _became(
+def _fates(
     queue: Queue, open_jobs: Mapping[str, OpenIntent], cooldown: timedelta, now: datetime
 ) -> dict[str, Closed | None]:
-    """What each job is closed as, None for those that were added; jobs that stay open are absent."""
-    became: dict[str, Closed | None] = dict.fromkeys(queue.present(open_jobs))
-    rest: Collection[str] = open_jobs.keys() - became.keys()
+    """How each job is closed, None for those that were added; jobs that stay open are absent."""
+    fates: dict[str, Closed | None] = dict.fromkeys(queue.present(open_jobs))
+    rest: Collection[str] = open_jobs.keys() - fates.keys()
     if not rest:
-        return became
+        return fates
     traces = queue.traces(rest)
     for name in rest:
         intended_at = open_jobs[name].intended_at
         since = traces.complete_since
         if name in traces.removed:
-            became[name] = Closed.TAKEN_BACK
+            fates[name] = Closed.TAKEN_BACK
         elif name in traces.added:
-            became[name] = None
+            fates[name] = None
         elif since is not None and since < intended_at - SURE_AFTER and age(intended_at, now) > SURE_AFTER:
-            became[name] = Closed.NOT_ADDED
+            fates[name] = Closed.NOT_ADDED
         elif age(intended_at, now) > cooldown:
-            became[name] = Closed.UNKNOWN
-    return became
+            fates[name] = Closed.UNKNOWN
+    return fates

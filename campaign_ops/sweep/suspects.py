@@ -1,7 +1,7 @@
 """Recipients that the provider may have: found in markers and completed jobs, remembered in our own tables.
 
-A sweep never sends to them again by itself. What was seen once holds until a person decides or the row moves, whatever
-becomes of the marker or the job meanwhile.
+A sweep never sends to them again. A suspicion holds until a person decides or the row moves, even if the marker or the
+job is gone meanwhile.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def find_suspects(
     """Mark the missing recipients of a look that were marked before or stand in completed jobs.
 
     Args:
-        platform: What is looked at.
+        platform: The platform that is looked at.
         queue: Its queue.
         connection: The transaction of the look, its batches filled.
         state: The queue at the look.
         completed: Reads the completed jobs that it keeps.
-        remembers: Whether our own tables are there to ask.
+        remembers: Our own tables exist and are to be read.
 
     Returns:
-        Whether anybody is marked, and whether anybody is whom our own tables may not know yet.
+        Whether any recipient is marked, and whether any is that our own tables may not know yet.
     """
     tables = platform.tables(connection)
     known = cover.load_remembered(connection, tables, platform.ambiguous) if remembers else 0
@@ -56,13 +56,13 @@ def find_suspects(
 
 
 def left_marked(queue: Queue, jobs: Sequence[LiveJob]) -> list[str]:
-    """Marked recipients of jobs that a worker has taken and that no worker holds the lock of.
+    """Marked recipients of jobs that a worker has taken and whose lock no worker holds.
 
-    The job covers them as long as it is live; it may vanish together with the marker. What a worker holds is left out:
-    its claims come and go while it sends.
+    The job covers them as long as it is live; it may vanish together with the marker. Jobs that a worker holds are left
+    out: their markers come and go while it sends.
     """
     held = queue.locked(job.id for job in jobs)
-    return sorted(queue.marked([one for job in jobs if job.id not in held for one in job.recipient_ids]))
+    return sorted(queue.marked([recipient for job in jobs if job.id not in held for recipient in job.recipient_ids]))
 
 
 def unread_completed_jobs(queue: Queue, state: QueueState) -> int:
@@ -73,22 +73,22 @@ def unread_completed_jobs(queue: Queue, state: QueueState) -> int:
 
 
 def marked_meanwhile(
-    platform: Platform, queue: Queue, completed: CompletedJobs, waiting: Mapping[str, str], *, at: datetime
+    platform: Platform, queue: Queue, completed: CompletedJobs, pending: Mapping[str, str], *, at: datetime
 ) -> frozenset[str]:
-    """Those of the recipients about to be added that have been marked since the look; they are remembered, too.
+    """Those of the recipients about to be added that were marked since the look; they are also written down.
 
     Args:
-        platform: What is repaired.
+        platform: The platform that is repaired.
         queue: Its queue.
-        completed: Has read those of the look.
-        waiting: Recipient ids with their campaigns.
-        at: When the look was made.
+        completed: Has read the completed jobs of the look.
+        pending: Recipient ids with their campaigns.
+        at: The moment of the look.
     """
-    suspects = {one: Suspect(waiting[one], one) for one in queue.marked(list(waiting))}
+    suspects = {recipient: Suspect(pending[recipient], recipient) for recipient in queue.marked(list(pending))}
     if queue.profile.completed_means == "sent":
-        for job in completed.new(set(waiting.values())):
-            for one in waiting.keys() & set(job.recipient_ids):
-                suspects[one] = Suspect(waiting[one], one, (named(job.id),))
+        for job in completed.new(set(pending.values())):
+            for recipient in pending.keys() & set(job.recipient_ids):
+                suspects[recipient] = Suspect(pending[recipient], recipient, (named(job.id),))
     if suspects:
         keep_suspects(platform, list(suspects.values()), at)
     return frozenset(suspects)
