@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 
+from campaign_ops.core.accounting import drift, total_recipients, unsent
 from campaign_ops.core.model import (
     Action,
     CreditDecision,
@@ -20,7 +21,6 @@ from campaign_ops.core.model import (
     age,
 )
 from campaign_ops.core.policy import Breaker, Policy, check_breaker
-from campaign_ops.core.verdicts import drift, total_recipients, unsent
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""Why a campaign is stuck and what follows. Pure: takes evidence, thresholds and ``now``; reads and writes nothing.
+"""Verdicts: why a campaign is stuck, and what a sweep does about it. Pure: reads and writes nothing.
 
-The checks stand in the order of judgement. The first that fits wins.
+The checks are in the order of judgement. The first that fits wins.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from campaign_ops.core.model import Action, Counters, Coverage, Decision, Evidence, Outcome, Tally, Verdict, age
+from campaign_ops.core.accounting import drift, proven, raised_counters, recount_of_open, total_recipients, unsent
+from campaign_ops.core.model import Action, Coverage, Decision, Evidence, Outcome, Tally, Verdict, age
 from campaign_ops.core.policy import EmptyPolicy, Policy
 from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.wording import duration, plural
@@ -18,7 +19,7 @@ def decide(evidence: Evidence, queue: QueueState | None, policy: Policy, now: da
     """Judge one stuck campaign.
 
     Args:
-        evidence: What the recipients, the counters, the queue and our own records say of it.
+        evidence: From its recipients, its counters, the queue and our own records.
         queue: The queue as read together with the evidence; None on a platform that has none.
         policy: Thresholds.
         now: The database's clock, aware.
@@ -38,108 +39,26 @@ def decide(evidence: Evidence, queue: QueueState | None, policy: Policy, now: da
 
 
 def strange_holds(evidence: Evidence) -> str:
-    """Why a campaign is not completed whose credits would stay locked for ever."""
+    """In words, why a campaign is not completed: its credits would stay locked forever."""
     shown = ", ".join(map(repr, evidence.strange_holds))
     return f"its reservations say {shown}, which the profile gives no meaning to: their credits would stay locked"
-
-
-def total_recipients(evidence: Evidence) -> int:
-    """Recipients in all: the rows, or the platform's own total if that is more and its counters have a say."""
-    counters = _counters_with_a_say(evidence)
-    return evidence.tally.rows if counters is None else max(evidence.tally.rows, counters.total)
-
-
-def unsent(evidence: Evidence) -> int:
-    """Recipients not accounted for: pending or unknown rows, and those without a row that no counter counts."""
-    tally, counters = evidence.tally, _counters_with_a_say(evidence)
-    open_rows = tally.pending + sum(tally.unknown.values())
-    if counters is None:
-        return open_rows
-    return max(open_rows, counters.total - _accounted_for(tally, counters), 0)
-
-
-def _counters_with_a_say(evidence: Evidence) -> Counters | None:
-    """The counters where rows do not tell all: they appear only when sent, or all have vanished with their contacts."""
-    return evidence.campaign.counters if evidence.rows_when_sent or evidence.tally.rows == 0 else None
-
-
-def _accounted_for(tally: Tally, counters: Counters) -> int:
-    """Recipients that rows or counters speak for. Rows of an earlier run or of several tries contradict the counters:
-    these may be that run's, or count the tries."""
-    rows = tally.accepted + tally.succeeded + tally.failed
-    return rows if tally.earlier or tally.repeated else max(rows, counters.succeeded + counters.failed)
-
-
-def _rows_prove(evidence: Evidence) -> bool:
-    """Each row is known to be of this run, and of a recipient of its own."""
-    return evidence.people_known and evidence.campaign.started_at is not None and not evidence.tally.unsure
-
-
-def _proven(evidence: Evidence) -> bool:
-    """Whether nobody is unsent for certain, where rows appear only when sent and ``unsent`` says so.
-
-    Rows and counters agree; or rows that prove account for all; or, as rows vanish with their contacts, the counter of
-    those sent to does, with the failed rows. (A failed try may have been counted before each retry, a success once.)
-    """
-    tally, counters = evidence.tally, evidence.campaign.counters
-    if not evidence.rows_when_sent or counters is None:
-        return True
-    sent = tally.accepted + tally.succeeded
-    by_rows, by_counters = sent + tally.failed, counters.succeeded + counters.failed
-    if counters.total <= min(by_rows, by_counters):
-        return counters.total > 0
-    return _rows_prove(evidence) and 0 < counters.total <= max(by_rows, counters.succeeded + tally.failed)
-
-
-def raised_counters(evidence: Evidence) -> Counters | None:
-    """The counters raised to what the rows say, never lowered (rows vanish with their contacts); None if they agree.
-
-    Nor by rows that may be of an earlier run, or several of one recipient.
-    """
-    counters, tally = evidence.campaign.counters, evidence.tally
-    if counters is None or (evidence.rows_when_sent and not _rows_prove(evidence)):
-        return None
-    raised = Counters(
-        total=counters.total,
-        succeeded=max(counters.succeeded, tally.succeeded + tally.accepted),
-        failed=max(counters.failed, tally.failed),
-    )
-    return None if raised == counters else raised
-
-
-def _recount_of_open(evidence: Evidence) -> Counters | None:
-    """The counters raised while recipients are unsent, where they are no evidence; None where they are.
-
-    A sender that was only slow wakes up and adds its own share to a counter that we have raised: then the counters
-    account for more than was sent, and the next sweep would call the campaign finished.
-    """
-    return None if evidence.rows_when_sent else raised_counters(evidence)
-
-
-def drift(evidence: Evidence) -> str:
-    """In words, how the counters differ from the rows; empty when they agree or there are none."""
-    counters, tally = evidence.campaign.counters, evidence.tally
-    if counters is None:
-        return ""
-    pairs = (("sent", counters.succeeded, tally.succeeded + tally.accepted), ("failed", counters.failed, tally.failed))
-    return ", ".join(f"{name} counter {counter}, rows {rows}" for name, counter, rows in pairs if counter != rows)
 
 
 def _judge_recipients(evidence: Evidence, policy: Policy, now: datetime) -> Decision | None:
     tally = evidence.tally
     if tally.unknown:
         words = ", ".join(f"{word!r} ({count})" for word, count in sorted(tally.unknown.items()))
-        reason = f"recipients stand in a status that the profile does not know: {words}"
+        reason = f"recipients have a status that the profile does not know: {words}"
         return Decision(Verdict.UNKNOWN_STATUS, reason, Action.REPORT, needs_person=True)
     if evidence.campaign.impossible or evidence.campaign.updated_at is None or tally.impossible:
         return Decision(Verdict.IMPOSSIBLE_DATE, _undatable(evidence), Action.REPORT, needs_person=True)
     if total_recipients(evidence) == 0 and not tally.earlier:
         return _empty(policy)
-    if unsent(evidence) == 0 and _proven(evidence):
+    if unsent(evidence) == 0 and proven(evidence):
         return _finished(evidence)
     moved = _moved_at(evidence)
     if moved is not None and age(moved, now) <= policy.stuck_after:
-        # No recount either: a counter raised under a sender's hands is counted twice when it adds its own share.
+        # No recount either: if we raise a counter while a sender works, its own share is counted twice.
         reason = f"a recipient moved {_ago(moved, now)}, {_share(evidence)}: slow, not stuck"
         return Decision(Verdict.PROGRESSING, reason, Action.NONE)
     return _disputed(evidence) if unsent(evidence) == 0 else None
@@ -149,13 +68,13 @@ def _disputed(evidence: Evidence) -> Decision:
     tally, counters = evidence.tally, evidence.campaign.counters
     assert counters is not None
     rows = tally.accepted + tally.succeeded + tally.failed
-    said = f"rows speak for {rows} of {counters.total}, counters for {counters.succeeded + counters.failed}"
-    reason = f"nothing pending, but {said}{_not_counted(tally)}: look, then mark it complete if all were sent to"
+    settled = f"rows account for {rows} of {counters.total}, counters for {counters.succeeded + counters.failed}"
+    reason = f"nothing pending, but {settled}{_not_counted(tally)}: look, then mark it complete if all were sent to"
     return Decision(Verdict.DISPUTED, reason, Action.REPORT, needs_person=True)
 
 
 def _not_counted(tally: Tally) -> str:
-    """In words, the settled rows that speak for nobody, or perhaps for nobody."""
+    """In words, the settled rows that account for no recipient, or perhaps for none."""
     kinds = (
         (tally.earlier, "of an earlier run"),
         (tally.repeated, "of a recipient that has another"),
@@ -168,11 +87,11 @@ def _not_counted(tally: Tally) -> str:
 def _undatable(evidence: Evidence) -> str:
     campaign = evidence.campaign
     if campaign.impossible:
-        return f"{campaign.impossible}: how long it has been untouched cannot be told; correct the value"
+        return f"{campaign.impossible}: how long it has been untouched is not known; correct the value"
     if campaign.updated_at is None:
-        return "no timestamp tells how old it is; set the one that the application touches it with"
+        return "no timestamp tells its age; set the one that the application updates"
     rows = plural(evidence.tally.impossible, "recipient")
-    return f"{rows} moved at a moment that cannot be (infinity, or yet to come); correct their timestamps"
+    return f"{rows} moved at an impossible moment (infinity, or in the future); correct their timestamps"
 
 
 def _empty(policy: Policy) -> Decision:
@@ -202,7 +121,7 @@ def _finished(evidence: Evidence) -> Decision:
 
 
 def _holds_jobs(part: QueueState, queue: QueueState, coverage: Coverage) -> bool:
-    """Whether live jobs of a campaign are in this queue; of a platform with one queue, all are."""
+    """Return whether live jobs of a campaign are in this queue; of a platform with one queue, all are."""
     return not queue.parts or part.name in coverage.live_in
 
 
@@ -212,9 +131,10 @@ def _without_workers(queue: QueueState, coverage: Coverage) -> list[str]:
 
 
 def _still_queued(evidence: Evidence, queue: QueueState, decision: Decision) -> Decision | None:
-    """What keeps a campaign open whose rows say that it may be completed: a live job may send, or change its rows.
+    """The verdict that keeps a campaign open although its rows say that it may be completed; None if nothing does.
 
-    The application's own retry is such a job: its recipients are all failed until it runs.
+    A live job may still send, or change its rows. The application's own retry is such a job: its recipients are all
+    failed until it runs.
     """
     coverage = evidence.coverage
     if queue.problem or coverage is None:
@@ -225,7 +145,7 @@ def _still_queued(evidence: Evidence, queue: QueueState, decision: Decision) -> 
     if coverage.unclear_jobs:
         reason = f"{decision.reason}; but {unclear(coverage.unclear_jobs)}"
     else:
-        reason = f"{decision.reason}; but still in {plural(coverage.live_jobs, 'live job')}: over when those are"
+        reason = f"{decision.reason}; but still in {plural(coverage.live_jobs, 'live job')}: completed when those end"
     if paused := [part.name for part in queue.each if part.paused and _holds_jobs(part, queue, coverage)]:
         reason = f"{reason}; queue {', '.join(paused)} is paused"
         return Decision(Verdict.QUEUE_PAUSED, reason, Action.REPORT, needs_person=True)
@@ -240,7 +160,7 @@ def _still_queued(evidence: Evidence, queue: QueueState, decision: Decision) -> 
 def _judge_queue(evidence: Evidence, queue: QueueState | None, policy: Policy, now: datetime) -> Decision:
     pending = unsent(evidence)
     if queue is None:
-        recount = _recount_of_open(evidence)
+        recount = recount_of_open(evidence)
         reason = f"{pending} pending and nothing moves; this platform has no queue to put them back into"
         reason += _not_counted(evidence.tally)
         if drift(evidence):
@@ -256,7 +176,7 @@ def _judge_queue(evidence: Evidence, queue: QueueState | None, policy: Policy, n
         return Decision(Verdict.QUEUE_UNREADABLE, reason, Action.REPORT, needs_person=True)
     holding = [part for part in queue.each if part is target or _holds_jobs(part, queue, coverage)]
     if paused := [part.name for part in holding if part.paused]:
-        reason = f"{pending} pending; somebody paused queue {', '.join(paused)}"
+        reason = f"{pending} pending; queue {', '.join(paused)} is paused"
         return Decision(Verdict.QUEUE_PAUSED, reason, Action.REPORT, needs_person=True)
     if coverage.unclear_jobs:
         reason = f"{pending} pending; {unclear(coverage.unclear_jobs)}"
@@ -265,7 +185,7 @@ def _judge_queue(evidence: Evidence, queue: QueueState | None, policy: Policy, n
 
 
 def unclear(jobs: Mapping[str, int]) -> str:
-    """Live jobs that cannot be understood, by name, in words."""
+    """In words, the live jobs that cannot be understood, by name."""
     names = ", ".join(f"{name} ({count})" for name, count in sorted(jobs.items()))
     return f"{plural(sum(jobs.values()), 'live job')} may carry its recipients and cannot be understood: {names}"
 
@@ -292,10 +212,12 @@ def _judge_coverage(
         can = coverage.missing and not held_back and not coverage.unwritable_id
         act = Action.REENQUEUE if can else Action.REPORT
         return Decision(Verdict.NO_WORKERS, reason, act, needs_person=True)
-    if not coverage.missing and not coverage.marked:  # not by number: one may have been sent between the two readings
-        return Decision(Verdict.BACKLOG, f"{shares}; waiting its turn, {plural(queue.depth, 'job')} deep", Action.NONE)
+    if not coverage.missing and not coverage.marked:  # not by covered: one may have been sent between the two readings
+        return Decision(
+            Verdict.BACKLOG, f"{shares}; waiting its turn, {plural(queue.depth, 'job')} queued", Action.NONE
+        )
     if coverage.unwritable_id:
-        # Before the cooldown: no job was ever added, nor will one be.
+        # Before the cooldown: no job was ever added, and none will be.
         verdict = Verdict.JOBS_FAILED if coverage.failed_jobs else Verdict.JOBS_LOST
         return Decision(verdict, f"{shares}; {_unwritable(coverage.unwritable_id)}", Action.REPORT, needs_person=True)
     if held_back is not None:
@@ -308,7 +230,7 @@ def _judge_coverage(
         why = plural(coverage.failed_jobs, "failed job") if coverage.failed_jobs else _nowhere(coverage)
         reason = f"{shares}; {why}; attempt {attempts.total + 1}"
         return Decision(verdict, reason, Action.REENQUEUE, needs_person=coverage.marked > 0)
-    reason = f"{shares}; never sent again by itself, a person chooses"
+    reason = f"{shares}; never sent again without a person's decision"
     return Decision(Verdict.AMBIGUOUS, reason, Action.REPORT, needs_person=True)
 
 
@@ -321,7 +243,7 @@ def _unwritable(unwritable_id: str) -> str:
 
 def _nowhere(coverage: Coverage) -> str:
     if not coverage.unread_completed_jobs:
-        return "their jobs are nowhere"
+        return "their jobs are in no state of the queue"
     return f"no job of theirs was found, {plural(coverage.unread_completed_jobs, 'completed job')} not looked at"
 
 
@@ -335,9 +257,9 @@ def _held_back(evidence: Evidence, policy: Policy, now: datetime) -> Verdict | N
 
 
 def goes_on(evidence: Evidence) -> bool:
-    """Whether whoever is missing was left out of the last attempt: nobody of it has to be waited for.
+    """Return whether all missing recipients were left out of the last attempt, so that none of it is waited for.
 
-    Not where more are missing than were left out: then jobs of that attempt are gone already.
+    Not where more are missing than were left out: then jobs of that attempt are already gone.
     """
     return evidence.coverage is not None and 0 < evidence.coverage.missing <= evidence.attempts.left_out
 
@@ -358,7 +280,7 @@ def _held_back_reason(verdict: Verdict, evidence: Evidence, now: datetime) -> st
 
 
 def _moved_at(evidence: Evidence) -> datetime | None:
-    """When a recipient last moved: by its own timestamps, or by fewer being unsent than when we looked before."""
+    """The moment a recipient last moved: by its own timestamps, or because fewer are unsent than at our last look."""
     fell = evidence.pending_before is not None and unsent(evidence) < evidence.pending_before
     moments = [evidence.tally.last_activity, evidence.observed_before_at if fell else None]
     return max((moment for moment in moments if moment is not None), default=None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from campaign_ops.core.accounting import total_recipients, unsent
 from campaign_ops.core.model import Evidence, age
-from campaign_ops.core.verdicts import decide, total_recipients, unsent
+from campaign_ops.core.verdicts import decide
 from campaign_ops.platform import Platform
 from campaign_ops.sweep.look import Observation, observe
 

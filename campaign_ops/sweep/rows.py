@@ -8,10 +8,10 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from campaign_ops.core.accounting import drift, total_recipients, unsent
 from campaign_ops.core.model import Evidence, Outcome, RepairKind, Verdict
 from campaign_ops.core.plan import PlanItem
 from campaign_ops.core.queue_state import QueueState
-from campaign_ops.core.verdicts import drift, total_recipients, unsent
 
 _NO_REPAIR = "none"
 RECIPIENT_STATES = ("pending", "accepted", "succeeded", "failed", "unknown")

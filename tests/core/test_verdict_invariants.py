@@ -9,17 +9,11 @@ from typing import Any, cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from campaign_ops.core.accounting import drift, raised_counters, total_recipients, unsent
 from campaign_ops.core.model import Action, Attempts, Campaign, Counters, Coverage, Evidence, Tally, Verdict
 from campaign_ops.core.policy import EmptyPolicy, Policy
 from campaign_ops.core.queue_state import QueueState
-from campaign_ops.core.verdicts import (
-    attempts_without_progress,
-    decide,
-    drift,
-    raised_counters,
-    total_recipients,
-    unsent,
-)
+from campaign_ops.core.verdicts import attempts_without_progress, decide
 from tests.evidence import NOW, Look
 
 
