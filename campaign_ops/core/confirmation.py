@@ -1,6 +1,6 @@
-"""The code that only the report of a plan or a dry run shows, and what it lets pass. Pure, but for chance.
+"""Confirmation codes: shown only in the report of a plan or a dry run. Pure, except for random numbers.
 
-A code covers exactly what was shown, or less: whoever did not read the report cannot know it, and it passes once.
+A code covers exactly what was shown, or less, and it passes once. Only a person who has read the report knows it.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from campaign_ops.core.plan import Plan, PlanItem
 VALID_FOR = timedelta(minutes=30)
 """Time to look at the queue before the code expires; the state is compared again anyway."""
 
-LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that is taken for another
+LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # without those that are easily confused
 GROUPS, GROUP = 3, 4
 
-_BY_QUEUE = (RepairKind.REENQUEUE, RepairKind.COMPLETE)  # what a queue that shows no live job is evidence for
+_BY_QUEUE = (RepairKind.REENQUEUE, RepairKind.COMPLETE)  # they rest on a queue that shows no live job
 
 Covers = Mapping[str, Any]
-"""What a code lets pass, as JSON."""
+"""The repairs that a code lets pass, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """What a person gives: the code, who they are, and why."""
+    """A person's confirmation: the code, who they are, and why."""
 
     code: str
     by: str
@@ -40,7 +40,7 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A code to be shown, until when it is valid, and the kinds of repair that it lets pass; none for a manual fix."""
+    """A code to be shown, when it expires, and the kinds of repair that it lets pass; none for a manual fix."""
 
     code: str
     expires_at: datetime
@@ -48,7 +48,7 @@ class Offer:
 
 
 def new_code(what: str, covers: Covers) -> str:
-    """A code for what it covers: a hash with a secret that nobody keeps, so that it cannot be computed."""
+    """Make a code for what it covers: a hash with a secret that is not kept, so that it cannot be computed."""
     content = json.dumps([what, covers], sort_keys=True).encode()
     digest = hashlib.sha256(secrets.token_bytes(32) + content).digest()
     letters = "".join(LETTERS[byte % len(LETTERS)] for byte in digest[: GROUPS * GROUP])
@@ -56,7 +56,7 @@ def new_code(what: str, covers: Covers) -> str:
 
 
 def covers_of(plan: Plan, kinds: Collection[RepairKind]) -> Covers:
-    """What a plan would do of these kinds: its targets with their sizes, and the queue that it rests on."""
+    """The repairs of these kinds in a plan: their targets with their sizes, and the queue that the plan rests on."""
     repairs = {kind.value: {item.target: _size(item) for item in plan.of(kind)} for kind in sorted(kinds)}
     return {"queue": plan.queue, "repairs": repairs}
 
@@ -70,7 +70,7 @@ def _size(item: PlanItem) -> int | str:
 
 
 def beyond(covers: Covers, kind: RepairKind, items: Sequence[PlanItem], queue: str) -> str:
-    """How these repairs go beyond what a code covers, with the numbers; empty where they do not. Less is fine."""
+    """In words, how these repairs exceed what a code covers; empty where they do not. Less is fine."""
     confirmed = covers["repairs"].get(kind.value)
     if confirmed is None:
         return "that code was not given for this kind of repair"
@@ -89,7 +89,7 @@ def beyond(covers: Covers, kind: RepairKind, items: Sequence[PlanItem], queue: s
 
 
 def no_more(now: object, confirmed: object) -> bool:
-    """Whether a size is within the confirmed one: numbers may be less, words must be the same."""
+    """Return whether a size is within the confirmed one: numbers may be less, words must be the same."""
     if isinstance(now, int) and isinstance(confirmed, int):
         return now <= confirmed
     return now == confirmed

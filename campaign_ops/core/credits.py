@@ -1,4 +1,4 @@
-"""Whether held credits are let go. Pure, like the verdicts; the guarded statement repeats the same premise."""
+"""Decide whether held credits are released. Pure, like the verdicts; the guarded statement repeats the premise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error a user can meet. Drivers' errors are mapped to these where they arise and never travel further.
+"""Every error that a user can meet. Errors of drivers are mapped to these where they arise and go no further.
 
 CampaignOpsError
 ├── ConfigurationError          a file, key or variable is wrong; nothing was connected to
@@ -13,9 +13,9 @@ CampaignOpsError
     ├── DatabaseUnavailable     unreachable, restarting, out of connections
     │   └── DatabaseTimeout     a statement or lock timeout ran out
     │       └── Conflict        deadlock or serialization failure: the same work may succeed at once
-    ├── StillWriting            a transaction of the application is open that may change what we would judge
+    ├── StillWriting            an open transaction of the application may change what we would judge
     └── QueueUnavailable        Redis unreachable, or the queue could not be read whole
-        └── QueueUnclear        it was read, and what it holds must not be acted on: a person's work, not an outage
+        └── QueueUnclear        it was read, and must not be acted on: work for a person, not an outage
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class PermissionMissing(CampaignOpsError):
 
 
 class Refused(CampaignOpsError):
-    """A person asked for something whose premise does not hold. Nothing was changed."""
+    """A person's request whose premise does not hold. Nothing was changed."""
 
 
 class NotFound(Refused):
@@ -83,7 +83,7 @@ class StatementRejected(CampaignOpsError):
 
 
 class Unavailable(CampaignOpsError):
-    """Something is away for now; the same call may succeed later."""
+    """A server or a lock is not available now; the same call may succeed later."""
 
 
 class SweepBusy(Unavailable):
@@ -107,8 +107,8 @@ class StillWriting(Unavailable):
 
 
 class QueueUnavailable(Unavailable):
-    """The queue could not be read whole. Never to be taken for an empty one."""
+    """The queue could not be read whole. It is never treated as an empty one."""
 
 
 class QueueUnclear(QueueUnavailable):
-    """The queue answers, but holds what is not understood or belongs to what may only be looked at."""
+    """The queue was read, but cannot be understood, or belongs to a library whose queues are only looked at."""

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 def check_aware(moment: datetime | None) -> datetime | None:
-    """Return ``moment`` in UTC; refuse a naive one, whose hour nobody can know."""
+    """Return ``moment`` in UTC; refuse a naive one, whose time zone is not known."""
     if moment is None:
         return None
     if moment.tzinfo is None:
@@ -44,7 +44,7 @@ class Verdict(StrEnum):
 
 
 class RepairKind(StrEnum):
-    """What the journal records: the four repairs, and what only a person does."""
+    """The kinds of journal entries: the four repairs, and what only a person does."""
 
     COMPLETE = "complete"
     REENQUEUE = "reenqueue"
@@ -59,7 +59,7 @@ class RepairKind(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How many of a campaign's recipients ended well decides the word it ends with."""
+    """The end of a campaign: done if any recipient succeeded, else failed."""
 
     DONE = "done"
     FAILED = "failed"
@@ -70,9 +70,9 @@ class Campaign:
     """One campaign row as read. ``counters`` is None on platforms that keep none.
 
     Attributes:
-        updated_at: When it was last touched, as far as anything tells; None where nothing does.
+        updated_at: When it was last touched; None where no column tells.
         updated_at_exact: The column as the database writes it, for comparing; None where it is NULL.
-        impossible: Which moments of the row cannot be, in words; empty when they all can.
+        impossible: In words, the moments of the row that cannot be right; empty when all can.
     """
 
     id: str
@@ -86,7 +86,7 @@ class Campaign:
     impossible: str = ""
 
     def untouched_seconds(self, now: datetime) -> int | None:
-        """Whole seconds since it was last touched; None where nothing tells."""
+        """Whole seconds since it was last touched; None where that is not known."""
         return None if self.updated_at is None else int(age(self.updated_at, now).total_seconds())
 
 
@@ -101,15 +101,15 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many of a campaign's recipient rows stand in each state.
+    """A campaign's recipient rows, counted by state.
 
     ``accepted`` rows still say pending but carry a provider message id: handed over, never to be sent again.
     ``pending`` does not include them. ``unknown`` maps status words that the profile does not know to their counts.
-    ``impossible`` rows moved, by their timestamps, at a moment that cannot be.
+    ``impossible`` rows moved, by their timestamps, at an impossible moment.
 
     Where rows appear only when sent, a settled row counts only if it is of this run and the best of its recipient:
-    ``earlier`` and ``repeated`` rows are not among the others. Of those that count, ``unsure`` may be either: nothing
-    says when they were made, or whom they are about.
+    ``earlier`` and ``repeated`` rows are not among the others. Of those that count, ``unsure`` rows may be either:
+    nothing tells when they were made, or which recipient they are about.
     """
 
     pending: int = 0
@@ -125,18 +125,18 @@ class Tally:
 
     @property
     def rows(self) -> int:
-        """All recipient rows, but for earlier and repeated ones."""
+        """All recipient rows, except earlier and repeated ones."""
         return self.pending + self.accepted + self.succeeded + self.failed + sum(self.unknown.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What the queue says of a campaign's pending recipients.
+    """What the queue says of a campaign's pending recipients: pending = covered + marked + missing.
 
-    ``covered`` stand in a live job, ``marked`` in none but the provider may have them, ``missing`` in none:
-    pending = covered + marked + missing. ``doubled`` stand in two or more live jobs. ``unclear_jobs`` counts, by name,
-    the live jobs that may be about the campaign and cannot be understood: whom they carry is not known. Completed jobs
-    list ``in_completed_jobs`` of those marked; ``unread_completed_jobs`` are kept in the queue and were not looked at.
+    ``covered`` recipients are in a live job; ``marked`` ones are in none, but the provider may have them; ``missing``
+    ones are in none. ``doubled`` ones are in two or more live jobs. ``unclear_jobs`` counts, by name, the live jobs
+    that may be about the campaign and cannot be understood: their recipients are not known. Completed jobs list
+    ``in_completed_jobs`` of those marked; ``unread_completed_jobs`` are kept in the queue and were not read.
     ``unwritable_id``: an id among the missing, or the campaign's own, that no job can carry. ``live_in`` names the
     queues that its live jobs are in, where the platform has several.
     """
@@ -156,7 +156,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """How often a campaign was re-enqueued. ``without_progress`` starts again when its pending count has fallen.
+    """The re-enqueues of a campaign. ``without_progress`` starts again when its pending count has fallen.
 
     ``left_out`` recipients were missing at the last attempt too and got no job: a limit was reached, or the queue
     changed under it.
@@ -176,7 +176,7 @@ class Evidence:
     """All that is known of one stuck campaign at one moment.
 
     ``coverage`` is None where there is no queue to read. ``rows_when_sent``: a recipient has no row before it is
-    sent, so the total is the campaign's own counter; ``people_known``: the rows say then whom they are about.
+    sent, so the total is the campaign's own counter; ``people_known``: those rows name their recipient.
     ``strange_holds``: the words of its reservations, where the profile knows none of them.
     """
 
@@ -192,7 +192,7 @@ class Evidence:
 
 
 class Action(StrEnum):
-    """What a sweep does about a verdict."""
+    """A sweep's response to a verdict."""
 
     NONE = "none"
     REPORT = "report"
@@ -204,7 +204,7 @@ class Action(StrEnum):
 class Decision:
     """A verdict with its reason in words and what follows from it.
 
-    ``needs_person`` marks what no later sweep will mend by itself.
+    ``needs_person``: no later sweep will mend it.
     """
 
     verdict: Verdict
@@ -219,7 +219,7 @@ class Decision:
 class Reservation:
     """Credits held for a campaign. ``campaign_status`` is None when the campaign row is gone or was never named.
 
-    ``created_at`` is None where nothing tells the age; ``impossible`` says in words which values cannot be.
+    ``created_at`` is None where its age is not known; ``impossible`` names, in words, values that cannot be right.
     """
 
     id: str
@@ -235,7 +235,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class CreditDecision:
-    """Whether a reservation is let go, and why."""
+    """Whether a reservation is released, and why."""
 
     release: bool
     reason: str

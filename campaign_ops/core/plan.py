@@ -1,4 +1,4 @@
-"""What a sweep would do, to what, and why: the dry run. Pure, like the verdicts it is made from."""
+"""The plan: what a sweep would do, to what, and why. Pure, like the verdicts that it is made from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from campaign_ops.core.policy import Breaker, Policy, check_breaker
 
 @dataclass(frozen=True, slots=True)
 class PlanItem:
-    """One line of the plan. ``kind`` is None where a sweep does nothing but report."""
+    """One line of the plan. ``kind`` is None where a sweep only reports."""
 
     kind: RepairKind | None
     target: str
@@ -50,10 +50,10 @@ class PlanItem:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All lines, the breakers that keep whole kinds of repair back, and what speaks against trusting the queue.
+    """All lines, the breakers that hold back whole kinds of repair, and the doubts about the queue.
 
     ``more_releases`` reservations could be released too, and are left to the next sweeps. ``queue`` names the queue and
-    the Redis process that the plan rests on, and whether it was seen emptied.
+    the Redis process that the plan rests on, and says whether the queue was seen emptied.
     """
 
     items: tuple[PlanItem, ...]
@@ -86,7 +86,7 @@ def _no_more(now: PlanItem, planned: PlanItem) -> bool:
     return (now.missing or 0) <= (planned.missing or 0) and Decimal(now.amount or 0) == Decimal(planned.amount or 0)
 
 
-# Reservations are many to a campaign, and some leak every night; a mass of them is as telling as one of campaigns.
+# A campaign has many reservations, and some leak every night; a mass of them says as much as a mass of campaigns.
 RELEASES_PER_CAMPAIGN = 10
 
 _KINDS = {Action.COMPLETE: RepairKind.COMPLETE, Action.REENQUEUE: RepairKind.REENQUEUE}
@@ -110,15 +110,15 @@ def make_plan(
 
     Args:
         judged: Every stuck campaign with its verdict.
-        credits_judged: Every questionable reservation with its decision, but for those that are left to later sweeps.
-        more_releases: How many are, that could be released.
+        credits_judged: Every questionable reservation with its decision, except those left to later sweeps.
+        more_releases: The number of those left that could be released.
         sending: All campaigns of the platform in ``sending``.
-        held: All reservations that are held; None where they were not counted, being too few to release to matter.
+        held: All held reservations; None where they were not counted: too few would be released to matter.
         policy: Thresholds.
         lately: Campaigns that sweeps shortly before have re-enqueued.
-        suspicions: What speaks against trusting the queue, in words.
-        alarms: What speaks loudly against it.
-        given_up: Repairs, by kind and target, that the database refuses each time, with the reason.
+        suspicions: In words, reasons to doubt the queue.
+        alarms: Strong ones.
+        given_up: Repairs, by kind and target, that the database always refuses, with the reason.
         now: The database's clock at the look.
     """
     items = [item for evidence, decision in judged for item in _items_of(evidence, decision, given_up, now)]
@@ -129,7 +129,7 @@ def make_plan(
 
 
 def releases_without_asking(policy: Policy) -> int:
-    """Reservations that a sweep may release whatever their share."""
+    """The number of reservations that a sweep may release whatever their share."""
     return policy.breaker_floor * RELEASES_PER_CAMPAIGN
 
 
@@ -168,7 +168,7 @@ def _breakers(
             floor=releases_without_asking(policy),
         )
     if by_rows.tripped and targets[RepairKind.RECOUNT]:
-        # Rows that are not believed for completing are not believed for counting.
+        # Rows that are doubted for completing are doubted for counting.
         breakers[RepairKind.RECOUNT] = by_rows
     return breakers
 

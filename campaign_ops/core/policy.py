@@ -1,4 +1,4 @@
-"""The thresholds a person can set, and the breaker. Units stand in the names."""
+"""The thresholds that a person can set, and the breaker. Units are in the names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class EmptyPolicy(StrEnum):
-    """What becomes of a stuck campaign without recipients."""
+    """What a sweep does with a stuck campaign without recipients."""
 
     REPORT = "report"
     COMPLETE = "complete"
@@ -52,7 +52,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """Whether a sweep would do so much that a person must confirm it first.
+    """The judgement whether a sweep would do so much that a person must confirm it first.
 
     A wrong prefix, an emptied Redis or a bad deploy all look like "everything is lost".
     """
@@ -81,15 +81,15 @@ def check_breaker(
 
     Args:
         policy: Thresholds; the share and the floor must both be exceeded to trip.
-        verb: What would be done, as a person says it: ``complete``, ``re-enqueue``.
-        count: How many the sweep would do it to.
-        of: How many there are: all campaigns of the platform in ``sending``, stuck or not.
-        what: What they are.
-        floor: How many may be done whatever their share; the policy's unless given.
-        lately: Other campaigns that sweeps shortly before did it to, and that no person had confirmed: sweeps that
-            follow each other quickly must not do together what one may not.
-        suspicions: What speaks against the evidence (Redis restarted); the floor no longer protects from tripping.
-        alarms: What speaks loudly against it (the queue is gone); trips when anything at all would be done.
+        verb: The repair in a person's words: ``complete``, ``re-enqueue``.
+        count: The targets that the sweep would repair.
+        of: All that exist: campaigns of the platform in ``sending``, stuck or not.
+        what: The plural noun for them.
+        floor: The number that may be repaired whatever its share; the policy's unless given.
+        lately: Other campaigns that recent sweeps repaired without a person's confirmation: sweeps that follow each
+            other quickly must not do together what a single one may not.
+        suspicions: Reasons to doubt the evidence (Redis restarted); the floor no longer protects from tripping.
+        alarms: Strong reasons (the queue is gone); they trip when anything at all would be done.
     """
     reasons = list(alarms) if count else []
     floor = policy.breaker_floor if floor is None else floor

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 def queue_name(pattern: str, tenant: str) -> str:
-    """The queue that a name with ``{tenant}`` means for a tenant; empty where the tenant cannot be part of a name."""
+    """The queue of a tenant, from a name with ``{tenant}``; empty where the tenant cannot be part of a name."""
     if "{tenant}" not in pattern:
         return pattern
     return pattern.replace("{tenant}", tenant) if tenant and ":" not in tenant else ""
@@ -28,7 +28,7 @@ class WorkerClient:
 class QueueState:
     """One reading of a queue. ``problem`` says why it must not be acted on; then the counts mean nothing.
 
-    ``away`` tells a queue that could not be read, which may mend itself, from one that was and must not be acted on.
+    ``away``: it could not be read, and may be back later; else it was read and must not be acted on.
     ``workers`` is None, and ``worker_clients`` empty, where the server does not show its clients. ``server_id``
     changes when Redis restarts or fails over.
     ``job_counter`` counts the jobs ever added; it goes back only when the queue was emptied or old data restored.
@@ -36,8 +36,8 @@ class QueueState:
     ``foreign_jobs`` those of other names that have nothing to do with one; ``doomed_jobs`` those of stuck campaigns
     that stalled too often, which newer workers fail and older ones send.
 
-    Where a platform has several queues, ``parts`` are they and the rest is true of all together; ``put_back`` is the
-    name of the one that a campaign's batches are put back into, with ``{tenant}`` for its tenant.
+    Where a platform has several queues, ``parts`` holds each of them and the rest is true of all together; ``put_back``
+    names the queue that a campaign's batches are put back into, with ``{tenant}`` for its tenant.
     """
 
     name: str
@@ -60,7 +60,7 @@ class QueueState:
 
     @property
     def each(self) -> tuple[QueueState, ...]:
-        """Every queue by itself."""
+        """Each queue."""
         return self.parts or (self,)
 
     def of(self, tenant: str) -> QueueState | None:
@@ -85,13 +85,13 @@ class QueueState:
 def together(name: str, put_back: str, parts: Sequence[QueueState]) -> QueueState:
     """One reading of several queues.
 
-    Nothing may be acted on where one of them has a problem: nobody knows whom its jobs cover. They are paused together
-    only if all are, and how many workers there are is known only where all of them tell. Where no tenant sends there
-    are no queues, and nothing is amiss.
+    A problem of one is a problem of all: the recipients that its jobs cover are not known. All are paused only if each
+    is, and the number of workers is known only where each queue tells it. Where no tenant sends, there are no queues,
+    and that is not a problem.
 
     Args:
-        name: What to call them together.
-        put_back: The name of the one that batches are put back into, perhaps with ``{tenant}``.
+        name: Their common name.
+        put_back: The name of the queue that batches are put back into, perhaps with ``{tenant}``.
         parts: Their states, of one moment.
     """
     workers = [part.workers for part in parts]

@@ -1,4 +1,4 @@
-"""The health report: what an on-call person wants to know first, as values and as Markdown. Pure.
+"""The health report: what a person on call wants to know first, as values and as Markdown. Pure.
 
 Every figure names the campaigns behind it, at most ``SHOWN`` of them, with the count.
 """
@@ -21,7 +21,7 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class CreditLine:
-    """One tenant's credits: held in all, found leaked by this sweep's plan, released by this sweep."""
+    """One tenant's credits: all that are held, leaked by this sweep's plan, released by this sweep."""
 
     tenant: str
     held: Decimal
@@ -31,7 +31,7 @@ class CreditLine:
 
 @dataclass(frozen=True, slots=True)
 class RepairLine:
-    """What one kind of repair did in this sweep.
+    """One kind of repair in this sweep.
 
     ``tripped``: a breaker held it back, and a person may confirm it. ``away``: a server was away.
     """
@@ -49,7 +49,7 @@ class RepairLine:
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """One platform after one sweep. ``before`` holds the same headline figures of the sweep before.
+    """One platform after one sweep. ``before`` holds the headline figures of the sweep before.
 
     ``credits`` lists the tenants that hold most; ``credits_held`` is what all of them hold, None without reservations.
     ``offers`` are the codes that let pass what a breaker held back; ``no_offer`` says why there is none.
@@ -72,12 +72,12 @@ class HealthReport:
 
     @property
     def stuck(self) -> list[PlanItem]:
-        """Every stuck campaign as the sweep found it."""
+        """Every stuck campaign, as the sweep found it."""
         return [item for item in self.plan.items if item.verdict is not None and item.kind is not RepairKind.RECOUNT]
 
     @property
     def for_person(self) -> list[PlanItem]:
-        """What no later sweep will mend by itself and this one did not. A re-enqueue connects no worker."""
+        """What no later sweep will mend, and this one did not. A re-enqueue connects no worker."""
         done = {line.kind: frozenset(line.targets) for line in self.repairs if line.done}
         completed, released = (done.get(kind, frozenset()) for kind in (RepairKind.COMPLETE, RepairKind.RELEASE))
         return [
@@ -88,7 +88,7 @@ class HealthReport:
 
     @property
     def trouble(self) -> list[str]:
-        """What kept the sweep from doing its work, in words."""
+        """In words, what kept the sweep from its work."""
         lines = [f"{line.kind} held back: {line.held_back}" for line in self.repairs if line.held_back]
         lines += [f"could not {line.kind} {target}: {why}" for line in self.repairs for target, why in line.failures]
         if self.queue is not None and self.queue.problem:
@@ -97,7 +97,7 @@ class HealthReport:
 
     @property
     def source_away(self) -> bool:
-        """Whether a server was away, so that the sweep could not do or not see all that it should."""
+        """Whether a server was away, so that the sweep could not see or do all that it should."""
         return any(line.away for line in self.repairs) or (self.queue is not None and self.queue.away)
 
     def figures(self) -> dict[str, int]:
@@ -203,7 +203,7 @@ def _stuck_section(report: HealthReport) -> str:
     rows = []
     for verdict, items in by_verdict(report):
         total, open_ = sum(item.total or 0 for item in items), sum(item.unsent or 0 for item in items)
-        # Rounded down: 99.9 % is not done.
+        # Rounded down: 99.9 % is not 100 %.
         progress = f"{100 * (total - open_) // total}% of {total:,}" if total else "no recipients"
         rows.append(
             [
@@ -278,7 +278,7 @@ def _queues_section(queue: QueueState, doubts: Sequence[str]) -> str:
 
 
 def odd_jobs(queue: QueueState) -> list[str]:
-    """What stands in a queue beside jobs that are understood, in words."""
+    """In words, what is in a queue besides jobs that are understood."""
     odd = [
         (queue.orphans, "id", "without a job"),
         (queue.foreign_jobs, "job", "of other names"),
@@ -311,7 +311,7 @@ def _change_section(report: HealthReport) -> str:
 
 
 def drain_forecast(items: Sequence[PlanItem]) -> str:
-    """When the pending recipients will be gone at the pace since the sweep before; unknown without one."""
+    """The time until no recipient is pending, at the pace since the sweep before; unknown without one."""
     open_ = sum(item.unsent or 0 for item in items)
     paces = [item.drained_per_hour for item in items if item.drained_per_hour is not None]
     if not open_:
@@ -337,13 +337,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, cell: Callable[
 
 
 _MARKUP = str.maketrans({"\\": "\\\\", "|": "\\|", "<": "&lt;"})
-_JOINER = "\u200d"  # holds emoji together; all other invisible characters are for a terminal to obey
+_JOINER = "\u200d"  # holds emoji together; other invisible characters can control a terminal
 
 
 def _plain(text: str) -> str:
     """Other people's text (names, reasons, errors) as one line: no HTML, no image, nothing that ends a cell."""
-    seen = "".join(char if char.isprintable() or char == _JOINER else " " for char in text)
-    return " ".join(seen.split()).translate(_MARKUP).replace("![", "!\\[")
+    printable = "".join(char if char.isprintable() or char == _JOINER else " " for char in text)
+    return " ".join(printable.split()).translate(_MARKUP).replace("![", "!\\[")
 
 
 def _bullet(text: str) -> str:

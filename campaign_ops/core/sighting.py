@@ -1,6 +1,6 @@
-"""What sweeps remember of a queue between looks, and what speaks against believing the next one. Pure.
+"""Sightings: what sweeps remember of a queue between looks, and the reasons to doubt the next look. Pure.
 
-Kept until a person confirms: whoever adds to an emptied queue, we ourselves too, makes it look like a sound one.
+An alarm is kept until a person confirms: any job added to an emptied queue, ours included, makes it look sound.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Sighting:
 
     Attributes:
         server_id: The Redis process that answered; None where it does not tell.
-        server_since: Since when it has been that process.
+        server_since: When that process was first seen.
         server_trusted: It is the first that we saw, or a person has confirmed a repair that relied on it.
         job_counter: BullMQ's count of all jobs ever added; None where the queue was never seen to exist.
-        emptied: How it was seen that the queue had been emptied; empty text if it was not.
+        emptied: In words, the sign that the queue had been emptied; empty text if there was none.
     """
 
     server_id: str | None
@@ -34,20 +34,20 @@ class Sighting:
 
 
 def sighted(before: Sighting | None, queue: QueueState | None, now: datetime, *, wanted: bool) -> Sighting | None:
-    """What is remembered after one more look; an unreadable queue teaches nothing.
+    """The sighting after one more look; an unreadable queue teaches nothing.
 
     Args:
-        before: What was remembered so far; None at the first look.
+        before: The sighting so far; None at the first look.
         queue: The queue as it was read.
         now: The database's clock at the look.
-        wanted: Whether anything would be put back. A queue that never existed is no alarm where nobody misses it.
+        wanted: Whether anything would be put back. A queue that never existed is no alarm where nothing is missing.
     """
     if queue is None or queue.problem:
         return before
     known = before is not None and before.job_counter is not None
     after = before or Sighting(queue.server_id, now)
     if queue.server_id is not None and queue.server_id != after.server_id:
-        # Nothing to compare the first with: it is trusted.
+        # The first process is trusted: there is nothing to compare it with.
         after = replace(after, server_id=queue.server_id, server_since=now, server_trusted=after.server_id is None)
     if not after.emptied:
         after = replace(after, emptied=_emptied(after, queue, missed=known or wanted))
@@ -57,7 +57,7 @@ def sighted(before: Sighting | None, queue: QueueState | None, now: datetime, *,
 def all_sighted(
     before: Mapping[str, Sighting], queue: QueueState | None, now: datetime, *, wanted: Collection[str]
 ) -> dict[str, Sighting]:
-    """What is remembered of every queue of a platform, by name, after one more look.
+    """The sightings of every queue of a platform, by name, after one more look.
 
     ``wanted`` names those into which anything would be put back.
     """
@@ -79,18 +79,18 @@ def _emptied(before: Sighting, queue: QueueState, *, missed: bool) -> str:
 
 
 def confirmed(sighting: Sighting) -> Sighting:
-    """The same after a person has confirmed that the queue may be believed."""
+    """The same sighting after a person has confirmed that the queue may be believed."""
     return replace(sighting, server_trusted=True, emptied="")
 
 
 def alarms_about(queue: QueueState | None, sighting: Sighting | None) -> list[str]:
-    """What forbids taking "no job" for "lost" until a person says otherwise."""
+    """The alarms that forbid reading "no job" as "lost" until a person says otherwise."""
     if queue is None or queue.problem:
         return []
     if not queue.exists:
         return [f"queue {queue.name} does not exist under this prefix: emptied, or the wrong prefix"]
     if sighting is not None and sighting.emptied:
-        lost = "what it held may be lost, or stand in another Redis"
+        lost = "its jobs may be lost, or be in another Redis"
         return [f"queue {queue.name} was emptied or replaced: {sighting.emptied}; {lost}"]
     return []
 
@@ -98,9 +98,9 @@ def alarms_about(queue: QueueState | None, sighting: Sighting | None) -> list[st
 def all_alarms(
     queue: QueueState | None, sightings: Mapping[str, Sighting], *, wanted: Collection[str] = ()
 ) -> list[str]:
-    """What forbids taking "no job" for "lost", of every queue of a platform.
+    """The alarms that forbid reading "no job" as "lost", of every queue of a platform.
 
-    Of several queues one that was never used is no alarm, unless something would be put back into it.
+    Of several queues, one that was never used is not an alarm, unless something would be put back into it.
     """
     if queue is None or not queue.parts:
         return alarms_about(queue, sightings.get(queue.name) if queue is not None else None)
@@ -112,7 +112,7 @@ def all_alarms(
 
 
 def suspicions_about(sighting: Sighting | None, policy: Policy, now: datetime) -> list[str]:
-    """What makes a lot of "no job" suspect: another Redis process than before, until its losses have had time to show.
+    """The reasons to doubt a lot of "no job": a new Redis process, until its losses have had time to show.
 
     A campaign looks stuck only ``stuck_after`` later, so a new process stays suspect for longer than that.
     """
@@ -124,6 +124,6 @@ def suspicions_about(sighting: Sighting | None, policy: Policy, now: datetime) -
 
 
 def all_suspicions(sightings: Mapping[str, Sighting], policy: Policy, now: datetime) -> list[str]:
-    """What makes a lot of "no job" suspect, of every queue of a platform."""
-    found = [one for sighting in sightings.values() for one in suspicions_about(sighting, policy, now)]
-    return list(dict.fromkeys(found))
+    """The reasons to doubt a lot of "no job", of every queue of a platform."""
+    suspicions = [words for sighting in sightings.values() for words in suspicions_about(sighting, policy, now)]
+    return list(dict.fromkeys(suspicions))

@@ -1,4 +1,4 @@
-"""How counts, times and nearest words are said to a person."""
+"""Wording: counts, times and nearest words for a person to read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def duration(seconds: int) -> str:
-    """Seconds as a person says them."""
+    """Seconds in the unit that a person would use."""
     if seconds < 120:
         return f"{seconds} s"
     if seconds < 7200:
@@ -26,7 +26,7 @@ def duration(seconds: int) -> str:
 
 
 def settled_in_words(settled: Mapping[str, int]) -> str:
-    """What became of the jobs of a sweep that ended before it could confirm them; empty without any."""
+    """In words, the fate of jobs of a sweep that ended before it could confirm them; empty without any."""
     words = {"added": "added", "taken_back": "taken out again", "not_added": "not added", "unknown": "not known"}
     parts = [f"{plural(settled[key], 'job')} {word}" for key, word in words.items() if settled.get(key)]
     if settled.get("recipients"):
@@ -35,7 +35,7 @@ def settled_in_words(settled: Mapping[str, int]) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether no byte of it was something else than UTF-8; such bytes stand as lone surrogates."""
+    """Return whether all its bytes were UTF-8; others are represented by lone surrogates."""
     return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
@@ -49,7 +49,7 @@ def closest(
 
 
 def nearest(word: str, allowed: Iterable[str], *, or_all: bool = True) -> str:
-    """The mend for a word that is not allowed: the nearest that is, else all of them (or nothing)."""
+    """The mend for a word that is not allowed: the nearest allowed word, else all of them (or nothing)."""
     choices = list(allowed)
     if choice := closest(word, choices):
         return f"did you mean {choice}?"
