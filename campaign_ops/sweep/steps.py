@@ -229,8 +229,8 @@ class Steps:
             sweeps.add_history(connection, schema.campaign_health, author, report.at, rows)
             stored = {**figures, **report.credit_figures()}
             sweeps.add_figures(connection, author.sweep_id, {**unwritten, "campaign_health": stored})
-            count_sweep(connection, sweeps.tables, report.outcome)
             sweeps.finish(connection, author.sweep_id)
+            count_sweep(connection, sweeps.tables, report.outcome)
             return report
 
         report = self.platform.database.run(_report)

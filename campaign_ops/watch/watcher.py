@@ -23,7 +23,7 @@ from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
 from campaign_ops.core.incidents import Change, Incident, Look, Rules, judge
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import Platform
-from campaign_ops.sweep.report import read_queue_state
+from campaign_ops.sweep.plan import read_queue_state
 from campaign_ops.watch.channels import Notify
 from campaign_ops.watch.dagster import Dagster, DagsterState
 from campaign_ops.watch.dead_man import ping
