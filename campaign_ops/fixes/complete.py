@@ -5,16 +5,17 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from campaign_ops.bullmq.payload import named
+from campaign_ops.core.accounting import total_recipients, unsent
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import Outcome, RepairKind, Verdict
 from campaign_ops.core.plan import campaign_item
-from campaign_ops.core.verdicts import decide, strange_holds, total_recipients, unclear, unsent
+from campaign_ops.core.verdicts import decide, strange_holds, unclear
 from campaign_ops.core.wording import plural
 from campaign_ops.fixes.fix import NEXT_STEP, Fix, Person, already_made, author_of, locked
 from campaign_ops.fixes.target import find_campaign, still_sending
 from campaign_ops.journal.journal import Entry
 from campaign_ops.platform import Platform
-from campaign_ops.sweep.act import complete_page
+from campaign_ops.sweep.complete import complete_page
 from campaign_ops.sweep.live_work import LiveWork
 from campaign_ops.sweep.look import observe
 
@@ -58,7 +59,7 @@ def mark_complete(
         def _write(connection: sa.Connection) -> tuple[list[Entry], list[int]]:
             author = author_of(platform, connection, person)
             work = _no_live_work(platform, campaign_id)
-            return complete_page(platform, connection, author, [item], work, empty_outcome=empty, by_person=True)
+            return complete_page(platform, author, work, connection, [item], empty_outcome=empty, by_person=True)
 
         entries, repair_ids = platform.database.run(_write)
         repair_ids = repair_ids or already_made(platform, person, RepairKind.COMPLETE, campaign_id)

@@ -16,9 +16,9 @@ from campaign_ops.fixes.target import find_campaign, still_sending
 from campaign_ops.journal.migrations import check_current, is_current
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import SweepLock
-from campaign_ops.sweep.act import StepResult
 from campaign_ops.sweep.look import Observation, looking
-from campaign_ops.sweep.reenqueue import reenqueue_seen
+from campaign_ops.sweep.reenqueue import put_back
+from campaign_ops.sweep.result import StepResult
 
 
 def reenqueue_one(
@@ -65,7 +65,7 @@ def reenqueue_locked(
             more = f"{missing} recipients are missing now, {person.at_most} were confirmed"
             raise Refused(f"{more}; nothing was done", where=where, mend="look again")
         author = platform.database.run(lambda connection: author_of(platform, connection, person))
-        reenqueue_seen(platform, author, lock, look, done)
+        put_back(look, author, lock, done)
     why = done.held_back or next((one.error for one in done.failures), "")
     if not done.jobs:
         full = f"the queue holds as many jobs as it may ({platform.policy.max_queue_depth})" if done.deferred else ""

@@ -11,8 +11,8 @@ from campaign_ops.fixes.fix import Fix, Person, already_made, author_of, locked
 from campaign_ops.fixes.target import find_reservation
 from campaign_ops.journal.journal import Entry
 from campaign_ops.platform import Platform
-from campaign_ops.sweep.act import release_page
 from campaign_ops.sweep.credits import judge_one
+from campaign_ops.sweep.release import release_page
 
 
 def release_one(
@@ -39,7 +39,7 @@ def release_one(
 
         def _write(connection: sa.Connection) -> tuple[list[Entry], list[int]]:
             author = author_of(platform, connection, person)
-            return release_page(platform, connection, author, [item], by_person=True)
+            return release_page(platform, author, connection, [item], by_person=True)
 
         _, repair_ids = platform.database.run(_write)
         repair_ids = repair_ids or already_made(platform, person, RepairKind.RELEASE, reservation_id)
