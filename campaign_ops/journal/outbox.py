@@ -128,16 +128,6 @@ class Outbox:
         values = {"gave_up_at": sa.func.now(), "claimed_at": None}
         connection.execute(sa.update(table).where(table.c.id == notification_id).values(values))
 
-    def next_due_at(self, connection: sa.Connection) -> datetime | None:
-        """The moment at which the next notification is due; None where none waits."""
-        table = schema.notification.c
-        free_at = sa.func.greatest(table.not_before, table.claimed_at + LEASE)
-        query = sa.select(sa.func.min(free_at)).where(
-            table.tables == self.tables, table.sent_at.is_(None), table.gave_up_at.is_(None)
-        )
-        moment: datetime | None = connection.scalar(query)
-        return moment
-
     def prune(self, connection: sa.Connection, days: int) -> None:
         """Forget the notifications that were sent or given up more than ``days`` ago."""
         table = schema.notification
