@@ -50,6 +50,9 @@ FAMILIES: Mapping[str, Family] = {
     "campaign_ops_workers": Family("Workers connected to the queue.", ("queue",)),
     "campaign_ops_worker_oldest_uptime_seconds": Family("Uptime of the longest connected worker.", ("queue",)),
     "campaign_ops_worker_restarts_total": Family("Restarts or reconnects of workers.", ("queue",), counter=True),
+    "campaign_ops_incidents_open": Family(
+        "Incidents that are not resolved, acknowledged and silenced ones too.", ("cause", "severity")
+    ),
     "campaign_ops_source_up": Family(
         "1 when the database answers, the queue answered last, the entry in the configuration is sound.", ("source",)
     ),
@@ -75,6 +78,8 @@ def samples(metrics: PlatformMetrics) -> Iterator[Sample]:
     if metrics.sweep is not None:
         yield from _of_sweep(metrics.sweep)
     yield from _of_queues(metrics)
+    for (cause, severity), number in sorted(metrics.incidents.items()):
+        yield Sample("campaign_ops_incidents_open", number, {"cause": cause, "severity": severity})
     for (name, labels), value in metrics.totals.items():
         family = _COUNTERS.get(name)
         if family is not None:

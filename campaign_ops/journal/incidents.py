@@ -93,6 +93,16 @@ class IncidentLog:
             query = query.where(table.state.not_in([State.SUSPECTED.value, State.RESOLVED.value]))
         return [dict(row) for row in connection.execute(query).mappings()]
 
+    def open_counts(self, connection: sa.Connection) -> dict[tuple[str, str], int]:
+        """How many incidents are not resolved, by cause and severity; acknowledged and silenced ones count."""
+        table = schema.incident.c
+        query = (
+            sa.select(table.cause, table.severity, sa.func.count())
+            .where(table.tables == self.tables, table.state.not_in([State.SUSPECTED.value, State.RESOLVED.value]))
+            .group_by(table.cause, table.severity)
+        )
+        return {(cause, severity): number for cause, severity, number in connection.execute(query)}
+
     def events(self, connection: sa.Connection, incident_id: int) -> list[Mapping[str, Any]]:
         """The events of one incident, the oldest first."""
         table = schema.incident_event

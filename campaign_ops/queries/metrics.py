@@ -46,7 +46,8 @@ class SweepFigures:
 class PlatformMetrics:
     """What is known of one platform. ``error`` says why nothing is: database away, or our schema missing.
 
-    ``totals`` holds counters by name and labels, as `journal.counters` names them.
+    ``totals`` holds counters by name and labels, as `journal.counters` names them; ``incidents`` counts those that are
+    not resolved by cause and severity.
     """
 
     platform: str
@@ -56,6 +57,7 @@ class PlatformMetrics:
     queues: tuple[QueueLook, ...] = ()
     workers: tuple[WorkerHealth, ...] = ()
     totals: Mapping[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
+    incidents: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def platform_metrics(platform: Platform) -> PlatformMetrics:
@@ -74,6 +76,7 @@ def platform_metrics(platform: Platform) -> PlatformMetrics:
             queues=tuple(fresh.values()),
             workers=tuple(health for health in looks.health(connection) if health.queue in fresh),
             totals=totals(connection, platform.profile.tables_key),
+            incidents=platform.incidents.open_counts(connection),
         )
 
     try:

@@ -9,11 +9,15 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
+from campaign_ops.core.causes import Cause
+from campaign_ops.core.incidents import Symptom
 from campaign_ops.faces.metrics import FAMILIES, CachedExposition, Sample, samples
 from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.queries.metrics import platform_metrics
+from campaign_ops.watch.incidents import acknowledge, resolve
 from tests.conftest import World, Worlds
 from tests.faces.cli.program import AWAY, BROKEN, configured
+from tests.watch.looking import open_one
 
 Found = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -98,6 +102,17 @@ def test_credits_that_are_held_and_those_held_for_nothing(sms: World, tmp_path: 
     found = scraped(tmp_path, sms)
     assert value(found, "campaign_ops_credits_held", platform="sms") == 30
     assert value(found, "campaign_ops_credits_leaked", platform="sms") == 0, "the sweep released them"
+
+
+def test_incidents_are_counted_until_they_are_resolved(sms: World, tmp_path: Path) -> None:
+    sms.sweep()
+    number = open_one(sms, Symptom(Cause.STUCK, count=3))
+    labels = {"platform": "sms", "cause": "stuck", "severity": "warning"}
+    assert value(scraped(tmp_path, sms), "campaign_ops_incidents_open", **labels) == 1
+    acknowledge(sms.platform, number, by="ann", reason="on it")
+    assert value(scraped(tmp_path, sms), "campaign_ops_incidents_open", **labels) == 1
+    resolve(sms.platform, number, by="ann", reason="done")
+    assert value(scraped(tmp_path, sms), "campaign_ops_incidents_open", **labels) is None
 
 
 def test_every_family_says_what_it_is_and_names_no_campaign_or_tenant(sms: World, tmp_path: Path) -> None:
