@@ -10,6 +10,7 @@ from campaign_ops.orchestration.assets import sweep_assets
 from campaign_ops.orchestration.checks import MISSED_TICKS, sweep_checks
 from campaign_ops.orchestration.cron import longest_pause
 from campaign_ops.orchestration.fixes import fix_jobs
+from campaign_ops.orchestration.incidents import incident_sensor
 from campaign_ops.orchestration.jobs import plan_job, reconcile_job
 from campaign_ops.orchestration.names import MAX_RUNTIME, resource_key
 from campaign_ops.orchestration.resources import Connect, PlatformResource, PlatformSource
@@ -30,7 +31,7 @@ def platform_definitions(
         max_runtime: The age at which a run is considered dead.
     """
     reconcile = reconcile_job(platform, max_runtime)
-    sensors = [startup_sweep(platform, reconcile, max_runtime)]
+    sensors = [startup_sweep(platform, reconcile, max_runtime), incident_sensor(platform)]
     if platform.profile.queue is not None:
         sensors.append(queue_backlog(platform, reconcile, max_runtime))
     stale_after = MISSED_TICKS * longest_pause(platform.schedule)

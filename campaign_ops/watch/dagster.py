@@ -48,6 +48,11 @@ class EndedRun:
     job: str
     failed: bool
 
+    def look(self) -> Look:
+        """What is wrong if it failed. The same run is no second look."""
+        symptom = Symptom(Cause.RUN_FAILED, count=1, detail=f"run {self.run_id} of {self.job} failed")
+        return Look((symptom,) if self.failed else (), {Cause.RUN_FAILED: f"run {self.run_id}"})
+
 
 @dataclass(frozen=True, slots=True)
 class DagsterState:
@@ -69,13 +74,10 @@ class DagsterState:
     def look(self, platform: str) -> Look:
         """What is wrong with Dagster, as far as a platform is concerned."""
         dead = self.dead
-        symptoms = [Symptom(Cause.DAEMON_DEAD, detail="; ".join(dead))] if dead else []
-        judged = {Cause.DAEMON_DEAD: ""}
-        if run := self.last_runs.get(platform):
-            judged[Cause.RUN_FAILED] = f"run {run.run_id}"
-            if run.failed:
-                symptoms.append(Symptom(Cause.RUN_FAILED, count=1, detail=f"run {run.run_id} of {run.job} failed"))
-        return Look(tuple(symptoms), judged)
+        symptoms = (Symptom(Cause.DAEMON_DEAD, detail="; ".join(dead)),) if dead else ()
+        look = Look(symptoms, {Cause.DAEMON_DEAD: ""})
+        run = self.last_runs.get(platform)
+        return look | run.look() if run is not None else look
 
 
 class Dagster:

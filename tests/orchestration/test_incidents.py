@@ -1,0 +1,99 @@
+"""The sensor that keeps incidents up to date from within Dagster, evaluated as the daemon does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from campaign_ops.core.causes import Cause
+from campaign_ops.lab.shop.row_writer import hours
+from campaign_ops.watch.channels import Notify
+from tests.conftest import World, Worlds
+from tests.orchestration.harness import configured, deployed
+from tests.orchestration.test_schedule import begun
+from tests.watch.looking import open_causes
+from tests.watch.receivers import Received, webhook
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as dagster:
+        yield dagster
+
+
+@pytest.fixture
+def hook() -> Iterator[Received]:
+    with webhook() as received:
+        yield received
+
+
+def evaluate(world: World, instance: dg.DagsterInstance, hook: Received) -> str:
+    """One evaluation of the sensor; what it says."""
+    # Looks at the present moment count once in 20 seconds; the test does not wait for them.
+    world.rows("UPDATE campaign_ops.incident SET looked_at = looked_at - interval '1 minute' RETURNING id")
+    definitions = deployed(configured(world, notify=Notify(channels=(hook.channel(),))))
+    sensor = definitions.get_repository_def().get_sensor_def("sms__incidents")
+    with dg.build_sensor_context(instance, resources=dict(definitions.resources or {})) as context:
+        data = sensor.evaluate_tick(context)
+    assert not data.run_requests
+    assert data.skip_message is not None
+    return data.skip_message
+
+
+def test_a_healthy_platform_has_no_incident(sms: World, instance: dg.DagsterInstance, hook: Received) -> None:
+    sms.sweep()
+    assert [evaluate(sms, instance, hook) for _ in range(3)] == ["wrong: nothing"] * 3
+    assert open_causes(sms) == []
+    assert hook.messages == []
+
+
+def test_campaigns_stuck_over_the_alert_age_are_an_incident_that_is_sent_once(
+    worlds: Worlds, instance: dg.DagsterInstance, hook: Received
+) -> None:
+    world = worlds.make("sms", policy={"max_jobs_per_sweep": 1})
+    for number in range(3):
+        world.app.add_campaign(f"c{number}", pending=1, updated_ago=hours(2))
+    world.sweep()
+    evaluate(world, instance, hook)
+    world.sweep()
+    said = evaluate(world, instance, hook)
+    assert "stuck opened" in said
+    assert "1 message sent" in said
+    evaluate(world, instance, hook)
+    assert len(hook.messages) == 1
+
+
+def test_runs_that_fail_are_an_incident_and_one_that_succeeds_ends_it(
+    sms: World, instance: dg.DagsterInstance, hook: Received
+) -> None:
+    sms.sweep()
+    for _ in range(2):
+        begun(instance, dg.DagsterRunStatus.FAILURE)
+        evaluate(sms, instance, hook)
+    assert open_causes(sms) == [Cause.RUN_FAILED.value]
+    for _ in range(3):
+        begun(instance, dg.DagsterRunStatus.SUCCESS)
+        evaluate(sms, instance, hook)
+    assert open_causes(sms) == []
+    assert ["resolved" in subject for subject in hook.subjects] == [False, True]
+
+
+def test_the_same_failed_run_is_one_look(sms: World, instance: dg.DagsterInstance, hook: Received) -> None:
+    sms.sweep()
+    begun(instance, dg.DagsterRunStatus.FAILURE)
+    for _ in range(4):
+        evaluate(sms, instance, hook)
+    assert open_causes(sms) == []
+
+
+def test_a_platform_without_our_schema_is_reported_and_nothing_fails(
+    worlds: Worlds, instance: dg.DagsterInstance, hook: Received
+) -> None:
+    world = worlds.make("sms", migrated=False)
+    definitions = deployed(configured(world))
+    sensor = definitions.get_repository_def().get_sensor_def("sms__incidents")
+    with dg.build_sensor_context(instance, resources=dict(definitions.resources or {})) as context:
+        data = sensor.evaluate_tick(context)
+    assert "run `campaign-ops migrate`" in (data.skip_message or "")
