@@ -15,7 +15,9 @@ from campaign_ops.faces.cli.describe import describe_cli
 from campaign_ops.faces.metrics import FAMILIES
 from campaign_ops.profile.load import built_in_profiles
 from campaign_ops.settings import describe_profile, describe_settings, markdown_table
+from campaign_ops.watch.dagster import DEAD_AFTER_SECONDS
 from campaign_ops.watch.notify import Limits
+from campaign_ops.watch.symptoms import STALE_AFTER_SECONDS
 
 HERE = Path(__file__).parent
 
@@ -151,7 +153,7 @@ A URL is a secret: it is shown nowhere, not even in an error. `campaign-ops noti
 says whether it was accepted; `campaign-ops config` says which URL apprise does not understand, by its line. A mistake in this section
 stops neither sweeps nor the other channels.
 
-The watcher (`campaign-ops watch`) sends what is due. Without one, a cron job may: `campaign-ops notify`.
+The watcher sends what is due, and so does the sensor `incidents` of Dagster. Without either, a cron job may: `campaign-ops notify`.
 
 - A notification is written in the transaction that changes the incident, and sent after it. Several processes may send: one claims each.
 - A channel that does not accept it is tried again after {limits.first_retry_seconds:g} s, then later and later up to {longest}, and given up after {give_up}, with
@@ -161,6 +163,26 @@ The watcher (`campaign-ops watch`) sends what is due. Without one, a cron job ma
   answered only after its time was up; and where one of several recipients behind one URL refused it. It says so where that is known.
 
 `history_days` after its end an incident is forgotten, with its events and notifications.
+
+## The watcher
+
+```sh
+export CAMPAIGN_OPS_DAGSTER_WEBSERVER=http://127.0.0.1:3000      # optional: dead daemons and failed runs
+export CAMPAIGN_OPS_DEAD_MAN_URL=https://dead-man.example.com/…  # optional, a secret
+campaign-ops watch --log-format json                             # until SIGTERM; `--once` for cron, with exit code 5 if something is wrong
+```
+
+A process of its own without Dagster, since what watches the sweeps must not die with them. Each minute it looks at every platform with
+timeouts of a few seconds: the age of the last finished sweep, the database, the queue and its workers. It keeps what it sees of queue and
+workers for `campaign-ops workers` and the metrics, brings incidents up to date, and sends what is due. It repairs nothing. Several may run.
+
+- Dagster is asked over the GraphQL of its webserver. While that is away, nothing is known of the daemons; a dead one is still noticed by
+  the age of the last sweep. A daemon is dead after {dead} without a heartbeat.
+- The *dead man's switch* is an address outside that is called after each look in which the last sweep of every platform was fresh
+  (younger than {stale}). Its owner raises the alarm when the calls stop: with the watcher, its host, its network or the sweeps.
+- A platform whose database cannot be written has no place for its incident. The watcher remembers it and notifies directly, without the
+  outbox: one that the channel does not accept is in the log only, and a watcher that is restarted meanwhile may notify once more.
+- Where no watcher runs, Dagster's sensor `incidents` of each platform makes the same looks. It dies with Dagster's daemon.
 """
 
 
@@ -201,6 +223,8 @@ def _incidents() -> str:
         repeat=duration(rules.repeat_seconds),
         longest=duration(int(limits.longest_retry_seconds)),
         give_up=duration(int(limits.give_up_seconds)),
+        dead=duration(DEAD_AFTER_SECONDS),
+        stale=duration(STALE_AFTER_SECONDS),
     )
 
 
