@@ -54,5 +54,5 @@ def retry_quarantined(
             return Fix(campaign_id, False, f"would let sweeps repair campaign {campaign_id} again ({why})")
         repair_ids = platform.database.run(_write) or already_made(platform, person, RepairKind.LIFT, campaign_id)
     if not repair_ids:
-        raise Refused("somebody else lifted it at the same time", where=where)
+        raise Refused("it was lifted by another process at the same time", where=where)
     return Fix(campaign_id, True, f"sweeps will repair campaign {campaign_id} again ({why})", tuple(repair_ids))

@@ -56,7 +56,7 @@ def incident_sensor(platform: PlatformSettings) -> dg.SensorDefinition:
 
 
 def _latest_run(instance: dg.DagsterInstance, platform: str) -> EndedRun | None:
-    """The run of the platform that ended last; None if there is none."""
+    """The platform's run that ended last; None without any."""
     filters = dg.RunsFilter(tags={PLATFORM_TAG: platform}, statuses=_ENDED)
     runs = instance.get_runs(filters, limit=1)
     return EndedRun(runs[0].run_id, runs[0].job_name, runs[0].status is dg.DagsterRunStatus.FAILURE) if runs else None

@@ -1,4 +1,4 @@
-"""What Dagster says of itself: whether its daemons beat, and how the latest run of each platform ended.
+"""The state of Dagster: the heartbeats of its daemons, and how the latest run of each platform ended.
 
 Asked over GraphQL, which is Dagster's contract; the tables of its storage are not, and change between versions. It
 needs the webserver: while that is away nothing is known of the daemons, and nothing is judged. A dead daemon is then
@@ -49,7 +49,7 @@ class EndedRun:
     failed: bool
 
     def look(self) -> Look:
-        """What is wrong if it failed. The same run is no second look."""
+        """Return what is wrong if it failed. The same run is not a second look."""
         symptom = Symptom(Cause.RUN_FAILED, count=1, detail=f"run {self.run_id} of {self.job} failed")
         return Look((symptom,) if self.failed else (), {Cause.RUN_FAILED: f"run {self.run_id}"})
 
@@ -63,7 +63,7 @@ class DagsterState:
 
     @property
     def dead(self) -> list[str]:
-        """The daemons that have not been heard of for too long, in words."""
+        """The daemons without a heartbeat for too long, in words."""
         silent = [(name, self.silent_seconds.get(name)) for name in DAEMONS]
         return [
             f"{name} has never been seen" if seconds is None else f"{name} has been silent for {duration(int(seconds))}"
@@ -72,7 +72,7 @@ class DagsterState:
         ]
 
     def look(self, platform: str) -> Look:
-        """What is wrong with Dagster, as far as a platform is concerned."""
+        """Return what is wrong with Dagster as far as a platform is concerned."""
         dead = self.dead
         symptoms = (Symptom(Cause.DAEMON_DEAD, detail="; ".join(dead)),) if dead else ()
         look = Look(symptoms, {Cause.DAEMON_DEAD: ""})

@@ -2,7 +2,7 @@
 
 A process of its own that needs no Dagster. Several may run: incidents and notifications are changed under locks, and
 looks that follow each other quickly are one look. A platform whose database cannot be written has its incident in the
-watcher's memory, and people are told directly: after a restart of the watcher they may be told once more.
+watcher's memory and is notified directly: after a restart of the watcher it may be notified once more.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class Watch:
-    """What the watcher watches and whom it tells.
+    """The platforms, channels and addresses of a watcher.
 
     Attributes:
         platforms: Every platform, broken ones included.
@@ -73,7 +73,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a tick saw of one platform, and what came of it."""
+    """The result of one look at a platform."""
 
     platform: str
     causes: tuple[Cause, ...]
@@ -83,7 +83,7 @@ class Seen:
 
     @property
     def fresh(self) -> bool:
-        """Whether a sweep has finished lately, as far as could be seen."""
+        """Return whether the last sweep is young enough; False where that could not be read."""
         return not {Cause.SWEEP_STALE, *_UNWRITABLE} & {*self.causes}
 
 

@@ -1,4 +1,4 @@
-"""``workers``: who takes the jobs, for how long, and how often they restart."""
+"""``workers``: the workers of each queue, their uptime and their restarts."""
 
 from __future__ import annotations
 
