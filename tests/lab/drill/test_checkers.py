@@ -7,6 +7,7 @@ product with a rule removed.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -393,7 +394,11 @@ def test_a_campaign_repaired_before_it_was_stuck_is_named(stage: CheckedWorld, r
     stage.world.sweep()
     holds(stage, safety.too_young)
     stage.sweep_as(stuck_after_seconds=10)
-    fails(stage, safety.too_young, "of c)", "touched 2", " s before")
+    fails(stage, safety.too_young, "of c)", " s before")
+    example = stage.check(safety.too_young).examples[0]
+    touched = re.search(r"touched (\d+)", example)
+    assert touched is not None
+    assert 20 <= int(touched[1]) < 60
 
 
 def test_a_campaign_touched_during_its_repair_was_old_enough(stage: CheckedWorld) -> None:
@@ -628,8 +633,10 @@ def test_times_run_from_the_moment_when_a_campaign_was_stuck(stage: CheckedWorld
     stage.world.sweep()
     for figure in (stage.check(liveness.detection), stage.check(liveness.repair_time)):
         assert figure.informational
-        assert figure.found.startswith("median 30.")
-        assert "worst 100." in figure.found
+        median, worst = map(float, re.findall(r"\d+\.\d+", figure.found)[:2])
+        # The sweep takes its own time, some seconds on a busy machine; all three wait for the same sweep.
+        assert 30 <= median < 60
+        assert worst - median == pytest.approx(70, abs=1)
         assert figure.examples[0].split(",")[0].endswith("c")
 
 

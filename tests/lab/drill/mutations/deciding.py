@@ -121,7 +121,7 @@ def _half_read() -> None:
             raise StopIteration from None
 
     real: Callable[[LiveJobs], LiveJob] = put(LiveJobs, "__next__", as_far_as_it_goes)
-    slowed(coverage, "_load_cover", 1.0)
+    slowed(coverage, "_load_cover", 2.5)  # with 1 s, eight hangs of Redis met one reading in all
 
 
 def _effect_first() -> None:
