@@ -53,16 +53,16 @@ def test_the_totals_outlive_what_is_pruned(sms: World) -> None:
     assert after == {**before, ("done",): 2}
 
 
-@pytest.mark.parametrize("step", ["complete", "release"])
-def test_the_repairs_of_a_sweep_that_died_are_counted_by_the_next(sms: World, step: str) -> None:
+@pytest.mark.parametrize("dies_at", ["release", "_end"])
+def test_the_repairs_of_a_sweep_that_died_are_counted_by_the_next(sms: World, dies_at: str) -> None:
     """It never came to its report; what it did is in the journal and is counted when the next sweep finishes."""
     sms.app.add_campaign("finished", succeeded=3)
 
     def dying() -> None:
-        platform = sms.again()
         sweep = sms.begin(trigger="schedule", run_id="dies")
-        sweep.platform = platform
-        setattr(sweep, step if step == "release" else "report", lambda *_: os._exit(7))
+        sweep.platform = sms.again()
+        assert hasattr(sweep, dies_at)
+        setattr(sweep, dies_at, lambda *_: os._exit(7))
         sweep.run()
 
     assert ended(in_child(dying)) == 7
