@@ -8,9 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.bullmq.jobs import LiveJob
+from campaign_ops.bullmq.jobs import FailedJob, LiveJob
 from campaign_ops.bullmq.live_jobs import LiveJobs, Reading
 from campaign_ops.bullmq.queue import Queue
+from campaign_ops.bullmq.reader import QueueReader
 from campaign_ops.bullmq.writer import job_id
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import Campaign
@@ -120,8 +121,15 @@ def _half_read() -> None:
             jobs._result = Reading(jobs.snapshot, jobs.snapshot.state)
             raise StopIteration from None
 
+    def failed_as_far_as_it_goes(queue: QueueReader, *arguments: Any) -> list[FailedJob]:
+        try:
+            return list(failed_jobs(queue, *arguments))
+        except QueueUnavailable:
+            return []
+
     real: Callable[[LiveJobs], LiveJob] = put(LiveJobs, "__next__", as_far_as_it_goes)
-    slowed(coverage, "_load_cover", 2.5)  # with 1 s, eight hangs of Redis met one reading in all
+    failed_jobs = put(QueueReader, "failed_jobs", failed_as_far_as_it_goes)
+    slowed(coverage, "_load_cover", 1.0)
 
 
 def _effect_first() -> None:
@@ -217,8 +225,8 @@ MUTATIONS: dict[str, Mutation] = {
         what="jobs that could not be read are treated as none",
         apply=_half_read,
         seen=frozenset({"in_two_jobs"}),
-        faults=("hang_redis",) * 6,
-        seconds=50,
+        faults=("hang_redis",) * 9,
+        seconds=70,
         workers={"delay_ms": 200},
     ),
     "effect_first": Mutation(
