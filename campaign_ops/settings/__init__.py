@@ -7,20 +7,20 @@ connected to.
 from campaign_ops.postgres.database import Timeouts
 from campaign_ops.settings.connect import connect
 from campaign_ops.settings.describe import describe_profile, describe_settings, markdown_table
-from campaign_ops.settings.environment import Environment, read_environment
+from campaign_ops.settings.environment import WatchEnvironment, read_watch_environment
 from campaign_ops.settings.load import load_settings
 from campaign_ops.settings.model import BrokenPlatform, PlatformSettings, Settings
 
 __all__ = [
     "BrokenPlatform",
-    "Environment",
     "PlatformSettings",
     "Settings",
     "Timeouts",
+    "WatchEnvironment",
     "connect",
     "describe_profile",
     "describe_settings",
     "load_settings",
     "markdown_table",
-    "read_environment",
+    "read_watch_environment",
 ]

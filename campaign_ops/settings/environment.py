@@ -33,14 +33,24 @@ class Environment(BaseSettings):
     Attributes:
         config: The configuration file; default: `campaign_ops.yaml` in the current directory.
         dagster_home: Dagster's directory; the last place where `campaign_ops.yaml` is looked for.
-        dagster_webserver: The address of Dagster's webserver, which `campaign-ops watch` asks for its daemons and runs.
-        dead_man_url: The address that `campaign-ops watch` calls while the sweeps of all platforms are fresh.
     """
 
     model_config = SettingsConfigDict(env_ignore_empty=True)
 
     config: Path | None = Field(default=None, alias="CAMPAIGN_OPS_CONFIG")
     dagster_home: Path | None = Field(default=None, alias="DAGSTER_HOME")
+
+
+class WatchEnvironment(BaseSettings):
+    """Variables that only `campaign-ops watch` reads: a mistake in one stops nothing else.
+
+    Attributes:
+        dagster_webserver: The address of Dagster's webserver, which `campaign-ops watch` asks for its daemons and runs.
+        dead_man_url: The address that `campaign-ops watch` calls while the sweeps of all platforms are fresh.
+    """
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
     dagster_webserver: Annotated[str, AfterValidator(_check_http), words("an address")] | None = Field(
         default=None, alias="CAMPAIGN_OPS_DAGSTER_WEBSERVER"
     )
@@ -49,14 +59,14 @@ class Environment(BaseSettings):
     )
 
 
-def read_environment() -> Environment:
-    """The environment, validated.
+def read_watch_environment() -> WatchEnvironment:
+    """The watcher's variables, validated.
 
     Raises:
         ConfigurationError: A variable holds what it must not. Its value is not shown: it may be a secret.
     """
     try:
-        environment = Environment()
+        environment = WatchEnvironment()
         if environment.dead_man_url is not None:
             _check_http(environment.dead_man_url.get_secret_value())
     except ValidationError as error:
@@ -74,7 +84,7 @@ def find_file() -> Path:
     Raises:
         ConfigurationError: There is none.
     """
-    environment = read_environment()
+    environment = Environment()
     if environment.config is not None:
         if not environment.config.is_file():
             what, mend = f"no such file: {environment.config}", "export the path of your campaign_ops.yaml"

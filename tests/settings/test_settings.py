@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.policy import EmptyPolicy, Policy
 from campaign_ops.settings import PlatformSettings, Timeouts, describe_settings, load_settings, markdown_table
+from campaign_ops.settings.environment import FILE_NAME, find_file
 from tests.settings.files import DATABASE, QUEUE, and_second, load, only, sms
 
 ROOT = Path(__file__).parents[2]
@@ -201,3 +202,15 @@ def test_every_threshold_can_be_set_and_every_key_has_a_meaning() -> None:
 def test_importing_the_settings_neither_reads_the_configuration_nor_dagster() -> None:
     code = "import campaign_ops.settings, sys; sys.exit('dagster' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd="/", env={"PYTHONPATH": str(ROOT)})
+
+
+def test_a_mistake_in_a_variable_of_the_watcher_stops_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command that finds its file by itself failed on it, and so did loading the code into Dagster."""
+    (tmp_path / FILE_NAME).write_text("platforms: []\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CAMPAIGN_OPS_CONFIG", raising=False)
+    monkeypatch.setenv("CAMPAIGN_OPS_DEAD_MAN_URL", "no address")
+    monkeypatch.setenv("CAMPAIGN_OPS_DAGSTER_WEBSERVER", "no address")
+    assert find_file() == Path(FILE_NAME)

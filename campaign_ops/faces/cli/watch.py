@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -14,7 +13,7 @@ import typer
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.logs import LogFormat, log_to_stderr
 from campaign_ops.platform import Platform
-from campaign_ops.settings import Settings, connect, load_settings, read_environment
+from campaign_ops.settings import Settings, connect, load_settings, read_watch_environment
 from campaign_ops.watch.dagster import Dagster
 from campaign_ops.watch.watcher import Watch, Watched, Watcher
 
@@ -58,18 +57,14 @@ def watch(
 
 
 def _watch(settings: Settings) -> Watch:
-    environment = read_environment()
+    environment = read_watch_environment()
     dagster = environment.dagster_webserver
     return Watch(
-        [Watched(name, _connects(settings, name)) for name in settings.names],
+        [Watched(name, partial(_connected, settings, name)) for name in settings.names],
         notify=settings.notify,
         dagster=Dagster(dagster) if dagster is not None else None,
         dead_man_url=environment.dead_man_url,
     )
-
-
-def _connects(settings: Settings, name: str) -> Callable[[], Platform]:
-    return partial(_connected, settings, name)
 
 
 def _connected(settings: Settings, name: str) -> Platform:
