@@ -43,6 +43,10 @@ class Verdict(StrEnum):
     STALLED = "stalled"
 
 
+PATIENT = frozenset({Verdict.PROGRESSING, Verdict.BACKLOG, Verdict.COOLDOWN})
+"""The verdicts of campaigns that are stuck by age only: they are slow or wait for their turn. None raises an alarm."""
+
+
 class RepairKind(StrEnum):
     """The kinds of journal entries: the four repairs, and what only a person does."""
 

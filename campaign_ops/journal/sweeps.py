@@ -133,17 +133,6 @@ class SweepLog:
         row = connection.execute(query.order_by(sweep.id.desc()).limit(1)).first()
         return (row.id, row.figures) if row is not None else None
 
-    def last_finished(self, connection: sa.Connection) -> datetime | None:
-        """The moment at which the latest sweep finished; None before the first."""
-        sweep = schema.sweep.c
-        moment: datetime | None = connection.scalar(
-            sa.select(sweep.finished_at)
-            .where(sweep.tables == self.tables, sweep.finished_at.is_not(None))
-            .order_by(sweep.started_at.desc())
-            .limit(1)
-        )
-        return moment
-
     def add_history(
         self,
         connection: sa.Connection,

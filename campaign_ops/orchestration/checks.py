@@ -76,9 +76,10 @@ def _no_leaked_reservation(latest: Latest, _: PlatformSettings) -> Finding:
 
 
 def _sweep_is_fresh(latest: Latest, platform: PlatformSettings) -> Finding:
-    finished, now = latest.finished_at(), latest.now()
-    if finished is None:
+    sweep, now = latest.finished(), latest.now()
+    if sweep is None:
         return Finding(0, "no sweep has finished yet")
+    finished = sweep.finished_at
     age = int((now - finished).total_seconds())
     missed = ticks_since(platform.schedule, finished, now, at_most=MISSED_TICKS)
     stale = f"the last sweep finished {duration(age)} ago; {missed} ticks of the schedule have passed since"

@@ -38,10 +38,6 @@ class Latest:
         """The latest finished sweep; None when no sweep has finished yet."""
         return latest_finished(self.connection, self.platform.profile.tables_key)
 
-    def finished_at(self) -> datetime | None:
-        """Return when the latest finished sweep ended; None if no sweep has finished yet."""
-        return self.platform.sweeps.last_finished(self.connection)
-
     def rows_of(self, step: str, sweep_id: int, *, without: RepairKind | None = None) -> list[Mapping[str, Any]]:
         """The rows that one sweep left of a step; of a plan, without those of one kind if asked."""
         return self.platform.sweeps.history(self.connection, _TABLES[step], sweep_id, without=without)

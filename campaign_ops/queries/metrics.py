@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import CampaignOpsError
-from campaign_ops.core.model import Verdict
+from campaign_ops.core.model import PATIENT
 from campaign_ops.journal.counters import totals
 from campaign_ops.journal.finished import latest_finished, stuck_by_verdict
 from campaign_ops.journal.migrations import is_current
@@ -23,8 +23,6 @@ from campaign_ops.postgres.clock import database_now
 
 LOOK_MAX_AGE = timedelta(hours=1)
 """An older look at a queue says nothing about it now: its figures are unknown."""
-QUIET = (Verdict.PROGRESSING, Verdict.BACKLOG, Verdict.COOLDOWN)
-"""Stuck by age only: they are slow or wait for their turn, and no alarm is raised for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ def _sweep_figures(connection: sa.Connection, platform: Platform) -> SweepFigure
     if latest is None:
         return None
     stuck = stuck_by_verdict(
-        connection, latest.id, alert_after_seconds=platform.policy.alert_after_seconds, quiet=[*map(str, QUIET)]
+        connection, latest.id, alert_after_seconds=platform.policy.alert_after_seconds, quiet=[*map(str, PATIENT)]
     )
     health: Mapping[str, Any] = latest.figures.get("campaign_health", {})
     return SweepFigures(

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from campaign_ops.core.causes import Cause
 from campaign_ops.core.errors import CampaignOpsError, DatabaseUnavailable
 from campaign_ops.core.incidents import Look, Symptom
-from campaign_ops.core.model import RepairKind, Verdict
+from campaign_ops.core.model import PATIENT, RepairKind, Verdict
 from campaign_ops.core.policy import Policy
 from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.wording import counted, duration
@@ -33,9 +33,6 @@ _CAUSE_OF = {
     Verdict.AMBIGUOUS: Cause.AMBIGUOUS,
 }
 """The verdicts that are a cause of their own. All others but the patient ones are `Cause.STUCK`, once over age."""
-
-_PATIENT = frozenset({Verdict.PROGRESSING, Verdict.BACKLOG, Verdict.COOLDOWN})
-"""Slow is not stuck."""
 
 STALE_AFTER_SECONDS = 1800
 RESTARTS_AN_HOUR = 5
@@ -76,8 +73,9 @@ def of_error(error: CampaignOpsError) -> Look:
 
 
 def _look(platform: Platform, latest: Latest, queue: QueueState | None, stale_after_seconds: int) -> Look:
-    look = Look(judged={Cause.DATABASE_AWAY: "", Cause.CONFIGURATION_BROKEN: ""}) | _age(latest, stale_after_seconds)
     sweep = latest.finished()
+    look = Look(judged={Cause.DATABASE_AWAY: "", Cause.CONFIGURATION_BROKEN: ""})
+    look |= _age(latest, sweep, stale_after_seconds)
     emptied = _emptied(latest) if platform.queue is not None else ""
     campaigns: _Campaigns = {}
     if sweep is not None and "repair_plan" in sweep.figures:  # a run of Dagster may be of some steps only
@@ -100,8 +98,7 @@ def _look(platform: Platform, latest: Latest, queue: QueueState | None, stale_af
     return look
 
 
-def _age(latest: Latest, stale_after_seconds: int) -> Look:
-    sweep = latest.finished()
+def _age(latest: Latest, sweep: FinishedSweep | None, stale_after_seconds: int) -> Look:
     if sweep is None:
         # A platform that was set up a minute ago has none either.
         symptom = Symptom(Cause.SWEEP_STALE, detail="no sweep has finished yet", lasting_seconds=stale_after_seconds)
@@ -148,7 +145,7 @@ def _cause_of(row: _Row, stuck: Collection[str], policy: Policy) -> Cause | None
     if verdict in _CAUSE_OF:
         return _CAUSE_OF[verdict]
     old = (row["stuck_seconds"] or 0) > policy.alert_after_seconds
-    return Cause.STUCK if old and verdict not in _PATIENT else None
+    return Cause.STUCK if old and verdict not in PATIENT else None
 
 
 def _concerning(cause: Cause, rows: Sequence[_Row], detail: str = "") -> Symptom:
