@@ -9,9 +9,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from pydantic import Field
 
-from campaign_ops.orchestration.names import HOUSEKEEPING, MAX_RUNTIME_TAG, WORK_TAG, WORKS
+from campaign_ops.orchestration.names import ENDED, HOUSEKEEPING, MAX_RUNTIME_TAG, WORK_TAG, WORKS
 
-_FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _PAGE = 100
 
 
@@ -30,7 +29,7 @@ def delete_old_runs(context: dg.OpExecutionContext, config: HousekeepingConfig) 
     """Delete our finished runs, the oldest first. Other runs in the same Dagster are left alone."""
     before = datetime.now(UTC) - timedelta(days=config.days)
     stop_at = time.monotonic() + config.at_most_seconds
-    filters = dg.RunsFilter(tags={WORK_TAG: list(WORKS)}, statuses=_FINISHED, created_before=before)
+    filters = dg.RunsFilter(tags={WORK_TAG: list(WORKS)}, statuses=ENDED, created_before=before)
     deleted = 0
     while deleted < config.at_most and time.monotonic() < stop_at:
         page = context.instance.get_run_records(

@@ -10,7 +10,7 @@ import dagster as dg
 
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.wording import plural
-from campaign_ops.orchestration.names import PLATFORM_TAG, job_name, resource_key
+from campaign_ops.orchestration.names import ENDED, PLATFORM_TAG, job_name, resource_key
 from campaign_ops.orchestration.resources import resource_of
 from campaign_ops.settings import PlatformSettings
 from campaign_ops.watch.dagster import EndedRun
@@ -21,7 +21,6 @@ from campaign_ops.watch.symptoms import look_at
 INTERVAL_SECONDS = 60
 AT_MOST = Limits(at_most=5)
 """Dagster ends an evaluation after a minute, and a channel may take half of that."""
-_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
 def incident_sensor(platform: PlatformSettings) -> dg.SensorDefinition:
@@ -57,6 +56,6 @@ def incident_sensor(platform: PlatformSettings) -> dg.SensorDefinition:
 
 def _latest_run(instance: dg.DagsterInstance, platform: str) -> EndedRun | None:
     """The platform's run that ended last; None without any."""
-    filters = dg.RunsFilter(tags={PLATFORM_TAG: platform}, statuses=_ENDED)
+    filters = dg.RunsFilter(tags={PLATFORM_TAG: platform}, statuses=ENDED)
     runs = instance.get_runs(filters, limit=1)
     return EndedRun(runs[0].run_id, runs[0].job_name, runs[0].status is dg.DagsterRunStatus.FAILURE) if runs else None

@@ -7,9 +7,11 @@ from datetime import timedelta
 import dagster as dg
 
 from campaign_ops.settings.entry import OWNER
+from campaign_ops.watch import dagster as watched
 
-PLATFORM_TAG = "campaign_ops/platform"
-"""On every run of a platform, manual runs too: dagster.yaml allows one run with the same value at a time."""
+PLATFORM_TAG = watched.PLATFORM_TAG
+ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+"""The statuses of a run that has ended."""
 
 MAX_RUNTIME_TAG = "dagster/max_runtime"
 SCHEDULE_TAG, SENSOR_TAG = "dagster/schedule_name", "dagster/sensor_name"

@@ -28,6 +28,7 @@ DAEMONS = ("SCHEDULER", "SENSOR", "QUEUED_RUN_COORDINATOR")
 """Without any of these no sweep is started."""
 RUNS = 500
 PLATFORM_TAG = "campaign_ops/platform"
+"""On every run of a platform, manual runs too: dagster.yaml allows one run with the same value at a time."""
 
 _QUERY = """
 query Watch($runs: Int!) {

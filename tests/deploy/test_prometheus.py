@@ -7,10 +7,9 @@ import re
 import shutil
 import subprocess
 import threading
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +28,7 @@ from campaign_ops.lab.servers.processes import ChildProcess
 from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.queries.metrics import platform_metrics
 from tests.conftest import World
+from tests.lab.waiting import wait_until
 from tests.watch.looking import open_one
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -84,13 +84,6 @@ class Monitoring:
             document = json.load(answer)
         assert document["status"] == "success"
         return list(document["data"]["result"])
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
 
 
 @contextmanager
@@ -178,7 +171,7 @@ def monitoring(sms: World, tmp_path: Path) -> Iterator[Monitoring]:
             process.start()
             stack.callback(process.stop, 10)
         running = Monitoring(f"http://127.0.0.1:{prometheus}", heard)
-        until(lambda: _answers(running))
+        wait_until(lambda: _answers(running), 60)
         yield running
 
 
@@ -200,11 +193,11 @@ def test_the_runbooks_alerts_fire_for_a_living_platform_and_resolve(sms: World, 
         client.rpush(waiting, *(f"gone-{number}" for number in range(10_001)))
         sms.sweep()
         sms.rows("UPDATE campaign_ops.sweep SET finished_at = now() - interval '31 minutes' RETURNING id")
-        until(lambda: {(alert, "firing") for alert in alerts} <= {*monitoring.heard})
+        wait_until(lambda: {(alert, "firing") for alert in alerts} <= {*monitoring.heard}, 60)
         client.delete(waiting)
     sms.rows("UPDATE public.\"Campaign\" SET status = 'cancelled' RETURNING id")
     sms.sweep()
-    until(lambda: {(alert, "resolved") for alert in alerts} <= {*monitoring.heard})
+    wait_until(lambda: {(alert, "resolved") for alert in alerts} <= {*monitoring.heard}, 60)
 
 
 @needs_prometheus
@@ -220,7 +213,7 @@ def test_every_query_of_the_dashboard_returns_data(sms: World, monitoring: Monit
     panels = json.loads(DASHBOARD.read_text())["panels"]
     queries = [target["expr"].replace("$platform", ".*") for panel in panels for target in panel["targets"]]
     assert len(queries) > 10
-    until(lambda: not [query for query in queries if not monitoring.query(query)])
+    wait_until(lambda: not [query for query in queries if not monitoring.query(query)], 60)
 
 
 @contextmanager

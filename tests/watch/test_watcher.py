@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,6 +27,7 @@ from campaign_ops.watch.channels import Notify
 from campaign_ops.watch.watcher import Seen, Watch, Watched, Watcher
 from tests.conftest import World, Worlds
 from tests.faces.cli.program import PROGRAM, configured
+from tests.lab.waiting import wait_until
 from tests.watch.looking import open_causes
 from tests.watch.receivers import Received, webhook
 
@@ -72,13 +72,6 @@ def calls() -> Iterator[tuple[str, list[str]]]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/ping/secret", called
         server.shutdown()
-
-
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def test_a_healthy_platform_is_looked_at_in_silence(sms: World, hook: Received) -> None:
@@ -232,7 +225,7 @@ def test_the_process_watches_until_sigterm_and_logs_json(sms: World, hook: Recei
     program.config.write_text(f"{text}\nnotify: {{channels: [{{name: oncall, url: '{hook.url}'}}]}}\n")
     command = [*PROGRAM, "watch", "--config", str(program.config), "--every", "1", "--log-format", "json"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
-        until(lambda: hook.messages, 60)
+        wait_until(lambda: bool(hook.messages), 60)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 0
