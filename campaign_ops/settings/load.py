@@ -50,6 +50,7 @@ def load_settings(path: Path | None = None) -> Settings:
     names = [*(platform.name for platform in platforms), *(platform.name for platform in broken)]
     section = tree.sub(("notify",))
     notify = Notify() if section.value is None else read_notify(fill_in(section), names)
+    notify = replace(notify, where=str(section.mark(("channels",))))
     together = tuple(_together(platform, platforms, notify) for platform in platforms)
     return Settings(path, together, tuple(broken), notify)
 

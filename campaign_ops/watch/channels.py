@@ -45,11 +45,15 @@ class Channel:
 
 @dataclass(frozen=True, kw_only=True)
 class Notify:
-    """The sound channels, the address that a text links to, and the mistakes in the other channels."""
+    """The sound channels, the address that a text links to, and the mistakes in the other channels.
+
+    ``where`` is the place of the channels in the configuration file, for messages.
+    """
 
     channels: tuple[Channel, ...] = ()
     link: str = ""
     error: ConfigurationError | None = None
+    where: str = ""
 
     def about(self, platform: str) -> Notify:
         """The same with the channels that get incidents of a platform."""

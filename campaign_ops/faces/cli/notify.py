@@ -31,11 +31,16 @@ def notify(
     """Send the notifications that are due, or a test message.
 
     The watcher sends them too; this is for a cron job, and for trying a channel out. Exits with 1 when a channel does
-    not accept its message: what it did not accept is tried again later.
+    not accept its message: what it did not accept is tried again later. A test without a channel exits with 2.
     """
     if (mistakes := check(call.settings.notify)) is not None:
         raise mistakes
     channels = _chosen(call, channel)
+    if test and not channels:
+        mend = "add one, such as {name: oncall, url: ${ONCALL_URL}}; docs/incidents.md shows more"
+        raise ConfigurationError(
+            f"no channel is configured for {call.name}", where=call.settings.notify.where, mend=mend
+        )
     if test:
         problems = {target.name: send(target, _test_message(call.name, target)) for target in channels}
         refused = {name: problem for name, problem in problems.items() if problem}

@@ -131,6 +131,26 @@ def test_a_test_message_says_of_each_channel_whether_it_was_accepted(
     assert SECRET not in result.output + alone.output
 
 
+@pytest.mark.parametrize("section", [None, {"channels": []}, "of another platform"])
+def test_a_test_without_a_channel_is_one_line_that_says_where_to_add_one(
+    sms: World, tmp_path: Path, section: Any
+) -> None:
+    """It answered "0 test messages sent" and 0, which reads as a success."""
+    elsewhere = [{"name": "hook", "url": f"json://127.0.0.1:{free_port()}/{SECRET}", "platforms": ["other"]}]
+    notify = {"channels": elsewhere} if section == "of another platform" else section
+    other = {**entry(sms), "name": "other", "profile": "messenger"}
+    other.pop("queue_url")
+    path = tmp_path / "campaign_ops.yaml"
+    path.write_text(yaml.safe_dump({"platforms": [entry(sms), other], "notify": notify}))
+    result = Program(path)("notify", "--test", "--platform", "sms")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert "campaign_ops.yaml" in line
+    assert "notify.channels: no channel is configured for sms; add one, such as" in line
+    assert Program(path)("notify", "--platform", "sms").exit_code == 0  # without --test nothing is asked for
+
+
 def test_what_is_due_is_sent_once(sms: World, hook: Received, tmp_path: Path) -> None:
     program = with_channels(sms, tmp_path, {"name": "hook", "url": hook.url})
     open_one(sms, STUCK, Notify(channels=(hook.channel("hook"),)))
