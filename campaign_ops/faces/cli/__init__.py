@@ -6,13 +6,12 @@ The frame, which no new command changes:
 - ``runner``: runs a command on its platforms: settings, connections, errors, JSON, exit code
 - ``screen``: everything printed for a person: colours, columns, escapes, logging
 - ``exit_codes``: the numbers that the program exits with, and their meanings
-- ``shapes``: the typed dictionaries that ``--json`` prints
 - ``plugins``: commands that entry points add, such as those of the lab
 - ``describe``: docs/cli.md, generated from the program
 
 The commands, one module each:
 
-- ``sweep``: ``reconcile`` and ``plan``; ``outcomes`` says how each line of a plan ended
+- ``sweep``: ``reconcile`` and ``plan``
 - ``status``, ``workers``, ``report``, ``history``, ``metrics``: read only
 - ``incidents``, ``notify``: what needs a person, and who is told
 - ``fixes``: the manual fixes

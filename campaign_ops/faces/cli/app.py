@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from campaign_ops import __version__
-from campaign_ops.faces.cli import shapes
+from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.exit_codes import MEANINGS
 from campaign_ops.faces.cli.runner import Answer, Command, Common, Run
 from campaign_ops.fixes.table import FIXES

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from rich.console import RenderableType
 
-from campaign_ops.faces.cli import shapes
+from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, line

@@ -10,12 +10,14 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import typer
+from typing_extensions import is_typeddict
 
 from campaign_ops.core.report import table
-from campaign_ops.faces.cli import app, shapes
+from campaign_ops.faces import shapes
+from campaign_ops.faces.cli import app
 from campaign_ops.faces.cli.app import COMMANDS, INTERRUPTED, help_of
 from campaign_ops.faces.cli.exit_codes import MEANINGS
 from campaign_ops.faces.cli.plugins import PLUGINS, Plugin

@@ -6,7 +6,7 @@ from collections import Counter
 
 from campaign_ops.core.wording import plural
 from campaign_ops.doctor import Level, examine
-from campaign_ops.faces.cli import shapes
+from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call

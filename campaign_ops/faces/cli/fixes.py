@@ -10,7 +10,7 @@ import typer
 from rich.console import RenderableType
 
 from campaign_ops.core.confirmation import Offer
-from campaign_ops.faces.cli import shapes
+from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call, operator

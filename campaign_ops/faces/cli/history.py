@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import RenderableType
 
 from campaign_ops.core.model import RepairKind, check_aware
-from campaign_ops.core.undoing import why_not
 from campaign_ops.core.wording import plural
-from campaign_ops.faces.cli import shapes
+from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, line
+from campaign_ops.faces.documents import repair_document
 from campaign_ops.queries import history as journal
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -53,7 +52,7 @@ def history(
         since=None if since is None else parse_time(since, "--since"),
         limit=limit,
     )
-    repairs = [_repair(call, row) for row in page.repairs]
+    repairs = [repair_document(row, undo=lambda repair: _undo_line(call, repair)) for row in page.repairs]
     result: shapes.HistoryResult = {"repairs": repairs, "more": page.more}
     head = ["repair", "at (UTC)", "what", "target", "by", "undo", "why"]
     text: list[RenderableType] = [Rows(head, [_history_row(repair) for repair in repairs], indent=0)] if repairs else []
@@ -79,31 +78,6 @@ def parse_time(text: str, option: str) -> timedelta | datetime:
             "takes 90s, 30m, 24h, 7d, 2w, or a moment with its zone: 2026-01-31T08:00Z", param_hint=option
         )
     return moment
-
-
-def _repair(call: Call, row: Mapping[str, Any]) -> shapes.Repair:
-    reenqueue = row["kind"] == RepairKind.REENQUEUE
-    return {
-        "id": row["id"],
-        "at": row["at"].isoformat(),
-        "kind": row["kind"],
-        "target": row["target"],
-        "campaign_id": row["campaign_id"],
-        "tenant": row["tenant"],
-        "verdict": row["verdict"],
-        "reason": row["reason"],
-        "person_reason": row["person_reason"],
-        "actor": row["actor"],
-        "run_id": row["run_id"],
-        "amount": None if row["amount"] is None else str(row["amount"]),
-        "before": row["before"],
-        "after": row["after"],
-        "jobs_added": int(row["jobs_added"] or 0) if reenqueue else None,
-        "recipients_added": int(row["recipients_added"] or 0) if reenqueue else None,
-        "parent_id": row["parent_id"],
-        "undone_by": row["undone_by"],
-        "undo": _undo_line(call, row["id"]) if not why_not(row) else None,
-    }
 
 
 def _undo_line(call: Call, repair_id: int | str) -> str:

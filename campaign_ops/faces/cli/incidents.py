@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 from rich.console import RenderableType
 
-from campaign_ops.core.causes import CAUSES, Cause
+from campaign_ops.core.causes import CAUSES
 from campaign_ops.core.incidents import Incident, State
 from campaign_ops.core.wording import plural
-from campaign_ops.faces.cli import shapes
+from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.history import parse_time
 from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import Rows, line
+from campaign_ops.faces.documents import incident_document, iso
 from campaign_ops.queries.incidents import incidents as read_incidents
 from campaign_ops.watch import incidents as handling
 
@@ -44,7 +43,8 @@ def incidents(
     As the watcher and Dagster's sensors have judged them; the platform is not looked at. Exits with 5 while one is open
     that no person has acknowledged or silenced.
     """
-    rows = [_incident(call, row) for row in read_incidents(call.platform, everything=everything, limit=limit)]
+    read = read_incidents(call.platform, everything=everything, limit=limit)
+    rows = [incident_document(call.name, row) for row in read]
     is_open = sum(row["state"] == State.OPEN for row in rows)
     result: shapes.IncidentsResult = {"open": is_open, "incidents": rows}
     text: list[RenderableType] = []
@@ -52,33 +52,6 @@ def incidents(
         text += [*_block(row), line("")]
     summary = f"{call.name}: {plural(len(rows), 'incident')}, {is_open} open"
     return Answer(result, [*text, line(summary, style="bold")], ExitCode.PERSON if is_open else ExitCode.DONE)
-
-
-def _incident(call: Call, row: Mapping[str, Any]) -> shapes.Incident:
-    fixed = CAUSES[Cause(row["cause"])]
-    return {
-        "id": row["id"],
-        "cause": row["cause"],
-        "severity": row["severity"],
-        "state": row["state"],
-        "headline": fixed.headline(row["count"]),
-        "detail": row["detail"],
-        "count": row["count"],
-        "campaigns": row["campaigns"],
-        "tenants": row["tenants"],
-        "first_seen_at": row["first_seen_at"].isoformat(),
-        "last_seen_at": row["last_seen_at"].isoformat(),
-        "opened_at": _iso(row["opened_at"]),
-        "resolved_at": _iso(row["resolved_at"]),
-        "silenced_until": _iso(row["silenced_until"]),
-        "handled_by": row["handled_by"],
-        "handled_reason": row["handled_reason"],
-        "next_step": fixed.next_step.format(platform=call.name).replace("`", ""),
-    }
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
 
 
 def _block(row: shapes.Incident) -> list[RenderableType]:
@@ -130,7 +103,7 @@ def silence(
     """
     person, end = _person(reason, by), parse_time(until, "--until")
     after = handling.silence(call.platform, incident, until=end, **person)
-    return _handled(call, after, f"silenced until {_minute(_iso(after.silenced_until))} UTC")
+    return _handled(call, after, f"silenced until {_minute(iso(after.silenced_until))} UTC")
 
 
 @command(shape=shapes.HandledResult, examples=['resolve 12 --reason "workers are back"'])
@@ -154,7 +127,7 @@ def _handled(call: Call, incident: Incident, what: str) -> Answer:
     result: shapes.HandledResult = {
         "id": incident.id,
         "state": incident.state.value,
-        "silenced_until": _iso(incident.silenced_until),
+        "silenced_until": iso(incident.silenced_until),
     }
     words = CAUSES[incident.cause].headline(incident.count)
     return Answer(result, [line(f"{call.name}: incident {incident.id} ({words}) is {what}")])

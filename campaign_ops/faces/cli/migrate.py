@@ -8,7 +8,7 @@ import typer
 
 from campaign_ops.doctor import grants as grants_of
 from campaign_ops.doctor import redis_acl
-from campaign_ops.faces.cli import shapes
+from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import clean, line

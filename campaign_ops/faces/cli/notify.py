@@ -11,7 +11,7 @@ from campaign_ops.core.causes import Severity
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.notices import Message
 from campaign_ops.core.wording import nearest, plural
-from campaign_ops.faces.cli import shapes
+from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call

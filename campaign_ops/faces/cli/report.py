@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from campaign_ops.faces.cli import shapes
+from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import clean_lines
+from campaign_ops.faces.documents import report_document
 from campaign_ops.queries.report import stored_report
 
 
@@ -16,10 +17,4 @@ def report(call: Call) -> Answer:
     Prints what that sweep stored, whatever started it; does not look at the platform again.
     """
     stored = stored_report(call.platform)
-    result: shapes.ReportResult = {
-        "at": stored.at.isoformat(),
-        "figures": dict(stored.figures),
-        "trouble": stored.trouble,
-        "markdown": stored.markdown,
-    }
-    return Answer(result, [clean_lines(stored.markdown).rstrip("\n")])
+    return Answer(report_document(stored), [clean_lines(stored.markdown).rstrip("\n")])

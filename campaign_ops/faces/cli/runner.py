@@ -23,7 +23,7 @@ from rich.console import RenderableType
 
 from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
 from campaign_ops.core.wording import is_unicode, nearest
-from campaign_ops.faces.cli import shapes
+from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of, gravest
 from campaign_ops.faces.cli.screen import Screen, logging_to_stderr, without_credentials
 from campaign_ops.platform import Platform

@@ -8,10 +8,11 @@ from rich.console import RenderableType
 
 from campaign_ops.core.model import Verdict
 from campaign_ops.core.wording import duration
-from campaign_ops.faces.cli import shapes
+from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, bar, line
+from campaign_ops.faces.documents import campaign_document, percent
 from campaign_ops.queries.status import StatusLine, campaign_status
 
 
@@ -28,7 +29,7 @@ def status(call: Call) -> Answer:
         "sending": len(campaigns),
         "stuck": len(stuck),
         "verdicts": verdicts,
-        "campaigns": [_campaign(campaign) for campaign in campaigns],
+        "campaigns": [campaign_document(campaign) for campaign in campaigns],
     }
     text: list[RenderableType] = []
     for campaign in campaigns:
@@ -36,30 +37,6 @@ def status(call: Call) -> Answer:
     kinds = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
     summary = f"{call.name}: {len(campaigns)} in sending, {len(stuck)} stuck" + (f" ({kinds})" if kinds else "")
     return Answer(result, [*text, line(summary, style="bold")])
-
-
-def _campaign(campaign: StatusLine) -> shapes.StatusCampaign:
-    return {
-        "id": campaign.id,
-        "tenant": campaign.tenant,
-        "name": campaign.name,
-        "total": campaign.total,
-        "succeeded": campaign.succeeded,
-        "failed": campaign.failed,
-        "pending": campaign.pending,
-        "unsent": campaign.unsent,
-        "percent": _percent(campaign),
-        "sending_seconds": campaign.sending_seconds,
-        "untouched_seconds": campaign.untouched_seconds,
-        "stuck": campaign.stuck,
-        "verdict": campaign.verdict,
-        "reason": campaign.reason,
-    }
-
-
-def _percent(campaign: StatusLine) -> int | None:
-    """Rounded down: 100 means that nothing is left."""
-    return (campaign.total - campaign.unsent) * 100 // campaign.total if campaign.total else None
 
 
 def _is_stuck(campaign: StatusLine) -> bool:
@@ -73,8 +50,8 @@ def _since(seconds: int | None) -> str:
 
 def _block(campaign: StatusLine, *, plain: bool) -> list[RenderableType]:
     """One campaign, as the script in the runbook showed it."""
-    processed = campaign.total - campaign.unsent
-    progress = f"{bar(processed, campaign.total, plain=plain)} {processed:,}/{campaign.total:,} ({_percent(campaign)}%)"
+    processed, share = campaign.total - campaign.unsent, percent(campaign.total, campaign.unsent)
+    progress = f"{bar(processed, campaign.total, plain=plain)} {processed:,}/{campaign.total:,} ({share}%)"
     rows = [
         ["Tenant", campaign.tenant],
         [

@@ -13,12 +13,13 @@ from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.report import HealthReport, RepairLine, headline, render
 from campaign_ops.core.wording import duration, plural
-from campaign_ops.faces.cli import shapes
+from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
-from campaign_ops.faces.cli.outcomes import Ending, HeldBack, Outcome, held_back, outcomes_of
 from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import Rows, clean_lines, line
+from campaign_ops.faces.documents import sweep_document
+from campaign_ops.faces.outcomes import Ending, Outcome, held_back, outcomes_of
 from campaign_ops.sweep import Sweep, dry_run
 
 _DONE = {
@@ -99,7 +100,11 @@ def reconcile(
     if markdown is not None:
         markdown.write_text(clean_lines(render(report)), encoding="utf-8")
     outcomes = outcomes_of(report)
-    return Answer(_result(call, report, outcomes), _sections(call, report, outcomes), _code(report, outcomes))
+    return Answer(
+        _result(call, report, outcomes),
+        _sections(call, report, outcomes),
+        _code(report, outcomes),
+    )
 
 
 @command(several=True, shape=shapes.SweepResult, examples=["plan", "plan --platform sms --json"])
@@ -187,13 +192,6 @@ def _confirm(call: Call, offer: Offer) -> str:
     return call.command_line("reconcile", "--confirm", offer.code, "--reason", "WHY")
 
 
-def _offer_of(report: HealthReport, held: HeldBack) -> Offer | None:
-    """The code that lets the held-back repairs pass."""
-    if not held.by_breaker:
-        return None
-    return next((offer for offer in report.offers if held.kind.value in offer.kinds), None)
-
-
 def _sections(call: Call, report: HealthReport, outcomes: list[Outcome]) -> list[RenderableType]:
     """What was done, what was left alone, what needs a person: a section each, the person's last."""
     text = _head(call, report)
@@ -239,41 +237,4 @@ def _summary(report: HealthReport) -> str:
 
 
 def _result(call: Call, report: HealthReport, outcomes: list[Outcome]) -> shapes.SweepResult:
-    return {
-        "at": report.at.isoformat(),
-        "dry_run": report.dry_run,
-        "headline": headline(report),
-        "figures": report.figures(),
-        "trouble": report.trouble,
-        "held_back": [
-            {
-                "kind": held.kind.value,
-                "reason": held.reason,
-                "confirm": _confirm(call, offer) if offer else None,
-                "confirm_until": offer.expires_at.isoformat() if offer else None,
-            }
-            for held in held_back(report)
-            for offer in [_offer_of(report, held)]
-        ],
-        "lines": [_line(outcome) for outcome in outcomes],
-    }
-
-
-def _line(outcome: Outcome) -> shapes.Line:
-    item = outcome.item
-    return {
-        "target": item.target,
-        "kind": item.kind.value if item.kind else None,
-        "ending": outcome.ending.value,
-        "note": outcome.note,
-        "needs_person": outcome.needs_person,
-        "campaign_id": item.campaign_id,
-        "tenant": item.tenant,
-        "name": item.name,
-        "verdict": item.verdict.value if item.verdict else None,
-        "reason": item.reason,
-        "unsent": item.unsent,
-        "missing": item.missing,
-        "stuck_seconds": item.stuck_seconds,
-        "amount": item.amount,
-    }
+    return sweep_document(report, outcomes, confirm=lambda offer: _confirm(call, offer))

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from rich.console import RenderableType
 
 from campaign_ops.core.wording import duration, plural
-from campaign_ops.faces.cli import shapes
+from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, line
+from campaign_ops.faces.documents import workers_document
 from campaign_ops.queries.workers import workers as read_workers
 
 
@@ -22,31 +23,7 @@ def workers(call: Call) -> Answer:
     there. Hosts that hide their clients show none: then the number is unknown, not 0.
     """
     read = read_workers(call.platform)
-    result: shapes.WorkersResult = {
-        "queues": [
-            {
-                "queue": queue.queue,
-                "workers": queue.workers,
-                "oldest_uptime_seconds": queue.oldest_uptime_seconds if queue.workers else None,
-                "restarts_last_hour": queue.restarts_last_hour,
-                "seen_at": queue.seen_at.isoformat(),
-            }
-            for queue in read.queues
-        ],
-        "workers": [
-            {
-                "queue": worker.queue,
-                "client_id": worker.client_id,
-                "name": worker.name,
-                "address": worker.address,
-                "connected_at": worker.connected_at.isoformat(),
-                "last_seen_at": worker.last_seen_at.isoformat(),
-                "connected": worker.connected,
-                "restarted": worker.restarted,
-            }
-            for worker in read.workers
-        ],
-    }
+    result = workers_document(read)
     text: list[RenderableType] = [line(_summary(call.name, queue), style="bold") for queue in result["queues"]]
     if result["workers"]:
         head = ["worker", "queue", "address", "connected since (UTC)", "now"]

@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from typer.testing import CliRunner, Result
+from typing_extensions import is_typeddict
 
 from campaign_ops.faces.cli import app
 from campaign_ops.faces.cli.app import COMMANDS
-from campaign_ops.faces.cli.shapes import Document
+from campaign_ops.faces.shapes import Document
 from tests.conftest import World
 
 # Keeps the developer's own terminal and configuration out.

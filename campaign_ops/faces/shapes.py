@@ -6,7 +6,9 @@ amounts of credits are decimal strings.
 
 from __future__ import annotations
 
-from typing import Annotated, TypedDict
+from typing import Annotated
+
+from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 
 class Failure(TypedDict):
