@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -18,8 +19,10 @@ from campaign_ops.core.policy import Policy
 from campaign_ops.journal import binding
 from campaign_ops.journal.ambiguous import AmbiguousLog
 from campaign_ops.journal.attempts import AttemptLog
+from campaign_ops.journal.audit import AuditLog
 from campaign_ops.journal.binding import Answers, Claim
 from campaign_ops.journal.confirmations import ConfirmationLog
+from campaign_ops.journal.idempotency import IdempotencyLog
 from campaign_ops.journal.incidents import IncidentLog
 from campaign_ops.journal.journal import Journal
 from campaign_ops.journal.migrations import check_current, migrate
@@ -28,11 +31,14 @@ from campaign_ops.journal.queue_looks import QueueLooks
 from campaign_ops.journal.refusals import Refusals
 from campaign_ops.journal.sightings import SightingLog
 from campaign_ops.journal.sweeps import Author, SweepLog
+from campaign_ops.journal.tokens import TokenLog
 from campaign_ops.postgres import campaigns
 from campaign_ops.postgres.catalog import Catalog, read_catalog, table_oid
 from campaign_ops.postgres.database import Database, SweepLock, same_database
 from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.profile.model import Profile
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,21 @@ class Platform:
     def outbox(self) -> Outbox:
         """The notifications of its incidents."""
         return Outbox(self.profile.tables_key)
+
+    @property
+    def tokens(self) -> TokenLog:
+        """The tokens that reach it over HTTP."""
+        return TokenLog(self.profile.tables_key)
+
+    @property
+    def idempotency(self) -> IdempotencyLog:
+        """The requests for changes to it that came with an idempotency key."""
+        return IdempotencyLog(self.profile.tables_key)
+
+    @property
+    def audit(self) -> AuditLog:
+        """The attempts to change it over HTTP."""
+        return AuditLog(self.profile.tables_key)
 
     def tables(self, connection: sa.Connection) -> PlatformTables:
         """The platform's tables, checked against the catalog the first time.
@@ -217,6 +238,19 @@ class Platform:
             return False
         known = {sighting.server_id for sighting in self.sightings.last(connection).values()}
         return self.queue.server().server_id in known - {None}
+
+    def on_state(self, work: Callable[[sa.Connection], T], *, read_only: bool = False) -> T:
+        """Run ``work`` on our own tables, in a transaction with the retries of `Database.retrying`.
+
+        Raises:
+            StateSchemaError: Our own schema is missing or of another revision.
+        """
+
+        def _checked(connection: sa.Connection) -> T:
+            check_current(connection, self.database.where)
+            return work(connection)
+
+        return self.database.run(_checked, read_only=read_only)
 
     def check_writable(self, connection: sa.Connection) -> None:
         """Raise PermissionMissing unless the role may update every column that repairs write."""

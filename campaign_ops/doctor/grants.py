@@ -13,8 +13,10 @@ from campaign_ops.profile.model import Profile
 VERSION_TABLE = "alembic_version"
 MEMORY = (
     schema.ambiguous.name,
+    schema.audit.name,
     schema.binding.name,
     schema.confirmation.name,
+    schema.idempotency.name,
     schema.incident.name,
     schema.notification.name,
     schema.worker.name,

@@ -286,6 +286,52 @@ notification = sa.Table(
     sa.Index("notification_sent", "tables", "sent_at", postgresql_where=sa.text("sent_at IS NOT NULL")),
 )
 
+token = sa.Table(
+    "token",
+    metadata,
+    sa.Column("tables", TEXT, primary_key=True),
+    sa.Column("id", TEXT, primary_key=True),
+    sa.Column("hash", TEXT, nullable=False),
+    sa.Column("name", TEXT, nullable=False),
+    sa.Column("scopes", sa.ARRAY(TEXT), nullable=False),
+    sa.Column("tenants", sa.ARRAY(TEXT)),
+    sa.Column("created_at", MOMENT, nullable=False, server_default=sa.func.now()),
+    sa.Column("created_by", TEXT, nullable=False),
+    sa.Column("expires_at", MOMENT),
+    sa.Column("revoked_at", MOMENT),
+    sa.Column("revoked_by", TEXT),
+    sa.Column("last_used_at", MOMENT),
+)
+
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("tables", TEXT, primary_key=True),
+    sa.Column("key", TEXT, primary_key=True),
+    sa.Column("token_id", TEXT, nullable=False),
+    sa.Column("request_hash", TEXT, nullable=False),
+    sa.Column("started_at", MOMENT, nullable=False, server_default=sa.func.now()),
+    sa.Column("status", INT),
+    sa.Column("body", JSONB),
+    sa.Column("finished_at", MOMENT),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", BIG, sa.Identity(always=True), primary_key=True),
+    sa.Column("tables", TEXT, nullable=False),
+    sa.Column("at", MOMENT, nullable=False, server_default=sa.func.now()),
+    sa.Column("token_id", TEXT),
+    sa.Column("actor", TEXT, nullable=False),
+    sa.Column("address", TEXT, nullable=False),
+    sa.Column("method", TEXT, nullable=False),
+    sa.Column("path", TEXT, nullable=False),
+    sa.Column("status", INT, nullable=False),
+    sa.Column("why", TEXT, nullable=False),
+    sa.Index("audit_latest", "tables", "id"),
+)
+
 
 def _history(name: str, *columns: sa.Column[object]) -> sa.Table:
     """A table to which every sweep adds rows; the view without ``_history`` shows those of the latest sweep."""

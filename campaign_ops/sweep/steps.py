@@ -246,6 +246,8 @@ class Steps:
                 self.platform.queue_looks.prune(connection)
                 self.platform.incidents.prune(connection, days)
                 self.platform.outbox.prune(connection, days)
+                self.platform.idempotency.prune(connection)
+                self.platform.audit.prune(connection)
                 self.platform.ambiguous.forget_moved(connection, self.platform.tables(connection))
         except (StatementRejected, Unavailable) as error:
             log.warning("%s: old rows were not pruned: %s", self.platform.name, error)

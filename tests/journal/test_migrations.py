@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from campaign_ops.core.errors import PermissionMissing, StateSchemaError
 from campaign_ops.core.model import RepairKind
@@ -164,18 +167,19 @@ def test_a_missing_schema_and_an_older_one_ask_for_migrating(empty: Database) ->
     assert "migrate" in older.value.mend
 
 
+def alembic(connection: sa.Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
 def upgrade_to(database: Database, revision: str) -> None:
     """The schema as an earlier release made it."""
-    from alembic import command
-    from alembic.config import Config
-
     with database.transaction() as connection:
         connection.execute(sa.schema.CreateSchema(STATE_SCHEMA))
-        config = Config()
-        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-        config.set_main_option("path_separator", "os")
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        command.upgrade(alembic(connection), revision)
 
 
 OLD_ROWS = """
@@ -239,6 +243,22 @@ def test_a_reason_from_before_the_persons_had_a_column_of_its_own_stays_whole(em
         assert (row["reason"], row["person_reason"]) == (both, None)
         shown = connection.exec_driver_sql("SELECT reason, person_reason FROM campaign_ops.completed_campaigns")
         assert shown.all() == [(both, None)]
+
+
+def test_tokens_can_be_added_to_the_schema_of_the_release_before_and_taken_away_again(empty: Database) -> None:
+    upgrade_to(empty, "0005")
+    with empty.transaction() as connection:
+        before = relations(connection)
+        SweepLog("sms", "public.Campaign").begin(connection, "run", "test", "tests")
+    assert migrate(empty) == ("0005", HEAD)
+    with empty.transaction() as connection:
+        added = {name for _, name in relations(connection).keys() - before.keys()}
+        assert {"token", "idempotency", "audit"} <= added
+        command.downgrade(alembic(connection), "0005")
+    with empty.transaction() as connection:
+        assert relations(connection) == before
+        assert connection.scalar(sa.select(sa.func.count()).select_from(schema.sweep)) == 1
+    assert migrate(empty) == ("0005", HEAD)
 
 
 # -- what the views show --------------------------------------------------------------------------------------------
@@ -342,13 +362,7 @@ def test_each_repair_is_shown_by_the_view_of_its_kind_alone(connection: sa.Conne
 
 
 def test_the_revision_that_the_program_names_is_the_newest_one() -> None:
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    config.set_main_option("path_separator", "os")
-    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+    assert ScriptDirectory.from_config(alembic()).get_current_head() == HEAD
 
 
 @pytest.mark.parametrize("view", REPAIRS)
