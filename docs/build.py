@@ -9,7 +9,7 @@ from pathlib import Path
 from campaign_ops.core import errors
 from campaign_ops.core.causes import CAUSES, FOLLOWS, Cause
 from campaign_ops.core.incidents import Rules
-from campaign_ops.core.report import table
+from campaign_ops.core.markdown import table
 from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces.cli.describe import describe_cli
 from campaign_ops.faces.metrics import FAMILIES

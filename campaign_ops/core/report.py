@@ -5,18 +5,17 @@ Every figure names the campaigns behind it, at most ``SHOWN`` of them, with the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from campaign_ops.core.confirmation import Offer
+from campaign_ops.core.markdown import bullet, plain, table
 from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.queue_state import QueueState
-from campaign_ops.core.wording import duration, plural
-
-SHOWN = 10
+from campaign_ops.core.wording import SHOWN, duration, ids, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +146,7 @@ def _oldest_first(item: PlanItem) -> tuple[int, str]:
 
 def render(report: HealthReport) -> str:
     """The report as Markdown."""
-    title = "# " + _plain(f"{report.platform}: {headline(report)}")
+    title = "# " + plain(f"{report.platform}: {headline(report)}")
     at = report.at.astimezone(UTC)
     looked = f"As of {at:%Y-%m-%d %H:%M:%S} UTC" + (" (dry run: nothing was changed)" if report.dry_run else "")
     sections = [
@@ -186,7 +185,7 @@ def _person_section(report: HealthReport) -> str:
         lines.append(report.no_offer)
     if len(items) > SHOWN:
         lines.append(f"and {len(items) - SHOWN} more: {ids(item.target for item in items[SHOWN:])}")
-    return "## Needs a person\n\n" + ("\n".join(map(_bullet, lines)) if lines else "Nothing.")
+    return "## Needs a person\n\n" + ("\n".join(map(bullet, lines)) if lines else "Nothing.")
 
 
 def _how_to_confirm(platform: str, offer: Offer) -> str:
@@ -245,25 +244,25 @@ def _queue_section(queue: QueueState | None, doubts: Sequence[str]) -> str:
     if queue is None:
         return "## Queue\n\nThis platform has none."
     if queue.problem:
-        return f"## Queue {_plain(queue.name)}\n\n{_plain(queue.problem)}"
+        return f"## Queue {plain(queue.name)}\n\n{plain(queue.problem)}"
     if queue.parts:
         return _queues_section(queue, doubts)
     workers = "unknown" if queue.workers is None else str(queue.workers)
     rows = [[state, f"{count:,}"] for state, count in queue.counts.items()]
     paused = ", **paused**" if queue.paused else ""
     extra = "".join(f", {line}" for line in odd_jobs(queue))
-    line = f"{queue.depth:,} waiting, {workers} workers{paused}{extra}; {_plain(queue.version or 'no version')}"
+    line = f"{queue.depth:,} waiting, {workers} workers{paused}{extra}; {plain(queue.version or 'no version')}"
     if queue.server_id is None:
         line += "\n\nThis Redis does not tell which process it is (INFO): a restart or replacement is not noticed."
-    doubted = "".join(f"\n\n**{_plain(doubt)}**" for doubt in doubts)
-    return f"## Queue {_plain(queue.name)}\n\n{line}{doubted}\n\n{table(['state', 'jobs'], rows)}"
+    doubted = "".join(f"\n\n**{plain(doubt)}**" for doubt in doubts)
+    return f"## Queue {plain(queue.name)}\n\n{line}{doubted}\n\n{table(['state', 'jobs'], rows)}"
 
 
 def _queues_section(queue: QueueState, doubts: Sequence[str]) -> str:
     """Several queues: a row for each."""
     rows = [
         [
-            _plain(part.name) + (" (paused)" if part.paused else "") + ("" if part.exists else " (never used)"),
+            plain(part.name) + (" (paused)" if part.paused else "") + ("" if part.exists else " (never used)"),
             f"{part.depth:,}",
             f"{part.live:,}",
             f"{part.counts.get('failed', 0):,}",
@@ -272,8 +271,8 @@ def _queues_section(queue: QueueState, doubts: Sequence[str]) -> str:
         for part in queue.parts
     ]
     extra = "".join(f", {line}" for line in odd_jobs(queue))
-    doubted = "".join(f"\n\n**{_plain(doubt)}**" for doubt in doubts)
-    back = f"Batches are put back into {_plain(queue.put_back)}. {queue.depth:,} waiting in all{extra}."
+    doubted = "".join(f"\n\n**{plain(doubt)}**" for doubt in doubts)
+    back = f"Batches are put back into {plain(queue.put_back)}. {queue.depth:,} waiting in all{extra}."
     return f"## Queues\n\n{back}{doubted}\n\n" + table(["queue", "waiting", "live", "failed", "workers"], rows)
 
 
@@ -320,36 +319,6 @@ def drain_forecast(items: Sequence[PlanItem]) -> str:
         return "unknown"
     pace = sum(paces)
     return duration(round(open_ / pace * 3600)) if pace > 0 else "never at this pace"
-
-
-def ids(targets: Iterable[str]) -> str:
-    """At most ``SHOWN`` ids, and how many more."""
-    listed = list(targets)
-    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
-    return ", ".join(listed[:SHOWN]) + more
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, cell: Callable[[str], str] | None = None) -> str:
-    """A Markdown table; cells cannot break out of it. ``cell`` writes one cell; other people's text without it."""
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    lines += ["| " + " | ".join(map(cell or _plain, row)) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-_MARKUP = str.maketrans({"\\": "\\\\", "|": "\\|", "<": "&lt;"})
-_JOINER = "\u200d"  # holds emoji together; other invisible characters can control a terminal
-
-
-def _plain(text: str) -> str:
-    """Other people's text (names, reasons, errors) as one line: no HTML, no image, nothing that ends a cell."""
-    printable = "".join(char if char.isprintable() or char == _JOINER else " " for char in text)
-    return " ".join(printable.split()).translate(_MARKUP).replace("![", "!\\[")
-
-
-def _bullet(text: str) -> str:
-    """A list item that holds nothing but a line of text."""
-    line = _plain(text)
-    return f"- \\{line}" if line[:1] in set("-+*#>~=`") else f"- {line}"
 
 
 def _name(item: PlanItem) -> str:

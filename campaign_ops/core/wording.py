@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 
+SHOWN = 10
+"""Ids that are named; of more, only the number is given."""
+
 
 def plural(count: object, noun: str) -> str:
     """``1 job``, ``2 jobs``."""
@@ -14,6 +17,13 @@ def plural(count: object, noun: str) -> str:
 def counted(count: int, noun: str) -> str:
     """``1 job``, ``2,000 jobs``."""
     return plural(count if count == 1 else f"{count:,}", noun)
+
+
+def ids(targets: Iterable[str]) -> str:
+    """At most ``SHOWN`` ids, and how many more."""
+    listed = list(targets)
+    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    return ", ".join(listed[:SHOWN]) + more
 
 
 def duration(seconds: int) -> str:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from campaign_ops.core.model import RepairKind
-from campaign_ops.core.report import ids
-from campaign_ops.core.wording import duration
+from campaign_ops.core.wording import duration, ids
 from campaign_ops.orchestration.cron import ticks_since
 from campaign_ops.orchestration.names import asset_key, job_name, pool, resource_key
 from campaign_ops.orchestration.resources import resource_of

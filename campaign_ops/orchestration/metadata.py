@@ -11,12 +11,12 @@ from typing import Any
 import dagster as dg
 
 from campaign_ops.core.confirmation import Offer
+from campaign_ops.core.markdown import table as markdown_table
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.queue_state import QueueState
-from campaign_ops.core.report import HealthReport, ids, odd_jobs, render
-from campaign_ops.core.report import table as markdown_table
-from campaign_ops.core.wording import settled_in_words
+from campaign_ops.core.report import HealthReport, odd_jobs, render
+from campaign_ops.core.wording import ids, settled_in_words
 from campaign_ops.orchestration.tables import SHOWN, Rows, counted, table
 from campaign_ops.sweep.result import StepResult
 from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_row, queue_row

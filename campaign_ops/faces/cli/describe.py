@@ -15,7 +15,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import typer
 from typing_extensions import is_typeddict
 
-from campaign_ops.core.report import table
+from campaign_ops.core.markdown import table
 from campaign_ops.faces import shapes
 from campaign_ops.faces.cli import app
 from campaign_ops.faces.cli.app import COMMANDS, INTERRUPTED, help_of
@@ -123,7 +123,7 @@ def _shape(shape: type) -> str:
     for key, hint in get_type_hints(shape, include_extras=True).items():
         kind, meaning = get_args(hint)
         rows.append([f"`{key}`", _words(kind), meaning])
-    return f"### {shape.__name__}\n\n{inspect.getdoc(shape)}\n\n{table(['key', 'type', 'meaning'], rows)}\n"
+    return f"### {shape.__name__}\n\n{inspect.getdoc(shape)}\n\n{table(['key', 'type', 'meaning'], rows, cell=str)}\n"
 
 
 _WORDS: dict[Any, str] = {
