@@ -13,6 +13,7 @@ from campaign_ops.core.causes import CAUSES, Cause
 from campaign_ops.core.confirmation import Offer
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.report import HealthReport, headline
+from campaign_ops.core.tokens import Scope, Token
 from campaign_ops.core.undoing import why_not
 from campaign_ops.faces import shapes
 from campaign_ops.faces.outcomes import HeldBack, Outcome, held_back
@@ -189,3 +190,20 @@ def _line(outcome: Outcome) -> shapes.Line:
 def iso(moment: datetime | None) -> str | None:
     """A moment as text; None where there is none."""
     return None if moment is None else moment.isoformat()
+
+
+def token_document(token: Token) -> shapes.Token:
+    """One token, without its secret."""
+    return {
+        "id": token.id,
+        "name": token.name,
+        "state": token.state.value,
+        "scopes": [scope.value for scope in Scope if token.may(scope)],
+        "tenants": None if token.tenants is None else sorted(token.tenants),
+        "created_at": token.created_at.isoformat(),
+        "created_by": token.created_by,
+        "expires_at": iso(token.expires_at),
+        "revoked_at": iso(token.revoked_at),
+        "revoked_by": token.revoked_by,
+        "last_used_at": iso(token.last_used_at),
+    }

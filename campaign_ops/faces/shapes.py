@@ -302,3 +302,39 @@ class NotifyResult(TypedDict):
     sent: Annotated[int, "messages that a channel has accepted"]
     gave_up: Annotated[int, "notifications that could not be sent for hours and are not tried again"]
     channels: Annotated[list[NotifiedChannel], "every channel that gets incidents of the platform"]
+
+
+class Token(TypedDict):
+    """A token of the HTTP interface, without its secret."""
+
+    id: Annotated[str, "the part of its text that is no secret"]
+    name: Annotated[str, "the actor in the journal"]
+    state: Annotated[str, "`active`, `expired` or `revoked`"]
+    scopes: Annotated[list[str], "what it may be used for"]
+    tenants: Annotated[list[str] | None, "the tenants whose rows it reaches; null for all"]
+    created_at: Annotated[str, "when it was created"]
+    created_by: Annotated[str, "who created it"]
+    expires_at: Annotated[str | None, "when it stops being accepted; null for never"]
+    revoked_at: Annotated[str | None, "when it was revoked"]
+    revoked_by: Annotated[str | None, "who revoked it"]
+    last_used_at: Annotated[str | None, "its last use, exact to a minute"]
+
+
+class TokenCreatedResult(TypedDict):
+    """A new token, as one platform has stored it."""
+
+    token: Annotated[Token, "the token"]
+    text: Annotated[str | None, "what its owner sends; with the first platform of the call only, and never again"]
+
+
+class TokensResult(TypedDict):
+    """The tokens that reach a platform."""
+
+    tokens: Annotated[list[Token], "the newest first; expired and revoked ones, too"]
+
+
+class TokenRevokedResult(TypedDict):
+    """Whether a token was revoked."""
+
+    id: Annotated[str, "its id"]
+    token: Annotated[Token | None, "the token; null where the platform has none with this id"]

@@ -15,7 +15,7 @@ The commands, one module each:
 - ``status``, ``workers``, ``report``, ``history``, ``metrics``: read only
 - ``incidents``, ``notify``: what needs a person, and who is told
 - ``fixes``: the manual fixes
-- ``doctor``, ``migrate``, ``config``: setting up
+- ``doctor``, ``migrate``, ``config``, ``tokens``: setting up
 
 Add here what reads options and prints answers. Not here: decisions, statements and anything that another face needs;
 those belong in ``sweep``, ``fixes`` and ``queries``.
@@ -23,7 +23,7 @@ those belong in ``sweep``, ``fixes`` and ``queries``.
 
 # Importing a module registers its commands. Their order here is the order in the help.
 from campaign_ops.faces.cli import sweep, status, workers, report, history, metrics, incidents, notify  # noqa: F401, I001
-from campaign_ops.faces.cli import fixes, doctor, migrate, config, plugins  # noqa: F401
+from campaign_ops.faces.cli import fixes, doctor, migrate, config, tokens, plugins  # noqa: F401
 from campaign_ops.faces.cli.app import app, main
 
 __all__ = ["app", "main"]

@@ -12,14 +12,16 @@ import typer
 
 from campaign_ops import __version__
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.exit_codes import MEANINGS
-from campaign_ops.faces.cli.runner import Answer, Command, Common, Run
+from campaign_ops.faces.cli.exit_codes import MEANINGS, ExitCode
+from campaign_ops.faces.cli.runner import Answer, Command, Common, Run, gravest_of
 from campaign_ops.fixes.table import FIXES
 
 INTERRUPTED = 130
 
 COMMANDS: dict[str, Command] = {}
 """Every command by its name, in the order of the help."""
+GROUPS: dict[str, typer.Typer] = {}
+"""The programs of commands in two words, by the first."""
 
 
 def verbatim(title: str, lines: Sequence[str]) -> str:
@@ -68,8 +70,10 @@ def command(
     *,
     shape: type,
     examples: Sequence[str],
+    name: str = "",
     several: bool = False,
     together: Callable[[Sequence[shapes.PlatformOutcome]], str] | None = None,
+    exit_code: Callable[[Sequence[shapes.PlatformOutcome]], ExitCode] = gravest_of,
 ) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:
     """Make a command of a function that takes a `Call` and options of its own.
 
@@ -78,18 +82,21 @@ def command(
     Args:
         shape: The typed dictionary of its result.
         examples: Command lines without the program's name, for the help.
+        name: As it is typed, in two words for a command of a group; by default the function's name.
         several: Whether it takes all platforms when none is named.
         together: Makes the text from the outcomes of all platforms, where it is not one platform after the other.
+        exit_code: Makes the exit code from the outcomes of all platforms, where it is not the gravest.
     """
 
     def register(function: Callable[..., Answer]) -> Callable[..., Answer]:
-        name = function.__name__.replace("_", "-")
+        typed = name or function.__name__.replace("_", "-")
         hints = get_type_hints(function, include_extras=True)
         _, *own = inspect.signature(function).parameters.values()
         groups = {option.name: hints[option.name] for option in own if is_dataclass(hints[option.name])}
         program_examples = tuple(f"campaign-ops {example}" for example in examples)
-        registered = Command(name, _grouping(function, groups), several, shape, program_examples, together)
-        COMMANDS[name] = registered
+        called = _grouping(function, groups)
+        registered = Command(typed, called, several, shape, program_examples, together, exit_code)
+        COMMANDS[typed] = registered
         parameters = [
             option.replace(annotation=hints[option.name], kind=inspect.Parameter.KEYWORD_ONLY)
             for option in own
@@ -97,10 +104,18 @@ def command(
         ]
         for group in (*groups.values(), Common):
             parameters += _options_of(group)
-        app.command(name, epilog=verbatim("Examples", registered.examples))(_entry_of(registered, parameters))
+        group, _, last = typed.rpartition(" ")
+        program = GROUPS[group] if group else app
+        program.command(last, epilog=verbatim("Examples", registered.examples))(_entry_of(registered, parameters))
         return function
 
     return register
+
+
+def group(name: str, text: str) -> None:
+    """Make a group of commands, such as ``token`` of ``token list``."""
+    GROUPS[name] = typer.Typer(help=text, rich_markup_mode=None, add_completion=False, no_args_is_help=True)
+    app.add_typer(GROUPS[name], name=name)
 
 
 def help_of(command: Command) -> str:

@@ -50,15 +50,22 @@ def describe_cli() -> str:
     group: Any = typer.main.get_command(app)
     common = {field.name for field in fields(Common)}
     parts = [_INTRODUCTION, "## Exit codes\n", _exit_codes(), "## Options of every command\n"]
-    first = group.commands[next(iter(COMMANDS))]
+    first = program_of(group, next(iter(COMMANDS)))
     parts.append(_options(param for param in first.params if param.name in common))
     for name, command in COMMANDS.items():
-        parts += _command(command, [param for param in group.commands[name].params if param.name not in common])
+        parts += _command(command, [param for param in program_of(group, name).params if param.name not in common])
     parts += map(_plugin, PLUGINS.values())
     parts.append(_JSON)
     results = dict.fromkeys(command.shape for command in COMMANDS.values())
     parts += map(_shape, _reached([shapes.Document, *results]))
     return "\n".join(parts)
+
+
+def program_of(group: Any, name: str) -> Any:
+    """The program of a command; of one in two words, inside the group that the first names."""
+    for word in name.split():
+        group = group.commands[word]
+    return group
 
 
 def _exit_codes() -> str:

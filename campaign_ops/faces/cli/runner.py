@@ -66,12 +66,14 @@ class Call:
         config: The configuration file named on the command line.
         alone: Whether the platform is the only one of this call: named, or the only one configured.
         plain: Whether stdout takes ASCII only.
+        shared: What the platforms of this call share, such as the token that reaches all of them.
     """
 
     settings: PlatformSettings
     config: Path | None
     alone: bool
     plain: bool
+    shared: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -108,6 +110,11 @@ class Answer:
     code: ExitCode = ExitCode.DONE
 
 
+def gravest_of(outcomes: Sequence[shapes.PlatformOutcome]) -> ExitCode:
+    """The exit code of several platforms."""
+    return gravest(ExitCode(outcome["exit_code"]) for outcome in outcomes)
+
+
 @dataclass(frozen=True)
 class Command:
     """One command.
@@ -119,6 +126,7 @@ class Command:
         shape: The typed dictionary of its result.
         examples: Command lines, for the help.
         together: Makes the text from the outcomes of all platforms, where it is not one platform after the other.
+        exit_code: Makes the exit code from the outcomes of all platforms, where it is not the gravest.
     """
 
     name: str
@@ -127,16 +135,18 @@ class Command:
     shape: type
     examples: Sequence[str]
     together: Callable[[Sequence[shapes.PlatformOutcome]], str] | None = None
+    exit_code: Callable[[Sequence[shapes.PlatformOutcome]], ExitCode] = gravest_of
 
 
 @dataclass
 class Run:
-    """One call of the program. ``printed``: whether anything has been written to stdout."""
+    """One call of the program. ``printed``: whether anything has been written to stdout; ``shared``: see `Call`."""
 
     command: Command
     common: Common
     screen: Screen = field(default_factory=Screen)
     printed: bool = False
+    shared: dict[str, Any] = field(default_factory=dict)
 
     def execute(self, values: Mapping[str, Any]) -> ExitCode:
         """Run the command on its platforms, print the answers, and return the exit code."""
@@ -149,7 +159,7 @@ class Run:
                 self._complain(error)
                 return self._finish(exit_code_of(error), failure_of(error), [])
             outcomes = [self._outcome(settings, name, values, alone=len(names) == 1) for name in names]
-            return self._finish(gravest(ExitCode(outcome["exit_code"]) for outcome in outcomes), None, outcomes)
+            return self._finish(self.command.exit_code(outcomes), None, outcomes)
 
     def _names(self, settings: Settings) -> tuple[str, ...]:
         """The platforms of this call."""
@@ -180,7 +190,7 @@ class Run:
         return {"platform": name, "exit_code": code.value, "error": failure, "result": result}
 
     def _answer(self, settings: Settings, name: str, values: Mapping[str, Any], *, alone: bool) -> Answer:
-        call = Call(settings.platform(name), self.common.config, alone, self.screen.plain)
+        call = Call(settings.platform(name), self.common.config, alone, self.screen.plain, self.shared)
         with closing(call), self.screen.working(f"{name}: {self.command.name}"):
             answer = self.command.function(call, **values)
         if not self.common.json:
@@ -217,7 +227,8 @@ class Run:
 
 def _check_unicode(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
-        if isinstance(value, str) and not is_unicode(value):
+        texts = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and not is_unicode(text) for text in texts):
             where = name.replace("_", "-")
             raise ConfigurationError("is not UTF-8 text", where=where, mend="type it again in a UTF-8 terminal")
 

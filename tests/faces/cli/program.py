@@ -45,7 +45,7 @@ class Program:
 
     def __call__(self, command: str, *words: object) -> Result:
         """Run a command in this process. An exception that it does not handle is raised here."""
-        return run(command, "--config", self.config, *words)
+        return run(*command.split(), "--config", self.config, *words)
 
     def json(self, command: str, *words: object) -> dict[str, Any]:
         """The document of a command with ``--json``, after a check of its exit code and keys."""
@@ -86,7 +86,7 @@ class Program:
 
     def started(self, command: str, *words: object) -> list[str]:
         """The arguments of a separate process."""
-        return [*PROGRAM, command, "--config", str(self.config), *map(str, words)]
+        return [*PROGRAM, *command.split(), "--config", str(self.config), *map(str, words)]
 
 
 def run(*words: object) -> Result:

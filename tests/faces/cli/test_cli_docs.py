@@ -10,7 +10,7 @@ import typer
 
 from campaign_ops.faces.cli import app
 from campaign_ops.faces.cli.app import COMMANDS
-from campaign_ops.faces.cli.describe import describe_cli
+from campaign_ops.faces.cli.describe import describe_cli, program_of
 from campaign_ops.faces.cli.plugins import PLUGINS
 from tests.faces.cli.program import run
 
@@ -25,8 +25,8 @@ def test_the_page_is_up_to_date() -> None:
 def test_every_command_and_every_option_is_in_the_page() -> None:
     page = PAGE.read_text(encoding="utf-8")
     group: Any = typer.main.get_command(app)
-    assert set(group.commands) == {*COMMANDS, *PLUGINS}
-    commands = {name: group.commands[name] for name in COMMANDS}
+    assert set(group.commands) == {*(name.split()[0] for name in COMMANDS), *PLUGINS}
+    commands = {name: program_of(group, name) for name in COMMANDS}
     commands |= {name: typer.main.get_command(plugin.load()) for name, plugin in PLUGINS.items()}
     for name, command in commands.items():
         assert f"## {name}\n" in page
@@ -38,7 +38,7 @@ def test_every_command_and_every_option_is_in_the_page() -> None:
 
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_has_a_help_with_examples_that_parse(name: str) -> None:
-    text = run(name, "--help").stdout
+    text = run(*name.split(), "--help").stdout
     assert "Examples:" in text
     for option in ("--config", "--platform", "--json", "--verbose", "--debug"):
         assert option in text
