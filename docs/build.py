@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from campaign_ops.core import errors
 from campaign_ops.core.causes import CAUSES, FOLLOWS, Cause
 from campaign_ops.core.incidents import Rules
 from campaign_ops.core.markdown import table
+from campaign_ops.core.next_steps import STEPS
 from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces.cli.describe import describe_cli
 from campaign_ops.faces.metrics import FAMILIES
@@ -196,7 +198,17 @@ def pages() -> dict[str, str]:
         "errors.md": _errors(),
         "metrics.md": METRICS.format(table=_metrics()),
         "incidents.md": _incidents(),
+        "states.md": _states((HERE / "states.md").read_text(encoding="utf-8")),
     }
+
+
+def _states(page: str) -> str:
+    """The page of the verdicts with the next step of each; the rest of it is written by hand."""
+    for verdict, step in STEPS.items():
+        row = re.compile(rf"^(\| `{verdict}` \|.*\| ).*( \|)$", re.MULTILINE)
+        page, found = row.subn(rf"\g<1>{step.format(platform='NAME')}\g<2>", page)
+        assert found == 1, verdict
+    return page
 
 
 def _incidents() -> str:

@@ -29,7 +29,7 @@ def generated() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["cli.md", "configuration.md", "profiles.md", "errors.md", "incidents.md", "metrics.md"]
+    "name", ["cli.md", "configuration.md", "profiles.md", "errors.md", "incidents.md", "metrics.md", "states.md"]
 )
 def test_a_generated_page_is_as_generated(name: str) -> None:
     """If this fails: ``make docs``."""

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from campaign_ops.core.causes import Cause
 from campaign_ops.core.confirmation import Offer
-from campaign_ops.core.markdown import bullet, plain, table
+from campaign_ops.core.console import Console
+from campaign_ops.core.markdown import plain, table
 from campaign_ops.core.model import RepairKind, Verdict
+from campaign_ops.core.needs_person import people, person_section
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.wording import SHOWN, duration, ids, plural
@@ -88,10 +91,20 @@ class HealthReport:
     @property
     def trouble(self) -> list[str]:
         """In words, what kept the sweep from its work."""
-        lines = [f"{line.kind} held back: {line.held_back}" for line in self.repairs if line.held_back]
-        lines += [f"could not {line.kind} {target}: {why}" for line in self.repairs for target, why in line.failures]
+        return [what for what, _ in self.troubles]
+
+    @property
+    def troubles(self) -> list[tuple[str, Cause | None]]:
+        """The same, each with its cause; without one, the next sweep tries again."""
+        lines: list[tuple[str, Cause | None]] = [
+            (f"{line.kind} held back: {line.held_back}", Cause.BREAKER if line.tripped else None)
+            for line in self.repairs
+            if line.held_back
+        ]
+        for line in self.repairs:
+            lines += [(f"could not {line.kind} {target}: {why}", None) for target, why in line.failures]
         if self.queue is not None and self.queue.problem:
-            lines.append(f"queue {self.queue.name}: {self.queue.problem}")
+            lines.append((f"queue {self.queue.name}: {self.queue.problem}", Cause.QUEUE_UNREADABLE))
         return lines
 
     @property
@@ -102,12 +115,14 @@ class HealthReport:
     def figures(self) -> dict[str, int]:
         """The headline numbers, for plots and for comparing sweeps."""
         done = {line.kind: line.done for line in self.repairs}
+        for_person = self.for_person
         return {
             "stuck": len(self.stuck),
             "stuck_over_alert": sum((item.stuck_seconds or 0) > self.alert_after_seconds for item in self.stuck),
             "oldest_stuck_seconds": max((item.stuck_seconds or 0 for item in self.stuck), default=0),
             "unsent": sum(item.unsent or 0 for item in self.stuck),
-            "needs_person": len(self.for_person),
+            "needs_person": sum(item.verdict is not None for item in for_person),
+            "reservations_need_person": sum(item.verdict is None for item in for_person),
             "sending": self.plan.sending,
             "completed": done.get(RepairKind.COMPLETE, 0),
             "reenqueued": done.get(RepairKind.REENQUEUE, 0),
@@ -144,15 +159,15 @@ def _oldest_first(item: PlanItem) -> tuple[int, str]:
     return (-(item.stuck_seconds or 0), item.target)
 
 
-def render(report: HealthReport) -> str:
-    """The report as Markdown."""
+def render(report: HealthReport, console: Console | None = None) -> str:
+    """The report as Markdown, with links to the campaigns' pages in the console, if there is one."""
     title = "# " + plain(f"{report.platform}: {headline(report)}")
     at = report.at.astimezone(UTC)
     looked = f"As of {at:%Y-%m-%d %H:%M:%S} UTC" + (" (dry run: nothing was changed)" if report.dry_run else "")
     sections = [
         title,
         looked,
-        _person_section(report),
+        person_section(report, console),
         _stuck_section(report),
         _repairs_section(report),
         _recipients_section(report),
@@ -166,34 +181,10 @@ def render(report: HealthReport) -> str:
 def headline(report: HealthReport) -> str:
     """The whole report in one line."""
     figures = report.figures()
-    if report.trouble:
-        lead = report.trouble[0]
-    elif figures["needs_person"]:
-        lead = f"{figures['needs_person']} need a person"
-    else:
-        lead = "nothing needs a person"
+    lead = next(iter(report.trouble), people(figures["needs_person"], figures["reservations_need_person"]))
     slow = sum(item.verdict is Verdict.PROGRESSING for item in report.stuck)
     counts = f"{figures['stuck'] - slow} stuck" + (f" and {slow} slow" if slow else "")
     return " ".join(f"{counts} of {figures['sending']} sending, {lead}".split())
-
-
-def _person_section(report: HealthReport) -> str:
-    items = report.for_person
-    lines = [*report.trouble, *(f"{_name(item)}: {item.verdict or 'credits'}: {item.reason}" for item in items[:SHOWN])]
-    lines += [_how_to_confirm(report.platform, offer) for offer in report.offers]
-    if report.no_offer:
-        lines.append(report.no_offer)
-    if len(items) > SHOWN:
-        lines.append(f"and {len(items) - SHOWN} more: {ids(item.target for item in items[SHOWN:])}")
-    return "## Needs a person\n\n" + ("\n".join(map(bullet, lines)) if lines else "Nothing.")
-
-
-def _how_to_confirm(platform: str, offer: Offer) -> str:
-    command = f"campaign-ops reconcile --platform {platform} --confirm {offer.code} --reason WHY"
-    return (
-        f"Look at the queue; if {' and '.join(offer.kinds)} is right all the same, confirm exactly this"
-        f" until {offer.expires_at:%H:%M} UTC: {command}"
-    )
 
 
 def _stuck_section(report: HealthReport) -> str:
@@ -319,7 +310,3 @@ def drain_forecast(items: Sequence[PlanItem]) -> str:
         return "unknown"
     pace = sum(paces)
     return duration(round(open_ / pace * 3600)) if pace > 0 else "never at this pace"
-
-
-def _name(item: PlanItem) -> str:
-    return f"{item.name} ({item.target})" if item.name != item.target else item.target

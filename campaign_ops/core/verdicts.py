@@ -12,7 +12,7 @@ from campaign_ops.core.accounting import drift, proven, raised_counters, recount
 from campaign_ops.core.model import Action, Coverage, Decision, Evidence, Outcome, Tally, Verdict, age
 from campaign_ops.core.policy import EmptyPolicy, Policy
 from campaign_ops.core.queue_state import QueueState
-from campaign_ops.core.wording import duration, plural
+from campaign_ops.core.wording import HELD_BY, duration, plural
 
 
 def decide(evidence: Evidence, queue: QueueState | None, policy: Policy, now: datetime) -> Decision:
@@ -33,7 +33,7 @@ def decide(evidence: Evidence, queue: QueueState | None, policy: Policy, now: da
         reason = f"{decision.reason}; but {strange_holds(evidence)}"
         decision = Decision(Verdict.UNKNOWN_STATUS, reason, Action.REPORT, needs_person=True)
     if evidence.attempts.held_by:
-        why = f"{decision.reason}; held by {evidence.attempts.held_by}: {evidence.attempts.held_reason}"
+        why = f"{decision.reason}{HELD_BY}{evidence.attempts.held_by}: {evidence.attempts.held_reason}"
         return Decision(decision.verdict, why, Action.REPORT, needs_person=True)
     return decision
 

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 SHOWN = 10
 """Ids that are named; of more, only the number is given."""
 
+HELD_BY, REFUSED_AGAIN = "; held by ", " times, tried again in a day: "
+"""In a reason: a person holds the campaign; the database keeps refusing the repair. The next step depends on them."""
+
 
 def plural(count: object, noun: str) -> str:
     """``1 job``, ``2 jobs``."""
@@ -24,6 +27,11 @@ def ids(targets: Iterable[str]) -> str:
     listed = list(targets)
     more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
     return ", ".join(listed[:SHOWN]) + more
+
+
+def cut(text: str, longest: int) -> str:
+    """The text, shortened where it is longer than ``longest`` characters."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def duration(seconds: int) -> str:

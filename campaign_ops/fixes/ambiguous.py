@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from campaign_ops.bullmq.queue import Queue
 from campaign_ops.core.errors import PermissionMissing, Refused
 from campaign_ops.core.model import Action, RepairKind, Suspect, Verdict
+from campaign_ops.core.next_steps import step_of
 from campaign_ops.core.verdicts import decide, unclear
 from campaign_ops.core.wording import plural
-from campaign_ops.fixes.fix import NEXT_STEP, Fix, Person, author_of, locked
+from campaign_ops.fixes.fix import Fix, Person, author_of, locked
 from campaign_ops.fixes.reenqueue import reenqueue_locked
 from campaign_ops.fixes.target import find_campaign
 from campaign_ops.journal.journal import Entry
@@ -133,7 +134,7 @@ def _marked(platform: Platform, campaign_id: str) -> tuple[list[Suspect], Observ
                 raise Refused(
                     unclear(evidence.coverage.unclear_jobs),
                     where=f"campaign {campaign_id}",
-                    mend=NEXT_STEP[Verdict.UNCLEAR_JOBS],
+                    mend=step_of(Verdict.UNCLEAR_JOBS, platform.name),
                 )
         marked = look.marked(AT_ONCE)
     if not marked:

@@ -8,10 +8,11 @@ from campaign_ops.bullmq.payload import named
 from campaign_ops.core.accounting import total_recipients, unsent
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import Outcome, RepairKind, Verdict
+from campaign_ops.core.next_steps import step_of
 from campaign_ops.core.plan import campaign_item
 from campaign_ops.core.verdicts import decide, strange_holds, unclear
 from campaign_ops.core.wording import plural
-from campaign_ops.fixes.fix import NEXT_STEP, Fix, Person, already_made, author_of, locked
+from campaign_ops.fixes.fix import Fix, Person, already_made, author_of, locked
 from campaign_ops.fixes.target import find_campaign, still_sending
 from campaign_ops.journal.journal import Entry
 from campaign_ops.platform import Platform
@@ -80,7 +81,7 @@ def _no_live_work(platform: Platform, campaign_id: str) -> LiveWork:
         raise Refused(
             f"nothing is pending, but {unclear(work.unclear[campaign_id])}",
             where=f"campaign {campaign_id}",
-            mend=NEXT_STEP[Verdict.UNCLEAR_JOBS],
+            mend=step_of(Verdict.UNCLEAR_JOBS, platform.name),
         )
     if jobs := work.jobs.get(campaign_id, ()):
         listed = ", ".join(map(named, jobs[:JOBS_NAMED])) + (", …" if len(jobs) > JOBS_NAMED else "")

@@ -1,4 +1,4 @@
-"""What all manual fixes share: who asks, the outcome, the sweep lock, the journal's author, and hints for refusals."""
+"""What all manual fixes share: who asks, the outcome, the sweep lock, and the journal's author."""
 
 from __future__ import annotations
 
@@ -8,23 +8,12 @@ from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
-from campaign_ops.core.model import RepairKind, Verdict
+from campaign_ops.core.model import RepairKind
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import SweepLock
 
 LOCK_WAIT_SECONDS = 30
-
-NEXT_STEP: Mapping[Verdict, str] = {
-    Verdict.QUARANTINED: "lift it with `campaign-ops retry-quarantined`",
-    Verdict.QUEUE_PAUSED: "resume the queue first",
-    Verdict.UNCLEAR_JOBS: "look at these jobs; name them in queue.further_jobs or queue.harmless_jobs of the profile",
-    Verdict.COOLDOWN: "wait until the cooldown is over",
-    Verdict.FINISHED: "use `campaign-ops mark-complete`",
-    Verdict.DISPUTED: "find out which recipients got it, then use `campaign-ops mark-complete`",
-    Verdict.AMBIGUOUS: "choose `campaign-ops send-again` or `campaign-ops take-as-sent`",
-}
-"""What to do about a campaign that was refused for its verdict."""
 
 
 @dataclass(frozen=True, slots=True)

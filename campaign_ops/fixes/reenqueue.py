@@ -8,10 +8,11 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import Action, Campaign, RepairKind
+from campaign_ops.core.next_steps import step_about
 from campaign_ops.core.sighting import all_alarms, all_sighted
 from campaign_ops.core.verdicts import decide
 from campaign_ops.core.wording import plural
-from campaign_ops.fixes.fix import NEXT_STEP, Fix, Person, author_of, locked
+from campaign_ops.fixes.fix import Fix, Person, author_of, locked
 from campaign_ops.fixes.target import find_campaign, still_sending
 from campaign_ops.journal.migrations import check_current, is_current
 from campaign_ops.platform import Platform
@@ -53,7 +54,9 @@ def reenqueue_locked(
         decision = decide(evidence, seen.queue, platform.policy, seen.at)
         if decision.action is not Action.REENQUEUE:
             raise Refused(
-                f"{decision.verdict}: {decision.reason}", where=where, mend=NEXT_STEP.get(decision.verdict, "")
+                f"{decision.verdict}: {decision.reason}",
+                where=where,
+                mend=step_about(decision.verdict, decision.reason, platform.name, campaign.id),
             )
         missing = evidence.coverage.missing if evidence.coverage else 0
         _check_alarms(platform, seen, where, dry_run=dry_run)

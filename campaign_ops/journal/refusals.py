@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from campaign_ops.core.model import RepairKind
+from campaign_ops.core.wording import REFUSED_AGAIN
 from campaign_ops.journal import schema
 
 _A_DAY = sa.func.make_interval(0, 0, 0, 1)
@@ -32,6 +33,6 @@ class Refusals:
             table.tables == self.tables, table.times >= after, table.last_at > sa.func.now() - _A_DAY
         )
         return {
-            (RepairKind(row.kind), row.target): f"refused {row.times} times, tried again in a day: {row.why}"
+            (RepairKind(row.kind), row.target): f"refused {row.times}{REFUSED_AGAIN}{row.why}"
             for row in connection.execute(query)
         }

@@ -14,6 +14,7 @@ from campaign_ops.core.causes import Cause
 from campaign_ops.core.errors import CampaignOpsError, DatabaseUnavailable
 from campaign_ops.core.incidents import Look, Symptom
 from campaign_ops.core.model import PATIENT, RepairKind, Verdict
+from campaign_ops.core.next_steps import CAUSE_OF
 from campaign_ops.core.policy import Policy
 from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.wording import counted, duration
@@ -23,16 +24,6 @@ from campaign_ops.queries.latest import Latest, ask_latest
 from campaign_ops.sweep.plan import read_queue_state
 from campaign_ops.sweep.records import STEP_OF
 from campaign_ops.sweep.rows import queue_of
-
-_CAUSE_OF = {
-    Verdict.UNKNOWN_STATUS: Cause.UNKNOWN_WORD,
-    Verdict.QUEUE_UNREADABLE: Cause.QUEUE_UNREADABLE,
-    Verdict.QUEUE_PAUSED: Cause.QUEUE_PAUSED,
-    Verdict.NO_WORKERS: Cause.NO_WORKERS,
-    Verdict.QUARANTINED: Cause.QUARANTINED,
-    Verdict.AMBIGUOUS: Cause.AMBIGUOUS,
-}
-"""The verdicts that are a cause of their own. All others but the patient ones are `Cause.STUCK`, once over age."""
 
 STALE_AFTER_SECONDS = 1800
 RESTARTS_AN_HOUR = 5
@@ -142,8 +133,8 @@ def _cause_of(row: _Row, stuck: Collection[str], policy: Policy) -> Cause | None
         # No sweep will release it. While its campaign is stuck, that is what is wrong.
         return Cause.CREDITS_LEAKED if row["needs_person"] and row["campaign_id"] not in stuck else None
     verdict = Verdict(row["verdict"])
-    if verdict in _CAUSE_OF:
-        return _CAUSE_OF[verdict]
+    if verdict in CAUSE_OF:
+        return CAUSE_OF[verdict]
     old = (row["stuck_seconds"] or 0) > policy.alert_after_seconds
     return Cause.STUCK if old and verdict not in PATIENT else None
 

@@ -64,8 +64,11 @@ def test_a_quiet_platform_says_so_in_one_line() -> None:
 
 def test_what_needs_a_person_comes_first_with_its_reason() -> None:
     text = render(a_report(line("cmp_7", Verdict.AMBIGUOUS, name="Spring sale", needs_person=True, reason="3 marked")))
-    assert "1 need a person" in text.splitlines()[0]
-    assert section(text, "Needs a person") == "- Spring sale (cmp_7): ambiguous: 3 marked"
+    assert "1 campaign needs a person" in text.splitlines()[0]
+    assert section(text, "Needs a person") == (
+        "- Spring sale (cmp_7): ambiguous: 3 marked; next: ask the provider; then"
+        " `campaign-ops send-again cmp_7 --platform sms --reason WHY`, or `take-as-sent`"
+    )
     assert text.index("## Needs a person") < text.index("## Stuck campaigns")
 
 
@@ -88,6 +91,8 @@ def test_what_kept_the_sweep_from_working_leads_the_report() -> None:
     report = a_report(line(needs_person=True), repairs=repairs, queue=replace(QUEUE, problem="Redis is away"))
     assert "reenqueue held back: would re-enqueue 40 of 40" in headline(report)
     told = section(render(report), "Needs a person")
+    assert "next: check Redis and the network to it" in told
+    assert "a trigger said no; next: wait: the next sweep tries again" in told
     for words in ("held back", "could not complete cmp_9: a trigger said no", "Redis is away"):
         assert words in told
 
@@ -129,6 +134,7 @@ def test_the_figures_count_what_they_say() -> None:
         "oldest_stuck_seconds": 1801,
         "unsent": 10,
         "needs_person": 1,
+        "reservations_need_person": 0,
         "sending": 30,
         "completed": 1,
         "reenqueued": 2,
@@ -303,7 +309,7 @@ def test_a_name_is_still_readable_after_all_that() -> None:
     (told,) = (token for token in PARSER.parse(render(report)) if "50%" in token.content and token.children)
     assert told.children is not None
     shown = "".join(child.content for child in told.children)
-    assert shown == "50% off | only <today> 👩‍👧 für 日本 (cmp_1): jobs_lost: because"
+    assert shown.startswith("50% off | only <today> 👩‍👧 für 日本 (cmp_1): jobs_lost: because; next: ")
 
 
 @settings(max_examples=60, deadline=None)
