@@ -97,6 +97,8 @@ Every metric has the label `platform`.
 {table}
 A look at a queue that is older than an hour says nothing about now: its figures are left out. A *restart* of a worker is a client id
 of Redis in place of one that is gone: a worker that reconnects counts too, and a restart of Redis counts once for each worker.
+One that crashes again and again may be away for up to 10 min before it is back, on the same host; workers that a host stops and starts
+again within that time count too.
 `campaign-ops workers` shows the workers one by one.
 """
 

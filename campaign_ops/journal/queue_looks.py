@@ -1,7 +1,9 @@
 """The latest look at each queue and at its workers, by sweeps and by the watcher. Speaks to our own tables only.
 
 A client id of Redis is new after every restart or reconnect. A look counts as restarts the new ids that took the place
-of ids that are gone; ids beyond those are workers that were added. An unreadable queue, or a host that hides its
+of ids that are gone since the last look, and those on the host of a worker that went within the last ten minutes and
+was not replaced yet: one that crashes again and again is away for up to five (Kubernetes), so that looks see it go and
+come. Ids beyond those are workers that were added. An unreadable queue, or a host that hides its
 clients, leaves the workers as they were seen last: unknown is not none, and the next look compares with those.
 """
 
@@ -40,9 +42,29 @@ WITH look AS (
         WHERE (still.queue, still.server_id, still.client_id) = (before.queue, before.server_id, before.client_id)
     )
     GROUP BY before.queue
+), away AS (
+    SELECT queue, host,
+        count(*) FILTER (WHERE NOT connected) - count(*) FILTER (WHERE restarted AND began) AS clients
+    FROM (
+        SELECT known.queue, regexp_replace(known.address, ':[0-9]+$', '') AS host, known.restarted,
+            known.first_seen_at > now() - interval '10 minutes' AS began,
+            EXISTS (
+                SELECT FROM connected AS still
+                WHERE (still.queue, still.server_id, still.client_id) = (known.queue, known.server_id, known.client_id)
+            ) AS connected
+        FROM campaign_ops.worker AS known
+        WHERE known.tables = :tables AND known.last_seen_at > now() - interval '10 minutes'
+    ) AS lately
+    GROUP BY queue, host
 ), fresh AS (
-    SELECT connected.*, row_number() OVER (PARTITION BY queue ORDER BY client_id)
-        <= coalesce((SELECT clients FROM gone WHERE gone.queue = connected.queue), 0) AS restarted
+    SELECT connected.*,
+        row_number() OVER (PARTITION BY queue ORDER BY client_id)
+            <= coalesce((SELECT clients FROM gone WHERE gone.queue = connected.queue), 0)
+        OR row_number() OVER (PARTITION BY queue, regexp_replace(address, ':[0-9]+$', '') ORDER BY client_id)
+            <= coalesce((
+                SELECT clients FROM away
+                WHERE (away.queue, away.host) = (connected.queue, regexp_replace(connected.address, ':[0-9]+$', ''))
+            ), 0) AS restarted
     FROM connected
     WHERE NOT EXISTS (
         SELECT FROM campaign_ops.worker AS known

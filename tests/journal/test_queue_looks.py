@@ -11,9 +11,12 @@ from campaign_ops.journal.queue_looks import QueueLooks, WorkerHealth
 from tests.conftest import World
 
 
-def look(*client_ids: int, server_id: str = "redis-1", **more: object) -> QueueState:
-    """A look that saw workers with these client ids."""
-    clients = tuple(WorkerClient(number, f"worker-{number}", "10.0.0.1:1", 60 * number) for number in client_ids)
+def look(*client_ids: int, server_id: str = "redis-1", host: str = "", **more: object) -> QueueState:
+    """A look that saw workers with these client ids: each on a host of its own, or all on ``host``."""
+    clients = tuple(
+        WorkerClient(number, f"worker-{number}", f"{host or f'10.0.0.{number}'}:{5_000 + number}", 60 * number)
+        for number in client_ids
+    )
     state = QueueState(
         "sms-send", counts={"wait": 3}, workers=len(clients), worker_clients=clients, server_id=server_id
     )
@@ -52,6 +55,27 @@ def test_a_worker_that_is_added_and_one_that_leaves_are_no_restarts(sms: World) 
     assert (health(sms).workers, restarts_in_all(sms)) == (1, 0)
     note(sms, look(1, 7))
     assert restarts_in_all(sms) == 0, "the two others were gone a look earlier"
+
+
+def test_workers_that_are_away_at_a_look_before_they_are_back_are_restarts(sms: World) -> None:
+    """One that crashes again and again is away for longer each time, and was never counted: a look saw it go, and the
+    next one saw a worker that was new.
+    """
+    for first in (1, 3, 5):
+        note(sms, look(first, first + 1, host="10.0.0.1"), look())
+    assert restarts_in_all(sms) == 4
+    assert health(sms).restarts_last_hour == 4
+    note(sms, look(7, 8, 9, host="10.0.0.1"), look(7, 8, 9, host="10.0.0.1"))
+    assert restarts_in_all(sms) == 6, "the third is one more than have gone"
+    note(sms, look(), look(10, host="10.0.0.2"))
+    assert restarts_in_all(sms) == 6, "it came from another host"
+
+
+def test_a_worker_that_comes_back_after_a_while_is_no_restart(sms: World) -> None:
+    note(sms, look(1, host="10.0.0.1"), look())
+    sms.rows("UPDATE campaign_ops.worker SET last_seen_at = now() - interval '11 minutes' RETURNING client_id")
+    note(sms, look(2, host="10.0.0.1"))
+    assert restarts_in_all(sms) == 0
 
 
 def test_a_deployment_that_restarts_all_and_adds_one_counts_the_restarts_alone(sms: World) -> None:
