@@ -112,8 +112,9 @@ def _plugin(plugin: Plugin) -> str:
 def _options(params: Iterable[Any]) -> str:
     rows = []
     for param in params:
+        spellings = [*param.opts, *param.secondary_opts]
         value = "" if getattr(param, "is_flag", False) else f" {param.metavar}"
-        names = [param.metavar] if param.param_type_name == "argument" else [f"{opt}{value}" for opt in param.opts]
+        names = [param.metavar] if param.param_type_name == "argument" else [f"{option}{value}" for option in spellings]
         default = "" if param.default in (None, "", False) else f"`{param.default}`"
         rows.append(
             [", ".join(f"`{name}`" for name in names), param.help or "", "required" if param.required else default]
