@@ -38,6 +38,11 @@ class AmbiguousLog:
             table.tables == self.tables, table.decided_at.is_(None)
         )
 
+    def of_campaign(self, connection: sa.Connection, campaign_id: str, *, limit: int) -> list[str]:
+        """The first ids of a campaign's recipients that a person has to decide about."""
+        query = self.undecided().where(schema.ambiguous.c.campaign_id == campaign_id)
+        return [row.recipient_id for row in connection.execute(query.order_by("recipient_id").limit(limit))]
+
     def is_decided(self, recipient_id: sa.ColumnElement[str], job_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
         """A person has decided about this recipient, knowing of this completed job."""
         table = schema.ambiguous.c

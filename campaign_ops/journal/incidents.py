@@ -93,6 +93,13 @@ class IncidentLog:
             query = query.where(table.state.not_in([State.SUSPECTED.value, State.RESOLVED.value]))
         return [dict(row) for row in connection.execute(query).mappings()]
 
+    def row(self, connection: sa.Connection, incident_id: int) -> Mapping[str, Any] | None:
+        """The row of one incident, as `page` reads it."""
+        table = schema.incident.c
+        query = sa.select(schema.incident).where(table.tables == self.tables, table.id == incident_id)
+        row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else dict(row)
+
     def open_counts(self, connection: sa.Connection) -> dict[tuple[str, str], int]:
         """How many incidents are not resolved, by cause and severity; acknowledged and silenced ones count."""
         table = schema.incident.c

@@ -83,6 +83,8 @@ class Journal:
         tenant: str | None = None,
         kind: str | None = None,
         since: datetime | None = None,
+        before: int | None = None,
+        tenants: Collection[str] | None = None,
         limit: int = 100,
     ) -> list[Mapping[str, Any]]:
         """Repairs, the newest first, with the number of jobs that each put into the queue."""
@@ -95,6 +97,10 @@ class Journal:
                 ids = ids.where(repair.c[column] == value)
         if since is not None:
             ids = ids.where(repair.c.at >= since)
+        if before is not None:
+            ids = ids.where(repair.c.id < before)
+        if tenants is not None:
+            ids = ids.where(repair.c.tenant.in_(sorted(tenants)))
         page = ids.subquery("page")
         mine = sa.select(repair).join(page, page.c.id == repair.c.id).subquery("mine")
         jobs = (

@@ -98,6 +98,20 @@ class SweepLog:
             sa.update(schema.sweep).where(schema.sweep.c.id == sweep_id).values(finished_at=sa.func.now())
         )
 
+    def finished_at(self, connection: sa.Connection, sweep_id: int) -> datetime | None:
+        """When one of these sweeps finished; None if it has not, or is not known any more."""
+        sweep = schema.sweep.c
+        moment: datetime | None = connection.scalar(
+            sa.select(sweep.finished_at).where(sweep.tables == self.tables, sweep.id == sweep_id)
+        )
+        return moment
+
+    def of_run(self, connection: sa.Connection, run_id: str) -> Mapping[str, Any] | None:
+        """The sweep, or the fix, that a run has begun: a row of ``sweep``."""
+        query = sa.select(schema.sweep).where(schema.sweep.c.tables == self.tables, schema.sweep.c.run_id == run_id)
+        row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else dict(row)
+
     def figures(self, connection: sa.Connection, sweep_id: int) -> Mapping[str, Any]:
         """The numbers of every step of one sweep so far."""
         return connection.scalar(sa.select(schema.sweep.c.figures).where(schema.sweep.c.id == sweep_id)) or {}

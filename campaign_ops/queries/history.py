@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,6 +30,8 @@ def repairs(
     tenant: str | None = None,
     kind: RepairKind | None = None,
     since: timedelta | datetime | None = None,
+    before: int | None = None,
+    tenants: Collection[str] | None = None,
     limit: int = 50,
 ) -> Page:
     """Return a page of the journal.
@@ -40,6 +42,8 @@ def repairs(
         tenant: Only of this owner.
         kind: Only of this kind.
         since: Only after this moment, or within this time before now by the database's clock.
+        before: Only repairs with a lower number: the next page.
+        tenants: Only of these owners; None for all.
         limit: The most rows to return.
 
     Raises:
@@ -55,6 +59,8 @@ def repairs(
             tenant=tenant,
             kind=None if kind is None else kind.value,
             since=now - since if isinstance(since, timedelta) else since,
+            before=before,
+            tenants=tenants,
             limit=limit + 1,
         )
 

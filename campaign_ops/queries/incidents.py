@@ -26,6 +26,25 @@ def incidents(platform: Platform, *, everything: bool = False, limit: int = 100)
     return platform.database.run(_read, read_only=True)
 
 
+def incident(platform: Platform, incident_id: int) -> Mapping[str, Any]:
+    """The row of table ``incident`` of one incident.
+
+    Raises:
+        NotFound: No such incident.
+        StateSchemaError: Our own schema is missing or of another revision.
+    """
+
+    def _read(connection: sa.Connection) -> Mapping[str, Any] | None:
+        check_current(connection, platform.database.where)
+        return platform.incidents.row(connection, incident_id)
+
+    row = platform.database.run(_read, read_only=True)
+    if row is None:
+        mend = "`campaign-ops incidents --all` lists them"
+        raise NotFound("no such incident", where=f"incident {incident_id}", mend=mend)
+    return row
+
+
 def events(platform: Platform, incident_id: int) -> list[Mapping[str, Any]]:
     """Rows of table ``incident_event`` of one incident, the oldest first.
 

@@ -33,10 +33,11 @@ class StatusLine:
 def campaign_status(platform: Platform) -> list[StatusLine]:
     """Return all campaigns in sending, the longest untouched first."""
     seen = observe(platform, any_age=True)
-    return [_line(platform, seen, evidence) for evidence in seen.evidence]
+    return [status_line(platform, seen, evidence) for evidence in seen.evidence]
 
 
-def _line(platform: Platform, seen: Observation, evidence: Evidence) -> StatusLine:
+def status_line(platform: Platform, seen: Observation, evidence: Evidence) -> StatusLine:
+    """Progress and verdict of one campaign of an observation."""
     campaign, tally, counters = evidence.campaign, evidence.tally, evidence.campaign.counters
     untouched = campaign.untouched_seconds(seen.at)
     stuck = untouched is None or untouched > platform.policy.stuck_after_seconds or bool(campaign.impossible)

@@ -1,0 +1,64 @@
+"""One sweep by its run, and the age of the latest one: for programs that have asked for a sweep, and for probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_ops.core.errors import CampaignOpsError, DatabaseUnavailable
+from campaign_ops.journal.finished import latest_finished
+from campaign_ops.journal.migrations import check_current
+from campaign_ops.platform import Platform
+from campaign_ops.postgres.clock import database_now
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Whether a platform is swept. ``now`` is the database's clock; None where the database is away.
+
+    ``error`` says why nothing is known: empty if all is well.
+    """
+
+    database_up: bool
+    error: str = ""
+    now: datetime | None = None
+    last_sweep_at: datetime | None = None
+
+    @property
+    def age_seconds(self) -> float | None:
+        """Seconds since the latest sweep finished; None if none has, or it is not known."""
+        if self.now is None or self.last_sweep_at is None:
+            return None
+        return max(0.0, (self.now - self.last_sweep_at).total_seconds())
+
+
+def pulse(platform: Platform) -> Pulse:
+    """Ask when the latest sweep finished. Never raises an error of ours: probes need an answer."""
+
+    def _read(connection: sa.Connection) -> Pulse:
+        check_current(connection, platform.database.where)
+        latest = latest_finished(connection, platform.profile.tables_key)
+        return Pulse(True, "", database_now(connection), latest.finished_at if latest is not None else None)
+
+    try:
+        return platform.database.run(_read, read_only=True)
+    except CampaignOpsError as error:
+        return Pulse(not isinstance(error, DatabaseUnavailable), str(error))
+
+
+def sweep_of_run(platform: Platform, run_id: str) -> Mapping[str, Any] | None:
+    """Return the row of ``sweep`` that a run has begun; None while it has not, or where it never did.
+
+    Raises:
+        StateSchemaError: Our own schema is missing or of another revision.
+    """
+
+    def _read(connection: sa.Connection) -> Mapping[str, Any] | None:
+        check_current(connection, platform.database.where)
+        return platform.sweeps.of_run(connection, run_id)
+
+    return platform.database.run(_read, read_only=True)
