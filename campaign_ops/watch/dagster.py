@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from campaign_ops.core.causes import Cause
+from campaign_ops.core.errors import SweepBusy
 from campaign_ops.core.incidents import Look, Symptom
 from campaign_ops.core.wording import duration
 
@@ -27,6 +28,8 @@ DEAD_AFTER_SECONDS = 300
 DAEMONS = ("SCHEDULER", "SENSOR", "QUEUED_RUN_COORDINATOR")
 """Without any of these no sweep is started."""
 RUNS = 500
+RECONCILE = "reconcile"
+"""The work of a whole sweep, in the names of jobs: `<platform>__reconcile`."""
 PLATFORM_TAG = "campaign_ops/platform"
 """On every run of a platform, manual runs too: dagster.yaml allows one run with the same value at a time."""
 
@@ -39,6 +42,24 @@ query Watch($runs: Int!) {
   }
 }
 """
+
+_JOBS = """
+query Jobs($platform: [ExecutionTag!]) {
+  repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } jobs { name } } } }
+  runsOrError(filter: {tags: $platform, statuses: [QUEUED, NOT_STARTED, STARTING, STARTED]}, limit: 1) {
+    ... on Runs { results { runId } }
+  }
+}
+"""
+_LAUNCH = """
+mutation Launch($selector: JobOrPipelineSelector!, $tags: [ExecutionTag!]) {
+  launchRun(executionParams: {selector: $selector, executionMetadata: {tags: $tags}}) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+  }
+}
+"""
+_NO_ANSWER = (OSError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +114,52 @@ class Dagster:
 
     def state(self) -> DagsterState | None:
         """Ask once; None, with a line in the log, where the webserver does not answer as expected."""
-        body = json.dumps({"query": _QUERY, "variables": {"runs": RUNS}}).encode()
+        try:
+            return _state(self._ask(_QUERY, runs=RUNS), time.time())
+        except _NO_ANSWER as error:
+            log.warning("Dagster's webserver did not answer as expected: %s", type(error).__name__)
+            return None
+
+    def launch(self, platform: str, actor: str) -> str | None:
+        """Start a sweep as a run of Dagster; None where the webserver does not answer, or has no such job.
+
+        Args:
+            platform: The platform's name.
+            actor: Who asks for it; a tag of the run.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            SweepBusy: A run of the platform is queued or under way.
+        """
+        job = f"{platform}__{RECONCILE}"
+        try:
+            found = self._ask(_JOBS, platform=[{"key": PLATFORM_TAG, "value": platform}])
+            if busy := found["runsOrError"].get("results"):
+                what = f"run {busy[0]['runId']} of Dagster is under way"
+                raise SweepBusy(what, where=platform, mend=f"look at {self.url}/runs/{busy[0]['runId']}")
+            place = next(
+                (repository["location"]["name"], repository["name"])
+                for repository in found["repositoriesOrError"].get("nodes", ())
+                if any(one["name"] == job for one in repository["jobs"])
+            )
+            tags = [{"key": "campaign_ops/asked_by", "value": actor}]
+            selector = {"repositoryLocationName": place[0], "repositoryName": place[1], "jobName": job}
+            launched = self._ask(_LAUNCH, selector=selector, tags=tags)["launchRun"]
+            return str(launched["run"]["runId"])
+        except (*_NO_ANSWER, StopIteration) as error:
+            log.warning("%s: Dagster starts no run of %s: %s", platform, job, type(error).__name__)
+            return None
+
+    def _ask(self, query: str, **variables: Any) -> Mapping[str, Any]:
+        body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(  # noqa: S310 - checked by settings
             f"{self.url}/graphql", body, {"Content-Type": "application/json"}
         )
-        try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
-                return _state(json.load(answer)["data"], time.time())
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("Dagster's webserver did not answer as expected: %s", type(error).__name__)
-            return None
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+            data: Mapping[str, Any] = json.load(answer)["data"]
+            return data
 
 
 def _state(data: Mapping[str, Any], now: float) -> DagsterState:
