@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -14,6 +15,7 @@ from campaign_ops.core.markdown import table
 from campaign_ops.core.next_steps import STEPS
 from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces.cli.describe import describe_cli
+from campaign_ops.faces.http.app import openapi_document
 from campaign_ops.faces.metrics import FAMILIES
 from campaign_ops.profile.load import built_in_profiles
 from campaign_ops.settings import describe_profile, describe_settings, markdown_table
@@ -195,6 +197,7 @@ def pages() -> dict[str, str]:
     built_in = ", ".join(f"`{name}`" for name in built_in_profiles())
     return {
         "cli.md": describe_cli(),
+        "openapi.json": json.dumps(openapi_document(), indent=1, ensure_ascii=False) + "\n",
         "configuration.md": CONFIGURATION.format(table=markdown_table(describe_settings())),
         "profiles.md": PROFILES.format(built_in=built_in, table=markdown_table(describe_profile())),
         "errors.md": _errors(),

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 
 from campaign_ops.core.confirmation import Offer
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import Section, command
+from campaign_ops.faces.cli.app import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import line
@@ -54,7 +54,6 @@ class TenantFixOptions(FixOptions):
 
 
 @command(
-    section=Section.FIX,
     shape=shapes.FixResult,
     examples=["mark-complete cmp_1 --dry-run", 'mark-complete cmp_1 --reason "TICKET-12" --confirm k7qf-9mxt-2whd'],
 )
@@ -67,11 +66,7 @@ def mark_complete(call: Call, campaign: CampaignId, *, options: TenantFixOptions
     return _fix(call, "mark-complete", campaign, options)
 
 
-@command(
-    section=Section.FIX,
-    shape=shapes.FixResult,
-    examples=["reenqueue cmp_1 --dry-run", 'reenqueue cmp_1 --reason "jobs were lost"'],
-)
+@command(shape=shapes.FixResult, examples=["reenqueue cmp_1 --dry-run", 'reenqueue cmp_1 --reason "jobs were lost"'])
 def reenqueue(call: Call, campaign: CampaignId, *, options: TenantFixOptions) -> Answer:
     """Put a campaign's missing recipients back into the queue.
 
@@ -80,11 +75,7 @@ def reenqueue(call: Call, campaign: CampaignId, *, options: TenantFixOptions) ->
     return _fix(call, "reenqueue", campaign, options)
 
 
-@command(
-    section=Section.FIX,
-    shape=shapes.FixResult,
-    examples=["release res_1 --dry-run", 'release res_1 --reason "TICKET-12"'],
-)
+@command(shape=shapes.FixResult, examples=["release res_1 --dry-run", 'release res_1 --reason "TICKET-12"'])
 def release(
     call: Call,
     reservation: Annotated[str, typer.Argument(metavar="RESERVATION", help="The reservation's id.")],
@@ -98,11 +89,7 @@ def release(
     return _fix(call, "release", reservation, options)
 
 
-@command(
-    section=Section.FIX,
-    shape=shapes.FixResult,
-    examples=["history --campaign cmp_1", 'undo 12 --reason "the jobs were there"'],
-)
+@command(shape=shapes.FixResult, examples=["history --campaign cmp_1", 'undo 12 --reason "the jobs were there"'])
 def undo(
     call: Call,
     repair: Annotated[int, typer.Argument(metavar="REPAIR", min=1, help="The repair's number, from `history`.")],
@@ -118,9 +105,7 @@ def undo(
 
 
 @command(
-    section=Section.FIX,
-    shape=shapes.FixResult,
-    examples=["send-again cmp_1 --dry-run", 'send-again cmp_1 --reason "they never got it"'],
+    shape=shapes.FixResult, examples=["send-again cmp_1 --dry-run", 'send-again cmp_1 --reason "they never got it"']
 )
 def send_again(call: Call, campaign: CampaignId, *, options: TenantFixOptions) -> Answer:
     """Put a campaign's ambiguous recipients back into the queue, although they may get the message twice.
@@ -132,9 +117,7 @@ def send_again(call: Call, campaign: CampaignId, *, options: TenantFixOptions) -
 
 
 @command(
-    section=Section.FIX,
-    shape=shapes.FixResult,
-    examples=["take-as-sent cmp_1 --dry-run", 'take-as-sent cmp_1 --reason "provider has all"'],
+    shape=shapes.FixResult, examples=["take-as-sent cmp_1 --dry-run", 'take-as-sent cmp_1 --reason "provider has all"']
 )
 def take_as_sent(call: Call, campaign: CampaignId, *, options: TenantFixOptions) -> Answer:
     """Record a campaign's ambiguous recipients as sent, although they may have got nothing.
@@ -144,9 +127,7 @@ def take_as_sent(call: Call, campaign: CampaignId, *, options: TenantFixOptions)
     return _fix(call, "take-as-sent", campaign, options)
 
 
-@command(
-    section=Section.FIX, shape=shapes.FixResult, examples=['retry-quarantined cmp_1 --reason "the provider is back"']
-)
+@command(shape=shapes.FixResult, examples=['retry-quarantined cmp_1 --reason "the provider is back"'])
 def retry_quarantined(call: Call, campaign: CampaignId, *, options: TenantFixOptions) -> Answer:
     """Let sweeps repair a quarantined or held campaign again.
 
@@ -156,7 +137,6 @@ def retry_quarantined(call: Call, campaign: CampaignId, *, options: TenantFixOpt
 
 
 @command(
-    section=Section.FIX,
     shape=shapes.FixResult,
     examples=["bind public.Campaign --dry-run", 'bind public.Campaign --reason "the queue is sms-send-2 now"'],
 )

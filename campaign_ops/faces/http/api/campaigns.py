@@ -1,0 +1,316 @@
+"""Campaigns: the stuck ones, one of them with its evidence, and the manual fixes of a campaign or a reservation."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from starlette.requests import Request
+from starlette.responses import Response
+
+from campaign_ops.core.errors import CampaignOpsError
+from campaign_ops.core.model import Verdict
+from campaign_ops.core.tokens import Scope, Token
+from campaign_ops.core.wording import is_unicode
+from campaign_ops.faces.documents import campaign_document, percent, repair_document
+from campaign_ops.faces.http import shapes
+from campaign_ops.faces.http.api.common import (
+    Cursor,
+    Id,
+    Key,
+    Limit,
+    Number,
+    PlatformName,
+    TheAsker,
+    TheService,
+    attempt_of,
+    checked,
+    problems,
+)
+from campaign_ops.faces.http.cursors import cursor_of, next_page, position_of
+from campaign_ops.faces.http.etags import tagged_json
+from campaign_ops.faces.http.fixes import ROUTES, FixOrder, carry_out
+from campaign_ops.faces.http.service import Place, Service
+from campaign_ops.queries.campaigns import (
+    CampaignDetail,
+    Position,
+    StuckFilter,
+    StuckPage,
+    campaign_detail,
+    stuck_campaigns_page,
+)
+from campaign_ops.queries.owners import Subject
+
+router = APIRouter()
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text or not is_unicode(text):
+        raise ValueError("holds what no text holds")
+    return text
+
+
+Reason = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(_storable)
+]
+Code = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40), AfterValidator(_storable)]
+
+
+class FixRequest(BaseModel):
+    """A manual fix: first with ``dry_run``, then for real with the code that the dry run answered."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason = Field(description="Why, for the journal.")
+    dry_run: bool = Field(default=False, description="Only answer whether and how it would be done, and its code.")
+    confirm: Code = Field(default="", description="The code that the dry run answered; required without `dry_run`.")
+    platform: str | None = Field(default=None, max_length=31, description="Needed where several platforms have the id.")
+    tenant: str | None = Field(default=None, max_length=255, description="Refuse unless it belongs to this tenant.")
+
+
+@router.get("/api/campaigns", response_model=shapes.StuckCampaigns, responses=problems(404, 409), tags=["Look"])
+def campaigns(
+    request: Request,
+    service: TheService,
+    asker: TheAsker,
+    platform: PlatformName = None,
+    verdict: Annotated[Verdict | None, Query(description="Only with this verdict.")] = None,
+    tenant: Annotated[str | None, Query(description="Only of this tenant.", max_length=255)] = None,
+    search: Annotated[str, Query(description="Only with this in the id or the name.", max_length=100)] = "",
+    needs_person: Annotated[bool, Query(description="Only those that no later sweep repairs.")] = False,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """The campaigns that the latest sweep found stuck, the longest stuck first; platform after platform."""
+    tenant = None if tenant is None else checked(tenant, "tenant")
+    search = checked(search, "search")
+    wanted = {"verdict": verdict.value if verdict else None, "needs_person": needs_person, "search": search}
+    query = wanted | {"platform": platform, "tenant": tenant, "limit": limit}
+    places = service.places(asker, Scope.READ, platform)
+    document = _page(service, places, wanted, tenant, limit, cursor, query)
+    return tagged_json(request, document)
+
+
+def _page(
+    service: Service,
+    places: list[Place],
+    wanted: dict[str, Any],
+    tenant: str | None,
+    limit: int,
+    cursor: str | None,
+    query: dict[str, Any],
+) -> shapes.StuckCampaigns:
+    start, after = "", None
+    if cursor is not None:
+        name, sweep_id, seconds, campaign_id = position_of(cursor, str, int, int, str)
+        start = str(name)
+        after = Position(int(sweep_id), int(seconds), str(campaign_id)) if sweep_id else None
+    document: shapes.StuckCampaigns = {"as_of": {}, "counts": {}, "campaigns": [], "next": None, "away": []}
+    for place in sorted(places, key=lambda place: place.platform):
+        room = limit - len(document["campaigns"])
+        seen = _filter(place.token, wanted, tenant)
+        listed = place.platform >= start and room > 0 and document["next"] is None
+        try:
+            with service.pool.reading(place.platform) as platform:
+                position = after if place.platform == start else None
+                page = stuck_campaigns_page(platform, seen, after=position, limit=room if listed else 1)
+        except CampaignOpsError:
+            if len(places) == 1:
+                raise
+            document["away"].append(place.platform)
+            continue
+        document["as_of"][place.platform] = _iso(page.at)
+        for verdict, number in page.counts.items():
+            document["counts"][verdict] = document["counts"].get(verdict, 0) + number
+        if listed:
+            document["campaigns"] += [_stuck(place.platform, row) for row in page.rows]
+            document["next"] = _next(place.platform, page, query)
+        elif place.platform > start and room <= 0 and document["next"] is None and page.rows:
+            document["next"] = next_page("/api/campaigns", cursor_of(place.platform, 0, 0, ""), **query)
+    return document
+
+
+def _filter(token: Token, wanted: dict[str, Any], tenant: str | None) -> StuckFilter:
+    tenants = token.tenants
+    if tenant is not None:
+        tenants = frozenset({tenant}) if token.sees(tenant) else frozenset()
+    return StuckFilter(tenants=tenants, **wanted)
+
+
+def _next(platform: str, page: StuckPage, query: dict[str, Any]) -> str | None:
+    if page.more is None:
+        return None
+    position = cursor_of(platform, page.more.sweep_id, page.more.stuck_seconds, page.more.campaign_id)
+    return next_page("/api/campaigns", position, **query)
+
+
+def _stuck(platform: str, row: Any) -> shapes.StuckCampaign:
+    return {
+        "platform": platform,
+        "id": row["id"],
+        "tenant": row["tenant"] or "",
+        "name": row["name"] or "",
+        "verdict": row["verdict"],
+        "reason": row["reason"],
+        "repair": None if row["kind"] == "none" else row["kind"],
+        "needs_person": row["needs_person"],
+        "total": row["total"] or 0,
+        "unsent": row["unsent"] or 0,
+        "percent": percent(row["total"] or 0, row["unsent"] or 0),
+        "pending": row["pending"] or 0,
+        "succeeded": (row["succeeded"] or 0) + (row["accepted"] or 0),
+        "failed": row["failed"] or 0,
+        "missing": row["missing"],
+        "stuck_seconds": row["stuck_seconds"],
+    }
+
+
+@router.get(
+    "/api/campaigns/{campaign_id}", response_model=shapes.CampaignDocument, responses=problems(400, 404), tags=["Look"]
+)
+def campaign(
+    request: Request, service: TheService, asker: TheAsker, campaign_id: Id, platform: PlatformName = None
+) -> Response:
+    """One campaign, read now: verdict, evidence, coverage, and what sweeps and people did to it."""
+    campaign_id = checked(campaign_id, "campaign_id")
+    place, _ = service.find(asker, Scope.READ, platform, Subject.CAMPAIGN, campaign_id)
+    with service.pool.reading(place.platform) as connected:
+        detail = campaign_detail(connected, campaign_id)
+    return tagged_json(request, detail_document(place.platform, detail))
+
+
+def detail_document(platform: str, detail: CampaignDetail) -> shapes.CampaignDocument:
+    """One campaign with everything known of it."""
+    coverage = detail.coverage
+    return {
+        "platform": platform,
+        "at": detail.at.isoformat(),
+        "status": detail.campaign.status,
+        "sending": detail.sending,
+        "needs_person": detail.needs_person,
+        "campaign": campaign_document(detail.line),
+        "accepted": detail.accepted,
+        "unknown": dict(detail.unknown),
+        "covered": None if coverage is None else coverage.covered,
+        "missing": None if coverage is None else coverage.missing,
+        "marked": None if coverage is None else coverage.marked,
+        "doubled": None if coverage is None else coverage.doubled,
+        "live_jobs": None if coverage is None else coverage.live_jobs,
+        "attempts": detail.attempts,
+        "attempts_without_progress": detail.attempts_without_progress,
+        "held_reason": detail.held_reason,
+        "ambiguous": list(detail.ambiguous),
+        "repairs": [repair_document(row, undo=lambda repair: undo_path(platform, repair)) for row in detail.repairs],
+        "judgements": [
+            {
+                "sweep": row["sweep_id"],
+                "at": row["observed_at"].isoformat(),
+                "verdict": row["verdict"],
+                "reason": row["reason"],
+            }
+            for row in detail.verdicts
+        ],
+    }
+
+
+def undo_path(platform: str, repair: int) -> str:
+    """The path that undoes a repair."""
+    return f"/api/repairs/{repair}/undo?platform={platform}"
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _endpoint(name: str, path: str, summary: str) -> None:
+    """An endpoint of a manual fix of a campaign."""
+
+    def fix(
+        request: Request,
+        service: TheService,
+        asker: TheAsker,
+        campaign_id: Id,
+        body: FixRequest,
+        platform: PlatformName = None,
+        key: Key = None,
+    ) -> JSONResponse:
+        return fixed(request, service, asker, name, campaign_id, body, platform, key)
+
+    fix.__name__ = name.replace("-", "_")
+    fix.__doc__ = f"{summary} Scope `{ROUTES[name].scope}`."
+    router.post(path, response_model=shapes.FixAnswer, responses=problems(400, 404, 409, 413), tags=["Fix"])(fix)
+
+
+def fixed(
+    request: Request,
+    service: Service,
+    asker: TheAsker,
+    name: str,
+    target: str,
+    body: FixRequest,
+    platform: str | None,
+    key: str | None,
+) -> JSONResponse:
+    """Carry out a manual fix, and answer."""
+    order = FixOrder(
+        name,
+        checked(target, "id"),
+        body.reason,
+        platform=body.platform or platform,
+        dry_run=body.dry_run,
+        confirm=body.confirm,
+        tenant=body.tenant,
+    )
+    status, document = carry_out(service, attempt_of(request, asker, key), order)
+    return JSONResponse(document, status)
+
+
+for _name, _summary in {
+    "mark-complete": "Complete a campaign in which nothing is pending, and release the credits held for it.",
+    "reenqueue": "Put a campaign's missing recipients back into the queue.",
+    "retry-quarantined": "Let sweeps repair a quarantined or held campaign again.",
+    "send-again": "Put a campaign's ambiguous recipients back into the queue, although they may get the message twice.",
+    "take-as-sent": "Record a campaign's ambiguous recipients as sent, although they may have got nothing.",
+}.items():
+    _endpoint(_name, f"/api/campaigns/{{campaign_id}}/{_name}", _summary)
+
+
+@router.post(
+    "/api/reservations/{reservation_id}/release",
+    response_model=shapes.FixAnswer,
+    responses=problems(400, 404, 409, 413),
+    tags=["Fix"],
+)
+def release(
+    request: Request,
+    service: TheService,
+    asker: TheAsker,
+    reservation_id: Id,
+    body: FixRequest,
+    platform: PlatformName = None,
+    key: Key = None,
+) -> JSONResponse:
+    """Release a reservation that is held for nothing. Scope `repair`."""
+    return fixed(request, service, asker, "release", reservation_id, body, platform, key)
+
+
+@router.post(
+    "/api/repairs/{number}/undo",
+    response_model=shapes.FixAnswer,
+    responses=problems(400, 404, 409, 413),
+    tags=["Fix"],
+)
+def undo(
+    request: Request,
+    service: TheService,
+    asker: TheAsker,
+    number: Number,
+    body: FixRequest,
+    platform: PlatformName = None,
+    key: Key = None,
+) -> JSONResponse:
+    """Undo one repair. Refused when the row has changed since. Scope `repair`."""
+    return fixed(request, service, asker, "undo", str(number), body, platform, key)

@@ -1,0 +1,67 @@
+"""Parameters and answers that many endpoints share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Path, Query
+from starlette.requests import Request
+
+from campaign_ops.core.wording import is_unicode
+from campaign_ops.faces.http.fixes import Attempt
+from campaign_ops.faces.http.gate import Asker
+from campaign_ops.faces.http.problems import MEDIA_TYPE, Problem
+from campaign_ops.faces.http.service import Service, asker_of, service_of
+from campaign_ops.faces.http.shapes import ProblemDocument
+
+TheService = Annotated[Service, Depends(service_of)]
+TheAsker = Annotated[Asker, Depends(asker_of)]
+PlatformName = Annotated[str | None, Query(description="Only this platform.", max_length=31)]
+Limit = Annotated[int, Query(description="The most entries of a page.", ge=1, le=500)]
+Cursor = Annotated[str | None, Query(description="From `next` of the page before.", max_length=600)]
+Id = Annotated[str, Path(max_length=255)]
+Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="A word of your own, new for every new request: sent again with it, a request is answered as the"
+        " first time and carried out once.",
+        max_length=200,
+        pattern=r"^[!-~]+$",
+    ),
+]
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors of an endpoint, for OpenAPI."""
+    meanings = {
+        400: "Several platforms have one with that id: name the platform.",
+        401: "No valid token.",
+        403: "The token lacks the scope.",
+        404: "There is no such thing, or it is not the token's to see.",
+        409: "Refused: its premise does not hold, or a sweep is under way. Nothing was changed.",
+        413: "The body is too large.",
+        422: "The request cannot be understood.",
+        429: "Too many requests.",
+        503: "The database or the queue is away, or the platform is not set up.",
+    }
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
+    every = sorted({401, 403, 422, 429, 503, *statuses})
+    return {status: {"description": meanings[status], "content": content, "model": ProblemDocument} for status in every}
+
+
+def attempt_of(request: Request, asker: Asker, key: str | None) -> Attempt:
+    """The request, for the audit."""
+    return Attempt(asker, request.method, request.url.path, key or "")
+
+
+def checked(text: str, place: str) -> str:
+    """A word from a path or a query, if a database can hold it.
+
+    Raises:
+        Problem: 422 for a zero byte or half a surrogate pair.
+    """
+    if "\x00" in text or not is_unicode(text):
+        raise Problem(422, "invalid", f"{place}: holds what no text holds", "take it out")
+    return text

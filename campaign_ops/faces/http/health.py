@@ -1,0 +1,83 @@
+"""Liveness and readiness, for probes: asked every few seconds, read every few seconds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import datetime
+
+from croniter import croniter
+
+from campaign_ops.core.errors import CampaignOpsError
+from campaign_ops.faces.http.pool import PlatformPool
+from campaign_ops.faces.http.shapes import PlatformLine
+from campaign_ops.queries.sweeps import Pulse, pulse
+from campaign_ops.settings import Settings
+
+REMEMBERED_SECONDS = 5
+TICKS = 3
+"""Sweeps that may be missed: a tick is skipped while a run goes on, and the next one is the retry."""
+
+
+class Health:
+    """The pulse of every platform, read again when it is some seconds old.
+
+    Args:
+        settings: The configuration.
+        pool: The platforms.
+    """
+
+    def __init__(self, settings: Settings, pool: PlatformPool) -> None:
+        self._settings, self._pool = settings, pool
+        self._lock = threading.Lock()
+        self._until = 0.0
+        self._pulses: dict[str, Pulse] = {}
+
+    def pulses(self) -> dict[str, Pulse]:
+        """The pulse of each platform by its name."""
+        with self._lock:
+            if time.monotonic() >= self._until:
+                self._pulses = {name: self._pulse(name) for name in self._settings.names}
+                self._until = time.monotonic() + REMEMBERED_SECONDS
+            return self._pulses
+
+    def _pulse(self, name: str) -> Pulse:
+        try:
+            with self._pool.reading(name) as platform:
+                return pulse(platform)
+        except CampaignOpsError as error:
+            return Pulse(database_up=False, error=str(error))
+
+    def lines(self) -> list[PlatformLine]:
+        """Every platform in one line."""
+        return [self.line(name, known) for name, known in self.pulses().items()]
+
+    def line(self, name: str, known: Pulse) -> PlatformLine:
+        """One platform in one line."""
+        return {
+            "platform": name,
+            "status": self._status(name, known),
+            "last_sweep_at": None if known.last_sweep_at is None else known.last_sweep_at.isoformat(),
+            "last_sweep_age_seconds": known.age_seconds,
+        }
+
+    def _status(self, name: str, known: Pulse) -> str:
+        if any(broken.name == name for broken in self._settings.broken):
+            return "broken"
+        if not known.database_up:
+            return "away"
+        if known.error:
+            return "broken"
+        if known.last_sweep_at is None or known.now is None:
+            return "never_swept"
+        oldest = ticks_ago(self._settings.platform(name).schedule, known.now, TICKS)
+        return "ok" if known.last_sweep_at >= oldest else "stale"
+
+
+def ticks_ago(schedule: str, now: datetime, ticks: int) -> datetime:
+    """When the schedule ticked some ticks ago."""
+    cron = croniter(schedule, now)
+    moment = now
+    for _ in range(ticks):
+        moment = cron.get_prev(datetime)
+    return moment

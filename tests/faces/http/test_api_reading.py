@@ -1,0 +1,232 @@
+"""What the API shows: campaigns page by page, one campaign, the journal, incidents, workers, the report, metrics."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from campaign_ops.core.causes import Cause
+from campaign_ops.core.incidents import Look, Symptom
+from campaign_ops.watch.incidents import update
+from tests.conftest import World, Worlds
+from tests.faces.http.conftest import Api, Serve
+
+
+def test_campaigns_are_those_that_the_latest_sweep_found_stuck(client: httpx.Client, sms: World) -> None:
+    assert client.get("/api/campaigns").json()["campaigns"] == []
+    sms.app.add_campaign("lost", pending=3, succeeded=7)
+    sms.queue.pause()
+    sms.sweep()
+    document = client.get("/api/campaigns").json()
+    (campaign,) = document["campaigns"]
+    assert (campaign["id"], campaign["verdict"], campaign["percent"]) == ("lost", "queue_paused", 70)
+    assert document["counts"] == {"queue_paused": 1}
+    assert document["as_of"]["sms"] is not None
+
+
+def test_pages_show_each_campaign_once_while_sweeps_go_on(client: httpx.Client, sms: World) -> None:
+    sms.queue.pause()
+    for number in range(7):
+        sms.app.add_campaign(f"c{number}", pending=2)
+    sms.sweep()
+    path, seen = "/api/campaigns?limit=3", []
+    while path is not None:
+        document = client.get(path).json()
+        seen += [one["id"] for one in document["campaigns"]]
+        path = document["next"]
+        sms.sweep()
+    assert sorted(seen) == [f"c{number}" for number in range(7)]
+
+
+def test_pages_go_on_from_platform_to_platform(serve: Serve, worlds: Worlds) -> None:
+    shop, messenger = worlds.make("sms"), worlds.make("messenger")
+    shop.queue.pause()
+    for number in range(3):
+        shop.app.add_campaign(f"s{number}", pending=2)
+        messenger.app.add_campaign(f"m{number}", pending=2)
+    shop.sweep()
+    messenger.sweep()
+    api = serve(shop, messenger)
+    client, path, seen = api.client(api.token()), "/api/campaigns?limit=2", []
+    while path is not None:
+        document = client.get(path).json()
+        seen += [(one["platform"], one["id"]) for one in document["campaigns"]]
+        path = document["next"]
+        assert sum(document["counts"].values()) == 6
+    assert sorted(seen) == sorted([("messenger", f"m{n}") for n in range(3)] + [("sms", f"s{n}") for n in range(3)])
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("verdict=queue_paused", ["one", "two"]),
+        ("verdict=empty", []),
+        ("tenant=shop_north", ["one"]),
+        ("search=TW", ["two"]),
+        ("search=%25", []),
+        ("needs_person=true", ["one", "two"]),
+    ],
+)
+def test_each_filter_keeps_only_what_it_names(client: httpx.Client, sms: World, query: str, ids: list[str]) -> None:
+    sms.queue.pause()
+    sms.app.add_campaign("one", tenant="shop_north", pending=2)
+    sms.app.add_campaign("two", tenant="shop_south", pending=2)
+    sms.sweep()
+    listed = client.get(f"/api/campaigns?{query}").json()["campaigns"]
+    found = [one["id"] for one in listed]
+    if query.startswith("needs_person"):
+        ids = [one["id"] for one in client.get("/api/campaigns").json()["campaigns"] if one["needs_person"]]
+    assert sorted(found) == ids
+
+
+@pytest.mark.parametrize("query", ["cursor=nonsense", "cursor=WzEsMl0", "limit=0", "limit=501", "verdict=sad"])
+def test_a_query_that_cannot_be_understood_is_answered_with_422(client: httpx.Client, query: str) -> None:
+    answer = client.get(f"/api/campaigns?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "invalid"
+
+
+def test_one_campaign_has_its_evidence_and_its_story(client: httpx.Client, sms: World) -> None:
+    sms.app.add_campaign("lost", pending=3, succeeded=7)
+    sms.sweep()
+    document = client.get("/api/campaigns/lost").json()
+    assert document["campaign"]["verdict"] == "no_workers"
+    assert (document["covered"], document["missing"], document["live_jobs"]) == (3, 0, 1)
+    assert [repair["kind"] for repair in document["repairs"]] == ["reenqueue"]
+    assert document["repairs"][0]["undo"].startswith("/api/repairs/")
+    assert [one["verdict"] for one in document["judgements"]] == ["jobs_lost"]
+    assert document["attempts"] == 1
+
+
+def test_a_campaign_that_is_over_is_shown_too(client: httpx.Client, sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=5)
+    sms.sweep()
+    document = client.get("/api/campaigns/done").json()
+    assert (document["status"], document["sending"], document["campaign"]["verdict"]) == ("sent", False, "over")
+    assert document["campaign"]["stuck"] is False
+    assert {repair["kind"] for repair in document["repairs"]} == {"complete"}
+
+
+def test_ambiguous_recipients_are_named(client: httpx.Client, sms: World) -> None:
+    sms.app.add_campaign("marked", pending=3)
+    sms.queue.mark(sms.app.pending_ids("marked"))
+    sms.sweep()
+    document = client.get("/api/campaigns/marked").json()
+    assert document["campaign"]["verdict"] == "ambiguous"
+    assert sorted(document["ambiguous"]) == sms.app.pending_ids("marked")
+    assert document["needs_person"] is True
+
+
+def test_an_id_on_two_platforms_needs_the_platforms_name(serve: Serve, worlds: Worlds) -> None:
+    shop, messenger = worlds.make("sms"), worlds.make("messenger")
+    for world in (shop, messenger):
+        world.app.add_campaign("same", succeeded=2)
+    api = serve(shop, messenger)
+    client = api.client(api.token())
+    answer = client.get("/api/campaigns/same")
+    assert (answer.status_code, answer.json()["code"]) == (400, "which_platform")
+    assert "messenger, sms" in answer.json()["detail"] or "sms, messenger" in answer.json()["detail"]
+    assert client.get("/api/campaigns/same?platform=messenger").json()["platform"] == "messenger"
+
+
+def test_the_journal_goes_on_page_by_page(client: httpx.Client, sms: World) -> None:
+    for number in range(5):
+        sms.app.add_campaign(f"done{number}", succeeded=2)
+    sms.sweep()
+    path, seen = "/api/repairs?limit=2", []
+    while path is not None:
+        document = client.get(path).json()
+        seen += [repair["target"] for repair in document["repairs"]]
+        path = document["next"]
+    assert sorted(seen) == [f"done{number}" for number in range(5)]
+    assert len(client.get("/api/repairs?campaign=done3").json()["repairs"]) == 1
+
+
+def test_an_unchanged_answer_is_not_sent_again(client: httpx.Client, sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=2)
+    sms.sweep()
+    first = client.get("/api/repairs")
+    known = {"If-None-Match": first.headers["etag"]}
+    assert client.get("/api/repairs", headers=known).status_code == 304
+    sms.app.add_campaign("more", succeeded=2)
+    sms.sweep()
+    assert client.get("/api/repairs", headers=known).status_code == 200
+
+
+def _open_incident(world: World) -> None:
+    symptom = Symptom(Cause.SWEEP_STALE, detail="the last sweep finished 2 h ago")
+    update(world.platform, Look((symptom,), {Cause.SWEEP_STALE: ""}))
+
+
+def test_incidents_are_listed_and_handled(client: httpx.Client, sms: World) -> None:
+    _open_incident(sms)
+    listed = client.get("/api/incidents").json()
+    assert listed["open"] == 1
+    (incident,) = listed["platforms"][0]["incidents"]
+    path = f"/api/incidents/{incident['id']}"
+    assert client.post(f"{path}/acknowledge", json={"reason": "on it", "dry_run": True}).status_code == 200
+    assert client.get(path).json()["incident"]["state"] == "open"
+    assert client.post(f"{path}/acknowledge", json={"reason": "on it"}).json()["incident"]["state"] == "acknowledged"
+    silenced = client.post(f"{path}/silence", json={"reason": "until noon", "minutes": 30}).json()
+    assert silenced["incident"]["state"] == "silenced"
+    assert client.post(f"{path}/resolve", json={"reason": "it is mended"}).json()["incident"]["state"] == "resolved"
+    again = client.post(f"{path}/resolve", json={"reason": "it is mended"})
+    assert again.status_code == 409
+    events = client.get(path).json()["events"]
+    assert [(event["what"], event["by"]) for event in events][1:] == [
+        ("acknowledged", "ann"),
+        ("silenced", "ann"),
+        ("resolved", "ann"),
+    ]
+    assert client.get("/api/incidents/4711").status_code == 404
+
+
+def test_workers_report_and_platforms(client: httpx.Client, sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=2)
+    sms.sweep()
+    (platform,) = client.get("/api/platforms").json()["platforms"]
+    assert (platform["platform"], platform["status"], platform["profile"]) == ("sms", "ok", "sms")
+    assert client.get("/api/workers").json()["platforms"][0]["workers"]["queues"][0]["queue"] == "sms-send"
+    report = client.get("/api/reports/latest").json()["report"]
+    assert report["figures"]["completed"] == 1
+    assert "done" in report["markdown"]
+
+
+def test_metrics_are_those_of_the_command_line(client: httpx.Client, sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=2)
+    sms.sweep()
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert 'reconciliation_jobs_completed_total{outcome="done",platform="sms"} 1.0' in answer.text or (
+        'reconciliation_jobs_completed_total{platform="sms",outcome=' in answer.text
+    )
+
+
+def test_health_is_alive_and_ready_says_whether_sweeps_are_fresh(api: Api, sms: World) -> None:
+    stranger = api.client()
+    health = stranger.get("/api/health")
+    assert (health.status_code, health.json()["status"]) == (200, "alive")
+    assert health.json()["platforms"][0]["status"] == "never_swept"
+    ready = stranger.get("/api/ready")
+    assert (ready.status_code, ready.json()) == (503, {"ready": False, "platforms": None})
+    sms.sweep()
+    api.service.__dict__.pop("health")  # what is remembered for some seconds
+    ready = api.client(api.token()).get("/api/ready")
+    assert (ready.status_code, ready.json()["ready"]) == (200, True)
+    assert ready.json()["platforms"][0]["status"] == "ok"
+    with sms.platform.database.transaction() as connection:
+        import sqlalchemy as sa
+
+        connection.execute(sa.text("UPDATE campaign_ops.sweep SET finished_at = now() - interval '1 hour'"))
+    api.service.__dict__.pop("health")
+    assert stranger.get("/api/ready").status_code == 503
+
+
+def test_hostile_names_are_data(client: httpx.Client, sms: World) -> None:
+    sms.queue.pause()
+    name = "<script>alert(1)</script>'\"; DROP TABLE x; --"
+    sms.app.add_campaign("bad", name=name, pending=2)
+    sms.sweep()
+    answer = client.get("/api/campaigns")
+    assert answer.json()["campaigns"][0]["name"] == name
+    assert answer.headers["content-type"] == "application/json"
