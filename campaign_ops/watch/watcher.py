@@ -28,7 +28,7 @@ from campaign_ops.watch.channels import Notify
 from campaign_ops.watch.dagster import Dagster, DagsterState
 from campaign_ops.watch.dead_man import ping
 from campaign_ops.watch.incidents import update
-from campaign_ops.watch.notify import send_due
+from campaign_ops.watch.notify import Limits, send_due
 from campaign_ops.watch.sending import send
 from campaign_ops.watch.symptoms import STALE_AFTER_SECONDS, look_from, of_error
 
@@ -93,11 +93,13 @@ class Watcher:
     Args:
         watch: What is watched.
         rules: When a look opens or resolves an incident.
+        limits: Limits of sending and of retrying.
     """
 
-    def __init__(self, watch: Watch, rules: Rules | None = None) -> None:
+    def __init__(self, watch: Watch, rules: Rules | None = None, limits: Limits | None = None) -> None:
         self.watch = watch
         self.rules = rules or Rules()
+        self.limits = limits or Limits()
         self._unwritten: dict[str, dict[Cause, Incident]] = {}
 
     def run(self, stop: Event, every_seconds: float) -> None:
@@ -142,7 +144,7 @@ class Watcher:
                 look |= dagster.look(watched.name)
             try:
                 changes = update(platform, look, self.watch.notify, rules=self.rules)
-                sent = send_due(platform, self.watch.notify.channels).sent
+                sent = send_due(platform, self.watch.notify.channels, limits=self.limits).sent
             except CampaignOpsError as error:
                 return self._tell_without_database(watched.name, of_error(error), str(error))
             self._tell_without_database(watched.name, Look(judged=dict.fromkeys(_UNWRITABLE, "")))

@@ -46,17 +46,23 @@ def watch(
     that its own death is noticed there. Several may run at once.
     """
     log_to_stderr(log_format)
-    watcher = Watcher(_watch(load_settings(config)))
+    watcher = Watcher(watch_of(load_settings(config)))
     if once:
         wrong = any(platform.causes or platform.error for platform in watcher.tick())
         raise typer.Exit(ExitCode.PERSON if wrong else ExitCode.DONE)
+    watch_until_stopped(watcher, every)
+
+
+def watch_until_stopped(watcher: Watcher, every_seconds: float) -> None:
+    """Tick at this pace until SIGTERM or Ctrl-C, which does not interrupt the current tick."""
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    watcher.run(stop, every)
+    watcher.run(stop, every_seconds)
 
 
-def _watch(settings: Settings) -> Watch:
+def watch_of(settings: Settings) -> Watch:
+    """All platforms and channels of the configuration, and the addresses in the environment."""
     environment = read_watch_environment()
     dagster = environment.dagster_webserver
     return Watch(
