@@ -26,8 +26,8 @@ def peak_megabytes(dataset: Dataset, contestant: str) -> float:
     return float(json.loads(child.stdout)["peak"])
 
 
-def _peak() -> float:
-    """``ru_maxrss`` would begin at the parent's size before the exec."""
+def peak_of_this_process() -> float:
+    """In MB. ``ru_maxrss`` would begin at the parent's size before the exec."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
@@ -44,7 +44,7 @@ def main(contestant: str, url: str, redis_url: str) -> None:
 
         if contestant != "nothing":
             {"sweep": contestants.sweep, "floor": contestants.floor}[contestant](dataset)
-    sys.stdout.write(json.dumps({"peak": _peak()}))
+    sys.stdout.write(json.dumps({"peak": peak_of_this_process()}))
 
 
 if __name__ == "__main__":

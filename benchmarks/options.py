@@ -30,6 +30,7 @@ MEASURES = {
     "memory": Measure("memory", "the peak memory of each contestant"),
     "statements": Measure("statements", "the statements that a sweep sends"),
     "locks": Measure("locks", "what a sweep locks, and how long the application waits for it"),
+    "watch": Measure("watching", "a scrape of the metrics and a tick of the watcher, without a past and after 90 days"),
     "dagster": Measure("dagster_run", "the Dagster run against a run of assets that do nothing"),
     "growth": Measure("growth", "how the time grows with what is stuck, with live jobs, and with what is not stuck"),
     "idle": Measure("idle", "a sweep that finds nothing"),
