@@ -7,12 +7,13 @@ from importlib import import_module
 
 import typer
 
+from campaign_ops.faces.cli.app import Section
 from campaign_ops.faces.cli.plugins import Plugin
 
 
 def _lab(name: str, text: str, module: str, program: str) -> Plugin:
     load: Callable[[], typer.Typer] = lambda: getattr(import_module(module), program)  # noqa: E731
-    return Plugin(name, text, "lab", load)
+    return Plugin(name, text, "lab", load, Section.TRY)
 
 
 COMMANDS = (

@@ -6,9 +6,11 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from enum import StrEnum
 from typing import Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperGroup
 
 from campaign_ops import __version__
 from campaign_ops.faces import shapes
@@ -29,15 +31,52 @@ def verbatim(title: str, lines: Sequence[str]) -> str:
     return "\b\n" + "\n".join([f"{title}:", *(f"  {line}" for line in lines)])
 
 
-_EXITS = [f"{code.value}  {meaning}" for code, meaning in MEANINGS.items()]
+class Section(StrEnum):
+    """The sections of the list of commands, in their order."""
+
+    LOOK = "Look"
+    SWEEP = "Sweep"
+    FIX = "Fix"
+    SET_UP = "Set up"
+    TRY = "Try it"
+
+
+class _Program(TyperGroup):
+    """Lists its commands by section, each with its whole first sentence.
+
+    Click cuts them at the width of the screen: "Put a campaign's ambiguous recipients back into the queue..." lost
+    that they may get the message twice.
+    """
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as its base class has it
+        """Write the sections."""
+        width = max(map(len, self.commands))
+        listed: dict[str, list[tuple[str, str]]] = {}
+        for name, member in self.commands.items():
+            section = getattr(member, "rich_help_panel", None) or "Commands"
+            listed.setdefault(section, []).append((name.ljust(width), summary_of(member.help)))
+        for section in filter(listed.get, (*Section, "Commands")):
+            with formatter.section(section):
+                formatter.write_dl(listed[section])
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the exit codes, below the list of all commands."""
+        if ctx.parent is None:
+            with formatter.section("Exit codes (of several platforms, the lowest that is not 0)"):
+                formatter.write_dl([(str(code.value), meaning) for code, meaning in MEANINGS.items()])
+
+
+def summary_of(text: str | None) -> str:
+    """The first paragraph of a help text."""
+    return " ".join((text or "").partition("\n\n")[0].split())
+
 
 # Plain help: it is also read in pipes and mails, and square brackets in it are not markup.
 app = typer.Typer(
     name="campaign-ops",
     help="Find, explain and repair campaigns that are stuck in sending.",
-    epilog=verbatim("Exit codes (of several platforms, the lowest that is not 0)", _EXITS),
+    cls=_Program,
     rich_markup_mode=None,
-    add_completion=False,
     context_settings={"max_content_width": 110},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -68,6 +107,7 @@ def _program(
 
 def command(
     *,
+    section: Section,
     shape: type,
     examples: Sequence[str],
     name: str = "",
@@ -80,6 +120,7 @@ def command(
     A parameter whose type is a dataclass stands for a group of options, one for each field.
 
     Args:
+        section: Where the help lists it.
         shape: The typed dictionary of its result.
         examples: Command lines without the program's name, for the help.
         name: As it is typed, in two words for a command of a group; by default the function's name.
@@ -95,7 +136,7 @@ def command(
         groups = {option.name: hints[option.name] for option in own if is_dataclass(hints[option.name])}
         program_examples = tuple(f"campaign-ops {example}" for example in examples)
         called = _grouping(function, groups)
-        registered = Command(typed, called, several, shape, program_examples, together, exit_code)
+        registered = Command(typed, section, called, several, shape, program_examples, together, exit_code)
         COMMANDS[typed] = registered
         parameters = [
             option.replace(annotation=hints[option.name], kind=inspect.Parameter.KEYWORD_ONLY)
@@ -106,16 +147,19 @@ def command(
             parameters += _options_of(group)
         group, _, last = typed.rpartition(" ")
         program = GROUPS[group] if group else app
-        program.command(last, epilog=verbatim("Examples", registered.examples))(_entry_of(registered, parameters))
+        panel = None if group else section
+        program.command(last, epilog=verbatim("Examples", registered.examples), rich_help_panel=panel)(
+            _entry_of(registered, parameters)
+        )
         return function
 
     return register
 
 
-def group(name: str, text: str) -> None:
+def group(name: str, text: str, section: Section) -> None:
     """Make a group of commands, such as ``token`` of ``token list``."""
-    GROUPS[name] = typer.Typer(help=text, rich_markup_mode=None, add_completion=False, no_args_is_help=True)
-    app.add_typer(GROUPS[name], name=name)
+    GROUPS[name] = typer.Typer(help=text, cls=_Program, rich_markup_mode=None, no_args_is_help=True)
+    app.add_typer(GROUPS[name], name=name, rich_help_panel=section)
 
 
 def help_of(command: Command) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from rich.console import RenderableType
 
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import command
+from campaign_ops.faces.cli.app import Section, command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, line
 from campaign_ops.settings import PlatformSettings
@@ -15,7 +15,12 @@ from campaign_ops.settings.urls import masked_database_url, masked_queue_url
 from campaign_ops.watch.sending import check
 
 
-@command(several=True, shape=shapes.ConfigResult, examples=["config", "config --config /etc/campaign_ops.yaml --json"])
+@command(
+    section=Section.SET_UP,
+    several=True,
+    shape=shapes.ConfigResult,
+    examples=["config", "config --config /etc/campaign_ops.yaml --json"],
+)
 def config(call: Call) -> Answer:
     """Check the configuration file and show it.
 

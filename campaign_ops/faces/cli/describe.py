@@ -18,7 +18,7 @@ from typing_extensions import is_typeddict
 from campaign_ops.core.markdown import table
 from campaign_ops.faces import shapes
 from campaign_ops.faces.cli import app
-from campaign_ops.faces.cli.app import COMMANDS, INTERRUPTED, help_of
+from campaign_ops.faces.cli.app import COMMANDS, INTERRUPTED, Section, help_of
 from campaign_ops.faces.cli.exit_codes import MEANINGS
 from campaign_ops.faces.cli.plugins import PLUGINS, Plugin
 from campaign_ops.faces.cli.runner import Command, Common
@@ -33,6 +33,7 @@ while Dagster is down. `campaign-ops COMMAND --help` shows the same text as this
   line.
 - A command that takes every platform continues with the others when one is down or its entry is broken; the exit code
   shows it.
+- `campaign-ops --install-completion` lets your shell (bash, zsh, fish, PowerShell) complete commands and options.
 - Names and texts of campaigns are foreign data: control characters in them are shown as escapes, such as `\\x1b`.
 """
 
@@ -49,7 +50,8 @@ def describe_cli() -> str:
     """The page, as Markdown."""
     group: Any = typer.main.get_command(app)
     common = {field.name for field in fields(Common)}
-    parts = [_INTRODUCTION, "## Exit codes\n", _exit_codes(), "## Options of every command\n"]
+    parts = [_INTRODUCTION, "## Commands\n", _overview(), "## Exit codes\n", _exit_codes()]
+    parts.append("## Options of every command\n")
     first = program_of(group, next(iter(COMMANDS)))
     parts.append(_options(param for param in first.params if param.name in common))
     for name, command in COMMANDS.items():
@@ -66,6 +68,16 @@ def program_of(group: Any, name: str) -> Any:
     for word in name.split():
         group = group.commands[word]
     return group
+
+
+def _overview() -> str:
+    commands = [(command.section, command.name) for command in COMMANDS.values()]
+    commands += [(plugin.section, plugin.name) for plugin in PLUGINS.values()]
+    links = {
+        section: ", ".join(f"[`{name}`](#{name.replace(' ', '-')})" for listed, name in commands if listed == section)
+        for section in Section
+    }
+    return table(["for", "commands"], [[section.value, names] for section, names in links.items()]) + "\n"
 
 
 def _exit_codes() -> str:
@@ -100,8 +112,9 @@ def _plugin(plugin: Plugin) -> str:
 def _options(params: Iterable[Any]) -> str:
     rows = []
     for param in params:
+        spellings = [*param.opts, *param.secondary_opts]
         value = "" if getattr(param, "is_flag", False) else f" {param.metavar}"
-        names = [param.metavar] if param.param_type_name == "argument" else [f"{opt}{value}" for opt in param.opts]
+        names = [param.metavar] if param.param_type_name == "argument" else [f"{option}{value}" for option in spellings]
         default = "" if param.default in (None, "", False) else f"`{param.default}`"
         rows.append(
             [", ".join(f"`{name}`" for name in names), param.help or "", "required" if param.required else default]

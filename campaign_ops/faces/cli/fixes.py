@@ -11,7 +11,7 @@ from rich.console import RenderableType
 
 from campaign_ops.core.confirmation import Offer
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import command
+from campaign_ops.faces.cli.app import Section, command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import line
@@ -54,6 +54,7 @@ class TenantFixOptions(FixOptions):
 
 
 @command(
+    section=Section.FIX,
     shape=shapes.FixResult,
     examples=["mark-complete cmp_1 --dry-run", 'mark-complete cmp_1 --reason "TICKET-12" --confirm k7qf-9mxt-2whd'],
 )
@@ -66,7 +67,11 @@ def mark_complete(call: Call, campaign: CampaignId, *, options: TenantFixOptions
     return _fix(call, "mark-complete", campaign, options)
 
 
-@command(shape=shapes.FixResult, examples=["reenqueue cmp_1 --dry-run", 'reenqueue cmp_1 --reason "jobs were lost"'])
+@command(
+    section=Section.FIX,
+    shape=shapes.FixResult,
+    examples=["reenqueue cmp_1 --dry-run", 'reenqueue cmp_1 --reason "jobs were lost"'],
+)
 def reenqueue(call: Call, campaign: CampaignId, *, options: TenantFixOptions) -> Answer:
     """Put a campaign's missing recipients back into the queue.
 
@@ -75,7 +80,11 @@ def reenqueue(call: Call, campaign: CampaignId, *, options: TenantFixOptions) ->
     return _fix(call, "reenqueue", campaign, options)
 
 
-@command(shape=shapes.FixResult, examples=["release res_1 --dry-run", 'release res_1 --reason "TICKET-12"'])
+@command(
+    section=Section.FIX,
+    shape=shapes.FixResult,
+    examples=["release res_1 --dry-run", 'release res_1 --reason "TICKET-12"'],
+)
 def release(
     call: Call,
     reservation: Annotated[str, typer.Argument(metavar="RESERVATION", help="The reservation's id.")],
@@ -89,7 +98,11 @@ def release(
     return _fix(call, "release", reservation, options)
 
 
-@command(shape=shapes.FixResult, examples=["history --campaign cmp_1", 'undo 12 --reason "the jobs were there"'])
+@command(
+    section=Section.FIX,
+    shape=shapes.FixResult,
+    examples=["history --campaign cmp_1", 'undo 12 --reason "the jobs were there"'],
+)
 def undo(
     call: Call,
     repair: Annotated[int, typer.Argument(metavar="REPAIR", min=1, help="The repair's number, from `history`.")],
@@ -105,7 +118,9 @@ def undo(
 
 
 @command(
-    shape=shapes.FixResult, examples=["send-again cmp_1 --dry-run", 'send-again cmp_1 --reason "they never got it"']
+    section=Section.FIX,
+    shape=shapes.FixResult,
+    examples=["send-again cmp_1 --dry-run", 'send-again cmp_1 --reason "they never got it"'],
 )
 def send_again(call: Call, campaign: CampaignId, *, options: TenantFixOptions) -> Answer:
     """Put a campaign's ambiguous recipients back into the queue, although they may get the message twice.
@@ -117,7 +132,9 @@ def send_again(call: Call, campaign: CampaignId, *, options: TenantFixOptions) -
 
 
 @command(
-    shape=shapes.FixResult, examples=["take-as-sent cmp_1 --dry-run", 'take-as-sent cmp_1 --reason "provider has all"']
+    section=Section.FIX,
+    shape=shapes.FixResult,
+    examples=["take-as-sent cmp_1 --dry-run", 'take-as-sent cmp_1 --reason "provider has all"'],
 )
 def take_as_sent(call: Call, campaign: CampaignId, *, options: TenantFixOptions) -> Answer:
     """Record a campaign's ambiguous recipients as sent, although they may have got nothing.
@@ -127,7 +144,9 @@ def take_as_sent(call: Call, campaign: CampaignId, *, options: TenantFixOptions)
     return _fix(call, "take-as-sent", campaign, options)
 
 
-@command(shape=shapes.FixResult, examples=['retry-quarantined cmp_1 --reason "the provider is back"'])
+@command(
+    section=Section.FIX, shape=shapes.FixResult, examples=['retry-quarantined cmp_1 --reason "the provider is back"']
+)
 def retry_quarantined(call: Call, campaign: CampaignId, *, options: TenantFixOptions) -> Answer:
     """Let sweeps repair a quarantined or held campaign again.
 
@@ -137,6 +156,7 @@ def retry_quarantined(call: Call, campaign: CampaignId, *, options: TenantFixOpt
 
 
 @command(
+    section=Section.FIX,
     shape=shapes.FixResult,
     examples=["bind public.Campaign --dry-run", 'bind public.Campaign --reason "the queue is sms-send-2 now"'],
 )

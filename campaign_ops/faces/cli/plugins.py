@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from campaign_ops.core.errors import CampaignOpsError
-from campaign_ops.faces.cli.app import INTERRUPTED, app
+from campaign_ops.faces.cli.app import INTERRUPTED, Section, app
 from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of
 
 GROUP = "campaign_ops.commands"
@@ -31,12 +32,14 @@ class Plugin:
         help: Its line in the list of commands.
         extra: The extra of this package that installs its dependencies; empty where it needs no more than the program.
         load: Imports the program and returns it. When a package is missing, one line names the extra.
+        section: Where the help lists it.
     """
 
     name: str
     help: str
     extra: str
     load: Callable[[], typer.Typer]
+    section: Section = Section.SET_UP
 
 
 def _watch() -> typer.Typer:
@@ -52,8 +55,8 @@ def _serve() -> typer.Typer:
 
 
 _OURS = (
-    Plugin("watch", "Look at all platforms each minute and notify people, until SIGTERM.", "", _watch),
-    Plugin("serve", "Serve the HTTP API and the operator's console, until SIGTERM.", "", _serve),
+    Plugin("watch", "Look at all platforms each minute and notify people, until SIGTERM.", "", _watch, Section.LOOK),
+    Plugin("serve", "Serve the HTTP API and the operator's console, until SIGTERM.", "", _serve, Section.LOOK),
 )
 PLUGINS: dict[str, Plugin] = {
     plugin.name: plugin for plugin in [*_OURS, *(one for point in entry_points(group=GROUP) for one in point.load())]
@@ -91,10 +94,25 @@ def _entry_of(plugin: Plugin) -> Callable[..., None]:
     return entry
 
 
+class _PluginCommand(TyperCommand):
+    """Completes the options of the command's own program."""
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Return the completions of a word."""
+        try:
+            program: Any = typer.main.get_command(PLUGINS[str(self.name)].load())
+        except ModuleNotFoundError:
+            return []
+        own: list[Any] = program.shell_complete(type(ctx)(program, parent=ctx.parent), incomplete)
+        return own
+
+
 for _plugin in PLUGINS.values():
     # Everything after the name belongs to the command, including --help.
     app.command(
         _plugin.name,
+        cls=_PluginCommand,
         add_help_option=False,
+        rich_help_panel=_plugin.section,
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )(_entry_of(_plugin))

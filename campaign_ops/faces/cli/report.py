@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import command
+from campaign_ops.faces.cli.app import Section, command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import clean_lines
 from campaign_ops.faces.documents import report_document
 from campaign_ops.queries.report import stored_report
 
 
-@command(shape=shapes.ReportResult, examples=["report --platform sms", "report --platform sms > health.md"])
+@command(
+    section=Section.LOOK,
+    shape=shapes.ReportResult,
+    examples=["report --platform sms", "report --platform sms > health.md"],
+)
 def report(call: Call) -> Answer:
     """Print the latest sweep's health report as Markdown.
 

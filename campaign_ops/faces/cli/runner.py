@@ -121,6 +121,7 @@ class Command:
 
     Attributes:
         name: As it is typed.
+        section: Where the help lists it.
         function: Called once per platform, with a `Call` and the command's own options.
         several: Whether it takes all platforms when none is named.
         shape: The typed dictionary of its result.
@@ -130,6 +131,7 @@ class Command:
     """
 
     name: str
+    section: str
     function: Callable[..., Answer]
     several: bool
     shape: type

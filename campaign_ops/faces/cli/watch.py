@@ -34,7 +34,13 @@ def watch(
         bool, typer.Option("--once", help="Look once and exit, for cron: with 5 when something is wrong, else 0.")
     ] = False,
     log_format: Annotated[
-        LogFormat, typer.Option("--log-format", help="How lines on stderr look.", case_sensitive=False)
+        LogFormat,
+        typer.Option(
+            "--log-format",
+            metavar="FORMAT",
+            help=f"How lines on stderr look: {', '.join(LogFormat)}.",
+            case_sensitive=False,
+        ),
     ] = LogFormat.TEXT,
 ) -> None:
     """Look at all platforms each minute and notify people, until SIGTERM.

@@ -8,14 +8,19 @@ from rich.console import RenderableType
 
 from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import command
+from campaign_ops.faces.cli.app import Section, command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, line
 from campaign_ops.faces.documents import workers_document
 from campaign_ops.queries.workers import workers as read_workers
 
 
-@command(several=True, shape=shapes.WorkersResult, examples=["workers", "workers --platform sms --json"])
+@command(
+    section=Section.LOOK,
+    several=True,
+    shape=shapes.WorkersResult,
+    examples=["workers", "workers --platform sms --json"],
+)
 def workers(call: Call) -> Answer:
     """Show the workers of each queue: connected ones, their uptime, restarts.
 

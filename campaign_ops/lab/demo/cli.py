@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,8 @@ from campaign_ops.lab.demo.up import up as bring_up
 WorkDir = Annotated[
     Path,
     typer.Option(
-        help="Directory for reports and logs, emptied first; while another run uses it, one next to it is used."
+        metavar="PATH",
+        help="Directory for reports and logs, emptied first; while another run uses it, one next to it is used.",
     ),
 ]
 
@@ -38,16 +40,30 @@ demo, up = _program(), _program()
 
 @demo.command("demo")
 def _demo(
-    profile: Annotated[Kind, typer.Option(help="The kind of platform.")] = Kind.SMS,
+    *,
+    profile: Annotated[Kind, typer.Option(metavar="KIND", help=f"The kind of platform: {', '.join(Kind)}.")] = Kind.SMS,
+    keep: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep/--no-keep",
+            help="Leave the servers running until Ctrl-C, to try commands on the data. Default: on a terminal.",
+        ),
+    ] = None,
     work_dir: WorkDir = Path(".demo/run"),
 ) -> None:
-    """Build stuck platforms on embedded servers, repair each with one Dagster run, and print what changed."""
-    _exit_with(lambda console: run_demo(profile.value, work_dir.resolve(), console))
+    """Build stuck platforms on embedded servers, repair each with one Dagster run, and print what changed.
+
+    Ends with three commands to try on its data.
+    """
+    kept = sys.stdin.isatty() and sys.stdout.isatty() if keep is None else keep
+    _exit_with(lambda console: run_demo(profile.value, work_dir.resolve(), console, keep=kept))
 
 
 @up.command("up")
 def _up(
-    port: Annotated[int | None, typer.Option(help="Port of Dagster's web page; default: any free port.")] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Port of Dagster's web page; default: any free port.")
+    ] = None,
     work_dir: WorkDir = Path(".demo/up"),
 ) -> None:
     """Run platforms with traffic and faults on embedded servers, and Dagster, which repairs them, until Ctrl-C."""

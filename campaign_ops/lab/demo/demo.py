@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,27 +21,30 @@ from campaign_ops.lab.demo.platforms import DemoPlatform, write_config
 from campaign_ops.lab.demo.stuck_platforms import build_messenger, build_sms_platforms
 from campaign_ops.lab.servers.directories import fresh_work_dir
 from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.lab.servers.processes import orderly_end
 from campaign_ops.settings import Settings, connect, load_settings
 from campaign_ops.sweep import dry_run
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-def run_demo(profile: str, wanted_dir: Path, console: Console) -> int:
-    """Build the platforms, reconcile each with Dagster, print the result. Returns 0 if every run succeeded, else 1."""
+def run_demo(profile: str, wanted_dir: Path, console: Console, *, keep: bool) -> int:
+    """Build the platforms, reconcile each with Dagster, print the result and what to try on it.
+
+    With ``keep``, servers and workers go on until Ctrl-C or SIGTERM. Returns 0 if every run succeeded, else 1.
+    """
     began = time.monotonic()
     quiet = logging.getLogger("campaign_ops")  # the unreachable Redis is intended
     quiet.addHandler(logging.NullHandler())
     quiet.propagate = False
     with fresh_work_dir(wanted_dir) as work_dir:
-        failed = _sweep_all(profile, work_dir, console, began)
+        failed = _sweep_all(profile, work_dir, console, began, keep=keep)
         printout.print_progress(console, began, "all processes are stopped")
-        printout.print_next_steps(console, work_dir / "reports", profile)
     return 1 if failed else 0
 
 
-def _sweep_all(profile: str, work_dir: Path, console: Console, began: float) -> list[str]:
-    """Build and sweep the platforms. Returns the names of those whose run failed."""
+def _sweep_all(profile: str, work_dir: Path, console: Console, began: float, *, keep: bool) -> list[str]:
+    """Build and sweep the platforms, and say what comes next. Returns the names of those whose run failed."""
     platforms: list[DemoPlatform] = []
     with EmbeddedServers(work_dir / "servers") as servers:
         printout.print_progress(console, began, "PostgreSQL and Redis are running on loopback")
@@ -53,7 +57,14 @@ def _sweep_all(profile: str, work_dir: Path, console: Console, began: float) -> 
             printout.print_progress(
                 console, began, f"{printout.count_rows(platforms)} built, in {plural(len(platforms), 'database')}"
             )
-            return _reconcile_all(platforms, settings, work_dir, console, began)
+            failed = _reconcile_all(platforms, settings, work_dir, console, began)
+            stop = threading.Event()
+            with orderly_end(stop):
+                printout.print_next_steps(console, work_dir / "reports", profile)
+                printout.print_commands(console, config, settings.platforms[0], keep=keep)
+                if keep:
+                    stop.wait()
+            return failed
         finally:
             for platform in platforms:
                 platform.stop_workers()

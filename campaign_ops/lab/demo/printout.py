@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +22,8 @@ from campaign_ops.core.report import HealthReport, by_verdict
 from campaign_ops.core.wording import duration, plural
 from campaign_ops.lab.demo.platforms import DemoPlatform
 from campaign_ops.platform import Platform
+from campaign_ops.queries.history import repairs
+from campaign_ops.settings import PlatformSettings, connect
 
 Outcomes = Mapping[tuple[str, str], str]
 """(kind, target) of every repair of the latest sweep to its description."""
@@ -169,3 +176,25 @@ def print_next_steps(console: Console, reports: Path, profile: str) -> None:
     )
     _line(console, f"       `make demo PROFILE={other}`  the other kind of platform")
     _line(console, "       README.md  how to watch your own database")
+
+
+def print_commands(console: Console, config: Path, settings: PlatformSettings, *, keep: bool) -> None:
+    """Print three commands for the data of the demo: look, read the journal, undo the newest completion."""
+    words = ["status", "history", f'undo {_newest_completion(settings)} --reason "a try"']
+    where = "now, in another terminal" if keep else "`campaign-ops demo --keep` leaves the servers running for that"
+    _line(console, f"\nTry it on this data ({where}):")
+    for command in words:
+        _line(console, f"  {escape(command_line(command, settings.name, config))}")
+    if keep:
+        _line(console, "\nThe servers run until Ctrl-C.")
+
+
+def command_line(command: str, platform: str, config: Path) -> str:
+    """A command as it can be typed here, with the program as it was called."""
+    program = "campaign-ops" if shutil.which("campaign-ops") else os.path.relpath(sys.argv[0])
+    return f"{program} {command} --platform {platform} --config {shlex.quote(os.path.relpath(config))}"
+
+
+def _newest_completion(settings: PlatformSettings) -> int:
+    with closing(connect(settings)) as platform:
+        return int(repairs(platform, kind=RepairKind.COMPLETE, limit=1).repairs[0]["id"])

@@ -21,7 +21,7 @@ from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
 from campaign_ops.journal.migrations import migrate
 from campaign_ops.lab.demo import dagster_home
 from campaign_ops.lab.demo.platforms import DemoPlatform, create_platform, write_config
-from campaign_ops.lab.demo.printout import print_progress
+from campaign_ops.lab.demo.printout import command_line, print_progress
 from campaign_ops.lab.demo.simulation import Simulation, SimulationOptions
 from campaign_ops.lab.servers.directories import fresh_work_dir
 from campaign_ops.lab.servers.embedded import EmbeddedServers
@@ -52,7 +52,7 @@ def up(wanted_dir: Path, port: int | None, console: Console) -> int:
         address = running.enter_context(_dagster(work_dir, environment, port, stop))
         if not stop.is_set():
             print_progress(console, began, f"Dagster is at {address}, schedule and sensors on; Ctrl-C stops everything")
-            console.print(f"         assets: {address}/asset-groups, runs: {address}/runs", highlight=False)
+            _print_places(console, address, config)
             watcher = threading.Thread(target=_watch_journal, args=(settings, began, console, stop), daemon=True)
             watcher.start()
             shop, messenger = platforms
@@ -62,6 +62,18 @@ def up(wanted_dir: Path, port: int | None, console: Console) -> int:
         print_progress(console, began, "stopping: workers, Dagster, Redis, PostgreSQL")
     print_progress(console, began, "all processes are stopped")
     return 0
+
+
+def _print_places(console: Console, dagster: str, config: Path) -> None:
+    """Print where to look."""
+    places = {
+        "assets": f"{dagster}/asset-groups",
+        "runs": f"{dagster}/runs",
+        "health page": f"{dagster}/assets/sms/campaign_health",
+        "command line": command_line("status", "sms", config),
+    }
+    for name, place in places.items():
+        console.print(f"         {name + ':':14}{escape(place)}", soft_wrap=True)
 
 
 def _write_config(path: Path, platforms: Sequence[DemoPlatform]) -> Path:

@@ -28,8 +28,11 @@ def our_path() -> dict[str, str]:
 
 @contextlib.contextmanager
 def orderly_end(stop: threading.Event) -> Iterator[None]:
-    """Set ``stop`` on Ctrl-C and SIGTERM. The children do not receive these signals."""
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Set ``stop`` on Ctrl-C, SIGTERM and the end of the terminal. The children do not receive these signals."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
     try:
         yield
     finally:

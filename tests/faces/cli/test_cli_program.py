@@ -13,12 +13,15 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from campaign_ops import __version__
 from campaign_ops.core import errors
 from campaign_ops.core.errors import CampaignOpsError, ProfileMismatch
-from campaign_ops.faces.cli import runner
+from campaign_ops.faces.cli import app, runner
+from campaign_ops.faces.cli.app import COMMANDS, Section, summary_of
 from campaign_ops.faces.cli.exit_codes import MEANINGS, ExitCode, exit_code_of, gravest
+from campaign_ops.faces.cli.plugins import PLUGINS
 from campaign_ops.faces.cli.screen import clean, logging_to_stderr
 from tests.conftest import World
 from tests.faces.cli.program import AWAY, BROKEN, Program, configured, environ, lines_with, one_line, run
@@ -238,17 +241,71 @@ def test_a_closed_pipe_ends_the_program_quietly(sms: World, tmp_path: Path) -> N
 
 
 def test_without_a_command_the_help_is_shown_and_an_unknown_one_is_refused() -> None:
-    assert "Commands:" in run().output
+    assert "Look:" in run().output
     wrong = run("reconsile")
     assert wrong.exit_code == 2
     assert "reconsile" in wrong.stderr
 
 
 def test_the_help_lists_every_exit_code() -> None:
-    text = run("--help").stdout
     assert run("--help").exit_code == 0
+    text = " ".join(run("--help").stdout.split())
     for code, meaning in MEANINGS.items():
-        assert lines_with(text, f"{code.value}  {meaning}")
+        assert f"{code.value} {meaning}" in text
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_the_help_cuts_no_sentence_and_lists_the_commands_by_section(columns: str) -> None:
+    """At 80 columns, "although they may get the message twice" was cut off, and so was "they may have got nothing"."""
+    text = CliRunner(env={"COLUMNS": columns}).invoke(app, ["--help"], prog_name="campaign-ops").stdout
+    together = " ".join(text.split())
+    for name, command in COMMANDS.items():
+        if " " not in name:
+            assert f" {name} {summary_of(command.function.__doc__)}" in together
+    for plugin in PLUGINS.values():
+        assert f" {plugin.name} {plugin.help}" in together
+    assert "..." not in together.replace("[ARGS]...", "")
+    assert max(map(len, text.splitlines())) <= int(columns)
+    assert [line for line in text.splitlines() if line in {f"{section}:" for section in Section}] == [
+        "Look:",
+        "Sweep:",
+        "Fix:",
+        "Set up:",
+        "Try it:",
+    ]
+
+
+COMPLETE = """
+eval "$("$PROGRAM" --show-completion)"
+complete -p campaign-ops >/dev/null || exit 1
+COMP_WORDS=(campaign-ops "$@"); COMP_CWORD=$#
+_campaign_ops_completion "$PROGRAM"
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "completions"),
+    [
+        (["re"], {"reconcile", "report", "resolve", "reenqueue", "release", "retry-quarantined"}),
+        (["token", ""], {"create", "list", "revoke"}),
+        (["reconcile", "--dr"], {"--dry-run"}),
+        (["history", "--kind", "re"], {"reenqueue", "release", "recount"}),
+        (["watch", "--on"], {"--once"}),
+    ],
+    ids=" ".join,
+)
+def test_bash_completes_commands_options_and_values(words: list[str], completions: set[str]) -> None:
+    program = Path(sys.executable).parent / "campaign-ops"
+    done = subprocess.run(
+        ["bash", "-c", COMPLETE, "bash", *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environ({"PROGRAM": str(program)}),
+    )
+    assert set(done.stdout.split()) == completions
+    assert done.stderr == ""
 
 
 def test_the_version_is_the_one_of_the_package() -> None:
