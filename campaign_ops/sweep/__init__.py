@@ -32,6 +32,7 @@ The modules, in the order of a sweep:
     rows        values of the model as rows of the history tables
     records     the rows and figures of each step
     report      report: the dry run and the health report
+    progress    what is being done, for a person who waits
 """
 
 from campaign_ops.sweep.report import dry_run

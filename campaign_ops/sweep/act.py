@@ -25,6 +25,7 @@ from campaign_ops.sweep.complete import complete_page
 from campaign_ops.sweep.guarded import Written
 from campaign_ops.sweep.live_work import LiveWork
 from campaign_ops.sweep.orders import Orders
+from campaign_ops.sweep.progress import doing
 from campaign_ops.sweep.recount import recount_page
 from campaign_ops.sweep.release import release_page
 from campaign_ops.sweep.result import Failure, StepResult
@@ -33,6 +34,12 @@ log = logging.getLogger(__name__)
 PAGE = 500
 OF_ALL = (QueueUnavailable, StillWriting)  # about one campaign no more can be known than about all of them
 GIVE_UP_AFTER = 3  # targets in a row that time out: each takes three statement timeouts, under the sweep lock
+
+_ACTING = {
+    RepairKind.COMPLETE: "completing campaigns",
+    RepairKind.RECOUNT: "raising counters",
+    RepairKind.RELEASE: "releasing credits",
+}
 
 WritePage = Callable[[sa.Connection, Sequence[PlanItem]], Written]
 
@@ -74,7 +81,10 @@ def release(platform: Platform, author: Author, orders: Orders, lock: SweepLock)
 def _by_pages(
     platform: Platform, lock: SweepLock, result: StepResult, items: Sequence[PlanItem], write_page: WritePage
 ) -> None:
+    done = 0
     for page in in_pages(items, PAGE):
+        doing(platform.name, _ACTING[result.kind], done, len(items))
+        done += len(page)
         lock.check()
         try:
             _write(platform, result, page, write_page)

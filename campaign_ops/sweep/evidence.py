@@ -13,6 +13,7 @@ from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns, recipients, reservations
 from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.profile.model import Profile
+from campaign_ops.sweep.progress import doing
 
 PAGE = 1000  # campaigns per statement
 
@@ -81,6 +82,7 @@ def read_evidence(
     people_known = "about" in tables.recipient.c
     evidence: list[Evidence] = []
     for page in in_pages(campaigns, PAGE):
+        doing(platform.name, "counting the recipients of campaigns", len(evidence), len(campaigns))
         ids = [campaign.id for campaign in page]
         tallies = tally(connection, tables, ids)
         attempts = platform.attempts.of(connection, ids) if remembers else {}

@@ -24,6 +24,7 @@ from campaign_ops.postgres.clock import database_now
 from campaign_ops.postgres.errors import mapped
 from campaign_ops.sweep.coverage import OpenBatch, add_coverage, read_queue
 from campaign_ops.sweep.evidence import campaign_of, read_evidence, stuck_campaigns, stuck_undated
+from campaign_ops.sweep.progress import doing
 from campaign_ops.sweep.suspects import keep_suspects
 
 
@@ -114,6 +115,7 @@ def looking(
     """
     queue = platform.queue if coverage else None
     with platform.database.transaction(read_only=queue is None) as connection:
+        doing(platform.name, "looking for stuck campaigns")
         tables = platform.tables(connection)
         sending, undated = connection.execute(campaigns.sending_count(tables)).one()
         stuck = list(stuck_campaigns(platform, connection, only, any_age=any_age))
@@ -123,10 +125,14 @@ def looking(
             cover.create(connection, tables)
         elif queue is not None:
             connection.execute(cover.READ_ONLY)
+        if queue is not None:
+            doing(platform.name, "reading the queue")
         reading = read_queue(queue, connection, [campaign.id for campaign in stuck])
         at = database_now(connection)
         remembers = bool(stuck) and is_current(connection)
         evidence = read_evidence(platform, connection, stuck, before, remembers=remembers)
+        if queue is not None and stuck:
+            doing(platform.name, "comparing pending recipients with live jobs")
         covered = add_coverage(platform, connection, evidence, reading, remembers=remembers)
         observation = Observation(at, sending, tuple(covered.evidence), covered.queue)
         yield Look(

@@ -23,6 +23,7 @@ from campaign_ops.sweep.coverage import OpenBatch
 from campaign_ops.sweep.intents import Intents, Judged
 from campaign_ops.sweep.look import Look, Observation, looking
 from campaign_ops.sweep.orders import Orders
+from campaign_ops.sweep.progress import doing
 from campaign_ops.sweep.result import StepResult
 from campaign_ops.sweep.settle import settle_intents
 
@@ -99,7 +100,11 @@ def put_back(
         return
     intents = Intents(platform, author, judged, reading.snapshot.live.keys())
     adder = Adder(look, lock, intents, result)
-    for page in _pages(batch for batches in granted.values() for batch in batches):
+    batches = [batch for batches in granted.values() for batch in batches]
+    done = 0
+    for page in _pages(batches):
+        doing(platform.name, "putting jobs back into the queue", done, len(batches))
+        done += len(page)
         if not adder.add_page(page):
             return
 

@@ -12,6 +12,7 @@ from campaign_ops.core.model import age
 from campaign_ops.journal.attempts import Closed, OpenIntent
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
+from campaign_ops.sweep.progress import doing
 
 SURE_AFTER = timedelta(minutes=2)
 """By then, no process adds a job that it intended; and the clocks of PostgreSQL and Redis differ by less."""
@@ -30,6 +31,7 @@ def settle_intents(platform: Platform) -> dict[str, int]:
     open_jobs = platform.database.run(platform.attempts.open_intents) if queue is not None else {}
     if queue is None or not open_jobs:
         return {}
+    doing(platform.name, "settling jobs of an earlier sweep")
     if queue.profile.several:
         queue.mind(platform.database.run(lambda connection: platform.attempts.tenants_of(connection, open_jobs)))
     fates = _fates(queue, open_jobs, platform.policy.cooldown, platform.database.run(database_now))

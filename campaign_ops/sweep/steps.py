@@ -32,6 +32,7 @@ from campaign_ops.sweep.confirm import offer_for, orders_of
 from campaign_ops.sweep.look import Observation, looking, observe
 from campaign_ops.sweep.orders import Orders
 from campaign_ops.sweep.plan import completions_now, judge_again, plan_of, read_queue_state, releases_now
+from campaign_ops.sweep.progress import doing
 from campaign_ops.sweep.records import (
     STEP_OF,
     Record,
@@ -233,6 +234,7 @@ class Steps:
             count_sweep(connection, sweeps.tables, report.outcome)
             return report
 
+        doing(self.platform.name, "writing the report")
         report = self.platform.database.run(_report)
         self._prune()
         return report
@@ -259,6 +261,7 @@ class Steps:
         if self._lock is not None:
             yield self._lock
             return
+        doing(self.platform.name, "waiting for the sweep lock")
         lock = self.platform.lock(wait_seconds=self.lock_wait_seconds)
         with lock.hold():
             self._lock = lock

@@ -5,6 +5,7 @@ The frame, which no new command changes:
 - ``app``: turns a function into a command (`command`), and the program's own help
 - ``runner``: runs a command on its platforms: settings, connections, errors, JSON, exit code
 - ``screen``: everything printed for a person: colours, columns, escapes, logging
+- ``progress``: what takes longer than two seconds, on a terminal
 - ``exit_codes``: the numbers that the program exits with, and their meanings
 - ``plugins``: commands that entry points add, such as those of the lab
 - ``describe``: docs/cli.md, generated from the program

@@ -25,6 +25,7 @@ from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
 from campaign_ops.core.wording import is_unicode, nearest
 from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of, gravest
+from campaign_ops.faces.cli.progress import working
 from campaign_ops.faces.cli.screen import Screen, logging_to_stderr, without_credentials
 from campaign_ops.platform import Platform
 from campaign_ops.settings import PlatformSettings, Settings, connect, load_settings
@@ -193,7 +194,8 @@ class Run:
 
     def _answer(self, settings: Settings, name: str, values: Mapping[str, Any], *, alone: bool) -> Answer:
         call = Call(settings.platform(name), self.common.config, alone, self.screen.plain, self.shared)
-        with closing(call), self.screen.working(f"{name}: {self.command.name}"):
+        silent = self.common.json or self.common.verbose or self.common.debug
+        with closing(call), working(self.screen.errors, f"{name}: {self.command.name}", shown=not silent):
             answer = self.command.function(call, **values)
         if not self.common.json:
             gap = [""] if self.printed and len(answer.text) > 1 else []

@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 
@@ -19,6 +19,8 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
+
+from campaign_ops.sweep.progress import LOGGER as PROGRESS
 
 # Characters that a terminal acts on: C0, DEL and C1, Unicode line ends and direction marks; and undecodable bytes.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -109,13 +111,13 @@ def bar(done: int, total: int, *, plain: bool = False) -> str:
 
 
 class Screen:
-    """Stdout and stderr as they are when it is created."""
+    """Stdout and stderr as they are when it is created; ``errors`` is the console of stderr."""
 
     def __init__(self) -> None:
         self._out = sys.stdout
         width = shutil.get_terminal_size((_UNWRAPPED, 24)).columns
         self._console = Console(file=self._out, width=width, markup=False, highlight=False, emoji=False)
-        self._errors = Console(file=sys.stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        self.errors = Console(file=sys.stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     @property
     def plain(self) -> bool:
@@ -140,21 +142,11 @@ class Screen:
 
     def error(self, message: str) -> None:
         """Print one line to stderr."""
-        self._errors.print(Text.assemble(("error: ", "bold red"), clean(message)))
+        self.errors.print(Text.assemble(("error: ", "bold red"), clean(message)))
 
     def traceback(self, text: str) -> None:
         """Print a traceback to stderr."""
-        self._errors.print(Text(clean_lines(without_credentials(text))))
-
-    @contextmanager
-    def working(self, what: str) -> Iterator[None]:
-        """Show on stderr, if it is a terminal, what is running. Output of libraries goes to stderr too."""
-        with redirect_stdout(sys.stderr):
-            if self._errors.is_terminal:
-                with self._errors.status(line(what)):
-                    yield
-            else:
-                yield
+        self.errors.print(Text(clean_lines(without_credentials(text))))
 
 
 class _LogFormatter(logging.Formatter):
@@ -179,8 +171,10 @@ def logging_to_stderr(*, verbose: bool, debug: bool) -> Iterator[None]:
     ours = logging.getLogger("campaign_ops")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_LogFormatter(tracebacks=debug))
+    handler.addFilter(lambda record: verbose or debug or record.name != PROGRESS)
     level_before = ours.level
     ours.setLevel(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
+    logging.getLogger(PROGRESS).setLevel(logging.DEBUG if verbose else logging.NOTSET)
     logging.getLogger().addHandler(handler)
     try:
         yield

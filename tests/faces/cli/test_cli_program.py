@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -196,6 +198,70 @@ def test_logs_go_to_stderr_on_request_one_safe_line_each(capsys: pytest.CaptureF
         assert "\x1b" not in streams.err
         assert sum("campaign_ops.somewhere" in line for line in streams.err.splitlines()) == wanted
         assert ("ValueError: " in streams.err) is debug
+
+
+ERASED = "\x1b[2K"  # what takes a line of progress away
+
+
+@contextmanager
+def on_a_terminal(words: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[str], str]]]:
+    """The program with stderr on a terminal, and a function that reads from it until it shows a text, or its end."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=theirs, env=environ({"TERM": "xterm"})) as process:
+        os.close(theirs)
+
+        def shows(wanted: str) -> str:
+            output = b""
+            with suppress(OSError):  # how Linux says that the other end is closed
+                while not wanted or wanted.encode() not in output:
+                    output += os.read(ours, 65_536)
+            return output.decode()
+
+        yield process, shows
+    os.close(ours)
+
+
+def test_a_terminal_shows_what_takes_long_and_its_end_takes_that_away(sms: World, tmp_path: Path) -> None:
+    words = configured(tmp_path, sms).started("reconcile", "--wait", "60")
+    with on_a_terminal(words) as (process, shows):
+        with sms.again().lock(wait_seconds=0).hold():
+            assert "sms: reconcile: waiting for the sweep lock" in shows("waiting for the sweep lock")
+        assert ERASED in shows("")
+        stdout, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert b"waiting" not in stdout
+
+
+@pytest.mark.parametrize("silent", ["--json", "--verbose"])
+def test_with_json_or_logs_a_terminal_shows_no_progress(sms: World, tmp_path: Path, silent: str) -> None:
+    words = configured(tmp_path, sms).started("reconcile", "--wait", "4", silent)
+    with sms.again().lock(wait_seconds=0).hold(), on_a_terminal(words) as (process, shows):
+        errors = shows("")
+        process.communicate(timeout=60)
+        assert process.returncode == 4
+    assert ERASED not in errors
+    assert "another sweep of sms is under way" in errors
+
+
+def test_a_pipe_gets_no_progress_and_verbose_logs_every_step(sms: World, tmp_path: Path) -> None:
+    sms.app.add_campaign("lost", pending=3)
+    program = configured(tmp_path, sms)
+    with sms.again().lock(wait_seconds=0).hold():
+        busy = program.process("reconcile", "--wait", "4")
+    assert one_line(busy.stderr).startswith("error: sms: another sweep")
+    steps = [
+        line.partition("campaign_ops.progress: ")[2]
+        for line in program.process("reconcile", "--verbose").stderr.splitlines()
+    ]
+    assert steps == [
+        "sms: waiting for the sweep lock",
+        "sms: looking for stuck campaigns",
+        "sms: reading the queue",
+        "sms: counting the recipients of campaigns (0 of 1)",
+        "sms: comparing pending recipients with live jobs",
+        "sms: putting jobs back into the queue (0 of 1)",
+        "sms: writing the report",
+    ]
 
 
 def test_an_interrupted_sweep_says_so_and_exits_with_130(sms: World, tmp_path: Path) -> None:
