@@ -73,11 +73,10 @@ def program_of(group: Any, name: str) -> Any:
 def _overview() -> str:
     commands = [(command.section, command.name) for command in COMMANDS.values()]
     commands += [(plugin.section, plugin.name) for plugin in PLUGINS.values()]
-    links = {
-        section: ", ".join(f"[`{name}`](#{name.replace(' ', '-')})" for listed, name in commands if listed == section)
-        for section in Section
-    }
-    return table(["for", "commands"], [[section.value, names] for section, names in links.items()]) + "\n"
+    links = [(section, f"[`{name}`](#{name.replace(' ', '-')})") for section, name in commands]
+    return "".join(
+        f"- **{section}**: {', '.join(link for listed, link in links if listed == section)}\n" for section in Section
+    )
 
 
 def _exit_codes() -> str:
