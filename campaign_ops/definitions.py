@@ -12,7 +12,7 @@ from campaign_ops.orchestration.broken import WHOLE_FILE, broken_definitions
 from campaign_ops.orchestration.factory import platform_definitions
 from campaign_ops.orchestration.housekeeping import housekeeping, housekeeping_schedule
 from campaign_ops.orchestration.names import MAX_RUNTIME
-from campaign_ops.orchestration.resources import Connect
+from campaign_ops.orchestration.resources import Connect, no_hand_over
 from campaign_ops.settings import Settings
 
 
@@ -37,7 +37,12 @@ def build_definitions(
         ),
         *(broken_definitions(broken.name, broken.error) for broken in settings.broken),
         # The steps are small: one process for each would take five times as long as the sweep.
-        dg.Definitions(jobs=[housekeeping], schedules=[housekeeping_schedule], executor=dg.in_process_executor),
+        dg.Definitions(
+            jobs=[housekeeping],
+            schedules=[housekeeping_schedule],
+            resources={"io_manager": no_hand_over},
+            executor=dg.in_process_executor,
+        ),
     )
 
 

@@ -41,7 +41,9 @@ def mark_complete(
     open_ = unsent(evidence)
     if open_:
         raise Refused(
-            f"{open_} of {total_recipients(evidence)} recipients still pending", where=f"campaign {campaign_id}"
+            f"{open_} of {total_recipients(evidence)} recipients still pending",
+            where=f"campaign {campaign_id}",
+            mend=f"`campaign-ops plan --platform {platform.name}` says why",
         )
     if evidence.strange_holds:
         raise Refused(

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from campaign_ops.orchestration import metadata
+from campaign_ops.orchestration.endings import REFUSALS, refused
 from campaign_ops.orchestration.metadata import Metadata
 from campaign_ops.orchestration.names import asset_key, owners, pool, resource_key
 from campaign_ops.orchestration.resources import resource_of
@@ -151,11 +152,12 @@ def sweep_assets(platform: PlatformSettings, stale_after: timedelta) -> list[dg.
 
 
 def _asset(platform: PlatformSettings, step: Step, fresh: dg.FreshnessPolicy | None) -> dg.AssetsDefinition:
+    key = asset_key(platform.name, step.name)
     existing = {*sources(platform.profile), *(other.name for other in steps(platform.profile))}
     view = view_of(step.name)
 
     @dg.asset(
-        key=asset_key(platform.name, step.name),
+        key=key,
         deps=[asset_key(platform.name, name) for name in step.reads if name in existing],
         group_name=platform.name,
         kinds=set(step.kinds),
@@ -168,12 +170,18 @@ def _asset(platform: PlatformSettings, step: Step, fresh: dg.FreshnessPolicy | N
         freshness_policy=fresh,
         required_resource_keys={resource_key(platform.name)},
         pool=pool(platform.name),
+        output_required=False,
     )
-    def compute(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        with resource_of(context, platform.name).sweep(context.run) as sweep:
-            facts = step.work(sweep)
-            rows = row_count(sweep.platform, step.name)
-        return dg.MaterializeResult(metadata={**facts, "dagster/row_count": rows})
+    def compute(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+        try:
+            with resource_of(context, platform.name).sweep(context.run) as sweep:
+                facts = step.work(sweep)
+                rows = row_count(sweep.platform, step.name)
+        except REFUSALS as refusal:
+            # Without a result Dagster skips the steps that follow.
+            context.log_event(dg.AssetObservation(key, str(refusal), metadata=refused(context, refusal)))
+        else:
+            yield dg.MaterializeResult(metadata={**facts, "dagster/row_count": rows})
 
     return compute
 

@@ -5,23 +5,25 @@ shows; the code lets exactly that fix pass, once.
 """
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from campaign_ops.core.confirmation import Offer
+from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import RepairKind
 from campaign_ops.fixes.confirm import FixCall, make_confirmed, try_out
 from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.table import FIXES
-from campaign_ops.orchestration.names import FIX, asset_key, job_name, pool, resource_key, run_tags
-from campaign_ops.orchestration.resources import resource_of
+from campaign_ops.orchestration.endings import REFUSALS, failing_in_one_line, refused, tag_outcome
+from campaign_ops.orchestration.names import FIX, asset_key, job_name, pool, run_tags
+from campaign_ops.orchestration.resources import PlatformSource
 from campaign_ops.orchestration.sources import sources
 from campaign_ops.platform import Platform
-from campaign_ops.settings import PlatformSettings
 
 
 class FixConfig(dg.Config):
@@ -36,6 +38,12 @@ class FixConfig(dg.Config):
     def target(self) -> str | int:
         """The id of the campaign, reservation or repair."""
         raise NotImplementedError
+
+    @classmethod
+    def blank(cls) -> dict[str, Any]:
+        """All fields: those to be filled in, then the others with their defaults."""
+        required = {name: "" for name, field in cls.model_fields.items() if field.is_required()}
+        return required | {name: field.default for name, field in cls.model_fields.items() if name not in required}
 
 
 class CampaignFix(FixConfig):
@@ -61,11 +69,16 @@ class ReservationFix(FixConfig):
 class RepairFix(FixConfig):
     """A fix of one earlier repair."""
 
-    repair_id: int = Field(description="The repair's number in the journal.")
+    repair_id: int = Field(ge=1, description="The repair's number in the journal.")
 
     def target(self) -> int:
         """The repair's number."""
         return self.repair_id
+
+    @classmethod
+    def blank(cls) -> dict[str, Any]:
+        """All fields; no repair has the number 0."""
+        return super().blank() | {"repair_id": 0}
 
 
 @dataclass(frozen=True)
@@ -140,25 +153,28 @@ FIX_JOBS = (
 )
 
 
-def fix_jobs(platform: PlatformSettings, max_runtime: timedelta) -> list[dg.JobDefinition]:
+def fix_jobs(source: PlatformSource, max_runtime: timedelta) -> list[dg.JobDefinition]:
     """The fixes that make sense for this platform."""
-    parts = sources(platform.profile)
-    return [_job(platform, fix, max_runtime) for fix in FIX_JOBS if fix.part is None or fix.part in parts]
+    parts = sources(source.settings.profile)
+    return [_job(source, fix, max_runtime) for fix in FIX_JOBS if fix.part is None or fix.part in parts]
 
 
-def _job(platform: PlatformSettings, fix: FixJob, max_runtime: timedelta) -> dg.JobDefinition:
-    name = job_name(platform.name, fix.name)
+def _job(source: PlatformSource, fix: FixJob, max_runtime: timedelta) -> dg.JobDefinition:
+    platform = source.settings.name
+    name = job_name(platform, fix.name)
 
     @dg.op(
         name=f"{name}_now",
         description=fix.description,
         config_schema=fix.config.to_config_schema().as_field(),
         out=dg.Out(dg.Nothing),
-        required_resource_keys={resource_key(platform.name)},
-        pool=pool(platform.name),
+        pool=pool(platform),
     )
     def apply(context: dg.OpExecutionContext) -> None:
-        _apply(context, platform, fix, fix.config(**context.op_config))
+        try:
+            _apply(context, source, fix)
+        except REFUSALS as refusal:
+            context.add_output_metadata(refused(context, refusal))
 
     @dg.job(
         name=name,
@@ -166,7 +182,9 @@ def _job(platform: PlatformSettings, fix: FixJob, max_runtime: timedelta) -> dg.
             f"{fix.description} It {FIXES[fix.command].undoing}."
             " By default a dry run, which shows a code; `dry_run: false` and that code make the fix."
         ),
-        tags=run_tags(platform.name, FIX, max_runtime),
+        tags=run_tags(platform, FIX, max_runtime),
+        # The launchpad shows these lines, to be filled in; the schema's defaults lack the fields that have none.
+        config={"ops": {f"{name}_now": {"config": fix.config.blank()}}},
     )
     def fix_job() -> None:
         apply()
@@ -174,30 +192,48 @@ def _job(platform: PlatformSettings, fix: FixJob, max_runtime: timedelta) -> dg.
     return fix_job
 
 
-def _apply(context: dg.OpExecutionContext, platform: PlatformSettings, fix: FixJob, config: FixConfig) -> None:
+def _apply(context: dg.OpExecutionContext, source: PlatformSource, fix: FixJob) -> None:
+    config = _filled_in(fix, context.op_config)
     target = config.target()
     person = Person(config.by, config.reason, context.run.run_id, trigger="dagster")
-    with resource_of(context, platform.name).platform() as watched:
+    with failing_in_one_line(), closing(source.make()) as watched:
         call = FixCall(fix.command, target, person, config.tenant)
         if config.dry_run:
             outcome, offer = try_out(watched, call)
         else:
             outcome, offer = make_confirmed(watched, call, config.confirm), None
         asset = _asset_of(watched, fix, target)
+    ended = "dry_run" if config.dry_run else "changed" if outcome.changed else "unchanged"
     metadata: Mapping[str, Any] = {
+        "outcome": ended,
         "message": outcome.message,
+        **_how_to_confirm(offer),
         "target": outcome.target,
         "changed": outcome.changed,
         "by": config.by,
         "reason": config.reason,
         "undo": str(FIXES[fix.command].undoing),
         "repairs": ", ".join(map(str, outcome.repair_ids)),
-        **_how_to_confirm(offer),
     }
     context.log.info(outcome.message)
+    tag_outcome(context, ended)
     context.add_output_metadata(metadata)
     if outcome.changed:
-        context.log_event(dg.AssetObservation(asset_key(platform.name, asset), outcome.message, metadata=metadata))
+        platform = source.settings.name
+        context.log_event(dg.AssetObservation(asset_key(platform, asset), outcome.message, metadata=metadata))
+
+
+def _filled_in(fix: FixJob, fields: Mapping[str, Any]) -> FixConfig:
+    """The configuration of a run.
+
+    Raises:
+        Refused: A field is still as blank as the launchpad shows it.
+    """
+    try:
+        return fix.config(**fields)
+    except ValidationError as error:
+        blank = ", ".join(str(problem["loc"][0]) for problem in error.errors())
+        raise Refused(f"not filled in: {blank}", where=fix.command, mend="launch it again with these fields") from None
 
 
 def _how_to_confirm(offer: Offer | None) -> dict[str, str]:

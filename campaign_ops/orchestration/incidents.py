@@ -10,34 +10,34 @@ import dagster as dg
 
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.wording import plural
-from campaign_ops.orchestration.names import ENDED, PLATFORM_TAG, job_name, resource_key
-from campaign_ops.orchestration.resources import resource_of
-from campaign_ops.settings import PlatformSettings
-from campaign_ops.watch.dagster import EndedRun
+from campaign_ops.orchestration.names import ENDED, PLATFORM_TAG, job_name
+from campaign_ops.orchestration.resources import PlatformSource
+from campaign_ops.watch.dagster import EndedRun, ended_run
 from campaign_ops.watch.incidents import update
 from campaign_ops.watch.notify import Limits, send_due
 from campaign_ops.watch.symptoms import look_at
 
 INTERVAL_SECONDS = 60
+_EXAMINED = 20
 AT_MOST = Limits(at_most=5)
 """Dagster ends an evaluation after a minute, and a channel may take half of that."""
 
 
-def incident_sensor(platform: PlatformSettings) -> dg.SensorDefinition:
+def incident_sensor(source: PlatformSource) -> dg.SensorDefinition:
     """A sensor that opens and resolves incidents, and starts no run."""
+    platform = source.settings
 
     @dg.sensor(
         name=job_name(platform.name, "incidents"),
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        required_resource_keys={resource_key(platform.name)},
         description=(
             "Opens and resolves incidents: campaigns stuck over the alert age, workers gone, runs that fail, and the"
             " rest of docs/incidents.md. Notifies the configured channels. Starts no run."
         ),
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        with closing(resource_of(context, platform.name).source.make(short_timeouts=True)) as watched:
+        with closing(source.make(short_timeouts=True)) as watched:
             seen = look_at(watched)
             if (run := _latest_run(context.instance, platform.name)) is not None:
                 seen |= run.look()
@@ -55,7 +55,9 @@ def incident_sensor(platform: PlatformSettings) -> dg.SensorDefinition:
 
 
 def _latest_run(instance: dg.DagsterInstance, platform: str) -> EndedRun | None:
-    """The platform's run that ended last; None without any."""
+    """The platform's run that ended last and says something; None without any."""
     filters = dg.RunsFilter(tags={PLATFORM_TAG: platform}, statuses=ENDED)
-    runs = instance.get_runs(filters, limit=1)
-    return EndedRun(runs[0].run_id, runs[0].job_name, runs[0].status is dg.DagsterRunStatus.FAILURE) if runs else None
+    runs = instance.get_runs(filters, limit=_EXAMINED)
+    failure = dg.DagsterRunStatus.FAILURE
+    ended = (ended_run(run.run_id, run.job_name, run.tags, failed=run.status is failure) for run in runs)
+    return next(filter(None, ended), None)

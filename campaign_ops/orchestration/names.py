@@ -9,17 +9,20 @@ import dagster as dg
 from campaign_ops.settings.entry import OWNER
 from campaign_ops.watch import dagster as watched
 
-PLATFORM_TAG = watched.PLATFORM_TAG
+PLATFORM_TAG, WORK_TAG = watched.PLATFORM_TAG, watched.WORK_TAG
+"""Housekeeping deletes only runs with the second one."""
+
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 """The statuses of a run that has ended."""
 
 MAX_RUNTIME_TAG = "dagster/max_runtime"
 SCHEDULE_TAG, SENSOR_TAG = "dagster/schedule_name", "dagster/sensor_name"
 
-WORK_TAG = "campaign_ops/work"
-"""The purpose of a run of ours; housekeeping deletes only runs with this tag."""
+PRIORITY_TAG, BEFORE_SWEEPS = "dagster/priority", "10"
+"""A person waits for a manual fix. A queued sweep, which has priority 0, waits behind it for the platform's slot."""
 
-RECONCILE, PLAN, FIX, HOUSEKEEPING, CONFIGURATION = "reconcile", "plan", "fix", "housekeeping", "configuration"
+FIX = watched.FIX
+RECONCILE, PLAN, HOUSEKEEPING, CONFIGURATION = "reconcile", "plan", "housekeeping", "configuration"
 WORKS = (RECONCILE, PLAN, FIX, HOUSEKEEPING, CONFIGURATION)
 
 MAX_RUNTIME = timedelta(minutes=15)
@@ -52,6 +55,7 @@ def run_tags(platform: str, work: str, max_runtime: timedelta) -> dict[str, str]
         PLATFORM_TAG: platform,
         WORK_TAG: work,
         MAX_RUNTIME_TAG: str(int(max_runtime.total_seconds())),
+        **({PRIORITY_TAG: BEFORE_SWEEPS} if work == FIX else {}),
     }
 
 

@@ -12,7 +12,8 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from campaign_ops.core.confirmation import Confirmation
-from campaign_ops.core.errors import CampaignOpsError, Refused, Unavailable
+from campaign_ops.core.errors import Refused
+from campaign_ops.orchestration.endings import failing_in_one_line
 from campaign_ops.orchestration.names import PLAN, SCHEDULE_TAG, SENSOR_TAG, WORK_TAG, resource_key
 from campaign_ops.platform import Platform
 from campaign_ops.settings import PlatformSettings
@@ -58,17 +59,11 @@ class PlatformResource(dg.ConfigurableResource[Any]):
 
     @contextmanager
     def platform(self) -> Iterator[Platform]:
-        """The platform. Our errors fail the step with their one line.
-
-        Raises:
-            Failure: For any error of `campaign_ops.core.errors`, with its message.
-        """
-        try:
+        """The platform. Our errors fail the step with their one line, except refusals."""
+        with failing_in_one_line():
             if self._made is None:
                 self._made = self.source.make()
             yield self._made
-        except CampaignOpsError as error:
-            raise dg.Failure(description=str(error), allow_retries=isinstance(error, Unavailable)) from None
 
     @contextmanager
     def sweep(self, run: dg.DagsterRun) -> Iterator[Sweep]:
@@ -103,6 +98,21 @@ def trigger_of(run: dg.DagsterRun) -> str:
     if SCHEDULE_TAG in run.tags:
         return "schedule"
     return "sensor" if SENSOR_TAG in run.tags else "manual"
+
+
+class NoHandOver(dg.IOManager):
+    """Steps hand nothing on. In place of Dagster's default, which offers a directory for pickled results."""
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Refuse: a step has returned a value."""
+        raise NotImplementedError
+
+    def load_input(self, context: dg.InputContext) -> object:
+        """Refuse: a step expects the value of another."""
+        raise NotImplementedError
+
+
+no_hand_over = dg.IOManagerDefinition.hardcoded_io_manager(NoHandOver(), "Steps hand nothing on.")
 
 
 def resource_of(context: Any, platform: str) -> PlatformResource:

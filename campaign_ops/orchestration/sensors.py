@@ -13,8 +13,8 @@ from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.orchestration.active_run import active_run
 from campaign_ops.orchestration.backlog import Watched, notice
 from campaign_ops.orchestration.jobs import AssetJob
-from campaign_ops.orchestration.names import job_name, resource_key
-from campaign_ops.orchestration.resources import resource_of
+from campaign_ops.orchestration.names import job_name
+from campaign_ops.orchestration.resources import PlatformSource
 from campaign_ops.queries.backlog import queue_now
 from campaign_ops.settings import PlatformSettings
 
@@ -23,15 +23,15 @@ INTERVAL_SECONDS = 30
 _THIS_PROCESS = uuid4().hex
 
 
-def queue_backlog(platform: PlatformSettings, job: AssetJob, max_runtime: timedelta) -> dg.SensorDefinition:
+def queue_backlog(source: PlatformSource, job: AssetJob, max_runtime: timedelta) -> dg.SensorDefinition:
     """A sensor that sweeps once when the queue backs up, and once when it runs dry before its campaigns are done."""
+    platform = source.settings
 
     @dg.sensor(
         name=job_name(platform.name, "queue_backlog"),
         job=job,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        required_resource_keys={resource_key(platform.name)},
         description=(
             f"Sweeps when more than {platform.policy.backlog_limit} jobs wait, and when the queue has run dry while"
             " campaigns are still sending."
@@ -40,7 +40,7 @@ def queue_backlog(platform: PlatformSettings, job: AssetJob, max_runtime: timede
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         before = Watched.load(context.cursor)
         try:
-            with closing(resource_of(context, platform.name).source.make(short_timeouts=True)) as watched:
+            with closing(source.make(short_timeouts=True)) as watched:
                 queue, sending = queue_now(watched)
         except CampaignOpsError as error:
             return dg.SensorResult(skip_reason=f"the queue could not be read: {error}")

@@ -32,6 +32,11 @@ RECONCILE = "reconcile"
 """The work of a whole sweep, in the names of jobs: `<platform>__reconcile`."""
 PLATFORM_TAG = "campaign_ops/platform"
 """On every run of a platform, manual runs too: dagster.yaml allows one run with the same value at a time."""
+WORK_TAG = "campaign_ops/work"
+"""The purpose of a run of ours."""
+FIX = "fix"
+OUTCOME_TAG, REFUSED = "campaign_ops/outcome", "refused"
+"""How a run ended that Dagster calls a success."""
 
 _QUERY = """
 query Watch($runs: Int!) {
@@ -64,16 +69,28 @@ _NO_ANSWER = (OSError, ValueError, KeyError, TypeError)
 
 @dataclass(frozen=True, slots=True)
 class EndedRun:
-    """The latest finished run of a platform."""
+    """The latest finished run of a platform; ``how`` it failed, in words."""
 
     run_id: str
     job: str
     failed: bool
+    how: str = "failed"
 
     def look(self) -> Look:
         """Return what is wrong if it failed. The same run is not a second look."""
-        symptom = Symptom(Cause.RUN_FAILED, count=1, detail=f"run {self.run_id} of {self.job} failed")
+        symptom = Symptom(Cause.RUN_FAILED, count=1, detail=f"run {self.run_id} of {self.job} {self.how}")
         return Look((symptom,) if self.failed else (), {Cause.RUN_FAILED: f"run {self.run_id}"})
+
+
+def ended_run(run_id: str, job: str, tags: Mapping[str, str], *, failed: bool) -> EndedRun | None:
+    """A finished run as evidence; None for a manual fix that was refused, which a person was told at once.
+
+    A sweep that was refused has not swept, whatever Dagster calls it.
+    """
+    refused = tags.get(OUTCOME_TAG) == REFUSED
+    if refused and tags.get(WORK_TAG) == FIX:
+        return None
+    return EndedRun(run_id, job, failed or refused, "was refused" if refused else "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +184,9 @@ def _state(data: Mapping[str, Any], now: float) -> DagsterState:
     heard = {daemon["daemonType"]: daemon["lastHeartbeatTime"] for daemon in daemons}
     last_runs: dict[str, EndedRun] = {}
     for run in data["runsOrError"].get("results", ()):  # the newest first
-        platform = next((tag["value"] for tag in run["tags"] if tag["key"] == PLATFORM_TAG), None)
-        if platform is not None:
-            ended = EndedRun(run["runId"], run["pipelineName"], run["status"] == "FAILURE")
-            last_runs.setdefault(platform, ended)
+        tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+        ended = ended_run(run["runId"], run["pipelineName"], tags, failed=run["status"] == "FAILURE")
+        if PLATFORM_TAG in tags and ended is not None:
+            last_runs.setdefault(tags[PLATFORM_TAG], ended)
     silent = {name: None if heard.get(name) is None else now - heard[name] for name in DAEMONS}
     return DagsterState(silent, last_runs)

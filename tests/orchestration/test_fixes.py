@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
+from pydantic import SecretStr
 
 from campaign_ops.faces.cli.app import COMMANDS, help_of
 from campaign_ops.fixes.table import FIXES
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.orchestration.fixes import FIX_JOBS
+from campaign_ops.orchestration.resources import no_hand_over
 from campaign_ops.postgres.database import STATE_SCHEMA
 from tests.conftest import World, Worlds
-from tests.orchestration.harness import configured, dagster_on_postgres, deployed, failures, plain, run
+from tests.orchestration.harness import NOWHERE, configured, dagster_on_postgres, deployed, failures, plain, run
+from tests.orchestration.test_schedule import begun
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +39,18 @@ def done(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     """The metadata in which the job reports what it did."""
     assert result.success, failures(result)
     return next(plain(event.step_output_data.metadata) for event in result.all_events if event.is_successful_output)
+
+
+def refusal(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    """The metadata of a refused fix. It is shown as a success: in the list of runs a tag says what it was."""
+    metadata = done(result)
+    run_tags = instance.get_run_by_id(result.run_id).tags  # type: ignore[union-attr]
+    assert (metadata["outcome"], run_tags["campaign_ops/outcome"]) == ("refused", "refused")
+    warnings = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == logging.WARNING]
+    (warning,) = warnings
+    assert warning.startswith(f"refused: {metadata['why']}")
+    assert warning.endswith(metadata["next_step"])
+    return metadata
 
 
 def confirmed(world: World, instance: dg.DagsterInstance, name: str, **fields: Any) -> dg.ExecuteInProcessResult:
@@ -66,8 +83,10 @@ def test_a_fix_without_the_code_of_its_dry_run_is_refused(sms: World, instance: 
     sms.app.add_campaign("finished", succeeded=3)
     before = sms.app.fingerprint()
     result = fix(sms, instance, "mark_campaign_complete", campaign_id="finished", dry_run=False, confirm=code)
-    (line,) = failures(result)
-    assert line.startswith(f"mark-complete of finished: code {code!r} was never shown for this platform; nothing was")
+    told = refusal(instance, result)
+    why = f"mark-complete of finished: code {code!r} was never shown for this platform; nothing was done"
+    assert told["why"] == why
+    assert told["next_step"].startswith("it would complete campaign finished")
     assert sms.app.fingerprint() == before
 
 
@@ -78,8 +97,8 @@ def test_a_code_confirms_nothing_when_its_run_is_launched_again(sms: World, inst
     assert done(fix(sms, instance, "reenqueue_campaign", **real))["changed"] is True
     sms.queue.remove(sms.queue.live_job_ids())
     sms.rows(f"UPDATE {STATE_SCHEMA}.attempt SET last_at = last_at - interval '1 hour' RETURNING 1")
-    (line,) = failures(fix(sms, instance, "reenqueue_campaign", **real))
-    assert "was used already, by ada" in line
+    told = refusal(instance, fix(sms, instance, "reenqueue_campaign", **real))
+    assert "was used already, by ada" in told["why"]
     assert sms.queue.live_job_ids() == []
 
 
@@ -99,23 +118,90 @@ def test_a_confirmed_completion_changes_the_campaign_and_shows_on_the_assets_pag
     assert observed(instance, "completed_campaigns", result) == [message]
 
 
-def test_a_premise_that_does_not_hold_fails_with_one_line_and_the_numbers(
+def test_a_premise_that_does_not_hold_is_refused_with_the_numbers_and_the_next_step(
     sms: World, instance: dg.DagsterInstance
 ) -> None:
     sms.app.add_campaign("open", succeeded=3, pending=2)
     result = fix(sms, instance, "mark_campaign_complete", campaign_id="open", dry_run=False, confirm="any")
-    (line,) = failures(result)
-    assert line.startswith("campaign open: 2 of 5 recipients still pending")
-    event = next(event for event in result.all_events if event.is_step_failure)
-    assert event.step_failure_data.error is not None
-    assert event.step_failure_data.error.cause is None
+    told = refusal(instance, result)
+    assert told["why"].startswith("campaign open: 2 of 5 recipients still pending")
+    assert told["next_step"] == "`campaign-ops plan --platform sms` says why"
+    assert observed(instance, "completed_campaigns", result) == []
     assert sms.app.campaign("open")["status"] == "sending"
 
 
 def test_another_tenants_campaign_is_not_found(sms: World, instance: dg.DagsterInstance) -> None:
     sms.app.add_campaign("finished", succeeded=3, tenant="shop_south")
     result = fix(sms, instance, "mark_campaign_complete", campaign_id="finished", tenant="shop_north")
-    assert failures(result)[0].startswith("campaign finished: there is no such campaign of tenant shop_north")
+    told = refusal(instance, result)
+    assert told["why"].startswith("campaign finished: there is no such campaign of tenant shop_north")
+
+
+def test_a_fix_that_finds_a_sweep_under_way_is_refused(
+    sms: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("campaign_ops.fixes.fix.LOCK_WAIT_SECONDS", 0)
+    sms.app.add_campaign("finished", succeeded=3)
+    code = done(fix(sms, instance, "mark_campaign_complete", campaign_id="finished"))["confirm"]
+    real = {"campaign_id": "finished", "dry_run": False, "confirm": code}
+    with sms.again().lock(wait_seconds=5).hold():
+        told = refusal(instance, fix(sms, instance, "mark_campaign_complete", **real))
+    assert "another sweep of sms is under way" in told["why"]
+    assert done(fix(sms, instance, "mark_campaign_complete", **real))["changed"] is True
+
+
+@pytest.mark.parametrize("name", [fix.name for fix in FIX_JOBS])
+def test_the_launchpad_shows_every_field_and_launching_it_as_it_is_changes_nothing(
+    sms: World, instance: dg.DagsterInstance, name: str
+) -> None:
+    """Seen before: the launchpad showed `confirm` and `dry_run` only, and the resources of all platforms."""
+    definitions = deployed(configured(sms), configured(sms, name="other"))
+    job = definitions.resolve_job_def(f"sms__{name}")
+    shown = job.run_config["ops"][f"sms__{name}_now"]["config"]  # type: ignore[index]
+    fields = {fix.name: fix.config.model_fields for fix in FIX_JOBS}[name]
+    assert set(shown) == set(fields)
+    assert all(field.description for field in fields.values())
+    (blank,) = {"campaign_id", "reservation_id", "repair_id"} & set(fields)
+    before = sms.app.fingerprint()
+    told = refusal(instance, run(definitions, f"sms__{name}", instance))
+    assert told["why"].endswith(f"not filled in: by, reason, {blank}")
+    assert sms.app.fingerprint() == before
+    assert set(job.resource_defs) == {"io_manager"}
+    assert isinstance(no_hand_over, dg.IOManagerDefinition)
+    assert job.resource_defs["io_manager"] is no_hand_over
+
+
+def test_a_real_error_is_one_line_without_a_stack(sms: World, instance: dg.DagsterInstance) -> None:
+    """Seen before: 40 lines of Dagster's own frames, with the step and again with the run."""
+    definitions = deployed(configured(sms, database_url=SecretStr(NOWHERE)))
+    config = {"by": "ada", "reason": "why", "campaign_id": "c1"}
+    job = "sms__mark_campaign_complete"
+    result = run(definitions, job, instance, run_config={"ops": {f"{job}_now": {"config": config}}})
+    assert not result.success
+    step = next(event for event in result.all_events if event.is_step_failure).step_failure_data.error
+    ended = next(event for event in result.all_events if event.is_run_failure).job_failure_data.error
+    for error in (step, ended):
+        assert error is not None
+        assert error.to_string().startswith("127.0.0.1:1/nowhere: ")
+        assert "\n" not in error.to_string()
+
+
+def test_a_queued_fix_goes_before_a_queued_sweep_and_still_one_at_a_time(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    """As Dagster's own daemon picks them. The sweep was queued first."""
+    definitions = deployed(configured(sms))
+    jobs = [definitions.resolve_job_def(f"sms__{name}") for name in ("reconcile", "mark_campaign_complete")]
+    sweep, fix = (begun(instance, dg.DagsterRunStatus.QUEUED, **job.tags) for job in jobs)
+    daemon, settings = QueuedRunCoordinatorDaemon(interval_seconds=1), instance.get_concurrency_config()
+
+    def next_runs() -> list[str]:
+        return [run.run_id for run in daemon._get_runs_to_dequeue(instance, settings, fixed_iteration_time=None)]
+
+    assert next_runs() == [fix.run_id]
+    instance.report_run_canceled(fix)
+    assert next_runs() == [sweep.run_id]
+    instance.report_run_canceled(sweep)
 
 
 def test_a_lost_campaign_is_put_back_into_the_queue_and_the_repair_can_be_undone(

@@ -80,6 +80,18 @@ def test_runs_that_fail_are_an_incident_and_one_that_succeeds_ends_it(
     assert ["resolved" in subject for subject in hook.subjects] == [False, True]
 
 
+def test_a_refused_sweep_counts_as_failed_and_a_refused_fix_as_nothing(
+    sms: World, instance: dg.DagsterInstance, hook: Received
+) -> None:
+    """Dagster calls both a success. A sweep that is always refused would end the incident that its failure opened."""
+    sms.sweep()
+    for work in ("reconcile", "fix", "reconcile"):
+        refused = begun(instance, dg.DagsterRunStatus.SUCCESS)
+        instance.add_run_tags(refused.run_id, {"campaign_ops/outcome": "refused", "campaign_ops/work": work})
+        evaluate(sms, instance, hook)
+    assert open_causes(sms) == [Cause.RUN_FAILED.value]
+
+
 def test_the_same_failed_run_is_one_look(sms: World, instance: dg.DagsterInstance, hook: Received) -> None:
     sms.sweep()
     begun(instance, dg.DagsterRunStatus.FAILURE)

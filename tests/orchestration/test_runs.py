@@ -26,6 +26,7 @@ from tests.orchestration.harness import (
     failures,
     materialized,
     metadata_of,
+    plain,
     reconciled,
     run,
 )
@@ -183,19 +184,47 @@ def test_what_the_breaker_holds_back_is_reported_and_its_code_confirms_it_once(
     assert "was used already, by ada" in again["in_words"]
 
 
+def refused_run(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult, why: str, next_step: str) -> None:
+    """A refused sweep is a success without a result, and says so in the list of runs and on the asset's page."""
+    assert result.success
+    assert materialized(result) == set()
+    assert instance.get_run_by_id(result.run_id).tags["campaign_ops/outcome"] == "refused"  # type: ignore[union-attr]
+    observations = [event.event_specific_data.asset_observation for event in result.filter_events(is_observation)]  # type: ignore[union-attr]
+    assert observations
+    for observation in observations:
+        told = plain(observation.metadata)
+        assert told["outcome"] == "refused"
+        assert why in told["why"]
+        assert next_step in told["next_step"]
+
+
+def is_observation(event: dg.DagsterEvent) -> bool:
+    return event.event_type is dg.DagsterEventType.ASSET_OBSERVATION
+
+
+def test_a_repair_without_a_plan_is_refused_with_the_next_step(sms: World, stored: dg.DagsterInstance) -> None:
+    """As when a person materializes that asset alone. Seen before: a red run, and a stack trace twice."""
+    busy(sms)
+    definitions = deployed(configured(sms))
+    job = dg.define_asset_job("only_this", selection=[dg.AssetKey(["sms", "completed_campaigns"])])
+    result = run(dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])), "only_this", stored)
+    refused_run(stored, result, "there is no plan of this run", "make repair_plan first")
+    assert sms.app.campaign("finished")["status"] == "sending"
+
+
 @pytest.mark.parametrize(
     "confirmation", [{"confirm": "x"}, {"confirm": "x", "by": "ada"}, {"confirm": "x", "reason": "y"}]
 )
 def test_a_confirmation_without_person_and_reason_is_refused(
-    sms: World, instance: dg.DagsterInstance, confirmation: dict[str, str]
+    sms: World, stored: dg.DagsterInstance, confirmation: dict[str, str]
 ) -> None:
     result = run(
         deployed(configured(sms)),
         "sms__reconcile",
-        instance,
+        stored,
         run_config={"resources": {"sms_platform": {"config": confirmation}}},
     )
-    assert all("add `by` and `reason`" in line for line in failures(result))
+    refused_run(stored, result, "who confirms, and why?", "add `by` and `reason`")
     assert sms.rows(f"SELECT 1 FROM {STATE_SCHEMA}.sweep") == []
 
 

@@ -33,13 +33,15 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield dagster
 
 
-def begun(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, platform: str = "sms") -> dg.DagsterRun:
+def begun(
+    instance: dg.DagsterInstance, status: dg.DagsterRunStatus, platform: str = "sms", **tags: str
+) -> dg.DagsterRun:
     """A run of a platform in Dagster's storage, created now."""
     job = f"{platform}__reconcile"
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("campaign_ops"), "__repository__")
     origin = RemoteJobOrigin(repository, job)
     run: dg.DagsterRun = create_run_for_test(
-        instance, job, status=status, tags={PLATFORM_TAG: platform}, remote_job_origin=origin
+        instance, job, status=status, tags={PLATFORM_TAG: platform, **tags}, remote_job_origin=origin
     )
     return run
 

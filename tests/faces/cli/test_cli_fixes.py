@@ -44,7 +44,8 @@ def test_mark_complete_with_pending_recipients_is_refused_with_the_numbers(progr
     sms.app.add_campaign("open", succeeded=3, pending=2)
     result = program.confirmed("mark-complete", "open", "--reason", "hurry")
     assert result.exit_code == 3
-    assert one_line(result.stderr) == "error: campaign open: 2 of 5 recipients still pending"
+    refusal = "campaign open: 2 of 5 recipients still pending; `campaign-ops plan --platform sms` says why"
+    assert one_line(result.stderr) == f"error: {refusal}"
     assert result.stdout == ""
     assert sms.app.campaign("open")["status"] == "sending"
 
