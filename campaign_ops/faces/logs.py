@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
+
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*(?=@)|(?<=password=)[^\s&]+")
+
+
+def without_credentials(text: str) -> str:
+    """Text without the user and password of any URL or connection string in it."""
+    return _CREDENTIALS.sub("***", text)
 
 
 class LogFormat(StrEnum):
@@ -25,11 +33,19 @@ class JsonFormatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": without_credentials(record.getMessage()),
         }
         if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
+            entry["traceback"] = without_credentials(self.formatException(record.exc_info))
         return json.dumps(entry)
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people, with a traceback below it for an error, without credentials."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Make the line."""
+        return without_credentials(super().format(record))
 
 
 def log_to_stderr(log_format: LogFormat, level: int = logging.INFO) -> None:
@@ -38,7 +54,7 @@ def log_to_stderr(log_format: LogFormat, level: int = logging.INFO) -> None:
     if log_format is LogFormat.JSON:
         handler.setFormatter(JsonFormatter())
     else:
-        formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        formatter = TextFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
         formatter.converter = lambda seconds: datetime.fromtimestamp(seconds or 0, UTC).timetuple()
         handler.setFormatter(formatter)
     ours = logging.getLogger("campaign_ops")

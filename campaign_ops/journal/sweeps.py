@@ -106,6 +106,29 @@ class SweepLog:
         )
         return moment
 
+    def curves(
+        self, connection: sa.Connection, names: Sequence[str], *, hours: int
+    ) -> list[tuple[datetime, Mapping[str, int | None]]]:
+        """When each sweep of the last hours finished, with figures of its report and the depth of its queue."""
+        sweep = schema.sweep.c
+        health, queue = sweep.figures["campaign_health"], sweep.figures["queue_state"]
+        query = (
+            sa.select(
+                sweep.finished_at,
+                *(health[name].astext.cast(sa.BigInteger).label(name) for name in names),
+                queue["depth"].astext.cast(sa.BigInteger).label("waiting"),
+            )
+            .where(
+                sweep.tables == self.tables,
+                sweep.started_at > sa.func.now() - timedelta(hours=hours),
+                sweep.finished_at.is_not(None),
+                sweep.figures.has_key("campaign_health"),
+            )
+            .order_by(sweep.started_at)
+        )
+        rows = connection.execute(query)
+        return [(row.finished_at, {name: getattr(row, name) for name in (*names, "waiting")}) for row in rows]
+
     def of_run(self, connection: sa.Connection, run_id: str) -> Mapping[str, Any] | None:
         """The sweep, or the fix, that a run has begun: a row of ``sweep``."""
         query = sa.select(schema.sweep).where(schema.sweep.c.tables == self.tables, schema.sweep.c.run_id == run_id)

@@ -26,7 +26,8 @@ from campaign_ops.core.wording import is_unicode, nearest
 from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of, gravest
 from campaign_ops.faces.cli.progress import working
-from campaign_ops.faces.cli.screen import Screen, logging_to_stderr, without_credentials
+from campaign_ops.faces.cli.screen import Screen, logging_to_stderr
+from campaign_ops.faces.logs import without_credentials
 from campaign_ops.platform import Platform
 from campaign_ops.settings import PlatformSettings, Settings, connect, load_settings
 

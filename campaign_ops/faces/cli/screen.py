@@ -20,11 +20,11 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
+from campaign_ops.faces.logs import without_credentials
 from campaign_ops.sweep.progress import LOGGER as PROGRESS
 
 # Characters that a terminal acts on: C0, DEL and C1, Unicode line ends and direction marks; and undecodable bytes.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*(?=@)|(?<=password=)[^\s&]+")
 
 # The width where stdout is not a terminal: nothing is wrapped, so that grep and awk see whole lines.
 _UNWRAPPED = 10_000
@@ -41,11 +41,6 @@ def clean(value: object) -> str:
 def clean_lines(text: str) -> str:
     """Text of several lines, each made safe by `clean`."""
     return "\n".join(map(clean, text.split("\n")))
-
-
-def without_credentials(text: str) -> str:
-    """Text without the user and password of any URL or connection string in it."""
-    return _CREDENTIALS.sub("***", text)
 
 
 def line(text: str, style: str = "") -> Text:

@@ -11,15 +11,24 @@ from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
 
 from campaign_ops import __version__
 from campaign_ops.core.errors import CampaignOpsError
-from campaign_ops.faces.http import problems
 from campaign_ops.faces.http.api import campaigns, health, records, sweeps
-from campaign_ops.faces.http.problems import Problem
+from campaign_ops.faces.http.console import campaigns as campaign_pages
+from campaign_ops.faces.http.console import fix, login, now
+from campaign_ops.faces.http.console.pages import page_of_problem
+from campaign_ops.faces.http.problems import Problem, problem_of
 from campaign_ops.faces.http.protection import Protection
 from campaign_ops.faces.http.service import Service
 from campaign_ops.settings import Settings
+
+STATIC = Path(__file__).parent / "console" / "static"
+API = (health.router, campaigns.router, records.router, sweeps.router)
+PAGES = (login.router, now.router, campaign_pages.router, fix.router)
 
 _DESCRIPTION = """Finds, explains and repairs campaigns that are stuck in sending. docs/http.md has the tour.
 
@@ -46,13 +55,21 @@ def create_app(service: Service) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.service = service
-    for router in (health.router, campaigns.router, records.router, sweeps.router):
+    for router in (*API, *PAGES):
         app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC))
     for error in (Problem, CampaignOpsError, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(error, problems.answer)
+        app.add_exception_handler(error, _answer)
     app.add_middleware(Protection, loopback_only=service.access.open_as is not None)
     _describe_security(app)
     return app
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    """An error as a page for people, as a problem document for programs."""
+    problem = problem_of(error)
+    is_page = not request.url.path.startswith("/api") and "text/html" in request.headers.get("accept", "")
+    return page_of_problem(request, problem) if is_page else problem.answer()
 
 
 def _describe_security(app: FastAPI) -> None:

@@ -8,7 +8,6 @@ not on another. Without authentication the service runs on loopback only, for on
 from __future__ import annotations
 
 import hashlib
-import hmac
 import ipaddress
 import threading
 import time
@@ -95,11 +94,6 @@ class Asker:
     def key(self) -> str:
         """What its requests are counted by."""
         return parse(self.secret)[0] if parse(self.secret) else self.name or self.address  # type: ignore[index]
-
-    @property
-    def csrf(self) -> str:
-        """What its forms must carry: known to nobody who does not have the session."""
-        return hmac.new(self.secret.encode() or b"open", b"campaign_ops forms", hashlib.sha256).hexdigest()[:32]
 
 
 class Gate:

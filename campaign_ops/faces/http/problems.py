@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -110,6 +109,10 @@ def problem_of(error: Exception) -> Problem:
     """The answer to an error, ours or not."""
     if isinstance(error, Problem):
         return error
+    if isinstance(error, RequestValidationError):
+        return of_validation(error)
+    if isinstance(error, HTTPException):
+        return of_http(error)
     if isinstance(error, CampaignOpsError):
         status, code = next((found[1:] for found in _STATUS if isinstance(error, found[0])), (500, "unexpected"))
         detail = f"{error.where}: {error.what}" if error.where else error.what
@@ -149,12 +152,3 @@ def of_http(error: HTTPException) -> Problem:
 def too_large() -> Problem:
     """The answer to a body that is too large."""
     return Problem(413, "too_large", f"a body may hold {MAX_BODY_BYTES // 1024} KiB", "send less")
-
-
-async def answer(_: Request, error: Exception) -> JSONResponse:
-    """Answer any error as a problem document."""
-    if isinstance(error, RequestValidationError):
-        return of_validation(error).answer()
-    if isinstance(error, HTTPException):
-        return of_http(error).answer()
-    return problem_of(error).answer()

@@ -90,19 +90,39 @@ def campaigns(
     wanted = {"verdict": verdict.value if verdict else None, "needs_person": needs_person, "search": search}
     query = wanted | {"platform": platform, "tenant": tenant, "limit": limit}
     places = service.places(asker, Scope.READ, platform)
-    document = _page(service, places, wanted, tenant, limit, cursor, query)
+    document = list_campaigns(
+        service, places, wanted, tenant=tenant, limit=limit, cursor=cursor, path="/api/campaigns", query=query
+    )
     return tagged_json(request, document)
 
 
-def _page(
+def list_campaigns(
     service: Service,
     places: list[Place],
     wanted: dict[str, Any],
-    tenant: str | None,
+    *,
+    tenant: str | None = None,
     limit: int,
     cursor: str | None,
+    path: str,
     query: dict[str, Any],
 ) -> shapes.StuckCampaigns:
+    """A page of stuck campaigns, platform after platform.
+
+    Args:
+        service: The service.
+        places: The platforms.
+        wanted: Fields of `StuckFilter`.
+        tenant: Only of this tenant.
+        limit: The most campaigns of a page.
+        cursor: Where the page before ended.
+        path: The path that ``next`` leads to.
+        query: Its query, without the cursor.
+
+    Raises:
+        Problem: 422 for a cursor that is none.
+        CampaignOpsError: The only platform cannot be read.
+    """
     start, after = "", None
     if cursor is not None:
         name, sweep_id, seconds, campaign_id = position_of(cursor, str, int, int, str)
@@ -127,9 +147,9 @@ def _page(
             document["counts"][verdict] = document["counts"].get(verdict, 0) + number
         if listed:
             document["campaigns"] += [_stuck(place.platform, row) for row in page.rows]
-            document["next"] = _next(place.platform, page, query)
+            document["next"] = _next(place.platform, page, path, query)
         elif place.platform > start and room <= 0 and document["next"] is None and page.rows:
-            document["next"] = next_page("/api/campaigns", cursor_of(place.platform, 0, 0, ""), **query)
+            document["next"] = next_page(path, cursor_of(place.platform, 0, 0, ""), **query)
     return document
 
 
@@ -140,11 +160,11 @@ def _filter(token: Token, wanted: dict[str, Any], tenant: str | None) -> StuckFi
     return StuckFilter(tenants=tenants, **wanted)
 
 
-def _next(platform: str, page: StuckPage, query: dict[str, Any]) -> str | None:
+def _next(platform: str, page: StuckPage, path: str, query: dict[str, Any]) -> str | None:
     if page.more is None:
         return None
     position = cursor_of(platform, page.more.sweep_id, page.more.stuck_seconds, page.more.campaign_id)
-    return next_page("/api/campaigns", position, **query)
+    return next_page(path, position, **query)
 
 
 def _stuck(platform: str, row: Any) -> shapes.StuckCampaign:

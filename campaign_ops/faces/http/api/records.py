@@ -15,7 +15,7 @@ from starlette.responses import Response
 from campaign_ops.core.errors import CampaignOpsError, NotFound
 from campaign_ops.core.incidents import Incident, State
 from campaign_ops.core.model import RepairKind
-from campaign_ops.core.tokens import Scope
+from campaign_ops.core.tokens import Scope, Token
 from campaign_ops.faces import shapes as documents
 from campaign_ops.faces.documents import incident_document, iso, repair_document, report_document, workers_document
 from campaign_ops.faces.http import shapes
@@ -118,23 +118,31 @@ def all_incidents(
                 raise
             document["away"].append(place.platform)
             continue
-        seen = [incident_document(place.platform, row) for row in rows if _sees(place, row["tenants"])]
-        seen = [_only_own(place, one) for one in seen]
+        found = [incident_document(place.platform, row) for row in rows]
+        seen = [one for one in (seen_by(place.token, one) for one in found) if one is not None]
         document["open"] += sum(one["state"] == State.OPEN for one in seen)
         document["platforms"].append({"platform": place.platform, "incidents": seen})
     return tagged_json(request, document)
 
 
-def _sees(place: Place, tenants: list[str]) -> bool:
-    return place.token.tenants is None or bool(place.token.tenants & set(tenants))
+def seen_by(token: Token, one: documents.Incident) -> documents.Incident | None:
+    """What a token may see of an incident: None of one that is about other tenants alone.
 
-
-def _only_own(place: Place, one: documents.Incident) -> documents.Incident:
-    """An incident without what belongs to other tenants; its campaigns' owners are not recorded one by one."""
-    if place.token.tenants is None or set(one["tenants"]) <= place.token.tenants:
+    Of one that is about others, too, only its cause: the owner of each campaign behind it is not recorded.
+    """
+    if token.tenants is None or (one["tenants"] and set(one["tenants"]) <= token.tenants):
         return one
-    own = [tenant for tenant in one["tenants"] if place.token.sees(tenant)]
-    return one | {"tenants": own, "campaigns": [], "detail": "", "count": 0, "headline": one["cause"].replace("_", " ")}
+    own = [tenant for tenant in one["tenants"] if token.sees(tenant)]
+    if not own:
+        return None
+    return {
+        **one,
+        "tenants": own,
+        "campaigns": [],
+        "detail": "",
+        "count": 0,
+        "headline": one["cause"].replace("_", " "),
+    }
 
 
 @router.get(

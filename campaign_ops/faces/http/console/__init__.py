@@ -1,0 +1,10 @@
+"""The operator's console: pages rendered on the server, for whoever is on call at 3 a.m., on a phone too.
+
+- ``pages``: what pages share: the visitor, forms, rendering, errors
+- ``login``: the session
+- ``now``, ``campaigns``, ``fix``: the way of an incident: notice, why, decide, fix, undo
+- ``templates``, ``static``: HTML, style and the few scripts; htmx and uPlot are vendored, there is no build step
+
+Everything that matters works without JavaScript: scripts only refresh what is shown, write times in the reader's zone
+and draw curves. No script or style stands in a page: the Content-Security-Policy forbids it.
+"""

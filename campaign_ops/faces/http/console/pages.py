@@ -1,0 +1,182 @@
+"""What the pages share: who looks, forms that only our own pages can send, rendering, errors as pages."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from campaign_ops import __version__
+from campaign_ops.core.tokens import Scope, Token
+from campaign_ops.core.wording import duration, plural
+from campaign_ops.faces.http.etags import tagged_html
+from campaign_ops.faces.http.gate import Asker, Way
+from campaign_ops.faces.http.problems import Problem
+from campaign_ops.faces.http.service import Service, asker_of, service_of
+
+HERE = Path(__file__).parent
+FORM_COOKIE = "campaign_ops_form"
+MENU = (
+    ("/", "Now"),
+    ("/campaigns", "Campaigns"),
+    ("/plan", "Plan"),
+    ("/journal", "Journal"),
+    ("/queue", "Queue"),
+    ("/credits", "Credits"),
+    ("/incidents", "Incidents"),
+    ("/platforms", "Platforms"),
+    ("/tokens", "Tokens"),
+)
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who looks at a page, and what they may do on which platform."""
+
+    request: Request
+    service: Service
+    asker: Asker
+    tokens: Mapping[str, Token]
+
+    @property
+    def name(self) -> str:
+        """Their name, as the journal would have it."""
+        return next(iter(self.tokens.values())).name
+
+    def may(self, scope: str, platform: str) -> bool:
+        """Return whether they may do something on a platform."""
+        token = self.tokens.get(platform)
+        return token is not None and token.may(Scope(scope))
+
+    @property
+    def platforms(self) -> list[str]:
+        """The platforms that they may look at."""
+        return sorted(name for name, token in self.tokens.items() if token.may(Scope.READ))
+
+    def bound(self, platform: str) -> bool:
+        """Return whether they see some tenants of a platform only."""
+        token = self.tokens.get(platform)
+        return token is not None and token.tenants is not None
+
+
+def visitor_of(request: Request) -> Visitor:
+    """Who looks at a page.
+
+    Raises:
+        Problem: 401, which becomes the way to the login; 503 where no database answers.
+    """
+    service, asker = service_of(request), asker_of(request)
+    return Visitor(request, service, asker, dict(service.gate.everywhere(asker)))
+
+
+def render(visitor: Visitor, template: str, *, status: int = 200, **values: Any) -> Response:
+    """A page, with its tag; 304 where the visitor has it already."""
+    key = visitor.request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(24)
+    html = _env.get_template(template).render(
+        visitor=visitor, path=visitor.request.url.path, query=dict(visitor.request.query_params), form_key=key, **values
+    )
+    answer = tagged_html(visitor.request, html) if status == 200 else HTMLResponse(html, status)
+    if FORM_COOKIE not in visitor.request.cookies:
+        set_cookie(answer, visitor.request, FORM_COOKIE, key)
+    return answer
+
+
+def set_cookie(answer: Response, request: Request, name: str, value: str, seconds: int | None = None) -> None:
+    """Set a cookie that no script reads and no other site sends."""
+    secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+    answer.set_cookie(name, value, max_age=seconds, httponly=True, samesite="strict", secure=secure, path="/")
+
+
+async def form_of(request: Request) -> dict[str, str]:
+    """The fields of a form that one of our own pages has sent.
+
+    Raises:
+        Problem: 403 where it does not carry the key of the browser that shows it.
+    """
+    fields = {name: value for name, value in (await request.form(max_files=0)).items() if isinstance(value, str)}
+    known = request.cookies.get(FORM_COOKIE, "")
+    if not known or not hmac.compare_digest(known.encode(), fields.get("form_key", "").encode()):
+        raise Problem(403, "old_form", "the form is too old, or comes from elsewhere", "go back, reload the page")
+    return fields
+
+
+def page_of_problem(request: Request, problem: Problem) -> Response:
+    """A problem as a page; a visitor that is not known goes to the login."""
+    if problem.status == 401 and request.method == "GET":
+        wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse("/login?" + urlencode({"next": wanted}), 303)
+    html = _env.get_template("error.html").render(problem=problem, visitor=None, path=request.url.path)
+    return HTMLResponse(html, problem.status, headers=problem.headers)
+
+
+def anonymous(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
+    """A page for a visitor that is not known yet."""
+    key = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(24)
+    html = _env.get_template(template).render(visitor=None, path=request.url.path, form_key=key, **values)
+    answer = HTMLResponse(html, status)
+    set_cookie(answer, request, FORM_COOKIE, key)
+    return answer
+
+
+def campaign_path(platform: str, campaign_id: str) -> str:
+    """The page of a campaign."""
+    return f"/campaigns/{quote(platform, safe='')}/{quote(campaign_id)}"
+
+
+def fix_path(name: str, platform: str, target: object) -> str:
+    """The page on which a manual fix begins."""
+    return f"/fix/{name}?" + urlencode({"platform": platform, "target": target})
+
+
+def _moment(value: datetime | str | None) -> Markup:
+    """A moment in UTC, which a script completes with the reader's own time."""
+    if value is None:
+        return Markup("unknown")
+    at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    at = at.astimezone(UTC)
+    return Markup('<time datetime="{}">{} UTC</time>').format(f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%Y-%m-%d %H:%M:%S}")
+
+
+def _since(seconds: float | None) -> str:
+    return "unknown" if seconds is None else duration(int(seconds))
+
+
+def _number(value: float | Decimal | str | None) -> str:
+    if value is None:
+        return "unknown"
+    return f"{Decimal(value):,}" if isinstance(value, str) else f"{value:,}"
+
+
+def _without(query: Mapping[str, str], *names: str, **more: str) -> str:
+    """The same query with some parameters changed or left out."""
+    kept = {name: value for name, value in query.items() if name not in names and name not in more and value}
+    return urlencode(kept | more)
+
+
+_env = Environment(
+    loader=FileSystemLoader(HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_env.filters |= {"moment": _moment, "since": _since, "number": _number, "plural": plural}
+_env.globals |= {
+    "menu": MENU,
+    "version": __version__,
+    "campaign_path": campaign_path,
+    "fix_path": fix_path,
+    "without": _without,
+    "way": Way,
+}
