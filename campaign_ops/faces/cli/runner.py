@@ -32,6 +32,15 @@ from campaign_ops.platform import Platform
 from campaign_ops.settings import PlatformSettings, Settings, connect, load_settings
 
 
+def _platform_names(context: typer.Context, incomplete: str) -> list[str]:
+    """The configured platforms, for a shell that completes; none while the configuration has a mistake."""
+    try:
+        names = load_settings(context.params.get("config")).names
+    except CampaignOpsError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 @dataclass(frozen=True)
 class Common:
     """The options of every command."""
@@ -49,6 +58,7 @@ class Common:
         typer.Option(
             "--platform",
             metavar="NAME",
+            autocompletion=_platform_names,
             help="Platform to work on; required when several are configured, except by commands that take them all.",
         ),
     ] = None

@@ -358,11 +358,15 @@ printf '%s\\n' "${COMPREPLY[@]}"
         (["reconcile", "--dr"], {"--dry-run"}),
         (["history", "--kind", "re"], {"reenqueue", "release", "recount"}),
         (["watch", "--on"], {"--once"}),
+        (["status", "--config", "CONFIG", "--platform", "s"], {"sms"}),
+        (["status", "--config", "nowhere.yaml", "--platform", "s"], set()),
     ],
     ids=" ".join,
 )
-def test_bash_completes_commands_options_and_values(words: list[str], completions: set[str]) -> None:
+def test_bash_completes_commands_options_and_values(words: list[str], completions: set[str], tmp_path: Path) -> None:
     program = Path(sys.executable).parent / "campaign-ops"
+    config = configured(tmp_path, {**AWAY, "name": "sms"}, AWAY).config
+    words = [str(config) if word == "CONFIG" else word for word in words]
     done = subprocess.run(
         ["bash", "-c", COMPLETE, "bash", *words],
         capture_output=True,
