@@ -4,7 +4,9 @@ drill               a whole run: start, script, settle, check, undo trial, score
 script, execution   the faults and workload events drawn from the seed, and their execution
 faults/             the nemesis: everything that goes wrong
 workload            campaigns that start, pause, resume and are cancelled
-environment/        servers, platform, workers and sweepers
+environment/        servers, platform, workers, sweepers and the watcher
+watcher, receiver   the watcher with a drill's times, and the web server that gets its notifications
+settling            waits after the faults until nothing is left to do
 ledger, triggers    an independent record of every change, written by PostgreSQL triggers
 queue_watcher       an independent process that samples the live jobs
 checkers/           one figure of the scoreboard each, computed from those records

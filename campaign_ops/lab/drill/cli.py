@@ -93,6 +93,9 @@ def drill(
     no_dagster: Annotated[
         bool, typer.Option("--no-dagster", help="Sweep from two plain processes only, without Dagster.")
     ] = False,
+    no_watch: Annotated[
+        bool, typer.Option("--no-watch", help="Run no watcher; its faults and figures are left out.")
+    ] = False,
     database_url: Annotated[
         str | None,
         typer.Option("--database-url", metavar="URL", help="An empty throw-away PostgreSQL database to use."),
@@ -140,6 +143,7 @@ def drill(
             without=tuple(dict.fromkeys(without or ())),
             node=node,
             dagster=not no_dagster,
+            watch=not no_watch,
             database_url=database_url,
             redis_url=redis_url,
             throw_away=throw_away,

@@ -5,35 +5,28 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import sqlalchemy as sa
 from rich.console import Console
 from rich.markup import escape
 
 from campaign_ops.lab.drill import queue_watcher
 from campaign_ops.lab.drill.checkers import WATCHED, check_all, check_so_far, waiting_for_a_person
 from campaign_ops.lab.drill.environment.rig import Rig
-from campaign_ops.lab.drill.execution import AWAY, CARE_EVERY_SECONDS, Execution
+from campaign_ops.lab.drill.execution import Execution
 from campaign_ops.lab.drill.on_call import OnCall
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.scoreboard import Scoreboard
 from campaign_ops.lab.drill.script import feasible_script
+from campaign_ops.lab.drill.settling import settle
 from campaign_ops.lab.drill.timeline import timeline
 from campaign_ops.lab.drill.undo_trial import undo_trial
-from campaign_ops.lab.drill.workload import PAUSED
 from campaign_ops.lab.servers.processes import ChildProcess, our_path
 
 Say = Callable[[str], None]
-
-COMPLETE_SWEEPS = 3
-"""Complete sweeps after the faults, at least, before the checks."""
-
-_SETTLE_SECONDS = 120.0
 
 
 def run_drill(
@@ -74,27 +67,13 @@ def run_drill(
             execution.play(script)
             execution.end_all()
             if not stop.is_set() and not execution.satisfied:
-                _settle(rig, stop)
+                settle(rig, stop)
             rig.say("stopping workers, sweepers and Dagster")
             person.leave()
             rig.stop_all()
             board = _check(execution, began)
         _keep(rig, board)
     return board
-
-
-def _settle(rig: Rig, stop: threading.Event) -> None:
-    """Wait until only campaigns that need a person are left, and three complete sweeps have passed."""
-    began, deadline = time.time(), time.monotonic() + _SETTLE_SECONDS
-    while not stop.wait(CARE_EVERY_SECONDS):
-        rig.keep_alive()
-        with suppress(*AWAY):
-            if _quiet(rig) and _complete_sweeps(rig, began) >= COMPLETE_SWEEPS:
-                rig.say(f"quiet after {_complete_sweeps(rig, began)} complete sweeps since the last fault")
-                return
-        if time.monotonic() > deadline:
-            rig.say(f"not quiet after {_SETTLE_SECONDS:.0f} s; checking the current state")
-            return
 
 
 def _check(execution: Execution, began: datetime) -> Scoreboard:
@@ -157,20 +136,3 @@ def _logging_to(path: Path) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.propagate = before
         handler.close()
-
-
-def _quiet(rig: Rig) -> bool:
-    """Return whether every campaign is over, or waits for a person in the newest plan."""
-    if rig.writer.campaigns(PAUSED):
-        return False
-    sending = {row["id"] for row in rig.writer.campaigns(rig.profile.campaign.words.sending)}
-    plan = sa.text("SELECT target FROM campaign_ops.repair_plan WHERE needs_person")
-    with rig.owner.connect() as connection:
-        return sending <= set(connection.scalars(plan))
-
-
-def _complete_sweeps(rig: Rig, since: float) -> int:
-    """The number of successful sweeps that began after ``since`` (seconds of the epoch), by the sweepers' files."""
-    files = rig.work_dir.glob("sweeps-*.jsonl")
-    rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-    return sum(row["outcome"] == "done" and row["began"] > since for row in rows)

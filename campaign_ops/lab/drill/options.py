@@ -44,6 +44,7 @@ class DrillOptions:
         without: Names of faults to leave out.
         node: Also run Node workers of BullMQ 4, 5 and 6.
         dagster: Also sweep from a Dagster process.
+        watch: Also run the watcher, and a receiver of its notifications.
         database_url: An empty PostgreSQL database to use instead of the embedded server.
         redis_url: An empty Redis to use instead of the embedded server.
         throw_away: The external servers may be thrown away even if they look like production.
@@ -57,6 +58,7 @@ class DrillOptions:
     without: tuple[str, ...] = ()
     node: bool = False
     dagster: bool = True
+    watch: bool = True
     database_url: str | None = None
     redis_url: str | None = None
     throw_away: bool = False
@@ -75,6 +77,7 @@ class DrillOptions:
         flags = {
             "--node": self.node,
             "--no-dagster": not self.dagster,
+            "--no-watch": not self.watch,
             "--database-url URL --redis-url URL": self.database_url is not None,
             "--throw-away": self.throw_away,
         }

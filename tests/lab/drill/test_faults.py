@@ -23,12 +23,15 @@ from campaign_ops.lab.drill.faults import FAULTS, Fault
 from campaign_ops.lab.drill.faults.base import NotYet, RepeatedAction
 from campaign_ops.lab.drill.faults.data import UNKNOWN_WORD
 from campaign_ops.lab.drill.options import DrillOptions
+from campaign_ops.lab.drill.receiver import RECEIVED, read_received
+from campaign_ops.lab.drill.settling import let_time_pass
 from campaign_ops.lab.drill.workload import Workload
 from campaign_ops.lab.shop.provider import provider_send
 from campaign_ops.queries.status import campaign_status
 from campaign_ops.settings import load_settings
 from campaign_ops.sweep import Sweep, dry_run
 from campaign_ops.sweep.confirm import confirmation
+from campaign_ops.watch.symptoms import RESTARTS_AN_HOUR
 from tests.lab.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -49,6 +52,7 @@ def rig(up: Rig) -> Iterator[Rig]:
     """Stop the processes of the last test, and delete its campaigns and jobs."""
     yield up
     up.stop_all()
+    up.watcher = None
     up.sweepers.clear()
     up.workers.clear()
     up.queue.clear()
@@ -125,6 +129,32 @@ def test_a_worker_dies_at_exactly_that_point(rig: Rig, name: str, claimed: int, 
     assert all(one.pid is not None for one in rig.workers)
     with redis.Redis.from_url(rig.queue.url) as client:
         client.flushall()
+
+
+def test_workers_crash_until_their_restarts_are_an_incident(rig: Rig) -> None:
+    rig.keep_alive()
+    fault, rng = make("restart_workers")
+    fault.inject(rig, rng)
+
+    def look() -> None:
+        rig.keep_alive()
+        sweep(rig)
+
+    def over() -> bool:
+        look()
+        try:
+            fault.end(rig)
+        except NotYet:
+            return False
+        return True
+
+    def counted() -> bool:
+        look()
+        return bool(value(rig, "SELECT count(*) FROM campaign_ops.worker WHERE restarted") > RESTARTS_AN_HOUR)
+
+    wait_until(over, 60)
+    assert not fault.missed
+    wait_until(counted, 30)
 
 
 def test_a_hung_worker_keeps_its_lock_and_sends_nothing_more(rig: Rig) -> None:
@@ -399,6 +429,84 @@ def test_a_sweep_is_killed_and_replaced(rig: Rig) -> None:
     after = {one.pid for one in rig.sweepers.values()}
     assert None not in after
     assert len(after - before) == 1
+
+
+def test_sweepers_stay_away_until_they_are_started_again(rig: Rig) -> None:
+    for name in SWEEPERS:
+        rig.start_sweeper(name)
+    fault, rng = make("stop_sweepers")
+    fault.inject(rig, rng)
+    rig.keep_alive()
+    assert [one.pid for one in rig.sweepers.values()] == [None, None]
+    fault.end(rig)
+    assert None not in [one.pid for one in rig.sweepers.values()]
+
+
+def test_sweepers_hang_and_continue(rig: Rig) -> None:
+    for name in SWEEPERS:
+        rig.start_sweeper(name)
+    pids = [one.pid for one in rig.sweepers.values()]
+    fault, rng = make("hang_sweepers")
+    fault.inject(rig, rng)
+    wait_until(lambda: [psutil.Process(pid).status() for pid in pids] == [psutil.STATUS_STOPPED] * 2, 10)
+    rig.keep_alive()
+    fault.end(rig)
+    assert [one.pid for one in rig.sweepers.values()] == pids
+    assert psutil.STATUS_STOPPED not in [psutil.Process(pid).status() for pid in pids]
+
+
+@pytest.mark.parametrize("name", ["stop_sweepers", "hang_sweepers"])
+def test_sweeps_that_were_never_stale_are_a_fault_without_effect(rig: Rig, name: str) -> None:
+    sweep(rig)
+    fault, rng = make(name)
+    fault.inject(rig, rng)
+    fault.end(rig)
+    assert fault.missed
+    fault, rng = make(name)
+    fault.inject(rig, rng)
+    with rig.owner.begin() as connection:
+        connection.execute(sa.text("UPDATE campaign_ops.sweep SET finished_at = finished_at - interval '4 seconds'"))
+    fault.end(rig)
+    assert not fault.missed
+
+
+# -- the watcher -------------------------------------------------------------------------------------------------------
+
+
+def test_the_watcher_dies_and_comes_back(rig: Rig) -> None:
+    rig.start_watcher()
+    assert rig.watcher is not None
+    before = rig.watcher.pid
+    fault, rng = make("stop_watcher")
+    fault.inject(rig, rng)
+    rig.keep_alive()
+    assert rig.watcher.pid is None
+    fault.end(rig)
+    assert rig.watcher.pid not in (None, before)
+
+
+def test_a_notification_comes_again_and_says_so_when_the_watcher_dies_before_it_is_noted(rig: Rig) -> None:
+    """The lease of the dead watcher is let pass, as the drill does when it settles."""
+    sweep(rig)
+    fault, rng = make("kill_watcher_after_send")
+    rig.start_watcher()  # no sweep follows: the last one gets stale
+    fault.inject(rig, rng)
+    assert rig.watcher is not None
+    wait_until(lambda: rig.watcher is not None and rig.watcher.pid is None, 30)
+    fault.end(rig)
+    assert not fault.missed
+    rig.keep_alive()
+    subject = value(rig, "SELECT subject FROM campaign_ops.notification WHERE attempts > 0 AND sent_at IS NULL")
+    assert subject
+
+    def settled() -> bool:
+        let_time_pass(rig)
+        return not value(rig, "SELECT count(*) FROM campaign_ops.notification WHERE sent_at IS NULL")
+
+    wait_until(settled, 30)
+    first, second = [message for message in read_received(rig.work_dir / RECEIVED) if message.subject == subject]
+    assert "may have come before" not in first.body
+    assert "may have come before" in second.body
 
 
 @pytest.mark.skipif(importlib.util.find_spec("time_machine") is None, reason="time-machine is not installed")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from campaign_ops.lab.drill import drill
+from campaign_ops.lab.drill import settling
 from campaign_ops.lab.drill.checkers import AT_THE_END, check_so_far
 from campaign_ops.lab.drill.drill import run_drill
 from campaign_ops.lab.drill.environment.rig import Rig
@@ -43,7 +43,7 @@ def drilled(
     enough: Callable[[Rig], bool] | None = None,
 ) -> tuple[Scoreboard, str]:
     """Run the mutation's drill, with the mutation that the environment variable names. Its scoreboard and its log."""
-    monkeypatch.setattr(drill, "_SETTLE_SECONDS", mutation.settle_seconds)
+    monkeypatch.setattr(settling, "SETTLE_SECONDS", mutation.settle_seconds)
     monkeypatch.setitem(SIZES, "small", mutation.size)
     monkeypatch.setattr(MutantRig, "worker_options", dict(mutation.workers))
     if mutation.worker_module:
@@ -54,6 +54,7 @@ def drilled(
         seconds=mutation.seconds,
         faults=mutation.faults,
         dagster=False,
+        watch=False,
     )
     story = StringIO()
     board = run_drill(options, Console(file=story, width=200), make_rig=MutantRig, enough=enough)

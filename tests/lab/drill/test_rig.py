@@ -95,6 +95,8 @@ def test_nothing_is_left_running(tmp_path: Path) -> None:
         assert None not in pids
         pids += [rig.servers.postgres.pid, rig.servers.redis.pid] if rig.servers else []
         pids += [rig.pgbouncer.pid] if rig.pgbouncer else []
+        assert rig.watcher is not None
+        pids.append(rig.watcher.pid)
     assert not any(psutil.pid_exists(pid) for pid in pids if pid is not None)
 
 

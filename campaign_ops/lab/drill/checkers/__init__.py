@@ -6,6 +6,7 @@ reservations       credits, to the last decimal
 journal            the journal against the changes and jobs
 safety             the rules that make a repair safe
 liveness           what is stuck at the end, times, bounds, errors
+watching           incidents and notifications; incident_records reads them, causes judges what held
 
 A new property is a function here, listed below, with its damage planted in test_checkers.py and a row in docs/drill.md.
 What campaign_ops reports about itself is not used where a store shows the same fact. Checkers change nothing.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from campaign_ops.lab.drill.checkers import journal, liveness, reservations, safety, sending
+from campaign_ops.lab.drill.checkers import journal, liveness, reservations, safety, sending, watching
 from campaign_ops.lab.drill.checkers.figure import Figure
 from campaign_ops.lab.drill.checkers.reading import WATCHED, read
 from campaign_ops.lab.drill.checkers.records import Checkable, Records, Stores, stores_of
@@ -58,6 +59,9 @@ AT_ANY_TIME: tuple[Checker, ...] = (
     liveness.denied,
     liveness.unexpected,
     journal.ledger_whole,
+    watching.incidents_doubled,
+    watching.incidents_false,
+    watching.notified_twice,
 )
 """Figures that can be checked while the drill is still running."""
 
@@ -74,6 +78,12 @@ AT_THE_END: tuple[Checker, ...] = (
     *(checker for checker in AT_ANY_TIME[5:]),
     liveness.settled,
     liveness.watched,
+    watching.incidents_missed,
+    watching.incidents_left,
+    watching.not_notified,
+    watching.looked,
+    watching.noticed,
+    watching.notified,
     sending.unknowable,
     liveness.sweeps,
     journal.counted,

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from campaign_ops.doctor.grants import qualified, quoted
 from campaign_ops.lab.drill import ledger
+from campaign_ops.lab.drill.checkers.incident_records import read_files, read_incidents
 from campaign_ops.lab.drill.checkers.records import (
     Intent,
     PlanRow,
@@ -43,6 +44,7 @@ def read(stores: Stores) -> Records:
     watched = read_watched(stores.work_dir / WATCHED)
     lines = tuple(_sweep_lines(stores.work_dir))
     denied, slow = _server_log(stores)
+    files = read_files(stores.work_dir)
     snapshot = stores.ledger.engine.execution_options(isolation_level="REPEATABLE READ")
     with mapped(str(stores.ledger.engine.url.database)), snapshot.connect() as connection, connection.begin():
         connection.execute(sa.text("SET TRANSACTION READ ONLY"))
@@ -65,6 +67,7 @@ def read(stores: Stores) -> Records:
             rows=_rows(connection, stores.ledger.profile),
             watched=watched,
             sweep_lines=lines,
+            watching=read_incidents(connection, stores.platform, files),
             denied=denied,
             slow=slow,
             names=Names(stores.ledger.profile),

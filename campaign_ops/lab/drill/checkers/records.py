@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from campaign_ops.core.policy import Policy
+from campaign_ops.lab.drill.checkers.incident_records import Watching
 from campaign_ops.lab.drill.checkers.rows import Names, Raw
 from campaign_ops.lab.drill.ledger import Change, Excuse, Journaled, Ledger, Mark
 from campaign_ops.lab.drill.queue_watcher import Watched
@@ -189,6 +190,7 @@ class Records:
     rows: Mapping[str, Mapping[str, Raw]]
     watched: Watched
     sweep_lines: Sequence[SweepLine]
+    watching: Watching
     denied: Sequence[str] | None
     slow: Sequence[SlowStatement] | None
     names: Names = field(repr=False)

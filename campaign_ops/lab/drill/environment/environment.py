@@ -70,15 +70,19 @@ class Environment:
     ops_url: str
     dagster_storage: str | None
 
-    def write_config(self, path: Path, *, second_database_url: str | None = None) -> None:
-        """Write the deployment's configuration, with a second platform in it if its database URL is passed."""
+    def write_config(
+        self, path: Path, *, second_database_url: str | None = None, channel_url: str | None = None
+    ) -> None:
+        """Write a configuration: with a second platform if its database URL is passed, with a channel if its URL is."""
         entry = self.platform.entry() | {"database_url": self.ops_url, "timeouts": _TIMEOUTS}
         second = (
             []
             if second_database_url is None
             else [_SECOND | {"timeouts": _TIMEOUTS, "database_url": second_database_url}]
         )
-        document = {"platforms": [entry, *second]}
+        document: dict[str, Any] = {"platforms": [entry, *second]}
+        if channel_url is not None:
+            document["notify"] = {"channels": [{"name": "oncall", "url": channel_url}]}
         # Atomic: another process may be reading it.
         unfinished = path.with_suffix(".new")
         unfinished.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -27,6 +27,7 @@ from campaign_ops.lab.drill.environment.processes import node_missing
 from campaign_ops.lab.drill.environment.workforce import DAGSTER, SWEEPERS, WORKER, Workforce
 from campaign_ops.lab.drill.ledger import REDIS_LOSS, Ledger
 from campaign_ops.lab.drill.options import DrillOptions
+from campaign_ops.lab.drill.receiver import RECEIVED, Receiver
 from campaign_ops.lab.drill.work_dir import create_work_dir
 from campaign_ops.lab.servers import pgbouncer as bouncing
 from campaign_ops.lab.servers.embedded import EmbeddedServers
@@ -67,6 +68,7 @@ class Rig(Workforce):
         provider: The message provider's own record.
         ledger: Records which role changed which row.
         ops_url: SQLAlchemy URL of the database over TCP, as our role.
+        receiver: Receives the watcher's notifications; None in a drill without a watcher.
         pgbouncer: In front of the database; None if the program is not installed.
         story: (second, line) of everything that was logged.
     """
@@ -85,6 +87,7 @@ class Rig(Workforce):
         self, options: DrillOptions, say: Callable[[str], None] = log.info, stop: threading.Event | None = None
     ) -> None:
         super().__init__(options)
+        self.receiver: Receiver | None = None
         self.pgbouncer: PgBouncer | None = None
         self._stop = stop or threading.Event()
         self.story: list[tuple[float, str]] = []
@@ -158,6 +161,9 @@ class Rig(Workforce):
         self.ledger = Ledger(self.owner, OPS_ROLE, self.profile)
         self.ledger.install()
         self.configure()
+        if self.options.watch:
+            self.receiver = self._running.enter_context(Receiver(self.work_dir / RECEIVED))
+            self.environment.write_config(self.watch_config, channel_url=self.receiver.url)
         if bouncing.missing() is None:
             self.pgbouncer = self._running.enter_context(PgBouncer(self.work_dir, self.ops_url))
         self._running.callback(self.stop_all)
@@ -228,8 +234,8 @@ class Rig(Workforce):
     def restore(self) -> None:
         """Bring everything back to its ordinary state. Idempotent.
 
-        Starts servers, resumes the queue and paused campaigns, replaces hung workers, and runs ordinary sweepers with
-        the ordinary configuration.
+        Starts servers, resumes the queue and paused campaigns, replaces hung workers, and runs the watcher and ordinary
+        sweepers with the ordinary configuration.
         """
         if self.servers is not None:
             self.servers.postgres.start()

@@ -1,8 +1,9 @@
-"""Starts and replaces the processes that work during a drill: the application's workers and our sweepers."""
+"""Starts and replaces the processes that work during a drill: the application's workers, our sweepers, the watcher."""
 
 from __future__ import annotations
 
 import itertools
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,15 @@ import yaml
 from campaign_ops.lab.drill.environment.environment import PLATFORM, Environment
 from campaign_ops.lab.drill.environment.processes import NODE_MAJORS, NodeWorker, SweeperProcess
 from campaign_ops.lab.drill.options import DrillOptions
+from campaign_ops.lab.drill.receiver import WATCH_LOG
 from campaign_ops.lab.drill.sweep_loop import SweeperOptions
+from campaign_ops.lab.servers.processes import ChildProcess, our_path
 from campaign_ops.lab.shop.worker_command import WorkerOptions
 from campaign_ops.lab.shop.worker_process import WorkerProcess
 
 SWEEPERS = ("sweeper-1", "sweeper-2")
 DAGSTER = "dagster"
+WATCHER = "watcher"
 WORKER = WorkerOptions(
     concurrency=2,
     delay_ms=50,
@@ -43,12 +47,15 @@ class Workforce:
     Attributes:
         workers: All started workers; dead ones stay listed until ``keep_alive`` removes them.
         sweepers: All sweeping processes by name, including Dagster's.
+        watcher: The watcher's process; None in a drill without one.
         config: The deployment's configuration file.
+        watch_config: The watcher's own, which names its channel.
         environment: Servers and platform; set before the first process starts.
     """
 
     sweeper_module = "campaign_ops.lab.drill.sweeper"
     dagster_module = "campaign_ops.lab.drill.dagster_sweeper"
+    watcher_module = "campaign_ops.lab.drill.watcher"
 
     environment: Environment
 
@@ -56,8 +63,10 @@ class Workforce:
         self.options = options
         self.work_dir = options.work_dir.resolve()
         self.config = self.work_dir / "campaign_ops.yaml"
+        self.watch_config = self.work_dir / "watch.yaml"
         self.workers: list[WorkerProcess] = []
         self.sweepers: dict[str, SweeperProcess] = {}
+        self.watcher: ChildProcess | None = None
         self._worker_numbers = itertools.count(1)
         self._stopped: set[str] = set()
 
@@ -67,9 +76,11 @@ class Workforce:
         return self.sweepers.get(DAGSTER)
 
     def start_all(self) -> None:
-        """Start the workers and the sweepers, including Dagster's if the options ask for it."""
+        """Start workers and sweepers, and Dagster's and the watcher if the options ask for them."""
         for name in (*SWEEPERS, *([DAGSTER] if self.options.dagster else [])):
             self.start_sweeper(name)
+        if self.options.watch:
+            self.start_watcher()
         self.keep_alive()
 
     def start_worker(self, *, node: int | None = None, **options: Any) -> WorkerProcess:
@@ -134,8 +145,30 @@ class Workforce:
         self._stopped.add(name)
         self.sweepers[name].stop()
 
+    def stop_sweepers(self) -> list[str]:
+        """Kill all sweepers (SIGKILL); they stay stopped, as above. Returns their names."""
+        self._stopped |= self.sweepers.keys()
+        for sweeper in self.sweepers.values():
+            sweeper.kill()
+        return list(self.sweepers)
+
+    def start_watcher(self) -> None:
+        """Start the watcher, unless it is running already."""
+        self._stopped.discard(WATCHER)
+        if self.watcher is None:
+            command = [sys.executable, "-m", self.watcher_module, "--config", str(self.watch_config)]
+            log = self.work_dir / WATCH_LOG
+            self.watcher = ChildProcess("watcher", command, log_path=log, environment=our_path())
+        self.watcher.start()
+
+    def kill_watcher(self) -> None:
+        """Kill the watcher (SIGKILL); it stays stopped until ``start_watcher`` or ``restore``."""
+        self._stopped.add(WATCHER)
+        if self.watcher is not None:
+            self.watcher.kill()
+
     def keep_alive(self) -> None:
-        """Replace workers and sweepers that died. Call it about once a second; it waits for no server."""
+        """Replace workers, sweepers and a watcher that died. Call it about once a second; it waits for no server."""
         self.workers[:] = [worker for worker in self.workers if worker.pid is not None]
         majors = [worker.major if isinstance(worker, NodeWorker) else None for worker in self.workers]
         for _ in range(majors.count(None), self.options.scale.workers):
@@ -146,6 +179,8 @@ class Workforce:
         for name, sweeper in list(self.sweepers.items()):
             if sweeper.pid is None and name not in self._stopped:
                 self._start(replace(sweeper.options, die_after_statements=0))
+        if self.watcher is not None and WATCHER not in self._stopped:
+            self.watcher.start()
 
     def _start(self, options: SweeperOptions) -> SweeperProcess:
         by_dagster = options.name.startswith(DAGSTER)  # there may be a second one
@@ -176,8 +211,9 @@ class Workforce:
         self.keep_alive()
 
     def stop_all(self) -> None:
-        """Stop all workers and sweepers in order, all at the same time."""
+        """Stop all workers, sweepers and the watcher in order, all at the same time."""
         stops = [sweeper.stop for sweeper in self.sweepers.values()] + [worker.stop for worker in self.workers]
+        stops += [self.watcher.stop] if self.watcher is not None else []
         with ThreadPoolExecutor(max_workers=max(1, len(stops))) as pool:
             for stopping in [pool.submit(stop) for stop in stops]:
                 stopping.result()

@@ -6,7 +6,7 @@ docs/drill.md. Faults do not judge: whether the damage stayed within the rules i
 
 from __future__ import annotations
 
-from campaign_ops.lab.drill.faults import data, database, deployment, queue, servers, workers
+from campaign_ops.lab.drill.faults import data, database, deployment, queue, servers, watch, workers
 from campaign_ops.lab.drill.faults.base import Fault
 
 __all__ = ["FAULTS", "Fault"]
@@ -42,5 +42,10 @@ FAULTS: dict[str, type[Fault]] = {
         data.PoisonCampaign,
         data.UnknownWord,
         data.Unsendable,
+        workers.RestartWorkers,
+        watch.StopSweepers,
+        watch.HangSweepers,
+        watch.StopWatcher,
+        watch.KillWatcherAfterSend,
     )
 }

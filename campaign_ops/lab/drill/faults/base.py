@@ -32,7 +32,7 @@ class Fault:
     Attributes:
         name: Its name in options.
         title: What goes wrong, in one line.
-        needs: Prerequisites: ``embedded`` servers, ``pgbouncer``, ``dagster``, ``time-machine``.
+        needs: Prerequisites: ``embedded`` servers, ``pgbouncer``, ``dagster``, ``time-machine``, ``watch``.
         resources: What only one fault may use at a time, such as ``redis``.
         lead_seconds: How long before ``inject`` its ``prepare`` is called; 0 if it needs no preparation.
         duration_seconds: Shortest and longest time from ``inject`` to ``end``.
@@ -89,6 +89,8 @@ def _missing(need: str, options: DrillOptions) -> str | None:
             return pgbouncer.missing()
         case "dagster":
             return None if options.dagster else "the drill runs without Dagster"
+        case "watch":
+            return None if options.watch else "the drill runs without a watcher"
         case "time-machine":  # sets a process's clock wrong
             return None if importlib.util.find_spec("time_machine") else "time-machine is not installed"
     msg = f"unknown prerequisite {need!r}"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import TYPE_CHECKING, ClassVar
 
-from campaign_ops.lab.drill.faults.base import Fault
+import sqlalchemy as sa
+
+from campaign_ops.lab.drill.faults.base import Fault, NotYet
 from campaign_ops.lab.drill.workload import Workload
+from campaign_ops.watch.symptoms import RESTARTS_AN_HOUR
 
 if TYPE_CHECKING:
     from campaign_ops.lab.drill.environment.rig import Rig
@@ -17,6 +21,8 @@ _PLACES = {
     "after_send": "between the send and the write",
     "after_write": "right after a write",
 }
+_CRASHES = RESTARTS_AN_HOUR + 1
+_CRASHING_SECONDS = 15.0
 
 
 class KillWorker(Fault):
@@ -92,3 +98,39 @@ class HangWorker(Fault):
         if self.worker is not None and self.worker.pid is not None:
             self.worker.kill()
             rig.say(f"person: killed {self.worker.name}, which was hanging")
+
+
+class RestartWorkers(Fault):
+    """The workers crash a moment after each start, as a bad deployment does, until they have done so often."""
+
+    name = "restart_workers"
+    title = "the workers crash and restart again and again"
+    duration_seconds = (4.0, 8.0)
+
+    def __init__(self) -> None:
+        self.crashes = 0
+        self._until = 0.0
+
+    def inject(self, rig: Rig, rng: random.Random) -> str:  # noqa: ARG002
+        """Crash those that run now."""
+        self._until = time.monotonic() + _CRASHING_SECONDS
+        self._crash(rig)
+        return f"the workers crash (kill -9) after every start, {_CRASHES} times"
+
+    def end(self, rig: Rig) -> None:
+        """Crash those that run now, until it has been often enough.
+
+        A worker that no look has seen in Redis is no restart, and is left alone.
+        """
+        self._crash(rig)
+        if self.crashes < _CRASHES and time.monotonic() < self._until:
+            raise NotYet(f"the workers crashed {self.crashes} of {_CRASHES} times")
+        self.missed = self.crashes < _CRASHES
+
+    def _crash(self, rig: Rig) -> None:
+        with rig.owner.connect() as connection:
+            seen = tuple(connection.scalars(sa.text("SELECT name FROM campaign_ops.worker")))
+        for worker in rig.workers:
+            if self.crashes < _CRASHES and worker.pid is not None and any(name.endswith(worker.name) for name in seen):
+                worker.kill()
+                self.crashes += 1
