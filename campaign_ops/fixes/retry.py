@@ -10,7 +10,6 @@ from campaign_ops.core.wording import plural
 from campaign_ops.fixes.fix import Fix, Person, already_made, author_of, locked
 from campaign_ops.fixes.target import find_campaign
 from campaign_ops.journal.journal import Entry
-from campaign_ops.journal.migrations import check_current
 from campaign_ops.platform import Platform
 
 
@@ -27,7 +26,6 @@ def retry_quarantined(
     where = f"campaign {campaign_id}"
 
     def _attempts(connection: sa.Connection) -> str | None:
-        check_current(connection, platform.database.where)
         found = platform.attempts.of(connection, [campaign_id]).get(campaign_id)
         if found is None:
             return None
@@ -47,7 +45,7 @@ def retry_quarantined(
         return platform.journal.record(connection, author, [entry])
 
     with locked(platform):  # never in the middle of a sweep
-        why = platform.database.run(_attempts)
+        why = platform.on_state(_attempts)
         if why is None:
             raise Refused("it is neither quarantined nor held", where=where)
         if dry_run:

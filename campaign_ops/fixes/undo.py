@@ -19,7 +19,6 @@ from campaign_ops.core.wording import plural
 from campaign_ops.fixes.balance import held_again
 from campaign_ops.fixes.fix import Fix, Person, author_of, locked
 from campaign_ops.journal.journal import Entry
-from campaign_ops.journal.migrations import check_current
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns, guarded, recipients
 from campaign_ops.postgres.clock import database_now
@@ -47,12 +46,8 @@ def undo(
 
 
 def _find(platform: Platform, repair_id: int, tenant: str | None) -> Mapping[str, Any]:
-    def _read(connection: sa.Connection) -> Mapping[str, Any] | None:
-        check_current(connection, platform.database.where)
-        return platform.journal.repair(connection, repair_id)
-
     where = f"repair {repair_id}"
-    repair = platform.database.run(_read, read_only=True)
+    repair = platform.on_state(lambda connection: platform.journal.repair(connection, repair_id), read_only=True)
     if repair is None or (tenant is not None and repair["tenant"] != tenant):
         raise NotFound("there is no such repair", where=where, mend="`campaign-ops history` lists them")
     if platform.database.run(lambda connection: _begun_undo(platform, connection, repair), read_only=True) is None:

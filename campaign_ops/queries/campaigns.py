@@ -14,7 +14,7 @@ from campaign_ops.core.errors import NotFound, Refused
 from campaign_ops.core.model import Campaign, Coverage, Evidence
 from campaign_ops.core.verdicts import decide
 from campaign_ops.journal.finished import latest_finished
-from campaign_ops.journal.migrations import check_current, is_current
+from campaign_ops.journal.migrations import is_current
 from campaign_ops.journal.plan_pages import StuckFilter, stuck_counts, stuck_page, verdicts_of
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns
@@ -60,7 +60,6 @@ def stuck_campaigns_page(
     """
 
     def _read(connection: sa.Connection) -> StuckPage:
-        check_current(connection, platform.database.where)
         latest = latest_finished(connection, platform.profile.tables_key)
         if latest is None:
             return StuckPage(None, (), {}, None)
@@ -78,7 +77,7 @@ def stuck_campaigns_page(
             more = Position(sweep_id, rows[-1]["stuck_seconds"] or 0, rows[-1]["id"])
         return StuckPage(at, rows, stuck_counts(connection, sweep_id, wanted), more)
 
-    return platform.database.run(_read, read_only=True)
+    return platform.on_state(_read, read_only=True)
 
 
 @dataclass(frozen=True, slots=True)

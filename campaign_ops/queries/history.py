@@ -10,7 +10,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_ops.core.model import RepairKind
-from campaign_ops.journal.migrations import check_current
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
 
@@ -51,7 +50,6 @@ def repairs(
     """
 
     def _read(connection: sa.Connection) -> list[Mapping[str, Any]]:
-        check_current(connection, platform.database.where)
         now = database_now(connection)
         return platform.journal.repairs(
             connection,
@@ -64,5 +62,5 @@ def repairs(
             limit=limit + 1,
         )
 
-    rows = platform.database.run(_read, read_only=True)
+    rows = platform.on_state(_read, read_only=True)
     return Page(rows[:limit], len(rows) > limit)

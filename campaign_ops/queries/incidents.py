@@ -8,7 +8,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import NotFound
-from campaign_ops.journal.migrations import check_current
 from campaign_ops.platform import Platform
 
 
@@ -18,12 +17,9 @@ def incidents(platform: Platform, *, everything: bool = False, limit: int = 100)
     Raises:
         StateSchemaError: Our own schema is missing or of another revision.
     """
-
-    def _read(connection: sa.Connection) -> list[Mapping[str, Any]]:
-        check_current(connection, platform.database.where)
-        return platform.incidents.page(connection, everything=everything, limit=limit)
-
-    return platform.database.run(_read, read_only=True)
+    return platform.on_state(
+        lambda connection: platform.incidents.page(connection, everything=everything, limit=limit), read_only=True
+    )
 
 
 def incident(platform: Platform, incident_id: int) -> Mapping[str, Any]:
@@ -33,12 +29,7 @@ def incident(platform: Platform, incident_id: int) -> Mapping[str, Any]:
         NotFound: No such incident.
         StateSchemaError: Our own schema is missing or of another revision.
     """
-
-    def _read(connection: sa.Connection) -> Mapping[str, Any] | None:
-        check_current(connection, platform.database.where)
-        return platform.incidents.row(connection, incident_id)
-
-    row = platform.database.run(_read, read_only=True)
+    row = platform.on_state(lambda connection: platform.incidents.row(connection, incident_id), read_only=True)
     if row is None:
         mend = "`campaign-ops incidents --all` lists them"
         raise NotFound("no such incident", where=f"incident {incident_id}", mend=mend)
@@ -54,10 +45,9 @@ def events(platform: Platform, incident_id: int) -> list[Mapping[str, Any]]:
     """
 
     def _read(connection: sa.Connection) -> list[Mapping[str, Any]]:
-        check_current(connection, platform.database.where)
         if platform.incidents.find(connection, incident_id) is None:
             mend = "`campaign-ops incidents --all` lists them"
             raise NotFound("no such incident", where=f"incident {incident_id}", mend=mend)
         return platform.incidents.events(connection, incident_id)
 
-    return platform.database.run(_read, read_only=True)
+    return platform.on_state(_read, read_only=True)

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import NotFound
 from campaign_ops.journal import schema
-from campaign_ops.journal.migrations import check_current
 from campaign_ops.platform import Platform
 
 
@@ -34,11 +33,10 @@ def stored_report(platform: Platform) -> StoredReport:
     """
 
     def _read(connection: sa.Connection) -> list[Mapping[str, Any]]:
-        check_current(connection, platform.database.where)
         latest = platform.sweeps.latest_step(connection, "campaign_health")
         return [] if latest is None else platform.sweeps.history(connection, schema.campaign_health, latest[0])
 
-    rows = platform.database.run(_read, read_only=True)
+    rows = platform.on_state(_read, read_only=True)
     if not rows:
         raise NotFound("no sweep has stored a report yet", where=platform.name, mend="run `campaign-ops reconcile`")
     row = rows[0]

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import CampaignOpsError, DatabaseUnavailable
 from campaign_ops.journal.finished import latest_finished
-from campaign_ops.journal.migrations import check_current
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
 
@@ -40,12 +39,11 @@ def pulse(platform: Platform) -> Pulse:
     """Ask when the latest sweep finished. Never raises an error of ours: probes need an answer."""
 
     def _read(connection: sa.Connection) -> Pulse:
-        check_current(connection, platform.database.where)
         latest = latest_finished(connection, platform.profile.tables_key)
         return Pulse(True, "", database_now(connection), latest.finished_at if latest is not None else None)
 
     try:
-        return platform.database.run(_read, read_only=True)
+        return platform.on_state(_read, read_only=True)
     except CampaignOpsError as error:
         return Pulse(not isinstance(error, DatabaseUnavailable), str(error))
 
@@ -56,9 +54,4 @@ def sweep_of_run(platform: Platform, run_id: str) -> Mapping[str, Any] | None:
     Raises:
         StateSchemaError: Our own schema is missing or of another revision.
     """
-
-    def _read(connection: sa.Connection) -> Mapping[str, Any] | None:
-        check_current(connection, platform.database.where)
-        return platform.sweeps.of_run(connection, run_id)
-
-    return platform.database.run(_read, read_only=True)
+    return platform.on_state(lambda connection: platform.sweeps.of_run(connection, run_id), read_only=True)

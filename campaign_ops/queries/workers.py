@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
-from campaign_ops.journal.migrations import check_current
 from campaign_ops.journal.queue_looks import SeenWorker, WorkerHealth
 from campaign_ops.platform import Platform
 
@@ -25,10 +22,7 @@ def workers(platform: Platform) -> Workers:
     Raises:
         StateSchemaError: Our own schema is missing or of another revision.
     """
-
-    def _read(connection: sa.Connection) -> Workers:
-        check_current(connection, platform.database.where)
-        looks = platform.queue_looks
-        return Workers(looks.health(connection), looks.workers(connection))
-
-    return platform.database.run(_read, read_only=True)
+    looks = platform.queue_looks
+    return platform.on_state(
+        lambda connection: Workers(looks.health(connection), looks.workers(connection)), read_only=True
+    )
