@@ -41,6 +41,13 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_web_address(address: str) -> str:
+    """Return a web address; raise ValueError for another text, which is not shown: it may be a secret."""
+    if not re.match(r"https?://[^\s/]", address):
+        raise ValueError("is not an address that starts with http:// or https://")
+    return address
+
+
 def _check_contact(contact: str) -> str:
     if not OWNER.fullmatch(contact):
         raise ValueError("takes a mail address or team:<name>")

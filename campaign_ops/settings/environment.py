@@ -13,18 +13,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from campaign_ops.config.yaml_tree import KeyPath, Tree
 from campaign_ops.core.errors import ConfigurationError
-from campaign_ops.settings.entry import words
+from campaign_ops.settings.entry import check_web_address, words
 
 FILE_NAME = "campaign_ops.yaml"
 
 # `$${` is a plain `${`; what is left of `${` without a name is a slip.
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\})?")
-
-
-def _check_http(url: str) -> str:
-    if not re.match(r"https?://[^\s/]", url):
-        raise ValueError("is not an address that starts with http:// or https://")
-    return url
 
 
 class Environment(BaseSettings):
@@ -51,7 +45,7 @@ class WatchEnvironment(BaseSettings):
 
     model_config = SettingsConfigDict(env_ignore_empty=True)
 
-    dagster_webserver: Annotated[str, AfterValidator(_check_http), words("an address")] | None = Field(
+    dagster_webserver: Annotated[str, AfterValidator(check_web_address), words("an address")] | None = Field(
         default=None, alias="CAMPAIGN_OPS_DAGSTER_WEBSERVER"
     )
     dead_man_url: Annotated[SecretStr, words("an address")] | None = Field(
@@ -68,7 +62,7 @@ def read_watch_environment() -> WatchEnvironment:
     try:
         environment = WatchEnvironment()
         if environment.dead_man_url is not None:
-            _check_http(environment.dead_man_url.get_secret_value())
+            check_web_address(environment.dead_man_url.get_secret_value())
     except ValidationError as error:
         variable = ", ".join(str(problem["loc"][0]) for problem in error.errors())
     except ValueError:

@@ -16,7 +16,7 @@ from campaign_ops.config.explain import validate
 from campaign_ops.config.yaml_tree import KeyPath, Problem, Tree, as_error
 from campaign_ops.core.causes import Severity
 from campaign_ops.core.wording import nearest
-from campaign_ops.settings.entry import Section, check_name, words
+from campaign_ops.settings.entry import Section, check_name, check_web_address, words
 from campaign_ops.watch.channels import Channel, Notify
 
 
@@ -24,12 +24,6 @@ def _check_url(secret: SecretStr) -> SecretStr:
     if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", secret.get_secret_value()):
         raise ValueError("is not a URL of apprise; write for example mailto://user:password@example.com")
     return secret
-
-
-def _check_link(link: str) -> str:
-    if not re.match(r"https?://[^\s/]", link):
-        raise ValueError("takes the address of a page: https://...")
-    return link
 
 
 class ChannelEntry(Section):
@@ -59,7 +53,7 @@ class NotifyEntry(Section):
         channels: Where notifications go.
     """
 
-    link: Annotated[str, AfterValidator(_check_link), words("a web address")] | None = None
+    link: Annotated[str, AfterValidator(check_web_address), words("a web address")] | None = None
     channels: Annotated[tuple[ChannelEntry, ...], words("a list of mappings")] = ()
 
 

@@ -60,7 +60,7 @@ def test_a_platform_has_the_channels_that_want_to_hear_of_it() -> None:
     ("text", "said"),
     [
         ("  chanels: []\n", "campaign_ops.yaml:7: notify.chanels: no such key; did you mean channels?"),
-        ("  link: ops\n", "campaign_ops.yaml:7: notify.link: takes the address of a page: https://..."),
+        ("  link: ops\n", "campaign_ops.yaml:7: notify.link: is not an address that starts with http:// or https://"),
         (
             NAMED + "      severity: grave\n",
             'campaign_ops.yaml:10: notify.channels[0].severity: takes one of info, warning, critical, not "grave"',
