@@ -176,7 +176,7 @@ def test_a_job_that_stalled_too_often_covers_until_it_is_over(node: Node, queue:
         assert worker.hear() == {"id": "ops-1"}
         worker.crash()
     assert states(queue) == {"r1": "active"}
-    node.run("pause")  # so that nobody picks it up and fails it
+    node.run("pause")  # so that no worker picks it up and fails it
     with node.stay("work", options=short):
         until(lambda: states(queue) != {"r1": "active"})
     snapshot = queue.snapshot()

@@ -79,7 +79,7 @@ def test_the_pace_is_what_went_away_since_the_look_before() -> None:
 
 
 def test_the_pace_counts_those_without_a_row_too() -> None:
-    """Where rows appear when sent nobody is ever pending, and a draining campaign looked as if it stood still."""
+    """Where rows appear when sent, no recipient is ever pending, and a draining campaign seemed to stand still."""
     look = messenger(100, sent=60).with_(pending_before=50, observed_before_at=ago(minutes=30))
     assert plan_of(look).items[0].drained_per_hour == 20.0
 

@@ -1,4 +1,4 @@
-"""The health report: what an on-call person reads first, and that nobody's names can break or forge it."""
+"""The health report: what an on-call person reads first, and that no name in it can break or forge it."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_a_queue_that_could_not_be_read_shows_no_counts() -> None:
     assert told == "half read"
 
 
-def test_workers_that_nobody_tells_about_are_unknown_and_not_none() -> None:
+def test_an_unknown_number_of_workers_is_not_shown_as_none() -> None:
     assert "unknown workers" in render(a_report(queue=replace(QUEUE, workers=None)))
     assert "0 workers" in render(a_report(queue=replace(QUEUE, workers=0)))
 

@@ -128,7 +128,7 @@ def test_nothing_is_repaired_that_a_person_holds_or_that_holds_an_unknown_word(l
 
 @every
 @given(looks)
-def test_a_campaign_ends_failed_only_if_nobody_was_reached_or_the_policy_says_so(look: Look) -> None:
+def test_a_campaign_ends_failed_only_if_no_recipient_was_reached_or_the_policy_says_so(look: Look) -> None:
     decision = look.decide()
     assert (decision.outcome is not None) == (decision.action is Action.COMPLETE)
     if decision.outcome == "failed" and decision.verdict is not Verdict.EMPTY:

@@ -220,10 +220,10 @@ def test_a_disputed_campaign_in_which_something_moves_is_progressing() -> None:
 
 @pytest.mark.parametrize("not_counted", [{"earlier": 40}, {"repeated": 40}])
 @pytest.mark.parametrize("counters", [(0, 0), (40, 0), (20, 20)])
-def test_rows_of_an_earlier_run_or_of_several_tries_speak_for_nobody_and_against_the_counters(
+def test_rows_of_an_earlier_run_or_of_several_tries_count_for_no_recipient_and_against_the_counters(
     not_counted: dict[str, int], counters: tuple[int, int]
 ) -> None:
-    """A resend: the rows of three days ago made a campaign finished of which nobody had got the second message."""
+    """A resend: the rows of three days ago finished a campaign of which no recipient had got the second message."""
     decision = messenger(40, *counters, rows=Tally(succeeded=20, **not_counted)).decide()  # type: ignore[arg-type]
     assert (decision.verdict, decision.action, decision.recount) == (Verdict.STALLED, Action.REPORT, None)
     assert "20 pending" in decision.reason
@@ -329,7 +329,7 @@ def test_live_jobs_that_cannot_be_understood_block_their_campaign_and_are_named_
     assert "makeBatches (2), sendBulkSMS (1)" in decision.reason
 
 
-def test_live_jobs_and_nobody_to_take_them_is_reported() -> None:
+def test_live_jobs_without_a_worker_to_take_them_are_reported() -> None:
     decision = sms(5, coverage=covered_by(5, in_jobs=5)).with_queue(workers=0).decide()
     assert (decision.verdict, decision.action) == (Verdict.NO_WORKERS, Action.REPORT)
     assert decision.needs_person
@@ -357,7 +357,7 @@ def test_a_server_that_does_not_tell_its_workers_is_not_one_without_workers() ->
     assert look.decide().verdict is Verdict.BACKLOG
 
 
-def test_without_live_jobs_nobody_waits_for_workers() -> None:
+def test_without_live_jobs_a_campaign_does_not_wait_for_workers() -> None:
     assert sms(5).with_queue(workers=0).decide().verdict is Verdict.JOBS_LOST
 
 

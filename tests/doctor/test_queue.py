@@ -72,7 +72,7 @@ def test_looking_at_a_queue_changes_nothing(shared: EmbeddedRedis, redis: Any) -
     assert contents(shared) == before
 
 
-def test_jobs_that_nobody_is_there_to_send_are_a_warning(shared: EmbeddedRedis, redis: Any) -> None:
+def test_waiting_jobs_without_a_worker_are_a_warning(shared: EmbeddedRedis, redis: Any) -> None:
     assert the(looked_at(shared), "queue_workers").level is Level.NOTE
     put(redis, "delayed", "1", payload("c1", "r1"))
     (found,) = complaints(looked_at(shared))
@@ -104,7 +104,7 @@ def test_a_wrong_prefix_is_answered_with_the_right_one(shared: EmbeddedRedis, re
     assert the(looked_at(shared, prefix="{app}"), "queue_name").level is Level.OK
 
 
-def test_a_queue_that_nobody_ever_used_is_a_warning(shared: EmbeddedRedis, redis: Any) -> None:
+def test_a_queue_that_was_never_used_is_a_warning(shared: EmbeddedRedis, redis: Any) -> None:
     redis.flushall()
     (found,) = complaints(looked_at(shared))
     assert (found.check, found.level) == ("queue_name", Level.WARNING)

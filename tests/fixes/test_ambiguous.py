@@ -305,7 +305,7 @@ def test_more_completed_jobs_than_are_read_are_named(sms: World, monkeypatch: py
     assert "1 completed job not looked at" in item.reason
 
 
-def test_completed_jobs_are_not_read_while_nobody_is_missing(sms: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completed_jobs_are_not_read_while_no_recipient_is_missing(sms: World, monkeypatch: pytest.MonkeyPatch) -> None:
     sms.app.add_campaign("c", pending=2)
     sms.queue.add("other", "shop", ["r"])
     complete_waiting(sms)

@@ -112,7 +112,7 @@ def test_a_code_is_bound_to_the_queue_that_was_looked_at(sms: World, what: str) 
 
 
 @pytest.mark.parametrize("code", ["yes", "aaaa-bbbb-cccc", ""])
-def test_what_nobody_was_shown_confirms_nothing(sms: World, code: str) -> None:
+def test_a_code_that_was_never_shown_confirms_nothing(sms: World, code: str) -> None:
     lose(sms)
     sms.sweep()
     assert "was never shown" in trouble(sms, Confirmation(code, "eve", "a link"))

@@ -229,7 +229,7 @@ def test_a_campaign_that_somebody_holds_is_skipped_and_not_waited_for(ground: Gr
 
 
 def test_a_recipient_being_added_keeps_its_campaign_from_being_locked(ground: Ground) -> None:
-    """Its row is not visible yet, so nobody could see that the campaign is not finished."""
+    """Its row is not visible yet, so no read could show that the campaign is not finished."""
     ground.app.add_campaign("one", succeeded=1)
     binds = ground.observed("one")
     with ground.app.engine.begin() as connection:

@@ -331,7 +331,7 @@ def test_a_url_that_can_never_work_is_no_outage(connect: Connect, change: Callab
 
 
 def test_a_url_that_points_at_redis_says_that_it_is_not_postgresql(connect: Connect, servers: EmbeddedServers) -> None:
-    """Redis waits for the end of a line, so the driver only sees that nobody answers."""
+    """Redis waits for the end of a line, so the driver only sees that no answer comes."""
     url = f"postgresql+psycopg://u:p@127.0.0.1:{sa.make_url(servers.redis.url()).port}/x"
     with pytest.raises(ConfigurationError, match="not PostgreSQL"):
         run(connect(lambda _: url, connect_seconds=2), "SELECT 1")

@@ -179,7 +179,7 @@ def test_covering_leaves_no_table_behind_and_cannot_write_another(ground: Ground
 
 
 def test_a_job_whose_ids_are_of_another_kind_makes_the_queue_unreadable(typed: Ground) -> None:
-    """Nobody knows whom it covers; taken for nobody, all of them were sent again."""
+    """It is unknown which recipients it covers. It was once read as covering none, and all of them were sent again."""
     with typed.begin() as connection:
         cover.create(connection, typed.tables)
         with pytest.raises(QueueUnavailable):
@@ -215,7 +215,7 @@ def test_reservations_to_look_at_are_those_that_are_late_or_whose_campaign_is_no
         ground.app.add_reservation("over", campaign="over"),
         ground.app.add_reservation("idle", campaign="idle"),
         ground.app.add_reservation("gone", campaign="nowhere"),
-        ground.app.add_reservation("nobody's", campaign=None),
+        ground.app.add_reservation("without a campaign", campaign=None),
     }
     found = ground.do(reservations.questionable(ground.tables), max_age=MAX_AGE)
     assert len(found) == len(wanted)

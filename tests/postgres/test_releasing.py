@@ -29,7 +29,7 @@ def reserve(ground: Ground) -> dict[str, list[str]]:
     for state, word in states.items():
         ground.app.add_campaign(state, status=word)
     made: dict[str, list[str]] = {}
-    for state in (*states, "gone", "nobody's"):
+    for state in (*states, "gone", "none"):
         for late, more in {
             "in time": {"expires_in": minutes(5)},
             "for ever": {},
@@ -38,7 +38,7 @@ def reserve(ground: Ground) -> dict[str, list[str]]:
             "old": {"created_ago": hours(48.1)},
         }.items():
             label = f"{state}, {late}"
-            ground.app.add_reservation(label, campaign=None if state == "nobody's" else state, **more)  # type: ignore[arg-type]
+            ground.app.add_reservation(label, campaign=None if state == "none" else state, **more)  # type: ignore[arg-type]
             made.setdefault(state, []).append(label)
     return made
 
@@ -50,7 +50,7 @@ def test_credits_are_released_for_the_reasons_that_the_rules_name_and_no_other(g
     released = release(ground, *labels)
     wanted = {label for label in labels if label.startswith("over")}
     wanted |= {
-        label for state in ("idle", "gone", "nobody's") for label in made[state] if label.endswith(("expired", "old"))
+        label for state in ("idle", "gone", "none") for label in made[state] if label.endswith(("expired", "old"))
     }
     assert released == {ground.app.id(label) for label in wanted}
     profile = ground.platform.profile.reservation
@@ -66,7 +66,7 @@ def test_credits_are_released_for_the_reasons_that_the_rules_name_and_no_other(g
     assert release(ground, *labels) == set(), "each is released once"
 
 
-def test_a_campaign_word_that_nobody_knows_keeps_its_credits(ground: Ground) -> None:
+def test_a_campaign_with_an_unknown_status_word_keeps_its_credits(ground: Ground) -> None:
     ground.app.add_campaign("odd")
     ground.set_word(ground.app.tables.campaign, "archived")
     ground.app.add_reservation("one", campaign="odd", created_ago=hours(900), expires_in=-hours(800))

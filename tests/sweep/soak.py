@@ -176,7 +176,7 @@ class Soak:
             time.sleep(0.1)
 
     def unfinished(self) -> list[str]:
-        """Campaigns that are sending, though nobody in them is pending."""
+        """Campaigns that are sending although no recipient in them is pending."""
         return [row["id"] for row in self.world.app.campaigns("sending") if not self.world.app.pending_ids(row["id"])]
 
     def unclaimed(self, campaign: str) -> list[str]:

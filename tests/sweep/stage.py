@@ -165,7 +165,7 @@ class Stage:
         self.doubled_by_application |= {one: covered[one] + 1 for one in ids if covered[one]}
 
     def come_and_go(self, campaign: str, death: str | None, recipients_first: int) -> None:
-        """A job that is added, taken at once, and over: nobody who looks before and after sees it."""
+        """A job that is added, taken at once and ended: looks before and after do not see it."""
         self.enqueue(campaign, BATCH, lost=True, attempts=1, lifo=True)
         self.work(death, recipients_first, fail=True)
 

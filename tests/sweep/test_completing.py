@@ -1,4 +1,4 @@
-"""A campaign is over only when nobody will work on it any more: neither a live job nor a transaction under way."""
+"""A campaign is over only when no more work on it can come: neither from a live job nor from an open transaction."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_mark_complete_refuses_while_the_queue_cannot_be_read(worlds: Worlds) ->
 
 
 def test_a_resend_is_not_finished_by_the_rows_of_the_run_before(messenger: World) -> None:
-    """Measured before: completed, and its counter raised from 0 to 40; nobody had got the second message."""
+    """Measured before: completed, and its counter raised from 0 to 40; no recipient had got the second message."""
     messenger.app.add_campaign(
         "resent",
         succeeded=40,

@@ -137,7 +137,7 @@ def test_the_jobs_of_one_sweep_are_shared_between_tenants(worlds: Worlds) -> Non
 
 
 def test_a_restarted_redis_stays_suspect_until_a_confirmed_sweep_has_acted(worlds: Worlds) -> None:
-    """Three lost campaigns are below the floor; after a restart the floor does not count. Planning trusts nobody."""
+    """Three lost campaigns are below the floor; after a restart the floor does not count. Plans do not end that."""
     world = worlds.make("sms", policy={"cooldown_seconds": 0})
     world.sweep()
     with world.platform.database.transaction() as connection:

@@ -148,7 +148,7 @@ ADDS = {
 
 
 @pytest.mark.parametrize(("fault", "arrived"), ADDS.values(), ids=ADDS.keys())
-def test_redis_gone_half_way_through_the_add_doubles_nobody_and_misses_nobody(
+def test_redis_gone_half_way_through_the_add_doubles_and_misses_no_recipient(
     world: World, proxy: Proxy, fault: Fault, arrived: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reenqueue_module, "JOBS_PER_PAGE", 50)

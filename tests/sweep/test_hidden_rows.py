@@ -47,7 +47,7 @@ def test_a_policy_on_any_table_that_we_judge_by_is_refused_before_anything_is_to
     assert _untouched(sms)
 
 
-def test_hidden_pending_recipients_let_nobody_call_their_campaign_finished(sms: World) -> None:
+def test_a_campaign_with_hidden_pending_recipients_is_never_called_finished(sms: World) -> None:
     """Measured before: 2 of 5 sent, campaign marked sent, credits released, exit 0."""
     _unfinished(sms)
     least(sms)

@@ -94,7 +94,7 @@ def test_a_recipient_s_moment_that_cannot_be_blocks_its_campaign_only(shop: Worl
 
 @pytest.mark.parametrize("column", ["createdAt", "expiresAt", "releasedAt"])
 @pytest.mark.parametrize("value", NEVER)
-def test_a_reservation_s_moment_that_cannot_be_stops_nobody(shop: World, column: str, value: str) -> None:
+def test_a_reservation_with_an_impossible_moment_stops_no_other(shop: World, column: str, value: str) -> None:
     shop.app.add_reservation("odd", campaign=None, created_ago=hours(1))
     put(shop, "CreditReservation", "odd", **{column: value})
     shown = others_go_on(shop)
@@ -110,7 +110,7 @@ def test_a_reservation_that_never_ends_is_released_with_its_campaign(shop: World
     assert sql(shop, "SELECT status FROM \"CreditReservation\" WHERE id = 'endless'") == ("released",)
 
 
-def test_a_reservation_of_unknown_age_stops_nobody(shop: World) -> None:
+def test_a_reservation_of_unknown_age_stops_no_other(shop: World) -> None:
     run(shop, 'ALTER TABLE "CreditReservation" ALTER "createdAt" DROP NOT NULL')
     shop.app.add_reservation("undated", campaign=None)
     put(shop, "CreditReservation", "undated", createdAt=None)

@@ -182,7 +182,7 @@ def test_recipients_marked_by_a_job_that_came_and_went_unseen_are_not_sent_again
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [True, False], ids=["killed-workers-that-claim", "stopped-workers-that-do-not"])
 def test_a_platform_under_fire_sends_to_everybody_once(worlds: Worlds, work_dir: Path, killed: bool) -> None:
-    """A worker killed between send and write leaves somebody of whom nobody knows: only claims tell, and they stay."""
+    """A worker killed between send and write leaves a recipient whose fate only its claim tells; claims stay."""
     world = small_batches(worlds, 10)
     Provider.create(world.app.engine)
     locks: dict[str, Any] = {"lock_ms": 1000, "stalled_ms": 500} if killed else {}

@@ -132,7 +132,7 @@ def out_of_attempts(scene: Scene) -> Found:
 
 
 def doom(scene: Scene) -> None:
-    """Let the next job stall once too often, and nobody pick it up.
+    """Let the next job stall once too often, with no worker to pick it up.
 
     A worker that looked for stalled jobs keeps the others from looking for as long as its own interval is.
     """
@@ -218,7 +218,7 @@ def draining(scene: Scene) -> Found:
     return Found(in_hand=[scene.take()])
 
 
-# -- nobody works -----------------------------------------------------------------------------------------------------
+# -- no worker works --------------------------------------------------------------------------------------------------
 
 
 def paused(scene: Scene) -> Found:
@@ -314,7 +314,7 @@ def put_back(scene: Scene, ids: Collection[str]) -> None:
     assert scene.recipients(scene.jobs(*LIVE)) == Counter(ids)
 
 
-# -- queues that nobody can read --------------------------------------------------------------------------------------
+# -- unreadable queues ------------------------------------------------------------------------------------------------
 
 
 def of_an_unknown_version(scene: Scene, version: str = "bullmq:7.0.0") -> Found:

@@ -265,7 +265,7 @@ def test_each_tenant_s_batches_go_into_its_own_queue(worlds: Worlds) -> None:
     assert names == ["sms-north", "sms-south"]
 
 
-def test_a_tenant_that_names_no_queue_holds_up_nobody_else(worlds: Worlds) -> None:
+def test_a_tenant_that_names_no_queue_does_not_hold_up_other_tenants(worlds: Worlds) -> None:
     world, app = make(worlds, "sms-{tenant}")
     app.open("sms-north")
     world.app.add_campaign("odd", tenant="a:b", pending=4)

@@ -92,7 +92,7 @@ def test_an_unclear_job_that_comes_after_the_plan_keeps_its_campaign_open(sms: W
     assert sms.app.campaign("done")["status"] == "sending"
 
 
-def test_jobs_that_the_profile_calls_harmless_block_nobody(worlds: Worlds) -> None:
+def test_jobs_that_the_profile_calls_harmless_block_no_campaign(worlds: Worlds) -> None:
     plain = worlds.make("sms").platform.profile
     assert plain.queue is not None
     queue = plain.queue.model_copy(update={"harmless_jobs": ("refreshStats",)})
@@ -131,7 +131,7 @@ def test_ids_in_another_spelling_cover_all_the_same(worlds: Worlds, shape: str, 
 def test_a_recipient_that_is_no_id_is_doubt_about_its_campaign_and_others_are_put_back(
     worlds: Worlds, shape: str, recipient: Any
 ) -> None:
-    """Measured before: the platform's queue was called unreadable, and nobody was put back."""
+    """Measured before: the platform's queue was called unreadable, and no recipient was put back."""
     world = worlds.make("sms", shape=SHAPES[shape])
     odd, lost = world.app.add_campaign(pending=2), world.app.add_campaign(pending=2)
     data = world.queue.payload(odd, "shop_north", world.app.pending_ids(odd))
@@ -142,8 +142,8 @@ def test_a_recipient_that_is_no_id_is_doubt_about_its_campaign_and_others_are_pu
     assert len(world.queue.live_job_ids()) == 2
 
 
-def test_a_recipient_id_longer_than_the_column_is_nobodys_and_stops_nothing(worlds: Worlds) -> None:
-    """PostgreSQL refuses to copy it into a column of its type, and with it whomever else the queue covers."""
+def test_a_recipient_id_longer_than_the_column_belongs_to_no_row_and_stops_nothing(worlds: Worlds) -> None:
+    """PostgreSQL refuses to copy it into a column of its type, and with it all others that the queue covers."""
     world = worlds.make("sms")
     world.app.add_campaign("c", pending=4)
     with world.app.engine.begin() as connection:

@@ -131,10 +131,10 @@ def test_without_a_reason_nothing_is_done(program: Program, sms: World, reason: 
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (("mark-complete", "nobody"), "campaign nobody: there is no such campaign"),
-        (("reenqueue", "nobody"), "campaign nobody: there is no such campaign"),
-        (("release", "nobody"), "reservation nobody: there is no such reservation"),
-        (("retry-quarantined", "nobody"), "campaign nobody: there is no such campaign"),
+        (("mark-complete", "absent"), "campaign absent: there is no such campaign"),
+        (("reenqueue", "absent"), "campaign absent: there is no such campaign"),
+        (("release", "absent"), "reservation absent: there is no such reservation"),
+        (("retry-quarantined", "absent"), "campaign absent: there is no such campaign"),
         (("undo", "4711"), "repair 4711: there is no such repair"),
     ],
 )

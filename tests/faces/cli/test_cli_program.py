@@ -69,7 +69,7 @@ def test_with_json_stdout_holds_one_document_and_nothing_else(command: str, sms:
 def test_the_exit_code_of_the_process_is_the_documented_one(sms: World, tmp_path: Path) -> None:
     sms.app.add_campaign("done", succeeded=1)
     program = configured(tmp_path, sms)
-    assert program.process("mark-complete", "nobody", "--reason", "x").returncode == 3
+    assert program.process("mark-complete", "absent", "--reason", "x").returncode == 3
     assert program.process("mark-complete", "done").returncode == 2
     assert program.process("reconcile").returncode == 0
     assert configured(tmp_path, sms, AWAY).process("reconcile").returncode == 1
