@@ -18,6 +18,7 @@ from campaign_ops.orchestration.names import PLAN, SCHEDULE_TAG, SENSOR_TAG, WOR
 from campaign_ops.platform import Platform
 from campaign_ops.settings import PlatformSettings
 from campaign_ops.sweep import Sweep
+from campaign_ops.watch.dagster import USER_TAG
 
 Connect = Callable[[PlatformSettings], Platform]
 
@@ -75,7 +76,7 @@ class PlatformResource(dg.ConfigurableResource[Any]):
                     platform,
                     run_id=run.run_id,
                     trigger=trigger,
-                    actor=run.tags.get("user", trigger),
+                    actor=run.tags.get(USER_TAG, trigger),
                     confirm=None if run.tags.get(WORK_TAG) == PLAN else self._confirmation(),
                 )
             yield self._sweep

@@ -12,7 +12,7 @@ import logging
 import time
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from campaign_ops.core.causes import Cause
@@ -23,13 +23,17 @@ from campaign_ops.core.wording import duration
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5
+LAUNCH_SECONDS = 20
+"""A person waits for it, and a busy webserver loads its definitions first."""
 DEAD_AFTER_SECONDS = 300
 """Daemons beat twice a minute; Dagster itself calls one unhealthy after half an hour, three sweeps late."""
 DAEMONS = ("SCHEDULER", "SENSOR", "QUEUED_RUN_COORDINATOR")
-"""Without any of these no sweep is started."""
+"""Without any of these that the instance needs no sweep is started."""
 RUNS = 500
 RECONCILE = "reconcile"
 """The work of a whole sweep, in the names of jobs: `<platform>__reconcile`."""
+USER_TAG = "user"
+"""The tag with the person who launched a run, as Dagster+ sets it; their name goes into the journal."""
 PLATFORM_TAG = "campaign_ops/platform"
 """On every run of a platform, manual runs too: dagster.yaml allows one run with the same value at a time."""
 WORK_TAG = "campaign_ops/work"
@@ -50,6 +54,7 @@ query Watch($runs: Int!) {
 
 _JOBS = """
 query Jobs($platform: [ExecutionTag!]) {
+  instance { daemonHealth { allDaemonStatuses { daemonType lastHeartbeatTime } } }
   repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } jobs { name } } } }
   runsOrError(filter: {tags: $platform, statuses: [QUEUED, NOT_STARTED, STARTING, STARTED]}, limit: 1) {
     ... on Runs { results { runId } }
@@ -103,10 +108,9 @@ class DagsterState:
     @property
     def dead(self) -> list[str]:
         """The daemons without a heartbeat for too long, in words."""
-        silent = [(name, self.silent_seconds.get(name)) for name in DAEMONS]
         return [
             f"{name} has never been seen" if seconds is None else f"{name} has been silent for {duration(int(seconds))}"
-            for name, seconds in silent
+            for name, seconds in self.silent_seconds.items()
             if seconds is None or seconds > DEAD_AFTER_SECONDS
         ]
 
@@ -138,7 +142,7 @@ class Dagster:
             return None
 
     def launch(self, platform: str, actor: str) -> str | None:
-        """Start a sweep as a run of Dagster; None where the webserver does not answer, or has no such job.
+        """Start a sweep as a run of Dagster; None where it would not run: no answer, a dead daemon, or no such job.
 
         Args:
             platform: The platform's name.
@@ -152,7 +156,10 @@ class Dagster:
         """
         job = f"{platform}__{RECONCILE}"
         try:
-            found = self._ask(_JOBS, platform=[{"key": PLATFORM_TAG, "value": platform}])
+            found = self._ask(_JOBS, seconds=LAUNCH_SECONDS, platform=[{"key": PLATFORM_TAG, "value": platform}])
+            if dead := _of_daemons(found, time.time()).dead:
+                log.warning("%s: a run of Dagster would wait for ever: %s", platform, "; ".join(dead))
+                return None
             if busy := found["runsOrError"].get("results"):
                 what = f"run {busy[0]['runId']} of Dagster is under way"
                 raise SweepBusy(what, where=platform, mend=f"look at {self.url}/runs/{busy[0]['runId']}")
@@ -161,32 +168,36 @@ class Dagster:
                 for repository in found["repositoriesOrError"].get("nodes", ())
                 if any(one["name"] == job for one in repository["jobs"])
             )
-            tags = [{"key": "campaign_ops/asked_by", "value": actor}]
+            tags = [{"key": USER_TAG, "value": actor}]
             selector = {"repositoryLocationName": place[0], "repositoryName": place[1], "jobName": job}
-            launched = self._ask(_LAUNCH, selector=selector, tags=tags)["launchRun"]
+            launched = self._ask(_LAUNCH, seconds=LAUNCH_SECONDS, selector=selector, tags=tags)["launchRun"]
             return str(launched["run"]["runId"])
         except (*_NO_ANSWER, StopIteration) as error:
             log.warning("%s: Dagster starts no run of %s: %s", platform, job, type(error).__name__)
             return None
 
-    def _ask(self, query: str, **variables: Any) -> Mapping[str, Any]:
+    def _ask(self, query: str, *, seconds: float = TIMEOUT_SECONDS, **variables: Any) -> Mapping[str, Any]:
         body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(  # noqa: S310 - checked by settings
             f"{self.url}/graphql", body, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
             data: Mapping[str, Any] = json.load(answer)["data"]
             return data
 
 
 def _state(data: Mapping[str, Any], now: float) -> DagsterState:
-    daemons = data["instance"]["daemonHealth"]["allDaemonStatuses"]
-    heard = {daemon["daemonType"]: daemon["lastHeartbeatTime"] for daemon in daemons}
     last_runs: dict[str, EndedRun] = {}
     for run in data["runsOrError"].get("results", ()):  # the newest first
         tags = {tag["key"]: tag["value"] for tag in run["tags"]}
         ended = ended_run(run["runId"], run["pipelineName"], tags, failed=run["status"] == "FAILURE")
         if PLATFORM_TAG in tags and ended is not None:
             last_runs.setdefault(tags[PLATFORM_TAG], ended)
-    silent = {name: None if heard.get(name) is None else now - heard[name] for name in DAEMONS}
-    return DagsterState(silent, last_runs)
+    return replace(_of_daemons(data, now), last_runs=last_runs)
+
+
+def _of_daemons(data: Mapping[str, Any], now: float) -> DagsterState:
+    daemons = data["instance"]["daemonHealth"]["allDaemonStatuses"]
+    heard = {daemon["daemonType"]: daemon["lastHeartbeatTime"] for daemon in daemons}
+    needed = [name for name in DAEMONS if name in heard]
+    return DagsterState({name: None if heard[name] is None else now - heard[name] for name in needed})
