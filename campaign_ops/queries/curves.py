@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-import sqlalchemy as sa
-
-from campaign_ops.journal.migrations import check_current
 from campaign_ops.platform import Platform
 
 HOURS = 24
@@ -23,8 +20,4 @@ def day_of_sweeps(platform: Platform, *, hours: int = HOURS) -> list[tuple[datet
         StateSchemaError: Our own schema is missing or of another revision.
     """
 
-    def _read(connection: sa.Connection) -> list[tuple[datetime, Mapping[str, int | None]]]:
-        check_current(connection, platform.database.where)
-        return platform.sweeps.curves(connection, NAMES, hours=hours)
-
-    return platform.database.run(_read, read_only=True)
+    return platform.on_state(lambda connection: platform.sweeps.curves(connection, NAMES, hours=hours), read_only=True)
