@@ -1,49 +1,38 @@
-"""Records: the journal, incidents, workers, the stored health report; and what a person does to an incident."""
+"""Records: the journal, workers, the stored health report."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from campaign_ops.core.errors import CampaignOpsError, NotFound
-from campaign_ops.core.incidents import Incident, State
+from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.model import RepairKind
-from campaign_ops.core.tokens import Scope, Token
-from campaign_ops.faces import shapes as documents
-from campaign_ops.faces.documents import incident_document, iso, repair_document, report_document, workers_document
+from campaign_ops.core.tokens import Scope
+from campaign_ops.faces.documents import repair_document, report_document, workers_document
 from campaign_ops.faces.http import shapes
-from campaign_ops.faces.http.api.campaigns import Reason, undo_path
+from campaign_ops.faces.http.api.campaigns import undo_path
 from campaign_ops.faces.http.api.common import (
     Cursor,
-    Key,
     Limit,
-    Number,
     PlatformName,
     TheAsker,
     TheService,
-    attempt_of,
     checked,
     problems,
 )
 from campaign_ops.faces.http.cursors import cursor_of, next_page, position_of
 from campaign_ops.faces.http.etags import tagged_json
-from campaign_ops.faces.http.fixes import Answered, Attempt, once
 from campaign_ops.faces.http.gate import Asker
 from campaign_ops.faces.http.problems import Problem
 from campaign_ops.faces.http.service import Place, Service
-from campaign_ops.platform import Platform
 from campaign_ops.queries.history import repairs as read_repairs
-from campaign_ops.queries.incidents import events, incident, incidents
 from campaign_ops.queries.report import stored_report
 from campaign_ops.queries.workers import workers as read_workers
-from campaign_ops.watch import incidents as handling
 
 router = APIRouter()
 
@@ -75,235 +64,58 @@ def repairs(
 ) -> Response:
     """The journal of one platform: every repair and manual fix, the newest first."""
     place = _one_platform(service, asker, Scope.READ, platform)
+    tenant = None if tenant is None else checked(tenant, "tenant")
+    query = {"platform": place.platform, "campaign": campaign, "tenant": tenant, "kind": kind, "limit": limit}
+    wanted = RepairFilter(None if campaign is None else checked(campaign, "campaign"), tenant, kind)
+    document = list_repairs(service, place, wanted, limit=limit, cursor=cursor, path="/api/repairs", query=query)
+    return tagged_json(request, document)
+
+
+@dataclass(frozen=True)
+class RepairFilter:
+    """The repairs to list; None leaves everything in."""
+
+    campaign: str | None = None
+    tenant: str | None = None
+    kind: RepairKind | None = None
+
+
+def list_repairs(
+    service: Service,
+    place: Place,
+    wanted: RepairFilter,
+    *,
+    limit: int,
+    cursor: str | None,
+    path: str,
+    query: Mapping[str, object],
+) -> shapes.Repairs:
+    """A page of one platform's journal, as far as the token sees it.
+
+    Args:
+        service: The service.
+        place: The platform.
+        wanted: The repairs to list.
+        limit: The most repairs of a page.
+        cursor: Where the page before ended.
+        path: The path that ``next`` leads to.
+        query: Its query, without the cursor.
+
+    Raises:
+        Problem: 422 for a cursor that is none.
+        CampaignOpsError: The platform cannot be read.
+    """
     before = None if cursor is None else int(position_of(cursor, int)[0])
     tenants = place.token.tenants
-    if tenant is not None:
-        tenants = frozenset({checked(tenant, "tenant")}) if place.token.sees(tenant) else frozenset()
+    if wanted.tenant is not None:
+        tenants = frozenset({wanted.tenant}) if place.token.sees(wanted.tenant) else frozenset()
     with service.pool.reading(place.platform) as connected:
         page = read_repairs(
-            connected,
-            campaign_id=None if campaign is None else checked(campaign, "campaign"),
-            tenants=tenants,
-            kind=kind,
-            before=before,
-            limit=limit,
+            connected, campaign_id=wanted.campaign, tenants=tenants, kind=wanted.kind, before=before, limit=limit
         )
-    more = None
-    if page.more:
-        query = {"platform": place.platform, "campaign": campaign, "tenant": tenant, "kind": kind, "limit": limit}
-        more = next_page("/api/repairs", cursor_of(page.repairs[-1]["id"]), **query)
-    found = [repair_document(row, undo=lambda repair: undo_path(place.platform, repair)) for row in page.repairs]
-    document: shapes.Repairs = {"repairs": found, "next": more}
-    return tagged_json(request, document)
-
-
-@router.get("/api/incidents", response_model=shapes.Incidents, responses=problems(404), tags=["Look"])
-def all_incidents(
-    request: Request,
-    service: TheService,
-    asker: TheAsker,
-    platform: PlatformName = None,
-    everything: Annotated[bool, Query(alias="all", description="Also resolved and suspected ones.")] = False,
-    limit: Limit = 100,
-) -> Response:
-    """The incidents of all platforms, the newest first. A tenant-bound token sees those with its tenants alone."""
-    document: shapes.Incidents = {"open": 0, "platforms": [], "away": []}
-    places = service.places(asker, Scope.READ, platform)
-    for place in places:
-        try:
-            with service.pool.reading(place.platform) as connected:
-                rows = incidents(connected, everything=everything, limit=limit)
-        except CampaignOpsError:
-            if len(places) == 1:
-                raise
-            document["away"].append(place.platform)
-            continue
-        found = [incident_document(place.platform, row) for row in rows]
-        seen = [one for one in (seen_by(place.token, one) for one in found) if one is not None]
-        document["open"] += sum(one["state"] == State.OPEN for one in seen)
-        document["platforms"].append({"platform": place.platform, "incidents": seen})
-    return tagged_json(request, document)
-
-
-def seen_by(token: Token, one: documents.Incident) -> documents.Incident | None:
-    """What a token may see of an incident: None of one that is about other tenants alone.
-
-    Of one that is about others, too, only its cause: the owner of each campaign behind it is not recorded.
-    """
-    if token.tenants is None or (one["tenants"] and set(one["tenants"]) <= token.tenants):
-        return one
-    own = [tenant for tenant in one["tenants"] if token.sees(tenant)]
-    if not own:
-        return None
-    return {
-        **one,
-        "tenants": own,
-        "campaigns": [],
-        "detail": "",
-        "count": 0,
-        "headline": one["cause"].replace("_", " "),
-    }
-
-
-@router.get(
-    "/api/incidents/{number}", response_model=shapes.IncidentDocument, responses=problems(400, 404), tags=["Look"]
-)
-def one_incident(
-    request: Request, service: TheService, asker: TheAsker, number: Number, platform: PlatformName = None
-) -> Response:
-    """One incident with its history."""
-    place = _place_of_incident(service, asker, Scope.READ, platform, number)
-    with service.pool.reading(place.platform) as connected:
-        row, history = incident(connected, number), events(connected, number)
-    document: shapes.IncidentDocument = {
-        "platform": place.platform,
-        "incident": incident_document(place.platform, row),
-        "events": [
-            {
-                "at": event["at"].isoformat(),
-                "what": event["what"],
-                "by": event["actor"],
-                "reason": event["reason"],
-                "severity": event["severity"],
-                "count": event["count"],
-            }
-            for event in history
-        ],
-    }
-    return tagged_json(request, document)
-
-
-def _place_of_incident(service: Service, asker: Asker, scope: Scope, platform: str | None, number: int) -> Place:
-    """The platform of an incident that the asker may see as a whole."""
-    found = []
-    for place in service.places(asker, scope, platform):
-        with service.pool.reading(place.platform) as connected:
-            try:
-                row = incident(connected, number)
-            except NotFound:
-                continue
-        if place.token.tenants is None or (set(row["tenants"]) and set(row["tenants"]) <= place.token.tenants):
-            found.append(place)
-    if not found:
-        raise NotFound("no such incident", where=f"incident {number}", mend="GET /api/incidents lists them")
-    if len(found) > 1:
-        names = ", ".join(place.platform for place in found)
-        raise Problem(400, "which_platform", f"incident {number}: found on {names}", "name the platform")
-    return found[0]
-
-
-class Handling(BaseModel):
-    """What a person says of an incident."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    reason: Reason = Field(description="Why, for the incident's history.")
-    platform: str | None = Field(default=None, max_length=31, description="Needed where several have that number.")
-    dry_run: bool = Field(default=False, description="Only answer what the incident is now.")
-
-
-class Silencing(Handling):
-    """A silence ends by itself, or when it gets worse."""
-
-    minutes: int = Field(ge=1, le=60 * 24 * 30, description="For so long.")
-
-
-def _handle(
-    service: Service,
-    attempt: Attempt,
-    number: int,
-    body: Handling,
-    platform: str | None,
-    change: Callable[[Platform, str], Incident],
-) -> JSONResponse:
-    place = _place_of_incident(service, attempt.asker, Scope.INCIDENT, body.platform or platform, number)
-    place = service.place(attempt.asker, Scope.INCIDENT, place.platform, fresh=True)
-
-    def _work(connected: Platform, _: str) -> Answered:
-        if body.dry_run:
-            row = incident(connected, number)
-            state, until = row["state"], iso(row["silenced_until"])
-        else:
-            after = change(connected, place.token.name)
-            state, until = after.state.value, iso(after.silenced_until)
-        document: shapes.Handled = {
-            "platform": place.platform,
-            "incident": {"id": number, "state": state, "silenced_until": until},
-        }
-        return 200, document
-
-    status, document = once(service, attempt, place, body.model_dump(), _work)
-    return JSONResponse(document, status)
-
-
-@router.post(
-    "/api/incidents/{number}/acknowledge",
-    response_model=shapes.Handled,
-    responses=problems(400, 404, 409),
-    tags=["Incidents"],
-)
-def acknowledge(
-    request: Request,
-    service: TheService,
-    asker: TheAsker,
-    number: Number,
-    body: Handling,
-    platform: PlatformName = None,
-    key: Key = None,
-) -> JSONResponse:
-    """Take an incident on: it is not notified again unless it gets worse. Scope `incident`."""
-
-    def _change(connected: Platform, by: str) -> Incident:
-        return handling.acknowledge(connected, number, by=by, reason=body.reason)
-
-    return _handle(service, attempt_of(request, asker, key), number, body, platform, _change)
-
-
-@router.post(
-    "/api/incidents/{number}/silence",
-    response_model=shapes.Handled,
-    responses=problems(400, 404, 409),
-    tags=["Incidents"],
-)
-def silence(
-    request: Request,
-    service: TheService,
-    asker: TheAsker,
-    number: Number,
-    body: Silencing,
-    platform: PlatformName = None,
-    key: Key = None,
-) -> JSONResponse:
-    """Send nothing about an incident for a time, unless it gets worse. Scope `incident`."""
-
-    def _change(connected: Platform, by: str) -> Incident:
-        until = timedelta(minutes=body.minutes)
-        return handling.silence(connected, number, until=until, by=by, reason=body.reason)
-
-    return _handle(service, attempt_of(request, asker, key), number, body, platform, _change)
-
-
-@router.post(
-    "/api/incidents/{number}/resolve",
-    response_model=shapes.Handled,
-    responses=problems(400, 404, 409),
-    tags=["Incidents"],
-)
-def resolve(
-    request: Request,
-    service: TheService,
-    asker: TheAsker,
-    number: Number,
-    body: Handling,
-    platform: PlatformName = None,
-    key: Key = None,
-) -> JSONResponse:
-    """End an incident. If its cause holds, new looks reopen it. Scope `incident`."""
-
-    def _change(connected: Platform, by: str) -> Incident:
-        return handling.resolve(connected, number, service.settings.notify, by=by, reason=body.reason)
-
-    return _handle(service, attempt_of(request, asker, key), number, body, platform, _change)
+    more = next_page(path, cursor_of(page.repairs[-1]["id"]), **query) if page.more else None
+    rows = [repair_document(row, undo=lambda repair: undo_path(place.platform, repair)) for row in page.repairs]
+    return {"repairs": rows, "next": more}
 
 
 @router.get("/api/workers", response_model=shapes.AllWorkers, responses=problems(404), tags=["Look"])

@@ -15,7 +15,7 @@ from campaign_ops.core.tokens import Scope
 from campaign_ops.faces import shapes
 from campaign_ops.faces.documents import incident_document
 from campaign_ops.faces.http.api.campaigns import list_campaigns
-from campaign_ops.faces.http.api.records import seen_by
+from campaign_ops.faces.http.api.incidents import seen_by
 from campaign_ops.faces.http.console.pages import Visitor, render, visitor_of
 from campaign_ops.faces.http.etags import tagged
 from campaign_ops.faces.http.shapes import PlatformLine
