@@ -156,6 +156,7 @@ def sweep_document(
             }
             for held, offer in offers
         ],
+        "doubts": list(report.plan.doubts),
         "lines": [_line(outcome) for outcome in outcomes],
     }
 

@@ -77,6 +77,7 @@ class SweepResult(TypedDict):
     figures: Annotated[dict[str, int], "the headline numbers: `stuck`, `sending`, `needs_person`, `completed`, …"]
     trouble: Annotated[list[str], "what kept the sweep from its work"]
     held_back: Annotated[list[HeldBack], "kinds of repair that were held back"]
+    doubts: Annotated[list[str], "reasons not to believe what the queue shows"]
     lines: Annotated[list[Line], "every line of the plan, and the reservations released together with their campaigns"]
 
 
