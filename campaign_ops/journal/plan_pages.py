@@ -86,6 +86,37 @@ def stuck_counts(connection: sa.Connection, sweep_id: int, wanted: StuckFilter) 
     return {row.verdict: row.number for row in connection.execute(query)}
 
 
+def reservations_left(
+    connection: sa.Connection, sweep_id: int, *, tenants: Collection[str] | None = None, limit: int = 200
+) -> Sequence[Mapping[str, Any]]:
+    """Reservations of a sweep's plan that neither it nor anything since has released, the largest first.
+
+    Args:
+        connection: An open connection.
+        sweep_id: The sweep.
+        tenants: Only of these; None for all.
+        limit: The most rows to return.
+    """
+    plan, repair = schema.repair_plan.c, schema.repair.c
+    tables = sa.select(schema.sweep.c.tables).where(schema.sweep.c.id == sweep_id).scalar_subquery()
+    released = sa.exists().where(
+        repair.tables == tables,
+        repair.sweep_id >= sweep_id,
+        repair.kind == RepairKind.RELEASE.value,
+        repair.target == plan.target,
+        repair.undone_by.is_(None),
+    )
+    query = (
+        sa.select(plan.target, plan.tenant, plan.campaign_id, plan.kind, plan.reason, plan.needs_person, plan.amount)
+        .where(plan.sweep_id == sweep_id, plan.verdict.is_(None), ~released)
+        .order_by(plan.needs_person.desc(), plan.amount.desc().nulls_first(), plan.target)
+        .limit(limit)
+    )
+    if tenants is not None:
+        query = query.where(plan.tenant.in_(sorted(tenants)))
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
 def verdicts_of(
     connection: sa.Connection, tables: str, campaign_id: str, *, sweeps: int
 ) -> Sequence[Mapping[str, Any]]:

@@ -19,7 +19,9 @@ from campaign_ops import __version__
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.faces.http.api import campaigns, health, incidents, records, sweeps
 from campaign_ops.faces.http.console import campaigns as campaign_pages
-from campaign_ops.faces.http.console import fix, login, now
+from campaign_ops.faces.http.console import credits as credit_pages
+from campaign_ops.faces.http.console import fix, journal, login, now, plan, platforms, queue, tokens
+from campaign_ops.faces.http.console import incidents as incident_pages
 from campaign_ops.faces.http.console.pages import page_of_problem
 from campaign_ops.faces.http.problems import Problem, problem_of
 from campaign_ops.faces.http.protection import Protection
@@ -28,7 +30,19 @@ from campaign_ops.settings import Settings
 
 STATIC = Path(__file__).parent / "console" / "static"
 API = (health.router, campaigns.router, records.router, incidents.router, sweeps.router)
-PAGES = (login.router, now.router, campaign_pages.router, fix.router)
+PAGES = (
+    login.router,
+    now.router,
+    campaign_pages.router,
+    fix.router,
+    plan.router,
+    journal.router,
+    queue.router,
+    credit_pages.router,
+    incident_pages.router,
+    platforms.router,
+    tokens.router,
+)
 
 _DESCRIPTION = """Finds, explains and repairs campaigns that are stuck in sending. docs/http.md has the tour.
 

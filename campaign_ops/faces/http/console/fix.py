@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.faces.http.api.common import checked
-from campaign_ops.faces.http.console.pages import Visitor, campaign_path, form_of, render, visitor_of
+from campaign_ops.faces.http.console.pages import Visitor, campaign_path, form_of, reason_of, render, visitor_of
 from campaign_ops.faces.http.fixes import ROUTES, Attempt, FixOrder, carry_out
 from campaign_ops.faces.http.problems import Problem, problem_of
 from campaign_ops.faces.http.shapes import FixAnswer
@@ -81,11 +81,12 @@ async def go_on(request: Request, name: str) -> Response:
 
 def _go_on(request: Request, name: str, fields: dict[str, str]) -> Response:
     visitor = visitor_of(request)
-    target, reason = checked(fields.get("target", ""), "target"), checked(fields.get("reason", "").strip(), "reason")
+    target = checked(fields.get("target", ""), "target")
     platform, confirm = fields.get("platform", ""), fields.get("confirm", "")
-    if not reason or len(reason) > 500:
-        problem = Problem(422, "invalid", "say why, in at most 500 characters: the journal keeps it")
-        return _page(visitor, name, platform, target, reason=reason, problem=problem)
+    try:
+        reason = reason_of(fields)
+    except Problem as problem:
+        return _page(visitor, name, platform, target, problem=problem)
     order = FixOrder(name, target, reason, platform=platform, dry_run=not confirm, confirm=confirm)
     try:
         _, answer = carry_out(visitor.service, Attempt(visitor.asker, request.method, request.url.path), order)

@@ -20,13 +20,15 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from campaign_ops import __version__
 from campaign_ops.core.tokens import Scope, Token
 from campaign_ops.core.wording import duration, plural
+from campaign_ops.faces.http.api.common import checked
 from campaign_ops.faces.http.etags import tagged_html
 from campaign_ops.faces.http.gate import Asker, Way
 from campaign_ops.faces.http.problems import Problem
-from campaign_ops.faces.http.service import Service, asker_of, service_of
+from campaign_ops.faces.http.service import Place, Service, asker_of, service_of
 
 HERE = Path(__file__).parent
 FORM_COOKIE = "campaign_ops_form"
+LONGEST_REASON = 500
 MENU = (
     ("/", "Now"),
     ("/campaigns", "Campaigns"),
@@ -90,6 +92,36 @@ def render(visitor: Visitor, template: str, *, status: int = 200, **values: Any)
     if FORM_COOKIE not in visitor.request.cookies:
         set_cookie(answer, visitor.request, FORM_COOKIE, key)
     return answer
+
+
+def chosen(visitor: Visitor, platform: str) -> Place:
+    """The platform of a page that is about one: the one that is named, else the first that the visitor may look at.
+
+    Raises:
+        Problem: 401, 403, 404 or 503, as `Service.places`.
+    """
+    if platform or not visitor.platforms:
+        return visitor.service.places(visitor.asker, Scope.READ, platform or None)[0]
+    return visitor.service.place(visitor.asker, Scope.READ, visitor.platforms[0])
+
+
+def not_for_tenants(visitor: Visitor) -> Response:
+    """The answer to a visitor who is bound to tenants, on a page that is about all of them."""
+    detail = "this page is about all tenants, and your token is bound to some"
+    problem = Problem(403, "forbidden", detail, "Campaigns, Journal, Credits and Incidents show what is yours")
+    return render(visitor, "error.html", status=problem.status, problem=problem)
+
+
+def reason_of(fields: Mapping[str, str]) -> str:
+    """The reason that a person has given in a form.
+
+    Raises:
+        Problem: 422 for none, or one that the journal cannot keep.
+    """
+    reason = checked(fields.get("reason", "").strip(), "reason")
+    if not reason or len(reason) > LONGEST_REASON:
+        raise Problem(422, "invalid", f"say why, in at most {LONGEST_REASON} characters: the journal keeps it")
+    return reason
 
 
 def set_cookie(answer: Response, request: Request, name: str, value: str, seconds: int | None = None) -> None:

@@ -1,0 +1,440 @@
+"""The console's pages as a browser without scripts meets them: what they show, to whom, and what their forms do."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from campaign_ops.core.causes import Cause
+from campaign_ops.core.incidents import Look, Symptom
+from campaign_ops.core.tokens import Scope
+from campaign_ops.faces.http.gate import COOKIE
+from campaign_ops.lab.shop.row_writer import hours
+from campaign_ops.watch.incidents import update
+from tests.conftest import World, Worlds
+from tests.faces.cli.program import AWAY, BROKEN
+from tests.faces.http.conftest import Api, Serve
+
+HTML = {"Accept": "text/html"}
+PAGES = (
+    "/",
+    "/campaigns",
+    "/plan",
+    "/journal",
+    "/queue",
+    "/credits",
+    "/incidents",
+    "/platforms",
+    "/platforms/sms/examination",
+    "/tokens",
+)
+FOR_ALL_TENANTS = ("/plan", "/queue", "/platforms/sms/examination", "/tokens", "/sweeps/sms/none")
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}"
+
+
+class Browser:
+    """A browser with a session: it keeps cookies, follows redirects, and fills in the forms that it was shown."""
+
+    def __init__(self, api: Api, token: str) -> None:
+        self.client = api.client(**HTML)
+        self.client.cookies.set(COOKIE, token)
+        self.page = ""
+
+    def open(self, path: str, status: int = 200) -> str:
+        answer = self.client.get(path)
+        assert answer.status_code == status, answer.text[:2000]
+        self.page = answer.text
+        return self.page
+
+    def submit(self, action: str, status: int = 303, **fields: str) -> httpx.Response:
+        """Send the form with this action, with what its hidden fields hold."""
+        form = next(form for form in re.findall(r"<form.*?</form>", self.page, re.DOTALL) if f'"{action}"' in form)
+        hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
+        answer = self.client.post(action, data=hidden | fields)
+        assert answer.status_code == status, answer.text[:2000]
+        self.page = answer.text
+        return answer
+
+
+@pytest.fixture
+def browser(api: Api) -> Browser:
+    """A browser of a person who may do everything."""
+    return Browser(api, api.token())
+
+
+def eventually(look: Callable[[], Any]) -> Any:
+    """What a look gives as soon as it gives something."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if seen := look():
+            return seen
+        time.sleep(0.05)
+    raise AssertionError("it did not happen")
+
+
+def open_incident(world: World, *campaigns: str, tenants: tuple[str, ...] = (), detail: str = "2 h ago") -> int:
+    symptom = Symptom(Cause.SWEEP_STALE, count=1, campaigns=campaigns, tenants=tenants, detail=detail)
+    update(world.platform, Look((symptom,), {Cause.SWEEP_STALE: ""}))
+    (row,) = world.rows("SELECT id FROM campaign_ops.incident")
+    return int(row["id"])
+
+
+def trip_the_breaker(world: World) -> None:
+    for number in range(12):
+        world.app.add_campaign(f"c{number}", pending=2)
+
+
+# -- plan and breaker -------------------------------------------------------------------------------------------------
+
+
+def test_the_plan_shows_what_a_sweep_would_do_and_changes_nothing(browser: Browser, sms: World) -> None:
+    sms.app.add_campaign("done", name="Spring sale", succeeded=5)
+    before = sms.app.fingerprint()
+    page = browser.open("/plan")
+    assert "Spring sale" in page
+    assert "planned" in page
+    assert sms.app.fingerprint() == before
+
+
+def test_sweep_now_sweeps_in_the_visitors_name_and_shows_the_end(browser: Browser, sms: World) -> None:
+    sms.app.add_campaign("done", name="Spring sale", succeeded=5)
+    browser.open("/plan")
+    place = browser.submit("/plan/sweep").headers["location"]
+    page = eventually(lambda: page if "http-equiv" not in (page := browser.open(place)) else None)
+    assert "Spring sale" in page
+    assert sms.app.campaign("done")["status"] == "sent"
+    assert sms.rows("SELECT trigger, actor FROM campaign_ops.sweep") == [{"trigger": "http", "actor": "ann"}]
+    (audit,) = sms.rows("SELECT path, status, actor FROM campaign_ops.audit")
+    assert audit == {"path": "/plan/sweep", "status": 202, "actor": "ann"}
+
+
+def test_while_a_sweep_is_under_way_another_is_refused_on_the_page(browser: Browser, sms: World) -> None:
+    browser.open("/plan")
+    with sms.platform.lock(wait_seconds=0).hold():
+        browser.submit("/plan/sweep", 409)
+    assert "another sweep" in browser.page
+    assert sms.rows("SELECT 1 FROM campaign_ops.sweep") == []
+
+
+def test_a_person_confirms_what_the_breaker_holds_back(browser: Browser, sms: World) -> None:
+    trip_the_breaker(sms)
+    page = browser.open("/plan")
+    assert "is held back" in page
+    browser.submit("/plan/confirm", 422, reason="  ")
+    assert sms.queue.live_job_ids() == []
+    place = browser.submit("/plan/confirm", reason="emptied on purpose").headers["location"]
+    eventually(lambda: "http-equiv" not in browser.open(place))
+    assert len(sms.queue.live_job_ids()) == 12
+    (confirmed,) = sms.rows("SELECT actor, person_reason FROM campaign_ops.repair WHERE kind = 'confirm'")
+    assert confirmed == {"actor": "ann", "person_reason": "emptied on purpose"}
+    statuses = sms.rows("SELECT path, status FROM campaign_ops.audit ORDER BY id")
+    assert statuses == [{"path": "/plan/confirm", "status": 202}]
+
+
+def test_without_the_scope_the_plan_has_no_form_and_a_forged_one_does_nothing(api: Api, sms: World) -> None:
+    trip_the_breaker(sms)
+    owner, reader = Browser(api, api.token()), Browser(api, api.token(Scope.READ))
+    owner.open("/plan")
+    assert "/plan/sweep" not in reader.open("/plan")
+    assert 'action="/plan/confirm"' not in reader.page
+    key = reader.client.cookies["campaign_ops_form"]
+    code = re.search(r'name="code" value="([^"]+)"', owner.page)
+    assert code is not None
+    fields = {"form_key": key, "platform": "sms", "code": code[1], "reason": "please"}
+    assert reader.client.post("/plan/confirm", data=fields).status_code == 403
+    assert reader.client.post("/plan/sweep", data=fields).status_code == 403
+    assert sms.queue.live_job_ids() == []
+    assert sms.rows("SELECT 1 FROM campaign_ops.sweep") == []
+
+
+def test_doubts_about_the_queue_are_on_the_plan(browser: Browser, sms: World) -> None:
+    sms.app.add_campaign("lost", pending=3)
+    sms.sweep()
+    sms.queue.clear()
+    assert "Doubts about the queue" in browser.open("/plan")
+
+
+# -- journal ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_journal_shows_who_why_and_what_changed_and_leads_to_the_undo(browser: Browser, sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=5)
+    sms.sweep(actor="night shift")
+    page = browser.open("/journal")
+    assert "night shift" in page
+    assert "<del>sending</del>" in page
+    assert "<ins>sent</ins>" in page
+    (repair,) = sms.rows("SELECT id FROM campaign_ops.repair")
+    undo = f"/fix/undo?platform=sms&amp;target={repair['id']}"
+    assert undo in page
+    browser.open(undo.replace("&amp;", "&"))
+    browser.submit("/fix/undo", 200, reason="too early")
+    place = browser.submit("/fix/undo").headers["location"]
+    assert sms.app.campaign("done")["status"] == "sending"
+    assert "Done: undo" in browser.open(place)
+
+
+def test_the_journal_goes_on_page_by_page_and_filters(browser: Browser, sms: World) -> None:
+    for number in range(35):
+        sms.app.add_campaign(f"done{number:02}", succeeded=1)
+    sms.confirmed_sweep()
+    seen, path = set(), "/journal?kind=complete"
+    while path:
+        page = browser.open(path)
+        seen |= set(re.findall(r"/campaigns/sms/(done\d\d)", page))
+        link = re.search(r'href="(/journal\?[^"]*cursor[^"]*)">Older', page)
+        path = link[1].replace("&amp;", "&") if link else ""
+    assert len(seen) == 35
+    assert set(re.findall(r"/campaigns/sms/(done\d\d)", browser.open("/journal?campaign=done07"))) == {"done07"}
+    assert "Nothing was repaired as filtered" in browser.open("/journal?kind=release")
+
+
+# -- queue and workers ------------------------------------------------------------------------------------------------
+
+
+def test_the_queue_page_shows_states_and_that_it_is_paused(browser: Browser, sms: World) -> None:
+    assert "No sweep has looked at its queue yet" in browser.open("/queue")
+    sms.app.add_campaign("lost", pending=3)
+    sms.sweep()
+    sms.queue.pause()
+    sms.sweep()
+    page = browser.open("/queue")
+    assert ">paused</span>" in page
+    assert re.search(r"<dt>Waiting for a worker</dt><dd>1</dd>", page)
+
+
+def test_what_is_not_known_of_a_queue_is_shown_as_unknown(serve: Serve, worlds: Worlds) -> None:
+    world = worlds.make("sms", queue_url="redis://127.0.0.1:1/0")
+    world.sweep()
+    api = serve(world)
+    page = Browser(api, api.token()).open("/queue")
+    assert "Redis cannot be reached" in page
+    assert set(re.findall(r"<dt>(?:Waiting for a worker|active|Workers)</dt><dd>([^<]*)</dd>", page)) == {"unknown"}
+    assert not re.search(r"<dd>0</dd>", page)
+
+
+def test_a_look_of_yesterday_says_nothing_about_now(browser: Browser, sms: World) -> None:
+    sms.sweep()
+    with sms.platform.database.transaction() as connection:
+        connection.execute(sa.text("UPDATE campaign_ops.queue_look SET seen_at = now() - interval '1 day'"))
+    page = browser.open("/queue")
+    assert "too old to say anything about now" in page
+    assert not re.search(r"<dd>0</dd>", page)
+
+
+# -- credits ----------------------------------------------------------------------------------------------------------
+
+
+def test_credits_show_what_a_sweep_left_and_lead_to_the_release(browser: Browser, sms: World) -> None:
+    sms.app.add_campaign("slow", tenant="shop_north", pending=3)
+    sms.app.add_reservation("late", campaign="slow", tenant="shop_north", amount=40, expires_in=hours(-1))
+    assert "No sweep has looked yet" in browser.open("/credits")
+    sms.sweep()
+    page = browser.open("/credits")
+    assert "expired, held: its campaign is still sending" in page
+    assert "needs a person" in page
+    assert "/fix/release?platform=sms&amp;target=late" in page
+    assert re.search(r"shop_north</th><td[^>]*>40</td>", page)
+
+
+def test_a_reservation_that_was_released_since_is_no_longer_left(browser: Browser, sms: World) -> None:
+    sms.app.add_campaign("slow", pending=3)
+    sms.app.add_reservation("late", campaign="slow", amount=12, expires_in=hours(-1))
+    sms.sweep()
+    sms.app.set_campaign("slow", status="cancelled")
+    assert "target=late" in browser.open("/credits")
+    browser.open("/fix/release?platform=sms&target=late")
+    browser.submit("/fix/release", 200, reason="TICKET-9")
+    place = browser.submit("/fix/release").headers["location"]
+    assert sms.app.reservation("late")["status"] == "released"
+    assert "Done: release" in browser.open(place)
+    assert "target=late" not in browser.open("/credits")
+
+
+def test_a_platform_without_reservations_says_so(serve: Serve, messenger: World) -> None:
+    api = serve(messenger)
+    assert "no credit reservations" in Browser(api, api.token()).open("/credits")
+
+
+# -- incidents --------------------------------------------------------------------------------------------------------
+
+
+def test_an_incident_is_acknowledged_silenced_and_resolved(browser: Browser, sms: World) -> None:
+    number = open_incident(sms, "c1")
+    path = f"/incidents/sms/{number}"
+    assert path in browser.open("/incidents")
+    assert "/campaigns/sms/c1" in browser.open(path)
+    browser.submit(f"{path}/acknowledge", reason="on it")
+    browser.open(path)
+    key = re.search(r'name="form_key" value="([^"]+)"', browser.page)
+    assert key is not None
+    silence = {"form_key": key[1], "reason": "until noon", "minutes": "120"}
+    assert browser.client.post(f"{path}/silence", data=silence).status_code == 303
+    (row,) = sms.rows("SELECT state, handled_by, silenced_until > now() AS silent FROM campaign_ops.incident")
+    assert row == {"state": "silenced", "handled_by": "ann", "silent": True}
+    page = browser.open(path)
+    assert "Silenced until" in page
+    resolve = {"form_key": key[1], "reason": "mended"}
+    assert browser.client.post(f"{path}/resolve", data=resolve).status_code == 303
+    assert sms.rows("SELECT state FROM campaign_ops.incident") == [{"state": "resolved"}]
+    again = browser.client.post(f"{path}/resolve", data=resolve)
+    assert again.status_code == 409
+    assert "resolved, not open" in again.text
+    assert path not in browser.open("/incidents")
+    assert path in browser.open("/incidents?all=1")
+    events = sms.rows("SELECT what, actor, reason FROM campaign_ops.incident_event ORDER BY id")[1:]
+    assert [tuple(event.values()) for event in events] == [
+        ("acknowledged", "ann", "on it"),
+        ("silenced", "ann", "until noon"),
+        ("resolved", "ann", "mended"),
+    ]
+    audit = sms.rows("SELECT path, status FROM campaign_ops.audit ORDER BY id")
+    assert [row["status"] for row in audit] == [200, 200, 200, 409]
+
+
+@pytest.mark.parametrize("minutes", ["", "0", "-5", "99999999", "1e3"])
+def test_a_time_that_is_not_offered_silences_nothing(browser: Browser, sms: World, minutes: str) -> None:
+    number = open_incident(sms)
+    browser.open(f"/incidents/sms/{number}")
+    browser.submit(f"/incidents/sms/{number}/silence", 422, reason="quiet", minutes=minutes)
+    assert sms.rows("SELECT state FROM campaign_ops.incident") == [{"state": "open"}]
+
+
+def test_without_its_scope_an_incident_is_only_shown(api: Api, sms: World) -> None:
+    number = open_incident(sms)
+    reader = Browser(api, api.token(Scope.READ))
+    assert "/acknowledge" not in reader.open(f"/incidents/sms/{number}")
+    fields = {"form_key": reader.client.cookies["campaign_ops_form"], "reason": "on it"}
+    assert reader.client.post(f"/incidents/sms/{number}/acknowledge", data=fields).status_code in (403, 404)
+    assert sms.rows("SELECT state FROM campaign_ops.incident") == [{"state": "open"}]
+    assert reader.client.get("/incidents/sms/4711").status_code == 404
+
+
+# -- platforms and tokens ---------------------------------------------------------------------------------------------
+
+
+def test_platforms_show_settings_findings_and_mistakes_but_no_secret(serve: Serve, sms: World) -> None:
+    secret = {"name": "away", "profile": "messenger", "database_url": "postgresql://nobody:hunter2@127.0.0.1:1/x"}
+    api = serve(sms, secret, BROKEN)
+    browser = Browser(api, api.token())
+    page = browser.open("/platforms")
+    assert "*/10 * * * *" in page
+    assert "queu_url" in page
+    assert "broken" in page
+    findings = browser.open("/platforms/sms/examination")
+    assert "PostgreSQL at" in findings
+    assert "hunter2" not in page + findings
+
+
+def test_the_doctor_names_the_mend(browser: Browser, sms: World) -> None:
+    sms.queue.pause()
+    page = browser.open("/platforms/sms/examination")
+    assert "Works, and needs attention" in page
+    assert "Mend:" in page
+
+
+def test_tokens_and_attempts_are_shown_without_a_secret(api: Api, sms: World) -> None:
+    text = api.token(name="night shift", tenants=frozenset({"shop_north"}))
+    browser = Browser(api, api.token(name="ann"))
+    browser.open("/plan")
+    browser.submit("/plan/sweep")
+    page = eventually(lambda: page if "/plan/sweep" in (page := browser.open("/tokens")) else None)
+    assert "night shift" in page
+    assert "shop_north" in page
+    assert "campaign-ops token revoke" in page
+    (row,) = sms.rows("SELECT hash FROM campaign_ops.token WHERE name = 'night shift'")
+    assert text.split("_")[2] not in page
+    assert row["hash"] not in page
+
+
+def test_a_platform_that_is_away_does_not_hide_the_others(serve: Serve, sms: World) -> None:
+    sms.app.add_campaign("done", succeeded=2)
+    sms.sweep()
+    api = serve(sms, AWAY)
+    browser = Browser(api, api.token())
+    for path in PAGES:
+        browser.open(path)
+
+
+# -- who sees what ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", FOR_ALL_TENANTS)
+def test_a_page_about_all_tenants_says_so_to_a_visitor_of_one(api: Api, sms: World, path: str) -> None:
+    bound = Browser(api, api.token(tenants=frozenset({"shop_north"})))
+    page = bound.open(path, 403)
+    assert "about all tenants" in page
+    assert 'href="/campaigns"' in page
+
+
+def test_a_visitor_of_one_tenant_sees_what_is_theirs_alone(api: Api, sms: World) -> None:
+    sms.queue.pause()
+    for tenant in ("shop_north", "shop_south"):
+        sms.app.add_campaign(f"over_{tenant}", tenant=tenant, succeeded=3)
+        sms.app.add_campaign(f"stuck_{tenant}", tenant=tenant, pending=3)
+        sms.app.add_reservation(
+            f"late_{tenant}", campaign=f"stuck_{tenant}", tenant=tenant, amount=7, expires_in=hours(-1)
+        )
+    sms.confirmed_sweep()
+    number = open_incident(sms, "stuck_shop_south", tenants=("shop_south",))
+    bound = Browser(api, api.token(tenants=frozenset({"shop_north"})))
+    for path in ("/", "/campaigns", "/journal", "/credits", "/incidents?all=1", "/platforms"):
+        assert "shop_south" not in bound.open(path), path
+    assert "over_shop_north" in bound.open("/journal")
+    assert "late_shop_north" in bound.open("/credits")
+    bound.open(f"/incidents/sms/{number}", 404)
+    absent = bound.open("/incidents/sms/4711", 404)
+    assert re.sub(r"\d+", "", absent) == re.sub(r"\d+", "", bound.open(f"/incidents/sms/{number}", 404))
+    fields = {"form_key": bound.client.cookies["campaign_ops_form"], "platform": "sms", "reason": "mine"}
+    assert bound.client.post("/plan/sweep", data=fields).status_code == 403
+    assert bound.client.post(f"/incidents/sms/{number}/resolve", data=fields).status_code == 404
+    assert sms.rows("SELECT state FROM campaign_ops.incident") == [{"state": "open"}]
+
+
+def test_a_form_without_its_key_changes_nothing(browser: Browser, sms: World) -> None:
+    trip_the_breaker(sms)
+    number = open_incident(sms)
+    page = browser.open("/plan")
+    code = re.search(r'name="code" value="([^"]+)"', page)
+    assert code is not None
+    fields = {"platform": "sms", "code": code[1], "reason": "forged", "minutes": "120"}
+    for key in ({}, {"form_key": ""}, {"form_key": "guess"}):
+        for path in ("/plan/sweep", "/plan/confirm", f"/incidents/sms/{number}/resolve"):
+            assert browser.client.post(path, data=fields | key).status_code == 403, path
+    assert sms.queue.live_job_ids() == []
+    assert sms.rows("SELECT 1 FROM campaign_ops.sweep WHERE trigger = 'http'") == []
+    assert sms.rows("SELECT state FROM campaign_ops.incident") == [{"state": "open"}]
+
+
+def test_hostile_words_are_shown_and_not_run(api: Api, sms: World) -> None:
+    sms.app.add_campaign("bad", name=HOSTILE, tenant=HOSTILE, pending=3)
+    sms.app.add_reservation("worse", campaign="bad", tenant=HOSTILE, amount=3, expires_in=hours(-1))
+    sms.sweep(actor=HOSTILE)
+    number = open_incident(sms, HOSTILE, tenants=(HOSTILE,), detail=HOSTILE)
+    browser = Browser(api, api.token(name=HOSTILE))
+    browser.open(f"/incidents/sms/{number}")
+    browser.submit(f"/incidents/sms/{number}/acknowledge", reason=HOSTILE)
+    browser.open("/plan")
+    place = browser.submit("/plan/sweep").headers["location"]
+    eventually(lambda: "http-equiv" not in browser.open(place))
+    shown = 0
+    for path in (*PAGES, place, f"/incidents/sms/{number}", "/campaigns/sms/bad", f"/journal?campaign={HOSTILE}"):
+        page = browser.open(path)
+        shown += "&lt;script&gt;alert(1)" in page
+        assert "<script>alert" not in page, path
+        assert "<img" not in page, path
+    assert shown >= 9
+
+
+def test_no_page_carries_a_script_or_a_style_of_its_own() -> None:
+    templates = Path(__file__).parents[3] / "campaign_ops" / "faces" / "http" / "console" / "templates"
+    for template in templates.glob("*.html"):
+        text = template.read_text(encoding="utf-8")
+        assert not re.search(r"\sstyle=|<style|\son\w+=|<script(?! src=)|\|\s*safe", text), template.name
