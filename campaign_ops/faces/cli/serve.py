@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ import uvicorn
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.tokens import Scope
 from campaign_ops.core.wording import nearest
+from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import operator
 from campaign_ops.faces.http.app import create_app
 from campaign_ops.faces.http.gate import Access, Proxy
@@ -80,7 +82,12 @@ def serve(
     service = Service(load_settings(config), access, Dagster(dagster) if dagster is not None else None)
     server = uvicorn.Server(server_config(create_app(service), host, port))
     log.info("serving %s at http://%s:%s%s", ", ".join(service.settings.names), host, port, _hint(access))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn ends in order, then raises the signal again: an orderly end exits with 0.
+        signal.signal(number, lambda *_: None)
     server.run()
+    if not server.started:
+        raise typer.Exit(ExitCode.FAILED)  # uvicorn has said why
 
 
 def _hint(access: Access) -> str:

@@ -116,12 +116,12 @@ def once(
             that was another request.
     """
     sender = place.token.id or f"{attempt.asker.way}:{place.token.name}"
-    run_id = f"http-{uuid4().hex}"
+    run_id, key = f"http-{uuid4().hex}", f"{sender}/{attempt.key}" if attempt.key else ""
     with service.pool.writing(place.platform) as platform:
-        if attempt.key:
+        if key:
             run_id = f"http-{_hash([place.platform, sender, attempt.key])[:32]}"
             asked = _hash([attempt.method, attempt.path, content])
-            begun = access.begin(platform, attempt.key, sender, asked)
+            begun = access.begin(platform, key, sender, asked)
             if isinstance(begun, access.Finished):
                 return _replayed(begun)
             if isinstance(begun, access.Mismatch):
@@ -135,13 +135,13 @@ def once(
             problem = problem_of(error)
             # What is refused stays refused for this key; what could not be done now may be tried again.
             _note(platform, attempt, place, problem.status, problem.detail)
-            if attempt.key and (isinstance(error, Unavailable) or not isinstance(error, CampaignOpsError | Problem)):
-                access.abandon(platform, attempt.key)
-            elif attempt.key:
-                access.finish(platform, attempt.key, problem.status, problem.document)
+            if key and (isinstance(error, Unavailable) or not isinstance(error, CampaignOpsError | Problem)):
+                access.abandon(platform, key)
+            elif key:
+                access.finish(platform, key, problem.status, problem.document)
             raise problem from error
-        if attempt.key:
-            access.finish(platform, attempt.key, status, body)
+        if key:
+            access.finish(platform, key, status, body)
         _note(platform, attempt, place, status, "")
     return status, body
 

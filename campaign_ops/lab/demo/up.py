@@ -1,4 +1,4 @@
-"""``campaign-ops up``: platforms with traffic and faults, and Dagster, which repairs them, until Ctrl-C."""
+"""``campaign-ops up``: platforms with traffic and faults, Dagster, which repairs them, a console, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def up(wanted_dir: Path, port: int | None, console: Console) -> int:
         environment = dagster_home.prepare(servers, work_dir / "dagster_home", config)
         settings = load_settings(config)
         _migrate(settings)
-        address = running.enter_context(_dagster(work_dir, environment, port, stop))
+        dagster, console_address = running.enter_context(_processes(work_dir, environment, config, port, stop))
         if not stop.is_set():
-            print_progress(console, began, f"Dagster is at {address}, schedule and sensors on; Ctrl-C stops everything")
-            _print_places(console, address, config)
+            print_progress(console, began, f"Dagster is at {dagster}, schedule and sensors on; Ctrl-C stops everything")
+            _print_places(console, dagster, console_address, config)
             watcher = threading.Thread(target=_watch_journal, args=(settings, began, console, stop), daemon=True)
             watcher.start()
             shop, messenger = platforms
@@ -64,9 +64,10 @@ def up(wanted_dir: Path, port: int | None, console: Console) -> int:
     return 0
 
 
-def _print_places(console: Console, dagster: str, config: Path) -> None:
+def _print_places(console: Console, dagster: str, operators: str, config: Path) -> None:
     """Print where to look."""
     places = {
+        "console": operators,
         "assets": f"{dagster}/asset-groups",
         "runs": f"{dagster}/runs",
         "health page": f"{dagster}/assets/sms/campaign_health",
@@ -91,27 +92,32 @@ def _migrate(settings: Settings) -> None:
 
 
 @contextmanager
-def _dagster(work_dir: Path, environment: Mapping[str, str], port: int | None, stop: threading.Event) -> Iterator[str]:
-    """Run the webserver and the daemon; yields the address once it answers."""
+def _processes(
+    work_dir: Path, environment: Mapping[str, str], config: Path, port: int | None, stop: threading.Event
+) -> Iterator[tuple[str, str]]:
+    """Run Dagster's webserver and daemon, the console and the watcher; yields the two addresses once both answer."""
     scripts, home = Path(sys.executable).parent, Path(environment["DAGSTER_HOME"])
     workspace = ["-w", str(home / "workspace.yaml")]
-    port = port or free_port()
+    port, own_port = port or free_port(), free_port()
+    dagster, operators = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{own_port}"
+    ours, read = scripts / "campaign-ops", ["--config", str(config)]
     commands: dict[str, list[str | Path]] = {
         "dagster-webserver": [scripts / "dagster-webserver", "-h", "127.0.0.1", "-p", str(port), *workspace],
         "dagster-daemon": [scripts / "dagster-daemon", "run", *workspace],
+        "serve": [ours, "serve", "--no-login", "--port", str(own_port), *read],
+        "watch": [ours, "watch", "--every", "20", *read],
     }
+    known = {**environment, "CAMPAIGN_OPS_DAGSTER_WEBSERVER": dagster, "CAMPAIGN_OPS_CONSOLE_URL": operators}
     children = [
-        ChildProcess(
-            name, command, log_path=work_dir / f"{name}.log", environment=environment, stop_signal=signal.SIGINT
-        )
+        ChildProcess(name, command, log_path=work_dir / f"{name}.log", environment=known, stop_signal=signal.SIGINT)
         for name, command in commands.items()
     ]
     try:
         for child in children:
             child.start()
-        address = f"http://127.0.0.1:{port}"
-        _await_web(f"{address}/server_info", children, stop)
-        yield address
+        _await_web(f"{dagster}/server_info", children, stop)
+        _await_web(f"{operators}/api/health", children, stop)
+        yield dagster, operators
     finally:
         for child in reversed(children):
             child.stop(20)
@@ -129,7 +135,8 @@ def _await_web(url: str, children: Sequence[ChildProcess], stop: threading.Event
         except (urllib.error.URLError, OSError):
             if time.monotonic() > deadline:
                 raise ConfigurationError(
-                    f"Dagster's web page did not answer within {_WEB_SECONDS} s", mend=f"read {children[0].log_path}"
+                    f"{url} did not answer within {_WEB_SECONDS} s",
+                    mend=f"read {children[0].log_path.parent}/*.log",
                 ) from None
 
 

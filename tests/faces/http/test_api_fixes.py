@@ -136,8 +136,8 @@ def test_another_tokens_key_is_its_own(api: Api, sms: World) -> None:
     body, key = {"reason": "lost", "dry_run": True}, {"Idempotency-Key": "order-4"}
     path = "/api/campaigns/one/reenqueue"
     assert api.client(api.token()).post(path, json=body, headers=key).status_code == 200
-    other = api.client(api.token(name="bob")).post(path, json=body, headers=key)
-    assert (other.status_code, other.json()["code"]) == (422, "key_reused")
+    other = api.client(api.token(name="bob")).post(path, json=body | {"reason": "mine"}, headers=key)
+    assert other.status_code == 200, other.text
 
 
 @pytest.mark.parametrize(
