@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
 
 from campaign_ops import settings as configuration
+from campaign_ops.core.console import Console
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.orchestration.broken import WHOLE_FILE, broken_definitions
 from campaign_ops.orchestration.factory import platform_definitions
@@ -14,6 +17,8 @@ from campaign_ops.orchestration.housekeeping import housekeeping, housekeeping_s
 from campaign_ops.orchestration.names import MAX_RUNTIME
 from campaign_ops.orchestration.resources import Connect, no_hand_over
 from campaign_ops.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def build_definitions(
@@ -30,9 +35,12 @@ def build_definitions(
         settings = settings or configuration.load_settings()
     except ConfigurationError as error:
         return broken_definitions(WHOLE_FILE, error)
+    console = _console()
     return dg.Definitions.merge(
         *(
-            platform_definitions(platform, connect or configuration.connect, max_runtime=max_runtime)
+            platform_definitions(
+                replace(platform, console=console), connect or configuration.connect, max_runtime=max_runtime
+            )
             for platform in settings.platforms
         ),
         *(broken_definitions(broken.name, broken.error) for broken in settings.broken),
@@ -44,6 +52,14 @@ def build_definitions(
             executor=dg.in_process_executor,
         ),
     )
+
+
+def _console() -> Console | None:
+    try:
+        return configuration.read_console()
+    except ConfigurationError as error:
+        log.warning("reports have no links to the console: %s", error)
+        return None
 
 
 defs = build_definitions()

@@ -47,17 +47,17 @@ def person_section(report: HealthReport, console: Console | None) -> str:
 def needs_person_now(report: HealthReport, console: Console | None = None) -> str:
     """The same in at most ``INLINE`` characters: alike campaigns are one line, and what finds no room is counted."""
     figures = report.figures()
-    lines = [*map(bullet, _trouble(report, short=True)), *map(bullet, _groups(report.for_person, report.platform))]
+    lines = [*map(bullet, _trouble(report, short=True)), *alike(report.for_person, report.platform)]
     if report.for_person:
         head = f"**{people(figures['needs_person'], figures['reservations_need_person'])}**"
     else:
         head = "**Something kept the sweep from its work**" if lines else "Nothing needs a person."
     link = f" [console]({console.platform(report.platform)})" if console else ""
-    return _fitted(head + (link if len(link) < INLINE // 5 else ""), lines)
+    return fitted(head + (link if len(link) < INLINE // 5 else ""), lines)
 
 
-def _fitted(head: str, lines: Sequence[str]) -> str:
-    """As many of the lines as there is room for, and the number of the others."""
+def fitted(head: str, lines: Sequence[str]) -> str:
+    """As many list items as there is room for in ``INLINE`` characters, and the number of the others."""
     for kept in range(len(lines), -1, -1):
         more = [f"- and {len(lines) - kept} more in `report`"] if kept < len(lines) else []
         text = "\n".join([head, "", *lines[:kept], *more]) if lines else head
@@ -72,17 +72,23 @@ def _item(item: PlanItem, platform: str, console: Console | None) -> str:
     return bullet(f"{name}: {item.verdict or 'credits'}: {item.reason}; next: {next_step(item, platform)}", link)
 
 
-def _groups(items: Iterable[PlanItem], platform: str) -> Iterator[str]:
-    """One line for all campaigns of one verdict and next step: 300 campaigns and one outage are one line."""
+def alike(items: Iterable[PlanItem], platform: str) -> Iterator[str]:
+    """A list item for all campaigns of one verdict and next step: 300 campaigns and one outage are one line."""
     order = [*Verdict, None]
     keyed = [(order.index(item.verdict), next_step(item, platform, "ID"), item) for item in items]
     for (_, step), group in groupby(sorted(keyed, key=lambda key: key[:2]), key=lambda key: key[:2]):
-        alike = [item for _, _, item in group]
-        alone = len(alike) == 1 and len(alike[0].target) <= _LONGEST_ID
-        named = [item.target for item in alike[:_NAMED]]
-        more = f" and {len(alike) - _NAMED} more" if len(alike) > _NAMED else ""
-        what = f"{alike[0].verdict or 'credits'}: {', '.join(named)}"
-        yield f"{cut(what, _LONGEST)}{more}; next: {next_step(alike[0], platform) if alone else step}"
+        yield bullet(_line([item for _, _, item in group], step, platform))
+
+
+def _line(items: Sequence[PlanItem], step: str, platform: str) -> str:
+    """The line of a group; one item alone has its reason, and its id in the command that is copied."""
+    verdict = items[0].verdict or "credits"
+    if len(items) == 1 and len(items[0].target) <= _LONGEST_ID:
+        what = cut(f"{verdict}: {items[0].target}: {items[0].reason}", _LONGEST)
+        return f"{what}; next: {next_step(items[0], platform)}"
+    named = ", ".join(item.target for item in items[:_NAMED])
+    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return f"{cut(f'{verdict}: {named}', _LONGEST)}{more}; next: {step}"
 
 
 def _trouble(report: HealthReport, *, short: bool = False) -> Iterator[str]:

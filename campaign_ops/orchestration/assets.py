@@ -11,12 +11,14 @@ from typing import Any
 
 import dagster as dg
 
+from campaign_ops.core.console import Console
 from campaign_ops.orchestration import metadata
 from campaign_ops.orchestration.endings import REFUSALS, refused
+from campaign_ops.orchestration.lineage import column_lineage
 from campaign_ops.orchestration.metadata import Metadata
 from campaign_ops.orchestration.names import asset_key, owners, pool, resource_key
 from campaign_ops.orchestration.resources import resource_of
-from campaign_ops.orchestration.sources import database_name, sources
+from campaign_ops.orchestration.sources import console_link, database_name, sources
 from campaign_ops.profile.model import Profile
 from campaign_ops.queries.columns import columns_of, view_of
 from campaign_ops.queries.latest import row_count
@@ -33,33 +35,33 @@ class Step:
 
     name: str
     reads: tuple[str, ...]
-    work: Callable[[Sweep], Metadata]
+    work: Callable[[Sweep, Console | None], Metadata]
     description: str
     kinds: frozenset[str] = frozenset({"python", "postgres"})
     part: str | None = None
 
 
-def _stuck(sweep: Sweep) -> Metadata:
+def _stuck(sweep: Sweep, _: Console | None) -> Metadata:
     return metadata.of_stuck(sweep.find_stuck(), sweep.platform.policy.alert_after_seconds)
 
 
-def _plan(sweep: Sweep) -> Metadata:
+def _plan(sweep: Sweep, console: Console | None) -> Metadata:
     plan = sweep.make_plan()
     offers = sweep.offers() if plan.tripped() else []
-    return metadata.of_plan(plan, offers, resource_key(sweep.platform.name))
+    return metadata.of_plan(plan, offers, sweep.platform.name, console)
 
 
-def _complete(sweep: Sweep) -> Metadata:
+def _complete(sweep: Sweep, _: Console | None) -> Metadata:
     plan = sweep.load_plan()
     return metadata.of_completed(*sweep.complete(plan), plan)
 
 
-def _reenqueue(sweep: Sweep) -> Metadata:
+def _reenqueue(sweep: Sweep, _: Console | None) -> Metadata:
     plan = sweep.load_plan()
     return metadata.of_reenqueued(sweep.reenqueue(plan), plan)
 
 
-def _release(sweep: Sweep) -> Metadata:
+def _release(sweep: Sweep, _: Console | None) -> Metadata:
     plan = sweep.load_plan()
     return metadata.of_released(sweep.release(plan), plan)
 
@@ -74,13 +76,13 @@ _OBSERVED = (
     Step(
         "recipient_status",
         ("stuck_campaigns", "recipient"),
-        lambda sweep: metadata.of_recipients(sweep.tally()),
+        lambda sweep, _: metadata.of_recipients(sweep.tally()),
         "Recipients of every stuck campaign by state, and how the campaign's own counters differ from these numbers.",
     ),
     Step(
         "queue_state",
         ("queue",),
-        lambda sweep: metadata.of_queue(sweep.read_queue()),
+        lambda sweep, _: metadata.of_queue(sweep.read_queue()),
         "Jobs of the queue by state, its workers, and whether all was read. A failed read is not an empty queue.",
         frozenset({"python", "redis", "postgres"}),
         part="queue",
@@ -121,7 +123,7 @@ _ACTED = (
     Step(
         "campaign_health",
         ("completed_campaigns", "reenqueued_batches", "released_credits"),
-        lambda sweep: metadata.of_health(sweep.report()),
+        lambda sweep, console: metadata.of_health(sweep.report(), console),
         "The health report: the stuck campaigns, the reasons, what was done about them, and what needs a person.",
     ),
 )
@@ -166,6 +168,8 @@ def _asset(platform: PlatformSettings, step: Step, fresh: dg.FreshnessPolicy | N
         metadata={
             "dagster/table_name": f"{database_name(platform)}.{view}",
             "dagster/column_schema": column_schema(step.name),
+            "dagster/column_lineage": column_lineage(platform, step.name, existing),
+            **console_link(platform),
         },
         freshness_policy=fresh,
         required_resource_keys={resource_key(platform.name)},
@@ -175,7 +179,7 @@ def _asset(platform: PlatformSettings, step: Step, fresh: dg.FreshnessPolicy | N
     def compute(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         try:
             with resource_of(context, platform.name).sweep(context.run) as sweep:
-                facts = step.work(sweep)
+                facts = step.work(sweep, platform.console)
                 rows = row_count(sweep.platform, step.name)
         except REFUSALS as refusal:
             # Without a result Dagster skips the steps that follow.

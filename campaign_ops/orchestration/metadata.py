@@ -11,12 +11,15 @@ from typing import Any
 import dagster as dg
 
 from campaign_ops.core.confirmation import Offer
+from campaign_ops.core.console import Console
 from campaign_ops.core.markdown import table as markdown_table
 from campaign_ops.core.model import RepairKind
+from campaign_ops.core.needs_person import needs_person_now
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.report import HealthReport, odd_jobs, render
-from campaign_ops.core.wording import ids, settled_in_words
+from campaign_ops.core.wording import duration, ids, settled_in_words
+from campaign_ops.orchestration.names import resource_key
 from campaign_ops.orchestration.tables import SHOWN, Rows, counted, table
 from campaign_ops.sweep.result import StepResult
 from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_row, queue_row
@@ -30,7 +33,10 @@ def of_stuck(rows: Rows, alert_after_seconds: int) -> Metadata:
         "stuck": len(rows),
         "stuck_over_alert": sum((row["stuck_seconds"] or 0) > alert_after_seconds for row in rows),
         "oldest_stuck_seconds": max((int(row["stuck_seconds"] or 0) for row in rows), default=0),
-        "campaigns": table(rows, ("campaign_id", "tenant", "name", "updated_at", "stuck_seconds")),
+        "campaigns": table(
+            [{**row, "untouched": duration(int(row["stuck_seconds"] or 0))} for row in rows],
+            ("campaign_id", "tenant", "untouched", "name"),
+        ),
     }
 
 
@@ -38,13 +44,20 @@ def of_recipients(rows: Rows) -> Metadata:
     """Metadata of ``recipient_status``."""
     sums = {name: sum(int(row[name]) for row in rows) for name in ("total", "unsent", *RECIPIENT_STATES)}
     drifting = [f"{row['campaign_id']}: {row['drift']}" for row in rows if row["drift"]]
-    columns = ("campaign_id", "total", *RECIPIENT_STATES, "last_activity", "drift")
     return {
         **sums,
         "drifting": len(drifting),
         "in_words": _bullets(drifting, "Counters and rows agree."),
-        "campaigns": table(rows, columns),
+        "campaigns": table(
+            [{**row, "recipients": _recipients(row)} for row in rows], ("campaign_id", "unsent", "recipients")
+        ),
     }
+
+
+def _recipients(row: Mapping[str, Any]) -> str:
+    """The recipients of one campaign by state, and how its counters differ."""
+    states = [f"{row[state]:,} {state}" for state in RECIPIENT_STATES if row[state]]
+    return ", ".join(states or ["none"]) + (f"; {row['drift']}" if row["drift"] else "")
 
 
 def of_queue(queue: QueueState | None) -> Metadata:
@@ -69,22 +82,37 @@ def of_queue(queue: QueueState | None) -> Metadata:
     }
 
 
-def of_plan(plan: Plan, offers: Sequence[Offer], resource: str) -> Metadata:
+def of_plan(plan: Plan, offers: Sequence[Offer], platform: str, console: Console | None) -> Metadata:
     """Metadata of ``repair_plan``: the dry run, with the codes for what a breaker holds back."""
+    resource, for_person = resource_key(platform), [item for item in plan.items if item.needs_person]
     rows = [plan_row(item) for item in plan.items]
     held_back = {kind: str(plan.breakers[kind]) for kind in plan.tripped()}
     instructions = [_how_to_confirm(offer, resource) for offer in offers]
-    columns = ("kind", "target", "tenant", "verdict", "reason", "needs_person", "missing", "stuck_seconds", "amount")
     return {
         **{f"would_{kind.value}": len(plan.of(kind)) for kind in _PLANNED},
         "more_releases": plan.more_releases,
         "would_leave_alone": len(plan.of(None)),
-        "needs_person": sum(item.needs_person for item in plan.items),
+        "needs_person": sum(item.verdict is not None for item in for_person),
+        "reservations_need_person": sum(item.verdict is None for item in for_person),
         "sending": plan.sending,
         "held_back": len(held_back),
-        "report": dg.MetadataValue.md(plan_report(plan, rows, held_back, instructions)),
-        "lines": table(rows, columns),
+        "report": dg.MetadataValue.md(plan_report(plan, rows, held_back, instructions) + _link(console, platform)),
+        "lines": table([_line(item) for item in plan.items], ("plan", "target", "reason")),
     }
+
+
+def _line(item: PlanItem) -> dict[str, str]:
+    """One line of the plan in three columns: more of them cut the reason off."""
+    plan = item.kind or ("needs a person" if item.needs_person else "leave alone")
+    return {"plan": plan, "target": item.target, "reason": _because(item.verdict, item.reason)}
+
+
+def _because(verdict: str | None, reason: str) -> str:
+    return f"{verdict}: {reason}" if verdict else reason
+
+
+def _link(console: Console | None, platform: str) -> str:
+    return f"\n[The campaigns in the console]({console.platform(platform)})\n" if console else ""
 
 
 _PLANNED = {
@@ -138,8 +166,8 @@ def _items(heading: str, items: Sequence[PlanItem]) -> str:
 def of_done(done: StepResult, plan: Plan) -> Metadata:
     """Metadata of a repair: what was planned, what changed, and what was not done and why."""
     rows = [
-        {"target": entry.target, "tenant": entry.tenant, "verdict": entry.verdict, "reason": entry.reason}
-        for entry in done.entries
+        {"repair": number, "target": entry.target, "reason": _because(entry.verdict, entry.reason)}
+        for number, entry in zip(done.repair_ids, done.entries, strict=True)
         if entry.kind is done.kind
     ]
     return {
@@ -152,14 +180,15 @@ def of_done(done: StepResult, plan: Plan) -> Metadata:
         "in_words": _bullets(
             _not_done(done, plan), "Everything planned was done." if done.planned else "Nothing was planned."
         ),
-        "repairs": table(rows, ("target", "tenant", "verdict", "reason")),
+        "repairs": table(rows, ("repair", "target", "reason")),
     }
 
 
 def of_completed(completed: StepResult, recounted: StepResult, plan: Plan) -> Metadata:
     """Metadata of ``completed_campaigns``, with the counters that the same step raised."""
     released = [entry for entry in completed.entries if entry.kind is RepairKind.RELEASE]
-    raised = [f"Counters of {entry.target}: {entry.reason}" for entry in recounted.entries]
+    numbered = zip(recounted.repair_ids, recounted.entries, strict=True)
+    raised = [f"Repair {number}: counters of {entry.target}: {entry.reason}" for number, entry in numbered]
     return {
         **of_done(completed, plan),
         "released_with_them": len(released),
@@ -185,12 +214,15 @@ def of_released(done: StepResult, plan: Plan) -> Metadata:
     return {**of_done(done, plan), "credits": float(done.amount()), "more_releases": plan.more_releases}
 
 
-def of_health(report: HealthReport) -> Metadata:
-    """Metadata of ``campaign_health``: the headline figures and the whole report."""
+def of_health(report: HealthReport, console: Console | None) -> Metadata:
+    """Metadata of ``campaign_health``: first what needs a person, which is short enough to be shown in its place.
+
+    The whole report hides behind a button, and Dagster opens it at its end.
+    """
     return {
+        "needs_person_now": dg.MetadataValue.md(needs_person_now(report, console)),
+        "report": dg.MetadataValue.md(render(report, console)),
         **{name: int(value) for name, value in report.figures().items()},
-        "in_words": _bullets(report.trouble, "Nothing kept the sweep from its work."),
-        "report": dg.MetadataValue.md(render(report)),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from itertools import chain
 
 import dagster as dg
@@ -23,6 +23,23 @@ def sources(profile: Profile) -> tuple[str, ...]:
     return ("campaign", "recipient", *(name for name, part in optional.items() if part is not None))
 
 
+def columns_by_role(profile: Profile, part: str) -> Mapping[str, tuple[str, ...]] | None:
+    """The columns of one of the platform's own tables by their role in the profile; None for anything else.
+
+    A role that may be any of several columns has all of them.
+    """
+    table: _Table | None = {
+        "campaign": profile.campaign,
+        "recipient": profile.recipient,
+        "reservation": profile.reservation,
+    }.get(part)
+    if table is None:
+        return None
+    roles = table.model_dump(exclude={"table", "words", "rows"}, exclude_none=True)
+    roles |= roles.pop("counters", {})
+    return {role: (columns,) if isinstance(columns, str) else tuple(columns) for role, columns in roles.items()}
+
+
 def source_specs(platform: PlatformSettings) -> list[dg.AssetSpec]:
     """An external asset for each table and the queue. Its description names the columns that are read."""
     profile = platform.profile
@@ -34,14 +51,20 @@ def source_specs(platform: PlatformSettings) -> list[dg.AssetSpec]:
 
 def _table_spec(platform: PlatformSettings, name: str, table: _Table) -> dg.AssetSpec:
     where = f"{platform.profile.db_schema}.{table.table}"
-    read = ", ".join(f"`{column}`" for column in _columns(table))
+    roles = columns_by_role(platform.profile, name) or {}
+    columns = list(dict.fromkeys(chain(*roles.values())))
+    read = ", ".join(f"`{column}`" for column in columns)
     return dg.AssetSpec(
         asset_key(platform.name, name),
         group_name=platform.name,
         kinds={"postgres", "table"},
         owners=owners(platform.contact),
         description=f"The platform's own table {where}. Only these columns are read: {read}.",
-        metadata={"dagster/table_name": f"{database_name(platform)}.{where}"},
+        metadata={
+            "dagster/table_name": f"{database_name(platform)}.{where}",
+            "dagster/column_schema": dg.TableSchema([dg.TableColumn(column, "") for column in columns]),
+            **console_link(platform),
+        },
     )
 
 
@@ -54,16 +77,14 @@ def _queue_spec(platform: PlatformSettings, queue: QueueProfile) -> dg.AssetSpec
         kinds={"redis", "bullmq"},
         owners=owners(platform.contact),
         description=f"The platform's BullMQ {which}, jobs `{queue.job}`.",
+        metadata=console_link(platform),
     )
 
 
-def _columns(table: _Table) -> Iterator[str]:
-    """Names of the columns to which the profile gives a meaning, each once."""
-    named = table.model_dump(exclude={"table", "words", "rows", "activity", "counters"}, exclude_none=True)
-    activity = table.activity if isinstance(table, RecipientTable) else ()
-    counters = table.counters if isinstance(table, CampaignTable) else None
-    counted = counters.model_dump() if counters is not None else {}
-    yield from dict.fromkeys(chain(named.values(), activity, counted.values()))
+def console_link(platform: PlatformSettings) -> dict[str, dg.UrlMetadataValue]:
+    """The platform's page in the operator's console, where one is configured, as metadata."""
+    console = platform.console
+    return {} if console is None else {"console": dg.MetadataValue.url(console.platform(platform.name))}
 
 
 def database_name(platform: PlatformSettings) -> str:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from campaign_ops.config.yaml_tree import KeyPath, Tree
+from campaign_ops.core.console import Console
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.settings.entry import check_web_address, words
 
@@ -70,6 +71,34 @@ def read_watch_environment() -> WatchEnvironment:
     else:
         return environment
     raise ConfigurationError("holds no address that starts with http:// or https://", where=variable)
+
+
+class ConsoleEnvironment(BaseSettings):
+    """The variable that makes reports link to the operator's console.
+
+    Attributes:
+        console_url: The console's base address.
+    """
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    console_url: Annotated[str, AfterValidator(check_web_address)] | None = Field(
+        default=None, alias="CAMPAIGN_OPS_CONSOLE_URL"
+    )
+
+
+def read_console() -> Console | None:
+    """The operator's console; None where none is configured.
+
+    Raises:
+        ConfigurationError: The variable holds no address. A caller goes on without links.
+    """
+    try:
+        url = ConsoleEnvironment().console_url
+    except ValidationError:
+        what = "holds no address that starts with http:// or https://"
+        raise ConfigurationError(what, where="CAMPAIGN_OPS_CONSOLE_URL") from None
+    return Console(url) if url else None
 
 
 def find_file() -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from campaign_ops.core.console import Console
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.policy import Policy
 from campaign_ops.core.wording import nearest
@@ -26,8 +27,8 @@ class PlatformSettings:
 
     ``database_url`` is a SQLAlchemy URL with the ``postgresql+psycopg`` driver; ``queue_url`` is None exactly where
     the profile has no queue; ``schedule`` is a cron expression in UTC; ``notify`` has the channels
-    that want to hear of this platform. ``others`` are the sound platforms of the same
-    file, which have no ``others`` themselves.
+    that want to hear of this platform; ``console`` is the operator's console, where one is configured. ``others`` are
+    the sound platforms of the same file, which have no ``others`` themselves.
     """
 
     name: str
@@ -40,6 +41,7 @@ class PlatformSettings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     schedule: str = DEFAULT_SCHEDULE
     notify: Notify = field(default_factory=Notify, repr=False, compare=False)
+    console: Console | None = field(default=None, compare=False)
     others: tuple[PlatformSettings, ...] = field(default=(), repr=False, compare=False)
 
     def in_a_hurry(self) -> PlatformSettings:

@@ -86,7 +86,7 @@ def test_what_kept_the_sweep_from_its_work_comes_first() -> None:
     text = needs_person_now(a_report(line("c1", Verdict.STALLED, needs_person=True), repairs=[held]))
     first, second = text.splitlines()[2:]
     assert first.startswith("- reenqueue held back: would re-enqueue 40 of 40; next: `campaign-ops plan")
-    assert second == "- stalled: c1; next: restart the sender in the application"
+    assert second == "- stalled: c1: because; next: restart the sender in the application"
     alone = needs_person_now(a_report(queue=replace(QUEUE, problem="half read")))
     assert alone.startswith("**Something kept the sweep from its work**\n\n- queue sms-send: half read; next: check")
 

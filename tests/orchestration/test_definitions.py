@@ -123,6 +123,26 @@ def test_every_asset_has_the_columns_that_its_view_has_in_the_database(sms: Worl
         assert graph.get(key).metadata["dagster/table_name"] == f"nowhere.campaign_ops.{name}"
 
 
+@pytest.mark.parametrize("profile", ["sms", "messenger"])
+def test_column_lineage_goes_back_to_columns_that_are_really_there(profile: str) -> None:
+    graph = deployed(nowhere("shop", profile)).resolve_asset_graph()
+    columns = {
+        key: {column.name for column in graph.get(key).metadata["dagster/column_schema"].columns}
+        for key in graph.get_all_asset_keys()
+        if key.path[1] != "queue"
+    }
+    used = set()
+    for key in graph.materializable_asset_keys:
+        lineage = graph.get(key).metadata["dagster/column_lineage"].deps_by_column
+        assert set(lineage) <= columns[key], key
+        assert lineage or key.path[1] == "queue_state"
+        for dep in (dep for deps in lineage.values() for dep in deps):
+            assert dep.column_name in columns[dep.asset_key], (key, dep)
+            used.add((dep.asset_key.path[1], dep.column_name))
+    status = load_profile(profile).recipient.status
+    assert {("recipient", status), ("stuck_campaigns", "campaign_id"), ("repair_plan", "reason")} <= used
+
+
 def test_a_platform_with_a_mistake_has_a_failing_check_that_names_it_and_stops_no_other() -> None:
     definitions = deployed(nowhere("sms"), broken=(WRONG,))
     assert "repair_plan" in edges(definitions, "sms")

@@ -106,6 +106,63 @@ def test_the_numbers_in_metadata_are_those_of_the_rows(sms: World, instance: dg.
         assert metadata_of(result, asset)["dagster/row_count"] == count, asset
 
 
+def test_tables_are_narrow_and_name_the_repair_that_an_undo_needs(sms: World, instance: dg.DagsterInstance) -> None:
+    """Seen before: the reason, the last of nine columns, was cut off, and no page showed the number of a repair."""
+    result = reconciled(busy(sms), instance)
+    tables = {(asset, key): value for asset in SMS for key, value in tables_of(result, asset).items()}
+    journal = sms.rows(f"SELECT id, kind, target FROM {STATE_SCHEMA}.repair WHERE parent_id IS NULL")
+    steps = {"complete": "completed_campaigns", "reenqueue": "reenqueued_batches", "release": "released_credits"}
+    assert {row["kind"] for row in journal} == set(steps)
+    for row in journal:
+        (shown,) = tables[steps[row["kind"]], "repairs"].records
+        assert (shown.data["target"], shown.data["repair"]) == (row["target"], row["id"])
+    for name, value in tables.items():
+        columns = [column.name for column in value.schema.columns]
+        assert len(columns) <= 4, name
+        assert columns[-1] in {"reason", "recipients", "name"}, name
+    lines = {record.data["target"]: record.data for record in tables["repair_plan", "lines"].records}
+    assert lines["strange"]["plan"] == "needs a person"
+    assert str(lines["strange"]["reason"]).startswith("unknown_status: recipients have a status")
+
+
+def tables_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, dg.TableMetadataValue]:
+    """The tables in the metadata of one asset."""
+    values = metadata_of(result, asset).items()
+    return {key: value for key, value in values if isinstance(value, dg.TableMetadataValue)}
+
+
+def test_what_needs_a_person_comes_first_and_is_short_enough_to_be_shown(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    """Dagster hides Markdown of 1,000 characters behind a button, and opens it at its end."""
+    for number in range(40):
+        sms.app.add_campaign(f"strange_{number}", words={"bounced": 4})
+    health = metadata_of(reconciled(busy(sms), instance), "campaign_health")
+    assert next(iter(health)) == "needs_person_now"
+    assert len(health["needs_person_now"]) < 1000
+    assert "42 campaigns need a person" in health["needs_person_now"]
+    assert "add them to the profile's `words`" in health["needs_person_now"]
+    assert health["needs_person"] == 42
+
+
+def test_reports_link_to_the_console_where_one_is_configured(
+    sms: World, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CAMPAIGN_OPS_CONSOLE_URL", "https://ops.example.com")
+    result = reconciled(busy(sms), instance)
+    report = metadata_of(result, "campaign_health")["report"]
+    assert "[console](https://ops.example.com/campaigns/sms/strange)" in report
+    for asset, key in (("campaign_health", "needs_person_now"), ("repair_plan", "report")):
+        assert "(https://ops.example.com/campaigns?platform=sms)" in metadata_of(result, asset)[key]
+    graph = deployed(configured(sms)).resolve_asset_graph()
+    links = {graph.get(key).metadata["console"].value for key in graph.get_all_asset_keys()}
+    assert links == {"https://ops.example.com/campaigns?platform=sms"}
+    monkeypatch.setenv("CAMPAIGN_OPS_CONSOLE_URL", "ops.example.com")
+    graph = deployed(configured(sms)).resolve_asset_graph()
+    assert not any("console" in graph.get(key).metadata for key in graph.get_all_asset_keys())
+    assert "CAMPAIGN_OPS_CONSOLE_URL: holds no address that starts with http" in caplog.text
+
+
 def test_the_plan_and_the_health_report_are_readable_markdown(sms: World, instance: dg.DagsterInstance) -> None:
     sms.app.add_campaign("odd", name="50% off | <b>now</b>", words={"bounced": 4})
     result = reconciled(busy(sms), instance)
