@@ -1,14 +1,18 @@
 """Asset checks: what a person should know about the latest sweep.
 
-They read our own tables, not the platform. None of them blocks, because the sweep itself makes repairs safe.
+They read our own tables, not the platform. None of them blocks, because the sweep itself makes repairs safe. Severity
+is ERROR where a person must act, else WARN. Dagster's log of a run shows the description and the metadata.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import dagster as dg
 
+from campaign_ops.core.causes import CAUSES, Cause
 from campaign_ops.core.model import RepairKind
+from campaign_ops.core.needs_person import alike, fitted, people
 from campaign_ops.core.wording import duration, ids
 from campaign_ops.orchestration.cron import ticks_since
 from campaign_ops.orchestration.names import asset_key, job_name, pool, resource_key
@@ -16,6 +20,8 @@ from campaign_ops.orchestration.resources import resource_of
 from campaign_ops.profile.model import Profile
 from campaign_ops.queries.latest import Latest, ask_latest
 from campaign_ops.settings import PlatformSettings
+from campaign_ops.sweep.records import STEP_OF
+from campaign_ops.sweep.rows import plan_item
 
 MISSED_TICKS = 3
 """After this many ticks of the schedule without a finished sweep, a person should find out why."""
@@ -25,12 +31,28 @@ MISSED_TICKS = 3
 class Finding:
     """The result of a check. ``problem`` is empty when it passes; ``count`` is the number to plot.
 
-    A check without evidence has a ``problem`` that begins with "unknown", and no count.
+    A check without evidence has a ``problem`` that begins with "unknown", and no count. ``for_person``: a person must
+    act, no later sweep mends it. ``targets`` are the campaigns or reservations behind it; ``next_steps`` is Markdown.
     """
 
     count: int | None
     problem: str = ""
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN
+    for_person: bool = False
+    targets: Sequence[str] = ()
+    next_steps: str = ""
+
+    @property
+    def severity(self) -> dg.AssetCheckSeverity:
+        """ERROR where a person must act."""
+        return dg.AssetCheckSeverity.ERROR if self.for_person else dg.AssetCheckSeverity.WARN
+
+    def metadata(self, counts: str) -> dict[str, Any]:
+        """The number under its name, the ids, and what to do: what is not known is absent."""
+        return {
+            **({} if self.count is None else {counts: self.count}),
+            **({"ids": ids(self.targets)} if self.targets else {}),
+            **({"next_steps": dg.MetadataValue.md(self.next_steps)} if self.next_steps else {}),
+        }
 
 
 def _nothing_stuck_for_long(latest: Latest, platform: PlatformSettings) -> Finding:
@@ -49,10 +71,10 @@ def _counters_agree(latest: Latest, _: PlatformSettings) -> Finding:
     return _finding(targets, "with counters that differ from their rows")
 
 
-def _queue_was_read(latest: Latest, _: PlatformSettings) -> Finding:
-    problem, away = latest.queue_problem()
-    severity = dg.AssetCheckSeverity.ERROR if away else dg.AssetCheckSeverity.WARN
-    return Finding(int(bool(problem)), problem, severity)
+def _queue_was_read(latest: Latest, platform: PlatformSettings) -> Finding:
+    problem, _ = latest.queue_problem()
+    step = CAUSES[Cause.QUEUE_UNREADABLE].next_step.format(platform=platform.name)
+    return Finding(int(bool(problem)), problem, for_person=True, next_steps=step if problem else "")
 
 
 def _no_recipient_in_two_jobs(latest: Latest, _: PlatformSettings) -> Finding:
@@ -60,7 +82,8 @@ def _no_recipient_in_two_jobs(latest: Latest, _: PlatformSettings) -> Finding:
         return Finding(None, f"unknown: the queue could not be read, or not relied on: {problem}")
     rows = [row for row in latest.rows("repair_plan") if row["doubled"]]
     finding = _finding([row["target"] for row in rows], "with recipients in two live jobs")
-    return Finding(sum(row["doubled"] for row in rows), finding.problem)
+    step = "remove one of the jobs from the queue before a worker takes both" if rows else ""
+    return replace(finding, count=sum(row["doubled"] for row in rows), for_person=True, next_steps=step)
 
 
 def _no_leaked_reservation(latest: Latest, _: PlatformSettings) -> Finding:
@@ -70,7 +93,7 @@ def _no_leaked_reservation(latest: Latest, _: PlatformSettings) -> Finding:
     finding = _finding(left, "reservations still held for nothing")
     if more := latest.figures("repair_plan").get("more_releases", 0):
         later = f"{more} more reservations held for nothing are left to later sweeps"
-        return Finding(finding.count + more, "; ".join(filter(None, [finding.problem, later])))
+        return replace(finding, count=len(left) + more, problem="; ".join(filter(None, [finding.problem, later])))
     return finding
 
 
@@ -82,11 +105,38 @@ def _sweep_is_fresh(latest: Latest, platform: PlatformSettings) -> Finding:
     age = int((now - finished).total_seconds())
     missed = ticks_since(platform.schedule, finished, now, at_most=MISSED_TICKS)
     stale = f"the last sweep finished {duration(age)} ago; {missed} ticks of the schedule have passed since"
-    return Finding(age, stale if missed >= MISSED_TICKS else "")
+    if missed < MISSED_TICKS:
+        return Finding(age)
+    step = CAUSES[Cause.SWEEP_STALE].next_step.format(platform=platform.name)
+    return Finding(age, stale, for_person=True, next_steps=step)
+
+
+def _nothing_needs_a_person(latest: Latest, platform: PlatformSettings) -> Finding:
+    sweep = latest.finished()
+    if sweep is None:
+        return Finding(None, "unknown: no sweep has finished yet")
+    repaired = latest.repaired_by(sweep.id)
+    rows = [row for row in latest.rows_of("repair_plan", sweep.id, without=RepairKind.RELEASE) if row["needs_person"]]
+    items = [item for item in map(plan_item, rows) if (RepairKind.COMPLETE.value, item.target) not in repaired]
+    steps = {kind: sweep.figures.get(step, {}) for kind, step in STEP_OF.items()}
+    held = [f"{kind} held back: {step['held_back']}" for kind, step in steps.items() if step.get("tripped")]
+    campaigns = sum(item.verdict is not None for item in items)
+    targets = [item.target for item in items]
+    who = people(campaigns, len(items) - campaigns)
+    words = [*held, *([f"{who}: {ids(targets)}"] if items else [])]
+    lines = [f"- {CAUSES[Cause.BREAKER].next_step.format(platform=platform.name)}"] if held else []
+    return Finding(
+        len(items) + len(held),
+        "; ".join(words),
+        for_person=True,
+        targets=targets,
+        next_steps=fitted(f"**{who}**", [*lines, *alike(items, platform.name)]) if words else "",
+    )
 
 
 def _finding(targets: Sequence[str], words: str) -> Finding:
-    return Finding(len(targets), f"{len(targets)} {words}: {ids(targets)}" if targets else "")
+    problem = f"{len(targets)} {words}: {ids(targets)}" if targets else ""
+    return Finding(len(targets), problem, targets=targets)
 
 
 def _has_queue(profile: Profile) -> bool:
@@ -146,7 +196,7 @@ _CHECKS = (
         "queue_state",
         "unread",
         _queue_was_read,
-        "The latest sweep could read the queue and rely on the result. ERROR when the queue was away.",
+        "The latest sweep could read the queue and rely on the result.",
         applies=_has_queue,
     ),
     Check(
@@ -166,6 +216,14 @@ _CHECKS = (
         _no_leaked_reservation,
         "All credits that the sweep found held for nothing have been released.",
         applies=lambda profile: profile.reservation is not None,
+    ),
+    Check(
+        "nothing_needs_a_person",
+        "campaign_health",
+        None,
+        "needs_person",
+        _nothing_needs_a_person,
+        "The latest sweep left nothing that only a person can mend, and no breaker held a repair back.",
     ),
     Check(
         "sweep_is_fresh",
@@ -210,7 +268,7 @@ def sweep_checks(platform: PlatformSettings) -> dg.AssetChecksDefinition:
                 passed=not finding.problem,
                 severity=finding.severity,
                 description=finding.problem or "All is well.",
-                metadata={} if finding.count is None else {wanted[key].counts: finding.count},
+                metadata=finding.metadata(wanted[key].counts),
             )
 
     return run_checks

@@ -16,6 +16,8 @@ from campaign_ops.postgres.database import STATE_SCHEMA
 from tests.conftest import World, Worlds
 from tests.orchestration.harness import check_of, configured, deployed, reconciled, run
 
+EVALUATED = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
@@ -49,6 +51,7 @@ def test_after_a_sweep_over_a_healthy_platform_every_check_passes(sms: World, in
         ("queue_state", "queue_was_read"),
         ("repair_plan", "no_recipient_in_two_jobs"),
         ("released_credits", "no_leaked_reservation"),
+        ("campaign_health", "nothing_needs_a_person"),
         ("campaign_health", "sweep_is_fresh"),
     }
     assert {(check.passed, check.description) for check in evaluations} == {(True, "All is well.")}
@@ -64,6 +67,46 @@ def test_a_campaign_that_is_stuck_for_long_fails_the_check_unless_the_sweep_has_
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert check.description == "1 stuck for more than 30 min: strange"
     assert check.metadata["stuck_over_alert"].value == 1
+    assert check.metadata["ids"].value == "strange"
+
+
+def test_what_only_a_person_can_mend_is_an_error_with_ids_and_next_steps(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    """Seen before: a quarantined campaign was a yellow dot, and its id was on another page."""
+    for number in range(12):
+        sms.app.add_campaign(f"strange_{number:02}", words={"bounced": 1})
+    sms.app.add_campaign("empty")
+    sms.app.add_campaign("finished", succeeded=3)
+    result = reconciled(sms, instance)
+    check = check_of(result, "nothing_needs_a_person")
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert (check.description or "").startswith("13 campaigns need a person: ")
+    assert (check.description or "").endswith(" and 3 more")
+    assert check.metadata["needs_person"].value == 13
+    assert str(check.metadata["ids"].value).endswith(" and 3 more")
+    steps = str(check.metadata["next_steps"].value)
+    assert "add them to the profile's `words`" in steps
+    assert "- empty: empty: sending, but without a single recipient; next: find out why" in steps
+    assert len(steps) < 1000
+    logged = [event.message or "" for event in result.all_events if event.event_type is EVALUATED]
+    assert any("strange_00" in line for line in logged)
+    graph = deployed(configured(sms)).resolve_asset_graph()
+    assert not any(graph.get_check_spec(key).blocking for key in graph.asset_check_keys)
+
+
+def test_a_breaker_that_holds_repairs_back_is_an_error_until_they_are_confirmed(
+    worlds: Worlds, instance: dg.DagsterInstance
+) -> None:
+    world = worlds.make("sms", policy={"breaker_floor": 1})
+    for label in ("first", "second"):
+        world.app.add_campaign(label, succeeded=3)
+    check = check_of(reconciled(world, instance), "nothing_needs_a_person")
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert (check.description or "").startswith("complete held back: would complete 2 of 2 sending campaigns")
+    assert "`campaign-ops plan --platform sms`" in str(check.metadata["next_steps"].value)
+    world.confirmed_sweep()
+    assert checked(world, instance, "nothing_needs_a_person").passed
 
 
 def test_credits_that_a_plan_found_leaked_and_no_sweep_released_fail_the_check(
@@ -102,7 +145,7 @@ def test_a_recipient_in_two_live_jobs_fails_the_check(sms: World, instance: dg.D
     for _ in range(2):
         sms.queue.add(campaign, "shop_north", sms.app.pending_ids(campaign)[:3])
     check = check_of(reconciled(sms, instance), "no_recipient_in_two_jobs")
-    assert (check.passed, check.metadata["doubled"].value) == (False, 3)
+    assert (check.passed, check.severity, check.metadata["doubled"].value) == (False, dg.AssetCheckSeverity.ERROR, 3)
     assert check.description == "1 with recipients in two live jobs: doubled"
 
 
@@ -121,11 +164,12 @@ def test_a_queue_that_could_not_be_read_fails_its_check_and_its_jobs_are_unknown
     assert dict(doubled.metadata) == {}
 
 
-def test_a_queue_that_may_only_be_read_warns(sms: World, instance: dg.DagsterInstance) -> None:
+def test_a_queue_that_may_only_be_read_needs_a_person(sms: World, instance: dg.DagsterInstance) -> None:
     with redis.Redis.from_url(sms.queue.url) as client:
         client.hset(sms.queue.key("meta"), "version", "bullmq:9.0.0")
     read = check_of(reconciled(sms, instance), "queue_was_read")
-    assert (read.passed, read.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert (read.passed, read.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "campaign-ops doctor --platform sms" in str(read.metadata["next_steps"].value)
 
 
 def test_before_any_sweep_the_checks_are_unknown(sms: World, instance: dg.DagsterInstance) -> None:
@@ -140,6 +184,7 @@ def test_no_sweep_for_three_ticks_of_the_schedule_fails_the_check(sms: World, in
     state(sms, f"UPDATE {STATE_SCHEMA}.sweep SET finished_at = now() - interval '31 minutes'")
     check = checked(sms, instance, "sweep_is_fresh")
     assert not check.passed
+    assert check.severity is dg.AssetCheckSeverity.ERROR
     assert check.description == "the last sweep finished 31 min ago; 3 ticks of the schedule have passed since"
     assert checked(sms, instance, "sweep_is_fresh", schedule="0 * * * *").passed
 
