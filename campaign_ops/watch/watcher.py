@@ -168,8 +168,9 @@ class Watcher:
         known = self._unwritten.get(name, {})
         if known or look.symptoms:
             changes = judge(known, look, self.rules, datetime.now(UTC))
-            kept = {change.incident.cause: change.incident for change in changes if not change.discarded}
-            self._unwritten[name] = {**known, **kept} if look.symptoms else kept
+            discarded = {change.incident.cause for change in changes if change.discarded}
+            kept = {**known, **{change.incident.cause: change.incident for change in changes}}
+            self._unwritten[name] = {cause: incident for cause, incident in kept.items() if cause not in discarded}
             for change in changes:
                 if change.notified and change.what is not None:
                     self._send_now(name, change)

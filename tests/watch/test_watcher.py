@@ -132,6 +132,34 @@ def test_a_platform_whose_database_is_away_is_told_without_it(sms: World, hook: 
     assert "resolved" in hook.subjects[1]
 
 
+def test_what_is_told_without_the_database_is_remembered_between_looks_that_follow_at_once(
+    sms: World, hook: Received
+) -> None:
+    """A tick that took long is followed by the next at once: that one was no look of its own, and the incident was
+    forgotten. Its end was never told, and its next minute was told as a new one.
+    """
+    sms.sweep()
+    there = False
+
+    def connect() -> Platform:
+        platform = sms.again()
+        if not there:
+            platform.database = Database("postgresql+psycopg://nobody@127.0.0.1:1/away", Timeouts(connect_seconds=1))
+        return platform
+
+    watching = watcher(Watched("sms", connect), hook=hook)
+    ticks(watching, 2)
+    there = True
+    watching.rules = Rules(same_look_seconds=3_600)
+    ticks(watching, 1)
+    watching.rules = HASTY
+    ticks(watching, 3)
+    assert [("resolved" in subject) for subject in hook.subjects] == [False, True]
+    there = False
+    ticks(watching, 2)
+    assert "again: the database is away" in hook.subjects[2]
+
+
 def test_a_broken_entry_is_told_and_does_not_stop_the_others(sms: World, hook: Received) -> None:
     sms.sweep()
 
