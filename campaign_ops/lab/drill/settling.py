@@ -20,6 +20,8 @@ COMPLETE_SWEEPS = 3
 SETTLE_SECONDS = 120.0
 _PERSONS = {"unknown_status": "unknown_word", "quarantined": "quarantined", "ambiguous": "ambiguous"}
 """Causes that only a person ends, by the verdict in a plan."""
+_REFUSED = "stuck"
+"""The cause of any other verdict that waits for a person, once it is old: its repair was refused too often."""
 
 _HOUR_PASSES = sa.text(
     "UPDATE campaign_ops.worker SET first_seen_at = first_seen_at - interval '1 hour'"
@@ -33,7 +35,7 @@ _LEASE_PASSES = sa.text(
 _UNSETTLED = sa.text(
     "SELECT (SELECT count(*) FROM campaign_ops.notification WHERE sent_at IS NULL),"
     " (SELECT array_agg(cause) FROM campaign_ops.incident WHERE opened_at IS NOT NULL AND resolved_at IS NULL),"
-    " (SELECT array_agg(DISTINCT verdict) FROM campaign_ops.repair_plan)"
+    " (SELECT array_agg(DISTINCT verdict) FROM campaign_ops.repair_plan WHERE needs_person AND verdict IS NOT NULL)"
 )
 
 
@@ -70,8 +72,8 @@ def _all_notified(rig: Rig) -> bool:
         return True
     with rig.owner.connect() as connection:
         unsent, causes, verdicts = connection.execute(_UNSETTLED).one()
-    persons = {_PERSONS[verdict] for verdict in verdicts or () if verdict in _PERSONS}
-    return not unsent and persons <= set(causes or ()) <= {*_PERSONS.values(), "credits_leaked"}
+    persons = {_PERSONS.get(verdict, _REFUSED) for verdict in verdicts or ()}
+    return not unsent and persons - {_REFUSED} <= set(causes or ()) <= persons | {"credits_leaked"}
 
 
 def _quiet(rig: Rig) -> bool:

@@ -176,6 +176,14 @@ def test_an_incident_without_its_fault_is_false(stage: Stage, cause: Cause, faul
     holds(stage, watching.incidents_false)
 
 
+def test_a_fault_of_long_ago_explains_nothing(stage: Stage) -> None:
+    stage.checked.ledger.note(FAULT, "drop_connections")
+    stage.see(Symptom(Cause.DATABASE_AWAY))
+    holds(stage, watching.incidents_false)
+    stage.checked.owner("UPDATE drill.mark SET at = at - interval '1 minute'")
+    fails(stage, watching.incidents_false, "database_away")
+
+
 def test_a_queue_that_lost_nothing_was_not_emptied(stage: Stage) -> None:
     stage.see(Symptom(Cause.QUEUE_EMPTIED))
     fails(stage, watching.incidents_false, "queue_emptied")
@@ -203,8 +211,11 @@ def test_what_no_plan_shows_is_false(stage: Stage, cause: Cause) -> None:
 
 def test_a_watcher_that_calls_a_fresh_sweep_stale_is_seen(stage: Stage) -> None:
     stage.checked.world.sweep()
-    time.sleep(1.5)
+    time.sleep(1.1)
     stage.tick(stale_after_seconds=0)
+    stage.checked.owner(
+        "UPDATE campaign_ops.incident_event SET at = (SELECT finished_at + interval '2.5 s' FROM campaign_ops.sweep)"
+    )
     fails(stage, watching.incidents_false, "sweep_stale")
 
 

@@ -18,11 +18,11 @@ from campaign_ops.lab.drill.checkers.causes import (
     DATABASE,
     FAULTS_OF,
     LATE,
+    OF_A_PLAN,
     STALE,
     VERDICTS,
     causes_of,
     held,
-    marks_of,
     plans_until,
     spans,
 )
@@ -39,6 +39,8 @@ _UNRECORDED = "Not recorded: the database cannot be written"
 _LOOKS = 3
 _TIME_TO_NOTICE = timedelta(seconds=3)
 _TIME_TO_STOP_SECONDS = 30
+_UNTIL_PLANNED = timedelta(seconds=60)
+"""How long after its end a fault may come into a plan: a campaign must be stuck, or re-enqueued in vain three times."""
 
 
 def looked(records: Records) -> Figure:
@@ -56,8 +58,9 @@ def noticed(records: Records) -> Figure:
     """Time from a fault to the notification at the receiver, by cause."""
     times: dict[Cause, list[float]] = defaultdict(list)
     for cause, at in _arrivals(records):
-        begins = [mark.at for mark in marks_of(records, FAULTS_OF.get(cause, ())) if mark.at <= at]
-        if begins:
+        felt = _UNTIL_PLANNED if cause in OF_A_PLAN else AFTERWARDS
+        faults = spans(records, FAULTS_OF.get(cause, ()))
+        if begins := [begin for begin, end in faults if begin <= at <= end + felt]:
             times[cause].append((at - max(begins)).total_seconds())
     found = [f"{cause} {median(seconds):.1f} s ({len(seconds)})" for cause, seconds in sorted(times.items())]
     what = "time from a fault to the notification of its cause, median"
@@ -132,7 +135,7 @@ def _could_notice(records: Records, since: datetime, until: datetime) -> bool:
     """Return whether the watcher looked, and the database was not disturbed."""
     looks = records.watching.files.looks or ()
     disturbed = any(begin <= until and since <= end + AFTERWARDS for begin, end in spans(records, DATABASE))
-    return not disturbed and any(since < datetime.fromtimestamp(at, since.tzinfo) - LATE < until for at in looks)
+    return not disturbed and any((since + LATE).timestamp() < at < until.timestamp() for at in looks)
 
 
 def incidents_left(records: Records) -> Figure:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _STOP_SECONDS = 10.0
 _CAMPAIGNS_LOST = 8
 """Started right before Redis dies: a sweep finds most sending campaigns lost at once, and the breaker trips."""
+_DATABASE_AWAY = (9.0, 12.0)
+"""Seconds: two looks of the watcher with all their retries."""
 _SHORT_OUTAGE, _LONG_OUTAGE = (0.4, 1.5), (4.0, 5.0)
 """Seconds. In a long outage everything becomes stuck while the queue is unreadable; after a short one, bit by bit."""
 
@@ -34,6 +36,10 @@ class RestartPostgres(Fault):
     needs = frozenset({"embedded"})
     resources = frozenset({"postgres"})
     duration_seconds = (0.3, 3.0)
+
+    def duration(self, rng: random.Random, seconds: float) -> float:  # noqa: ARG002
+        """Mostly so short that retries bridge it; else so long that people must hear of it, if the drill is long."""
+        return rng.uniform(*(_DATABASE_AWAY if rng.random() < 0.3 else self.duration_seconds))
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
         """Kill the server or shut it down."""
