@@ -47,16 +47,16 @@ def person_section(report: HealthReport, console: Console | None) -> str:
 def needs_person_now(report: HealthReport, console: Console | None = None) -> str:
     """The same in at most ``INLINE`` characters: alike campaigns are one line, and what finds no room is counted."""
     figures = report.figures()
-    lines = [*map(bullet, _trouble(report, short=True)), *alike(report.for_person, report.platform)]
+    lines = [*map(bullet, _trouble(report, short=True)), *map(bullet, alike(report.for_person, report.platform))]
     if report.for_person:
         head = f"**{people(figures['needs_person'], figures['reservations_need_person'])}**"
     else:
         head = "**Something kept the sweep from its work**" if lines else "Nothing needs a person."
     link = f" [console]({console.platform(report.platform)})" if console else ""
-    return fitted(head + (link if len(link) < INLINE // 5 else ""), lines)
+    return _fitted(head + (link if len(link) < INLINE // 5 else ""), lines)
 
 
-def fitted(head: str, lines: Sequence[str]) -> str:
+def _fitted(head: str, lines: Sequence[str]) -> str:
     """As many list items as there is room for in ``INLINE`` characters, and the number of the others."""
     for kept in range(len(lines), -1, -1):
         more = [f"- and {len(lines) - kept} more in `report`"] if kept < len(lines) else []
@@ -73,11 +73,11 @@ def _item(item: PlanItem, platform: str, console: Console | None) -> str:
 
 
 def alike(items: Iterable[PlanItem], platform: str) -> Iterator[str]:
-    """A list item for all campaigns of one verdict and next step: 300 campaigns and one outage are one line."""
+    """One line for all campaigns of one verdict and next step: 300 campaigns and one outage are one line."""
     order = [*Verdict, None]
     keyed = [(order.index(item.verdict), next_step(item, platform, "ID"), item) for item in items]
     for (_, step), group in groupby(sorted(keyed, key=lambda key: key[:2]), key=lambda key: key[:2]):
-        yield bullet(_line([item for _, _, item in group], step, platform))
+        yield _line([item for _, _, item in group], step, platform)
 
 
 def _line(items: Sequence[PlanItem], step: str, platform: str) -> str:

@@ -12,7 +12,7 @@ import dagster as dg
 
 from campaign_ops.core.causes import CAUSES, Cause
 from campaign_ops.core.model import RepairKind
-from campaign_ops.core.needs_person import alike, fitted, people
+from campaign_ops.core.needs_person import alike, people
 from campaign_ops.core.wording import duration, ids
 from campaign_ops.orchestration.cron import ticks_since
 from campaign_ops.orchestration.names import asset_key, job_name, pool, resource_key
@@ -32,14 +32,14 @@ class Finding:
     """The result of a check. ``problem`` is empty when it passes; ``count`` is the number to plot.
 
     A check without evidence has a ``problem`` that begins with "unknown", and no count. ``for_person``: a person must
-    act, no later sweep mends it. ``targets`` are the campaigns or reservations behind it; ``next_steps`` is Markdown.
+    act, no later sweep mends it. ``targets`` are the campaigns or reservations behind it.
     """
 
     count: int | None
     problem: str = ""
     for_person: bool = False
     targets: Sequence[str] = ()
-    next_steps: str = ""
+    next_steps: Sequence[str] = ()
 
     @property
     def severity(self) -> dg.AssetCheckSeverity:
@@ -51,7 +51,8 @@ class Finding:
         return {
             **({} if self.count is None else {counts: self.count}),
             **({"ids": ids(self.targets)} if self.targets else {}),
-            **({"next_steps": dg.MetadataValue.md(self.next_steps)} if self.next_steps else {}),
+            # As text, one key each: the page of a check hides Markdown behind a button, and joins lines.
+            **{f"next_step_{number}": step for number, step in enumerate(self.next_steps, start=1)},
         }
 
 
@@ -74,7 +75,7 @@ def _counters_agree(latest: Latest, _: PlatformSettings) -> Finding:
 def _queue_was_read(latest: Latest, platform: PlatformSettings) -> Finding:
     problem, _ = latest.queue_problem()
     step = CAUSES[Cause.QUEUE_UNREADABLE].next_step.format(platform=platform.name)
-    return Finding(int(bool(problem)), problem, for_person=True, next_steps=step if problem else "")
+    return Finding(int(bool(problem)), problem, for_person=True, next_steps=[step] if problem else [])
 
 
 def _no_recipient_in_two_jobs(latest: Latest, _: PlatformSettings) -> Finding:
@@ -82,8 +83,8 @@ def _no_recipient_in_two_jobs(latest: Latest, _: PlatformSettings) -> Finding:
         return Finding(None, f"unknown: the queue could not be read, or not relied on: {problem}")
     rows = [row for row in latest.rows("repair_plan") if row["doubled"]]
     finding = _finding([row["target"] for row in rows], "with recipients in two live jobs")
-    step = "remove one of the jobs from the queue before a worker takes both" if rows else ""
-    return replace(finding, count=sum(row["doubled"] for row in rows), for_person=True, next_steps=step)
+    steps = ["remove one of the jobs from the queue before a worker takes both"] if rows else []
+    return replace(finding, count=sum(row["doubled"] for row in rows), for_person=True, next_steps=steps)
 
 
 def _no_leaked_reservation(latest: Latest, _: PlatformSettings) -> Finding:
@@ -108,7 +109,7 @@ def _sweep_is_fresh(latest: Latest, platform: PlatformSettings) -> Finding:
     if missed < MISSED_TICKS:
         return Finding(age)
     step = CAUSES[Cause.SWEEP_STALE].next_step.format(platform=platform.name)
-    return Finding(age, stale, for_person=True, next_steps=step)
+    return Finding(age, stale, for_person=True, next_steps=[step])
 
 
 def _nothing_needs_a_person(latest: Latest, platform: PlatformSettings) -> Finding:
@@ -122,15 +123,14 @@ def _nothing_needs_a_person(latest: Latest, platform: PlatformSettings) -> Findi
     held = [f"{kind} held back: {step['held_back']}" for kind, step in steps.items() if step.get("tripped")]
     campaigns = sum(item.verdict is not None for item in items)
     targets = [item.target for item in items]
-    who = people(campaigns, len(items) - campaigns)
-    words = [*held, *([f"{who}: {ids(targets)}"] if items else [])]
-    lines = [f"- {CAUSES[Cause.BREAKER].next_step.format(platform=platform.name)}"] if held else []
+    words = [*held, *([f"{people(campaigns, len(items) - campaigns)}: {ids(targets)}"] if items else [])]
+    lines = [CAUSES[Cause.BREAKER].next_step.format(platform=platform.name)] if held else []
     return Finding(
         len(items) + len(held),
         "; ".join(words),
         for_person=True,
         targets=targets,
-        next_steps=fitted(f"**{who}**", [*lines, *alike(items, platform.name)]) if words else "",
+        next_steps=[*lines, *alike(items, platform.name)],
     )
 
 

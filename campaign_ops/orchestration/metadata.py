@@ -35,7 +35,7 @@ def of_stuck(rows: Rows, alert_after_seconds: int) -> Metadata:
         "oldest_stuck_seconds": max((int(row["stuck_seconds"] or 0) for row in rows), default=0),
         "campaigns": table(
             [{**row, "untouched": duration(int(row["stuck_seconds"] or 0))} for row in rows],
-            ("campaign_id", "tenant", "untouched", "name"),
+            ("campaign_id", "untouched", "name"),
         ),
     }
 
@@ -48,9 +48,7 @@ def of_recipients(rows: Rows) -> Metadata:
         **sums,
         "drifting": len(drifting),
         "in_words": _bullets(drifting, "Counters and rows agree."),
-        "campaigns": table(
-            [{**row, "recipients": _recipients(row)} for row in rows], ("campaign_id", "unsent", "recipients")
-        ),
+        "campaigns": table([{**row, "recipients": _recipients(row)} for row in rows], ("campaign_id", "recipients")),
     }
 
 
@@ -97,14 +95,14 @@ def of_plan(plan: Plan, offers: Sequence[Offer], platform: str, console: Console
         "sending": plan.sending,
         "held_back": len(held_back),
         "report": dg.MetadataValue.md(plan_report(plan, rows, held_back, instructions) + _link(console, platform)),
-        "lines": table([_line(item) for item in plan.items], ("plan", "target", "reason")),
+        "lines": table([_line(item) for item in plan.items], ("target", "reason")),
     }
 
 
 def _line(item: PlanItem) -> dict[str, str]:
-    """One line of the plan in three columns: more of them cut the reason off."""
+    """One line of the plan in two columns: on the page of an asset a third one pushes the reason out of sight."""
     plan = item.kind or ("needs a person" if item.needs_person else "leave alone")
-    return {"plan": plan, "target": item.target, "reason": _because(item.verdict, item.reason)}
+    return {"target": item.target, "reason": f"{plan}: {_because(item.verdict, item.reason)}"}
 
 
 def _because(verdict: str | None, reason: str) -> str:
@@ -166,7 +164,7 @@ def _items(heading: str, items: Sequence[PlanItem]) -> str:
 def of_done(done: StepResult, plan: Plan) -> Metadata:
     """Metadata of a repair: what was planned, what changed, and what was not done and why."""
     rows = [
-        {"repair": number, "target": entry.target, "reason": _because(entry.verdict, entry.reason)}
+        {"repair": number, "reason": f"{entry.target}: {_because(entry.verdict, entry.reason)}"}
         for number, entry in zip(done.repair_ids, done.entries, strict=True)
         if entry.kind is done.kind
     ]
@@ -180,7 +178,7 @@ def of_done(done: StepResult, plan: Plan) -> Metadata:
         "in_words": _bullets(
             _not_done(done, plan), "Everything planned was done." if done.planned else "Nothing was planned."
         ),
-        "repairs": table(rows, ("repair", "target", "reason")),
+        "repairs": table(rows, ("repair", "reason")),
     }
 
 
