@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PROFILE ?= sms
 
-.PHONY: help env demo up drill test test-fast bench check format lint types contracts docs lock clean
+.PHONY: help env demo up drill test test-fast bench check format lint types contracts docs screenshots lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,9 @@ contracts: env
 
 docs: env ## write the generated pages of docs/
 	@$(BIN)/python docs/build.py
+
+screenshots: env ## take the pictures of docs/console.md with Chromium
+	@$(BIN)/python docs/screenshots.py
 
 lock: env ## resolve the dependencies again: names, versions and hashes, no address
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv
