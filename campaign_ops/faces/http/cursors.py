@@ -23,14 +23,14 @@ def position_of(cursor: str, *kinds: type) -> list[int | str]:
         kinds: The types of its parts.
 
     Raises:
-        Problem: 422 for anything else.
+        Problem: 409 for anything else.
     """
     try:
         parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError):
         parts = None
     if not isinstance(parts, list) or [type(part) for part in parts] != list(kinds):
-        raise Problem(422, "invalid", "cursor: is not one that this service gave", "ask for the first page again")
+        raise Problem(409, "no_cursor", "cursor: is not one that this service gave", "ask for the first page again")
     return parts
 
 

@@ -112,8 +112,8 @@ def once(
         work: Does it; gets the platform and the name of the run in the journal, which is the key's own.
 
     Raises:
-        Problem, CampaignOpsError: As ``work`` does; 409 while the first request with this key is under way, 422 if
-            that was another request.
+        Problem, CampaignOpsError: As ``work`` does; 409 while the first request with this key is under way, or
+            if that was another request.
     """
     sender = place.token.id or f"{attempt.asker.way}:{place.token.name}"
     run_id, key = f"http-{uuid4().hex}", f"{sender}/{attempt.key}" if attempt.key else ""
@@ -126,7 +126,7 @@ def once(
                 return _replayed(begun)
             if isinstance(begun, access.Mismatch):
                 detail = "this Idempotency-Key was used for another request"
-                raise Problem(422, "key_reused", detail, "use a new key for every new request")
+                raise Problem(409, "key_reused", detail, "use a new key for every new request")
             if isinstance(begun, access.InProgress):
                 raise Problem(409, "in_progress", "the first request with this Idempotency-Key is under way", IN_DOUBT)
         try:

@@ -127,7 +127,7 @@ def test_a_key_is_for_one_request(client: httpx.Client, sms: World) -> None:
     body = {"reason": "lost", "dry_run": True}
     assert client.post("/api/campaigns/one/reenqueue", json=body, headers=key).status_code == 200
     other = client.post("/api/campaigns/two/reenqueue", json=body, headers=key)
-    assert (other.status_code, other.json()["code"]) == (422, "key_reused")
+    assert (other.status_code, other.json()["code"]) == (409, "key_reused")
 
 
 def test_another_tokens_key_is_its_own(api: Api, sms: World) -> None:

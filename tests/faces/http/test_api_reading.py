@@ -79,11 +79,18 @@ def test_each_filter_keeps_only_what_it_names(client: httpx.Client, sms: World, 
     assert sorted(found) == ids
 
 
-@pytest.mark.parametrize("query", ["cursor=nonsense", "cursor=WzEsMl0", "limit=0", "limit=501", "verdict=sad"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=501", "verdict=sad", "needs_person=perhaps"])
 def test_a_query_that_cannot_be_understood_is_answered_with_422(client: httpx.Client, query: str) -> None:
     answer = client.get(f"/api/campaigns?{query}")
     assert answer.status_code == 422
     assert answer.json()["code"] == "invalid"
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "WzEsMl0", "%00", "bnVsbA"])
+def test_a_cursor_that_is_none_is_refused(client: httpx.Client, cursor: str) -> None:
+    for path in ("/api/campaigns", "/api/repairs"):
+        answer = client.get(f"{path}?cursor={cursor}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "no_cursor")
 
 
 def test_one_campaign_has_its_evidence_and_its_story(client: httpx.Client, sms: World) -> None:

@@ -120,7 +120,7 @@ def list_campaigns(
         query: Its query, without the cursor.
 
     Raises:
-        Problem: 422 for a cursor that is none.
+        Problem: 409 for a cursor that is none.
         CampaignOpsError: The only platform cannot be read.
     """
     start, after = "", None
