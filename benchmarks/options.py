@@ -31,6 +31,7 @@ MEASURES = {
     "statements": Measure("statements", "the statements that a sweep sends"),
     "locks": Measure("locks", "what a sweep locks, and how long the application waits for it"),
     "watch": Measure("watching", "a scrape of the metrics and a tick of the watcher, without a past and after 90 days"),
+    "serve": Measure("serving", "the console with 50 people and a scraper over 10,000 campaigns, and sweeps beside it"),
     "dagster": Measure("dagster_run", "the Dagster run against a run of assets that do nothing"),
     "growth": Measure("growth", "how the time grows with what is stuck, with live jobs, and with what is not stuck"),
     "idle": Measure("idle", "a sweep that finds nothing"),

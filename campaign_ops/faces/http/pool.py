@@ -18,7 +18,7 @@ KEPT = 2
 """Idle ones that are kept."""
 KEPT_SECONDS = 300
 """After that one is connected again: the application's tables may have changed."""
-WAIT_SECONDS = 5
+WAIT_SECONDS = 10
 
 
 class PlatformPool:
