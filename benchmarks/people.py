@@ -12,7 +12,7 @@ import httpx
 
 POLL_SECONDS = 10
 SCRAPE_SECONDS = 15
-_PAGES = (
+_LISTS = (
     "/campaigns",
     "/campaigns?needs_person=1",
     "/campaigns?verdict=backlog",

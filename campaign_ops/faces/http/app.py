@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from campaign_ops import __version__
 from campaign_ops.core.errors import CampaignOpsError
-from campaign_ops.faces.http.api import campaigns, health, incidents, records, sweeps
+from campaign_ops.faces.http.api import campaigns, fixes, health, incidents, records, sweeps
 from campaign_ops.faces.http.console import campaigns as campaign_pages
 from campaign_ops.faces.http.console import credits as credit_pages
 from campaign_ops.faces.http.console import fix, journal, login, now, plan, platforms, queue, tokens
@@ -29,7 +29,7 @@ from campaign_ops.faces.http.service import Service
 from campaign_ops.settings import Settings
 
 STATIC = Path(__file__).parent / "console" / "static"
-API = (health.router, campaigns.router, records.router, incidents.router, sweeps.router)
+API = (health.router, campaigns.router, fixes.router, records.router, incidents.router, sweeps.router)
 PAGES = (
     login.router,
     now.router,

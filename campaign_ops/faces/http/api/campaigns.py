@@ -1,4 +1,4 @@
-"""Campaigns: the stuck ones, one of them with its evidence, and the manual fixes of a campaign or a reservation."""
+"""Campaigns: the stuck ones, page by page, and one of them with its evidence and its story."""
 
 from __future__ import annotations
 
@@ -6,33 +6,26 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response
 
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.model import Verdict
 from campaign_ops.core.tokens import Scope, Token
-from campaign_ops.core.wording import is_unicode
 from campaign_ops.faces.documents import campaign_document, percent, repair_document
 from campaign_ops.faces.http import shapes
 from campaign_ops.faces.http.api.common import (
     Cursor,
     Id,
-    Key,
     Limit,
-    Number,
     PlatformName,
     TheAsker,
     TheService,
-    attempt_of,
     checked,
     problems,
 )
 from campaign_ops.faces.http.cursors import cursor_of, next_page, position_of
 from campaign_ops.faces.http.etags import tagged_json
-from campaign_ops.faces.http.fixes import ROUTES, FixOrder, carry_out
 from campaign_ops.faces.http.service import Place, Service
 from campaign_ops.queries.campaigns import (
     CampaignDetail,
@@ -45,30 +38,6 @@ from campaign_ops.queries.campaigns import (
 from campaign_ops.queries.owners import Subject
 
 router = APIRouter()
-
-
-def _storable(text: str) -> str:
-    if "\x00" in text or not is_unicode(text):
-        raise ValueError("holds what no text holds")
-    return text
-
-
-Reason = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(_storable)
-]
-Code = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40), AfterValidator(_storable)]
-
-
-class FixRequest(BaseModel):
-    """A manual fix: first with ``dry_run``, then for real with the code that the dry run answered."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    reason: Reason = Field(description="Why, for the journal.")
-    dry_run: bool = Field(default=False, description="Only answer whether and how it would be done, and its code.")
-    confirm: Code = Field(default="", description="The code that the dry run answered; required without `dry_run`.")
-    platform: str | None = Field(default=None, max_length=31, description="Needed where several platforms have the id.")
-    tenant: str | None = Field(default=None, max_length=255, description="Refuse unless it belongs to this tenant.")
 
 
 @router.get("/api/campaigns", response_model=shapes.StuckCampaigns, responses=problems(404, 409), tags=["Look"])
@@ -243,94 +212,3 @@ def undo_path(platform: str, repair: int) -> str:
 
 def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
-
-
-def _endpoint(name: str, path: str, summary: str) -> None:
-    """An endpoint of a manual fix of a campaign."""
-
-    def fix(
-        request: Request,
-        service: TheService,
-        asker: TheAsker,
-        campaign_id: Id,
-        body: FixRequest,
-        platform: PlatformName = None,
-        key: Key = None,
-    ) -> JSONResponse:
-        return fixed(request, service, asker, name, campaign_id, body, platform, key)
-
-    fix.__name__ = name.replace("-", "_")
-    fix.__doc__ = f"{summary} Scope `{ROUTES[name].scope}`."
-    router.post(path, response_model=shapes.FixAnswer, responses=problems(400, 404, 409, 413), tags=["Fix"])(fix)
-
-
-def fixed(
-    request: Request,
-    service: Service,
-    asker: TheAsker,
-    name: str,
-    target: str,
-    body: FixRequest,
-    platform: str | None,
-    key: str | None,
-) -> JSONResponse:
-    """Carry out a manual fix, and answer."""
-    order = FixOrder(
-        name,
-        checked(target, "id"),
-        body.reason,
-        platform=body.platform or platform,
-        dry_run=body.dry_run,
-        confirm=body.confirm,
-        tenant=body.tenant,
-    )
-    status, document = carry_out(service, attempt_of(request, asker, key), order)
-    return JSONResponse(document, status)
-
-
-for _name, _summary in {
-    "mark-complete": "Complete a campaign in which nothing is pending, and release the credits held for it.",
-    "reenqueue": "Put a campaign's missing recipients back into the queue.",
-    "retry-quarantined": "Let sweeps repair a quarantined or held campaign again.",
-    "send-again": "Put a campaign's ambiguous recipients back into the queue, although they may get the message twice.",
-    "take-as-sent": "Record a campaign's ambiguous recipients as sent, although they may have got nothing.",
-}.items():
-    _endpoint(_name, f"/api/campaigns/{{campaign_id}}/{_name}", _summary)
-
-
-@router.post(
-    "/api/reservations/{reservation_id}/release",
-    response_model=shapes.FixAnswer,
-    responses=problems(400, 404, 409, 413),
-    tags=["Fix"],
-)
-def release(
-    request: Request,
-    service: TheService,
-    asker: TheAsker,
-    reservation_id: Id,
-    body: FixRequest,
-    platform: PlatformName = None,
-    key: Key = None,
-) -> JSONResponse:
-    """Release a reservation that is held for nothing. Scope `repair`."""
-    return fixed(request, service, asker, "release", reservation_id, body, platform, key)
-
-
-@router.post(
-    "/api/repairs/{number}/undo",
-    response_model=shapes.FixAnswer,
-    responses=problems(400, 404, 409, 413),
-    tags=["Fix"],
-)
-def undo(
-    request: Request,
-    service: TheService,
-    asker: TheAsker,
-    number: Number,
-    body: FixRequest,
-    platform: PlatformName = None,
-    key: Key = None,
-) -> JSONResponse:
-    """Undo one repair. Refused when the row has changed since. Scope `repair`."""
-    return fixed(request, service, asker, "undo", str(number), body, platform, key)

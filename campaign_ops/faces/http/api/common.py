@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Query
+from pydantic import AfterValidator, StringConstraints
 from starlette.requests import Request
 
 from campaign_ops.core.wording import is_unicode
@@ -31,6 +32,18 @@ Key = Annotated[
         pattern=r"^[!-~]+$",
     ),
 ]
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text or not is_unicode(text):
+        raise ValueError("holds what no text holds")
+    return text
+
+
+Reason = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(_storable)
+]
+Code = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40), AfterValidator(_storable)]
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -18,12 +18,12 @@ from campaign_ops.core.tokens import Scope, Token
 from campaign_ops.faces import shapes as documents
 from campaign_ops.faces.documents import incident_document, iso
 from campaign_ops.faces.http import shapes
-from campaign_ops.faces.http.api.campaigns import Reason
 from campaign_ops.faces.http.api.common import (
     Key,
     Limit,
     Number,
     PlatformName,
+    Reason,
     TheAsker,
     TheService,
     attempt_of,

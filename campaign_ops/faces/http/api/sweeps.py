@@ -14,8 +14,7 @@ from campaign_ops.core.confirmation import Confirmation
 from campaign_ops.core.errors import SweepBusy
 from campaign_ops.core.tokens import Scope
 from campaign_ops.faces.http import shapes
-from campaign_ops.faces.http.api.campaigns import Reason
-from campaign_ops.faces.http.api.common import Id, Key, PlatformName, TheAsker, TheService, attempt_of, problems
+from campaign_ops.faces.http.api.common import Id, Key, PlatformName, Reason, TheAsker, TheService, attempt_of, problems
 from campaign_ops.faces.http.api.records import unbound
 from campaign_ops.faces.http.etags import tagged_json
 from campaign_ops.faces.http.fixes import Answered, once
