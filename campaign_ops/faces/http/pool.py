@@ -40,10 +40,7 @@ class PlatformPool:
             Unavailable: Too many requests read it already.
         """
         settings = self._settings.platform(name).in_a_hurry()
-        free = self._free[name]
-        if not free.acquire(timeout=WAIT_SECONDS):
-            raise Unavailable("too many requests at once", where=name, mend="try again in a few seconds")
-        try:
+        with self.bounded(name):
             since, platform = self._take(name) or (time.monotonic(), connect(settings))
             try:
                 yield platform
@@ -51,6 +48,19 @@ class PlatformPool:
                 platform.close()  # whatever it was, the next request starts afresh
                 raise
             self._give_back(name, since, platform)
+
+    @contextmanager
+    def bounded(self, name: str) -> Iterator[None]:
+        """Wait until few enough requests read a platform.
+
+        Raises:
+            Unavailable: Too many do for too long.
+        """
+        free = self._free[name]
+        if not free.acquire(timeout=WAIT_SECONDS):
+            raise Unavailable("too many requests at once", where=name, mend="try again in a few seconds")
+        try:
+            yield
         finally:
             free.release()
 

@@ -81,7 +81,7 @@ class Sweeps:
         Raises:
             CampaignOpsError: As a dry run does.
         """
-        with self._pool.writing(platform) as connected:
+        with self._pool.bounded(platform), self._pool.writing(platform) as connected:
             report = dry_run(connected, run_id=f"http-{uuid4().hex}")
         document = sweep_document(report, outcomes_of(report), confirm=lambda offer: offer.code)
         return {"platform": platform, "plan": document}

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from campaign_ops.core.causes import Cause
 from campaign_ops.core.incidents import Look, Symptom
 from campaign_ops.core.tokens import Scope
-from campaign_ops.faces.http.gate import COOKIE
+from campaign_ops.faces.http.gate import COOKIE, Access
 from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.watch.incidents import update
 from tests.conftest import World, Worlds
@@ -438,3 +438,10 @@ def test_no_page_carries_a_script_or_a_style_of_its_own() -> None:
     for template in templates.glob("*.html"):
         text = template.read_text(encoding="utf-8")
         assert not re.search(r"\sstyle=|<style|\son\w+=|<script(?! src=)|\|\s*safe", text), template.name
+
+
+def test_pages_lead_to_dagster_where_there_is_one(serve: Serve, sms: World) -> None:
+    api = serve(sms, access=Access(open_as="ann"), dagster="http://127.0.0.1:1")
+    page = api.client(Accept="text/html").get("/").text
+    assert 'href="http://127.0.0.1:1"' in page
+    assert 'href="http://127.0.0.1:1/assets/sms/campaign_health"' in page
