@@ -88,7 +88,7 @@ def test_the_wheel_says_its_version(installed: Installed, wheel: Path) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "words",
-    [["demo"], ["drill", "--seconds", "12", "--seed", "7", "--fault", "lose_jobs", "--no-dagster"]],
+    [["demo"], ["drill", "--seconds", "7", "--seed", "7", "--fault", "lose_jobs", "--no-dagster"]],
     ids=lambda words: words[0],
 )
 def test_the_lab_works_from_its_wheel(installed: Installed, words: list[str]) -> None:

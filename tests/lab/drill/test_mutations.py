@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from campaign_ops.lab.drill import settling
+from campaign_ops.lab.drill import execution, settling
 from campaign_ops.lab.drill.checkers import AT_THE_END, check_so_far
 from campaign_ops.lab.drill.drill import run_drill
 from campaign_ops.lab.drill.environment.rig import Rig
@@ -44,6 +44,8 @@ def drilled(
 ) -> tuple[Scoreboard, str]:
     """Run the mutation's drill, with the mutation that the environment variable names. Its scoreboard and its log."""
     monkeypatch.setattr(settling, "SETTLE_SECONDS", mutation.settle_seconds)
+    monkeypatch.setattr(execution, "_ASK_EVERY_SECONDS", 1.0)
+    monkeypatch.setattr(Scoreboard, "draw", lambda *_: None)  # another test looks at the picture
     monkeypatch.setitem(SIZES, "small", mutation.size)
     monkeypatch.setattr(MutantRig, "worker_options", dict(mutation.workers))
     if mutation.worker_module:

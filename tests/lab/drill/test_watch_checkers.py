@@ -244,8 +244,14 @@ def test_a_time_without_sweeps_and_without_an_incident_is_missed(stage: Stage) -
     log.write_text(json.dumps(looked) + "\n")
     fails(stage, watching.incidents_missed, "sweep_stale: no sweep finished")
     stage.see(Symptom(Cause.SWEEP_STALE), times=1)
-    stage.checked.owner("UPDATE campaign_ops.incident_event SET at = now() - interval '20 seconds'")
-    holds(stage, watching.incidents_missed)
+    for ago in (20, 40):  # in that time, and before it
+        stage.checked.owner(f"UPDATE campaign_ops.incident_event SET at = now() - interval '{ago} seconds'")
+        holds(stage, watching.incidents_missed)
+    stage.see(good=(Cause.SWEEP_STALE,), times=3)
+    stage.checked.owner(
+        "UPDATE campaign_ops.incident_event SET at = at - interval '40 seconds' WHERE what = 'resolved'"
+    )
+    fails(stage, watching.incidents_missed, "sweep_stale: no sweep finished")
 
 
 def test_an_incident_whose_cause_is_gone_is_named_until_it_is_resolved(stage: Stage) -> None:

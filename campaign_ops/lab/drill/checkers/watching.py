@@ -115,8 +115,8 @@ def _missed(records: Records) -> Iterator[str]:
     finished = sorted(row.finished_at for row in records.sweeps.values() if row.finished_at is not None)
     for before, after in pairwise(finished):
         if after - before > STALE + _TIME_TO_NOTICE and _could_notice(records, before + STALE, after):
-            at = [event.at for event in _events_of(records).get(Cause.SWEEP_STALE, ()) if event.what in _BEGINS]
-            if not any(before <= moment <= after + LATE for moment in at):
+            known = [event for event in _events_of(records)[Cause.SWEEP_STALE] if event.at <= after + LATE]
+            if not any(event.what in _BEGINS and (event is known[-1] or event.at >= before) for event in known):
                 yield f"{Cause.SWEEP_STALE}: no sweep finished from {clock(before)} to {clock(after)}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -211,9 +212,13 @@ class Workforce:
         self.keep_alive()
 
     def stop_all(self) -> None:
-        """Stop all workers, sweepers and the watcher in order, all at the same time."""
-        stops = [sweeper.stop for sweeper in self.sweepers.values()] + [worker.stop for worker in self.workers]
-        stops += [self.watcher.stop] if self.watcher is not None else []
-        with ThreadPoolExecutor(max_workers=max(1, len(stops))) as pool:
-            for stopping in [pool.submit(stop) for stop in stops]:
-                stopping.result()
+        """Stop sweepers and watcher in order, and then the workers: the last sweep must not find them gone."""
+        watcher = [self.watcher.stop] if self.watcher is not None else []
+        _stop_together([*(sweeper.stop for sweeper in self.sweepers.values()), *watcher])
+        _stop_together([worker.stop for worker in self.workers])
+
+
+def _stop_together(stops: Sequence[Callable[[], None]]) -> None:
+    with ThreadPoolExecutor(max_workers=max(1, len(stops))) as pool:
+        for stopping in [pool.submit(stop) for stop in stops]:
+            stopping.result()

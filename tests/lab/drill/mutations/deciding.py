@@ -26,7 +26,7 @@ from campaign_ops.sweep import act, coverage, guarded, intents, look
 from campaign_ops.sweep.add_page import Adder
 from campaign_ops.sweep.coverage import OpenBatch
 from campaign_ops.sweep.intents import Attempt, Intents
-from tests.lab.drill.mutations.mutation import Mutation, put, slowed
+from tests.lab.drill.mutations.mutation import OFTEN, Mutation, put, slowed
 
 _BATCH = sa.table("campaign_ops_batch", sa.column("campaign_id"))
 _COVER = sa.table("campaign_ops_cover", sa.column("recipient_id"))
@@ -166,7 +166,7 @@ MUTATIONS: dict[str, Mutation] = {
         what="every sending campaign counts as stuck at once",
         apply=_no_age,
         seen=frozenset({"too_young"}),
-        faults=("lose_completion",),
+        faults=OFTEN,
     ),
     "edge": Mutation(
         rule=2,

@@ -9,6 +9,9 @@ from typing import Any
 
 from campaign_ops.lab.drill.options import SIZES, Size
 
+OFTEN = ("lose_completion",) * 12
+"""A campaign for sweeps to complete each 2 s in a drill of 30 s: at one each 6 s the damage showed after up to 28 s."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutation:

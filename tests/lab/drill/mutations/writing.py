@@ -22,7 +22,7 @@ from campaign_ops.postgres.recipients import went_well
 from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.sweep import act, complete, evidence
 from campaign_ops.sweep.result import Failure, StepResult
-from tests.lab.drill.mutations.mutation import Mutation, put
+from tests.lab.drill.mutations.mutation import OFTEN, Mutation, put
 
 # A fault lasts at most a tenth of the drill, so these drills are long; they end when the damage is found.
 _LONG = 90.0
@@ -149,21 +149,21 @@ MUTATIONS: dict[str, Mutation] = {
         rule=9,
         what="a repair's journal row commits before the repair, on a connection of its own",
         apply=_journal_apart,
-        faults=("lose_completion",),
+        faults=OFTEN,
         seen=frozenset({"journal"}),
     ),
     "release_later": Mutation(
         rule=9,
         what="the credits of a completed campaign are released by the next sweep",
         apply=_release_later,
-        faults=("lose_completion",),
+        faults=OFTEN,
         seen=frozenset({"left_held"}),
     ),
     "lock_given_back": Mutation(
         rule=10,
         what="the sweep lock is taken in a short transaction and not held for the sweep",
         apply=_lock_given_back,
-        faults=("lose_completion",),
+        faults=OFTEN,
         seen=frozenset({"overlapping"}),
     ),
     "no_timeouts": Mutation(
@@ -222,14 +222,14 @@ MUTATIONS: dict[str, Mutation] = {
         rule=15,
         what="a UTC timestamp without time zone is compared with the server's local time",
         apply=_local_time,
-        faults=("lose_completion",),
+        faults=OFTEN,
         seen=frozenset({"too_young"}),
     ),
     "select_everything": Mutation(
         rule=16,
         what="the premise of a write reads all recipient columns, including phone numbers",
         apply=_select_everything,
-        faults=("lose_completion",),
+        faults=OFTEN,
         seen=frozenset({"denied"}),
     ),
 }
