@@ -184,6 +184,7 @@ def test_a_tripped_breaker_is_confirmed_from_the_plan(visit: Any, sms: World, sc
     person = visit(java_script_enabled=scripts)
     person.press("Plan")
     person.reads("reenqueue is held back")
+    assert not scripts or faults_of(person.page) == []
     person.page.get_by_label("Why is it right to go on?").fill("emptied on purpose")
     person.press("Confirm and sweep")
     person.reads("The journal of sms")
@@ -204,6 +205,23 @@ def test_the_page_of_a_sweep_follows_it_to_its_end(visit: Any, serve: Serve, sms
     person.reads("The journal of sms")
     assert person.page.url == address
     assert person.page.get_by_text("Back in stock").is_visible()
+    assert faults_of(person.page) == []
+
+
+def test_a_refresh_keeps_the_focus_and_moves_nothing(visit: Any, sms: World) -> None:
+    """Somebody who is at a link with the keyboard was thrown back to the top of the page every fifteen seconds."""
+    build(sms)
+    person = visit(timezone_id="Asia/Kolkata")
+    person.open("/campaigns")
+    link = person.page.get_by_role("link", name="Order updates")
+    link.focus()
+    before = link.bounding_box()
+    refresh = "htmx.ajax('GET', '/campaigns', {target: '#live', select: '#live', swap: 'outerHTML'})"
+    person.page.evaluate(f"document.querySelector('#live').dataset.old = 'yes'; {refresh}")
+    person.page.locator("#live:not([data-old])").wait_for()
+    assert person.page.evaluate("document.activeElement.textContent") == "Order updates"
+    assert person.page.locator("#live time:not([data-shown])").count() == 0
+    assert link.bounding_box() == before
 
 
 def paths(world: World) -> list[str]:

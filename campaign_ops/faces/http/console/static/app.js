@@ -49,7 +49,20 @@ document.addEventListener("DOMContentLoaded", () => {
   showTimes(document);
   drawAll();
 });
-document.addEventListener("htmx:afterSettle", () => showTimes(document));
+
+// Before the browser paints: times would jump otherwise. A link that had the keyboard's focus keeps it.
+let focused = null;
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const active = document.activeElement;
+  focused = event.detail.target.contains(active) ? active.getAttribute("href") : null;
+});
+document.addEventListener("htmx:afterSwap", () => {
+  showTimes(document);
+  if (focused === null) return;
+  const link = [...document.querySelectorAll("#live a")].find((known) => known.getAttribute("href") === focused);
+  if (link !== undefined) link.focus({ preventScroll: true });
+  focused = null;
+});
 window.addEventListener("resize", () => {
   for (const place of document.querySelectorAll("[data-curves]")) {
     if (place.chart) place.chart.setSize({ width: place.clientWidth, height: 180 });
