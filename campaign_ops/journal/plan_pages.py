@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -89,7 +90,7 @@ def stuck_counts(connection: sa.Connection, sweep_id: int, wanted: StuckFilter) 
 def reservations_left(
     connection: sa.Connection, sweep_id: int, *, tenants: Collection[str] | None = None, limit: int = 200
 ) -> Sequence[Mapping[str, Any]]:
-    """Reservations of a sweep's plan that neither it nor anything since has released, the largest first.
+    """Reservations of a sweep's plan that neither it nor anything since has released: for a person first, then by size.
 
     Args:
         connection: An open connection.
@@ -97,6 +98,30 @@ def reservations_left(
         tenants: Only of these; None for all.
         limit: The most rows to return.
     """
+    plan = schema.repair_plan.c
+    query = (
+        sa.select(plan.target, plan.tenant, plan.campaign_id, plan.kind, plan.reason, plan.needs_person, plan.amount)
+        .where(*_left(sweep_id, tenants))
+        .order_by(plan.needs_person.desc(), plan.amount.desc().nulls_first(), plan.target)
+        .limit(limit)
+    )
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def leaked_credits(
+    connection: sa.Connection, sweep_id: int, *, tenants: Collection[str] | None = None
+) -> Mapping[str, Decimal]:
+    """Credits by tenant that a sweep's plan would release, and that neither it nor anything since has released."""
+    plan = schema.repair_plan.c
+    query = (
+        sa.select(plan.tenant, sa.func.sum(plan.amount).label("amount"))
+        .where(plan.kind == RepairKind.RELEASE.value, *_left(sweep_id, tenants))
+        .group_by(plan.tenant)
+    )
+    return {row.tenant or "": row.amount or Decimal(0) for row in connection.execute(query)}
+
+
+def _left(sweep_id: int, tenants: Collection[str] | None) -> list[sa.ColumnElement[bool]]:
     plan, repair = schema.repair_plan.c, schema.repair.c
     tables = sa.select(schema.sweep.c.tables).where(schema.sweep.c.id == sweep_id).scalar_subquery()
     released = sa.exists().where(
@@ -106,15 +131,8 @@ def reservations_left(
         repair.target == plan.target,
         repair.undone_by.is_(None),
     )
-    query = (
-        sa.select(plan.target, plan.tenant, plan.campaign_id, plan.kind, plan.reason, plan.needs_person, plan.amount)
-        .where(plan.sweep_id == sweep_id, plan.verdict.is_(None), ~released)
-        .order_by(plan.needs_person.desc(), plan.amount.desc().nulls_first(), plan.target)
-        .limit(limit)
-    )
-    if tenants is not None:
-        query = query.where(plan.tenant.in_(sorted(tenants)))
-    return [dict(row) for row in connection.execute(query).mappings()]
+    mine = [plan.sweep_id == sweep_id, plan.verdict.is_(None), ~released]
+    return mine if tenants is None else [*mine, plan.tenant.in_(sorted(tenants))]
 
 
 def verdicts_of(

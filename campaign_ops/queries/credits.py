@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,10 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.core.model import RepairKind
 from campaign_ops.journal.finished import latest_finished
 from campaign_ops.journal.migrations import check_current
-from campaign_ops.journal.plan_pages import reservations_left
+from campaign_ops.journal.plan_pages import leaked_credits, reservations_left
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import reservations
 from campaign_ops.postgres.clock import database_now
@@ -40,7 +38,7 @@ class Credits:
     Attributes:
         at: The database's clock.
         held: What all tenants hold together.
-        tenants: Those that hold most, and those with leaked credits.
+        tenants: Those that hold most.
         swept_at: When the latest sweep finished; None when none has.
         left: Reservations that it left, as rows of its plan (``target``, ``tenant``, ``campaign_id``, ``kind``,
             ``reason``, ``needs_person``, ``amount``), those that need a person first.
@@ -77,10 +75,7 @@ def credits_of(platform: Platform, tenants: Collection[str] | None = None, *, li
         if tenants is not None:
             query = query.where(sa.cast(tables.reservations.c.tenant, sa.Text).in_(sorted(tenants)))
         rows = connection.execute(query, {"limit": limit}).all()
-        leaked: dict[str, Decimal] = defaultdict(Decimal)
-        for row in left:
-            if row["kind"] == RepairKind.RELEASE:
-                leaked[row["tenant"] or ""] += row["amount"] or 0
+        leaked = {} if latest is None else leaked_credits(connection, latest.id, tenants=tenants)
         return Credits(
             database_now(connection),
             Decimal(rows[0].held_by_all) if rows else Decimal(0),
@@ -90,7 +85,7 @@ def credits_of(platform: Platform, tenants: Collection[str] | None = None, *, li
                     row.reservations,
                     Decimal(row.held),
                     Decimal(row.held_sending),
-                    leaked[row.tenant or ""],
+                    leaked.get(row.tenant or "", Decimal(0)),
                 )
                 for row in rows
             ),

@@ -258,6 +258,18 @@ def test_a_reservation_that_was_released_since_is_no_longer_left(browser: Browse
     assert "target=late" not in browser.open("/credits")
 
 
+def test_leaked_credits_are_those_that_a_breaker_holds_back(serve: Serve, worlds: Worlds) -> None:
+    world = worlds.make("sms", policy={"breaker_floor": 1})
+    for number in range(12):
+        world.app.add_campaign(f"over{number}", tenant="shop_north", status="cancelled")
+        world.app.add_reservation(f"leak{number}", campaign=f"over{number}", tenant="shop_north", amount=2)
+    world.sweep()
+    assert {world.app.reservation(f"leak{number}")["status"] for number in range(12)} == {"active"}
+    api = serve(world)
+    page = Browser(api, api.token()).open("/credits")
+    assert re.search(r"shop_north</th><td[^>]*>24</td><td[^>]*>0</td><td[^>]*>24</td>", page)
+
+
 def test_a_platform_without_reservations_says_so(serve: Serve, messenger: World) -> None:
     api = serve(messenger)
     assert "no credit reservations" in Browser(api, api.token()).open("/credits")

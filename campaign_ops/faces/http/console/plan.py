@@ -57,13 +57,13 @@ def _page(visitor: Visitor, place: Place, problem: Problem | None = None) -> Res
         status=200 if failed is None else failed.status,
         platform=place.platform,
         plan=planned,
-        lines=first(planned),
+        lines=_shown(planned),
         problem=problem,
         unreadable=unreadable,
     )
 
 
-def first(result: shapes.SweepResult | None) -> list[shapes.Line]:
+def _shown(result: shapes.SweepResult | None) -> list[shapes.Line]:
     """The lines that a page shows: those that change something first, then those that need a person."""
     lines = [] if result is None else result["lines"]
     return sorted(lines, key=lambda line: (line["kind"] is None, not line["needs_person"]))[:SHOWN]
@@ -134,7 +134,7 @@ def sweep(visitor: TheVisitor, platform: str, run_id: str) -> Response:
         "sweep.html",
         platform=place.platform,
         sweep=state,
-        lines=first(state["result"]),
+        lines=_shown(state["result"]),
         in_dagster=in_dagster,
         refreshing=state["state"] == "running" or (state["state"] == "unknown" and bool(in_dagster)),
     )
