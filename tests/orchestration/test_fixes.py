@@ -8,24 +8,21 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from pydantic import SecretStr
 
 from campaign_ops.faces.cli.app import COMMANDS, help_of
 from campaign_ops.fixes.table import FIXES
-from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.orchestration.fixes import FIX_JOBS
 from campaign_ops.orchestration.resources import no_hand_over
 from campaign_ops.postgres.database import STATE_SCHEMA
 from tests.conftest import World, Worlds
-from tests.orchestration.harness import NOWHERE, configured, dagster_on_postgres, deployed, failures, plain, run
-from tests.orchestration.test_schedule import begun
+from tests.orchestration.harness import NOWHERE, configured, deployed, failures, plain, run
 
 
-@pytest.fixture(scope="module")
-def instance(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
-    with dagster_on_postgres(servers, tmp_path_factory.mktemp("home")) as dagster:
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as dagster:  # its storage in PostgreSQL, four times slower, is another test's
         yield dagster
 
 
@@ -184,24 +181,6 @@ def test_a_real_error_is_one_line_without_a_stack(sms: World, instance: dg.Dagst
         assert error is not None
         assert error.to_string().startswith("127.0.0.1:1/nowhere: ")
         assert "\n" not in error.to_string()
-
-
-def test_a_queued_fix_goes_before_a_queued_sweep_and_still_one_at_a_time(
-    sms: World, instance: dg.DagsterInstance
-) -> None:
-    """As Dagster's own daemon picks them. The sweep was queued first."""
-    definitions = deployed(configured(sms))
-    jobs = [definitions.resolve_job_def(f"sms__{name}") for name in ("reconcile", "mark_campaign_complete")]
-    sweep, fix = (begun(instance, dg.DagsterRunStatus.QUEUED, **job.tags) for job in jobs)
-    daemon, settings = QueuedRunCoordinatorDaemon(interval_seconds=1), instance.get_concurrency_config()
-
-    def next_runs() -> list[str]:
-        return [run.run_id for run in daemon._get_runs_to_dequeue(instance, settings, fixed_iteration_time=None)]
-
-    assert next_runs() == [fix.run_id]
-    instance.report_run_canceled(fix)
-    assert next_runs() == [sweep.run_id]
-    instance.report_run_canceled(sweep)
 
 
 def test_a_lost_campaign_is_put_back_into_the_queue_and_the_repair_can_be_undone(

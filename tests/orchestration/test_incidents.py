@@ -18,12 +18,6 @@ from tests.watch.receivers import Received, webhook
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as dagster:
-        yield dagster
-
-
-@pytest.fixture
 def hook() -> Iterator[Received]:
     with webhook() as received:
         yield received

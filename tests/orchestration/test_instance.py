@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
 from dagster._core.storage.runs.schema import RunsTable
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage
 
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.orchestration.names import HOUSEKEEPING, PLATFORM_TAG, WORK_TAG
 from tests.conftest import World, Worlds
-from tests.orchestration.harness import configured, dagster_on_postgres, deployed, run
+from tests.orchestration.harness import configured, dagster_on_postgres, deployed, reconciled, run
+from tests.orchestration.test_runs import busy
+from tests.orchestration.test_schedule import begun
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,30 @@ def test_a_sweep_is_stored_with_its_events_metadata_and_our_own_log(
     assert record is not None
     assert record.dagster_run.tags[PLATFORM_TAG] == "sms"
     assert any("the queue could not be read" in entry.user_message for entry in instance.all_logs(result.run_id))
+
+
+def test_a_queued_fix_goes_before_a_queued_sweep_and_still_one_at_a_time(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    """As Dagster's own daemon picks them. The sweep was queued first."""
+    definitions = deployed(configured(sms))
+    jobs = [definitions.resolve_job_def(f"sms__{name}") for name in ("reconcile", "mark_campaign_complete")]
+    sweep, fix = (begun(instance, dg.DagsterRunStatus.QUEUED, **job.tags) for job in jobs)
+    daemon, settings = QueuedRunCoordinatorDaemon(interval_seconds=1), instance.get_concurrency_config()
+
+    def next_runs() -> list[str]:
+        return [run.run_id for run in daemon._get_runs_to_dequeue(instance, settings, fixed_iteration_time=None)]
+
+    assert next_runs() == [fix.run_id]
+    instance.report_run_canceled(fix)
+    assert next_runs() == [sweep.run_id]
+    instance.report_run_canceled(sweep)
+
+
+def test_steps_hand_nothing_on_in_files(sms: World, instance: dg.DagsterInstance) -> None:
+    reconciled(busy(sms), instance)
+    kept = {path.parent.name for path in Path(instance.storage_directory()).rglob("*") if path.is_file()}
+    assert kept <= {"compute_logs"}
 
 
 def old_run(instance: dg.DagsterInstance, days: int, **tags: str) -> str:

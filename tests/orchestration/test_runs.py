@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -12,7 +11,6 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from campaign_ops.core.model import Counters
-from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.postgres.database import STATE_SCHEMA
 from tests.conftest import World, Worlds
@@ -21,7 +19,6 @@ from tests.orchestration.harness import (
     PASSWORD,
     configured,
     contents,
-    dagster_on_postgres,
     deployed,
     failures,
     materialized,
@@ -51,12 +48,6 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield dagster
 
 
-@pytest.fixture(scope="module")
-def stored(servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
-    with dagster_on_postgres(servers, tmp_path_factory.mktemp("home")) as dagster:
-        yield dagster
-
-
 def busy(world: World) -> World:
     """A platform with one campaign for each kind of repair, and one that needs a person."""
     app = world.app
@@ -69,8 +60,8 @@ def busy(world: World) -> World:
     return world
 
 
-def test_reconcile_materializes_every_asset_and_repairs_the_platform(sms: World, stored: dg.DagsterInstance) -> None:
-    result = reconciled(busy(sms), stored)
+def test_reconcile_materializes_every_asset_and_repairs_the_platform(sms: World, instance: dg.DagsterInstance) -> None:
+    result = reconciled(busy(sms), instance)
     assert materialized(result) == SMS
     assert sms.app.campaign("finished")["status"] == "sent"
     assert {sms.app.reservation(label)["status"] for label in ("with_it", "leaked")} == {"released"}
@@ -259,13 +250,13 @@ def is_observation(event: dg.DagsterEvent) -> bool:
     return event.event_type is dg.DagsterEventType.ASSET_OBSERVATION
 
 
-def test_a_repair_without_a_plan_is_refused_with_the_next_step(sms: World, stored: dg.DagsterInstance) -> None:
+def test_a_repair_without_a_plan_is_refused_with_the_next_step(sms: World, instance: dg.DagsterInstance) -> None:
     """As when a person materializes that asset alone. Seen before: a red run, and a stack trace twice."""
     busy(sms)
     definitions = deployed(configured(sms))
     job = dg.define_asset_job("only_this", selection=[dg.AssetKey(["sms", "completed_campaigns"])])
-    result = run(dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])), "only_this", stored)
-    refused_run(stored, result, "there is no plan of this run", "make repair_plan first")
+    result = run(dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])), "only_this", instance)
+    refused_run(instance, result, "there is no plan of this run", "make repair_plan first")
     assert sms.app.campaign("finished")["status"] == "sending"
 
 
@@ -273,15 +264,15 @@ def test_a_repair_without_a_plan_is_refused_with_the_next_step(sms: World, store
     "confirmation", [{"confirm": "x"}, {"confirm": "x", "by": "ada"}, {"confirm": "x", "reason": "y"}]
 )
 def test_a_confirmation_without_person_and_reason_is_refused(
-    sms: World, stored: dg.DagsterInstance, confirmation: dict[str, str]
+    sms: World, instance: dg.DagsterInstance, confirmation: dict[str, str]
 ) -> None:
     result = run(
         deployed(configured(sms)),
         "sms__reconcile",
-        stored,
+        instance,
         run_config={"resources": {"sms_platform": {"config": confirmation}}},
     )
-    refused_run(stored, result, "who confirms, and why?", "add `by` and `reason`")
+    refused_run(instance, result, "who confirms, and why?", "add `by` and `reason`")
     assert sms.rows(f"SELECT 1 FROM {STATE_SCHEMA}.sweep") == []
 
 
@@ -330,10 +321,10 @@ def test_an_unreadable_queue_is_reported_and_no_repair_that_depends_on_it_is_mad
     assert not any(PASSWORD in text for text in metadata)
 
 
-def test_a_platform_that_is_down_fails_alone_with_one_line(sms: World, stored: dg.DagsterInstance) -> None:
+def test_a_platform_that_is_down_fails_alone_with_one_line(sms: World, instance: dg.DagsterInstance) -> None:
     away = configured(sms, name="away", database_url=SecretStr(NOWHERE))
     definitions = deployed(configured(busy(sms)), away)
-    failed = run(definitions, "away__reconcile", stored)
+    failed = run(definitions, "away__reconcile", instance)
     assert not failed.success
     lines = failures(failed)
     assert lines
@@ -341,10 +332,10 @@ def test_a_platform_that_is_down_fails_alone_with_one_line(sms: World, stored: d
         assert line.startswith("127.0.0.1:1/nowhere: ")
         assert "is PostgreSQL up and reachable?" in line
         assert "\n" not in line
-    log = "".join(str(event) for event in stored.all_logs(failed.run_id))
+    log = "".join(str(event) for event in instance.all_logs(failed.run_id))
     assert "psycopg" not in log
     assert PASSWORD not in log
-    assert materialized(run(definitions, "sms__reconcile", stored)) == SMS
+    assert materialized(run(definitions, "sms__reconcile", instance)) == SMS
 
 
 def test_a_platform_without_our_schema_fails_with_the_command_to_run(
@@ -354,12 +345,6 @@ def test_a_platform_without_our_schema_fails_with_the_command_to_run(
     failed = run(deployed(configured(sms)), "sms__reconcile", instance)
     assert not failed.success
     assert all(line.endswith("run `campaign-ops migrate`") for line in failures(failed))
-
-
-def test_steps_hand_nothing_on_in_files(sms: World, stored: dg.DagsterInstance) -> None:
-    reconciled(busy(sms), stored)
-    kept = {path.parent.name for path in Path(stored.storage_directory()).rglob("*") if path.is_file()}
-    assert kept <= {"compute_logs"}
 
 
 def test_no_connection_is_left_open_after_a_run(sms: World, instance: dg.DagsterInstance) -> None:
