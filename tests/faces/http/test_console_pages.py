@@ -250,7 +250,7 @@ def test_a_reservation_that_was_released_since_is_no_longer_left(browser: Browse
     sms.sweep()
     sms.app.set_campaign("slow", status="cancelled")
     assert "target=late" in browser.open("/credits")
-    browser.open("/fix/release?platform=sms&target=late")
+    assert 'href="/credits?platform=sms"' in browser.open("/fix/release?platform=sms&target=late")
     browser.submit("/fix/release", 200, reason="TICKET-9")
     place = browser.submit("/fix/release").headers["location"]
     assert sms.app.reservation("late")["status"] == "released"

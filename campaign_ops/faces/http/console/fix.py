@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
@@ -126,13 +127,21 @@ def _page(
         platform=platform,
         target=target,
         subject=subject,
-        back=campaign_path(platform, target) if subject is Subject.CAMPAIGN else f"/journal?platform={platform}",
+        back=_back(subject, platform, target),
         allowed=visitor.may(ROUTES[name].scope, platform),
         scope=ROUTES[name].scope,
         reason=reason,
         tried=tried,
         problem=problem,
     )
+
+
+def _back(subject: Subject, platform: str, target: str) -> str:
+    """The page from which somebody came to a fix."""
+    if subject is Subject.CAMPAIGN:
+        return campaign_path(platform, target)
+    page = "/credits" if subject is Subject.RESERVATION else "/journal"
+    return f"{page}?{urlencode({'platform': platform})}"
 
 
 def _known(name: str) -> str:
