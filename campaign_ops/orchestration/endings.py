@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 from dagster._core.errors import DagsterUserCodeProcessError
+from dagster._core.events import AssetObservationData
 from dagster_shared.error import SerializableErrorInfo
 
 from campaign_ops.core.errors import CampaignOpsError, Refused, SweepBusy
@@ -29,6 +30,17 @@ class OneLineFailure(DagsterUserCodeProcessError, dg.Failure):
     def __init__(self, message: str) -> None:
         info = SerializableErrorInfo(message, [], None)
         super().__init__(message, user_code_process_error_infos=[info])  # type: ignore[no-untyped-call]
+
+
+def refusals_of(result: dg.ExecuteInProcessResult) -> list[str]:
+    """The refusals of the steps of a sweep, each in its one line: Dagster calls such a run a success."""
+    observations = (
+        event.event_specific_data.asset_observation
+        for event in result.all_events
+        if isinstance(event.event_specific_data, AssetObservationData)
+    )
+    refusal = dg.MetadataValue.text(REFUSED)
+    return [seen.description or "" for seen in observations if seen.metadata.get("outcome") == refusal]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from campaign_ops.core.model import Counters
 from campaign_ops.lab.shop.row_writer import hours
+from campaign_ops.orchestration.endings import refusals_of
 from campaign_ops.postgres.database import STATE_SCHEMA
 from tests.conftest import World, Worlds
 from tests.orchestration.harness import (
@@ -238,6 +239,7 @@ def refused_run(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult,
     assert materialized(result) == set()
     assert instance.get_run_by_id(result.run_id).tags["campaign_ops/outcome"] == "refused"  # type: ignore[union-attr]
     observations = [event.event_specific_data.asset_observation for event in result.filter_events(is_observation)]  # type: ignore[union-attr]
+    assert [observation.description for observation in observations] == refusals_of(result)
     assert observations
     for observation in observations:
         told = plain(observation.metadata)

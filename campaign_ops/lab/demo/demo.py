@@ -22,6 +22,7 @@ from campaign_ops.lab.demo.stuck_platforms import build_messenger, build_sms_pla
 from campaign_ops.lab.servers.directories import fresh_work_dir
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.servers.processes import orderly_end
+from campaign_ops.orchestration.endings import refusals_of
 from campaign_ops.settings import Settings, connect, load_settings
 from campaign_ops.sweep import dry_run
 
@@ -104,7 +105,8 @@ def _reconcile_all(
 
 def _reconcile(definitions: dg.Definitions, instance: dg.DagsterInstance, name: str) -> bool:
     job = definitions.resolve_job_def(f"{name}__reconcile")
-    return job.execute_in_process(instance=instance, run_config=_QUIET, raise_on_error=False).success
+    result = job.execute_in_process(instance=instance, run_config=_QUIET, raise_on_error=False)
+    return result.success and not refusals_of(result)
 
 
 def _tell(

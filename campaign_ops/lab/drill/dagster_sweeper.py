@@ -17,6 +17,7 @@ import dagster as dg
 
 from campaign_ops.definitions import build_definitions
 from campaign_ops.lab.drill.sweep_loop import SweepFailed, SweepResult, read_options, sweep_until_stopped
+from campaign_ops.orchestration.endings import refusals_of
 from campaign_ops.orchestration.names import RECONCILE, SCHEDULE_TAG, job_name
 from campaign_ops.orchestration.schedule import schedule_name
 
@@ -69,7 +70,8 @@ def _outcome(result: dg.ExecuteInProcessResult) -> SweepResult:
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[tuple[str, bool]]:
-    """(message, whether the error is outside our error tree) of each failed step."""
+    """(message, whether the error is outside our error tree) of each failed or refused step."""
+    yield from ((refusal, False) for refusal in refusals_of(result))
     for event in result.all_events:
         if event.is_step_failure:
             data: Any = event.step_failure_data

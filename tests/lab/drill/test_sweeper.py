@@ -7,13 +7,18 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import dagster as dg
 import pytest
 import redis
 import sqlalchemy as sa
 
+from campaign_ops.lab.drill import dagster_sweeper
 from campaign_ops.lab.drill.environment.rig import DAGSTER, Rig
 from campaign_ops.lab.drill.options import DrillOptions
+from campaign_ops.lab.drill.sweep_loop import SweepFailed
+from tests.conftest import World
 from tests.lab.waiting import wait_until
+from tests.orchestration.harness import configured, deployed, run
 
 pytestmark = pytest.mark.slow
 
@@ -140,3 +145,14 @@ def test_dagsters_own_job_sweeps_as_the_schedule_does_and_stops_on_request(rig: 
     with rig.owner.connect() as connection:
         query = sa.text("SELECT trigger FROM campaign_ops.sweep WHERE run_id = :run_id")
         assert connection.scalar(query, {"run_id": first["run_id"]}) == "schedule"
+
+
+def test_a_run_of_dagster_that_was_refused_is_not_a_sweep(sms: World) -> None:
+    """Dagster calls it a success; without figures it would count as a sweep that found nothing."""
+    definitions = deployed(configured(sms))
+    job = dg.define_asset_job("only_this", selection=[dg.AssetKey(["sms", "completed_campaigns"])])
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])), "only_this", instance)
+    assert result.success
+    with pytest.raises(SweepFailed, match="there is no plan of this run"):
+        dagster_sweeper._outcome(result)
