@@ -13,7 +13,8 @@ checkers/           one figure of the scoreboard each, computed from those recor
 undo_trial          undoes every repair that can be undone
 scoreboard, timeline, picture   the result as table, JSON and image
 
-A new way to fail goes into ``faults/``, a new property into ``checkers/``; both are listed in docs/drill.md, and a new
-property gets a mutation in tests/lab/drill/mutations. ``ledger``, ``triggers`` and ``queue_watcher`` stay outside of
-``checkers/``: faults use the ledger, and checkers import faults.
+A new way to fail goes into ``faults/``, a new property into ``checkers/``; both are listed in docs/drill.md. A new
+property of sweeps gets a mutation in tests/lab/drill/mutations; the damage of the watcher's is planted in
+tests/lab/drill/test_watch_checkers.py, since a drill for each takes half a minute. ``ledger``, ``triggers`` and
+``queue_watcher`` stay outside of ``checkers/``: faults use the ledger, and checkers import faults.
 """
