@@ -83,7 +83,7 @@ async def _answer(request: Request, error: Exception) -> Response:
     """An error as a page for people, as a problem document for programs."""
     problem = problem_of(error)
     is_page = not request.url.path.startswith("/api") and "text/html" in request.headers.get("accept", "")
-    return page_of_problem(request, problem) if is_page else problem.answer()
+    return await to_thread.run_sync(page_of_problem, request, problem) if is_page else problem.answer()
 
 
 def _describe_security(app: FastAPI) -> None:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from campaign_ops.core.causes import Cause
 from campaign_ops.core.incidents import Look, Symptom
 from campaign_ops.core.tokens import Scope
+from campaign_ops.faces.http.console import incidents as incident_pages
 from campaign_ops.faces.http.gate import COOKIE, Access
 from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.watch.incidents import update
@@ -311,6 +312,13 @@ def test_an_incident_is_acknowledged_silenced_and_resolved(browser: Browser, sms
     assert [row["status"] for row in audit] == [200, 200, 200, 409]
 
 
+def test_an_incident_leads_to_the_page_that_helps_with_it(browser: Browser, sms: World) -> None:
+    number = open_incident(sms)
+    assert 'href="/plan?platform=sms">Plan, and sweep now' in browser.open(f"/incidents/sms/{number}")
+    for address, _ in incident_pages.PAGES.values():
+        browser.open(address.format("sms"))
+
+
 @pytest.mark.parametrize("minutes", ["", "0", "-5", "99999999", "1e3"])
 def test_a_time_that_is_not_offered_silences_nothing(browser: Browser, sms: World, minutes: str) -> None:
     number = open_incident(sms)
@@ -403,6 +411,7 @@ def test_a_visitor_of_one_tenant_sees_what_is_theirs_alone(api: Api, sms: World)
     assert "late_shop_north" in bound.open("/credits")
     bound.open(f"/incidents/sms/{number}", 404)
     absent = bound.open("/incidents/sms/4711", 404)
+    assert 'aria-label="Pages"' in absent
     assert re.sub(r"\d+", "", absent) == re.sub(r"\d+", "", bound.open(f"/incidents/sms/{number}", 404))
     fields = {"form_key": bound.client.cookies["campaign_ops_form"], "platform": "sms", "reason": "mine"}
     assert bound.client.post("/plan/sweep", data=fields).status_code == 403

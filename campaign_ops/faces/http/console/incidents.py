@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from campaign_ops.core.causes import Cause
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.incidents import UNRESOLVED, State, What
 from campaign_ops.core.tokens import Scope
@@ -25,6 +28,31 @@ Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 SHOWN = 100
 HOW = {"acknowledge": What.ACKNOWLEDGED, "silence": What.SILENCED, "resolve": What.RESOLVED}
 SILENCES = ((30, "30 minutes"), (120, "2 hours"), (480, "8 hours"), (1440, "a day"), (10080, "a week"))
+PAGES: Mapping[Cause, tuple[str, str]] = {
+    Cause.SWEEP_STALE: ("/plan?platform={}", "Plan, and sweep now"),
+    Cause.BREAKER: ("/plan?platform={}", "Plan, and confirm what is held back"),
+    **dict.fromkeys(
+        (
+            Cause.QUEUE_UNREADABLE,
+            Cause.QUEUE_EMPTIED,
+            Cause.QUEUE_PAUSED,
+            Cause.NO_WORKERS,
+            Cause.WORKERS_RESTARTING,
+            Cause.BACKLOG,
+        ),
+        ("/queue", "Queue and workers"),
+    ),
+    **dict.fromkeys(
+        (Cause.STUCK, Cause.QUARANTINED, Cause.AMBIGUOUS),
+        ("/campaigns?platform={}&needs_person=1", "Campaigns that need a person"),
+    ),
+    **dict.fromkeys(
+        (Cause.UNKNOWN_WORD, Cause.CONFIGURATION_BROKEN, Cause.DATABASE_AWAY),
+        ("/platforms/{}/examination", "What the doctor finds"),
+    ),
+    Cause.CREDITS_LEAKED: ("/credits?platform={}", "Credits"),
+}
+"""The page that helps with a cause, as its address and what the link says; none for what Dagster alone can show."""
 _ORDER = [State.OPEN, State.ACKNOWLEDGED, State.SILENCED, State.SUSPECTED, State.RESOLVED]
 
 
@@ -84,9 +112,12 @@ def _minutes(fields: dict[str, str]) -> int:
 
 def _page(visitor: Visitor, platform: str, number: int, problem: Problem | None = None, reason: str = "") -> Response:
     document = incident_detail(visitor.service, visitor.asker, platform, number)
+    address, words = PAGES.get(Cause(document["incident"]["cause"]), ("", ""))
     return render(
         visitor,
         "incident.html",
+        page=address.format(quote(document["platform"], safe="")),
+        page_words=words,
         status=200 if problem is None else problem.status,
         platform=document["platform"],
         incident=document["incident"],

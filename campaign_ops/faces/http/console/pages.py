@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from campaign_ops import __version__
+from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.tokens import Scope, Token
 from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces.http.api.common import checked
@@ -148,8 +149,21 @@ def page_of_problem(request: Request, problem: Problem) -> Response:
     if problem.status == 401 and request.method == "GET":
         wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse("/login?" + urlencode({"next": wanted}), 303)
-    html = _env.get_template("error.html").render(problem=problem, visitor=None, path=request.url.path)
-    return HTMLResponse(html, problem.status, headers=problem.headers)
+    visitor = _visitor_unless_away(request) if problem.status < 500 else None
+    if visitor is None:
+        html = _env.get_template("error.html").render(problem=problem, visitor=None, path=request.url.path)
+        return HTMLResponse(html, problem.status, headers=problem.headers)
+    answer = render(visitor, "error.html", status=problem.status, problem=problem)
+    answer.headers.update(problem.headers)
+    return answer
+
+
+def _visitor_unless_away(request: Request) -> Visitor | None:
+    """Who met a problem, if that is known: for the menu."""
+    try:
+        return visitor_of(request)
+    except (Problem, CampaignOpsError):
+        return None
 
 
 def anonymous(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
