@@ -10,6 +10,7 @@ The frame:
 - ``problems``: every error as ``application/problem+json``
 - ``cursors``, ``etags``: lists that go on, and answers that have not changed
 - ``health``: the pulse of every platform; ``shapes``: the documents that only the API has
+- ``attempts``: a request for a change is carried out once, and is in the audit
 - ``fixes``, ``sweeps``: manual fixes and sweeps as requests ask for them
 
 ``api`` has the endpoints, ``console`` the pages.

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
-from campaign_ops import access
-from campaign_ops.core.errors import CampaignOpsError, Refused, Unavailable
+from campaign_ops.core.errors import CampaignOpsError, Refused
 from campaign_ops.core.tokens import Scope
 from campaign_ops.faces import shapes
 from campaign_ops.faces.documents import campaign_document
-from campaign_ops.faces.http.gate import Asker
+from campaign_ops.faces.http.attempts import Answered, Attempt, once, refusals_noted
 from campaign_ops.faces.http.problems import Problem, problem_of
 from campaign_ops.faces.http.service import Place, Service
 from campaign_ops.faces.http.shapes import FixAnswer
@@ -59,21 +55,8 @@ class FixOrder:
     tenant: str | None = None
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One request for a change, for the audit: who, from where, with which idempotency key."""
-
-    asker: Asker
-    method: str
-    path: str
-    key: str = ""
-
-
-Answered = tuple[int, Any]
-
-
 def carry_out(service: Service, attempt: Attempt, order: FixOrder) -> Answered:
-    """Make or try out a fix; every attempt at a real one is audited, also the refused ones.
+    """Make or try out a fix; every attempt is in the audit, also the refused ones.
 
     Returns:
         Status and body of the answer.
@@ -81,6 +64,11 @@ def carry_out(service: Service, attempt: Attempt, order: FixOrder) -> Answered:
     Raises:
         Problem, CampaignOpsError: Nothing was changed.
     """
+    with refusals_noted(service, attempt, order.platform):
+        return _carry_out(service, attempt, order)
+
+
+def _carry_out(service: Service, attempt: Attempt, order: FixOrder) -> Answered:
     route = ROUTES[order.name]
     place, owner = service.find(attempt.asker, route.scope, order.platform, route.subject, order.target)
     place = service.place(attempt.asker, route.scope, place.platform, fresh=True)
@@ -93,85 +81,6 @@ def carry_out(service: Service, attempt: Attempt, order: FixOrder) -> Answered:
         return 200, _answer(platform, place, order, call)
 
     return once(service, attempt, place, _content(order), _work)
-
-
-def once(
-    service: Service,
-    attempt: Attempt,
-    place: Place,
-    content: Mapping[str, Any],
-    work: Callable[[Platform, str], Answered],
-) -> Answered:
-    """Do what a request asks for; with an idempotency key, once, and give the same answer again.
-
-    Args:
-        service: The service.
-        attempt: The request.
-        place: Where, and as whom.
-        content: All that the answer depends on.
-        work: Does it; gets the platform and the name of the run in the journal, which is the key's own.
-
-    Raises:
-        Problem, CampaignOpsError: As ``work`` does; 409 while the first request with this key is under way, or
-            if that was another request.
-    """
-    sender = place.token.id or f"{attempt.asker.way}:{place.token.name}"
-    run_id, key = f"http-{uuid4().hex}", f"{sender}/{attempt.key}" if attempt.key else ""
-    with service.pool.writing(place.platform) as platform:
-        if key:
-            run_id = f"http-{_hash([place.platform, sender, attempt.key])[:32]}"
-            asked = _hash([attempt.method, attempt.path, content])
-            begun = access.begin(platform, key, sender, asked)
-            if isinstance(begun, access.Finished):
-                return _replayed(begun)
-            if isinstance(begun, access.Mismatch):
-                detail = "this Idempotency-Key was used for another request"
-                raise Problem(409, "key_reused", detail, "use a new key for every new request")
-            if isinstance(begun, access.InProgress):
-                raise Problem(409, "in_progress", "the first request with this Idempotency-Key is under way", IN_DOUBT)
-        try:
-            status, body = work(platform, run_id)
-        except Exception as error:
-            problem = problem_of(error)
-            # What is refused stays refused for this key; what could not be done now may be tried again.
-            _note(platform, attempt, place, problem.status, problem.detail)
-            if key and (isinstance(error, Unavailable) or not isinstance(error, CampaignOpsError | Problem)):
-                access.abandon(platform, key)
-            elif key:
-                access.finish(platform, key, problem.status, problem.document)
-            raise problem from error
-        if key:
-            access.finish(platform, key, status, body)
-        _note(platform, attempt, place, status, "")
-    return status, body
-
-
-IN_DOUBT = "wait, and send it again; after ten minutes look at GET /api/repairs before you use a new key"
-
-
-def _replayed(known: access.Finished) -> Answered:
-    if known.status >= 400:
-        raise Problem(
-            known.status,
-            known.body.get("code", "refused"),
-            known.body.get("detail", ""),
-            known.body.get("next", ""),
-            more={key: value for key, value in known.body.items() if key == "counts"},
-        )
-    return known.status, known.body
-
-
-def _note(platform: Platform, attempt: Attempt, place: Place, status: int, why: str) -> None:
-    access.audit(
-        platform,
-        token_id=place.token.id or None,
-        actor=place.token.name,
-        address=attempt.asker.address,
-        method=attempt.method,
-        path=attempt.path,
-        status=status,
-        why=why,
-    )
 
 
 def _answer(platform: Platform, place: Place, order: FixOrder, call: FixCall) -> FixAnswer:
@@ -238,7 +147,3 @@ def _content(order: FixOrder) -> dict[str, Any]:
         "confirm": order.confirm,
         "tenant": order.tenant,
     }
-
-
-def _hash(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

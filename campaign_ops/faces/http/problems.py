@@ -76,6 +76,7 @@ class Problem(Exception):
     ) -> None:
         self.status, self.code, self.detail, self.next_step = status, code, detail, next_step
         self.more, self.headers = dict(more or {}), dict(headers or {})
+        self.is_noted = False  # in the audit
         super().__init__(detail)
 
     @property

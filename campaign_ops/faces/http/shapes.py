@@ -230,10 +230,11 @@ class SweepState(TypedDict):
 
 
 class StartedSweeps(TypedDict):
-    """The sweeps that a request started, and the platforms where one is under way already."""
+    """The sweeps that a request started."""
 
     sweeps: list[SweepState]
-    busy: list[str]
+    busy: Annotated[list[str], "platforms where one is under way already"]
+    failed: Annotated[dict[str, str], "by platform, why none could be started there"]
 
 
 class PlannedSweeps(TypedDict):

@@ -190,6 +190,24 @@ def test_a_fix_needs_its_own_scope(api: Api, sms: World, scope: Scope, path: str
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
+def test_what_a_token_may_not_do_is_audited(api: Api, sms: World) -> None:
+    sms.app.add_campaign("theirs", tenant="shop_south", pending=2)
+    body = {"reason": "why", "dry_run": True}
+    reader = api.client(api.token(Scope.READ, name="reader"))
+    bound = api.client(api.token(name="bound", tenants=frozenset({"shop_north"})))
+    assert reader.post("/api/campaigns/theirs/mark-complete", json=body).status_code == 403
+    assert bound.post("/api/campaigns/theirs/mark-complete", json=body).status_code == 404
+    assert reader.post("/api/internal/reconciliation", json={}).status_code == 403
+    assert bound.post("/api/plan/confirm", json={"code": "x", "reason": "y"}).status_code == 403
+    rows = sms.rows("SELECT actor, path, status FROM campaign_ops.audit ORDER BY id")
+    assert [(row["actor"], row["status"]) for row in rows] == [
+        ("reader", 403),
+        ("bound", 404),
+        ("reader", 403),
+        ("bound", 403),
+    ]
+
+
 def test_every_attempt_is_audited_and_so_are_the_refused_ones(api: Api, sms: World) -> None:
     sms.app.add_campaign("done", succeeded=5)
     sms.app.add_campaign("open", pending=5)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, StringConstraints
 from starlette.requests import Request
 
 from campaign_ops.core.wording import is_unicode
-from campaign_ops.faces.http.fixes import Attempt
+from campaign_ops.faces.http.attempts import Attempt
 from campaign_ops.faces.http.gate import Asker
 from campaign_ops.faces.http.problems import MEDIA_TYPE, Problem
 from campaign_ops.faces.http.service import Service, asker_of, service_of

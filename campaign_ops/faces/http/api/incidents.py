@@ -29,8 +29,8 @@ from campaign_ops.faces.http.api.common import (
     attempt_of,
     problems,
 )
+from campaign_ops.faces.http.attempts import Answered, Attempt, once, refusals_noted
 from campaign_ops.faces.http.etags import tagged_json
-from campaign_ops.faces.http.fixes import Answered, Attempt, once
 from campaign_ops.faces.http.gate import Asker
 from campaign_ops.faces.http.problems import Problem
 from campaign_ops.faces.http.service import Place, Service
@@ -189,6 +189,13 @@ def handle(
     Raises:
         Problem, CampaignOpsError: Nothing was changed.
     """
+    with refusals_noted(service, attempt, body.platform or platform):
+        return _handle(service, attempt, number, what, body, platform)
+
+
+def _handle(
+    service: Service, attempt: Attempt, number: int, what: What, body: Handling, platform: str | None
+) -> Answered:
     place = _place_of_incident(service, attempt.asker, Scope.INCIDENT, body.platform or platform, number)
     place = service.place(attempt.asker, Scope.INCIDENT, place.platform, fresh=True)
 

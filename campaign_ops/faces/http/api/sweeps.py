@@ -11,14 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from campaign_ops.core.confirmation import Confirmation
-from campaign_ops.core.errors import SweepBusy
+from campaign_ops.core.errors import CampaignOpsError, SweepBusy
 from campaign_ops.core.tokens import Scope
 from campaign_ops.faces.http import shapes
 from campaign_ops.faces.http.api.common import Id, Key, PlatformName, Reason, TheAsker, TheService, attempt_of, problems
 from campaign_ops.faces.http.api.records import unbound
+from campaign_ops.faces.http.attempts import Answered, Attempt, once, refusals_noted
 from campaign_ops.faces.http.etags import tagged_json
-from campaign_ops.faces.http.fixes import Answered, once
-from campaign_ops.faces.http.problems import Problem
+from campaign_ops.faces.http.problems import Problem, problem_of
+from campaign_ops.faces.http.service import Place, Service
 from campaign_ops.platform import Platform
 
 router = APIRouter(tags=["Sweep"])
@@ -77,33 +78,46 @@ def reconciliation(
 
     Answers 202 with the place to look, or 409 where one is under way on every platform that was asked for.
     """
-    body = body or SweepRequest()
-    places = service.places(asker, Scope.SWEEP, body.platform)
-    for place in places:
-        unbound(place)
+    body, attempt = body or SweepRequest(), attempt_of(request, asker, key)
+    with refusals_noted(service, attempt, body.platform):
+        places = service.places(asker, Scope.SWEEP, body.platform)
+        for place in places:
+            unbound(place)
     if body.dry_run:
         planned: shapes.PlannedSweeps = {"plans": [service.sweeps.plan(place.platform) for place in places]}
         return JSONResponse(planned)
-    started: shapes.StartedSweeps = {"sweeps": [], "busy": []}
-    attempt = attempt_of(request, asker, key)
-    for place in places:
-        fresh = service.place(asker, Scope.SWEEP, place.platform, fresh=True)
-
-        def _start(_: Platform, __: str, name: str = place.platform, by: str = fresh.token.name) -> Answered:
-            return 202, service.sweeps.start(name, by)
-
-        try:
-            _, state = once(service, attempt, fresh, body.model_dump(), _start)
-        except Problem as problem:
-            if problem.code != SWEEP_BUSY or len(places) == 1:
-                raise
-            started["busy"].append(place.platform)
-        else:
-            started["sweeps"].append(state)
-    if not started["sweeps"]:
-        raise Problem(409, SWEEP_BUSY, "a sweep is under way on every platform", "nothing was started")
+    started = _start_each(service, attempt, places, body)
     headers = {"Location": started["sweeps"][0]["place"]} if len(started["sweeps"]) == 1 else {}
     return JSONResponse(started, 202, headers=headers)
+
+
+def _start_each(service: Service, attempt: Attempt, places: list[Place], body: SweepRequest) -> shapes.StartedSweeps:
+    """Start a sweep on each platform; one that cannot be swept now does not stop the others.
+
+    Raises:
+        Problem: Nothing was started.
+    """
+    started: shapes.StartedSweeps = {"sweeps": [], "busy": [], "failed": {}}
+    last: Problem | None = None
+    for place in places:
+
+        def _start(_: Platform, __: str, place: Place = place) -> Answered:
+            return 202, service.sweeps.start(place.platform, place.token.name)
+
+        try:
+            fresh = service.place(attempt.asker, Scope.SWEEP, place.platform, fresh=True)
+            _, state = once(service, attempt, fresh, body.model_dump(), _start)
+        except (Problem, CampaignOpsError) as error:
+            last = problem_of(error)
+            if last.code == SWEEP_BUSY:
+                started["busy"].append(place.platform)
+            else:
+                started["failed"][place.platform] = last.detail
+        else:
+            started["sweeps"].append(state)
+    if last is not None and not started["sweeps"]:
+        raise last
+    return started
 
 
 SWEEP_BUSY = "busy"
@@ -135,11 +149,13 @@ def confirm(
 
     Scope `confirm`. Waits for the sweep's end for a while, then answers 202 with the place to look.
     """
-    places = service.places(asker, Scope.CONFIRM, body.platform)
-    if len(places) > 1:
-        raise Problem(400, "which_platform", "the token reaches several platforms", "name the platform")
-    unbound(places[0])
-    place = service.place(asker, Scope.CONFIRM, places[0].platform, fresh=True)
+    attempt = attempt_of(request, asker, key)
+    with refusals_noted(service, attempt, body.platform):
+        places = service.places(asker, Scope.CONFIRM, body.platform)
+        if len(places) > 1:
+            raise Problem(400, "which_platform", "the token reaches several platforms", "name the platform")
+        unbound(places[0])
+        place = service.place(asker, Scope.CONFIRM, places[0].platform, fresh=True)
 
     def _confirm(_: Platform, __: str) -> Answered:
         if body.dry_run:
@@ -153,7 +169,7 @@ def confirm(
         run.ended.wait(CONFIRM_WAIT_SECONDS)
         return (200 if run.ended.is_set() else 202), run.document
 
-    status, document = once(service, attempt_of(request, asker, key), place, body.model_dump(), _confirm)
+    status, document = once(service, attempt, place, body.model_dump(), _confirm)
     return JSONResponse(document, status)
 
 

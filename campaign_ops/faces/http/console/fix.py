@@ -13,8 +13,9 @@ from starlette.responses import RedirectResponse, Response
 
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.faces.http.api.common import checked
+from campaign_ops.faces.http.attempts import Attempt
 from campaign_ops.faces.http.console.pages import Visitor, campaign_path, form_of, reason_of, render, visitor_of
-from campaign_ops.faces.http.fixes import ROUTES, Attempt, FixOrder, carry_out
+from campaign_ops.faces.http.fixes import ROUTES, FixOrder, carry_out
 from campaign_ops.faces.http.problems import Problem, problem_of
 from campaign_ops.faces.http.shapes import FixAnswer
 from campaign_ops.fixes.table import FIXES

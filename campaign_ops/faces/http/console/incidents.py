@@ -17,8 +17,8 @@ from campaign_ops.core.incidents import UNRESOLVED, State, What
 from campaign_ops.core.tokens import Scope
 from campaign_ops.faces import shapes
 from campaign_ops.faces.http.api.incidents import Handling, Silencing, handle, incident_detail, list_incidents
+from campaign_ops.faces.http.attempts import Attempt
 from campaign_ops.faces.http.console.pages import Visitor, form_of, reason_of, render, visitor_of
-from campaign_ops.faces.http.fixes import Attempt
 from campaign_ops.faces.http.problems import Problem, problem_of
 
 router = APIRouter(include_in_schema=False)

@@ -15,6 +15,7 @@ from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.tokens import Scope
 from campaign_ops.faces import shapes
 from campaign_ops.faces.http.api.common import checked
+from campaign_ops.faces.http.attempts import Answered, Attempt, once, refusals_noted
 from campaign_ops.faces.http.console.pages import (
     Visitor,
     chosen,
@@ -24,7 +25,6 @@ from campaign_ops.faces.http.console.pages import (
     render,
     visitor_of,
 )
-from campaign_ops.faces.http.fixes import Answered, Attempt, once
 from campaign_ops.faces.http.problems import Problem, problem_of
 from campaign_ops.faces.http.service import Place
 from campaign_ops.platform import Platform
@@ -87,9 +87,14 @@ async def confirm(request: Request) -> Response:
     return await run_in_threadpool(_confirm, request, fields)
 
 
+def _attempt(visitor: Visitor) -> Attempt:
+    return Attempt(visitor.asker, visitor.request.method, visitor.request.url.path)
+
+
 def _confirm(request: Request, fields: dict[str, str]) -> Response:
     visitor = visitor_of(request)
-    place = visitor.service.place(visitor.asker, Scope.CONFIRM, fields.get("platform", ""))
+    with refusals_noted(visitor.service, _attempt(visitor), fields.get("platform")):
+        place = visitor.service.place(visitor.asker, Scope.CONFIRM, fields.get("platform", ""))
     try:
         code = checked(fields.get("code", "").strip(), "code")
         confirmation = Confirmation(code, place.token.name, reason_of(fields))
@@ -101,7 +106,8 @@ def _confirm(request: Request, fields: dict[str, str]) -> Response:
 def _started(request: Request, fields: dict[str, str], scope: Scope, confirmation: Confirmation | None) -> Response:
     """Start a sweep as the API does, and lead to the page that shows how it ends."""
     visitor = visitor_of(request)
-    place = visitor.service.place(visitor.asker, scope, fields.get("platform", ""), fresh=True)
+    with refusals_noted(visitor.service, _attempt(visitor), fields.get("platform")):
+        place = visitor.service.place(visitor.asker, scope, fields.get("platform", ""), fresh=True)
     if place.token.tenants is not None:
         return not_for_tenants(visitor)
     by = place.token.name
@@ -114,7 +120,7 @@ def _started(request: Request, fields: dict[str, str], scope: Scope, confirmatio
         return 202, visitor.service.sweeps.run(place.platform, by, confirmation).document
 
     try:
-        _, state = once(visitor.service, Attempt(visitor.asker, request.method, request.url.path), place, {}, _start)
+        _, state = once(visitor.service, _attempt(visitor), place, {}, _start)
     except (Problem, CampaignOpsError) as error:
         return _page(visitor, place, problem_of(error))
     return RedirectResponse(f"/sweeps/{quote(place.platform, safe='')}/{quote(state['run_id'], safe='')}", 303)
