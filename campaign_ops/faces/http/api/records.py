@@ -50,7 +50,7 @@ def _one_platform(service: Service, asker: Asker, scope: Scope, platform: str | 
     return places[0]
 
 
-@router.get("/api/repairs", response_model=shapes.Repairs, responses=problems(400, 404), tags=["Look"])
+@router.get("/api/repairs", response_model=shapes.Repairs, responses=problems(400, 404, 409), tags=["Look"])
 def repairs(
     request: Request,
     service: TheService,
