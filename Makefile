@@ -29,10 +29,10 @@ drill: env ## inject faults on embedded servers and print a scoreboard (DRILL="-
 	@$(BIN)/campaign-ops drill $(DRILL)
 
 test: env ## all tests, on embedded servers
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 3
 
 test-fast: env ## the tests that take no more than a few seconds each
-	@$(BIN)/python -m pytest -n 2 -m 'not slow and not node and not browser'
+	@$(BIN)/python -m pytest -n 3 -m 'not slow and not node and not browser'
 
 check: format lint types contracts test ## what CI checks: format, lint, types, import contracts, all tests
 
