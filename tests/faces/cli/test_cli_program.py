@@ -361,7 +361,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
         (["status", "--config", "CONFIG", "--platform", "s"], {"sms"}),
         (["status", "--config", "nowhere.yaml", "--platform", "s"], set()),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(sorted(value) if isinstance(value, set) else value),
 )
 def test_bash_completes_commands_options_and_values(words: list[str], completions: set[str], tmp_path: Path) -> None:
     program = Path(sys.executable).parent / "campaign-ops"
