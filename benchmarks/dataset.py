@@ -104,6 +104,17 @@ class Dataset:
         """The database's URL as psycopg takes it."""
         return self.url.replace("postgresql+psycopg", "postgresql")
 
+    @property
+    def entry(self) -> dict[str, str]:
+        """Its entry in a configuration file."""
+        return {
+            "name": "sms",
+            "profile": "sms",
+            "database_url": self.conninfo,
+            "queue_url": self.redis_url,
+            "queue_prefix": PREFIX,
+        }
+
     def platform(self, policy: Policy = POLICY) -> Platform:
         """The platform as the product takes it, connected to nothing yet."""
         address = QueueAddress(self.redis_url, PREFIX)

@@ -17,7 +17,7 @@ import httpx
 import yaml
 
 from benchmarks import contestants
-from benchmarks.dataset import PREFIX, Dataset
+from benchmarks.dataset import Dataset
 from benchmarks.rounds import say, table
 from benchmarks.session import Result, Session
 from benchmarks.sizes import Size
@@ -94,16 +94,9 @@ def _campaigns(dataset: Dataset) -> list[str]:
 
 @contextmanager
 def _serving(dataset: Dataset) -> Iterator[str]:
-    entry = {
-        "name": "sms",
-        "profile": "sms",
-        "database_url": dataset.conninfo,
-        "queue_url": dataset.redis_url,
-        "queue_prefix": PREFIX,
-    }
     port = free_port()
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as config:
-        yaml.safe_dump({"platforms": [entry]}, config)
+        yaml.safe_dump({"platforms": [dataset.entry]}, config)
         config.flush()
         program = [sys.executable, "-c", "from campaign_ops.faces.cli import main; main()"]
         words = ["serve", "--config", config.name, "--port", str(port)]

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.child import peak_of_this_process
-from benchmarks.dataset import PREFIX, Dataset
+from benchmarks.dataset import Dataset
 
 _WARM = 3
 
@@ -34,15 +34,8 @@ class Ticks:
 
 def ticks(dataset: Dataset, number: int) -> Ticks:
     """Run so many ticks over a dataset in a fresh interpreter."""
-    entry = {
-        "name": "sms",
-        "profile": "sms",
-        "database_url": dataset.conninfo,
-        "queue_url": dataset.redis_url,
-        "queue_prefix": PREFIX,
-    }
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as config:
-        yaml.safe_dump({"platforms": [entry]}, config)
+        yaml.safe_dump({"platforms": [dataset.entry]}, config)
         config.flush()
         command = [sys.executable, "-m", "benchmarks.watch_child", config.name, str(number)]
         home = Path(__file__).parents[1]
