@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PROFILE ?= sms
 
-.PHONY: help env demo up drill test test-fast bench check format lint types contracts docs screenshots lock clean
+.PHONY: help env demo up drill drill-power test test-fast bench check format lint types contracts docs screenshots lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,11 +28,14 @@ up: env ## a living platform with Dagster's web page, schedule and sensors; Ctrl
 drill: env ## inject faults on embedded servers and print a scoreboard (DRILL="--seconds 60 --node")
 	@$(BIN)/campaign-ops drill $(DRILL)
 
-test: env ## all tests, on embedded servers
-	@$(BIN)/python -m pytest -n 3
+drill-power: env ## drills with one rule removed each: every one must report the damage (about ten minutes)
+	@$(BIN)/python -m pytest -n 2 tests/lab/drill/test_mutations.py
+
+test: env ## the tests, on embedded servers; of the drills with a rule removed, some
+	@$(BIN)/python -m pytest -n 3 -m 'not power'
 
 test-fast: env ## the tests that take no more than a few seconds each
-	@$(BIN)/python -m pytest -n 3 -m 'not slow and not node and not browser'
+	@$(BIN)/python -m pytest -n 3 -m 'not slow and not node and not browser and not power'
 
 check: format lint types contracts test ## what CI checks: format, lint, types, import contracts, all tests
 

@@ -22,6 +22,8 @@ from campaign_ops.lab.shop.worker_process import WorkerProcess
 from tests.lab.drill.mutations import MUTATIONS, VARIABLE, Mutation
 
 RULES = range(1, 17)
+ALWAYS = ("no_age", "no_premise", "release_later", "journal_apart", "lock_given_back", "same_ids")
+"""The drills of `make test`; with all of them it would take five minutes longer. `make drill-power` runs them all."""
 
 
 class MutantRig(Rig):
@@ -69,7 +71,9 @@ def failed(board: Scoreboard) -> dict[str, tuple[str, ...]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MUTATIONS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ALWAYS else pytest.mark.power) for name in MUTATIONS]
+)
 def test_a_drill_reports_the_damage_of_a_removed_rule(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
@@ -95,6 +99,7 @@ def test_a_drill_reports_the_damage_of_a_removed_rule(
 
 
 @pytest.mark.slow
+@pytest.mark.power
 @pytest.mark.parametrize(
     "worker_module", sorted({one.worker_module for one in MUTATIONS.values() if one.worker_module})
 )
