@@ -32,10 +32,10 @@ drill-power: env ## drills with one rule removed each: every one must report the
 	@$(BIN)/python -m pytest -n 2 tests/lab/drill/test_mutations.py
 
 test: env ## the tests, on embedded servers; of the drills with a rule removed, some
-	@$(BIN)/python -m pytest -n 3 -m 'not power'
+	@$(BIN)/python -m pytest -n 2 -m 'not power'
 
 test-fast: env ## the tests that take no more than a few seconds each
-	@$(BIN)/python -m pytest -n 3 -m 'not slow and not node and not browser and not power'
+	@$(BIN)/python -m pytest -n 2 -m 'not slow and not node and not browser and not power'
 
 check: format lint types contracts test ## what CI checks: format, lint, types, import contracts, all tests
 

@@ -6,6 +6,7 @@ the premise is judged on what was committed before our lock was granted.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -53,10 +54,11 @@ def is_old(tables: PlatformTables) -> sa.ColumnElement[bool]:
     return created_at < db_now(created_at) - seconds("max_age")
 
 
-def held_totals(tables: PlatformTables) -> Query:
+def held_totals(tables: PlatformTables, tenants: Collection[str] | None = None) -> Query:
     """Credits held per tenant, in total and for sending campaigns; the largest holders first. Binds: limit.
 
-    ``held_by_all`` is the sum of all tenants, also those beyond the limit; it is the same in every row.
+    ``held_by_all`` is the sum of all tenants, also those beyond the limit; it is the same in every row. Only of
+    ``tenants``, if given.
     """
     reservation, campaign = tables.reservations.c, tables.campaign.c
     tenant = as_text(reservation.tenant)
@@ -72,7 +74,7 @@ def held_totals(tables: PlatformTables) -> Query:
             ).label("held_sending"),
         )
         .select_from(tables.reservations.outerjoin(tables.campaign, campaign.id == reservation.campaign_id))
-        .where(is_held(tables))
+        .where(is_held(tables), *([] if tenants is None else [tenant.in_(sorted(tenants))]))
         .group_by(tenant)
         .order_by(total.desc(), tenant)
         .limit(sa.bindparam("limit", type_=sa.Integer))

@@ -71,10 +71,7 @@ def credits_of(platform: Platform, tenants: Collection[str] | None = None, *, li
         tables = platform.tables(connection)
         latest = latest_finished(connection, platform.profile.tables_key)
         left = [] if latest is None else reservations_left(connection, latest.id, tenants=tenants, limit=limit)
-        query = reservations.held_totals(tables)
-        if tenants is not None:
-            query = query.where(sa.cast(tables.reservations.c.tenant, sa.Text).in_(sorted(tenants)))
-        rows = connection.execute(query, {"limit": limit}).all()
+        rows = connection.execute(reservations.held_totals(tables, tenants), {"limit": limit}).all()
         leaked = {} if latest is None else leaked_credits(connection, latest.id, tenants=tenants)
         return Credits(
             database_now(connection),
