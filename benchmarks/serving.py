@@ -27,7 +27,7 @@ from campaign_ops.lab.servers.ports import free_port
 from campaign_ops.sweep import Sweep
 
 SIZE = Size(10_000, 5, 2_000)
-PEOPLE, SECONDS = 50, 120
+PEOPLE, SECONDS = 50, 60
 PAUSE_SECONDS = 10
 """Between two sweeps: sixty times as many as the schedule makes."""
 _HOME = Path(__file__).parents[1]
