@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import NotFound, Refused
 from campaign_ops.core.model import Campaign, Evidence, Reservation
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import campaigns, reservations
+from campaign_ops.postgres import reservations
 from campaign_ops.sweep.credits import reservation_of
-from campaign_ops.sweep.evidence import campaign_of
+from campaign_ops.sweep.evidence import campaign_by_id
 from campaign_ops.sweep.look import Observation
 
 
@@ -20,16 +20,10 @@ def find_campaign(platform: Platform, campaign_id: str, tenant: str | None) -> C
         NotFound: No such campaign, or another tenant's.
         Refused: It is not sending.
     """
-
-    def _read(connection: sa.Connection) -> Campaign | None:
-        tables = platform.tables(connection)
-        if not tables.may_be_id(tables.campaign, campaign_id):
-            return None
-        row = connection.execute(campaigns.by_id(tables), {"ids": [campaign_id]}).first()
-        return campaign_of(row) if row is not None else None
-
     where = f"campaign {campaign_id}"
-    campaign = platform.database.run(_read, read_only=True)
+    campaign = platform.database.run(
+        lambda connection: campaign_by_id(platform, connection, campaign_id), read_only=True
+    )
     if campaign is None or (tenant is not None and campaign.tenant != tenant):
         whose = f" of tenant {tenant}" if tenant is not None else ""
         raise NotFound(f"there is no such campaign{whose}", where=where, mend="`campaign-ops status` lists them")

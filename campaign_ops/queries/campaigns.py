@@ -17,10 +17,9 @@ from campaign_ops.journal.finished import latest_finished
 from campaign_ops.journal.migrations import is_current
 from campaign_ops.journal.plan_pages import StuckFilter, stuck_counts, stuck_page, verdicts_of
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import campaigns
 from campaign_ops.postgres.clock import database_now
 from campaign_ops.queries.status import StatusLine, status_line
-from campaign_ops.sweep.evidence import campaign_of, read_evidence
+from campaign_ops.sweep.evidence import campaign_by_id, read_evidence
 from campaign_ops.sweep.look import Observation, observe
 
 __all__ = ["CampaignDetail", "Position", "StuckFilter", "StuckPage", "campaign_detail", "stuck_campaigns_page"]
@@ -166,14 +165,9 @@ def campaign_detail(platform: Platform, campaign_id: str) -> CampaignDetail:
 
 
 def _find(platform: Platform, campaign_id: str) -> Campaign:
-    def _read(connection: sa.Connection) -> Campaign | None:
-        tables = platform.tables(connection)
-        if not tables.may_be_id(tables.campaign, campaign_id):
-            return None
-        row = connection.execute(campaigns.by_id(tables), {"ids": [campaign_id]}).first()
-        return None if row is None else campaign_of(row)
-
-    campaign = platform.database.run(_read, read_only=True)
+    campaign = platform.database.run(
+        lambda connection: campaign_by_id(platform, connection, campaign_id), read_only=True
+    )
     if campaign is None:
         raise NotFound("there is no such campaign", where=f"campaign {campaign_id}")
     return campaign

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from campaign_ops.journal.migrations import is_current
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import campaigns, reservations
+from campaign_ops.postgres import reservations
+from campaign_ops.sweep.evidence import campaign_by_id
 
 
 class Subject(StrEnum):
@@ -39,11 +40,8 @@ def owner_of(platform: Platform, subject: Subject, subject_id: str) -> Owner | N
 
 
 def _campaign(platform: Platform, connection: sa.Connection, campaign_id: str) -> Owner | None:
-    tables = platform.tables(connection)
-    if not tables.may_be_id(tables.campaign, campaign_id):
-        return None
-    row = connection.execute(campaigns.by_id(tables), {"ids": [campaign_id]}).first()
-    return None if row is None else Owner(row.tenant or "")
+    campaign = campaign_by_id(platform, connection, campaign_id)
+    return None if campaign is None else Owner(campaign.tenant)
 
 
 def _reservation(platform: Platform, connection: sa.Connection, reservation_id: str) -> Owner | None:

@@ -68,6 +68,15 @@ def campaign_of(row: sa.Row[tuple[object, ...]]) -> Campaign:
     )
 
 
+def campaign_by_id(platform: Platform, connection: sa.Connection, campaign_id: str) -> Campaign | None:
+    """One campaign, whatever its status; None if there is none, or the text cannot be an id of this platform."""
+    tables = platform.tables(connection)
+    if not tables.may_be_id(tables.campaign, campaign_id):
+        return None
+    row = connection.execute(campaigns.by_id(tables), {"ids": [campaign_id]}).first()
+    return None if row is None else campaign_of(row)
+
+
 def read_evidence(
     platform: Platform,
     connection: sa.Connection,
