@@ -11,7 +11,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_ops.journal.finished import latest_finished
-from campaign_ops.journal.migrations import check_current
 from campaign_ops.journal.plan_pages import leaked_credits, reservations_left
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import reservations
@@ -67,7 +66,6 @@ def credits_of(platform: Platform, tenants: Collection[str] | None = None, *, li
         return None
 
     def _read(connection: sa.Connection) -> Credits:
-        check_current(connection, platform.database.where)
         tables = platform.tables(connection)
         latest = latest_finished(connection, platform.profile.tables_key)
         left = [] if latest is None else reservations_left(connection, latest.id, tenants=tenants, limit=limit)
@@ -90,4 +88,4 @@ def credits_of(platform: Platform, tenants: Collection[str] | None = None, *, li
             left,
         )
 
-    return platform.database.run(_read, read_only=True)
+    return platform.on_state(_read, read_only=True)

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from campaign_ops.core.sighting import Sighting
-from campaign_ops.journal.migrations import check_current
 from campaign_ops.journal.queue_looks import QueueLook, SeenWorker, WorkerHealth
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
@@ -48,7 +47,6 @@ def queues(platform: Platform) -> Queues:
     """
 
     def _read(connection: sa.Connection) -> Queues:
-        check_current(connection, platform.database.where)
         now, looks = database_now(connection), platform.queue_looks
         health = {known.queue: known for known in looks.health(connection)}
         sightings = {} if platform.sightings is None else platform.sightings.last(connection)
@@ -65,4 +63,4 @@ def queues(platform: Platform) -> Queues:
         ]
         return Queues(now, tuple(seen))
 
-    return platform.database.run(_read, read_only=True)
+    return platform.on_state(_read, read_only=True)

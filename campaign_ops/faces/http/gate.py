@@ -90,11 +90,6 @@ class Asker:
     scopes: frozenset[Scope] = frozenset()
     secret: str = field(default="", repr=False)
 
-    @property
-    def key(self) -> str:
-        """What its requests are counted by."""
-        return parse(self.secret)[0] if parse(self.secret) else self.name or self.address  # type: ignore[index]
-
 
 class Gate:
     """Recognises who asks.
@@ -159,11 +154,6 @@ class Gate:
                 self._remembered.clear()
             self._remembered[key] = (now + REMEMBERED_SECONDS, token)
         return token
-
-    def forget(self) -> None:
-        """Forget what is remembered: a token was created or revoked here."""
-        with self._lock:
-            self._remembered.clear()
 
     def everywhere(self, asker: Asker) -> Iterator[tuple[str, Token]]:
         """The platforms on which the asker is known, with what it may do there.

@@ -15,6 +15,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from campaign_ops.core.tokens import parse
@@ -99,7 +100,7 @@ class Protection:
         limit = RateLimitItemPerMinute(CHANGES_PER_MINUTE if unsafe else READS_PER_MINUTE)
         if scope["path"].startswith("/static/"):
             return None
-        if not self._limiter.hit(limit, "changes" if unsafe else "reads", _sender(headers) or address):
+        if not self._limiter.hit(limit, "changes" if unsafe else "reads", _sender(scope, headers) or address):
             return _too_many(f"more than {limit.amount} requests a minute")
         return None
 
@@ -150,13 +151,12 @@ def _address(scope: Scope) -> str:
     return client[0] if client else "unknown"
 
 
-def _sender(headers: Headers) -> str:
+def _sender(scope: Scope, headers: Headers) -> str:
     """The public part of the token that a request carries; nothing is checked here."""
     _, _, text = headers.get("authorization", "").partition(" ")
     parts = parse(text.strip())
     if parts is None:
-        cookies = dict(part.strip().partition("=")[::2] for part in headers.get("cookie", "").split(";"))
-        parts = parse(cookies.get(COOKIE, ""))
+        parts = parse(Request(scope).cookies.get(COOKIE, ""))
     return hashlib.sha256("_".join(parts).encode()).hexdigest() if parts is not None else ""
 
 

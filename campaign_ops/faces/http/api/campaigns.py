@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -12,7 +11,7 @@ from starlette.responses import Response
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.model import Verdict
 from campaign_ops.core.tokens import Scope, Token
-from campaign_ops.faces.documents import campaign_document, percent, repair_document
+from campaign_ops.faces.documents import campaign_document, iso, percent, repair_document
 from campaign_ops.faces.http import shapes
 from campaign_ops.faces.http.api.common import (
     Cursor,
@@ -111,7 +110,7 @@ def list_campaigns(
                 raise
             document["away"].append(place.platform)
             continue
-        document["as_of"][place.platform] = _iso(page.at)
+        document["as_of"][place.platform] = iso(page.at)
         for verdict, number in page.counts.items():
             document["counts"][verdict] = document["counts"].get(verdict, 0) + number
         if listed:
@@ -208,7 +207,3 @@ def detail_document(platform: str, detail: CampaignDetail) -> shapes.CampaignDoc
 def undo_path(platform: str, repair: int) -> str:
     """The path that undoes a repair."""
     return f"/api/repairs/{repair}/undo?platform={platform}"
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()

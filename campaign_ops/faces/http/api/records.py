@@ -102,7 +102,7 @@ def list_repairs(
         query: Its query, without the cursor.
 
     Raises:
-        Problem: 422 for a cursor that is none.
+        Problem: 409 for a cursor that is none.
         CampaignOpsError: The platform cannot be read.
     """
     before = None if cursor is None else int(position_of(cursor, int)[0])
