@@ -78,6 +78,12 @@ class Token:
         """Return whether it reaches rows of this tenant; rows without a tenant are for tokens of all tenants."""
         return self.tenants is None or tenant in self.tenants
 
+    def among(self, tenant: str | None) -> frozenset[str] | None:
+        """Return the tenants that remain of those it reaches when one is asked for; None for all of them."""
+        if tenant is None:
+            return self.tenants
+        return frozenset({tenant}) if self.sees(tenant) else frozenset()
+
 
 def new_token() -> tuple[str, str, str]:
     """Make the id, the secret and the text ``ops_<id>_<secret>`` of a new token."""

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.model import Verdict
-from campaign_ops.core.tokens import Scope, Token
+from campaign_ops.core.tokens import Scope
 from campaign_ops.faces.documents import campaign_document, iso, percent, repair_document
 from campaign_ops.faces.http import shapes
 from campaign_ops.faces.http.api.common import (
@@ -99,7 +99,7 @@ def list_campaigns(
     document: shapes.StuckCampaigns = {"as_of": {}, "counts": {}, "campaigns": [], "next": None, "away": []}
     for place in sorted(places, key=lambda place: place.platform):
         room = limit - len(document["campaigns"])
-        seen = _filter(place.token, wanted, tenant)
+        seen = StuckFilter(tenants=place.token.among(tenant), **wanted)
         listed = place.platform >= start and room > 0 and document["next"] is None
         try:
             with service.pool.reading(place.platform) as platform:
@@ -119,13 +119,6 @@ def list_campaigns(
         elif place.platform > start and room <= 0 and document["next"] is None and page.rows:
             document["next"] = next_page(path, cursor_of(place.platform, 0, 0, ""), **query)
     return document
-
-
-def _filter(token: Token, wanted: dict[str, Any], tenant: str | None) -> StuckFilter:
-    tenants = token.tenants
-    if tenant is not None:
-        tenants = frozenset({tenant}) if token.sees(tenant) else frozenset()
-    return StuckFilter(tenants=tenants, **wanted)
 
 
 def _next(platform: str, page: StuckPage, path: str, query: dict[str, Any]) -> str | None:

@@ -78,12 +78,17 @@ def list_incidents(service: Service, places: Sequence[Place], *, everything: boo
     return document
 
 
+def _sees_all_of(token: Token, tenants: Sequence[str]) -> bool:
+    """Whether an incident about these tenants is about the token's alone; one about no tenant concerns all."""
+    return token.tenants is None or (bool(tenants) and set(tenants) <= token.tenants)
+
+
 def seen_by(token: Token, one: documents.Incident) -> documents.Incident | None:
     """What a token may see of an incident: None of one that is about other tenants alone.
 
     Of one that is about others, too, only its cause: the owner of each campaign behind it is not recorded.
     """
-    if token.tenants is None or (one["tenants"] and set(one["tenants"]) <= token.tenants):
+    if _sees_all_of(token, one["tenants"]):
         return one
     own = [tenant for tenant in one["tenants"] if token.sees(tenant)]
     if not own:
@@ -144,7 +149,7 @@ def _place_of_incident(service: Service, asker: Asker, scope: Scope, platform: s
                 row = incident(connected, number)
             except NotFound:
                 continue
-        if place.token.tenants is None or (set(row["tenants"]) and set(row["tenants"]) <= place.token.tenants):
+        if _sees_all_of(place.token, row["tenants"]):
             found.append(place)
     if not found:
         raise NotFound("no such incident", where=f"incident {number}", mend="GET /api/incidents lists them")

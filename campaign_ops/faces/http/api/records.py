@@ -106,9 +106,7 @@ def list_repairs(
         CampaignOpsError: The platform cannot be read.
     """
     before = None if cursor is None else int(position_of(cursor, int)[0])
-    tenants = place.token.tenants
-    if wanted.tenant is not None:
-        tenants = frozenset({wanted.tenant}) if place.token.sees(wanted.tenant) else frozenset()
+    tenants = place.token.among(wanted.tenant)
     with service.pool.reading(place.platform) as connected:
         page = read_repairs(
             connected, campaign_id=wanted.campaign, tenants=tenants, kind=wanted.kind, before=before, limit=limit
