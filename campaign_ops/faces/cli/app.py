@@ -16,9 +16,8 @@ from campaign_ops import __version__
 from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.exit_codes import MEANINGS, ExitCode
 from campaign_ops.faces.cli.runner import Answer, Command, Common, Run, gravest_of
+from campaign_ops.faces.cli.stopping import STOPPED, stop_code, stop_on_sigterm
 from campaign_ops.fixes.table import FIXES
-
-INTERRUPTED = 130
 
 COMMANDS: dict[str, Command] = {}
 """Every command by its name, in the order of the help."""
@@ -201,9 +200,10 @@ def _entry_of(command: Command, parameters: Sequence[inspect.Parameter]) -> Call
         run = Run(command, _take(Common, values))
         try:
             code = run.execute(values)
-        except KeyboardInterrupt:
-            run.screen.error("interrupted; what was done stands, and the next sweep continues from there")
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as stop:
+            ended = stop_code(stop)
+            run.screen.error(f"{STOPPED[ended]}; what was done stands, and the next sweep continues from there")
+            raise typer.Exit(ended) from None
         raise typer.Exit(code.value)
 
     entry.__doc__ = help_of(command)
@@ -214,4 +214,5 @@ def _entry_of(command: Command, parameters: Sequence[inspect.Parameter]) -> Call
 
 def main() -> None:
     """Run the program."""
+    stop_on_sigterm()
     app(prog_name="campaign-ops")

@@ -18,10 +18,11 @@ from typing_extensions import is_typeddict
 from campaign_ops.core.markdown import table
 from campaign_ops.faces import shapes
 from campaign_ops.faces.cli import app
-from campaign_ops.faces.cli.app import COMMANDS, INTERRUPTED, Section, help_of
+from campaign_ops.faces.cli.app import COMMANDS, Section, help_of
 from campaign_ops.faces.cli.exit_codes import MEANINGS
 from campaign_ops.faces.cli.plugins import PLUGINS, Plugin
 from campaign_ops.faces.cli.runner import Command, Common
+from campaign_ops.faces.cli.stopping import STOPPED
 
 _INTRODUCTION = """\
 # The command line
@@ -81,7 +82,7 @@ def _overview() -> str:
 
 def _exit_codes() -> str:
     rows = [[str(code.value), meaning] for code, meaning in MEANINGS.items()]
-    rows.append([str(INTERRUPTED), "interrupted; what was done stays done"])
+    rows += [[str(code), f"{how}; what was done stays done"] for code, how in STOPPED.items()]
     return f"{table(['code', 'meaning'], rows)}\n\nOf several platforms, the lowest code that is not 0 counts.\n"
 
 

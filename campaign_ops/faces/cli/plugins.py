@@ -17,8 +17,9 @@ from rich.console import Console
 from typer.core import TyperCommand
 
 from campaign_ops.core.errors import CampaignOpsError
-from campaign_ops.faces.cli.app import INTERRUPTED, Section, app
+from campaign_ops.faces.cli.app import Section, app
 from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of
+from campaign_ops.faces.cli.stopping import STOPPED, stop_code
 
 GROUP = "campaign_ops.commands"
 
@@ -68,8 +69,9 @@ def run(plugin: Plugin, arguments: list[str]) -> None:
     """Run a command with the arguments that follow its name, and exit with its code."""
     try:
         plugin.load()(args=arguments, prog_name=f"campaign-ops {plugin.name}")
-    except KeyboardInterrupt:
-        _stop("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        ended = stop_code(stop)
+        _stop(STOPPED[ended], ended)
     except ModuleNotFoundError as error:
         mend = f"install it with: pip install 'campaign_ops[{plugin.extra}]'"
         _stop(f"error: {plugin.name} needs {error.name}, which is not installed; {mend}", ExitCode.SET_UP)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from campaign_ops.faces.cli.app import INTERRUPTED
+from campaign_ops.faces.cli.stopping import INTERRUPTED
 from campaign_ops.lab.demo.demo import run_demo
 from campaign_ops.lab.demo.up import up as bring_up
 

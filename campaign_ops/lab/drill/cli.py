@@ -21,8 +21,8 @@ from rich.console import Console
 
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.wording import nearest
-from campaign_ops.faces.cli.app import INTERRUPTED
 from campaign_ops.faces.cli.exit_codes import ExitCode
+from campaign_ops.faces.cli.stopping import INTERRUPTED
 from campaign_ops.lab.drill.options import SIZES, DrillOptions
 from campaign_ops.lab.drill.work_dir import unused_work_dir
 

@@ -1,0 +1,60 @@
+"""SIGTERM to a sweep: systemd, a container engine and Kubernetes all stop a process so."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from tests.conftest import World
+from tests.faces.cli.program import configured, entry, environ, one_line
+from tests.lab.waiting import wait_until
+
+OPEN = "SELECT wait_event_type AS waits FROM pg_stat_activity WHERE application_name LIKE :name"
+
+
+@contextmanager
+def table_locked(world: World, table: str) -> Iterator[None]:
+    """Another program holds a table: it can be read and not written."""
+    engine = sa.create_engine(world.url)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f'LOCK TABLE "{table}" IN SHARE MODE'))
+        yield
+    engine.dispose()
+
+
+def waits_for_a_lock(world: World, pid: int) -> bool:
+    return any(row["waits"] == "Lock" for row in world.rows(OPEN, name=f"campaign_ops%:{pid}"))
+
+
+def test_sigterm_ends_the_statement_gives_the_lock_back_and_leaves_no_half_of_a_repair(
+    sms: World, tmp_path: Path
+) -> None:
+    """The process used to die where it was: PostgreSQL went on with its statement for up to a minute.
+
+    As the first process of a container it did not even die: the kernel keeps a signal without a handler from it.
+    """
+    sms.app.add_campaign("done", succeeded=3)
+    sms.app.add_reservation("held", campaign="done")
+    words = configured(tmp_path, entry(sms, timeouts={"lock_seconds": 60})).started("reconcile")
+    with table_locked(sms, "CreditReservation"):
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environ({})) as process:
+            wait_until(lambda: waits_for_a_lock(sms, process.pid), 60)
+            process.send_signal(signal.SIGTERM)
+            _, stderr = process.communicate(timeout=30)
+        assert process.returncode == 143
+        assert one_line(stderr).startswith("error: terminated (SIGTERM); what was done stands")
+        with sms.again().lock(wait_seconds=0).hold():
+            assert sms.rows(OPEN, name=f"campaign_ops%:{process.pid}") == []
+    assert sms.app.campaign("done")["status"] == "sending"
+    assert sms.rows("SELECT kind FROM campaign_ops.repair") == []
+    sms.sweep()
+    assert sms.app.campaign("done")["status"] == "sent"
+    assert [row["kind"] for row in sms.rows("SELECT kind FROM campaign_ops.repair ORDER BY 1")] == [
+        "complete",
+        "release",
+    ]
