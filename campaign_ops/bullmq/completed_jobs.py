@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from campaign_ops.bullmq.connection import QueueConnection
+from campaign_ops.bullmq.contents import read_contents
 from campaign_ops.bullmq.jobs import CompletedJob
 from campaign_ops.bullmq.payload import PayloadReader
 
@@ -28,8 +29,7 @@ class CompletedJobs:
         """
         payloads = PayloadReader(self._connection.profile, self._connection.ids, campaign_ids)
         new = [job_id for job_id in self._newest() if job_id not in self._read]
-        for job_id, (name, data) in self._connection.fields(new, "name", "data"):
-            content = payloads.read(name, data)
-            if content.campaign_id is not None:
-                yield CompletedJob(job_id, content.campaign_id, content.recipient_ids)
+        for job in read_contents(self._connection, payloads, new):
+            if job.content is not None and job.content.campaign_id is not None:
+                yield CompletedJob(job.id, job.content.campaign_id, job.content.recipient_ids)
         self._read.update(new)

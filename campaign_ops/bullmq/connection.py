@@ -61,7 +61,7 @@ class QueueConnection:
     def fields(self, job_ids: Sequence[str], *names: str) -> Iterator[tuple[str, list[str | None]]]:
         """Read fields of many jobs, page by page: (id, values); all None where the job does not exist."""
         for page in pages(job_ids, JOBS_PER_PAGE):
-            rows = self.each("hmget", [[self._job_key(job_id), *names] for job_id in page])
+            rows = self.each("hmget", [[self.job_key(job_id), *names] for job_id in page])
             yield from zip(page, rows, strict=True)
 
     def present(self, job_ids: Iterable[str]) -> frozenset[str]:
@@ -105,7 +105,7 @@ class QueueConnection:
                 self._may_ask_info = False
                 return answer
 
-    def unless_refused(self, command: str, *arguments: str, default: Any) -> Any:
+    def unless_refused(self, command: str, *arguments: str | bytes | int, default: Any) -> Any:
         """Run a command that many hosts do not allow; return ``default`` where they refuse."""
         with driver_errors_mapped(self.where):
             try:
@@ -127,11 +127,11 @@ class QueueConnection:
     def _existing(self, job_ids: Iterable[str], suffix: str) -> frozenset[str]:
         existing: set[str] = set()
         for page in pages(list(job_ids), KEYS_PER_PAGE):
-            numbers = self.each("exists", [[self._job_key(job_id + suffix)] for job_id in page])
+            numbers = self.each("exists", [[self.job_key(job_id + suffix)] for job_id in page])
             existing.update(job_id for job_id, number in zip(page, numbers, strict=True) if number)
         return frozenset(existing)
 
-    def _job_key(self, job_id: str) -> str | bytes:
+    def job_key(self, job_id: str) -> str | bytes:
         """Return the key of a job, whose id may be any bytes: in ours they appear as lone surrogates."""
         key = self.key(job_id)
         return key if key.isascii() else key.encode(errors="surrogateescape")

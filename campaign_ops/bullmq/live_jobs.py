@@ -10,6 +10,7 @@ from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from campaign_ops.bullmq.connection import QueueConnection
+from campaign_ops.bullmq.contents import read_contents
 from campaign_ops.bullmq.jobs import LiveJob
 from campaign_ops.bullmq.owner import BULL, is_bulls_job
 from campaign_ops.bullmq.payload import PayloadReader, named
@@ -127,16 +128,17 @@ class _Reader:
     def _look(self, live: Mapping[str, str]) -> Generator[LiveJob, None, set[str]]:
         """Yield the jobs of these campaigns among ``live``; return the ids that have no data."""
         gone = set()
-        fields = ["name", "data", "defa", "timestamp", "processedOn"]
+        fields = ["defa", "timestamp", "processedOn"]
         if self._snapshot.state.version is None:
             fields.append("opts")
-        for job_id, (name, data, defa, made_at, taken_at, *options) in self._connection.fields(list(live), *fields):
-            if name is None and data is None:
+        for job_id, name, content, (defa, made_at, taken_at, *options) in read_contents(
+            self._connection, self._payloads, list(live), *fields
+        ):
+            if content is None:
                 gone.add(job_id)
                 continue
             if options and is_bulls_job(job_id, options[0]):
                 self._old = BULL
-            content = self._payloads.read(name, data)
             if content.doubt:
                 self._note_doubt(named(name or "without a name"), content.doubt)
             elif content.campaign_id is None and not self._payloads.is_ours(name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from campaign_ops.bullmq.connection import QueueConnection
+from campaign_ops.bullmq.contents import read_contents
 from campaign_ops.bullmq.guard import LastLook
 from campaign_ops.bullmq.live_jobs import Reading
 from campaign_ops.bullmq.payload import PayloadReader, named
@@ -35,11 +36,10 @@ def newcomers(
     known = (reading.snapshot.live.keys() - reading.finished) | frozenset(ours)
     new = [job_id for job_id in live if job_id not in known]
     gone = set()
-    for job_id, (name, data) in connection.fields(new, "name", "data"):
-        if name is None and data is None:
+    for job_id, _, content, _ in read_contents(connection, payloads, new):
+        if content is None:
             gone.add(job_id)
             continue
-        content = payloads.read(name, data)
         if content.doubt is payloads.wanted.everybody:
             raise _unclear(connection, job_id)
         with_new_job |= content.doubt

@@ -34,7 +34,7 @@ class Content:
     doubt: frozenset[str] = NOTHING
 
 
-_ABOUT_OTHERS = Content()
+ABOUT_OTHERS = Content()
 
 
 def named(text: str) -> str:
@@ -64,6 +64,20 @@ class PayloadReader:
         """Return whether the application sends to recipients under this name; a job without a name may do so."""
         return name in self._job_names
 
+    def is_about_others(self, data: str) -> bool:
+        """Return whether a payload, whose recipients may have been left out, is certainly about no wanted campaign."""
+        try:
+            document = _parsed(data)
+        except (ValueError, RecursionError):
+            return False
+        if not (isinstance(document, dict) and self._campaign_key in document):
+            return False
+        campaign = document.pop(self._campaign_key)
+        recipients = document.pop(self._recipients_key, None)
+        nested = any(isinstance(value, dict | list) for key, value in document.items() if key not in self._tenant_keys)
+        listed = isinstance(recipients, list) and set(map(type, recipients)) <= _SCALARS
+        return listed and not nested and self.wanted.get(campaign) is None and not self.wanted.nearly(campaign)
+
     def _read(self, data: str | None, *, sends: bool) -> Content:
         """Read a job. ``sends``: its name is one under which the application sends."""
         try:
@@ -79,7 +93,7 @@ class PayloadReader:
                 return Content(doubt=doubt)
             if not (isinstance(recipients, list) and set(map(type, recipients)) <= _SCALARS):
                 return Content(doubt=self._mentioned(document, keys_only=True))
-            return self._with_the_rest(_ABOUT_OTHERS, document)
+            return self._with_the_rest(ABOUT_OTHERS, document)
         recipient_ids = self._recipient_ids.many(recipients) if isinstance(recipients, list) else None
         if recipient_ids is None:
             return Content(doubt=self._mentioned(document, keys_only=True) | {wanted})

@@ -301,10 +301,10 @@ class QueueGroup(Queue):
             for queue, start, end in zip(members, starts, ends, strict=False)
         }
 
-    def _job_key(self, job_id: str) -> str | bytes:
+    def job_key(self, job_id: str) -> str | bytes:
         """Return the key of a job by its joined id."""
         name, _, own = job_id.partition(":")
-        return self._member(name)._job_key(own)  # noqa: SLF001 - a queue of ours
+        return self._member(name).job_key(own)
 
 
 def _event(newest: Any) -> str | None:

@@ -14,6 +14,7 @@ from campaign_ops.bullmq import markers
 from campaign_ops.bullmq.address import driver_errors_mapped
 from campaign_ops.bullmq.completed_jobs import CompletedJobs
 from campaign_ops.bullmq.connection import QueueConnection
+from campaign_ops.bullmq.contents import read_contents
 from campaign_ops.bullmq.events import Traces, traces_of
 from campaign_ops.bullmq.guard import LastLook
 from campaign_ops.bullmq.jobs import FailedJob
@@ -93,10 +94,9 @@ class QueueReader(QueueConnection):
     def failed_jobs(self, snapshot: Snapshot, campaign_ids: Collection[str]) -> Iterator[FailedJob]:
         """Read, page by page, the newest failed jobs of these campaigns. They cover no recipients; they explain why."""
         payloads = PayloadReader(self.profile, self.ids, campaign_ids)
-        for job_id, (name, data) in self.fields(snapshot.failed, "name", "data"):
-            content = payloads.read(name, data)
-            if content.campaign_id is not None:
-                yield FailedJob(job_id, content.campaign_id, content.recipient_ids)
+        for job in read_contents(self, payloads, snapshot.failed):
+            if job.content is not None and job.content.campaign_id is not None:
+                yield FailedJob(job.id, job.content.campaign_id, job.content.recipient_ids)
 
     def completed_jobs(self, snapshot: Snapshot) -> CompletedJobs:
         """Read the newest completed jobs of the queues of this snapshot, each once."""
