@@ -8,6 +8,9 @@ import re
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Annotated
+
+import typer
 
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@]*(?=@)|(?<=password=)[^\s&]+")
 
@@ -22,6 +25,17 @@ class LogFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+
+
+LogFormatOption = Annotated[
+    LogFormat,
+    typer.Option(
+        "--log-format",
+        metavar="FORMAT",
+        help=f"How lines on stderr look: {', '.join(LogFormat)}.",
+        case_sensitive=False,
+    ),
+]
 
 
 class JsonFormatter(logging.Formatter):

@@ -27,7 +27,7 @@ from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of, gravest
 from campaign_ops.faces.cli.progress import working
 from campaign_ops.faces.cli.screen import Screen, logging_to_stderr
-from campaign_ops.faces.logs import without_credentials
+from campaign_ops.faces.logs import LogFormat, LogFormatOption, without_credentials
 from campaign_ops.platform import Platform
 from campaign_ops.settings import PlatformSettings, Settings, connect, load_settings
 
@@ -67,6 +67,7 @@ class Common:
     ] = False
     verbose: Annotated[bool, typer.Option("--verbose", help="Log every step to stderr.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Log everything to stderr, with tracebacks.")] = False
+    log_format: LogFormatOption = LogFormat.TEXT
 
 
 @dataclass
@@ -158,13 +159,17 @@ class Run:
 
     command: Command
     common: Common
-    screen: Screen = field(default_factory=Screen)
+    screen: Screen = field(init=False)
     printed: bool = False
     shared: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.screen = Screen(self.common.log_format)
+
     def execute(self, values: Mapping[str, Any]) -> ExitCode:
         """Run the command on its platforms, print the answers, and return the exit code."""
-        with logging_to_stderr(verbose=self.common.verbose, debug=self.common.debug):
+        common = self.common
+        with logging_to_stderr(verbose=common.verbose, debug=common.debug, log_format=common.log_format):
             try:
                 _check_unicode(values)
                 settings = load_settings(self.common.config)
@@ -205,7 +210,8 @@ class Run:
 
     def _answer(self, settings: Settings, name: str, values: Mapping[str, Any], *, alone: bool) -> Answer:
         call = Call(settings.platform(name), self.common.config, alone, self.screen.plain, self.shared)
-        silent = self.common.json or self.common.verbose or self.common.debug
+        common = self.common
+        silent = common.json or common.verbose or common.debug or common.log_format is LogFormat.JSON
         with closing(call), working(self.screen.errors, f"{name}: {self.command.name}", shown=not silent):
             answer = self.command.function(call, **values)
         if not self.common.json:

@@ -20,7 +20,7 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-from campaign_ops.faces.logs import without_credentials
+from campaign_ops.faces.logs import JsonFormatter, LogFormat, without_credentials
 from campaign_ops.sweep.progress import LOGGER as PROGRESS
 
 # Characters that a terminal acts on: C0, DEL and C1, Unicode line ends and direction marks; and undecodable bytes.
@@ -108,7 +108,8 @@ def bar(done: int, total: int, *, plain: bool = False) -> str:
 class Screen:
     """Stdout and stderr as they are when it is created; ``errors`` is the console of stderr."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_format: LogFormat = LogFormat.TEXT) -> None:
+        self._json = JsonFormatter() if log_format is LogFormat.JSON else None
         self._out = sys.stdout
         width = shutil.get_terminal_size((_UNWRAPPED, 24)).columns
         self._console = Console(file=self._out, width=width, markup=False, highlight=False, emoji=False)
@@ -137,11 +138,18 @@ class Screen:
 
     def error(self, message: str) -> None:
         """Print one line to stderr."""
-        self.errors.print(Text.assemble(("error: ", "bold red"), clean(message)))
+        self._complain(logging.ERROR, message, Text.assemble(("error: ", "bold red"), clean(message)))
 
     def traceback(self, text: str) -> None:
         """Print a traceback to stderr."""
-        self.errors.print(Text(clean_lines(without_credentials(text))))
+        self._complain(logging.DEBUG, text, Text(clean_lines(without_credentials(text))))
+
+    def _complain(self, level: int, message: str, text: Text) -> None:
+        if self._json is None:
+            self.errors.print(text)
+        else:
+            record = logging.LogRecord("campaign_ops", level, "", 0, "%s", (message,), None)
+            self.errors.file.write(f"{self._json.format(record)}\n")
 
 
 class _LogFormatter(logging.Formatter):
@@ -161,11 +169,11 @@ class _LogFormatter(logging.Formatter):
 
 
 @contextmanager
-def logging_to_stderr(*, verbose: bool, debug: bool) -> Iterator[None]:
+def logging_to_stderr(*, verbose: bool, debug: bool, log_format: LogFormat = LogFormat.TEXT) -> Iterator[None]:
     """Send log records to stderr: warnings always, INFO with ``verbose``, everything with ``debug``."""
     ours = logging.getLogger("campaign_ops")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_LogFormatter(tracebacks=debug))
+    handler.setFormatter(JsonFormatter() if log_format is LogFormat.JSON else _LogFormatter(tracebacks=debug))
     handler.addFilter(lambda record: verbose or debug or record.name != PROGRESS)
     level_before = ours.level
     ours.setLevel(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)

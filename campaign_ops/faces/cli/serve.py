@@ -20,7 +20,7 @@ from campaign_ops.faces.http.app import create_app
 from campaign_ops.faces.http.gate import Access, Proxy
 from campaign_ops.faces.http.server import server_config
 from campaign_ops.faces.http.service import Service
-from campaign_ops.faces.logs import LogFormat, log_to_stderr
+from campaign_ops.faces.logs import LogFormat, LogFormatOption, log_to_stderr
 from campaign_ops.settings import load_settings, read_watch_environment
 from campaign_ops.watch.dagster import Dagster
 
@@ -61,9 +61,7 @@ def serve(
         str,
         typer.Option("--proxy-scopes", metavar="SCOPES", help="What the people who come through it may do."),
     ] = "read",
-    log_format: Annotated[
-        LogFormat, typer.Option("--log-format", help="How lines on stderr look.", case_sensitive=False)
-    ] = LogFormat.TEXT,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Serve the HTTP API and the operator's console, until SIGTERM.
 

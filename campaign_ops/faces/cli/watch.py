@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from campaign_ops.faces.cli.exit_codes import ExitCode
-from campaign_ops.faces.logs import LogFormat, log_to_stderr
+from campaign_ops.faces.logs import LogFormat, LogFormatOption, log_to_stderr
 from campaign_ops.platform import Platform
 from campaign_ops.settings import Settings, connect, load_settings, read_watch_environment
 from campaign_ops.watch.dagster import Dagster
@@ -33,15 +33,7 @@ def watch(
     once: Annotated[
         bool, typer.Option("--once", help="Look once and exit, for cron: with 5 when something is wrong, else 0.")
     ] = False,
-    log_format: Annotated[
-        LogFormat,
-        typer.Option(
-            "--log-format",
-            metavar="FORMAT",
-            help=f"How lines on stderr look: {', '.join(LogFormat)}.",
-            case_sensitive=False,
-        ),
-    ] = LogFormat.TEXT,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Look at all platforms each minute and notify people, until SIGTERM.
 
