@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Iterable
 from dataclasses import dataclass
+from email import message_from_bytes
+from importlib.metadata import distribution
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
+
+from tests.conftest import Worlds
+from tests.faces.cli.program import configured, environ, one_line
 
 ROOT = Path(__file__).parents[1]
+SITE = Path(sysconfig.get_path("purelib"))
 SETTINGS_OF_DAGSTER = ("dagster.yaml", "workspace.yaml")
 
 
@@ -25,11 +32,11 @@ class Installed:
     bin: Path
     home: Path
 
-    def run(self, program: str, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, program: str, *words: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self.bin / program, *words],
+            [self.bin / program, *map(str, words)],
             cwd=self.home,
-            env={key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")},
+            env={key: value for key, value in environ({}).items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")},
             capture_output=True,
             text=True,
             check=False,
@@ -45,20 +52,47 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The locked packages come by links, since their own directory also leads to the checkout."""
-    environment, packages = tmp_path_factory.mktemp("environment"), tmp_path_factory.mktemp("packages")
+def installed_with(packages: Iterable[str], wheel: Path, factory: pytest.TempPathFactory) -> Installed:
+    """The wheel, and these files of the locked packages: by links, since their directory also leads to the checkout."""
+    environment, links = factory.mktemp("environment"), factory.mktemp("packages")
     venv.create(environment, symlinks=True)
-    for package in Path(sysconfig.get_path("purelib")).iterdir():
-        if "campaign_ops" not in package.name:
-            (packages / package.name).symlink_to(package)
+    for name in packages:
+        (links / name).symlink_to(SITE / name)
     purelib = sysconfig.get_path("purelib", "venv", {"base": str(environment)})
-    (Path(purelib) / "packages.pth").write_text(f"{packages}\n")
+    (Path(purelib) / "packages.pth").write_text(f"{links}\n")
     python = environment / "bin" / "python"
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--no-index"]
     subprocess.run([*install, str(wheel)], check=True, capture_output=True)
-    return Installed(environment / "bin", tmp_path_factory.mktemp("elsewhere"))
+    return Installed(environment / "bin", factory.mktemp("elsewhere"))
+
+
+def needed(requirements: Iterable[str], extras: Iterable[str] = ()) -> dict[str, set[str]]:
+    """The packages that pip would install for these requirements, each with its files at the top of site-packages."""
+    packages: dict[str, set[str]] = {}
+    for requirement in map(Requirement, requirements):
+        if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in ["", *extras]):
+            continue
+        package = distribution(requirement.name)
+        tops = {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}
+        packages |= {package.name.lower(): tops} | needed(package.requires or (), requirement.extras)
+    return packages
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel with everything that is locked."""
+    locked = [package.name for package in SITE.iterdir() if "campaign_ops" not in package.name]
+    return installed_with(locked, wheel, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel without extras, as `pip install campaign_ops` installs it."""
+    with ZipFile(wheel) as archive:
+        (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        requirements = message_from_bytes(archive.read(metadata)).get_all("Requires-Dist")
+    packages = needed(requirements or [])
+    return installed_with(set().union(*packages.values()), wheel, tmp_path_factory)
 
 
 def test_the_wheel_holds_the_package_and_dagsters_settings_and_nothing_else(wheel: Path) -> None:
@@ -82,6 +116,36 @@ def test_nothing_of_the_checkout_is_on_the_path(installed: Installed) -> None:
 def test_the_wheel_says_its_version(installed: Installed, wheel: Path) -> None:
     answer = installed.run("campaign-ops", "--version")
     assert (answer.returncode, answer.stdout.split()[-1]) == (0, wheel.name.split("-")[1])
+
+
+def test_the_base_install_is_free_of_dagster_and_fastapi(base: Installed) -> None:
+    extras = ["dagster", "dagster_postgres", "pandas", "fastapi", "starlette", "jinja2", "psutil", "matplotlib"]
+    code = f"import json; from importlib.util import find_spec; print([name for name in {extras} if find_spec(name)])"
+    assert base.run("python", "-c", code).stdout == "[]\n"
+
+
+def test_the_base_install_examines_sweeps_and_watches(base: Installed, worlds: Worlds, tmp_path: Path) -> None:
+    world = worlds.make("sms", migrated=False)
+    world.app.add_campaign("finished", succeeded=3)
+    world.app.add_campaign("lost", pending=7)
+    config = configured(tmp_path, world).config
+    assert "reconcile" in base.run("campaign-ops", "--help").stdout
+    for command in ("migrate", "config", "doctor", "status", "reconcile", "metrics"):
+        answer = base.run("campaign-ops", command, "--config", config)
+        expected = 5 if command == "doctor" else 0  # the tests' role may do more than it should
+        assert (answer.returncode, answer.stderr) == (expected, ""), command
+    assert world.app.campaign("finished")["status"] == "sent"
+    assert {world.queue.campaign_of(job) for job in world.queue.live_job_ids()} == {"lost"}
+    watched = base.run("campaign-ops", "watch", "--once", "--config", config)
+    assert "Traceback" not in watched.stderr
+    assert world.rows("SELECT count(*) AS looks FROM campaign_ops.queue_look")[0]["looks"] == 1
+
+
+@pytest.mark.parametrize(("command", "extra"), [("serve", "http"), ("demo", "lab"), ("up", "lab"), ("drill", "lab")])
+def test_a_command_that_needs_an_extra_names_it_in_one_line(command: str, extra: str, base: Installed) -> None:
+    answer = base.run("campaign-ops", command)
+    assert answer.returncode == 2
+    assert one_line(answer.stderr).endswith(f"install it with: pip install 'campaign_ops[{extra}]'")
 
 
 @pytest.mark.slow

@@ -12,9 +12,8 @@ import re
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import bullmq
 from redis import exceptions as driver
 
 from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped, error_in_script, unavailable
@@ -22,6 +21,9 @@ from campaign_ops.bullmq.guard import Guard, NothingAdded, packed, refusal, scri
 from campaign_ops.bullmq.states import LISTS, SORTED_SETS
 from campaign_ops.core.errors import QueueUnavailable, Refused
 from campaign_ops.profile.queue import QueueProfile
+
+if TYPE_CHECKING:
+    import bullmq  # 0.1 s: loaded by the first call that writes, and most commands write no job
 
 MAX_JSON_INTEGER = 2**53 - 1  # the largest that JavaScript reads back unchanged
 SLUG_LENGTH = 40
@@ -126,6 +128,8 @@ class QueueWriter:
         """
 
         async def add(queue: bullmq.Queue) -> list[Any]:
+            import bullmq  # noqa: PLC0415 - see above
+
             async with queue.client.pipeline(transaction=True) as prepared, queue.client.pipeline() as pipe:
                 for job in jobs:
                     options = {**self._profile.options, "jobId": job.id}
@@ -201,6 +205,8 @@ class QueueWriter:
 
     async def _with_queue(self, work: Callable[[bullmq.Queue], Coroutine[Any, Any, T]]) -> T:
         if self._queue is None:
+            import bullmq  # noqa: PLC0415 - see above
+
             # The version check would ask INFO and warn about the eviction policy; `doctor` reports it.
             self._queue = bullmq.Queue(
                 self._profile.name,

@@ -31,7 +31,7 @@ class Plugin:
     Attributes:
         name: The command as typed.
         help: Its line in the list of commands.
-        extra: The extra of this package that installs its dependencies; empty where it needs no more than the program.
+        extra: The extra of this package that installs its dependencies; empty where the base install is enough.
         load: Imports the program and returns it. When a package is missing, one line names the extra.
         section: Where the help lists it.
     """
@@ -50,14 +50,14 @@ def _watch() -> typer.Typer:
 
 
 def _serve() -> typer.Typer:
-    from campaign_ops.faces.cli.serve import app as program  # noqa: PLC0415 - FastAPI takes half a second to load
+    from campaign_ops.faces.cli.serve import app as program  # noqa: PLC0415 - an extra, and half a second to load
 
     return program
 
 
 _OURS = (
     Plugin("watch", "Look at all platforms each minute and notify people, until SIGTERM.", "", _watch, Section.LOOK),
-    Plugin("serve", "Serve the HTTP API and the operator's console, until SIGTERM.", "", _serve, Section.LOOK),
+    Plugin("serve", "Serve the HTTP API and the operator's console, until SIGTERM.", "http", _serve, Section.LOOK),
 )
 PLUGINS: dict[str, Plugin] = {
     plugin.name: plugin for plugin in [*_OURS, *(one for point in entry_points(group=GROUP) for one in point.load())]
@@ -73,7 +73,8 @@ def run(plugin: Plugin, arguments: list[str]) -> None:
         ended = stop_code(stop)
         _stop(STOPPED[ended], ended)
     except ModuleNotFoundError as error:
-        mend = f"install it with: pip install 'campaign_ops[{plugin.extra}]'"
+        wanted = f"campaign_ops[{plugin.extra}]" if plugin.extra else "campaign_ops"
+        mend = f"install it with: pip install '{wanted}'"
         _stop(f"error: {plugin.name} needs {error.name}, which is not installed; {mend}", ExitCode.SET_UP)
     except CampaignOpsError as error:
         _stop(f"error: {error}", exit_code_of(error))

@@ -34,8 +34,9 @@ from campaign_ops.settings import PlatformSettings, Settings, connect, load_sett
 
 def _platform_names(context: typer.Context, incomplete: str) -> list[str]:
     """The configured platforms, for a shell that completes; none while the configuration has a mistake."""
+    config = context.params.get("config")  # text in typer 0.16, a path in 0.29
     try:
-        names = load_settings(context.params.get("config")).names
+        names = load_settings(Path(config) if config else None).names
     except CampaignOpsError:
         return []
     return [name for name in names if name.startswith(incomplete)]
