@@ -115,8 +115,13 @@ class CampaignDetail:
     verdicts: Sequence[Mapping[str, Any]]
 
 
-def campaign_detail(platform: Platform, campaign_id: str) -> CampaignDetail:
+def campaign_detail(platform: Platform, campaign_id: str, observation: Observation | None = None) -> CampaignDetail:
     """Read one campaign, whatever its status: its recipients, the queue, and our records of it.
+
+    Args:
+        platform: The platform.
+        campaign_id: The campaign's id.
+        observation: A look at this campaign, of any age, and perhaps at others; None to look now.
 
     Raises:
         NotFound: No such campaign.
@@ -124,14 +129,17 @@ def campaign_detail(platform: Platform, campaign_id: str) -> CampaignDetail:
     """
     campaign = _find(platform, campaign_id)
     sending = campaign.status == platform.profile.campaign.words.sending
-    seen = observe(platform, only=[campaign_id], any_age=True) if sending else None
-    if seen is None or not seen.evidence:  # over, or over meanwhile
+    case = _case_of(campaign, observation)
+    if sending and case is None:
+        observation = observe(platform, only=[campaign.id], any_age=True)
+        case = _case_of(campaign, observation)
+    if case is None or not sending:  # over, or over meanwhile
         evidence, sending, observation = _evidence(platform, campaign), False, None
     else:
-        evidence, observation = seen.evidence[0], seen
+        evidence = case
 
     def _records(connection: sa.Connection) -> tuple[datetime, list[Any], list[Any], list[str]]:
-        now = seen.at if seen is not None else database_now(connection)
+        now = database_now(connection) if observation is None else observation.at
         if not is_current(connection):
             return now, [], [], []
         return (
@@ -162,6 +170,12 @@ def campaign_detail(platform: Platform, campaign_id: str) -> CampaignDetail:
         repairs=repairs,
         verdicts=verdicts,
     )
+
+
+def _case_of(campaign: Campaign, observation: Observation | None) -> Evidence | None:
+    if observation is None:
+        return None
+    return next((case for case in observation.evidence if case.campaign.id == campaign.id), None)
 
 
 def _find(platform: Platform, campaign_id: str) -> Campaign:

@@ -14,7 +14,7 @@ from campaign_ops.settings import Settings, connect
 
 AT_ONCE = 4
 """Requests that may read one platform at the same time; each may use up to three connections."""
-KEPT = 2
+KEPT = AT_ONCE
 """Idle ones that are kept."""
 KEPT_SECONDS = 300
 """After that one is connected again: the application's tables may have changed."""

@@ -12,6 +12,7 @@ from campaign_ops.core.errors import CampaignOpsError, ConfigurationError, NotFo
 from campaign_ops.core.tokens import Scope, Token
 from campaign_ops.faces.http.gate import Access, Asker, Gate, forbidden
 from campaign_ops.faces.http.health import Health
+from campaign_ops.faces.http.looks import SharedLooks
 from campaign_ops.faces.http.pool import PlatformPool
 from campaign_ops.faces.http.problems import Problem
 from campaign_ops.faces.http.sweeps import Sweeps
@@ -59,6 +60,11 @@ class Service:
     def sweeps(self) -> Sweeps:
         """The sweeps that were asked for here."""
         return Sweeps(self.pool, self.dagster)
+
+    @cached_property
+    def looks(self) -> SharedLooks:
+        """The looks at single campaigns."""
+        return SharedLooks(self.pool)
 
     @cached_property
     def health(self) -> Health:

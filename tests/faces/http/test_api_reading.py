@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import httpx
+import psycopg
 import pytest
+import redis
 
 from campaign_ops.core.causes import Cause
 from campaign_ops.core.incidents import Look, Symptom
@@ -237,3 +241,34 @@ def test_hostile_names_are_data(client: httpx.Client, sms: World) -> None:
     answer = client.get("/api/campaigns")
     assert answer.json()["campaigns"][0]["name"] == name
     assert answer.headers["content-type"] == "application/json"
+
+
+def test_campaigns_that_are_opened_at_once_share_looks_and_each_shows_its_own(api: Api, sms: World) -> None:
+    token = api.token()
+    missing = {f"c{number}": 1 + number for number in range(12)}
+    for campaign_id, pending in missing.items():
+        sms.app.add_campaign(campaign_id, pending=pending, succeeded=1)
+
+    def open_(campaign_id: str) -> tuple[str, int]:
+        document = api.client(token).get(f"/api/campaigns/{campaign_id}").json()
+        return document["campaign"]["id"], document["missing"]
+
+    open_("c0")
+    with redis.Redis.from_url(str(sms.queue_url)) as client:
+        client.config_resetstat()
+        with ThreadPoolExecutor(12) as people:
+            assert dict(people.map(open_, missing)) == missing
+        looks = client.info("commandstats")["cmdstat_exec"]["calls"] / 2  # its state, then its ids
+    assert looks <= 6, "the first, and whatever came during it together"
+
+
+def test_a_look_that_fails_leaves_the_next_one_as_it_was(api: Api, sms: World) -> None:
+    sms.app.add_campaign("c1", pending=1)
+    client = api.client(api.token())
+    with psycopg.connect(sms.url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute('ALTER TABLE "CampaignRecipient" RENAME TO elsewhere')
+        with ThreadPoolExecutor(3) as people:
+            answers = list(people.map(lambda _: client.get("/api/campaigns/c1"), range(3)))
+        connection.execute('ALTER TABLE elsewhere RENAME TO "CampaignRecipient"')
+    assert all(answer.status_code >= 400 and answer.json()["detail"] for answer in answers)
+    assert client.get("/api/campaigns/c1").json()["missing"] == 1

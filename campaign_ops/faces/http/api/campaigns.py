@@ -158,9 +158,15 @@ def campaign(
     """One campaign, read now: verdict, evidence, coverage, and what sweeps and people did to it."""
     campaign_id = checked(campaign_id, "campaign_id")
     place, _ = service.find(asker, Scope.READ, platform, Subject.CAMPAIGN, campaign_id)
-    with service.pool.reading(place.platform) as connected:
-        detail = campaign_detail(connected, campaign_id)
+    detail = detail_of(service, place.platform, campaign_id)
     return tagged_json(request, detail_document(place.platform, detail))
+
+
+def detail_of(service: Service, platform: str, campaign_id: str) -> CampaignDetail:
+    """Read one campaign now, in a look that other requests may share."""
+    observation = service.looks.at(platform, campaign_id)
+    with service.pool.reading(platform) as connected:
+        return campaign_detail(connected, campaign_id, observation)
 
 
 def detail_document(platform: str, detail: CampaignDetail) -> shapes.CampaignDocument:

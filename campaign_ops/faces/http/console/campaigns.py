@@ -10,13 +10,12 @@ from starlette.responses import Response
 from campaign_ops.core.model import Verdict
 from campaign_ops.core.next_steps import step_of
 from campaign_ops.core.tokens import Scope
-from campaign_ops.faces.http.api.campaigns import detail_document, list_campaigns
+from campaign_ops.faces.http.api.campaigns import detail_document, detail_of, list_campaigns
 from campaign_ops.faces.http.api.common import checked
 from campaign_ops.faces.http.console.fix import OFFERED
 from campaign_ops.faces.http.console.pages import Visitor, render, visitor_of
 from campaign_ops.faces.http.fixes import ROUTES
 from campaign_ops.fixes.table import FIXES
-from campaign_ops.queries.campaigns import campaign_detail
 from campaign_ops.queries.owners import Subject
 
 router = APIRouter(include_in_schema=False)
@@ -66,9 +65,7 @@ def campaign(visitor: TheVisitor, platform: str, campaign_id: str, done: int | N
     place, _ = visitor.service.find(
         visitor.asker, Scope.READ, platform, Subject.CAMPAIGN, checked(campaign_id, "campaign")
     )
-    with visitor.service.pool.reading(place.platform) as connected:
-        detail = campaign_detail(connected, campaign_id)
-    document = detail_document(place.platform, detail)
+    document = detail_document(place.platform, detail_of(visitor.service, place.platform, campaign_id))
     verdict = document["campaign"]["verdict"]
     names = _MENDED_BY.get(Verdict(verdict), ()) if verdict in list(Verdict) else ()
     if document["held_reason"] and "retry-quarantined" not in names:
