@@ -102,11 +102,15 @@ class Watcher:
         self.limits = limits or Limits()
         self._unwritten: dict[str, dict[Cause, Incident]] = {}
 
-    def run(self, stop: Event, every_seconds: float) -> None:
-        """Tick at this pace until ``stop`` is set. A tick that takes longer is followed by the next at once."""
+    def run(self, stop: Event, every_seconds: float, ticked: Callable[[], None] = lambda: None) -> None:
+        """Tick at this pace until ``stop`` is set, and call ``ticked`` after each tick.
+
+        A tick that takes longer is followed by the next at once.
+        """
         while not stop.is_set():
             began = time.monotonic()
             self.tick()
+            ticked()
             stop.wait(max(0.0, every_seconds - (time.monotonic() - began)))
 
     def tick(self) -> list[Seen]:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -270,6 +271,36 @@ def test_the_process_watches_until_sigterm_and_logs_json(sms: World, hook: Recei
     assert {"at", "level", "logger", "message"} <= lines[0].keys()
     assert any("incident" in line["message"] and "opened" in line["message"] for line in lines)
     assert "hunter2" not in said
+
+
+@pytest.mark.slow
+def test_the_heartbeat_says_whether_the_watcher_still_looks(sms: World, tmp_path: Path) -> None:
+    """The check of a container engine: a watcher that hangs is alive for it as long as its process is."""
+    beat = tmp_path / "beat"
+    words = configured(tmp_path, sms).started("watch", "--every", "1", "--heartbeat", beat)
+    probe = [sys.executable, "-m", "campaign_ops.faces.probe", str(beat)]
+    assert "No such file" in subprocess.run(probe, capture_output=True, text=True, check=False).stderr
+    with subprocess.Popen(words, stderr=subprocess.PIPE, env={**os.environ}) as process:
+        wait_until(beat.exists, 60)
+        os.utime(beat, (0, 0))
+        wait_until(lambda: beat.stat().st_mtime > 0, 60)
+        assert subprocess.run(probe, check=False).returncode == 0
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: ") T " in Path(f"/proc/{process.pid}/stat").read_text())
+        os.utime(beat, (0, 0))
+        hung = subprocess.run(probe, capture_output=True, text=True, check=False)
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert hung.returncode == 1
+    assert "touched" in hung.stderr
+
+
+def test_a_heartbeat_that_cannot_be_written_is_refused_at_the_start(sms: World, tmp_path: Path) -> None:
+    result = configured(tmp_path, sms)("watch", "--heartbeat", tmp_path / "none" / "beat")
+    assert result.exit_code == 2
+    assert "--heartbeat" in result.stderr
 
 
 @pytest.mark.parametrize(("age", "code"), [("1 minute", 0), ("2 hours", 5)])

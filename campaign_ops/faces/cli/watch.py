@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.logs import LogFormat, LogFormatOption, log_to_stderr
 from campaign_ops.platform import Platform
@@ -33,6 +34,14 @@ def watch(
     once: Annotated[
         bool, typer.Option("--once", help="Look once and exit, for cron: with 5 when something is wrong, else 0.")
     ] = False,
+    heartbeat: Annotated[
+        Path | None,
+        typer.Option(
+            "--heartbeat",
+            metavar="PATH",
+            help="Touch this file at the start and after each look, for a health check.",
+        ),
+    ] = None,
     log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Look at all platforms each minute and notify people, until SIGTERM.
@@ -48,15 +57,27 @@ def watch(
     if once:
         wrong = any(platform.causes or platform.error for platform in watcher.tick())
         raise typer.Exit(ExitCode.PERSON if wrong else ExitCode.DONE)
-    watch_until_stopped(watcher, every)
+    watch_until_stopped(watcher, every, heartbeat)
 
 
-def watch_until_stopped(watcher: Watcher, every_seconds: float) -> None:
+def watch_until_stopped(watcher: Watcher, every_seconds: float, heartbeat: Path | None = None) -> None:
     """Tick at this pace until SIGTERM or Ctrl-C, which does not interrupt the current tick."""
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    watcher.run(stop, every_seconds)
+    if heartbeat is None:
+        watcher.run(stop, every_seconds)
+    else:
+        _touch(heartbeat)
+        watcher.run(stop, every_seconds, lambda: _touch(heartbeat))
+
+
+def _touch(heartbeat: Path) -> None:
+    try:
+        heartbeat.touch()
+    except OSError as error:
+        what, mend = f"cannot be written: {error.strerror}", "name a file in a directory that this user may write"
+        raise ConfigurationError(what, where=f"--heartbeat {heartbeat}", mend=mend) from None
 
 
 def watch_of(settings: Settings) -> Watch:
