@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -231,6 +232,32 @@ def test_health_is_alive_and_ready_says_whether_sweeps_are_fresh(api: Api, sms: 
         connection.execute(sa.text("UPDATE campaign_ops.sweep SET finished_at = now() - interval '1 hour'"))
     api.service.__dict__.pop("health")
     assert stranger.get("/api/ready").status_code == 503
+
+
+def test_health_answers_while_databases_hang(serve: Serve, sms: World) -> None:
+    """Three databases that took the connection and said nothing kept a probe waiting for 41 s: the engine would have
+    restarted the service for the outage of a database."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/hangs"
+        hanging = [{"name": f"hangs_{n}", "profile": "messenger", "database_url": f"{url}_{n}"} for n in range(3)]
+        sms.sweep()
+        health = serve(sms, *hanging).client().get("/api/health")
+        asked = [silent.accept()[0] for _ in hanging]
+        assert all(map(is_open, asked)), "the answer came only after a database had been given up"
+    statuses = {line["platform"]: line["status"] for line in health.json()["platforms"]}
+    assert statuses == {"sms": "ok", "hangs_0": "away", "hangs_1": "away", "hangs_2": "away"}
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Return whether the other side still waits for an answer."""
+    connection.setblocking(False)
+    try:
+        while connection.recv(65_536):
+            pass
+    except BlockingIOError:
+        return True
+    return False
 
 
 def test_hostile_names_are_data(client: httpx.Client, sms: World) -> None:
