@@ -8,7 +8,7 @@
 - ``jobs``: the whole sweep, and the dry run; ``fixes``: one job for each manual fix
 - ``schedule``, ``sensors``: when a sweep is started; ``active_run``, ``backlog`` and ``cron`` help them decide
 - ``resources``: hands a platform to a run
-- ``housekeeping``: deletes old runs
+- ``storage``: where Dagster keeps its runs; ``housekeeping``: deletes old ones
 
 Add here when a sweep runs and what a person sees of it in Dagster. Not here: what is observed, decided and written;
 that is in ``sweep``, ``fixes`` and ``queries``.

@@ -7,7 +7,12 @@ connected to.
 from campaign_ops.postgres.database import Timeouts
 from campaign_ops.settings.connect import connect
 from campaign_ops.settings.describe import describe_profile, describe_settings, markdown_table
-from campaign_ops.settings.environment import WatchEnvironment, read_console, read_watch_environment
+from campaign_ops.settings.environment import (
+    WatchEnvironment,
+    read_console,
+    read_dagster_storage,
+    read_watch_environment,
+)
 from campaign_ops.settings.load import load_settings
 from campaign_ops.settings.model import BrokenPlatform, PlatformSettings, Settings
 
@@ -23,5 +28,6 @@ __all__ = [
     "load_settings",
     "markdown_table",
     "read_console",
+    "read_dagster_storage",
     "read_watch_environment",
 ]

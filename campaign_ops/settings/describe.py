@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from campaign_ops.config.explain import KeyDoc, describe
 from campaign_ops.profile.model import Profile
 from campaign_ops.settings.entry import PlatformEntry
-from campaign_ops.settings.environment import Environment, WatchEnvironment
+from campaign_ops.settings.environment import DagsterEnvironment, Environment, WatchEnvironment
 from campaign_ops.settings.notify import NotifyEntry
 
 
 def describe_settings() -> list[KeyDoc]:
     """Environment variables first, then the keys of one entry of ``platforms``, then those of ``notify``."""
     own = [doc for doc in describe(PlatformEntry, "platforms[].") if not doc.key.startswith("platforms[].profile.")]
-    return [*describe(Environment), *describe(WatchEnvironment), *own, *describe(NotifyEntry, "notify.")]
+    storage = [doc for doc in describe(DagsterEnvironment) if doc.key != "DAGSTER_HOME"]
+    return [*describe(Environment), *storage, *describe(WatchEnvironment), *own, *describe(NotifyEntry, "notify.")]
 
 
 def describe_profile() -> list[KeyDoc]:

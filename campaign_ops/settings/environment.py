@@ -15,6 +15,7 @@ from campaign_ops.config.yaml_tree import KeyPath, Tree
 from campaign_ops.core.console import Console
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.settings.entry import check_web_address, words
+from campaign_ops.settings.urls import dagster_storage_url
 
 FILE_NAME = "campaign_ops.yaml"
 
@@ -99,6 +100,40 @@ def read_console() -> Console | None:
         what = "holds no address that starts with http:// or https://"
         raise ConfigurationError(what, where="CAMPAIGN_OPS_CONSOLE_URL") from None
     return Console(url) if url else None
+
+
+class DagsterEnvironment(BaseSettings):
+    """The variables that say where Dagster keeps its own runs, events and schedules.
+
+    Attributes:
+        storage_url: The PostgreSQL database of Dagster's runs and events; default: SQLite in `DAGSTER_HOME`.
+        dagster_home: Dagster's directory.
+    """
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    storage_url: Annotated[SecretStr, words("a PostgreSQL URL")] | None = Field(
+        default=None, alias="CAMPAIGN_OPS_DAGSTER_URL"
+    )
+    dagster_home: Path | None = Field(default=None, alias="DAGSTER_HOME")
+
+
+def read_dagster_storage() -> SecretStr | Path:
+    """The URL of Dagster's PostgreSQL, with the driver that Dagster needs; without one the directory for SQLite.
+
+    Raises:
+        ConfigurationError: The URL is wrong, or neither variable is set.
+    """
+    environment = DagsterEnvironment()
+    if environment.storage_url is not None:
+        try:
+            return dagster_storage_url(environment.storage_url)
+        except ValueError as error:
+            raise ConfigurationError(str(error), where="CAMPAIGN_OPS_DAGSTER_URL") from None
+    if environment.dagster_home is None:
+        what, mend = "is not set, nor is CAMPAIGN_OPS_DAGSTER_URL", "export the absolute path of Dagster's directory"
+        raise ConfigurationError(what, where="DAGSTER_HOME", mend=mend)
+    return environment.dagster_home
 
 
 def find_file() -> Path:

@@ -39,6 +39,18 @@ def normal_database_url(secret: SecretStr) -> SecretStr:
     return SecretStr(url.set(drivername="postgresql+psycopg", query=query).render_as_string(hide_password=False))
 
 
+def dagster_storage_url(secret: SecretStr) -> SecretStr:
+    """Return the URL with psycopg2, which Dagster's storage needs, whatever driver it names.
+
+    Raises:
+        ValueError: With the mistake and the mend, but no part of the URL.
+    """
+    scheme, separator, rest = secret.get_secret_value().strip().partition("://")
+    plain = SecretStr(f"{scheme.partition('+')[0]}{separator}{rest}")
+    url = sa.make_url(normal_database_url(plain).get_secret_value())
+    return SecretStr(url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False))
+
+
 def prisma_schema(text: str) -> str | None:
     """Return Prisma's ``?schema=`` parameter; None without one, or if the URL cannot be read."""
     try:
