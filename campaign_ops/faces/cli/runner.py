@@ -179,7 +179,9 @@ class Run:
                 self._complain(error)
                 return self._finish(exit_code_of(error), failure_of(error), [])
             outcomes = [self._outcome(settings, name, values, alone=len(names) == 1) for name in names]
-            return self._finish(self.command.exit_code(outcomes), None, outcomes)
+            code = self.command.exit_code(outcomes)
+            forgiven = values.get("lenient") and code in (ExitCode.BUSY, ExitCode.PERSON)
+            return self._finish(ExitCode.DONE if forgiven else code, None, outcomes)
 
     def _names(self, settings: Settings) -> tuple[str, ...]:
         """The platforms of this call."""

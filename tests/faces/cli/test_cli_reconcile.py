@@ -211,6 +211,22 @@ def test_while_another_sweep_is_under_way_nothing_is_done_and_its_holder_is_name
     assert sms.app.campaign("finished")["status"] == "sending"
 
 
+def test_a_lenient_sweep_succeeds_where_a_person_is_needed_and_fails_where_a_server_is_away(
+    sms: World, tmp_path: Path
+) -> None:
+    """Kubernetes and systemd count every code but 0 as a failure of the job."""
+    program = configured(tmp_path, sms)
+    sms.app.add_campaign("empty")
+    with sms.again().lock(wait_seconds=0).hold():
+        assert program("reconcile", "--wait", 0).exit_code == 4
+        assert program("reconcile", "--wait", 0, "--lenient").exit_code == 0
+    assert program("reconcile").exit_code == 5
+    lenient = program.json("reconcile", "--lenient")
+    assert lenient["exit_code"] == 0
+    assert lenient["platforms"][0]["exit_code"] == 5
+    assert configured(tmp_path, sms, AWAY)("reconcile", "--lenient").exit_code == 1
+
+
 def test_an_unreadable_queue_is_marked_and_repairs_that_need_no_queue_are_made(sms: World, tmp_path: Path) -> None:
     sms.app.add_campaign("finished", succeeded=1)
     sms.app.add_campaign("over", status="sent")
