@@ -1,7 +1,8 @@
 """The sweep in Dagster: assets, checks, jobs, schedules and sensors, one set for each platform.
 
-- ``factory``: all definitions of one platform; ``broken``: those of a platform whose configuration is wrong
-- ``names``: keys, tags, resources and owners
+- ``factory``: all definitions of a deployment; ``broken``: those of a platform whose configuration is wrong
+- ``component``: the same as a component of Dagster
+- ``names``: keys, tags and owners
 - ``sources``: the platform's own tables and queue as external assets
 - ``assets``: the steps of a sweep; ``metadata`` and ``tables``: what they show
 - ``checks``: asset checks on the latest sweep
@@ -14,3 +15,7 @@ Add here when a sweep runs and what a person sees of it in Dagster. Not here: wh
 that is in ``sweep``, ``fixes`` and ``queries``.
 Modules with Dagster's decorators do not postpone their annotations: Dagster reads them, and accepts no strings.
 """
+
+from campaign_ops.orchestration.factory import definitions
+
+__all__ = ["definitions"]

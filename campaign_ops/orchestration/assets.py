@@ -11,18 +11,16 @@ from typing import Any
 
 import dagster as dg
 
-from campaign_ops.core.console import Console
 from campaign_ops.orchestration import metadata
 from campaign_ops.orchestration.endings import REFUSALS, refused
 from campaign_ops.orchestration.lineage import column_lineage
 from campaign_ops.orchestration.metadata import Metadata
-from campaign_ops.orchestration.names import asset_key, owners, pool, resource_key
-from campaign_ops.orchestration.resources import resource_of
+from campaign_ops.orchestration.names import owners
+from campaign_ops.orchestration.resources import IO_MANAGER, PlatformSource, Resources, resource_of
 from campaign_ops.orchestration.sources import console_link, database_name, sources
 from campaign_ops.profile.model import Profile
 from campaign_ops.queries.columns import columns_of, view_of
 from campaign_ops.queries.latest import row_count
-from campaign_ops.settings import PlatformSettings
 from campaign_ops.sweep import Sweep
 
 
@@ -35,33 +33,33 @@ class Step:
 
     name: str
     reads: tuple[str, ...]
-    work: Callable[[Sweep, Console | None], Metadata]
+    work: Callable[[Sweep, PlatformSource], Metadata]
     description: str
     kinds: frozenset[str] = frozenset({"python", "postgres"})
     part: str | None = None
 
 
-def _stuck(sweep: Sweep, _: Console | None) -> Metadata:
+def _stuck(sweep: Sweep, _: PlatformSource) -> Metadata:
     return metadata.of_stuck(sweep.find_stuck(), sweep.platform.policy.alert_after_seconds)
 
 
-def _plan(sweep: Sweep, console: Console | None) -> Metadata:
+def _plan(sweep: Sweep, source: PlatformSource) -> Metadata:
     plan = sweep.make_plan()
     offers = sweep.offers() if plan.tripped() else []
-    return metadata.of_plan(plan, offers, sweep.platform.name, console)
+    return metadata.of_plan(plan, offers, source)
 
 
-def _complete(sweep: Sweep, _: Console | None) -> Metadata:
+def _complete(sweep: Sweep, _: PlatformSource) -> Metadata:
     plan = sweep.load_plan()
     return metadata.of_completed(*sweep.complete(plan), plan)
 
 
-def _reenqueue(sweep: Sweep, _: Console | None) -> Metadata:
+def _reenqueue(sweep: Sweep, _: PlatformSource) -> Metadata:
     plan = sweep.load_plan()
     return metadata.of_reenqueued(sweep.reenqueue(plan), plan)
 
 
-def _release(sweep: Sweep, _: Console | None) -> Metadata:
+def _release(sweep: Sweep, _: PlatformSource) -> Metadata:
     plan = sweep.load_plan()
     return metadata.of_released(sweep.release(plan), plan)
 
@@ -123,7 +121,7 @@ _ACTED = (
     Step(
         "campaign_health",
         ("completed_campaigns", "reenqueued_batches", "released_credits"),
-        lambda sweep, console: metadata.of_health(sweep.report(), console),
+        lambda sweep, source: metadata.of_health(sweep.report(), source.settings.console),
         "The health report: the stuck campaigns, the reasons, what was done about them, and what needs a person.",
     ),
 )
@@ -140,46 +138,51 @@ def planning(profile: Profile) -> set[str]:
     return {step.name for step in steps(profile)} & {step.name for step in (*_OBSERVED, *_DECIDED)}
 
 
-def sweep_assets(platform: PlatformSettings, stale_after: timedelta) -> list[dg.AssetsDefinition]:
+def sweep_assets(source: PlatformSource, resources: Resources, stale_after: timedelta) -> list[dg.AssetsDefinition]:
     """The assets of one platform.
 
     Args:
-        platform: Its settings.
+        source: The platform.
+        resources: What its steps need.
         stale_after: The age at which Dagster shows the health report as stale.
     """
     fresh = dg.FreshnessPolicy.time_window(fail_window=stale_after)
-    return [
-        _asset(platform, step, fresh if step.name == "campaign_health" else None) for step in steps(platform.profile)
+    assets = [
+        _asset(source, step, fresh if step.name == "campaign_health" else None)
+        for step in steps(source.settings.profile)
     ]
+    return list(dg.with_resources(assets, resources))
 
 
-def _asset(platform: PlatformSettings, step: Step, fresh: dg.FreshnessPolicy | None) -> dg.AssetsDefinition:
-    key = asset_key(platform.name, step.name)
+def _asset(source: PlatformSource, step: Step, fresh: dg.FreshnessPolicy | None) -> dg.AssetsDefinition:
+    platform, names = source.settings, source.names
+    key = names.asset(step.name)
     existing = {*sources(platform.profile), *(other.name for other in steps(platform.profile))}
     view = view_of(step.name)
 
     @dg.asset(
         key=key,
-        deps=[asset_key(platform.name, name) for name in step.reads if name in existing],
-        group_name=platform.name,
+        deps=[names.asset(name) for name in step.reads if name in existing],
+        group_name=names.group,
         kinds=set(step.kinds),
         owners=owners(platform.contact),
         description=f"{step.description}\n\nView `{view}` shows the latest sweep, `{view}_history` all of them.",
         metadata={
             "dagster/table_name": f"{database_name(platform)}.{view}",
             "dagster/column_schema": column_schema(step.name),
-            "dagster/column_lineage": column_lineage(platform, step.name, existing),
+            "dagster/column_lineage": column_lineage(source, step.name, existing),
             **console_link(platform),
         },
         freshness_policy=fresh,
-        required_resource_keys={resource_key(platform.name)},
-        pool=pool(platform.name),
+        required_resource_keys={names.resource},
+        io_manager_key=IO_MANAGER,
+        pool=names.pool,
         output_required=False,
     )
     def compute(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         try:
-            with resource_of(context, platform.name).sweep(context.run) as sweep:
-                facts = step.work(sweep, platform.console)
+            with resource_of(context, names).sweep(context.run) as sweep:
+                facts = step.work(sweep, source)
                 rows = row_count(sweep.platform, step.name)
         except REFUSALS as refusal:
             # Without a result Dagster skips the steps that follow.

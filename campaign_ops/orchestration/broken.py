@@ -5,8 +5,8 @@ import hashlib
 import dagster as dg
 
 from campaign_ops.core.errors import ConfigurationError
-from campaign_ops.orchestration.names import CONFIGURATION, RECONCILE, WORK_TAG, asset_key, job_name
-from campaign_ops.orchestration.schedule import schedule_name
+from campaign_ops.orchestration.jobs import IN_ONE_PROCESS
+from campaign_ops.orchestration.names import CONFIGURATION, RECONCILE, WORK_TAG, Names
 from campaign_ops.orchestration.sensors import INTERVAL_SECONDS
 from campaign_ops.settings.model import DEFAULT_SCHEDULE
 
@@ -15,17 +15,17 @@ WHOLE_FILE = "campaign_ops"
 """The name used for the platforms when the whole file cannot be read: their names are then unknown."""
 
 
-def broken_definitions(name: str, error: ConfigurationError) -> dg.Definitions:
+def broken_definitions(names: Names, error: ConfigurationError) -> dg.Definitions:
     """An asset with a failing check that names the error, and the schedule, which skips with it.
 
     Args:
-        name: The platform, or ``WHOLE_FILE``.
+        names: Of the platform, or of ``WHOLE_FILE``.
         error: Every mistake, one per line. Contains no secret.
     """
-    key, problem = asset_key(name, CONFIGURATION), str(error)
+    key, problem = names.asset(CONFIGURATION), str(error)
     spec = dg.AssetSpec(
         key,
-        group_name=name,
+        group_name=names.group,
         kinds={"yaml"},
         description="The configuration of this platform is wrong; none of its jobs runs until it is corrected.",
     )
@@ -35,14 +35,15 @@ def broken_definitions(name: str, error: ConfigurationError) -> dg.Definitions:
         return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.ERROR, description=problem)
 
     job = dg.define_asset_job(
-        job_name(name, RECONCILE),
+        names.job(RECONCILE),
         selection=dg.AssetSelection.checks(valid),
         description="Shows what is wrong with the configuration.",
         tags={WORK_TAG: CONFIGURATION},
+        executor_def=IN_ONE_PROCESS,
     )
 
     @dg.schedule(
-        name=schedule_name(name),
+        name=names.schedule,
         job=job,
         cron_schedule=DEFAULT_SCHEDULE,
         execution_timezone="UTC",
@@ -53,7 +54,7 @@ def broken_definitions(name: str, error: ConfigurationError) -> dg.Definitions:
         return dg.SkipReason(problem)
 
     @dg.sensor(
-        name=job_name(name, CONFIGURATION),
+        name=names.job(CONFIGURATION),
         target=None,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,

@@ -15,8 +15,7 @@ from campaign_ops.core.model import RepairKind
 from campaign_ops.core.needs_person import alike, people
 from campaign_ops.core.wording import duration, ids
 from campaign_ops.orchestration.cron import ticks_since
-from campaign_ops.orchestration.names import asset_key, job_name, pool, resource_key
-from campaign_ops.orchestration.resources import resource_of
+from campaign_ops.orchestration.resources import PlatformSource, Resources, resource_of
 from campaign_ops.profile.model import Profile
 from campaign_ops.queries.latest import Latest, ask_latest
 from campaign_ops.settings import PlatformSettings
@@ -241,23 +240,24 @@ def checks(platform: PlatformSettings) -> list[Check]:
     return [check for check in _CHECKS if check.applies(platform.profile)]
 
 
-def sweep_checks(platform: PlatformSettings) -> dg.AssetChecksDefinition:
+def sweep_checks(source: PlatformSource, resources: Resources) -> dg.AssetChecksDefinition:
     """The checks of one platform, in one step: they share a transaction."""
-    by_key = {dg.AssetCheckKey(asset_key(platform.name, check.asset), check.name): check for check in checks(platform)}
+    platform, names = source.settings, source.names
+    by_key = {dg.AssetCheckKey(names.asset(check.asset), check.name): check for check in checks(platform)}
 
     @dg.multi_asset_check(
-        name=job_name(platform.name, "checks"),
+        name=names.job("checks"),
         specs=[
             dg.AssetCheckSpec(key.name, asset=key.asset_key, description=check.description)
             for key, check in by_key.items()
         ],
         can_subset=True,
-        required_resource_keys={resource_key(platform.name)},
-        pool=pool(platform.name),
+        resource_defs=resources,
+        pool=names.pool,
     )
     def run_checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         wanted = {key: check for key, check in by_key.items() if key in context.selected_asset_check_keys}
-        with resource_of(context, platform.name).platform() as watched:
+        with resource_of(context, names).platform() as watched:
             findings = ask_latest(
                 watched, lambda latest: {key: check.judge(latest, platform) for key, check in wanted.items()}
             )

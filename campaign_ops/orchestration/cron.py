@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import islice, pairwise
 
 from croniter import croniter
@@ -16,6 +17,7 @@ def ticks_since(schedule: str, since: datetime, now: datetime, *, at_most: int) 
     return sum(tick <= now for tick in islice(ticks, at_most))
 
 
+@cache
 def longest_pause(schedule: str, now: datetime | None = None) -> timedelta:
     """The longest time between two of the coming ticks."""
     ticks = islice(croniter(schedule, now or datetime.now(UTC)).all_next(datetime), _EXAMINED)

@@ -7,7 +7,6 @@ shows; the code lets exactly that fix pass, once.
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -20,8 +19,9 @@ from campaign_ops.fixes.confirm import FixCall, make_confirmed, try_out
 from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.table import FIXES
 from campaign_ops.orchestration.endings import REFUSALS, failing_in_one_line, refused, tag_outcome
-from campaign_ops.orchestration.names import FIX, asset_key, job_name, pool, run_tags
-from campaign_ops.orchestration.resources import PlatformSource
+from campaign_ops.orchestration.jobs import IN_ONE_PROCESS
+from campaign_ops.orchestration.names import FIX
+from campaign_ops.orchestration.resources import PlatformSource, no_hand_over
 from campaign_ops.orchestration.sources import sources
 from campaign_ops.platform import Platform
 
@@ -153,22 +153,21 @@ FIX_JOBS = (
 )
 
 
-def fix_jobs(source: PlatformSource, max_runtime: timedelta) -> list[dg.JobDefinition]:
+def fix_jobs(source: PlatformSource) -> list[dg.JobDefinition]:
     """The fixes that make sense for this platform."""
     parts = sources(source.settings.profile)
-    return [_job(source, fix, max_runtime) for fix in FIX_JOBS if fix.part is None or fix.part in parts]
+    return [_job(source, fix) for fix in FIX_JOBS if fix.part is None or fix.part in parts]
 
 
-def _job(source: PlatformSource, fix: FixJob, max_runtime: timedelta) -> dg.JobDefinition:
-    platform = source.settings.name
-    name = job_name(platform, fix.name)
+def _job(source: PlatformSource, fix: FixJob) -> dg.JobDefinition:
+    name = source.names.job(fix.name)
 
     @dg.op(
         name=f"{name}_now",
         description=fix.description,
         config_schema=fix.config.to_config_schema().as_field(),
         out=dg.Out(dg.Nothing),
-        pool=pool(platform),
+        pool=source.names.pool,
     )
     def apply(context: dg.OpExecutionContext) -> None:
         try:
@@ -182,7 +181,9 @@ def _job(source: PlatformSource, fix: FixJob, max_runtime: timedelta) -> dg.JobD
             f"{fix.description} It {FIXES[fix.command].undoing}."
             " By default a dry run, which shows a code; `dry_run: false` and that code make the fix."
         ),
-        tags=run_tags(platform, FIX, max_runtime),
+        tags=source.tags(FIX),
+        resource_defs={"io_manager": no_hand_over},
+        executor_def=IN_ONE_PROCESS,
         # The launchpad shows these lines, to be filled in; the schema's defaults lack the fields that have none.
         config={"ops": {f"{name}_now": {"config": fix.config.blank()}}},
     )
@@ -219,8 +220,7 @@ def _apply(context: dg.OpExecutionContext, source: PlatformSource, fix: FixJob) 
     tag_outcome(context, ended)
     context.add_output_metadata(metadata)
     if outcome.changed:
-        platform = source.settings.name
-        context.log_event(dg.AssetObservation(asset_key(platform, asset), outcome.message, metadata=metadata))
+        context.log_event(dg.AssetObservation(source.names.asset(asset), outcome.message, metadata=metadata))
 
 
 def _filled_in(fix: FixJob, fields: Mapping[str, Any]) -> FixConfig:

@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from pydantic import Field
 
-from campaign_ops.orchestration.names import ENDED, HOUSEKEEPING, MAX_RUNTIME_TAG, WORK_TAG, WORKS
+from campaign_ops.orchestration.jobs import IN_ONE_PROCESS
+from campaign_ops.orchestration.names import ENDED, HOUSEKEEPING, MAX_RUNTIME_TAG, WORK_TAG, WORKS, prefixed
+from campaign_ops.orchestration.resources import no_hand_over
 
 _PAGE = 100
 
@@ -24,8 +26,7 @@ class HousekeepingConfig(dg.Config):
     at_most_seconds: int = Field(default=300, ge=1, description="Longest time that one run of this job takes.")
 
 
-@dg.op
-def delete_old_runs(context: dg.OpExecutionContext, config: HousekeepingConfig) -> None:
+def _delete_old_runs(context: dg.OpExecutionContext, config: HousekeepingConfig) -> None:
     """Delete our finished runs, the oldest first. Other runs in the same Dagster are left alone."""
     before = datetime.now(UTC) - timedelta(days=config.days)
     stop_at = time.monotonic() + config.at_most_seconds
@@ -46,17 +47,26 @@ def delete_old_runs(context: dg.OpExecutionContext, config: HousekeepingConfig) 
     context.add_output_metadata({"deleted": deleted, "left": left})
 
 
-@dg.job(name=HOUSEKEEPING, tags={WORK_TAG: HOUSEKEEPING, MAX_RUNTIME_TAG: "900"})
-def housekeeping() -> None:
-    """Deletes our finished runs older than two weeks from Dagster's storage."""
-    delete_old_runs()
+def housekeeping_definitions(prefix: str = "") -> dg.Definitions:
+    """The job and its schedule, once for all platforms of a deployment."""
+    delete_old_runs = dg.op(name=prefixed(prefix, "delete_old_runs"))(_delete_old_runs)
 
+    @dg.job(
+        name=prefixed(prefix, HOUSEKEEPING),
+        description="Deletes our finished runs older than two weeks from Dagster's storage.",
+        tags={WORK_TAG: HOUSEKEEPING, MAX_RUNTIME_TAG: "900"},
+        resource_defs={"io_manager": no_hand_over},
+        executor_def=IN_ONE_PROCESS,
+    )
+    def housekeeping() -> None:
+        delete_old_runs()
 
-housekeeping_schedule = dg.ScheduleDefinition(
-    name="housekeeping_schedule",
-    job=housekeeping,
-    cron_schedule="17 3 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Deletes old runs once a day.",
-)
+    schedule = dg.ScheduleDefinition(
+        name=prefixed(prefix, f"{HOUSEKEEPING}_schedule"),
+        job=housekeeping,
+        cron_schedule="17 3 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Deletes old runs once a day.",
+    )
+    return dg.Definitions(jobs=[housekeeping], schedules=[schedule])

@@ -10,7 +10,7 @@ import dagster as dg
 
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.wording import plural
-from campaign_ops.orchestration.names import ENDED, PLATFORM_TAG, job_name
+from campaign_ops.orchestration.names import ENDED, PLATFORM_TAG
 from campaign_ops.orchestration.resources import PlatformSource
 from campaign_ops.watch.dagster import EndedRun, ended_run
 from campaign_ops.watch.incidents import update
@@ -28,7 +28,7 @@ def incident_sensor(source: PlatformSource) -> dg.SensorDefinition:
     platform = source.settings
 
     @dg.sensor(
-        name=job_name(platform.name, "incidents"),
+        name=source.names.job("incidents"),
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(

@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TypeAlias
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from campaign_ops.orchestration.assets import planning, steps
-from campaign_ops.orchestration.names import PLAN, RECONCILE, asset_key, job_name, run_tags
-from campaign_ops.settings import PlatformSettings
+from campaign_ops.orchestration.names import PLAN, RECONCILE
+from campaign_ops.orchestration.resources import PlatformSource
 
 AssetJob: TypeAlias = UnresolvedAssetJobDefinition
 
+IN_ONE_PROCESS = dg.in_process_executor
+"""Of every job of ours, whatever the project's executor: one process for each step takes five times as long."""
 
-def reconcile_job(platform: PlatformSettings, max_runtime: timedelta) -> AssetJob:
+
+def reconcile_job(source: PlatformSource) -> AssetJob:
     """Observe, decide, act, report."""
     return _job(
-        platform,
+        source,
         RECONCILE,
-        {step.name for step in steps(platform.profile)},
+        {step.name for step in steps(source.settings.profile)},
         "One sweep: find stuck campaigns, explain them, repair what is safe to repair, report.",
-        max_runtime,
     )
 
 
-def plan_job(platform: PlatformSettings, max_runtime: timedelta) -> AssetJob:
+def plan_job(source: PlatformSource) -> AssetJob:
     """The dry run."""
     return _job(
-        platform,
+        source,
         PLAN,
-        planning(platform.profile),
+        planning(source.settings.profile),
         "The dry run: what a sweep would do now, to which campaigns, and why. Writes nothing to the platform.",
-        max_runtime,
     )
 
 
-def _job(platform: PlatformSettings, work: str, names: set[str], description: str, max_runtime: timedelta) -> AssetJob:
+def _job(source: PlatformSource, work: str, assets: set[str], description: str) -> AssetJob:
     return dg.define_asset_job(
-        job_name(platform.name, work),
-        selection=dg.AssetSelection.assets(*(asset_key(platform.name, name) for name in sorted(names))),
+        source.names.job(work),
+        selection=dg.AssetSelection.assets(*(source.names.asset(name) for name in sorted(assets))),
         description=description,
-        tags=run_tags(platform.name, work, max_runtime),
+        tags=source.tags(work),
+        executor_def=IN_ONE_PROCESS,
     )

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
-from campaign_ops.orchestration.names import asset_key
+from campaign_ops.orchestration.resources import PlatformSource
 from campaign_ops.orchestration.sources import columns_by_role
 from campaign_ops.profile.model import Profile
-from campaign_ops.settings import PlatformSettings
 
 _AGE = "campaign.updated_at campaign.created_at campaign.started_at"
 _STATUS = "recipient.status"
@@ -66,12 +65,12 @@ _FROM: Mapping[str, Mapping[str, str]] = {
 """By step and column, the columns behind it: of a step as in its table, of the platform's own tables by their role."""
 
 
-def column_lineage(platform: PlatformSettings, step: str, assets: set[str]) -> dg.TableColumnLineage:
+def column_lineage(source: PlatformSource, step: str, assets: set[str]) -> dg.TableColumnLineage:
     """The lineage of a step's columns, as far as the platform has these assets and columns."""
     deps = {
         column: [
-            dg.TableColumnDep(asset_key(platform.name, asset), name)
-            for asset, name in _columns(platform.profile, origins)
+            dg.TableColumnDep(source.names.asset(asset), name)
+            for asset, name in _columns(source.settings.profile, origins)
             if asset in assets
         ]
         for column, origins in _FROM.get(step, {}).items()

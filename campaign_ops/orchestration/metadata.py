@@ -19,7 +19,7 @@ from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.report import HealthReport, odd_jobs, render
 from campaign_ops.core.wording import duration, ids, settled_in_words
-from campaign_ops.orchestration.names import resource_key
+from campaign_ops.orchestration.resources import PlatformSource
 from campaign_ops.orchestration.tables import SHOWN, Rows, counted, table
 from campaign_ops.sweep.result import StepResult
 from campaign_ops.sweep.rows import RECIPIENT_STATES, plan_row, queue_row
@@ -80,9 +80,9 @@ def of_queue(queue: QueueState | None) -> Metadata:
     }
 
 
-def of_plan(plan: Plan, offers: Sequence[Offer], platform: str, console: Console | None) -> Metadata:
+def of_plan(plan: Plan, offers: Sequence[Offer], source: PlatformSource) -> Metadata:
     """Metadata of ``repair_plan``: the dry run, with the codes for what a breaker holds back."""
-    resource, for_person = resource_key(platform), [item for item in plan.items if item.needs_person]
+    resource, for_person = source.names.resource, [item for item in plan.items if item.needs_person]
     rows = [plan_row(item) for item in plan.items]
     held_back = {kind: str(plan.breakers[kind]) for kind in plan.tripped()}
     instructions = [_how_to_confirm(offer, resource) for offer in offers]
@@ -94,7 +94,7 @@ def of_plan(plan: Plan, offers: Sequence[Offer], platform: str, console: Console
         "reservations_need_person": sum(item.verdict is None for item in for_person),
         "sending": plan.sending,
         "held_back": len(held_back),
-        "report": dg.MetadataValue.md(plan_report(plan, rows, held_back, instructions) + _link(console, platform)),
+        "report": dg.MetadataValue.md(plan_report(plan, rows, held_back, instructions) + _link(source)),
         "lines": table([_line(item) for item in plan.items], ("target", "reason")),
     }
 
@@ -109,8 +109,10 @@ def _because(verdict: str | None, reason: str) -> str:
     return f"{verdict}: {reason}" if verdict else reason
 
 
-def _link(console: Console | None, platform: str) -> str:
-    return f"\n[The campaigns in the console]({console.platform(platform)})\n" if console else ""
+def _link(source: PlatformSource) -> str:
+    platform = source.settings
+    where = platform.console.platform(platform.name) if platform.console else None
+    return f"\n[The campaigns in the console]({where})\n" if where else ""
 
 
 _PLANNED = {

@@ -1,12 +1,13 @@
-"""Names in Dagster: keys, tags, resources and owners, built the same way for every platform."""
+"""Names in Dagster: keys, tags and owners, built the same way for every platform."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 import dagster as dg
 
-from campaign_ops.settings.entry import OWNER
+from campaign_ops.settings.entry import OWNER, check_name
 from campaign_ops.watch import dagster as watched
 
 PLATFORM_TAG, WORK_TAG = watched.PLATFORM_TAG, watched.WORK_TAG
@@ -29,24 +30,54 @@ MAX_RUNTIME = timedelta(minutes=15)
 """A run older than this is dead, whatever its status: run monitoring ends it, and nothing waits for it any more."""
 
 
-def asset_key(platform: str, name: str) -> dg.AssetKey:
-    """The key of one of a platform's assets."""
-    return dg.AssetKey([platform, name])
+DEFAULT_PREFIX = "campaign_ops"
+"""Before the names in a project that has other definitions too."""
 
 
-def resource_key(platform: str) -> str:
-    """The resource of one platform. It has a suffix because a platform may be called ``io_manager``."""
-    return f"{platform}_platform"
+def check_prefix(prefix: str) -> str:
+    """Return a prefix that is empty or fit to be a platform's name; raise ValueError for another."""
+    return check_name(prefix) if prefix else prefix
 
 
-def pool(platform: str) -> str:
-    """The pool of every step of a platform; it also holds back runs without our tags."""
-    return f"{platform}_sweep"
+def prefixed(prefix: str, name: str) -> str:
+    """A name in a project whose other definitions may have the same one; ``prefix`` is empty in our own."""
+    return f"{prefix}__{name}" if prefix else name
 
 
-def job_name(platform: str, work: str) -> str:
-    """A job of one platform."""
-    return f"{platform}__{work}"
+@dataclass(frozen=True)
+class Names:
+    """The names of one platform's definitions."""
+
+    platform: str
+    prefix: str = ""
+
+    def asset(self, name: str) -> dg.AssetKey:
+        """The key of one of its assets."""
+        return dg.AssetKey([self.prefix, self.platform, name] if self.prefix else [self.platform, name])
+
+    def job(self, work: str) -> str:
+        """One of its jobs, sensors or other definitions with a name."""
+        return prefixed(self.prefix, f"{self.platform}__{work}")
+
+    @property
+    def schedule(self) -> str:
+        """Its schedule, also when its configuration is wrong."""
+        return self.job(f"{RECONCILE}_schedule")
+
+    @property
+    def group(self) -> str:
+        """The group of its assets."""
+        return prefixed(self.prefix, self.platform)
+
+    @property
+    def resource(self) -> str:
+        """Its resource. It has a suffix because a platform may be called ``io_manager``."""
+        return f"{self.group}_platform"
+
+    @property
+    def pool(self) -> str:
+        """The pool of each of its steps. The same with any prefix: it also holds back runs without our tags."""
+        return f"{self.platform}_sweep"
 
 
 def run_tags(platform: str, work: str, max_runtime: timedelta) -> dict[str, str]:

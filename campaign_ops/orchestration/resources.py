@@ -3,9 +3,10 @@
 Its configuration holds no secret, because Dagster shows it to every viewer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -14,7 +15,15 @@ from pydantic import Field, PrivateAttr
 from campaign_ops.core.confirmation import Confirmation
 from campaign_ops.core.errors import Refused
 from campaign_ops.orchestration.endings import failing_in_one_line
-from campaign_ops.orchestration.names import PLAN, SCHEDULE_TAG, SENSOR_TAG, WORK_TAG, resource_key
+from campaign_ops.orchestration.names import (
+    MAX_RUNTIME,
+    PLAN,
+    SCHEDULE_TAG,
+    SENSOR_TAG,
+    WORK_TAG,
+    Names,
+    run_tags,
+)
 from campaign_ops.platform import Platform
 from campaign_ops.settings import PlatformSettings
 from campaign_ops.sweep import Sweep
@@ -25,10 +34,24 @@ Connect = Callable[[PlatformSettings], Platform]
 
 @dataclass(frozen=True)
 class PlatformSource:
-    """Settings of a platform, and the function that connects it. Connects to nothing itself."""
+    """A platform of a deployment: settings, the function that connects it, names. Connects to nothing itself.
+
+    ``max_runtime`` is the age at which one of its runs is considered dead.
+    """
 
     settings: PlatformSettings
     connect: Connect
+    prefix: str = ""
+    max_runtime: timedelta = MAX_RUNTIME
+
+    @property
+    def names(self) -> Names:
+        """The names of its definitions."""
+        return Names(self.settings.name, self.prefix)
+
+    def tags(self, work: str) -> dict[str, str]:
+        """The tags of its runs."""
+        return run_tags(self.settings.name, work, self.max_runtime)
 
     def make(self, *, short_timeouts: bool = False) -> Platform:
         """The platform, on request with timeouts of a few seconds."""
@@ -113,10 +136,26 @@ class NoHandOver(dg.IOManager):
         raise NotImplementedError
 
 
+IO_MANAGER = "campaign_ops_io_manager"
+"""Its name for our assets: Dagster takes one ``io_manager`` for all assets of a project."""
+
 no_hand_over = dg.IOManagerDefinition.hardcoded_io_manager(NoHandOver(), "Steps hand nothing on.")
 
 
-def resource_of(context: Any, platform: str) -> PlatformResource:
+Resources = Mapping[str, dg.ResourceDefinition]
+
+
+def resources_of(source: PlatformSource) -> Resources:
+    """What the steps of a platform need.
+
+    Bound to each of them: a resource of all definitions is offered to the jobs of every platform, and those of another
+    project.
+    """
+    resource = PlatformResource(source=source).get_resource_definition()
+    return {source.names.resource: resource, IO_MANAGER: no_hand_over}
+
+
+def resource_of(context: Any, names: Names) -> PlatformResource:
     """A platform's resource, from a context that requires it."""
-    resource: PlatformResource = getattr(context.resources, resource_key(platform))
+    resource: PlatformResource = getattr(context.resources, names.resource)
     return resource

@@ -4,7 +4,7 @@ A sensor that cannot read the queue reports that and keeps its cursor: a failed 
 """
 
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import dagster as dg
@@ -13,22 +13,20 @@ from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.orchestration.active_run import active_run
 from campaign_ops.orchestration.backlog import Watched, notice
 from campaign_ops.orchestration.jobs import AssetJob
-from campaign_ops.orchestration.names import job_name
 from campaign_ops.orchestration.resources import PlatformSource
 from campaign_ops.queries.backlog import queue_now
-from campaign_ops.settings import PlatformSettings
 
 INTERVAL_SECONDS = 30
 
 _THIS_PROCESS = uuid4().hex
 
 
-def queue_backlog(source: PlatformSource, job: AssetJob, max_runtime: timedelta) -> dg.SensorDefinition:
+def queue_backlog(source: PlatformSource, job: AssetJob) -> dg.SensorDefinition:
     """A sensor that sweeps once when the queue backs up, and once when it runs dry before its campaigns are done."""
     platform = source.settings
 
     @dg.sensor(
-        name=job_name(platform.name, "queue_backlog"),
+        name=source.names.job("queue_backlog"),
         job=job,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -50,7 +48,7 @@ def queue_backlog(source: PlatformSource, job: AssetJob, max_runtime: timedelta)
         if noticed.why is None:
             return dg.SensorResult(skip_reason=f"{queue.depth} jobs wait", cursor=noticed.watched.dump())
         moment = datetime.now(UTC)
-        if busy := active_run(context.instance, platform.name, max_runtime, moment):
+        if busy := active_run(context.instance, platform.name, source.max_runtime, moment):
             return dg.SensorResult(skip_reason=f"{noticed.why}, but {busy}")
         request = dg.RunRequest(run_key=f"{noticed.why} at {moment:%Y-%m-%dT%H:%M:%S.%fZ}")
         return dg.SensorResult([request], cursor=noticed.watched.dump())
@@ -58,11 +56,11 @@ def queue_backlog(source: PlatformSource, job: AssetJob, max_runtime: timedelta)
     return look
 
 
-def startup_sweep(platform: PlatformSettings, job: AssetJob, max_runtime: timedelta) -> dg.SensorDefinition:
+def startup_sweep(source: PlatformSource, job: AssetJob) -> dg.SensorDefinition:
     """A sensor that sweeps once after every start of the deployment, without waiting for the schedule."""
 
     @dg.sensor(
-        name=job_name(platform.name, "startup_sweep"),
+        name=source.names.job("startup_sweep"),
         job=job,
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -72,7 +70,7 @@ def startup_sweep(platform: PlatformSettings, job: AssetJob, max_runtime: timede
         start = start_id(context.instance)
         if context.cursor == start:
             return dg.SensorResult(skip_reason="already swept since the start")
-        if busy := active_run(context.instance, platform.name, max_runtime, datetime.now(UTC)):
+        if busy := active_run(context.instance, source.settings.name, source.max_runtime, datetime.now(UTC)):
             return dg.SensorResult(skip_reason=f"not swept since the start yet, but {busy}")
         return dg.SensorResult([dg.RunRequest(run_key=f"start {start}")], cursor=start)
 

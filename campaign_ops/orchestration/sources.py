@@ -8,7 +8,8 @@ from itertools import chain
 import dagster as dg
 import sqlalchemy as sa
 
-from campaign_ops.orchestration.names import asset_key, owners
+from campaign_ops.orchestration.names import owners
+from campaign_ops.orchestration.resources import PlatformSource
 from campaign_ops.profile.model import Profile
 from campaign_ops.profile.queue import QueueProfile
 from campaign_ops.profile.tables import CampaignTable, RecipientTable, ReservationTable
@@ -40,23 +41,24 @@ def columns_by_role(profile: Profile, part: str) -> Mapping[str, tuple[str, ...]
     return {role: (columns,) if isinstance(columns, str) else tuple(columns) for role, columns in roles.items()}
 
 
-def source_specs(platform: PlatformSettings) -> list[dg.AssetSpec]:
+def source_specs(source: PlatformSource) -> list[dg.AssetSpec]:
     """An external asset for each table and the queue. Its description names the columns that are read."""
-    profile = platform.profile
+    profile = source.settings.profile
     tables = (profile.campaign, profile.recipient, profile.reservation)
     names = ("campaign", "recipient", "reservation")
-    specs = [_table_spec(platform, name, table) for name, table in zip(names, tables, strict=True) if table is not None]
-    return specs if profile.queue is None else [*specs, _queue_spec(platform, profile.queue)]
+    specs = [_table_spec(source, name, table) for name, table in zip(names, tables, strict=True) if table is not None]
+    return specs if profile.queue is None else [*specs, _queue_spec(source, profile.queue)]
 
 
-def _table_spec(platform: PlatformSettings, name: str, table: _Table) -> dg.AssetSpec:
+def _table_spec(source: PlatformSource, name: str, table: _Table) -> dg.AssetSpec:
+    platform = source.settings
     where = f"{platform.profile.db_schema}.{table.table}"
     roles = columns_by_role(platform.profile, name) or {}
     columns = list(dict.fromkeys(chain(*roles.values())))
     read = ", ".join(f"`{column}`" for column in columns)
     return dg.AssetSpec(
-        asset_key(platform.name, name),
-        group_name=platform.name,
+        source.names.asset(name),
+        group_name=source.names.group,
         kinds={"postgres", "table"},
         owners=owners(platform.contact),
         description=f"The platform's own table {where}. Only these columns are read: {read}.",
@@ -68,12 +70,13 @@ def _table_spec(platform: PlatformSettings, name: str, table: _Table) -> dg.Asse
     )
 
 
-def _queue_spec(platform: PlatformSettings, queue: QueueProfile) -> dg.AssetSpec:
+def _queue_spec(source: PlatformSource, queue: QueueProfile) -> dg.AssetSpec:
+    platform = source.settings
     names = ", ".join(f"`{platform.queue_prefix}:{name}`" for name in (queue.name, *queue.also))
     which = f"queue{'s' if queue.several else ''} {names}"
     return dg.AssetSpec(
-        asset_key(platform.name, "queue"),
-        group_name=platform.name,
+        source.names.asset("queue"),
+        group_name=source.names.group,
         kinds={"redis", "bullmq"},
         owners=owners(platform.contact),
         description=f"The platform's BullMQ {which}, jobs `{queue.job}`.",

@@ -31,7 +31,7 @@ DAEMONS = ("SCHEDULER", "SENSOR", "QUEUED_RUN_COORDINATOR")
 """Without any of these that the instance needs no sweep is started."""
 RUNS = 500
 RECONCILE = "reconcile"
-"""The work of a whole sweep, in the names of jobs: `<platform>__reconcile`."""
+"""The work of a whole sweep, in the names and tags of jobs."""
 USER_TAG = "user"
 """The tag with the person who launched a run, as Dagster+ sets it; their name goes into the journal."""
 PLATFORM_TAG = "campaign_ops/platform"
@@ -55,7 +55,9 @@ query Watch($runs: Int!) {
 _JOBS = """
 query Jobs($platform: [ExecutionTag!]) {
   instance { daemonHealth { allDaemonStatuses { daemonType lastHeartbeatTime } } }
-  repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } jobs { name } } } }
+  repositoriesOrError {
+    ... on RepositoryConnection { nodes { name location { name } jobs { name tags { key value } } } }
+  }
   runsOrError(filter: {tags: $platform, statuses: [QUEUED, NOT_STARTED, STARTING, STARTED]}, limit: 1) {
     ... on Runs { results { runId } }
   }
@@ -154,7 +156,6 @@ class Dagster:
         Raises:
             SweepBusy: A run of the platform is queued or under way.
         """
-        job = f"{platform}__{RECONCILE}"
         try:
             found = self._ask(_JOBS, seconds=LAUNCH_SECONDS, platform=[{"key": PLATFORM_TAG, "value": platform}])
             if dead := _of_daemons(found, time.time()).dead:
@@ -163,17 +164,12 @@ class Dagster:
             if busy := found["runsOrError"].get("results"):
                 what = f"run {busy[0]['runId']} of Dagster is under way"
                 raise SweepBusy(what, where=platform, mend=f"look at {self.url}/runs/{busy[0]['runId']}")
-            place = next(
-                (repository["location"]["name"], repository["name"])
-                for repository in found["repositoriesOrError"].get("nodes", ())
-                if any(one["name"] == job for one in repository["jobs"])
-            )
+            selector = _sweep_job(found, platform)
             tags = [{"key": USER_TAG, "value": actor}]
-            selector = {"repositoryLocationName": place[0], "repositoryName": place[1], "jobName": job}
             launched = self._ask(_LAUNCH, seconds=LAUNCH_SECONDS, selector=selector, tags=tags)["launchRun"]
             return str(launched["run"]["runId"])
         except (*_NO_ANSWER, StopIteration) as error:
-            log.warning("%s: Dagster starts no run of %s: %s", platform, job, type(error).__name__)
+            log.warning("%s: Dagster starts no sweep: %s", platform, type(error).__name__)
             return None
 
     def _ask(self, query: str, *, seconds: float = TIMEOUT_SECONDS, **variables: Any) -> Mapping[str, Any]:
@@ -184,6 +180,25 @@ class Dagster:
         with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
             data: Mapping[str, Any] = json.load(answer)["data"]
             return data
+
+
+def _sweep_job(data: Mapping[str, Any], platform: str) -> dict[str, str]:
+    """The job that sweeps a platform, by its tags: in another project's code location its name has a prefix.
+
+    Raises:
+        StopIteration: There is none.
+    """
+    wanted = {(PLATFORM_TAG, platform), (WORK_TAG, RECONCILE)}
+    return next(
+        {
+            "repositoryLocationName": repository["location"]["name"],
+            "repositoryName": repository["name"],
+            "jobName": job["name"],
+        }
+        for repository in data["repositoriesOrError"].get("nodes", ())
+        for job in repository["jobs"]
+        if wanted <= {(tag["key"], tag["value"]) for tag in job["tags"]}
+    )
 
 
 def _state(data: Mapping[str, Any], now: float) -> DagsterState:

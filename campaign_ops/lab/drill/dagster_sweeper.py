@@ -18,8 +18,7 @@ import dagster as dg
 from campaign_ops.definitions import build_definitions
 from campaign_ops.lab.drill.sweep_loop import SweepFailed, SweepResult, read_options, sweep_until_stopped
 from campaign_ops.orchestration.endings import refusals_of
-from campaign_ops.orchestration.names import RECONCILE, SCHEDULE_TAG, job_name
-from campaign_ops.orchestration.schedule import schedule_name
+from campaign_ops.orchestration.names import RECONCILE, SCHEDULE_TAG, Names
 
 _BUSY = "another sweep of"
 _STORAGE_DRIVER = "psycopg2"
@@ -28,8 +27,9 @@ _STORAGE_DRIVER = "psycopg2"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the job until SIGTERM; `SweeperOptions` describes the command line."""
     options = read_options(arguments, __doc__)
-    job = build_definitions(options.settings()).resolve_job_def(job_name(options.platform, RECONCILE))
-    tags = {SCHEDULE_TAG: schedule_name(options.platform)}
+    names = Names(options.platform)
+    job = build_definitions(options.settings()).resolve_job_def(names.job(RECONCILE))
+    tags = {SCHEDULE_TAG: names.schedule}
     # In the main thread Dagster would handle SIGTERM itself and abort the current run.
     with (
         dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"]) as instance,

@@ -21,6 +21,7 @@ from tests.faces.http.conftest import Serve
 from tests.lab.waiting import wait_until
 
 pytestmark = pytest.mark.slow
+EXAMPLE = Path(__file__).parents[3] / "examples" / "merged_definitions.py"
 _AT_ONCE = """
 telemetry: {enabled: false}
 run_coordinator: {module: dagster.core.run_coordinator, class: DefaultRunCoordinator}
@@ -35,14 +36,17 @@ def home(tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.fixture
-def webserver(sms: World, home: Path, tmp_path: Path) -> Iterator[str]:
-    """The address of a webserver with the definitions of the platform. Runs start at once, as processes."""
+@pytest.fixture(params=[("-m", "campaign_ops.definitions"), ("-f", str(EXAMPLE))], ids=["ours", "merged"])
+def webserver(sms: World, home: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a webserver with the definitions of the platform: ours, or merged into another project's.
+
+    Runs start at once, as processes.
+    """
     port = free_port()
     command = [str(Path(sys.executable).parent / "dagster-webserver"), "-h", "127.0.0.1", "-p", str(port)]
     process = ChildProcess(
         "webserver",
-        [*command, "-m", "campaign_ops.definitions"],
+        [*command, *request.param],
         log_path=home / "webserver.log",
         environment={
             **os.environ,

@@ -1,0 +1,1 @@
+"""A shop's own Dagster project, which takes campaign_ops in."""

@@ -1,0 +1,1 @@
+"""What the shop's Dagster runs: its own definitions, and a directory for each component."""
