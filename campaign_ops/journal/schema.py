@@ -333,8 +333,12 @@ audit = sa.Table(
 )
 
 
-def _history(name: str, *columns: sa.Column[object]) -> sa.Table:
-    """A table to which every sweep adds rows; the view without ``_history`` shows those of the latest sweep."""
+def _history(name: str, *columns: sa.Column[object], by: str | None = None) -> sa.Table:
+    """A table to which every sweep adds rows; the view without ``_history`` shows those of the latest sweep.
+
+    ``by`` names the column by which one row of a sweep is looked up, if any is.
+    """
+    index = sa.Index(f"{name}_by_sweep", "sweep_id") if by is None else sa.Index(f"{name}_by_{by}", "sweep_id", by)
     return sa.Table(
         f"{name}_history",
         metadata,
@@ -342,7 +346,7 @@ def _history(name: str, *columns: sa.Column[object]) -> sa.Table:
         sa.Column("sweep_id", BIG, sa.ForeignKey(sweep.c.id, ondelete="CASCADE"), nullable=False),
         sa.Column("observed_at", MOMENT, nullable=False),
         *columns,
-        sa.Index(f"{name}_by_sweep", "sweep_id"),
+        index,
     )
 
 
@@ -368,6 +372,7 @@ recipient_status = _history(
     sa.Column("unknown", BIG, nullable=False),
     sa.Column("last_activity", MOMENT),
     sa.Column("drift", TEXT, nullable=False),
+    by="campaign_id",
 )
 
 queue_state = _history(
@@ -409,6 +414,7 @@ repair_plan = _history(
     sa.Column("drift", TEXT, nullable=False, server_default=""),
     sa.Column("outcome", TEXT),
     sa.Column("amount", sa.Numeric),
+    by="target",
 )
 
 campaign_health = _history(

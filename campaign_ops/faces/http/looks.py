@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from campaign_ops.faces.http.pool import PlatformPool
 from campaign_ops.sweep.look import Observation, observe
 
-REST = 3
+REST = 5
 """After a look the platform is left alone for so many times its duration ..."""
 LONGEST_REST_SECONDS = 3.0
 """... but no longer than this."""
