@@ -5,7 +5,7 @@ The parts may be used in any order. The queue asks the platform for id types and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -60,7 +60,7 @@ class Platform:
     database: Database
     queue: Queue | None
     contact: str | None = None
-    siblings: tuple[Sibling, ...] = ()
+    siblings: Callable[[], Iterable[Sibling]] = tuple
     _tables: PlatformTables | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -196,7 +196,7 @@ class Platform:
             table_oid=lambda key: table_oid(connection, key),
             is_same_redis=lambda: self._is_redis_of_last_sweep(connection),
             is_watched_as=lambda name: any(
-                sibling.name == name and self.shares_table_with(sibling, catalog) for sibling in self.siblings
+                sibling.name == name and self.shares_table_with(sibling, catalog) for sibling in self.siblings()
             ),
         )
 

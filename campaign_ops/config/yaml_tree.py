@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias, Union
+from typing import TypeAlias, TypeVar, Union
 
 from campaign_ops.core.errors import ConfigurationError
 
+T = TypeVar("T")
 KeyPath: TypeAlias = tuple[str | int, ...]
 Value: TypeAlias = Union[str, int, float, bool, "list[Value]", "dict[str, Value]", None]
 
@@ -123,6 +124,16 @@ class Tree:
         problems = {key[size:]: problem for key, problem in self.problems.items() if key[:size] == path}
         return Tree(self.get(path), {(): self.mark(path), **marks}, problems)
 
+    def items(self, path: KeyPath) -> list[Tree]:
+        """The items of the list at ``path``, each as a tree of its own: `sub` for all of them, in one pass."""
+        whole = self.get(path)
+        values = whole if isinstance(whole, list) else []
+        marks, problems = _split(self.marks, path, len(values)), _split(self.problems, path, len(values))
+        return [
+            Tree(value, {(): self.mark((*path, index)), **marks[index]}, problems[index])
+            for index, value in enumerate(values)
+        ]
+
     def without(self, key: str) -> Tree:
         """The same mapping without one key. Its marks stay: they show where it was removed."""
         whole = self.value if isinstance(self.value, dict) else {}
@@ -155,6 +166,17 @@ class Tree:
             return change(path, value) if isinstance(value, str) else value
 
         return replace(self, value=walk((), self.value))
+
+
+def _split(notes: dict[KeyPath, T], path: KeyPath, size: int) -> list[dict[KeyPath, T]]:
+    """Notes below each of the ``size`` items of the list at ``path``, by their path within the item."""
+    parts: list[dict[KeyPath, T]] = [{} for _ in range(size)]
+    depth = len(path)
+    for key, note in notes.items():
+        index = key[depth] if len(key) > depth and key[:depth] == path else None
+        if isinstance(index, int) and index < size:
+            parts[index][key[depth + 1 :]] = note
+    return parts
 
 
 def _merge(base: Value, top: Value) -> Value:

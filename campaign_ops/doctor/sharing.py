@@ -25,7 +25,7 @@ def sharing(platform: Platform, connection: sa.Connection, catalog: Catalog, *, 
 
 def _siblings(platform: Platform, catalog: Catalog) -> Iterator[Finding]:
     key = platform.profile.tables_key
-    for other in platform.siblings:
+    for other in platform.siblings():
         if other.profile.tables_key != key:
             continue
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -48,8 +49,7 @@ def resolve_profile(tree: Tree, *, beside: Path, _above: tuple[Path, ...] = ()) 
         if reference.endswith((".yaml", ".yml")):
             return _from_file(tree, (beside / reference).resolve(), _above)
         if reference in built_in_profiles():
-            text = (_BUILT_IN / f"{reference}.yaml").read_text(encoding="utf-8")
-            return read_text(text, f"{reference}.yaml (built in)", built_in=True)
+            return _built_in(reference)
         mend = f"{nearest(reference, built_in_profiles())} (the name of a file ends in .yaml)"
         return tree.spoiled((), f"no built-in profile{_quoted(tree)}", mend)
     if not isinstance(reference, dict):
@@ -58,6 +58,12 @@ def resolve_profile(tree: Tree, *, beside: Path, _above: tuple[Path, ...] = ()) 
         return tree
     base = resolve_profile(tree.sub(("extends",)), beside=beside, _above=_above)
     return tree.without("extends").over(base)
+
+
+@cache  # a file with many platforms names the same one again and again
+def _built_in(name: str) -> Tree:
+    text = (_BUILT_IN / f"{name}.yaml").read_text(encoding="utf-8")
+    return read_text(text, f"{name}.yaml (built in)", built_in=True)
 
 
 def _from_file(tree: Tree, path: Path, above: tuple[Path, ...]) -> Tree:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 from campaign_ops.bullmq.queue import QueueAddress
@@ -22,10 +23,19 @@ def connect(settings: PlatformSettings) -> Platform:
             read_timeout_seconds=settings.timeouts.queue_seconds,
         )
         queue = open_queue(address, settings.profile.queue)
-    siblings = tuple(Sibling(other.name, other.profile, partial(_database, other)) for other in settings.others)
     return Platform(
-        settings.name, settings.profile, settings.policy, _database(settings), queue, settings.contact, siblings
+        settings.name,
+        settings.profile,
+        settings.policy,
+        _database(settings),
+        queue,
+        settings.contact,
+        siblings=partial(_siblings, settings),
     )
+
+
+def _siblings(settings: PlatformSettings) -> Iterator[Sibling]:
+    return (Sibling(other.name, other.profile, partial(_database, other)) for other in settings.others())
 
 
 def _database(settings: PlatformSettings) -> Database:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,54 +23,72 @@ from campaign_ops.watch.channels import Notify
 _SECTIONS = ("platforms", "notify")
 
 
-def load_settings(path: Path | None = None) -> Settings:
+def load_settings(path: Path | None = None, *, only: Collection[str] | None = None) -> Settings:
     """Read and validate the configuration.
 
     Args:
         path: The file; else ``CAMPAIGN_OPS_CONFIG``, else ``campaign_ops.yaml`` here or in ``DAGSTER_HOME``.
+        only: Names of the platforms to validate, default: all. The rest of the file is read, and validated when a
+            platform is asked for its ``others``; that two platforms watch one table shows only then.
 
     Raises:
         ConfigurationError: The file is missing, is not YAML or has no platforms. Mistakes within a platform do not
             raise: it is among ``broken``, and the others go on; those in ``notify`` are in its ``error``.
     """
     path = path or find_file()
-    platforms: list[PlatformSettings] = []
-    broken: list[BrokenPlatform] = []
     tree = read_file(path)
-    for name, written in _named(_entries(tree)):
-        entry, problems = validate(PlatformEntry, _completed(written, beside=path.absolute().parent))
-        if entry is None:
-            broken.append(BrokenPlatform(name, as_error(problems.values())))
-        else:
-            settings = entry.settings()
-            if (first := next((one for one in platforms if _same_table(one, settings)), None)) is None:
-                platforms.append(settings)
-            else:
-                broken.append(BrokenPlatform(name, as_error([_watched_twice(written, settings, first)])))
-    names = [*(platform.name for platform in platforms), *(platform.name for platform in broken)]
+    entries = list(_named(_entries(tree)))
+    platforms, broken = _validate(
+        [(name, entry) for name, entry in entries if only is None or name in only], beside=path.absolute().parent
+    )
     section = tree.sub(("notify",))
-    notify = Notify() if section.value is None else read_notify(fill_in(section), names)
+    notify = Notify() if section.value is None else read_notify(fill_in(section), [name for name, _ in entries])
     notify = replace(notify, where=str(section.mark(("channels",))))
-    together = tuple(_together(platform, platforms, notify) for platform in platforms)
+
+    def all_platforms() -> Sequence[PlatformSettings]:
+        return platforms if only is None else load_settings(path).platforms
+
+    together = tuple(_together(platform, all_platforms, notify) for platform in platforms)
     return Settings(path, together, tuple(broken), notify)
 
 
-def _together(platform: PlatformSettings, platforms: Sequence[PlatformSettings], notify: Notify) -> PlatformSettings:
+def _validate(
+    entries: list[tuple[str, Tree]], *, beside: Path
+) -> tuple[tuple[PlatformSettings, ...], list[BrokenPlatform]]:
+    platforms: dict[tuple[object, ...], PlatformSettings] = {}
+    broken: list[BrokenPlatform] = []
+    for name, written in entries:
+        filled = fill_in(written)
+        entry, problems = validate(PlatformEntry, _completed(filled, beside=beside))
+        if entry is None:
+            broken.append(BrokenPlatform(name, as_error(problems.values())))
+            continue
+        settings = entry.settings()
+        first = platforms.setdefault(_table(settings), settings)
+        if first is not settings:
+            broken.append(BrokenPlatform(name, as_error([_watched_twice(filled, settings, first)])))
+    return tuple(platforms.values()), broken
+
+
+def _together(
+    platform: PlatformSettings, all_platforms: Callable[[], Sequence[PlatformSettings]], notify: Notify
+) -> PlatformSettings:
     """A platform with what the rest of the file says of it."""
-    others = tuple(one for one in platforms if one is not platform)
+
+    def others() -> Iterator[PlatformSettings]:
+        return (other for other in all_platforms() if other.name != platform.name)
+
     return replace(platform, others=others, notify=notify.about(platform.name))
 
 
-def _same_table(one: PlatformSettings, other: PlatformSettings) -> bool:
-    """Whether two entries name the same campaign table by the same address. The doctor asks the databases, too."""
-    return one.profile.tables_key == other.profile.tables_key and _place(one) == _place(other)
+def _table(platform: PlatformSettings) -> tuple[object, ...]:
+    """The campaign table and the database that the URL leads to, whatever user it names and with whatever parameters.
 
-
-def _place(platform: PlatformSettings) -> tuple[object, ...]:
-    """The database that a URL leads to, whatever user it names and with whatever parameters."""
+    Two entries with the same one are one platform. The doctor asks the databases, too.
+    """
     url = sa.make_url(platform.database_url.get_secret_value())
     host = url.host.casefold() if url.host else url.query.get("host")
-    return (host, url.port or url.query.get("port", 5432), url.database)
+    return (platform.profile.tables_key, host, url.port or url.query.get("port", 5432), url.database)
 
 
 def _watched_twice(written: Tree, platform: PlatformSettings, first: PlatformSettings) -> Problem:
@@ -79,7 +97,7 @@ def _watched_twice(written: Tree, platform: PlatformSettings, first: PlatformSet
 
 
 def _entries(tree: Tree) -> list[Tree]:
-    """The platforms as written, each by itself, with the environment filled in."""
+    """The platforms as written, each by itself."""
     problems = {path: problem for path, problem in tree.problems.items() if len(path) < 2}
     keys = tree.value if isinstance(tree.value, dict) else {}
     for key in keys:
@@ -91,17 +109,17 @@ def _entries(tree: Tree) -> list[Tree]:
         problems[("platforms",)] = tree.problem(("platforms",), what, mend)
     if problems or not isinstance(platforms, list):
         raise as_error(problems.values())
-    return [fill_in(tree.sub(("platforms", index))) for index in range(len(platforms))]
+    return tree.items(("platforms",))
 
 
 def _named(entries: list[Tree]) -> Iterator[tuple[str, Tree]]:
     """Each platform with a name that is fit and its own; the second of two with the same name is spoiled."""
+    names = [fill_in(entry.sub(("name",))).value for entry in entries]
     lines: dict[str, int] = {}
-    for entry in entries:
-        lines.setdefault(str(entry.get(("name",))), entry.mark(("name",)).line)
+    for name, entry in zip(names, entries, strict=True):
+        lines.setdefault(str(name), entry.mark(("name",)).line)
     given: set[str] = set()
-    for index, entry in enumerate(entries):
-        name = entry.get(("name",))
+    for index, (name, entry) in enumerate(zip(names, entries, strict=True)):
         fit = isinstance(name, str) and fit_name(name)
         if fit and name not in given:
             given.add(str(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
@@ -27,8 +28,8 @@ class PlatformSettings:
 
     ``database_url`` is a SQLAlchemy URL with the ``postgresql+psycopg`` driver; ``queue_url`` is None exactly where
     the profile has no queue; ``schedule`` is a cron expression in UTC; ``notify`` has the channels
-    that want to hear of this platform; ``console`` is the operator's console, where one is configured. ``others`` are
-    the sound platforms of the same file, which have no ``others`` themselves.
+    that want to hear of this platform; ``console`` is the operator's console, where one is configured. ``others``
+    returns the other sound platforms of the same file.
     """
 
     name: str
@@ -42,7 +43,7 @@ class PlatformSettings:
     schedule: str = DEFAULT_SCHEDULE
     notify: Notify = field(default_factory=Notify, repr=False, compare=False)
     console: Console | None = field(default=None, compare=False)
-    others: tuple[PlatformSettings, ...] = field(default=(), repr=False, compare=False)
+    others: Callable[[], Iterable[PlatformSettings]] = field(default=tuple, repr=False, compare=False)
 
     def in_a_hurry(self) -> PlatformSettings:
         """The same platform with timeouts of a few seconds: for sensors and scrapes, which are cut off themselves."""

@@ -176,6 +176,18 @@ def test_the_only_platform_needs_no_name_and_several_do() -> None:
         settings.platform("secnd")
 
 
+def test_a_run_of_one_platform_validates_that_one_and_the_others_when_it_asks_for_them() -> None:
+    """A run of any of 200 platforms took 22 CPU-seconds, because it made all of them."""
+    text = sms() + and_second(sms()) + "  - name: third\n    profil: sms\n"
+    whole = load(text)
+    settings = load_settings(only={"second"})
+    assert (settings.platforms, settings.broken) == ((whole.platform("second"),), ())
+    assert [other.name for other in settings.platform("second").others()] == ["sms"]
+    assert [other.name for other in whole.platform("second").others()] == ["sms"]
+    assert [broken.name for broken in load_settings(only={"third"}).broken] == ["third"]
+    assert load_settings(only={"fourth"}).names == ()
+
+
 def test_asking_for_a_broken_platform_raises_its_error_every_time_alike() -> None:
     settings = load(sms(database="${NO_SUCH}"))
     for name in (None, "sms", "sms"):
