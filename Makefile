@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PROFILE ?= sms
+ENGINE ?= podman
 
-.PHONY: help env demo up drill drill-power test test-fast bench check format lint types contracts docs screenshots lock clean
+.PHONY: help env demo up drill drill-power test test-fast bench check format lint types contracts image docs screenshots lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +54,10 @@ types: env
 
 contracts: env
 	@$(BIN)/lint-imports
+
+image: env ## the container image of deploy/Containerfile, from the wheel of this checkout (ENGINE=podman|docker|buildah)
+	@rm -rf dist && $(BIN)/python -m hatchling build --target wheel
+	@$(ENGINE) build --file deploy/Containerfile --tag campaign-ops .
 
 docs: env ## write the generated pages of docs/
 	@$(BIN)/python docs/build.py

@@ -243,7 +243,7 @@ class Run:
                 "platforms": outcomes,
             }
             # Escaped to ASCII: a terminal executes nothing in it, and every encoding can print it.
-            self.screen.write(json.dumps(document, indent=2) + "\n")
+            self.screen.write(json.dumps(document, indent=self.screen.indent) + "\n")
         elif self.command.together is not None and failure is None:
             self.screen.write(self.command.together(outcomes))
         return code

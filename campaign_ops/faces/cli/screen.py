@@ -120,6 +120,11 @@ class Screen:
         """Whether stdout takes ASCII only."""
         return not self._console.encoding.startswith("utf")
 
+    @property
+    def indent(self) -> int | None:
+        """Indentation of a document; None, one line, beside logs of which each line is an object."""
+        return 2 if self._json is None else None
+
     def show(self, renderables: Sequence[RenderableType]) -> None:
         """Print to stdout. A plain string is not wrapped here, so that it can be copied; the terminal wraps it."""
         with self._console.capture() as captured:

@@ -201,9 +201,10 @@ def test_logs_go_to_stderr_on_request_one_safe_line_each(capsys: pytest.CaptureF
 
 
 def test_with_json_logs_every_line_on_stderr_is_one_object(sms: World, tmp_path: Path) -> None:
-    """Logs and errors alike, also what a sweep says of a platform that is away."""
-    ended = configured(tmp_path, sms, AWAY).process("reconcile", "--log-format", "json", "--verbose")
+    """Logs and errors alike, also what a sweep says of a platform that is away. With --json, stdout is one line."""
+    ended = configured(tmp_path, sms, AWAY).process("reconcile", "--json", "--log-format", "json", "--verbose")
     assert ended.returncode == ExitCode.FAILED
+    assert json.loads(one_line(ended.stdout))["exit_code"] == ExitCode.FAILED
     lines = [json.loads(text) for text in ended.stderr.splitlines()]
     assert all(line.keys() == {"at", "level", "logger", "message"} for line in lines)
     assert [line["message"] for line in lines if line["logger"] == "campaign_ops.progress"]
