@@ -42,6 +42,7 @@ PROFILES = """\
 # Profiles
 
 A profile says how one kind of platform names things. It is data, not code: a new platform is a new file. Built in: {built_in}.
+`campaign-ops init` drafts one from your database.
 
 ```yaml
 # my-shop.yaml, named in the configuration as `profile: my-shop.yaml`

@@ -32,11 +32,12 @@ class Installed:
     bin: Path
     home: Path
 
-    def run(self, program: str, *words: object) -> subprocess.CompletedProcess[str]:
+    def run(self, program: str, *words: object, **more: str | None) -> subprocess.CompletedProcess[str]:
+        known = {key: value for key, value in more.items() if value is not None}
         return subprocess.run(
             [self.bin / program, *map(str, words)],
             cwd=self.home,
-            env={key: value for key, value in environ({}).items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")},
+            env={key: value for key, value in environ(known).items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")},
             capture_output=True,
             text=True,
             check=False,
@@ -99,11 +100,11 @@ def test_the_wheel_holds_the_package_and_dagsters_settings_and_nothing_else(whee
     """Node's clients are not in it (`npm ci` brings them); the profiles, migrations and Node's worker are."""
     sources = {path.relative_to(ROOT) for path in (ROOT / "campaign_ops").rglob("*") if path.is_file()}
     package = {str(path) for path in sources if not {"__pycache__", "node_modules"}.intersection(path.parts)}
-    package |= {f"campaign_ops/lab/demo/{name}" for name in SETTINGS_OF_DAGSTER}
+    package |= {f"campaign_ops/settings/{name}" for name in SETTINGS_OF_DAGSTER}
     with ZipFile(wheel) as archive:
         assert {name for name in archive.namelist() if ".dist-info/" not in name} == package
         for name in SETTINGS_OF_DAGSTER:
-            assert archive.read(f"campaign_ops/lab/demo/{name}") == (ROOT / name).read_bytes()
+            assert archive.read(f"campaign_ops/settings/{name}") == (ROOT / name).read_bytes()
 
 
 def test_nothing_of_the_checkout_is_on_the_path(installed: Installed) -> None:
@@ -138,6 +139,9 @@ def test_the_base_install_examines_sweeps_and_watches(base: Installed, worlds: W
     assert {world.queue.campaign_of(job) for job in world.queue.live_job_ids()} == {"lost"}
     watched = base.run("campaign-ops", "watch", "--once", "--config", config)
     assert "Traceback" not in watched.stderr
+    written = base.run("campaign-ops", "init", tmp_path / "drafted", DATABASE_URL=world.url, REDIS_URL=world.queue_url)
+    assert written.returncode == 0, written.stderr
+    assert [path.name for path in (tmp_path / "drafted").iterdir()] == ["campaign_ops.yaml"]  # no Dagster there
     assert world.rows("SELECT count(*) AS looks FROM campaign_ops.queue_look")[0]["looks"] == 1
 
 

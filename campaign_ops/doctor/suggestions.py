@@ -8,14 +8,10 @@ from collections.abc import Collection, Iterator, Mapping
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.grants import quoted
 from campaign_ops.postgres.catalog import Catalog
+from campaign_ops.profile.habits import COLUMNS, folded
 from campaign_ops.profile.model import Profile
 
 _FINISHED_WORD = re.compile(r"complet|finish|sent|done|succe|deliver|closed|ended", re.IGNORECASE)
-_NAMES = {
-    "started_at": re.compile(r"(sending)?(started|begun|launched)(at|on)?|start(time|date)", re.IGNORECASE),
-    "completed_at": re.compile(r"(completed|finished|ended|done)(at|on)?|(end|completion)(time|date)", re.IGNORECASE),
-    "updated_at": re.compile(r"(updated|modified)(at|on)?", re.IGNORECASE),
-}
 _EFFECTS = {
     "started_at": "the start of sending is unknown",
     "completed_at": "campaigns are completed without it",
@@ -26,7 +22,7 @@ _EFFECTS = {
 def candidates(catalog: Catalog, table: str, role: str) -> list[str]:
     """Return the columns of a table that by name and type could have this role."""
     moments = catalog.names(table, moments=True)
-    return [name for name in moments if _NAMES[role].fullmatch(name.replace("_", ""))]
+    return [name for name in moments if COLUMNS[role][0].fullmatch(folded(name))]
 
 
 def unmapped(profile: Profile, catalog: Catalog) -> Iterator[Finding]:

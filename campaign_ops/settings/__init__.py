@@ -11,6 +11,7 @@ from campaign_ops.settings.environment import (
     WatchEnvironment,
     read_console,
     read_dagster_storage,
+    read_platform_urls,
     read_watch_environment,
 )
 from campaign_ops.settings.load import load_settings
@@ -29,5 +30,6 @@ __all__ = [
     "markdown_table",
     "read_console",
     "read_dagster_storage",
+    "read_platform_urls",
     "read_watch_environment",
 ]

@@ -15,7 +15,7 @@ from campaign_ops.config.yaml_tree import KeyPath, Tree
 from campaign_ops.core.console import Console
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.settings.entry import check_web_address, words
-from campaign_ops.settings.urls import dagster_storage_url
+from campaign_ops.settings.urls import checked_queue_url, dagster_storage_url, normal_database_url
 
 FILE_NAME = "campaign_ops.yaml"
 
@@ -134,6 +134,29 @@ def read_dagster_storage() -> SecretStr | Path:
         what, mend = "is not set, nor is CAMPAIGN_OPS_DAGSTER_URL", "export the absolute path of Dagster's directory"
         raise ConfigurationError(what, where="DAGSTER_HOME", mend=mend)
     return environment.dagster_home
+
+
+def read_platform_urls(database: str, queue: str) -> tuple[SecretStr, SecretStr | None]:
+    """The URLs in two variables that a person names: of a platform's database, and of its Redis where that one is set.
+
+    Raises:
+        ConfigurationError: The first is not set, one is no URL, or a URL was written instead of a variable's name.
+    """
+    for name in (database, queue):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            # Every process can read a URL in a command line, with its password; so it is not repeated either.
+            mend = "export the URL as a variable, and write the variable's name"
+            raise ConfigurationError("an option that takes the name of a variable has another text", mend=mend)
+    if not os.environ.get(database):
+        what, mend = "is not set", "export the platform's database URL in it, or name another with --database-url-from"
+        raise ConfigurationError(what, where=database, mend=mend)
+    variable = database
+    try:
+        database_url = normal_database_url(SecretStr(os.environ[database]))
+        variable, written = queue, os.environ.get(queue, "")
+        return database_url, checked_queue_url(SecretStr(written)) if written else None
+    except ValueError as error:
+        raise ConfigurationError(str(error), where=variable) from None
 
 
 def find_file() -> Path:

@@ -76,6 +76,11 @@ def checked_queue_url(secret: SecretStr) -> SecretStr:
     return SecretStr(url)
 
 
+def name_of_database(secret: SecretStr) -> str:
+    """Return the name of the database that a URL leads to; empty text where a service names it."""
+    return sa.make_url(secret.get_secret_value()).database or ""
+
+
 def masked_database_url(secret: SecretStr) -> str:
     """Return the URL with every password masked."""
     url = sa.make_url(secret.get_secret_value())

@@ -16,7 +16,7 @@ The commands, one module each:
 - ``status``, ``workers``, ``report``, ``history``, ``metrics``: read only
 - ``incidents``, ``notify``: what needs a person, and who is told
 - ``fixes``: the manual fixes
-- ``doctor``, ``migrate``, ``config``, ``tokens``: setting up
+- ``init``, ``doctor``, ``migrate``, ``config``, ``tokens``: setting up
 
 Add here what reads options and prints answers. Not here: decisions, statements and anything that another face needs;
 those belong in ``sweep``, ``fixes`` and ``queries``.

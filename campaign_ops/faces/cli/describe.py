@@ -102,7 +102,8 @@ def _command(command: Command, own: Sequence[Any]) -> Iterator[str]:
 def _plugin(plugin: Plugin) -> str:
     """A command with a program and options of its own."""
     program: Any = typer.main.get_command(plugin.load())
-    usage = f"```\ncampaign-ops {plugin.name} [OPTIONS]\n```\n"
+    arguments = [f"[{param.metavar}]" for param in program.params if param.param_type_name == "argument"]
+    usage = f"```\n{' '.join(['campaign-ops', plugin.name, *arguments, '[OPTIONS]'])}\n```\n"
     own = _options(param for param in program.params if param.name != "help")
     extra = f"Needs the extra `{plugin.extra}`. " if plugin.extra else ""
     needs = f"{extra}Takes its own options only."

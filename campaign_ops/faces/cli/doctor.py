@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import RenderableType
 
 from campaign_ops.core.wording import plural
-from campaign_ops.doctor import Level, examine
+from campaign_ops.doctor import Finding, Level, examine
 from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.app import Section, command
 from campaign_ops.faces.cli.exit_codes import ExitCode
@@ -35,6 +38,12 @@ def doctor(call: Call) -> Answer:
             for finding in findings
         ],
     }
+    return Answer(result, report_of(call.name, findings), _EXITS.get(level, ExitCode.DONE))
+
+
+def report_of(name: str, findings: Sequence[Finding]) -> list[RenderableType]:
+    """The findings of one platform, for a person."""
+    level = max((finding.level for finding in findings), key=list(Level).index, default=Level.OK)
     numbers = Counter(finding.level for finding in findings)
     counts = [f"{numbers[Level.OK]} ok", *(plural(numbers[other], other) for other in _NOT_OK if numbers[other])]
     rows: list[list[object]] = []
@@ -42,5 +51,5 @@ def doctor(call: Call) -> Answer:
         rows.append([finding.level, finding.check, finding.what])
         if finding.mend:
             rows.append(["", "", f"mend: {finding.mend}"])
-    title = line(f"{call.name}: {', '.join(counts)}", style=_STYLES.get(level, "bold"))
-    return Answer(result, [title, Rows(["", "", ""], rows)], _EXITS.get(level, ExitCode.DONE))
+    title = line(f"{name}: {', '.join(counts)}", style=_STYLES.get(level, "bold"))
+    return [title, Rows(["", "", ""], rows)]

@@ -43,6 +43,12 @@ class Plugin:
     section: Section = Section.SET_UP
 
 
+def _init() -> typer.Typer:
+    from campaign_ops.faces.cli.init import app as program  # noqa: PLC0415 - called once in a platform's life
+
+    return program
+
+
 def _watch() -> typer.Typer:
     from campaign_ops.faces.cli.watch import app as program  # noqa: PLC0415 - apprise takes a second to load
 
@@ -56,6 +62,7 @@ def _serve() -> typer.Typer:
 
 
 _OURS = (
+    Plugin("init", "Draft a platform's configuration from its database, and judge it.", "", _init, Section.SET_UP),
     Plugin("watch", "Look at all platforms each minute and notify people, until SIGTERM.", "", _watch, Section.LOOK),
     Plugin("serve", "Serve the HTTP API and the operator's console, until SIGTERM.", "http", _serve, Section.LOOK),
 )

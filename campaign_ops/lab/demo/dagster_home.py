@@ -7,12 +7,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.settings.shipped import DAGSTER_FILES, shipped
 
-_BESIDE = Path(__file__).resolve().parent
-_PLACES = (_BESIDE, _BESIDE.parents[2])
-"""Directories of the two files: in a wheel next to this module, in a checkout at the top."""
 DATABASE = "dagster"
 
 
@@ -28,8 +25,8 @@ def prepare(servers: EmbeddedServers, home: Path, config: Path) -> Mapping[str, 
         The environment variables for every Dagster process; they are also set in this process.
     """
     home.mkdir(parents=True, exist_ok=True)
-    for name in ("dagster.yaml", "workspace.yaml"):
-        shutil.copy(_shipped(name), home / name)
+    for name in DAGSTER_FILES:
+        shutil.copy(shipped(name), home / name)
     servers.postgres.drop_database(DATABASE)
     servers.postgres.create_database(DATABASE)
     environment = {
@@ -39,10 +36,3 @@ def prepare(servers: EmbeddedServers, home: Path, config: Path) -> Mapping[str, 
     }
     os.environ.update(environment)
     return environment
-
-
-def _shipped(name: str) -> Path:
-    for place in _PLACES:
-        if (place / name).exists():
-            return place / name
-    raise ConfigurationError(f"{name} is missing from the installation", mend="install campaign_ops again")

@@ -1,0 +1,340 @@
+"""`init`: drafts for platforms that it has never seen, loaded by the settings and judged by the doctor."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+import yaml
+from pydantic import SecretStr
+from typer.testing import CliRunner, Result
+
+from campaign_ops.core.model import Counters
+from campaign_ops.doctor import Finding, Level, examine
+from campaign_ops.faces.cli import app
+from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.lab.shop.queue import ShopQueue
+from campaign_ops.lab.shop.row_writer import minutes
+from campaign_ops.profile.model import Profile
+from campaign_ops.profile.queue import QueueProfile
+from campaign_ops.proposal import Wish, configuration, propose
+from campaign_ops.settings import PlatformSettings, connect, load_settings
+from tests.conftest import World, Worlds
+from tests.faces.cli.program import Program
+from tests.shapes import SHAPES
+
+_numbers = itertools.count(1)
+
+# Names and words of nobody that this project knows.
+FOREIGN = """
+    CREATE SCHEMA outreach;
+    CREATE TABLE outreach.accounts (id bigint PRIMARY KEY, name text);
+    CREATE TYPE outreach.contact_state AS ENUM ('queued', 'sent', 'delivered', 'bounced', 'sending');
+    CREATE TABLE outreach.blasts (
+        id bigint PRIMARY KEY, account_id bigint NOT NULL REFERENCES outreach.accounts, title varchar(80) NOT NULL,
+        body text NOT NULL, state varchar(20) NOT NULL, inserted_at timestamptz NOT NULL DEFAULT now(),
+        last_modified timestamptz NOT NULL DEFAULT now(), finished_at timestamptz
+    );
+    CREATE TABLE outreach.blast_contacts (
+        id bigint PRIMARY KEY, blast_id bigint NOT NULL REFERENCES outreach.blasts, phone text NOT NULL,
+        state outreach.contact_state NOT NULL, twilio_sid text, sent_at timestamptz
+    );
+    CREATE TABLE outreach.orders (id bigint PRIMARY KEY, status text NOT NULL, total integer);
+    CREATE TABLE outreach.order_items (id bigint PRIMARY KEY, order_id bigint REFERENCES outreach.orders, status text);
+    INSERT INTO outreach.accounts VALUES (1, 'north');
+    INSERT INTO outreach.blasts (id, account_id, title, body, state, finished_at, last_modified) VALUES
+        (1, 1, 'spring', 'Hi', 'done', now(), now() - interval '1 day'),
+        (2, 1, 'summer', 'Hi', 'processing', NULL, now() - interval '1 hour'),
+        (3, 1, 'autumn', 'Hi', 'draft', NULL, now() - interval '2 days'),
+        (4, 1, 'winter', 'Hi', 'stopped', NULL, now() - interval '2 days'),
+        (5, 1, 'odd', 'Hi', 'on the moon', NULL, now() - interval '2 days');
+    INSERT INTO outreach.blast_contacts
+        SELECT n, 1 + n % 2, '+49' || n, CASE WHEN n % 2 = 0 THEN 'delivered' ELSE 'queued' END::outreach.contact_state,
+               CASE WHEN n % 2 = 0 THEN 'SM' || n END, CASE WHEN n % 2 = 0 THEN now() - interval '1 day' END
+        FROM generate_series(1, 40) AS n;
+"""
+
+
+@dataclass(frozen=True)
+class Newcomer:
+    """A person with a database, at a shell in an empty directory."""
+
+    url: str
+    home: Path
+
+    def __call__(self, *words: object, **environment: str | None) -> Result:
+        """Run `init`."""
+        variables = {"DATABASE_URL": self.url, "REDIS_URL": None, "COLUMNS": "200", **environment}
+        result = CliRunner(env=variables).invoke(app, ["init", str(self.home), *map(str, words)])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    @property
+    def written(self) -> str:
+        """The configuration that it has written."""
+        return (self.home / "campaign_ops.yaml").read_text(encoding="utf-8")
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        """Rows of the database."""
+        engine = sa.create_engine(self.url)
+        with engine.connect() as connection:
+            rows = [tuple(row) for row in connection.execute(sa.text(query))]
+        engine.dispose()
+        return rows
+
+
+@pytest.fixture
+def stranger(servers: EmbeddedServers, tmp_path: Path) -> Newcomer:
+    """One with the foreign schema."""
+    url = servers.postgres.create_database(f"outreach_{next(_numbers)}")
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text(FOREIGN))
+    engine.dispose()
+    return Newcomer(url, tmp_path)
+
+
+def drafted(path: Path, monkeypatch: pytest.MonkeyPatch, url: str, queue_url: str | None = None) -> PlatformSettings:
+    """The only platform of a drafted file, as the program loads it."""
+    monkeypatch.setenv("DATABASE_URL", url)
+    if queue_url is not None:
+        monkeypatch.setenv("REDIS_URL", queue_url)
+    return load_settings(path).platform()
+
+
+def judged(settings: PlatformSettings) -> list[Finding]:
+    """What the doctor finds wrong with the profile; rights, indexes and the missing journal are not the draft's."""
+    others = ("rights", "excess", "role", "index", "journal", "server", "session", "foreign_key", "pooler", "timeouts")
+    with closing(connect(settings)) as platform:
+        found = examine(platform)
+    return [
+        finding for finding in found if finding.level in (Level.WARNING, Level.ERROR) and finding.check not in others
+    ]
+
+
+def test_a_foreign_schema_gets_its_tables_columns_and_words(
+    stranger: Newcomer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tables of orders have keys, statuses and a foreign key as well; their names say that they are none."""
+    result = stranger()
+    assert result.exit_code == 5, result.output
+    settings = drafted(stranger.home / "campaign_ops.yaml", monkeypatch, stranger.url)
+    profile = settings.profile
+    assert (profile.db_schema, profile.campaign.table, profile.recipient.table) == (
+        "outreach",
+        "blasts",
+        "blast_contacts",
+    )
+    campaign, recipient = profile.campaign, profile.recipient
+    columns = campaign.id, campaign.tenant, campaign.name, campaign.status, campaign.updated_at, campaign.completed_at
+    assert columns == ("id", "account_id", "title", "state", "last_modified", "finished_at")
+    assert (campaign.words.sending, campaign.words.done) == ("processing", "done")
+    assert (campaign.words.failed, campaign.words.over, campaign.words.idle) == (None, ("stopped",), ("draft",))
+    assert (recipient.id, recipient.campaign_id, recipient.status) == ("id", "blast_id", "state")
+    assert (recipient.provider_id, recipient.activity, recipient.rows) == ("twilio_sid", ("sent_at",), "all")
+    assert recipient.words.pending == ("queued",)
+    assert recipient.words.succeeded == ("sent", "delivered")
+    assert recipient.words.failed == ("bounced",)
+    assert (profile.reservation, profile.queue) == (None, None)
+
+
+def test_what_a_draft_does_not_know_is_marked_and_blocks(stranger: Newcomer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word of unknown meaning is in no list; the doctor says so, and nothing else of the draft is wrong."""
+    stranger()
+    lines = stranger.written.splitlines()
+    assert any("# unsure: " in line and "on the moon 1" in line for line in lines)
+    assert any("# unsure: " in line and "sending 0" in line and "the provider may have" in line for line in lines)
+    settings = drafted(stranger.home / "campaign_ops.yaml", monkeypatch, stranger.url)
+    assert [(finding.check, finding.level) for finding in judged(settings)] == [("words", Level.WARNING)] * 2
+
+
+def test_a_draft_ends_with_what_the_doctor_says_and_the_next_commands(stranger: Newcomer) -> None:
+    output = stranger("--name", "outreach").output
+    assert "3 keys marked as unsure: campaign.words.idle, recipient.words, queue\n" in output
+    assert "every table, column and word of profile outreach exists" in output
+    assert "`campaign-ops plan`" in output
+
+
+def test_nothing_is_read_of_phone_numbers_and_texts_and_nothing_is_changed(stranger: Newcomer) -> None:
+    before = stranger.rows("SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables")
+    output = stranger("--stdout").output
+    assert "+49" not in output
+    assert "phone" not in output
+    assert "body" not in output
+    assert stranger.rows("SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables") == before
+    assert list(stranger.home.iterdir()) == []
+
+
+def test_the_password_is_not_in_the_files(stranger: Newcomer) -> None:
+    with_password = sa.make_url(stranger.url).set(username="postgres", password="hunter2")
+    result = stranger(DATABASE_URL=with_password.render_as_string(hide_password=False))
+    assert result.exit_code == 5, result.output
+    assert "hunter2" not in stranger.written + result.output
+    assert "database_url: ${DATABASE_URL}" in stranger.written
+
+
+def test_files_that_exist_are_kept_unless_force_is_given(stranger: Newcomer) -> None:
+    kept = stranger.home / "dagster.yaml"
+    kept.write_text("mine")
+    refused = stranger("--dagster")
+    assert refused.exit_code == 2
+    assert "--force" in refused.output
+    assert [path.name for path in stranger.home.iterdir()] == ["dagster.yaml"]
+    assert kept.read_text() == "mine"
+    assert stranger("--no-dagster").exit_code == 5
+    assert kept.read_text() == "mine"
+    assert stranger("--dagster", "--force").exit_code == 5
+    assert yaml.safe_load(kept.read_text())["storage"]["custom"]["class"] == "Storage"
+    assert (stranger.home / "workspace.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "what"),
+    [
+        ([], {"DATABASE_URL": None}, "DATABASE_URL: is not set"),
+        (["--database-url-from", "postgresql://u:hunter2@h/db"], {}, "takes the name of a variable"),
+        ([], {"DATABASE_URL": "mysql://h/db"}, "DATABASE_URL: is not a PostgreSQL URL"),
+        ([], {"REDIS_URL": "hunter2"}, "REDIS_URL: the queue's URL is not one"),
+        (["--campaign-table", "blast"], {}, "--campaign-table: there is no table 'blast'"),
+        (["--name", "My Shop"], {}, "--name: 'My Shop' is no name of a platform"),
+        (["--schema", "public"], {}, "no table looks like campaigns with recipients"),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_mend(
+    words: list[str], environment: dict[str, str | None], what: str, stranger: Newcomer
+) -> None:
+    result = stranger(*words, **environment)
+    assert result.exit_code == 2
+    (line,) = result.output.strip().splitlines()
+    assert what in line
+    assert "hunter2" not in line
+
+
+def test_tables_that_a_person_names_are_taken(stranger: Newcomer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever they are called; what their columns do not say is marked."""
+    assert stranger("--campaign-table", "orders", "--recipient-table", "order_items").exit_code == 5
+    profile = drafted(stranger.home / "campaign_ops.yaml", monkeypatch, stranger.url).profile
+    assert (profile.campaign.table, profile.recipient.table, profile.recipient.campaign_id) == (
+        "orders",
+        "order_items",
+        "order_id",
+    )
+
+
+def lived_in(worlds: Worlds, profile: str, shape: str) -> World:
+    """A shop with campaigns and recipients under every word."""
+    world = worlds.make(profile, shape=SHAPES[shape], migrated=False)
+    known, recipients = world.platform.profile.campaign.words, world.platform.profile.recipient
+    words = dict.fromkeys((*recipients.words.succeeded, *recipients.words.failed), 3)
+    if recipients.rows == "sent":
+        world.app.add_campaign("sending", words=words, counters=Counters(total=40, succeeded=9, failed=3))
+    else:
+        world.app.add_campaign("sending", pending=6, words=words)
+    world.app.add_campaign("done", status=known.done, completed_ago=minutes(5), succeeded=5, failed=1)
+    for word in {*known.all_known} - {known.sending, known.done}:
+        world.app.add_campaign(status=word)
+    if world.platform.profile.reservation:
+        world.app.add_reservation(campaign="sending")
+        world.app.add_reservation(campaign="done", status=world.platform.profile.reservation.words.released)
+    return world
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("profile", ["sms", "messenger"])
+def test_a_shop_of_any_shape_gets_its_own_profile(
+    profile: str, shape: str, worlds: Worlds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the help of the built-in profiles, and with text, uuid, integer and bigint ids."""
+    world = lived_in(worlds, profile, shape)
+    wish = Wish("shop", SecretStr(world.url), built_in=False)
+    path = tmp_path / "campaign_ops.yaml"
+    path.write_text(configuration("shop", propose(wish), where="here", database="DATABASE_URL", queue="REDIS_URL"))
+    settings = drafted(path, monkeypatch, world.url)
+    assert judged(settings) == []
+    assert differences(settings.profile, world.platform.profile) <= EXPECTED[profile]
+    assert (settings.profile.recipient.rows, settings.profile.queue) == (world.platform.profile.recipient.rows, None)
+
+
+def differences(ours: Profile, theirs: Profile) -> set[str]:
+    """The keys in which two profiles differ, except for the queue, which a database does not show."""
+    mine, built_in = (flat(profile.model_dump(exclude={"name", "queue"})) for profile in (ours, theirs))
+    return {key for key in {*mine, *built_in} if mine.get(key) != built_in.get(key)}
+
+
+def flat(values: object, path: str = "") -> dict[str, object]:
+    """Nested values by their path; lists as sets, since the order of words says nothing."""
+    if not isinstance(values, dict):
+        return {path: frozenset(values) if isinstance(values, tuple) else values}
+    return {key: value for name, below in values.items() for key, value in flat(below, f"{path}.{name}").items()}
+
+
+# The built-in profile of messengers serves more than one table: it names columns and words that some do not have.
+EXPECTED: dict[str, set[str]] = {
+    "sms": set(),
+    "messenger": {
+        ".campaign.words.optional",
+        ".recipient.words.optional",
+        ".recipient.words.pending",
+        ".recipient.about",
+        ".recipient.created_at",
+    },
+}
+
+
+def test_a_platform_that_a_built_in_profile_fits_gets_that_one(
+    worlds: Worlds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = lived_in(worlds, "sms", "prisma")
+    assert world.queue_url is not None
+    result = Newcomer(world.url, tmp_path)("--no-dagster", "--name", "sms", REDIS_URL=world.queue_url)
+    assert result.exit_code == 0, result.output
+    settings = drafted(tmp_path / "campaign_ops.yaml", monkeypatch, world.url, world.queue_url)
+    assert settings.profile == world.platform.profile
+    assert settings.queue_prefix == world.queue.prefix
+    assert judged(settings) == []
+
+
+def test_the_queue_is_recognised_by_the_ids_in_its_jobs(
+    worlds: Worlds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = lived_in(worlds, "sms", "bigint")
+    world.queue.add(world.app.id("sending"), "shop_north", world.app.recipient_ids("sending")[:3])
+    world.queue.add_other("cleanUp", {"olderThan": 3})
+    assert world.queue_url is not None
+    wish = Wish("shop", SecretStr(world.url), SecretStr(world.queue_url), built_in=False)
+    path = tmp_path / "campaign_ops.yaml"
+    path.write_text(configuration("shop", propose(wish), where="here", database="DATABASE_URL", queue="REDIS_URL"))
+    settings = drafted(path, monkeypatch, world.url, world.queue_url)
+    queue = settings.profile.queue
+    assert queue is not None
+    assert (queue.name, queue.job, queue.payload) == ("sms-send", "sendBulkSMS", world.queue.profile.payload)
+    assert settings.queue_prefix == world.queue.prefix
+
+
+def test_a_sweep_by_the_draft_puts_the_lost_batch_of_a_foreign_platform_back(
+    stranger: Newcomer, servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its database and one old job in its queue: names, payload, ids as numbers and a constant."""
+    payload = {"blastId": "{campaign_id}", "accountId": "{tenant}", "contactIds": "{recipient_ids}", "region": "eu"}
+    theirs = QueueProfile(name="outbox", job="deliverBatch", payload=payload, options={"attempts": 4})
+    queue = ShopQueue(servers.redis.url(), f"outreach{next(_numbers)}", theirs, numeric_ids=True)
+    with closing(queue):
+        for ids in (["2", "4"], ["6", "8"]):
+            queue.add("1", "1", ids)
+        queue.fail_waiting("gone")
+        result = stranger("--no-dagster", REDIS_URL=servers.redis.url())
+        assert "queue.markers" in result.output
+        drafted(stranger.home / "campaign_ops.yaml", monkeypatch, stranger.url, servers.redis.url())
+        program = Program(stranger.home / "campaign_ops.yaml")
+        assert program("migrate").exit_code == 0
+        swept = program("reconcile")
+        assert swept.exit_code == 0, swept.output
+        jobs = [queue.job_data(job_id) for job_id in queue.live_job_ids()]
+    pending = {row[0] for row in stranger.rows("SELECT id FROM outreach.blast_contacts WHERE state = 'queued'")}
+    assert {contact for job in jobs for contact in job.pop("contactIds")} == pending
+    assert jobs == [{"blastId": 2, "accountId": 1, "region": "eu"}] * 10  # of two contacts, as the application's
