@@ -5,6 +5,7 @@ Reads the catalogue, and of the rows only status columns, in a bounded sample. C
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,7 +43,12 @@ _TABLES = sa.text(
                JOIN pg_namespace pn ON pn.oid = parent.relnamespace
                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.conkey[1]
                WHERE k.conrelid = c.oid AND k.contype = 'f' AND cardinality(k.conkey) = 1 AND k.conparentid = 0
-           ) AS parents
+           ) AS parents,
+           ARRAY(
+               SELECT ARRAY[a.attname::text, pg_get_constraintdef(k.oid)] FROM pg_constraint k
+               JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.conkey[1]
+               WHERE k.conrelid = c.oid AND k.contype = 'c' AND cardinality(k.conkey) = 1
+           ) AS checks
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname NOT LIKE 'pg\\_%'
       AND n.nspname NOT IN ('information_schema', :own) AND has_schema_privilege(n.oid, 'USAGE')
@@ -62,6 +68,7 @@ class SurveyedTable:
         key: The primary key, where it is one column.
         columns: Its columns by name, those that our role may not read left out.
         parents: (schema, table) that a foreign key of one column leads to, by that column.
+        words: The words that an enum type or a CHECK allows, by column.
     """
 
     schema: str
@@ -70,6 +77,7 @@ class SurveyedTable:
     key: str | None
     columns: Mapping[str, Column]
     parents: Mapping[str, tuple[str, str]]
+    words: Mapping[str, Sequence[str]]
 
     def of_kind(self, kind: str) -> list[Column]:
         """The columns that can hold this kind: ``word``, ``moment``, ``integer``, ``number``, ``text`` or ``any``."""
@@ -113,7 +121,16 @@ def _of_schema(connection: sa.Connection, schema: str, rows: Sequence[sa.Row[Any
         readable = {name: column for name, column in columns.items() if column.may_select}
         parents = {column: (parent_schema, parent) for column, parent_schema, parent in row.parents}
         key = row.key if row.key in readable else None
-        yield SurveyedTable(schema, row.name, row.rows, key, readable, parents)
+        words = {name: column.words for name, column in readable.items()} | {
+            column: listed for column, check in row.checks if (listed := _listed(check))
+        }
+        yield SurveyedTable(schema, row.name, row.rows, key, readable, parents, words)
+
+
+def _listed(check: str) -> list[str]:
+    """The words of a CHECK that lists them, as PostgreSQL writes it: ``= ANY (ARRAY['a'::text, 'b'::text])``."""
+    literals = re.findall(r"'((?:[^']|'')*)'::", check) if "= ANY" in check else []
+    return [literal.replace("''", "'") for literal in literals]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +147,7 @@ def count_words(
 ) -> list[WordCount]:
     """The words of a status column in a random sample of about ``SAMPLE_ROWS`` rows, the most frequent first.
 
-    An enum's words without rows are among them; of a text column at most ``MOST_WORDS``.
+    Words that are allowed and that no row has are among them; of those that rows have, at most ``MOST_WORDS``.
     """
     named: list[sa.ColumnClause[Any]] = [sa.column(name) for name in dict.fromkeys([status, *columns])]
     whole = sa.table(table.name, *named, schema=table.schema)
@@ -142,9 +159,11 @@ def count_words(
     query = sa.select(word, rows, *each).where(some.c[status].is_not(None)).group_by(word)
     found = connection.execute(query.order_by(rows.desc(), word).limit(MOST_WORDS)).all()
     counted = [WordCount(row[0], row[1], dict(zip(columns, row[2:], strict=True))) for row in found]
-    of_type = table.columns[status].words
     there = {count.word for count in counted}
-    return [*counted, *(WordCount(word, 0, dict.fromkeys(columns, 0)) for word in of_type if word not in there)]
+    return [
+        *counted,
+        *(WordCount(word, 0, dict.fromkeys(columns, 0)) for word in table.words.get(status, ()) if word not in there),
+    ]
 
 
 def campaigns_with_fewer_rows(

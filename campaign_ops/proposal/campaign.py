@@ -9,15 +9,18 @@ from campaign_ops.postgres.survey import SurveyedTable, WordCount
 from campaign_ops.profile.habits import CAMPAIGN_WORDS
 from campaign_ops.proposal.draft import Draft
 from campaign_ops.proposal.part import Part
-from campaign_ops.proposal.tables import pick
+from campaign_ops.proposal.tables import Choice, pick
 from campaign_ops.proposal.words import counted, sort_words, usual
 
 COUNTERS = ("total", "succeeded", "failed")
 
 
-def put_campaign(draft: Draft, table: SurveyedTable, words: Sequence[WordCount]) -> None:
+def put_campaign(draft: Draft, choice: Choice, words: Sequence[WordCount]) -> None:
     """Put the part into the draft."""
+    table = choice.campaign
     part, counters = Part(draft, "campaign", table), counters_of(table)
+    if choice.rivals:
+        draft.put("campaign.table", table.name, f"or {', '.join(choice.rivals)}: one platform for each", unsure=True)
     part.taken |= {column.name for column in counters.values()}
     part.needed("tenant", "any")
     part.needed("name", "text")

@@ -32,7 +32,8 @@ class Part:
     def column(self, role: str, column: Column, note: str = "", *, unsure: bool = False) -> None:
         """Set a role to a column that is known."""
         self.taken.add(column.name)
-        self.draft.put(f"{self.name}.{role}", column.name, note or column.type_name, unsure=unsure)
+        meaning = note or ("by its name alone" if unsure else column.type_name)
+        self.draft.put(f"{self.name}.{role}", column.name, meaning, unsure=unsure)
 
     def picked(self, role: str, kind: str, note: str = "") -> Column | None:
         """Set a role to the column that fits by type and name, if there is one."""

@@ -82,7 +82,7 @@ def _drafted(connection: sa.Connection, wish: Wish, tables: Sequence[SurveyedTab
     draft = Draft()
     draft.put("name", wish.name)
     draft.put("schema", campaign.schema)
-    put_campaign(draft, campaign, _words(connection, campaign, [completed_at.name] if completed_at else []))
+    put_campaign(draft, choice, _words(connection, campaign, [completed_at.name] if completed_at else []))
     put_recipient(draft, choice, words, fewer)
     put_reservation(draft, choice, _words(connection, choice.reservation[0]) if choice.reservation else [])
     put_queue(draft, connection, choice, wish.queue_url, when_sent=rows_when_sent(choice, words, fewer))

@@ -22,12 +22,14 @@ class Choice:
         recipient: The recipients.
         reference: The recipients' column that names the campaign.
         reservation: The reservations with their column that names the campaign; None where there are none.
+        rivals: Other tables that look like campaigns with recipients as much.
     """
 
     campaign: SurveyedTable
     recipient: SurveyedTable
     reference: str
     reservation: tuple[SurveyedTable, str] | None = None
+    rivals: tuple[str, ...] = ()
 
 
 def choose_tables(
@@ -52,9 +54,14 @@ def choose_tables(
     score, above, below, reference = max(pairs, key=lambda pair: pair[0], default=(0, None, None, ""))
     if above is None or below is None or score <= 0:
         shown = ids(table.name for table in seen if table.key and pick(table, "status", "word"))
-        what = f"no table looks like campaigns with recipients; tables with a key and a status: {shown or 'none'}"
+        what = "no table looks like campaigns with recipients"
+        what += f"; tables with a status and a primary key of one column: {shown or 'none'}"
         raise ConfigurationError(what, where="database", mend="name them with --campaign-table and --recipient-table")
-    return Choice(above, below, reference, _reservation(seen, above, below))
+    likely = {
+        other.name for _, other, *_ in pairs if place_of("campaign", other.name) <= place_of("campaign", above.name)
+    }
+    rivals = () if campaign else tuple(sorted(likely - {above.name}))
+    return Choice(above, below, reference, _reservation(seen, above, below), rivals)
 
 
 def _named(tables: Sequence[SurveyedTable], name: str | None, option: str) -> list[SurveyedTable]:
@@ -75,7 +82,7 @@ def _score(above: SurveyedTable, below: SurveyedTable, reference: str, *named: b
         return 0
     by_key = 3 if reference in below.parents else 0
     by_columns = sum(pick(above, role, kind) is not None for role, kind in (("updated_at", "moment"), ("name", "text")))
-    return 4 * by_name + 2 * by_child + by_key + by_columns + (1 if below.rows >= above.rows else 0)
+    return 4 * by_name + 2 * by_child + by_key + by_columns + (1 if 0 < above.rows <= below.rows else 0)
 
 
 def place_of(role: str, table: str) -> int:

@@ -88,15 +88,20 @@ class Newcomer:
         return rows
 
 
-@pytest.fixture
-def stranger(servers: EmbeddedServers, tmp_path: Path) -> Newcomer:
-    """One with the foreign schema."""
+def with_tables(servers: EmbeddedServers, home: Path, statements: str) -> Newcomer:
+    """One with a new database."""
     url = servers.postgres.create_database(f"outreach_{next(_numbers)}")
     engine = sa.create_engine(url)
     with engine.begin() as connection:
-        connection.execute(sa.text(FOREIGN))
+        connection.execute(sa.text(statements))
     engine.dispose()
-    return Newcomer(url, tmp_path)
+    return Newcomer(url, home)
+
+
+@pytest.fixture
+def stranger(servers: EmbeddedServers, tmp_path: Path) -> Newcomer:
+    """One with the foreign schema."""
+    return with_tables(servers, tmp_path, FOREIGN)
 
 
 def drafted(path: Path, monkeypatch: pytest.MonkeyPatch, url: str, queue_url: str | None = None) -> PlatformSettings:
@@ -338,3 +343,75 @@ def test_a_sweep_by_the_draft_puts_the_lost_batch_of_a_foreign_platform_back(
     pending = {row[0] for row in stranger.rows("SELECT id FROM outreach.blast_contacts WHERE state = 'queued'")}
     assert {contact for job in jobs for contact in job.pop("contactIds")} == pending
     assert jobs == [{"blastId": 2, "accountId": 1, "region": "eu"}] * 10  # of two contacts, as the application's
+
+
+MAILINGS = """
+    CREATE TABLE {0}_campaigns (
+        id int PRIMARY KEY, team_id int, name text, updated_at timestamp,
+        status text NOT NULL CHECK (status IN ('draft', 'sending', 'sent', 'cancelled'))
+    );
+    CREATE TABLE {0}_recipients (
+        id int PRIMARY KEY, {0}_campaign_id int REFERENCES {0}_campaigns, delivered_at timestamp,
+        status varchar(9) NOT NULL CHECK (status IN ('waiting', 'delivered', 'bounced'))
+    );
+"""
+
+
+def test_words_that_a_check_allows_are_known_before_there_are_rows(
+    servers: EmbeddedServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newcomer = with_tables(servers, tmp_path, MAILINGS.format("mail"))
+    assert newcomer("--no-dagster").exit_code == 5
+    profile = drafted(tmp_path / "campaign_ops.yaml", monkeypatch, newcomer.url).profile
+    assert (profile.campaign.words.sending, profile.campaign.words.done) == ("sending", "sent")
+    assert (profile.campaign.words.over, profile.campaign.words.idle) == (("cancelled",), ("draft",))
+    words = profile.recipient.words
+    assert (words.pending, words.succeeded, words.failed) == (("waiting",), ("delivered",), ("bounced",))
+
+
+def test_of_two_likely_tables_the_one_with_rows_is_taken_and_the_other_is_named(
+    servers: EmbeddedServers, tmp_path: Path
+) -> None:
+    rows = "INSERT INTO sms_campaigns VALUES (1, 1, 'a', now(), 'sending');"
+    rows += "INSERT INTO sms_recipients VALUES (1, 1, NULL, 'waiting');"
+    newcomer = with_tables(servers, tmp_path, MAILINGS.format("mail") + MAILINGS.format("sms") + rows)
+    newcomer("--no-dagster")
+    assert "table: sms_campaigns  # unsure: or mail_campaigns: one platform for each" in newcomer.written
+
+
+def test_a_role_that_may_read_few_columns_is_enough(stranger: Newcomer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what it may not read is not in the draft."""
+    engine = sa.create_engine(stranger.url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            """
+            DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN; GRANT USAGE ON SCHEMA outreach TO reader;
+            GRANT SELECT (id, account_id, title, state, last_modified) ON outreach.blasts TO reader;
+            GRANT SELECT (id, blast_id, state) ON outreach.blast_contacts TO reader;
+            """
+        )
+    engine.dispose()
+    url = sa.make_url(stranger.url).set(username="reader").render_as_string(hide_password=False)
+    result = stranger(DATABASE_URL=url)
+    assert result.exit_code == 5, result.output
+    campaign = drafted(stranger.home / "campaign_ops.yaml", monkeypatch, url).profile.campaign
+    assert (campaign.table, campaign.updated_at, campaign.completed_at) == ("blasts", "last_modified", None)
+
+
+def test_rows_that_a_policy_hides_are_reported_and_no_draft_is_written(stranger: Newcomer) -> None:
+    engine = sa.create_engine(stranger.url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            """
+            DROP ROLE IF EXISTS tenant; CREATE ROLE tenant LOGIN; GRANT USAGE ON SCHEMA outreach TO tenant;
+            GRANT SELECT ON ALL TABLES IN SCHEMA outreach TO tenant;
+            ALTER TABLE outreach.blasts ENABLE ROW LEVEL SECURITY;
+            """
+        )
+    engine.dispose()
+    url = sa.make_url(stranger.url).set(username="tenant").render_as_string(hide_password=False)
+    result = stranger(DATABASE_URL=url)
+    assert result.exit_code == 2
+    (line,) = result.output.strip().splitlines()
+    assert "row-level security" in line
+    assert list(stranger.home.iterdir()) == []
