@@ -109,7 +109,7 @@ def test_what_an_older_database_has_forgotten_is_not_sent_again_where_the_queue_
     assert covered(sms) == {}
 
 
-def test_an_older_database_with_many_forgotten_campaigns_trips_the_breaker(
+def test_many_campaigns_that_an_older_database_has_forgotten_trip_the_breaker(
     sms: World, servers: EmbeddedServers
 ) -> None:
     names = [f"sale_{number}" for number in range(12)]

@@ -31,12 +31,20 @@ def is_current(connection: sa.Connection) -> bool:
 def check_current(connection: sa.Connection, where: str) -> None:
     """Raise StateSchemaError unless the schema exists at this program's revision."""
     there = current(connection)
+    _check_not_newer(there, where)
     if there == HEAD:
         return
     what = (
         f"schema {STATE_SCHEMA} does not exist" if there is None else f"schema {STATE_SCHEMA} is at {there}, not {HEAD}"
     )
     raise StateSchemaError(what, where=where, mend="run `campaign-ops migrate`")
+
+
+def _check_not_newer(there: str | None, where: str) -> None:
+    """Raise StateSchemaError if a later version of the program has migrated; revisions are numbers of four digits."""
+    if there is not None and there > HEAD:
+        what = f"schema {STATE_SCHEMA} is at {there}, newer than {HEAD}, which this version of campaign_ops needs"
+        raise StateSchemaError(what, where=where, mend="install the version that migrated it, or a later one")
 
 
 def migrate(database: Database) -> tuple[str | None, str]:
@@ -47,6 +55,7 @@ def migrate(database: Database) -> tuple[str | None, str]:
     with database.transaction() as connection:
         _wait_for_others(connection, database.timeouts.lock_seconds)
         before = current(connection)
+        _check_not_newer(before, database.where)
         # Asked, not left to IF NOT EXISTS, which needs the right to create schemas even where the schema exists.
         if connection.scalar(sa.select(sa.func.to_regnamespace(STATE_SCHEMA))) is None:
             connection.execute(sa.schema.CreateSchema(STATE_SCHEMA))
