@@ -168,14 +168,12 @@ def print_counts(console: Console, before: PlatformCounts, after: PlatformCounts
 
 def print_next_steps(console: Console, reports: Path, profile: str) -> None:
     """Print what to try next."""
-    other = "messenger" if profile == "sms" else "sms"
+    other, program = "messenger" if profile == "sms" else "sms", _program()
     _line(console, f"\nThe health report of each platform:  {reports}/")
-    _line(
-        console,
-        "Next:  `make up`  the same kind of platform with traffic, faults, and Dagster's web page",
-    )
-    _line(console, f"       `make demo PROFILE={other}`  the other kind of platform")
-    _line(console, "       README.md  how to watch your own database")
+    _line(console, "Next:")
+    _line(console, f"  {program} up  the same kind of platform with traffic, faults, and Dagster's web page")
+    _line(console, f"  {program} demo --profile {other}  the other kind of platform")
+    _line(console, f"  {program} init  a configuration for your own database")
 
 
 def print_commands(console: Console, config: Path, settings: PlatformSettings, *, keep: bool) -> None:
@@ -191,8 +189,12 @@ def print_commands(console: Console, config: Path, settings: PlatformSettings, *
 
 def command_line(command: str, platform: str, config: Path) -> str:
     """A command as it can be typed here, with the program as it was called."""
-    program = "campaign-ops" if shutil.which("campaign-ops") else os.path.relpath(sys.argv[0])
-    return f"{program} {command} --platform {platform} --config {shlex.quote(os.path.relpath(config))}"
+    return f"{_program()} {command} --platform {platform} --config {shlex.quote(os.path.relpath(config))}"
+
+
+def _program() -> str:
+    """The program as it was called."""
+    return "campaign-ops" if shutil.which("campaign-ops") else os.path.relpath(sys.argv[0])
 
 
 def _newest_completion(settings: PlatformSettings) -> int:
