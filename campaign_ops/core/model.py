@@ -24,6 +24,7 @@ def check_aware(moment: datetime | None) -> datetime | None:
 class Verdict(StrEnum):
     """Why a campaign is stuck. The order is the order of judgement: the first that fits wins."""
 
+    UNCOUNTED = "uncounted"
     UNKNOWN_STATUS = "unknown_status"
     IMPOSSIBLE_DATE = "impossible_date"
     EMPTY = "empty"
@@ -181,7 +182,8 @@ class Evidence:
 
     ``coverage`` is None where there is no queue to read. ``rows_when_sent``: a recipient has no row before it is
     sent, so the total is the campaign's own counter; ``people_known``: those rows name their recipient.
-    ``strange_holds``: the words of its reservations, where the profile knows none of them.
+    ``strange_holds``: the words of its reservations, where the profile knows none of them. ``uncounted`` says why its
+    recipients could not be read in time, if so; then the tally or the coverage is not known.
     """
 
     campaign: Campaign
@@ -193,6 +195,7 @@ class Evidence:
     pending_before: int | None = None
     observed_before_at: datetime | None = None
     strange_holds: tuple[str, ...] = ()
+    uncounted: str = ""
 
 
 class Action(StrEnum):

@@ -46,6 +46,8 @@ def strange_holds(evidence: Evidence) -> str:
 
 def _judge_recipients(evidence: Evidence, policy: Policy, now: datetime) -> Decision | None:
     tally = evidence.tally
+    if evidence.uncounted:
+        return Decision(Verdict.UNCOUNTED, evidence.uncounted, Action.REPORT, needs_person=True)
     if tally.unknown:
         words = ", ".join(f"{word!r} ({count})" for word, count in sorted(tally.unknown.items()))
         reason = f"recipients have a status that the profile does not know: {words}"

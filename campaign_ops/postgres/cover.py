@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -158,6 +159,39 @@ def fill_batches(connection: sa.Connection, tables: PlatformTables, campaign_ids
     statement = _insert(_BATCH, ["campaign_id", "number", "recipient_ids"], cut)
     with planner.hash_joins(connection):
         return connection.execute(statement, {"ids": list(campaign_ids), "size": size}).rowcount
+
+
+def missing_of_rows(tables: PlatformTables) -> sa.Select[str | None]:
+    """For each recipient of the given campaigns its id, or NULL unless it is pending and in no live job. Binds: ids.
+
+    To be streamed: with a row for each recipient, all pieces read as many of them. NOT IN makes the cover the side that
+    is hashed; a join may hash or sort the campaign first, in one statement.
+    """
+    recipient = tables.recipient.c
+    missing = sa.and_(to_send(tables), recipient.id.not_in(sa.select(_COVER.c.recipient_id)))
+    return sa.select(sa.case((missing, as_text(recipient.id)))).where(one_of(recipient.campaign_id, IDS))
+
+
+def fill_from(
+    connection: sa.Connection,
+    tables: PlatformTables,
+    campaign_id: str,
+    pieces: Iterable[Sequence[sa.Row[Any]]],
+    *,
+    size: int,
+) -> int:
+    """Cut what `missing_of_rows` streams of one campaign into batches; return their number."""
+    ids = sa.cast(sa.bindparam("recipient_ids", type_=ARRAY(sa.Text)), ARRAY(tables.recipient.c.id.type))
+    insert = sa.insert(_BATCH).values(
+        campaign_id=campaign_id, number=sa.bindparam("number", type_=sa.Integer), recipient_ids=ids
+    )
+    filled = 0
+    recipients = (recipient_id for piece in pieces for (recipient_id,) in piece if recipient_id is not None)
+    while some := list(islice(recipients, IDS_AT_ONCE // size * size or size)):
+        cut = [some[start : start + size] for start in range(0, len(some), size)]
+        connection.execute(insert, [{"number": filled + n, "recipient_ids": part} for n, part in enumerate(cut)])
+        filled += len(cut)
+    return filled
 
 
 def campaigns_with_batches(connection: sa.Connection) -> list[str]:

@@ -28,6 +28,13 @@ def read_to_the_end(connection: sa.Connection) -> AbstractContextManager[None]:
 
 
 @contextmanager
+def for_stream(connection: sa.Connection) -> Iterator[None]:
+    """A stream of one campaign's recipients: found by index, and joined with what suits every size."""
+    with by_index(connection), hash_joins(connection), read_to_the_end(connection):
+        yield
+
+
+@contextmanager
 def _set(connection: sa.Connection, setting: str, value: str) -> Iterator[None]:
     # An error of the database ends the transaction, or its savepoint, and the setting with it.
     connection.execute(sa.text(f"SET LOCAL {setting} = {value}"))

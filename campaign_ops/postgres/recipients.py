@@ -117,27 +117,55 @@ def standings(tables: PlatformTables) -> sa.Subquery:
 
 def tallies(tables: PlatformTables) -> Query:
     """Counts of the given campaigns' recipients by status, by acceptance and by `standings`. Binds: ids."""
-    recipient = tables.recipient.c
-    latest: sa.ColumnElement[Any]
-    if tables.profile.recipient.rows == "sent":
-        row = standings(tables).c
-        kinds = [row.status.label("status"), row.accepted.label("accepted"), row.standing.label("standing")]
-        latest = row.last_activity
-    else:
-        row = recipient
-        kinds = [as_text(row.status).label("status"), is_accepted(tables).label("accepted")]
-        latest = latest_activity(tables)
+    row, status, accepted, standing, latest = _kind(tables)
+    kinds = [row.campaign_id, status, accepted, *([standing] if tables.profile.recipient.rows == "sent" else [])]
     return (
         sa.select(
             as_text(row.campaign_id).label("campaign_id"),
-            *kinds,
+            status.label("status"),
+            accepted.label("accepted"),
+            standing.label("standing"),
             sa.func.count().label("number"),
             aware(sa.func.max(latest).filter(sa.not_(impossible(latest)))).label("last_activity"),
             sa.func.count().filter(impossible(latest)).label("impossible"),
         )
         .where(one_of(row.campaign_id, IDS))
-        .group_by(row.campaign_id, *(kind.element for kind in kinds))
+        .group_by(*kinds)
     )
+
+
+def kinds_of_rows(tables: PlatformTables) -> Query:
+    """Each recipient of the given campaigns as `tallies` would count it, to be streamed. Binds: ids."""
+    row, status, accepted, standing, latest = _kind(tables)
+    return sa.select(
+        status.label("status"),
+        accepted.label("accepted"),
+        standing.label("standing"),
+        sa.case((sa.not_(impossible(latest)), aware(latest))).label("moment"),
+        impossible(latest).label("impossible"),
+    ).where(one_of(row.campaign_id, IDS))
+
+
+def _kind(tables: PlatformTables) -> tuple[Any, Any, Any, Any, sa.ColumnElement[Any]]:
+    """The columns of a row, and what it is counted by: status, acceptance, standing, the moment of its last move."""
+    if tables.profile.recipient.rows == "sent":
+        row = standings(tables).c
+        return row, row.status, row.accepted, row.standing, row.last_activity
+    columns = tables.recipient.c
+    no_standing: sa.ColumnElement[str] = sa.literal_column("''")
+    return columns, as_text(columns.status), is_accepted(tables), no_standing, latest_activity(tables)
+
+
+def with_more_than(tables: PlatformTables) -> sa.Select[str]:
+    """Those of the given campaigns with more recipients than a number; reads no more than that of each.
+
+    Binds: ids, number.
+    """
+    recipient = tables.recipient.c
+    given = sa.func.unnest(IDS).table_valued("id").render_derived(name="given")
+    same = recipient.campaign_id == sa.cast(given.c.id, recipient.campaign_id.type)
+    beyond = sa.select(ONE).select_from(tables.recipient).where(same).offset(sa.bindparam("number")).limit(1)
+    return sa.select(given.c.id).where(sa.exists(beyond.correlate(given)))
 
 
 def reopened(tables: PlatformTables, *, by_any_row: bool = False) -> Query:

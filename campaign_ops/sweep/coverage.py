@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import NamedTuple
@@ -13,18 +14,20 @@ import sqlalchemy as sa
 
 from campaign_ops.bullmq.completed_jobs import CompletedJobs
 from campaign_ops.bullmq.queue import LiveJob, Queue, Reading, Snapshot
-from campaign_ops.core.errors import QueueUnavailable, QueueUnclear
+from campaign_ops.core.errors import DatabaseTimeout, QueueUnavailable, QueueUnclear
 from campaign_ops.core.model import Coverage, Evidence
 from campaign_ops.core.paging import in_pages
 from campaign_ops.core.queue_state import QueueState
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import cover
+from campaign_ops.postgres import cover, planner
+from campaign_ops.postgres.bounded import Patience, bounded
+from campaign_ops.postgres.errors import mapped
 from campaign_ops.sweep.evidence import PAGE
 from campaign_ops.sweep.suspects import find_suspects, left_marked, unread_completed_jobs
 
 log = logging.getLogger(__name__)
 
-PENDING_AT_ONCE = 2_000_000  # pending recipients per statement, except for a single campaign that has more
+PENDING_AT_ONCE = 500_000  # pending recipients per statement: cutting 250,000 into batches takes a second
 TAKEN_AT_ONCE = 40  # jobs whose recipients' markers are read together
 MAX_LIVE_JOBS = 500_000  # reading their ids at one moment keeps Redis busy for about a second
 
@@ -137,6 +140,7 @@ def add_coverage(
     connection: sa.Connection,
     evidence: Sequence[Evidence],
     reading: QueueReading,
+    patience: Patience,
     *,
     remembers: bool,
 ) -> Covered:
@@ -148,9 +152,9 @@ def add_coverage(
     if queue is None or state is None or completed is None or state.problem:
         return Covered(evidence, state, {})
     try:
-        doubled, filled = _fill_batches(platform, connection, evidence, size=queue.profile.batch_size)
+        filled = _fill_batches(platform, connection, evidence, patience, size=queue.profile.batch_size)
         known = fresh = False
-        if filled or reading.jobs.left_marked:
+        if filled.batches or reading.jobs.left_marked:
             known, fresh = find_suspects(platform, queue, connection, state, completed, remembers=remembers)
         if reading.jobs.left_marked:
             cover.load(connection, reading.jobs.left_marked, cover.MARKED)
@@ -162,25 +166,67 @@ def add_coverage(
         problem = replace(state, problem=str(error), away=not isinstance(error, QueueUnclear))
         return Covered(evidence, problem, {})
     covered = [
-        replace(case, coverage=open_.coverage(case, reading.jobs, doubled.get(case.campaign.id, 0), unread))
+        replace(case, uncounted=filled.uncut[case.campaign.id])
+        if case.campaign.id in filled.uncut
+        else replace(case, coverage=open_.coverage(case, reading.jobs, filled.doubled.get(case.campaign.id, 0), unread))
         for case in evidence
     ]
     return Covered(covered, state, open_.batches, has_new_suspects=fresh)
 
 
+@dataclass
+class _Filled:
+    """What filling the batches has shown.
+
+    Attributes:
+        batches: Their number.
+        doubled: By campaign, its pending recipients in several live jobs; absent where none is.
+        uncut: By campaign, why its pending recipients could not be read in time.
+    """
+
+    batches: int = 0
+    doubled: dict[str, int] = field(default_factory=dict)
+    uncut: dict[str, str] = field(default_factory=dict)
+
+
 def _fill_batches(
-    platform: Platform, connection: sa.Connection, evidence: Sequence[Evidence], *, size: int
-) -> tuple[dict[str, int], int]:
-    """Put pending recipients in no live job into batches: by campaign those in several jobs, and how many batches."""
+    platform: Platform, connection: sa.Connection, evidence: Sequence[Evidence], patience: Patience, *, size: int
+) -> _Filled:
+    """Put pending recipients in no live job into batches."""
     tables = platform.tables(connection)
-    doubled: dict[str, int] = {}
-    filled = 0
+    filled = _Filled()
     any_doubled = cover.any_doubled(connection)
-    for page in _pages_of_pending(evidence):
-        filled += cover.fill_batches(connection, tables, page, size=size)
-        if any_doubled:
-            doubled |= cover.doubled(connection, tables, page)
-    return doubled, filled
+    large: list[str] = []
+    for page, pending in _pages_of_pending(evidence):
+        if pending > PENDING_AT_ONCE:
+            large += page
+            continue
+        try:
+            with bounded(platform.database, connection):
+                batches = cover.fill_batches(connection, tables, page, size=size)
+                doubled = cover.doubled(connection, tables, page) if any_doubled else {}
+        except DatabaseTimeout as error:
+            log.warning(
+                "%s: the pending of %s campaigns could not be read at once: %s", platform.name, len(page), error
+            )
+            large += page
+        else:
+            filled.batches += batches
+            filled.doubled |= doubled
+    for campaign_id in large:
+        try:
+            with bounded(platform.database, connection), planner.by_index(connection):
+                doubled = cover.doubled(connection, tables, [campaign_id]) if any_doubled else {}
+            stream = patience.stream(
+                platform.database, connection, cover.missing_of_rows(tables), {"ids": [campaign_id]}
+            )
+            with mapped(platform.database.where), closing(stream) as pieces:
+                filled.batches += cover.fill_from(connection, tables, campaign_id, pieces, size=size)
+            filled.doubled |= doubled
+        except DatabaseTimeout as error:
+            log.warning("%s: the pending of campaign %s could not be read: %s", platform.name, campaign_id, error)
+            filled.uncut[campaign_id] = f"its pending recipients could not be compared with the queue: {error.what}"
+    return filled
 
 
 class _Uncovered:
@@ -250,17 +296,17 @@ class _Uncovered:
         )
 
 
-def _pages_of_pending(evidence: Iterable[Evidence]) -> Iterator[list[str]]:
-    """Ids of the campaigns with pending recipients, as many at a time as one statement should work on."""
+def _pages_of_pending(evidence: Iterable[Evidence]) -> Iterator[tuple[list[str], int]]:
+    """Ids of campaigns with pending recipients and the number of these, as many as one statement should work on."""
     page: list[str] = []
     pending = 0
     for case in evidence:
         if not case.tally.pending:
             continue
         if page and (len(page) == PAGE or pending + case.tally.pending > PENDING_AT_ONCE):
-            yield page
+            yield page, pending
             page, pending = [], 0
         page.append(case.campaign.id)
         pending += case.tally.pending
     if page:
-        yield page
+        yield page, pending

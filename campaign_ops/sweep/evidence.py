@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 
 import sqlalchemy as sa
 
 from campaign_ops.core.model import Attempts, Campaign, Counters, Evidence, Tally
 from campaign_ops.core.paging import in_pages
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import campaigns, recipients, reservations
+from campaign_ops.postgres import campaigns, reservations
+from campaign_ops.postgres.bounded import Patience
 from campaign_ops.postgres.tables import PlatformTables
-from campaign_ops.profile.model import Profile
 from campaign_ops.sweep.progress import doing
+from campaign_ops.sweep.tally import tally_page
 
 PAGE = 1000  # campaigns per statement
 
@@ -84,8 +84,10 @@ def read_evidence(
     before: int | None,
     *,
     remembers: bool,
+    patience: Patience | None = None,
 ) -> list[Evidence]:
     """The evidence of each campaign, without what the queue says; of our own tables only where it ``remembers``."""
+    patience = patience or Patience()
     tables = platform.tables(connection)
     when_sent = platform.profile.recipient.rows == "sent"
     people_known = "about" in tables.recipient.c
@@ -93,7 +95,7 @@ def read_evidence(
     for page in in_pages(campaigns, PAGE):
         doing(platform.name, "counting the recipients of campaigns", len(evidence), len(campaigns))
         ids = [campaign.id for campaign in page]
-        tallies = tally(connection, tables, ids)
+        tallies = tally_page(platform, connection, page, patience)
         attempts = platform.attempts.of(connection, ids) if remembers else {}
         earlier = platform.sweeps.pending_before(connection, ids, before=before) if remembers else {}
         strange = _strange_holds(connection, tables, ids)
@@ -102,7 +104,8 @@ def read_evidence(
             evidence.append(
                 Evidence(
                     campaign=campaign,
-                    tally=tallies.get(campaign.id, Tally()),
+                    tally=tallies.by_campaign.get(campaign.id, Tally()),
+                    uncounted=tallies.uncounted.get(campaign.id, ""),
                     rows_when_sent=when_sent,
                     people_known=people_known,
                     attempts=attempts.get(campaign.id, Attempts()),
@@ -120,34 +123,3 @@ def _strange_holds(connection: sa.Connection, tables: PlatformTables, ids: Seque
         return {}
     rows = connection.execute(reservations.strange_holds(tables), {"ids": list(ids)})
     return {row.campaign_id: tuple(row.words) for row in rows}
-
-
-def tally(connection: sa.Connection, tables: PlatformTables, ids: Sequence[str]) -> dict[str, Tally]:
-    """Recipients of each campaign by the meaning of their status; one grouped statement."""
-    profile = tables.profile
-    tallies: dict[str, Tally] = {}
-    for row in connection.execute(recipients.tallies(tables), {"ids": list(ids)}):
-        so_far = tallies.get(row.campaign_id, Tally())
-        latest = max(filter(None, (so_far.last_activity, row.last_activity)), default=None)
-        so_far = replace(so_far, impossible=so_far.impossible + row.impossible, last_activity=latest)
-        standing = row.standing if profile.recipient.rows == "sent" else ""
-        meaning = standing if standing in ("earlier", "repeated") else _meaning(profile, row)
-        if meaning is None:
-            word = str(row.status)
-            unknown = {**so_far.unknown, word: so_far.unknown.get(word, 0) + row.number}
-            tallies[row.campaign_id] = replace(so_far, unknown=unknown)
-        else:
-            count = getattr(so_far, meaning) + row.number
-            unsure = so_far.unsure + (row.number if standing == "unsure" else 0)
-            tallies[row.campaign_id] = replace(so_far, **{meaning: count, "unsure": unsure})
-    return tallies
-
-
-def _meaning(profile: Profile, row: sa.Row[tuple[object, ...]]) -> str | None:
-    """The count of `Tally` that a row's status belongs to; None for a word that the profile does not know."""
-    words = profile.recipient.words
-    if row.status in words.pending:
-        return "accepted" if row.accepted else "pending"
-    if row.status in words.succeeded:
-        return "succeeded"
-    return "failed" if row.status in words.failed else None

@@ -20,6 +20,7 @@ from campaign_ops.core.queue_state import QueueState
 from campaign_ops.journal.migrations import is_current
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns, cover
+from campaign_ops.postgres.bounded import Patience
 from campaign_ops.postgres.clock import database_now
 from campaign_ops.postgres.errors import mapped
 from campaign_ops.sweep.coverage import OpenBatch, add_coverage, read_queue
@@ -130,10 +131,11 @@ def looking(
         reading = read_queue(queue, connection, [campaign.id for campaign in stuck])
         at = database_now(connection)
         remembers = bool(stuck) and is_current(connection)
-        evidence = read_evidence(platform, connection, stuck, before, remembers=remembers)
+        patience = Patience()
+        evidence = read_evidence(platform, connection, stuck, before, remembers=remembers, patience=patience)
         if queue is not None and stuck:
             doing(platform.name, "comparing pending recipients with live jobs")
-        covered = add_coverage(platform, connection, evidence, reading, remembers=remembers)
+        covered = add_coverage(platform, connection, evidence, reading, patience, remembers=remembers)
         observation = Observation(at, sending, tuple(covered.evidence), covered.queue)
         yield Look(
             platform,

@@ -52,8 +52,8 @@ def stuck_record(observation: Observation) -> Record:
 
 
 def recipients_record(observation: Observation) -> Record:
-    """The recipients of every stuck campaign by state."""
-    rows = [status_row(case) for case in observation.evidence]
+    """The recipients of every stuck campaign by state; no row where they could not be counted."""
+    rows = [status_row(case) for case in observation.evidence if not case.uncounted]
     figures = {name: sum(row[name] for row in rows) for name in ("total", "unsent", *RECIPIENT_STATES)}
     figures["drifting"] = sum(bool(row["drift"]) for row in rows)
     return Record("recipient_status", schema.recipient_status, observation.at, rows, figures)

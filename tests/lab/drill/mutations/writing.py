@@ -20,7 +20,7 @@ from campaign_ops.postgres import campaigns, completion
 from campaign_ops.postgres.database import Database, SweepLock
 from campaign_ops.postgres.recipients import went_well
 from campaign_ops.postgres.tables import PlatformTables
-from campaign_ops.sweep import act, complete, evidence
+from campaign_ops.sweep import act, complete, tally
 from campaign_ops.sweep.result import Failure, StepResult
 from tests.lab.drill.mutations.mutation import OFTEN, Mutation, put
 
@@ -100,12 +100,12 @@ def _never_give_up() -> None:
 
 
 def _unknown_is_failed() -> None:
-    meaning = evidence._meaning
+    meaning = tally._meaning
 
     def guessed(*arguments: Any) -> str:
         return meaning(*arguments) or "failed"
 
-    put(evidence, "_meaning", guessed)
+    put(tally, "_meaning", guessed)
 
 
 # -- 15: the database's clock decides, in UTC ------------------------------------------------------------------
