@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROFILE ?= sms
 ENGINE ?= podman
 
-.PHONY: help env demo up drill drill-power test test-fast bench check format lint types contracts image docs screenshots lock clean
+.PHONY: help env demo up drill drill-power test test-fast bench check format lint types contracts image docs site screenshots lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,10 @@ image: env ## the container image of deploy/Containerfile, from the wheel of thi
 
 docs: env ## write the generated pages of docs/
 	@$(BIN)/python docs/build.py
+
+site: env ## the pages of docs/ as a web site with search, in build/site; without network
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 screenshots: env ## take the pictures of docs/console.md with Chromium
 	@$(BIN)/python docs/screenshots.py
