@@ -13,6 +13,7 @@ from campaign_ops.config.yaml_tree import KeyPath, Mark, Problem, Tree, Value
 
 _MERGE = "tag:yaml.org,2002:merge"
 _TEXT = "tag:yaml.org,2002:str"
+_FEW_BRACKETS, _LONG_LINE = 500, 1_000
 MOST_VALUES = 50_000  # aliases of aliases multiply: 300 bytes took 1.1 GB
 _SCALARS = {_TEXT, *(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null", "timestamp"))}
 
@@ -43,8 +44,7 @@ def read_text(text: str, file: str, *, built_in: bool = False) -> Tree:
     """Read YAML text; ``file`` is the name in its marks."""
     start = Mark(file, 1, built_in=built_in)
     try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
+        loader, node = _compose(text)
         reader = _Reader(loader, file, built_in)
         value = reader.value(node, ()) if node is not None else None
     except yaml.YAMLError as error:
@@ -55,6 +55,24 @@ def read_text(text: str, file: str, *, built_in: bool = False) -> Tree:
         what, mend = f"has more than {MOST_VALUES:,} values", "write less, and fewer aliases of aliases"
         return Tree(None, {(): start}, {(): Problem(start, what, mend)})
     return Tree(value, {(): start} | reader.marks, reader.problems)
+
+
+def _compose(text: str) -> tuple[yaml.SafeLoader, yaml.Node | None]:
+    """The nodes of YAML text, by libyaml where it is built in: ten times as fast, 0.2 seconds for 1,000 platforms.
+
+    Not where brackets may be nested deeply, at which libyaml's recursion ends the process; and the words for a mistake
+    are those of PyYAML's own parser.
+    """
+    fast = getattr(yaml, "CSafeLoader", None)
+    brackets = text.count("[") + text.count("{") - text.count("${")
+    if fast is not None and brackets < _FEW_BRACKETS and max(map(len, text.splitlines()), default=0) < _LONG_LINE:
+        try:
+            loader = fast(text)
+            return loader, loader.get_single_node()
+        except yaml.YAMLError:
+            pass
+    loader = yaml.SafeLoader(text)
+    return loader, loader.get_single_node()
 
 
 def _syntax_problem(error: yaml.YAMLError, text: str, file: str) -> Problem:
