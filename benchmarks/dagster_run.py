@@ -80,7 +80,7 @@ def measure(session: Session) -> Result:
     """Run both in turn: with nothing stuck, as most runs are, and at the small anchor size."""
     result = Result()
     small = ANCHORS["small"]
-    with session.loaded(small) as dataset, _instance(session) as (instance, home):
+    with session.loaded(small) as dataset, dagster_instance(session) as (instance, home):
         here = {name: make(dataset) for name, make in DEFINITIONS.items()}
         for what, prepare in (("nothing stuck", dataset.calm), (str(session.size(small)), dataset.restore)):
             taken = {
@@ -125,7 +125,8 @@ def _in_a_process(name: str, dataset: Dataset, home: Path) -> None:
 
 
 @contextmanager
-def _instance(session: Session) -> Iterator[tuple[dg.DagsterInstance, Path]]:
+def dagster_instance(session: Session) -> Iterator[tuple[dg.DagsterInstance, Path]]:
+    """An instance as the repository's dagster.yaml describes it, and its directory."""
     home = session.servers.work_dir / "dagster"
     home.mkdir(exist_ok=True)
     shutil.copy(ROOT / "dagster.yaml", home)

@@ -33,6 +33,7 @@ MEASURES = {
     "watch": Measure("watching", "a scrape of the metrics and a tick of the watcher, without a past and after 90 days"),
     "serve": Measure("serving", "the console with 50 people and a scraper over 10,000 campaigns, and sweeps beside it"),
     "dagster": Measure("dagster_run", "the Dagster run against a run of assets that do nothing"),
+    "runs": Measure("fresh_runs", "the CPU of a run's process by the number of platforms, and that of the code server"),
     "growth": Measure("growth", "how the time grows with what is stuck, with live jobs, and with what is not stuck"),
     "idle": Measure("idle", "a sweep that finds nothing"),
     "indexes": Measure("indexes", "what each index that the doctor advises is worth"),

@@ -1,13 +1,15 @@
-"""The sweep in Dagster: assets, checks, jobs, schedules and sensors, one set for each platform.
+"""The sweep in Dagster: assets, checks, jobs and a schedule for each platform, and sensors for all of them.
 
 - ``factory``: all definitions of a deployment; ``broken``: those of a platform whose configuration is wrong
+- ``repository``: a code location that makes the definitions of a platform when they are asked for
 - ``component``: the same as a component of Dagster
 - ``names``: keys, tags and owners
 - ``sources``: the platform's own tables and queue as external assets
 - ``assets``: the steps of a sweep; ``metadata`` and ``tables``: what they show
 - ``checks``: asset checks on the latest sweep
 - ``jobs``: the whole sweep, and the dry run; ``fixes``: one job for each manual fix
-- ``schedule``, ``sensors``: when a sweep is started; ``active_run``, ``backlog`` and ``cron`` help them decide
+- ``schedule``, ``sensors``: when a sweep is started; ``active_run``, ``backlog`` and ``cron`` help them decide,
+  ``rounds`` asks many platforms
 - ``resources``: hands a platform to a run
 - ``storage``: where Dagster keeps its runs; ``housekeeping``: deletes old ones
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field
 
 from campaign_ops.core.queue_state import QueueState
 
@@ -18,17 +19,28 @@ class Watched:
     backed_up: bool = False
     drained: bool | None = None
 
+
+@dataclass(frozen=True)
+class Queues:
+    """What the sensor remembers of all queues, by platform, and the platform that it asked last."""
+
+    watched: Mapping[str, Watched] = field(default_factory=dict)
+    after: str | None = None
+
     @classmethod
-    def load(cls, cursor: str | None) -> Watched:
+    def load(cls, cursor: str | None) -> Queues:
         """From a cursor; a cursor that cannot be read is ignored."""
         try:
-            return cls(**json.loads(cursor)) if cursor else cls()
-        except (TypeError, ValueError):
+            remembered = json.loads(cursor) if cursor else {"watched": {}, "after": None}
+            watched = {platform: Watched(*facts) for platform, facts in remembered["watched"].items()}
+            return cls(watched, remembered["after"])
+        except (AttributeError, KeyError, TypeError, ValueError):
             return cls()
 
     def dump(self) -> str:
-        """As a cursor."""
-        return json.dumps(asdict(self))
+        """As a cursor: short, because Dagster stores it with every tick."""
+        watched = {platform: astuple(facts) for platform, facts in self.watched.items()}
+        return json.dumps({"watched": watched, "after": self.after}, separators=(",", ":"))
 
 
 @dataclass(frozen=True)

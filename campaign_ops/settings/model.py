@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
@@ -75,6 +75,13 @@ class Settings:
     def names(self) -> tuple[str, ...]:
         """Names of all platforms, sound ones first."""
         return (*(platform.name for platform in self.platforms), *(broken.name for broken in self.broken))
+
+    def only(self, names: Collection[str] | None) -> Settings:
+        """The platforms with these names; None means all."""
+        if names is None:
+            return self
+        platforms = tuple(platform for platform in self.platforms if platform.name in names)
+        return replace(self, platforms=platforms, broken=tuple(each for each in self.broken if each.name in names))
 
     def platform(self, name: str | None = None) -> PlatformSettings:
         """The platform called ``name``; None means the only one.

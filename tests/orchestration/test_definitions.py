@@ -70,7 +70,7 @@ def test_a_platform_without_queue_and_credits_has_no_assets_for_them() -> None:
     }
     repository = deployed(nowhere("chat", "messenger")).get_repository_def()
     assert not any("release" in job or "reenqueue" in job for job in repository.job_names)
-    assert [sensor.name for sensor in repository.sensor_defs] == ["chat__incidents", "chat__startup_sweep"]
+    assert [sensor.name for sensor in repository.sensor_defs] == ["incidents", "startup_sweep"]
 
 
 def test_loading_connects_to_nothing_even_for_a_platform_with_a_difficult_name() -> None:

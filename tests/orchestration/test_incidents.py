@@ -28,7 +28,7 @@ def evaluate(world: World, instance: dg.DagsterInstance, hook: Received) -> str:
     # Looks at the present moment count once in 20 seconds; the test does not wait for them.
     world.rows("UPDATE campaign_ops.incident SET looked_at = looked_at - interval '1 minute' RETURNING id")
     definitions = deployed(configured(world, notify=Notify(channels=(hook.channel(),))))
-    sensor = definitions.get_repository_def().get_sensor_def("sms__incidents")
+    sensor = definitions.get_repository_def().get_sensor_def("incidents")
     with dg.build_sensor_context(instance, resources=dict(definitions.resources or {})) as context:
         data = sensor.evaluate_tick(context)
     assert not data.run_requests
@@ -38,7 +38,7 @@ def evaluate(world: World, instance: dg.DagsterInstance, hook: Received) -> str:
 
 def test_a_healthy_platform_has_no_incident(sms: World, instance: dg.DagsterInstance, hook: Received) -> None:
     sms.sweep()
-    assert [evaluate(sms, instance, hook) for _ in range(3)] == ["wrong: nothing"] * 3
+    assert [evaluate(sms, instance, hook) for _ in range(3)] == ["sms: wrong: nothing"] * 3
     assert open_causes(sms) == []
     assert hook.messages == []
 
@@ -99,7 +99,7 @@ def test_a_platform_without_our_schema_is_reported_and_nothing_fails(
 ) -> None:
     world = worlds.make("sms", migrated=False)
     definitions = deployed(configured(world))
-    sensor = definitions.get_repository_def().get_sensor_def("sms__incidents")
+    sensor = definitions.get_repository_def().get_sensor_def("incidents")
     with dg.build_sensor_context(instance, resources=dict(definitions.resources or {})) as context:
         data = sensor.evaluate_tick(context)
     assert "run `campaign-ops migrate`" in (data.skip_message or "")

@@ -11,7 +11,7 @@ from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.types import DaemonHeartbeat
 
 from campaign_ops.core.queue_state import QueueState
-from campaign_ops.orchestration.backlog import Watched, notice
+from campaign_ops.orchestration.backlog import Queues, Watched, notice
 from campaign_ops.orchestration.cron import longest_pause, ticks_since
 from campaign_ops.orchestration.names import PLATFORM_TAG
 from tests.conftest import World, Worlds
@@ -86,7 +86,7 @@ def look(
 ) -> tuple[list[dg.RunRequest], str | None, str | None]:
     """One evaluation of a sensor: its run requests, its cursor afterwards, and why it skips."""
     definitions = deployed(configured(world))
-    definition = definitions.get_repository_def().get_sensor_def(f"sms__{sensor}")
+    definition = definitions.get_repository_def().get_sensor_def(sensor)
     with dg.build_sensor_context(instance, cursor=cursor, resources=dict(definitions.resources or {})) as context:
         data = definition.evaluate_tick(context)
     # Dagster keeps the old cursor where a sensor gives none.
@@ -102,7 +102,7 @@ def test_each_backlog_is_swept_once(worlds: Worlds, instance: dg.DagsterInstance
     sms = worlds.make(policy={"backlog_limit": 3})
     jobs = enqueue(sms, "small", 3)
     requests, cursor, why = look(sms, instance, None)
-    assert (requests, why) == ([], "3 jobs wait")
+    assert (requests, why) == ([], "sms: 3 jobs wait")
     more = enqueue(sms, "large", 2)
     first, cursor, _ = look(sms, instance, cursor)
     assert len(first) == 1
@@ -128,7 +128,7 @@ def test_a_queue_that_has_run_dry_while_campaigns_are_sending_is_swept_once(
     assert len(first) == 1
     assert "has run dry while 1 campaigns are sending" in str(first[0].run_key)
     again, cursor, why = look(sms, instance, cursor)
-    assert (again, why) == ([], "0 jobs wait")
+    assert (again, why) == ([], "sms: 0 jobs wait")
 
 
 def test_an_empty_queue_starts_no_sweep_when_nothing_is_sending_or_it_was_empty_before(
@@ -147,7 +147,7 @@ def test_an_empty_queue_starts_no_sweep_when_nothing_is_sending_or_it_was_empty_
 def test_a_failed_read_is_not_an_empty_queue_and_keeps_the_cursor(worlds: Worlds, instance: dg.DagsterInstance) -> None:
     sms = worlds.make(queue_url="redis://127.0.0.1:1/0")
     sms.app.add_campaign("sending", pending=2)
-    before = Watched(backed_up=False, drained=False).dump()
+    before = Queues({"sms": Watched(backed_up=False, drained=False)}).dump()
     requests, cursor, why = look(sms, instance, before)
     assert (requests, cursor) == ([], before)
     assert why is not None
@@ -177,7 +177,10 @@ def test_a_depth_that_fluctuates_around_the_limit_is_one_backlog() -> None:
 
 
 def test_a_cursor_of_another_version_is_ignored() -> None:
-    assert Watched.load('{"depth": 3}') == Watched.load("not json") == Watched.load("[]") == Watched()
+    others = ('{"backed_up": true, "drained": false}', "not json", "[]", '{"watched": {"sms": 3}, "after": null}')
+    assert [Queues.load(cursor) for cursor in others] == [Queues()] * 4
+    kept = Queues({"sms": Watched(backed_up=True, drained=False), "chat": Watched()}, after="sms")
+    assert Queues.load(kept.dump()) == kept
 
 
 def heartbeat(instance: dg.DagsterInstance, daemon: str) -> None:
