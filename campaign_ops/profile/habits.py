@@ -100,6 +100,8 @@ CAMPAIGN_WORDS = {
         "onhold suspended preparing prepared planned",
     ),
 }
+VAGUE = _words("running ongoing started launched active live")
+"""Words of campaigns that may stay so for months, and are not over once all recipients of a moment are settled."""
 RECIPIENT_WORDS = {
     "pending": _words("pending queued waiting new created scheduled enqueued unsent notsent ready todo planned"),
     "succeeded": _words(
@@ -115,6 +117,8 @@ IN_FLIGHT = _words("sending processing inprogress claimed locked retrying")
 """Words of recipients that a worker is sending to: the provider may have the message. In no list of a draft."""
 RESERVATION_WORDS = {
     "held": _words("active held reserved hold onhold pending open locked authorized"),
-    "released": _words("released free freed returned refunded voided cancelled canceled"),
-    "over": _words("consumed used spent captured charged settled expired completed committed closed"),
+    "released": _words("released free freed returned refunded voided"),
+    "over": _words(
+        "consumed used spent captured charged settled expired completed committed closed cancelled canceled"
+    ),
 }

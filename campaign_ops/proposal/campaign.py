@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from campaign_ops.postgres.relations import Column
 from campaign_ops.postgres.survey import SurveyedTable, WordCount
-from campaign_ops.profile.habits import CAMPAIGN_WORDS
+from campaign_ops.profile.habits import CAMPAIGN_WORDS, VAGUE, folded
 from campaign_ops.proposal.draft import Draft
 from campaign_ops.proposal.part import Part
 from campaign_ops.proposal.tables import Choice, pick
@@ -44,10 +44,13 @@ def _put_words(part: Part, words: Sequence[WordCount], completed_at: Column | No
     by_meaning, unknown = sort_words(words, CAMPAIGN_WORDS)
     part.draft.note("campaign.words", f"in a sample of rows: {counted(words)}")
     sending = by_meaning["sending"]
-    part.word("sending", next(iter(sending), None), "sending", counted(sending[1:]) if sending[1:] else "")
+    doubt = f"or {counted(sending[1:])}" if sending[1:] else ""
+    if sending and folded(sending[0].word) in VAGUE:
+        doubt = "is every such campaign being sent, and over once all its recipients are settled?"
+    part.word("sending", next(iter(sending), None), "sending", doubt)
     done = usual(by_meaning["done"], set_column=completed_at.name if completed_at else None)
     rivals = [count for count in by_meaning["done"] if count is not done]
-    part.word("done", done, "completed", counted(rivals) if rivals else "")
+    part.word("done", done, "completed", f"or {counted(rivals)}" if rivals else "")
     failed = [count.word for count in by_meaning["failed"]]
     part.draft.put("campaign.words.failed", next(iter(failed), None))
     over = [*(count.word for count in rivals), *failed[1:], *(count.word for count in by_meaning["over"])]

@@ -17,6 +17,8 @@ OPEN = object()
 """The value of a mapping, whose keys follow."""
 LONGEST_LINE = 140
 _PLAIN = re.compile(r"[A-Za-z_][\w .-]*", re.ASCII)
+# Foreign text: of these YAML takes some for the end of a line, and refuses others.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\xa0\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,17 @@ class Draft:
     keys: dict[KeyPath, _Key] = field(default_factory=dict)
     queue_prefix: str | None = None
 
-    def put(self, path: str, value: object, note: str = "", *, unsure: bool = False) -> None:
-        """Set a key, such as ``campaign.table``. A mapping of mappings is written in one line.
+    def put(self, path: str, value: object, note: str = "", *, key: str | None = None, unsure: bool = False) -> None:
+        """Set a key, such as ``campaign.table``. A mapping is written in one line.
 
         Args:
             path: The key with those above it, joined by dots.
             value: Its value.
             note: A comment.
+            key: A key below ``path`` that is foreign, and may hold dots.
             unsure: Whether a person must look at it.
         """
-        self.keys[tuple(path.split("."))] = _Key(value, note, unsure)
+        self.keys[(*path.split("."), *([] if key is None else [key]))] = _Key(value, note, unsure)
 
     def note(self, path: str, note: str, *, unsure: bool = False) -> None:
         """Open a mapping, with a comment."""
@@ -57,8 +60,8 @@ class Draft:
         """The YAML of all keys, below this indentation."""
         for path, key in self._with_parents():
             margin = indent + "  " * (len(path) - 1)
-            written = f"{margin}{path[-1]}:" + ("" if key.value is OPEN else f" {_flow(key.value)}")
-            comment = f"# {'unsure: ' if key.unsure else ''}{cut(key.note, 400)}"
+            written = f"{margin}{scalar(path[-1])}:" + ("" if key.value is OPEN else f" {_flow(key.value)}")
+            comment = f"# {'unsure: ' if key.unsure else ''}{cut(_UNSAFE.sub('?', key.note), 400)}"
             if not key.note:
                 yield written
             elif len(written) + len(comment) + 2 <= LONGEST_LINE:
@@ -87,7 +90,7 @@ def scalar(text: str) -> str:
     escaped = text.replace("${", "$${")
     if _PLAIN.fullmatch(escaped) and escaped == escaped.strip() and yaml.safe_load(escaped) == escaped:
         return escaped
-    return json.dumps(escaped, ensure_ascii=False)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(escaped, ensure_ascii=False))
 
 
 def configuration(name: str, draft: Draft, *, where: str, database: str, queue: str) -> str:

@@ -49,15 +49,14 @@ class Part:
         free = [each for each in self.table.of_kind(kind) if each.name not in self.taken]
         harmless = [each for each in free if not TEXTS.search(folded(each.name))]
         guess = next(iter(harmless or self.table.of_kind(kind) or self.table.columns.values()))
-        self.column(role, guess, f"no column is called like it, so this is a guess: {role}", unsure=True)
+        self.column(role, guess, f"a guess: no column is called like {role}", unsure=True)
 
-    def word(self, key: str, count: WordCount | None, instead: str, rivals: str = "") -> None:
+    def word(self, key: str, count: WordCount | None, instead: str, doubt: str = "") -> None:
         """Set a word that a profile must have; ``instead`` where no row has one."""
         if count is None:
             self.draft.put(f"{self.name}.words.{key}", instead, "no row has such a word; correct it", unsure=True)
         else:
-            note = f"or {rivals}" if rivals else ""
-            self.draft.put(f"{self.name}.words.{key}", count.word, note, unsure=bool(rivals))
+            self.draft.put(f"{self.name}.words.{key}", count.word, doubt, unsure=bool(doubt))
 
 
 def status_of(table: SurveyedTable) -> Column:

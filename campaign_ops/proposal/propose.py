@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -65,7 +65,8 @@ def propose(wish: Wish) -> Draft:
     ):
         be_impatient(connection, statement_seconds=STATEMENT_SECONDS, lock_seconds=LOCK_SECONDS)
         tables = read_survey(connection)
-        if wish.built_in and (known := _built_in(connection, wish, tables, database.where)):
+        named = wish.campaign_table or wish.recipient_table
+        if wish.built_in and not named and (known := _built_in(connection, wish, tables, database.where)):
             return _extending(known, wish)
         return _drafted(connection, wish, tables)
 
@@ -102,14 +103,23 @@ def _built_in(connection: sa.Connection, wish: Wish, tables: Sequence[SurveyedTa
                 read_catalog(connection, moved, where)
             except ProfileMismatch:
                 continue
-            named = {table.name: table for table in tables if table.schema == schema}
-            campaigns = count_words(connection, named[moved.campaign.table], moved.campaign.status)
-            recipients = count_words(connection, named[moved.recipient.table], moved.recipient.status)
-            if {count.word for count in campaigns} <= {*moved.campaign.words.all_known} and {
-                count.word for count in recipients
-            } <= {*moved.recipient.words.all_known}:
+            if _knows_every_word(connection, moved, {table.name: table for table in tables if table.schema == schema}):
                 return moved
     return None
+
+
+def _knows_every_word(connection: sa.Connection, profile: Profile, tables: Mapping[str, SurveyedTable]) -> bool:
+    campaign, recipient = profile.campaign, profile.recipient
+    for name, status, known in (
+        (campaign.table, campaign.status, campaign.words.all_known),
+        (recipient.table, recipient.status, recipient.words.all_known),
+    ):
+        table = tables.get(name)
+        if table is None or status not in table.columns:
+            return False
+        if not {count.word for count in count_words(connection, table, status)} <= {*known}:
+            return False
+    return True
 
 
 def _extending(profile: Profile, wish: Wish) -> Draft:

@@ -340,6 +340,7 @@ def test_a_sweep_by_the_draft_puts_the_lost_batch_of_a_foreign_platform_back(
         swept = program("reconcile")
         assert swept.exit_code == 0, swept.output
         jobs = [queue.job_data(job_id) for job_id in queue.live_job_ids()]
+        queue.clear()
     pending = {row[0] for row in stranger.rows("SELECT id FROM outreach.blast_contacts WHERE state = 'queued'")}
     assert {contact for job in jobs for contact in job.pop("contactIds")} == pending
     assert jobs == [{"blastId": 2, "accountId": 1, "region": "eu"}] * 10  # of two contacts, as the application's
@@ -415,3 +416,82 @@ def test_rows_that_a_policy_hides_are_reported_and_no_draft_is_written(stranger:
     (line,) = result.output.strip().splitlines()
     assert "row-level security" in line
     assert list(stranger.home.iterdir()) == []
+
+
+def test_foreign_text_ends_no_line_and_adds_no_key(
+    servers: EmbeddedServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status words stand in comments: one with an end of line in it could have written configuration."""
+    odd = ["a\nqueue: {}", "b\u2028x", "c\x85y", "${HOME}", "d: #e", "null"]
+    words = ",".join(f"'{word}'" for word in odd)
+    newcomer = with_tables(
+        servers,
+        tmp_path,
+        f"""
+        CREATE TABLE campaigns (
+            id int PRIMARY KEY, "${{team}}: #1" int, name text, updated_at timestamp, status text NOT NULL
+        );
+        CREATE TABLE "recip\nients" (id int PRIMARY KEY, campaign_id int REFERENCES campaigns, status text NOT NULL);
+        INSERT INTO campaigns
+            SELECT n, 1, 'x', now(), word FROM unnest(ARRAY[{words}]) WITH ORDINALITY AS each (word, n);
+        """,
+    )
+    assert newcomer("--no-dagster").exit_code == 5
+    profile = drafted(tmp_path / "campaign_ops.yaml", monkeypatch, newcomer.url).profile
+    assert (profile.recipient.table, profile.campaign.tenant) == ("recip\nients", "${team}: #1")
+    assert profile.queue is None
+
+
+def test_texts_in_jobs_are_not_copied_into_the_draft(stranger: Newcomer, servers: EmbeddedServers) -> None:
+    """A constant that workers need is, and a key with a dot stays one key."""
+    payload = {
+        "to.blast": "{campaign_id}",
+        "contactIds": "{recipient_ids}",
+        "lane": "bulk",
+        "text": "Hello",
+        "greeting": "Hello there, people",
+        "nested": "x",
+    }
+    theirs = QueueProfile(name="outbox", job="deliver", payload=payload)
+    with closing(ShopQueue(servers.redis.url(), f"texts{next(_numbers)}", theirs, numeric_ids=True)) as queue:
+        for ids in (["2"], ["4"]):
+            queue.add("1", "1", ids)
+        output = stranger("--stdout", REDIS_URL=servers.redis.url()).output
+        queue.clear()
+    assert "Hello" not in output
+    queue_part = yaml.safe_load(output)["platforms"][0]["profile"]["queue"]
+    assert queue_part["payload"] == {
+        "to.blast": "{campaign_id}",
+        "contactIds": "{recipient_ids}",
+        "lane": "bulk",
+        "nested": "x",
+    }
+    assert "jobs also carry text, greeting" in output
+
+
+@pytest.mark.parametrize(("word", "doubted"), [("sending", False), ("active", True)])
+def test_a_word_that_may_last_for_months_is_marked(
+    word: str, doubted: bool, servers: EmbeddedServers, tmp_path: Path
+) -> None:
+    """A campaign that is `active` until its owner stops it would be completed between two of its mailings."""
+    newcomer = with_tables(servers, tmp_path, MAILINGS.format("mail").replace("'sending'", f"'{word}'"))
+    output = newcomer("--stdout").output
+    (line,) = [line for line in output.splitlines() if f"sending: {word}" in line]
+    assert ("# unsure" in line) == doubted
+
+
+def test_of_several_queues_the_one_whose_ids_exist_is_taken_and_the_others_are_named(
+    stranger: Newcomer, servers: EmbeddedServers
+) -> None:
+    """Another application's numbers are ids here, too. A second queue that is not read would be sent from twice."""
+    payload = {"blastId": "{campaign_id}", "contactIds": "{recipient_ids}"}
+    theirs = [QueueProfile(name=name, job="deliver", payload=payload) for name in ("a-other", "outbox")]
+    other, own = (ShopQueue(servers.redis.url(), f"several{next(_numbers)}", each, numeric_ids=True) for each in theirs)
+    with closing(other), closing(own):
+        other.add("2", "1", ["2", "900", "901"])
+        own.add("2", "1", ["2", "4", "6"])
+        output = stranger("--stdout", REDIS_URL=servers.redis.url()).output
+        other.clear()
+        own.clear()
+    assert "name: outbox\n" in output
+    assert f"also: []  # unsure: {other.prefix}:a-other" in output
