@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROFILE ?= sms
 ENGINE ?= podman
 
-.PHONY: help env demo up drill drill-power test test-fast bench check format lint types contracts image docs site screenshots lock clean
+.PHONY: help env demo up drill drill-power test test-fast lowest bench check format lint types contracts image docs site screenshots lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,16 @@ test-fast: env ## the tests that take no more than a few seconds each
 	@$(BIN)/python -m pytest -n 2 -m 'not slow and not node and not browser and not power'
 
 check: format lint types contracts test ## what CI checks: format, lint, types, import contracts, all tests
+
+# Those of what pyproject.toml gives ranges for: Dagster, the driver, the HTTP API, the command line.
+LOWEST ?= tests/orchestration/test_runs.py tests/orchestration/test_storage.py tests/faces/cli/test_cli_reconcile.py \
+	tests/faces/http/test_api_reading.py tests/proposal
+lowest: env ## some tests with the lowest releases that pyproject.toml allows, in an environment of their own
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python .lowest
+	@$(BIN)/uv pip install -q --python .lowest/bin/python --resolution lowest-direct --only-binary :all: --no-binary campaign_ops \
+		'.[lab]' 'httpx>=0.28' 'hypothesis>=6.130' 'pytest>=8.3' 'pytest-timeout>=2.3' 'pytest-xdist>=3.6'
+	@.lowest/bin/python -m pytest -n 2 -p no:cacheprovider -m 'not slow' $(LOWEST)
 
 bench: env ## the benchmark on embedded servers, about an hour (BENCH="--only sweep --rounds 3" for a part of it)
 	@$(BIN)/python -m benchmarks $(BENCH)
@@ -75,4 +85,4 @@ lock: env ## resolve the dependencies again: names, versions and hashes, no addr
 		--no-strip-extras --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
 
 clean: ## remove what the other targets create
-	rm -rf $(VENV) .demo .drill .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .lowest .demo .drill .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
