@@ -58,3 +58,15 @@ def test_sigterm_ends_the_statement_gives_the_lock_back_and_leaves_no_half_of_a_
         "complete",
         "release",
     ]
+
+
+def test_the_statement_of_a_sweep_that_is_killed_ends_too(sms: World, tmp_path: Path) -> None:
+    """And so does that of a run that is terminated in Dagster, where psycopg cancels nothing: both went on for 60 s."""
+    sms.app.add_campaign("done", succeeded=3)
+    words = configured(tmp_path, entry(sms, timeouts={"lock_seconds": 60})).started("reconcile")
+    with table_locked(sms, "Campaign"):
+        with subprocess.Popen(words, stderr=subprocess.PIPE, env=environ({})) as process:
+            wait_until(lambda: waits_for_a_lock(sms, process.pid), 60)
+            process.kill()
+        wait_until(lambda: sms.rows(OPEN, name=f"campaign_ops%:{process.pid}") == [], 30)
+    assert sms.app.campaign("done")["status"] == "sending"
