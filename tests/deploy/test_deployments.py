@@ -65,6 +65,8 @@ def parse(program: str, words: list[str]) -> None:
         assert words[:2] == ["-m", "campaign_ops.faces.probe"]
         refused = [sys.executable, *words[:2], "http://127.0.0.1:1/", *words[3:]]
         assert subprocess.run(refused, capture_output=True, check=False).returncode == 1
+    elif program == "celery":  # tests/orchestration/test_celery.py starts it
+        assert words[:3] == ["--app", "campaign_ops.orchestration.celery_worker", "worker"]
     else:
         module, name = {
             "dagster": ("dagster._cli", "cli"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,9 +27,9 @@ NOWHERE = f"postgresql+psycopg://nobody:{PASSWORD}@127.0.0.1:1/nowhere"
 
 
 @contextmanager
-def dagster_on_postgres(servers: EmbeddedServers, home: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster as the repository's dagster.yaml describes it, with an empty storage and an empty directory."""
-    shutil.copy(REPOSITORY / "dagster.yaml", home)
+def dagster_on_postgres(servers: EmbeddedServers, home: Path, more: str = "") -> Iterator[dg.DagsterInstance]:
+    """A Dagster as the repository's dagster.yaml describes it, and ``more`` of it, with an empty storage."""
+    (home / "dagster.yaml").write_text((REPOSITORY / "dagster.yaml").read_text() + more)
     name = f"dagster_{uuid4().hex[:12]}"
     servers.postgres.create_database(name)
     url = sa.make_url(servers.postgres.url(name)).set(drivername="postgresql+psycopg2")

@@ -1,0 +1,24 @@
+"""What a worker of Celery runs: `celery -A campaign_ops.orchestration.celery_worker worker --concurrency 2`.
+
+Broker and queues are those of the launcher in dagster.yaml. The code is loaded before the worker's processes are
+forked: a run begins at once. They keep the platforms that they have made, so that a change of the configuration
+requires a restart.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
+
+from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.orchestration import definitions  # noqa: F401 - loads the code
+from campaign_ops.orchestration.celery_launcher import CheckedCeleryRunLauncher
+
+with dg.DagsterInstance.get() as instance:
+    launcher = instance.run_launcher
+if not isinstance(launcher, CheckedCeleryRunLauncher):
+    raise ConfigurationError(
+        "the run launcher is another", where="dagster.yaml", mend=f"name {CheckedCeleryRunLauncher.__name__} there"
+    )
+app = launcher.celery
+execute_job, resume_job = create_execute_job_task(app), create_resume_job_task(app)
