@@ -18,7 +18,7 @@ MISSES = 2
 """Dagster checks every 30 seconds; one lost answer, or a run that ends between two questions, says nothing."""
 
 
-class CheckedCeleryRunLauncher(CeleryRunLauncher):
+class CheckedCeleryRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
     """`CeleryRunLauncher`, which also asks a run's worker whether it still has the run.
 
     The configuration is the same; ``backend`` must be one that every process can read, such as Redis.
@@ -30,7 +30,7 @@ class CheckedCeleryRunLauncher(CeleryRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Running, or failed after ``MISSES`` checks in a row at which no worker had it."""
-        stored = super().check_run_worker_health(run)
+        stored: CheckRunHealthResult = super().check_run_worker_health(run)
         if stored.status is not WorkerStatus.RUNNING or self._is_held(run):
             self._missed.pop(run.run_id, None)
             return stored
