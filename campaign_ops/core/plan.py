@@ -53,7 +53,7 @@ class Plan:
     """All lines, the breakers that hold back whole kinds of repair, and the doubts about the queue.
 
     ``more_releases`` reservations could be released too, and are left to the next sweeps. ``queue`` names the queue and
-    the Redis process that the plan rests on, and says whether the queue was seen emptied.
+    the Redis process that the plan rests on, and says whether an alarm puts it in doubt.
     """
 
     items: tuple[PlanItem, ...]

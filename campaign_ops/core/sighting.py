@@ -13,10 +13,15 @@ from campaign_ops.core.model import age
 from campaign_ops.core.policy import Policy
 from campaign_ops.core.queue_state import QueueState
 
+DATABASE_REPLACED = (
+    "the database was restored or failed over: its rows may be older than the queue, and recipients that they call"
+    " pending may have their message"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A queue as it was last seen.
+    """A queue as it was last seen, and the database that it was seen beside.
 
     Attributes:
         server_id: The Redis process that answered; None where it does not tell.
@@ -24,6 +29,8 @@ class Sighting:
         server_trusted: It is the first that we saw, or a person has confirmed a repair that relied on it.
         job_counter: BullMQ's count of all jobs ever added; None where the queue was never seen to exist.
         emptied: In words, the sign that the queue had been emptied; empty text if there was none.
+        database_id: The database and its history; None where it does not tell.
+        database_replaced: Another one, or another history of it, has taken its place since.
     """
 
     server_id: str | None
@@ -31,9 +38,13 @@ class Sighting:
     server_trusted: bool = True
     job_counter: int | None = None
     emptied: str = ""
+    database_id: str | None = None
+    database_replaced: bool = False
 
 
-def sighted(before: Sighting | None, queue: QueueState | None, now: datetime, *, wanted: bool) -> Sighting | None:
+def sighted(
+    before: Sighting | None, queue: QueueState | None, now: datetime, *, wanted: bool, database_id: str | None = None
+) -> Sighting | None:
     """The sighting after one more look; an unreadable queue teaches nothing.
 
     Args:
@@ -41,11 +52,15 @@ def sighted(before: Sighting | None, queue: QueueState | None, now: datetime, *,
         queue: The queue as it was read.
         now: The database's clock at the look.
         wanted: Whether anything would be put back. A queue that never existed is no alarm where nothing is missing.
+        database_id: The database that the look read; None where it does not tell.
     """
     if queue is None or queue.problem:
         return before
     known = before is not None and before.job_counter is not None
-    after = before or Sighting(queue.server_id, now)
+    after = before or Sighting(queue.server_id, now, database_id=database_id)
+    if database_id is not None and database_id != after.database_id:
+        replaced = after.database_replaced or after.database_id is not None
+        after = replace(after, database_id=database_id, database_replaced=replaced)
     if queue.server_id is not None and queue.server_id != after.server_id:
         # The first process is trusted: there is nothing to compare it with.
         after = replace(after, server_id=queue.server_id, server_since=now, server_trusted=after.server_id is None)
@@ -55,17 +70,23 @@ def sighted(before: Sighting | None, queue: QueueState | None, now: datetime, *,
 
 
 def all_sighted(
-    before: Mapping[str, Sighting], queue: QueueState | None, now: datetime, *, wanted: Collection[str]
+    before: Mapping[str, Sighting],
+    queue: QueueState | None,
+    now: datetime,
+    *,
+    wanted: Collection[str],
+    database_id: str | None,
 ) -> dict[str, Sighting]:
     """The sightings of every queue of a platform, by name, after one more look.
 
-    ``wanted`` names those into which anything would be put back.
+    ``wanted`` names those into which anything would be put back; ``database_id`` is as in `sighted`.
     """
     parts = queue.each if queue is not None and not queue.problem else ()
     after = {
         part.name: sighting
         for part in parts
-        if (sighting := sighted(before.get(part.name), part, now, wanted=part.name in wanted)) is not None
+        if (sighting := sighted(before.get(part.name), part, now, wanted=part.name in wanted, database_id=database_id))
+        is not None
     }
     return after if parts else dict(before)
 
@@ -80,7 +101,7 @@ def _emptied(before: Sighting, queue: QueueState, *, missed: bool) -> str:
 
 def confirmed(sighting: Sighting) -> Sighting:
     """The same sighting after a person has confirmed that the queue may be believed."""
-    return replace(sighting, server_trusted=True, emptied="")
+    return replace(sighting, server_trusted=True, emptied="", database_replaced=False)
 
 
 def alarms_about(queue: QueueState | None, sighting: Sighting | None) -> list[str]:
@@ -100,8 +121,16 @@ def all_alarms(
 ) -> list[str]:
     """The alarms that forbid reading "no job" as "lost", of every queue of a platform.
 
-    Of several queues, one that was never used is not an alarm, unless something would be put back into it.
+    Of several queues, one that was never used is not an alarm, unless something would be put back into it. Another
+    database is one only then: what its rows call settled was settled, however old they are.
     """
+    replaced = any(sighting.database_replaced for sighting in sightings.values())
+    return _alarms_about_each(queue, sightings, wanted) + ([DATABASE_REPLACED] if wanted and replaced else [])
+
+
+def _alarms_about_each(
+    queue: QueueState | None, sightings: Mapping[str, Sighting], wanted: Collection[str]
+) -> list[str]:
     if queue is None or not queue.parts:
         return alarms_about(queue, sightings.get(queue.name) if queue is not None else None)
     if queue.problem:

@@ -140,6 +140,8 @@ queue_sighting = sa.Table(
     sa.Column("server_trusted", sa.Boolean, nullable=False),
     sa.Column("job_counter", BIG),
     sa.Column("emptied", TEXT, nullable=False, server_default=""),
+    sa.Column("database_id", TEXT),
+    sa.Column("database_replaced", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("seen_at", MOMENT, nullable=False, server_default=sa.func.now()),
 )
 

@@ -1,8 +1,9 @@
-"""The last look at each queue: its Redis process, its job counter, and whether it had been emptied."""
+"""The last look at each queue: its Redis process, its job counter, the database beside it, and the alarms."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
@@ -20,7 +21,7 @@ class SightingLog:
     def last(self, connection: sa.Connection) -> dict[str, Sighting]:
         """The last sighting of each queue, by its name."""
         table = schema.queue_sighting.c
-        columns = (table.server_id, table.server_since, table.server_trusted, table.job_counter, table.emptied)
+        columns = [table[field.name] for field in fields(Sighting)]
         rows = connection.execute(sa.select(table.queue, *columns).where(table.tables == self.tables))
         return {name: Sighting(*values) for name, *values in rows}
 
@@ -32,25 +33,17 @@ class SightingLog:
         if not sightings:
             return None
         rows = [
-            {
-                "tables": self.tables,
-                "queue": name,
-                "server_id": sighting.server_id,
-                "server_since": sighting.server_since,
-                "server_trusted": sighting.server_trusted,
-                "job_counter": sighting.job_counter,
-                "emptied": sighting.emptied,
-            }
-            for name, sighting in sorted(sightings.items())
+            {"tables": self.tables, "queue": name, **asdict(sighting)} for name, sighting in sorted(sightings.items())
         ]
         statement = insert(schema.queue_sighting).values(rows)
         new, old = statement.excluded, schema.queue_sighting.c
-        names = ("server_id", "server_since", "server_trusted", "job_counter")
+        names = ("server_id", "server_since", "server_trusted", "job_counter", "database_id")
         return statement.on_conflict_do_update(
             index_elements=["tables", "queue"],
             set_={
                 **{name: new[name] for name in names},
                 "emptied": sa.case((old.emptied != "", old.emptied), else_=new.emptied),
+                "database_replaced": sa.or_(old.database_replaced, new.database_replaced),
                 "seen_at": sa.func.now(),
             },
         )
@@ -59,4 +52,6 @@ class SightingLog:
         """Record that a person has confirmed a repair that relied on the queues as they are."""
         table = schema.queue_sighting
         mine = table.c.tables == self.tables
-        connection.execute(sa.update(table).where(mine).values(server_trusted=True, emptied=""))
+        connection.execute(
+            sa.update(table).where(mine).values(server_trusted=True, emptied="", database_replaced=False)
+        )

@@ -17,6 +17,7 @@ from campaign_ops.journal.migrations import is_current
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
+from campaign_ops.postgres.identity import database_id
 from campaign_ops.sweep.credits import held_if_many, judge_credits, releases_of
 from campaign_ops.sweep.look import Observation, observe
 
@@ -52,7 +53,8 @@ def plan_of(
         lately = platform.journal.reenqueued_lately(connection, seconds=seconds, before=before)
         tried = platform.sweeps.releases_tried(connection, before=before)
     queue, now, wanted = observation.queue, observation.at, observation.put_back_into
-    sightings = all_sighted(last, queue, now, wanted=wanted)
+    beside = database_id(connection) if queue is not None else None
+    sightings = all_sighted(last, queue, now, wanted=wanted, database_id=beside)
     alarms = all_alarms(queue, sightings, wanted=wanted)
     readable = queue is not None and not queue.problem
     judged = [(case, decide(case, queue, platform.policy, now)) for case in observation.evidence]
@@ -74,15 +76,15 @@ def plan_of(
         given_up=given_up,
         now=now,
     )
-    return replace(plan, queue=_identity(queue, emptied=bool(alarms))), sightings
+    return replace(plan, queue=_identity(queue, doubted=bool(alarms))), sightings
 
 
-def _identity(queue: QueueState | None, *, emptied: bool) -> str:
+def _identity(queue: QueueState | None, *, doubted: bool) -> str:
     """The queue, and the Redis process that holds it, that a plan rests on."""
     if queue is None:
         return ""
     process = f"Redis process {queue.server_id[:8]}" if queue.server_id else "Redis"
-    return f"queue {queue.name} in {process}" + (", seen emptied" if emptied else "")
+    return f"queue {queue.name} in {process}" + (", in doubt" if doubted else "")
 
 
 def judge_again(platform: Platform, author: Author, observation: Observation) -> Plan:
@@ -127,7 +129,7 @@ def alarms_now(platform: Platform) -> list[str]:
     def _alarms(connection: sa.Connection) -> list[str]:
         last = platform.sightings.last(connection) if platform.sightings is not None else {}
         now = database_now(connection)
-        return all_alarms(queue, all_sighted(last, queue, now, wanted=()))
+        return all_alarms(queue, all_sighted(last, queue, now, wanted=(), database_id=database_id(connection)))
 
     return platform.database.run(_alarms, read_only=True)
 

@@ -8,7 +8,7 @@ import pytest
 
 from campaign_ops.core.policy import Policy
 from campaign_ops.core.queue_state import QueueState
-from campaign_ops.core.sighting import Sighting, alarms_about, sighted, suspicions_about
+from campaign_ops.core.sighting import Sighting, alarms_about, all_alarms, confirmed, sighted, suspicions_about
 from tests.evidence import NOW, QUEUE, ago
 
 SOUND = QueueState("sms-send", server_id="r1", job_counter=500)
@@ -83,3 +83,28 @@ def test_a_new_process_is_suspect_and_the_first_one_is_not() -> None:
     assert suspicions_about(after(SOUND, restarted, restarted), Policy(), NOW)
     silent = replace(SOUND, server_id=None)
     assert suspicions_about(after(SOUND, silent, restarted), Policy(), NOW), "one that does not tell changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("databases", "replaced"),
+    [
+        (["1/01"], False),
+        (["1/01", "1/01"], False),
+        (["1/01", None, "1/01"], False),
+        ([None, "1/01"], False),
+        (["1/01", "1/02"], True),
+        (["1/01", "2/01", "2/01"], True),
+        (["1/01", "1/02", "1/01"], True),
+    ],
+)
+def test_another_database_beside_the_queue_is_an_alarm_where_something_would_be_put_back(
+    databases: list[str | None], replaced: bool
+) -> None:
+    sighting = None
+    for database_id in databases:
+        sighting = sighted(sighting, SOUND, NOW, wanted=False, database_id=database_id)
+    assert sighting is not None
+    known = {SOUND.name: sighting}
+    assert bool(all_alarms(SOUND, known, wanted={SOUND.name})) is replaced
+    assert not all_alarms(SOUND, known)
+    assert not all_alarms(SOUND, {SOUND.name: confirmed(sighting)}, wanted={SOUND.name})

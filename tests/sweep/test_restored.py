@@ -11,7 +11,10 @@ import pytest
 import sqlalchemy as sa
 from bullmq import Job, Queue, Worker
 
+from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import Verdict
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.reenqueue import reenqueue_one
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.servers.redis import EmbeddedRedis
 from campaign_ops.lab.shop.queue import ShopQueue
@@ -124,15 +127,35 @@ def test_many_campaigns_that_an_older_database_has_forgotten_trip_the_breaker(
     assert covered(sms) == {}
 
 
-def test_a_few_campaigns_that_an_older_database_has_forgotten_are_put_back_unless_the_breaker_is_at_zero(
-    sms: World, servers: EmbeddedServers
-) -> None:
-    """Rows, markers and jobs all say that nothing was sent: docs/safety.md says so, docs/deployment.md what to do."""
+def test_what_a_restored_database_calls_pending_waits_for_a_person(sms: World, servers: EmbeddedServers) -> None:
+    """Five recipients were sent to twice: rows, markers and jobs all said that nothing had been sent."""
     started(sms, "sale")
     sms.sweep()
     backup = Backup(servers, sms)
     sent = send(sms, "sale")
     backup.restore()
+    for _ in range(2):
+        report = sms.sweep()
+        assert any("the database was restored" in line for line in report.trouble)
+        assert report.offers
+        assert covered(sms) == {}
+    with pytest.raises(Refused, match="the database was restored"):
+        reenqueue_one(sms.platform, "sale", Person("ann", "trial", uuid4().hex), dry_run=False)
+    sms.confirmed_sweep()  # the person says that they were not sent after all
+    assert set(covered(sms)) == sent
+    assert not any("restored" in line for line in sms.sweep().trouble)
+
+
+def test_a_disk_that_was_put_back_shows_nothing_and_the_breaker_at_zero_holds_back(
+    sms: World, servers: EmbeddedServers
+) -> None:
+    """Same database, same timeline, as after the restore of a disk's snapshot: docs/deployment.md says what to do."""
+    started(sms, "sale")
+    sms.sweep()
+    backup = Backup(servers, sms)
+    sent = send(sms, "sale")
+    backup.restore()
+    sms.rows("UPDATE campaign_ops.queue_sighting SET database_id = NULL RETURNING queue")
     careful = sms.again(breaker_share=1e-9, breaker_floor=0)
     for _ in range(2):
         report = Sweep(careful, run_id=uuid4().hex, trigger="test", actor="tests").run()
