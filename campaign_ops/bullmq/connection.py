@@ -5,7 +5,9 @@ Nothing here writes a byte to Redis.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
 import redis
@@ -113,6 +115,33 @@ class QueueConnection:
                 return execute(command, *arguments)
             except driver.ResponseError:
                 return default
+
+    @cached_property
+    def lists_all_keys(self) -> bool:
+        """Whether SCAN lists every key that our commands reach: not where several servers share the keys."""
+        about = self.unless_refused("INFO", "server", default={})
+        return about.get("redis_mode") in ("standalone", "sentinel")
+
+    def size(self) -> int:
+        """Return the number of keys in the database; more than any where the server does not say."""
+        return int(self.unless_refused("DBSIZE", default=sys.maxsize))
+
+    def keys_like(self, pattern: str, count: int) -> set[str] | None:
+        """List the keys that match a glob pattern, by SCAN; None where the user may not run it.
+
+        Every key that exists from the first round trip to the last is listed. ``count`` is about the number of keys
+        that the server looks at in each.
+        """
+        listed: set[str] = set()
+        answer = self.unless_refused("SCAN", 0, "MATCH", pattern, "COUNT", count, default=None)
+        while answer is not None:
+            cursor, some = answer
+            listed.update(some)
+            if not int(cursor):
+                return listed
+            with driver_errors_mapped(self.where):
+                answer = self._client.scan(cursor, match=pattern, count=count)
+        return None
 
     def _transact(self, fill: Callable[[Any], None], *, with_info: bool) -> tuple[list[Any], tuple[Any, ...]]:
         with self._client.pipeline(transaction=True) as pipe:
