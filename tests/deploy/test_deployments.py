@@ -140,6 +140,14 @@ def test_no_service_of_compose_may_write_or_become_root(name: str) -> None:
     assert service["mem_limit"]
 
 
+def test_compose_itself_reads_the_file(tmp_path: Path) -> None:
+    for name, written in (("compose.yaml", "compose.yaml"), ("environment.example", "environment")):
+        shutil.copyfile(DEPLOY / name, tmp_path / written)
+    (tmp_path / ".env").write_text("DAGSTER_PASSWORD=secret\n")
+    told = run_tool("docker-compose", "--project-directory", tmp_path, "--profile", "tools", "config")
+    assert yaml.safe_load(told)["services"].keys() == SERVICES.keys()
+
+
 def test_compose_publishes_on_loopback_only_and_names_short_images() -> None:
     for service in SERVICES.values():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
