@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import StateSchemaError
 from campaign_ops.journal.migrations import HEAD, migrate
+from campaign_ops.lab.servers.embedded import EmbeddedServers
 from tests.conftest import World
 
 
@@ -56,3 +60,26 @@ def test_an_older_version_over_a_newer_schema_says_so_and_touches_nothing(sms: W
     assert sms.app.campaign("done")["status"] == "sending"
     assert sms.rows("SELECT * FROM campaign_ops.sweep") == []
     assert sms.rows("SELECT version_num FROM campaign_ops.alembic_version") == [{"version_num": "9999"}]
+
+
+def test_the_way_back_is_a_dump_of_the_schema(sms: World, servers: EmbeddedServers, tmp_path: Path) -> None:
+    """As docs/deployment.md has it: what was recorded before the dump is there again, what came after it is not."""
+    sms.app.add_campaign("before", succeeded=3)
+    sms.sweep()
+    url = sa.make_url(sms.url).set(drivername="postgresql").render_as_string(hide_password=False)
+    programs = servers.postgres._programs
+    assert programs is not None
+    dump = tmp_path / "campaign_ops.sql"
+    subprocess.run([programs / "pg_dump", "--schema=campaign_ops", f"--file={dump}", url], check=True)
+    upgraded(sms)
+    with sms.app.engine.begin() as connection:
+        connection.execute(sa.text("DROP SCHEMA campaign_ops CASCADE"))
+    subprocess.run([programs / "psql", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={dump}", url], check=True)
+    sms.platform.database.close()
+    sms.app.add_campaign("after", succeeded=3)
+    sms.sweep()
+    assert sms.app.campaign("after")["status"] == "sent"
+    assert [row["campaign_id"] for row in sms.rows("SELECT campaign_id FROM campaign_ops.repair ORDER BY id")] == [
+        "before",
+        "after",
+    ]
