@@ -12,6 +12,7 @@ from campaign_ops.settings.environment import (
     read_console,
     read_dagster_storage,
     read_platform_urls,
+    read_tracing,
     read_watch_environment,
 )
 from campaign_ops.settings.load import load_settings
@@ -31,5 +32,6 @@ __all__ = [
     "read_console",
     "read_dagster_storage",
     "read_platform_urls",
+    "read_tracing",
     "read_watch_environment",
 ]

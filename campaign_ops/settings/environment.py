@@ -159,6 +159,34 @@ def read_platform_urls(database: str, queue: str) -> tuple[SecretStr, SecretStr 
         raise ConfigurationError(str(error), where=variable) from None
 
 
+class TracingEnvironment(BaseSettings):
+    """OpenTelemetry's own variables, of which its library reads more: whether there is a collector, and our name there.
+
+    Attributes:
+        endpoint: The collector's address, for everything.
+        traces_endpoint: The address for traces alone.
+        disabled: Switches tracing off, whatever the others say.
+        service_name: How the traces name this program.
+    """
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    endpoint: SecretStr | None = Field(default=None, alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    traces_endpoint: SecretStr | None = Field(default=None, alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    disabled: str = Field(default="false", alias="OTEL_SDK_DISABLED")
+    service_name: str = Field(default="campaign_ops", alias="OTEL_SERVICE_NAME")
+
+    @property
+    def on(self) -> bool:
+        """Return whether traces are to be sent."""
+        return bool(self.endpoint or self.traces_endpoint) and self.disabled.lower() != "true"
+
+
+def read_tracing() -> TracingEnvironment:
+    """The variables about traces."""
+    return TracingEnvironment()
+
+
 def find_file() -> Path:
     """The configuration file that the environment names, or the first that there is.
 

@@ -27,6 +27,7 @@ from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of, gravest
 from campaign_ops.faces.cli.progress import working
 from campaign_ops.faces.cli.screen import Screen, logging_to_stderr
+from campaign_ops.faces.cli.tracing import Traces
 from campaign_ops.faces.logs import LogFormat, LogFormatOption, without_credentials
 from campaign_ops.platform import Platform
 from campaign_ops.settings import PlatformSettings, Settings, connect, load_settings
@@ -163,6 +164,7 @@ class Run:
     screen: Screen = field(init=False)
     printed: bool = False
     shared: dict[str, Any] = field(default_factory=dict)
+    traces: Traces = field(init=False)
 
     def __post_init__(self) -> None:
         self.screen = Screen(self.common.log_format)
@@ -178,7 +180,9 @@ class Run:
             except Exception as error:  # noqa: BLE001 - whatever it was, a person gets one line and no traceback
                 self._complain(error)
                 return self._finish(exit_code_of(error), failure_of(error), [])
-            outcomes = [self._outcome(settings, name, values, alone=len(names) == 1) for name in names]
+            self.traces = Traces()
+            with closing(self.traces):
+                outcomes = [self._outcome(settings, name, values, alone=len(names) == 1) for name in names]
             code = self.command.exit_code(outcomes)
             forgiven = values.get("lenient") and code in (ExitCode.BUSY, ExitCode.PERSON)
             return self._finish(ExitCode.DONE if forgiven else code, None, outcomes)
@@ -199,7 +203,15 @@ class Run:
     def _outcome(
         self, settings: Settings, name: str, values: Mapping[str, Any], *, alone: bool
     ) -> shapes.PlatformOutcome:
-        """The outcome of one platform: an error there does not stop the others."""
+        """The outcome of one platform, and its trace: an error there does not stop the others."""
+        with self.traces.command(self.command.name, name) as ended:
+            outcome = self._attempt(settings, name, values, alone=alone)
+            ended(outcome["exit_code"])
+            return outcome
+
+    def _attempt(
+        self, settings: Settings, name: str, values: Mapping[str, Any], *, alone: bool
+    ) -> shapes.PlatformOutcome:
         failure, result = None, None
         try:
             answer = self._answer(settings, name, values, alone=alone)
