@@ -6,7 +6,6 @@ its runs and events in PostgreSQL: in this process, and in a process of their ow
 
 # Dagster reads the annotations of decorated functions, so they are not postponed here.
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -125,11 +124,11 @@ def _in_a_process(name: str, dataset: Dataset, home: Path) -> None:
 
 
 @contextmanager
-def dagster_instance(session: Session) -> Iterator[tuple[dg.DagsterInstance, Path]]:
-    """An instance as the repository's dagster.yaml describes it, and its directory."""
+def dagster_instance(session: Session, more: str = "") -> Iterator[tuple[dg.DagsterInstance, Path]]:
+    """An instance as the repository's dagster.yaml and ``more`` of it describe it, and its directory."""
     home = session.servers.work_dir / "dagster"
     home.mkdir(exist_ok=True)
-    shutil.copy(ROOT / "dagster.yaml", home)
+    (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text() + more)
     session.servers.postgres.drop_database("dagster")
     url = sa.make_url(session.servers.postgres.create_database("dagster")).set(drivername="postgresql+psycopg2")
     os.environ[URL] = url.render_as_string(hide_password=False)

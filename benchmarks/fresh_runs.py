@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
+import yaml
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.remote_representation.external_data import RepositorySnap
 
-from benchmarks.dagster_run import JOB, PLATFORM, ROOT, dagster_instance
-from benchmarks.dataset import PREFIX, Dataset
+from benchmarks.dagster_run import JOB, ROOT, dagster_instance
+from benchmarks.dataset import Dataset
 from benchmarks.rounds import RATIO_OF_ROUNDS, Seconds, say, table
 from benchmarks.session import Result, Session
 from benchmarks.sizes import TINY
@@ -29,9 +30,9 @@ EVERYTHING_UP_TO = 200
 """Making the definitions of 1,000 platforms takes minutes."""
 
 
-def alone(home: str) -> None:
+def alone(home: str, job_name: str = JOB) -> None:
     """A run as Dagster's run worker makes it."""
-    job = _repository().get_reconstructable_job(JOB)
+    job = code_location().get_reconstructable_job(job_name)
     with dg.DagsterInstance.from_config(home) as instance:
         assert dg.execute_job(job, instance).success
 
@@ -45,10 +46,10 @@ def at_once(home: str) -> None:
 
 def code_server(_: str) -> None:
     """Everything that the code server makes and sends to the webserver, once."""
-    RepositorySnap.from_def(_repository().get_definition())
+    RepositorySnap.from_def(code_location().get_definition())
 
 
-CONTESTANTS: dict[str, Callable[[str], None]] = {"run": alone, "run, all made": at_once, "code server": code_server}
+CONTESTANTS: dict[str, Callable[..., None]] = {"run": alone, "run, all made": at_once, "code server": code_server}
 
 
 def measure(session: Session) -> Result:
@@ -75,18 +76,18 @@ def measure(session: Session) -> Result:
     return result
 
 
-def _repository() -> ReconstructableRepository:
+def code_location() -> ReconstructableRepository:
+    """The module that Dagster loads, as its run workers find it."""
     return ReconstructableRepository(ModuleCodePointer("campaign_ops.definitions", "defs", None))
 
 
 def _configured(home: Path, dataset: Dataset, count: int) -> Path:
-    entry = "  - name: {}\n    profile: sms\n    database_url: {}\n    queue_url: {}\n    queue_prefix: {}\n"
     others = (
-        entry.format(f"other_{number}", f"postgresql://127.0.0.1:1/{number}", "redis://127.0.0.1:1/0", f"p{number}")
+        {**dataset.entry, "name": f"other_{number}", "database_url": f"postgresql://127.0.0.1:1/{number}"}
         for number in range(1, count)
     )
     config = home / f"platforms_{count}.yaml"
-    config.write_text("platforms:\n" + entry.format(PLATFORM, dataset.url, dataset.redis_url, PREFIX) + "".join(others))
+    config.write_text(yaml.safe_dump({"platforms": [dataset.entry, *others]}))
     return config
 
 
@@ -109,4 +110,4 @@ def _cpu(name: str, home: Path, config: Path) -> float:
 
 
 if __name__ == "__main__":
-    CONTESTANTS[sys.argv[1]](sys.argv[2])
+    CONTESTANTS[sys.argv[1]](*sys.argv[2:])

@@ -34,6 +34,7 @@ MEASURES = {
     "serve": Measure("serving", "the console with 50 people and a scraper over 10,000 campaigns, and sweeps beside it"),
     "dagster": Measure("dagster_run", "the Dagster run against a run of assets that do nothing"),
     "runs": Measure("fresh_runs", "the CPU of a run's process by the number of platforms, and that of the code server"),
+    "workers": Measure("workers", "sweeps of 20 and 200 platforms at once: processes against workers of Celery"),
     "growth": Measure("growth", "how the time grows with what is stuck, with live jobs, and with what is not stuck"),
     "idle": Measure("idle", "a sweep that finds nothing"),
     "indexes": Measure("indexes", "what each index that the doctor advises is worth"),
