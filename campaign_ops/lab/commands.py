@@ -7,8 +7,8 @@ from importlib import import_module
 
 import typer
 
-from campaign_ops.faces.cli.app import Section
 from campaign_ops.faces.cli.plugins import Plugin
+from campaign_ops.faces.cli.program import Section
 
 
 def _lab(name: str, text: str, module: str, program: str) -> Plugin:

@@ -14,7 +14,7 @@ from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.needs_person import INLINE, needs_person_now, people
 from campaign_ops.core.next_steps import STEPS, next_step, step_of
 from campaign_ops.core.report import RepairLine, headline, render
-from campaign_ops.faces.cli.app import COMMANDS
+from campaign_ops.faces.cli.commands import COMMANDS
 from tests.core.test_report import NASTY, PARSER, a_report, line, report_with, section, shape
 from tests.evidence import QUEUE
 

@@ -10,7 +10,8 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from campaign_ops.faces.cli.app import COMMANDS, help_of
+from campaign_ops.faces.cli.command import help_of
+from campaign_ops.faces.cli.commands import COMMANDS
 from campaign_ops.fixes.table import FIXES
 from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.orchestration.fixes import FIX_JOBS

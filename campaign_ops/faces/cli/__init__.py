@@ -2,13 +2,14 @@
 
 The frame, which no new command changes:
 
-- ``app``: turns a function into a command (`command`), and the program's own help
+- ``program``: the list of all commands, the program's own help, and what imports a command that is called
+- ``command``: turns a function into a command (`command`)
 - ``runner``: runs a command on its platforms: settings, connections, errors, JSON, exit code
 - ``screen``: everything printed for a person: colours, columns, escapes, logging
 - ``progress``: what takes longer than two seconds, on a terminal
 - ``exit_codes``: the numbers that the program exits with, and their meanings
 - ``plugins``: commands that entry points add, such as those of the lab
-- ``describe``: docs/cli.md, generated from the program
+- ``commands``, ``describe``: all commands loaded, and docs/cli.md, generated from them
 
 The commands, one module each:
 
@@ -22,9 +23,7 @@ Add here what reads options and prints answers. Not here: decisions, statements 
 those belong in ``sweep``, ``fixes`` and ``queries``.
 """
 
-# Importing a module registers its commands. Their order here is the order in the help.
-from campaign_ops.faces.cli import sweep, status, workers, report, history, metrics, incidents, notify  # noqa: F401, I001
-from campaign_ops.faces.cli import fixes, doctor, migrate, config, tokens, plugins  # noqa: F401
-from campaign_ops.faces.cli.app import app, main
+from campaign_ops.faces.cli import plugins  # noqa: F401 - registers the commands of other packages
+from campaign_ops.faces.cli.program import app, main
 
 __all__ = ["app", "main"]

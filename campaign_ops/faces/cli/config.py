@@ -7,7 +7,7 @@ from dataclasses import asdict
 from rich.console import RenderableType
 
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import Section, command
+from campaign_ops.faces.cli.command import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, line
 from campaign_ops.settings import PlatformSettings
@@ -16,7 +16,6 @@ from campaign_ops.watch.sending import check
 
 
 @command(
-    section=Section.SET_UP,
     several=True,
     shape=shapes.ConfigResult,
     examples=["config", "config --config /etc/campaign_ops.yaml --json"],

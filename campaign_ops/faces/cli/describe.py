@@ -18,9 +18,11 @@ from typing_extensions import is_typeddict
 from campaign_ops.core.markdown import table
 from campaign_ops.faces import shapes
 from campaign_ops.faces.cli import app
-from campaign_ops.faces.cli.app import COMMANDS, Section, help_of
+from campaign_ops.faces.cli.command import help_of
+from campaign_ops.faces.cli.commands import COMMANDS
 from campaign_ops.faces.cli.exit_codes import MEANINGS
 from campaign_ops.faces.cli.plugins import PLUGINS, Plugin
+from campaign_ops.faces.cli.program import Section
 from campaign_ops.faces.cli.runner import Command, Common
 from campaign_ops.faces.cli.stopping import STOPPED
 

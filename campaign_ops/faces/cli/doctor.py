@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from campaign_ops.core.wording import plural
 from campaign_ops.doctor import Finding, Level, examine
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import Section, command
+from campaign_ops.faces.cli.command import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, line
@@ -20,9 +20,7 @@ _NOT_OK = (Level.NOTE, Level.WARNING, Level.ERROR)
 _STYLES = {Level.WARNING: "yellow", Level.ERROR: "bold red"}
 
 
-@command(
-    section=Section.SET_UP, several=True, shape=shapes.DoctorResult, examples=["doctor", "doctor --platform sms --json"]
-)
+@command(several=True, shape=shapes.DoctorResult, examples=["doctor", "doctor --platform sms --json"])
 def doctor(call: Call) -> Answer:
     """Check that a platform is ready to be swept.
 

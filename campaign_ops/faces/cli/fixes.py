@@ -11,7 +11,7 @@ from rich.console import RenderableType
 
 from campaign_ops.core.confirmation import Offer
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import Section, command
+from campaign_ops.faces.cli.command import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import line
@@ -54,7 +54,6 @@ class TenantFixOptions(FixOptions):
 
 
 @command(
-    section=Section.FIX,
     shape=shapes.FixResult,
     examples=["mark-complete cmp_1 --dry-run", 'mark-complete cmp_1 --reason "TICKET-12" --confirm k7qf-9mxt-2whd'],
 )
@@ -68,7 +67,6 @@ def mark_complete(call: Call, campaign: CampaignId, *, options: TenantFixOptions
 
 
 @command(
-    section=Section.FIX,
     shape=shapes.FixResult,
     examples=["reenqueue cmp_1 --dry-run", 'reenqueue cmp_1 --reason "jobs were lost"'],
 )
@@ -81,7 +79,6 @@ def reenqueue(call: Call, campaign: CampaignId, *, options: TenantFixOptions) ->
 
 
 @command(
-    section=Section.FIX,
     shape=shapes.FixResult,
     examples=["release res_1 --dry-run", 'release res_1 --reason "TICKET-12"'],
 )
@@ -99,7 +96,6 @@ def release(
 
 
 @command(
-    section=Section.FIX,
     shape=shapes.FixResult,
     examples=["history --campaign cmp_1", 'undo 12 --reason "the jobs were there"'],
 )
@@ -118,7 +114,6 @@ def undo(
 
 
 @command(
-    section=Section.FIX,
     shape=shapes.FixResult,
     examples=["send-again cmp_1 --dry-run", 'send-again cmp_1 --reason "they never got it"'],
 )
@@ -132,7 +127,6 @@ def send_again(call: Call, campaign: CampaignId, *, options: TenantFixOptions) -
 
 
 @command(
-    section=Section.FIX,
     shape=shapes.FixResult,
     examples=["take-as-sent cmp_1 --dry-run", 'take-as-sent cmp_1 --reason "provider has all"'],
 )
@@ -144,9 +138,7 @@ def take_as_sent(call: Call, campaign: CampaignId, *, options: TenantFixOptions)
     return _fix(call, "take-as-sent", campaign, options)
 
 
-@command(
-    section=Section.FIX, shape=shapes.FixResult, examples=['retry-quarantined cmp_1 --reason "the provider is back"']
-)
+@command(shape=shapes.FixResult, examples=['retry-quarantined cmp_1 --reason "the provider is back"'])
 def retry_quarantined(call: Call, campaign: CampaignId, *, options: TenantFixOptions) -> Answer:
     """Let sweeps repair a quarantined or held campaign again.
 
@@ -156,7 +148,6 @@ def retry_quarantined(call: Call, campaign: CampaignId, *, options: TenantFixOpt
 
 
 @command(
-    section=Section.FIX,
     shape=shapes.FixResult,
     examples=["bind public.Campaign --dry-run", 'bind public.Campaign --reason "the queue is sms-send-2 now"'],
 )

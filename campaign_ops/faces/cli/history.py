@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from campaign_ops.core.model import RepairKind, check_aware
 from campaign_ops.core.wording import plural
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import Section, command
+from campaign_ops.faces.cli.command import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, line
 from campaign_ops.faces.documents import repair_document
@@ -23,7 +23,6 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 @command(
-    section=Section.LOOK,
     shape=shapes.HistoryResult,
     examples=["history --since 24h", "history --campaign cmp_1 --json", "history --kind release --tenant shop_1"],
 )

@@ -11,7 +11,7 @@ from campaign_ops.core.causes import CAUSES
 from campaign_ops.core.incidents import Incident, State
 from campaign_ops.core.wording import plural
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import Section, command
+from campaign_ops.faces.cli.command import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.history import parse_time
 from campaign_ops.faces.cli.runner import Answer, Call, operator
@@ -30,7 +30,6 @@ By: TypeAlias = Annotated[
 
 
 @command(
-    section=Section.LOOK,
     several=True,
     shape=shapes.IncidentsResult,
     examples=["incidents", "incidents --all --platform sms --json"],
@@ -78,7 +77,7 @@ def _minute(text: str | None) -> str:
     return (text or "")[:16].replace("T", " ")
 
 
-@command(section=Section.FIX, shape=shapes.HandledResult, examples=['acknowledge 12 --reason "TICKET-12"'])
+@command(shape=shapes.HandledResult, examples=['acknowledge 12 --reason "TICKET-12"'])
 def acknowledge(call: Call, incident: IncidentId, *, reason: Reason = "", by: By = "") -> Answer:
     """Take an incident on.
 
@@ -89,7 +88,6 @@ def acknowledge(call: Call, incident: IncidentId, *, reason: Reason = "", by: By
 
 
 @command(
-    section=Section.FIX,
     shape=shapes.HandledResult,
     examples=['silence 12 --until 4h --reason "deployment"', 'silence 12 --until 2026-01-31T08:00Z --reason "known"'],
 )
@@ -112,7 +110,7 @@ def silence(
     return _handled(call, after, f"silenced until {_minute(iso(after.silenced_until))} UTC")
 
 
-@command(section=Section.FIX, shape=shapes.HandledResult, examples=['resolve 12 --reason "workers are back"'])
+@command(shape=shapes.HandledResult, examples=['resolve 12 --reason "workers are back"'])
 def resolve(call: Call, incident: IncidentId, *, reason: Reason = "", by: By = "") -> Answer:
     """End an incident.
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any, cast
 
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import Section, command
+from campaign_ops.faces.cli.command import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.metrics import BROKEN, Sample, exposition, samples
 from campaign_ops.queries.metrics import platform_metrics
@@ -26,7 +26,6 @@ def _samples(result: object) -> Sequence[Sample]:
 
 
 @command(
-    section=Section.LOOK,
     several=True,
     together=_exposition,
     shape=shapes.MetricsResult,

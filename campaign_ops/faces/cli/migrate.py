@@ -9,14 +9,13 @@ import typer
 from campaign_ops.doctor import grants as grants_of
 from campaign_ops.doctor import redis_acl
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import Section, command
+from campaign_ops.faces.cli.command import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import clean, line
 from campaign_ops.settings import PlatformSettings
 
 
 @command(
-    section=Section.SET_UP,
     several=True,
     shape=shapes.MigrateResult,
     examples=["migrate", "migrate --platform sms --grants campaign_ops | psql shop"],

@@ -12,7 +12,7 @@ from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.notices import Message
 from campaign_ops.core.wording import nearest, plural
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import Section, command
+from campaign_ops.faces.cli.command import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, line
@@ -22,7 +22,6 @@ from campaign_ops.watch.sending import check, send
 
 
 @command(
-    section=Section.SET_UP,
     several=True,
     shape=shapes.NotifyResult,
     examples=["notify", "notify --test --channel oncall --platform sms"],

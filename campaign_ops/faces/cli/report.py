@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import Section, command
+from campaign_ops.faces.cli.command import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import clean_lines
 from campaign_ops.faces.documents import report_document
@@ -11,7 +11,6 @@ from campaign_ops.queries.report import stored_report
 
 
 @command(
-    section=Section.LOOK,
     shape=shapes.ReportResult,
     examples=["report --platform sms", "report --platform sms > health.md"],
 )

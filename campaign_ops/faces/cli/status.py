@@ -9,16 +9,14 @@ from rich.console import RenderableType
 from campaign_ops.core.model import Verdict
 from campaign_ops.core.wording import duration
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import Section, command
+from campaign_ops.faces.cli.command import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, bar, line
 from campaign_ops.faces.documents import campaign_document, percent
 from campaign_ops.queries.status import StatusLine, campaign_status
 
 
-@command(
-    section=Section.LOOK, several=True, shape=shapes.StatusResult, examples=["status", "status --platform sms --json"]
-)
+@command(several=True, shape=shapes.StatusResult, examples=["status", "status --platform sms --json"])
 def status(call: Call) -> Answer:
     """Show every campaign in sending: progress, verdict and reason.
 

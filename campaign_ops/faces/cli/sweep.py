@@ -14,7 +14,7 @@ from campaign_ops.core.model import RepairKind
 from campaign_ops.core.report import HealthReport, RepairLine, headline, render
 from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import Section, command
+from campaign_ops.faces.cli.command import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import Rows, clean_lines, line
@@ -37,7 +37,6 @@ _TO_DO = {
 
 
 @command(
-    section=Section.SWEEP,
     several=True,
     shape=shapes.SweepResult,
     examples=[
@@ -115,7 +114,7 @@ def reconcile(
     )
 
 
-@command(section=Section.SWEEP, several=True, shape=shapes.SweepResult, examples=["plan", "plan --platform sms --json"])
+@command(several=True, shape=shapes.SweepResult, examples=["plan", "plan --platform sms --json"])
 def plan(call: Call) -> Answer:
     """Show what a sweep would do now, line by line, and why.
 

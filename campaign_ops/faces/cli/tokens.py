@@ -13,7 +13,7 @@ from campaign_ops.core.errors import NotFound
 from campaign_ops.core.tokens import Scope, TokenState, hash_of, new_token
 from campaign_ops.core.wording import nearest, plural
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import Section, command, group
+from campaign_ops.faces.cli.command import command, group
 from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.history import parse_time
 from campaign_ops.faces.cli.runner import Answer, Call, gravest_of, operator
@@ -24,7 +24,7 @@ By: TypeAlias = Annotated[
     str, typer.Option("--by", metavar="NAME", help="Your name, for the list; default: the system's user name.")
 ]
 
-group("token", "Create, list and revoke the tokens of the HTTP interface.", Section.SET_UP)
+group("token")
 
 
 @dataclass
@@ -57,7 +57,6 @@ def _created(outcomes: Sequence[shapes.PlatformOutcome]) -> str:
 
 
 @command(
-    section=Section.SET_UP,
     name="token create",
     several=True,
     shape=shapes.TokenCreatedResult,
@@ -121,7 +120,6 @@ def _scopes(text: str) -> set[Scope]:
 
 
 @command(
-    section=Section.SET_UP,
     name="token list",
     several=True,
     shape=shapes.TokensResult,
@@ -167,7 +165,6 @@ def _unless_revoked_elsewhere(outcomes: Sequence[shapes.PlatformOutcome]) -> Exi
 
 
 @command(
-    section=Section.SET_UP,
     name="token revoke",
     several=True,
     shape=shapes.TokenRevokedResult,

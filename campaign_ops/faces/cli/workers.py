@@ -8,7 +8,7 @@ from rich.console import RenderableType
 
 from campaign_ops.core.wording import duration, plural
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.app import Section, command
+from campaign_ops.faces.cli.command import command
 from campaign_ops.faces.cli.runner import Answer, Call
 from campaign_ops.faces.cli.screen import Rows, line
 from campaign_ops.faces.documents import workers_document
@@ -16,7 +16,6 @@ from campaign_ops.queries.workers import workers as read_workers
 
 
 @command(
-    section=Section.LOOK,
     several=True,
     shape=shapes.WorkersResult,
     examples=["workers", "workers --platform sms --json"],

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from typing_extensions import is_typeddict
 
 from campaign_ops.faces.cli import app
-from campaign_ops.faces.cli.app import COMMANDS
+from campaign_ops.faces.cli.commands import COMMANDS
 from campaign_ops.faces.shapes import Document
 from tests.conftest import World
 

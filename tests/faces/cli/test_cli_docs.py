@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from campaign_ops.faces.cli import app
-from campaign_ops.faces.cli.app import COMMANDS
+from campaign_ops.faces.cli.commands import COMMANDS
 from campaign_ops.faces.cli.describe import describe_cli, program_of
 from campaign_ops.faces.cli.plugins import PLUGINS
 from tests.faces.cli.program import run

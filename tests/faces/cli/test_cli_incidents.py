@@ -12,7 +12,7 @@ import yaml
 
 from campaign_ops.core.causes import CAUSES, Cause
 from campaign_ops.core.incidents import Symptom
-from campaign_ops.faces.cli.app import COMMANDS
+from campaign_ops.faces.cli.commands import COMMANDS
 from campaign_ops.watch.channels import Notify
 from tests.conftest import World
 from tests.faces.cli.program import Program, entry, lines_with, one_line

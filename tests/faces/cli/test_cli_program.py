@@ -21,9 +21,10 @@ from campaign_ops import __version__
 from campaign_ops.core import errors
 from campaign_ops.core.errors import CampaignOpsError, ProfileMismatch
 from campaign_ops.faces.cli import app, runner
-from campaign_ops.faces.cli.app import COMMANDS, Section, summary_of
+from campaign_ops.faces.cli.commands import COMMANDS
 from campaign_ops.faces.cli.exit_codes import MEANINGS, ExitCode, exit_code_of, gravest
 from campaign_ops.faces.cli.plugins import PLUGINS
+from campaign_ops.faces.cli.program import INDEX, Section, summary_of
 from campaign_ops.faces.cli.screen import clean, logging_to_stderr
 from tests.conftest import World
 from tests.faces.cli.program import AWAY, BROKEN, Program, configured, environ, lines_with, one_line, run
@@ -351,6 +352,27 @@ def test_the_help_cuts_no_sentence_and_lists_the_commands_by_section(columns: st
         "Set up:",
         "Try it:",
     ]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"]])
+def test_the_list_of_commands_loads_none_of_them(words: list[str]) -> None:
+    """With all of them loaded, --help took a second; each TAB in a shell takes as long."""
+    code = (
+        "import sys; from typer.testing import CliRunner; from campaign_ops.faces.cli import app\n"
+        f"result = CliRunner().invoke(app, {words!r})\n"
+        "print(*sys.modules); print(result.output, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    heavy = {"sqlalchemy", "psycopg", "redis", "bullmq", "pandas", "pydantic", "rich", "campaign_ops.platform"}
+    assert not heavy & set(done.stdout.split()), done.stderr
+
+
+def test_each_command_is_where_the_list_says_and_summed_up_as_it_is_there() -> None:
+    for name, command in COMMANDS.items():
+        entry = INDEX[name.split()[0]]
+        assert command.section == entry.section
+        if " " not in name:
+            assert summary_of(command.function.__doc__) == entry.summary
 
 
 COMPLETE = """

@@ -1,4 +1,4 @@
-"""The program itself: how a function becomes a command with the options that every command has."""
+"""How a function becomes a command with the options that every command has."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from enum import StrEnum
-from typing import Annotated, Any, get_type_hints
+from typing import Any, get_type_hints
 
 import typer
-from typer.core import TyperGroup
 
-from campaign_ops import __version__
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.exit_codes import MEANINGS, ExitCode
+from campaign_ops.faces.cli.exit_codes import ExitCode
+from campaign_ops.faces.cli.program import INDEX, Group, app
 from campaign_ops.faces.cli.runner import Answer, Command, Common, Run, gravest_of
-from campaign_ops.faces.cli.stopping import STOPPED, stop_code, stop_on_sigterm
+from campaign_ops.faces.cli.stopping import STOPPED, stop_code
 from campaign_ops.fixes.table import FIXES
 
-COMMANDS: dict[str, Command] = {}
-"""Every command by its name, in the order of the help."""
+LOADED: dict[str, Command] = {}
+"""The commands that have been loaded, by name; `commands` has all of them."""
 GROUPS: dict[str, typer.Typer] = {}
 """The programs of commands in two words, by the first."""
 
@@ -30,83 +28,8 @@ def verbatim(title: str, lines: Sequence[str]) -> str:
     return "\b\n" + "\n".join([f"{title}:", *(f"  {line}" for line in lines)])
 
 
-class Section(StrEnum):
-    """The sections of the list of commands, in their order."""
-
-    LOOK = "Look"
-    SWEEP = "Sweep"
-    FIX = "Fix"
-    SET_UP = "Set up"
-    TRY = "Try it"
-
-
-class _Program(TyperGroup):
-    """Lists its commands by section, each with its whole first sentence.
-
-    Click cuts them at the width of the screen: "Put a campaign's ambiguous recipients back into the queue..." lost
-    that they may get the message twice.
-    """
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as its base class has it
-        """Write the sections."""
-        width = max(map(len, self.commands))
-        listed: dict[str, list[tuple[str, str]]] = {}
-        for name, member in self.commands.items():
-            section = getattr(member, "rich_help_panel", None) or "Commands"
-            listed.setdefault(section, []).append((name.ljust(width), summary_of(member.help)))
-        for section in filter(listed.get, (*Section, "Commands")):
-            with formatter.section(section):
-                formatter.write_dl(listed[section])
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the exit codes, below the list of all commands."""
-        if ctx.parent is None:
-            with formatter.section("Exit codes (of several platforms, the lowest that is not 0)"):
-                formatter.write_dl([(str(code.value), meaning) for code, meaning in MEANINGS.items()])
-
-
-def summary_of(text: str | None) -> str:
-    """The first paragraph of a help text."""
-    return " ".join((text or "").partition("\n\n")[0].split())
-
-
-# Plain help: it is also read in pipes and mails, and square brackets in it are not markup.
-app = typer.Typer(
-    name="campaign-ops",
-    help="Find, explain and repair campaigns that are stuck in sending.",
-    cls=_Program,
-    rich_markup_mode=None,
-    context_settings={"max_content_width": 110},
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-
-
-def _show_version(*, wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"campaign-ops {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _program(
-    *,
-    show_version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            callback=lambda wanted: _show_version(wanted=wanted),
-            is_eager=True,
-            help="Show the version and exit.",
-        ),
-    ] = False,
-) -> None:
-    """Find, explain and repair campaigns that are stuck in sending."""
-
-
 def command(
     *,
-    section: Section,
     shape: type,
     examples: Sequence[str],
     name: str = "",
@@ -119,7 +42,6 @@ def command(
     A parameter whose type is a dataclass stands for a group of options, one for each field.
 
     Args:
-        section: Where the help lists it.
         shape: The typed dictionary of its result.
         examples: Command lines without the program's name, for the help.
         name: As it is typed, in two words for a command of a group; by default the function's name.
@@ -135,8 +57,9 @@ def command(
         groups = {option.name: hints[option.name] for option in own if is_dataclass(hints[option.name])}
         program_examples = tuple(f"campaign-ops {example}" for example in examples)
         called = _grouping(function, groups)
-        registered = Command(typed, section, called, several, shape, program_examples, together, exit_code)
-        COMMANDS[typed] = registered
+        entry = INDEX[typed.split()[0]]
+        registered = Command(typed, entry.section, called, several, shape, program_examples, together, exit_code)
+        LOADED[typed] = registered
         parameters = [
             option.replace(annotation=hints[option.name], kind=inspect.Parameter.KEYWORD_ONLY)
             for option in own
@@ -146,7 +69,7 @@ def command(
             parameters += _options_of(group)
         group, _, last = typed.rpartition(" ")
         program = GROUPS[group] if group else app
-        panel = None if group else section
+        panel = None if group else entry.section
         program.command(last, epilog=verbatim("Examples", registered.examples), rich_help_panel=panel)(
             _entry_of(registered, parameters)
         )
@@ -155,10 +78,11 @@ def command(
     return register
 
 
-def group(name: str, text: str, section: Section) -> None:
+def group(name: str) -> None:
     """Make a group of commands, such as ``token`` of ``token list``."""
-    GROUPS[name] = typer.Typer(help=text, cls=_Program, rich_markup_mode=None, no_args_is_help=True)
-    app.add_typer(GROUPS[name], name=name, rich_help_panel=section)
+    entry = INDEX[name]
+    GROUPS[name] = typer.Typer(help=entry.summary, cls=Group, rich_markup_mode=None, no_args_is_help=True)
+    app.add_typer(GROUPS[name], name=name, rich_help_panel=entry.section)
 
 
 def help_of(command: Command) -> str:
@@ -210,9 +134,3 @@ def _entry_of(command: Command, parameters: Sequence[inspect.Parameter]) -> Call
     entry.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     entry.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return entry
-
-
-def main() -> None:
-    """Run the program."""
-    stop_on_sigterm()
-    app(prog_name="campaign-ops")
