@@ -41,7 +41,7 @@ def incident_sensor(sources: Sequence[PlatformSource], prefix: str) -> dg.Sensor
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         looked = ask_in_turn(sources, context.cursor, partial(_look, context.instance))
-        return dg.SensorResult(skip_reason=in_words(looked.answers), cursor=looked.after or "")
+        return dg.SensorResult(skip_reason=in_words(looked.answers | looked.failed), cursor=looked.after or "")
 
     return look
 

@@ -5,6 +5,7 @@ One evaluation of a sensor for each of 1,000 platforms every 30 seconds would be
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +23,18 @@ SECONDS = 20
 _SAID = 20
 
 R = TypeVar("R")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Round(Generic[R]):
-    """Answers by platform, and where the next round begins; None: with the first platform."""
+    """Answers by platform, the platforms at which asking failed, and where the next round begins.
+
+    ``after`` is the last platform of the round; None: the next one begins with the first.
+    """
 
     answers: dict[str, R]
+    failed: dict[str, str]
     after: str | None
 
 
@@ -45,25 +51,34 @@ def ask_in_turn(
     Args:
         sources: All platforms.
         after: The last platform of the previous round.
-        ask: Called in threads; raises nothing.
+        ask: Called in threads. What it raises is a mistake of ours, which must not keep the others from being asked.
         at_most: Platforms of one round.
         seconds: The time after which no further platform is asked.
     """
     ordered = sorted(sources, key=lambda source: (source.settings.name <= (after or ""), source.settings.name))
     chosen, stop_at = ordered[:at_most], time.monotonic() + seconds
+    answers: dict[str, R] = {}
+    failed: dict[str, str] = {}
 
-    def ask_in_time(source: PlatformSource) -> tuple[PlatformSource, R] | None:
-        return (source, ask(source)) if time.monotonic() < stop_at else None
+    def ask_in_time(source: PlatformSource) -> bool:
+        name = source.settings.name
+        if in_time := time.monotonic() < stop_at:
+            try:
+                answers[name] = ask(source)
+            except Exception as error:
+                log.exception("%s: a sensor failed", name)
+                failed[name] = f"failed, see the code server's log: {type(error).__name__}"
+        return in_time
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         # In order, so that those who were not asked any more are the last.
-        answers = {asked[0].settings.name: asked[1] for asked in threads.map(ask_in_time, chosen) if asked}
-    whole = len(answers) == len(sources)
-    return Round(answers, None if whole or not answers else [*answers][-1])
+        asked = [source for source, was in zip(chosen, threads.map(ask_in_time, chosen), strict=True) if was]
+    whole = len(asked) == len(sources)
+    return Round(answers, failed, None if whole or not asked else asked[-1].settings.name)
 
 
 def in_words(said: dict[str, str]) -> str:
     """What is said of each platform, in one line; of many platforms the first."""
-    lines = [f"{platform}: {what}" for platform, what in said.items()]
+    lines = [f"{platform}: {what}" for platform, what in sorted(said.items())]
     more = [f"and {len(lines) - _SAID} more"] if len(lines) > _SAID else []
     return "; ".join([*lines[:_SAID], *more]) or "no platform to ask"

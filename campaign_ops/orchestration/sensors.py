@@ -54,7 +54,7 @@ def queue_backlog(sources: Sequence[PlatformSource], jobs: Sequence[AssetJob], p
         now, busy = datetime.now(UTC), None
         names = {source.settings.name: source for source in with_queue}
         watched = {name: facts for name, facts in before.watched.items() if name in names}
-        said: dict[str, str] = {}
+        said = dict(asked.failed)
         requests: list[dg.RunRequest] = []
         for name, answer in asked.answers.items():
             source = names[name]

@@ -123,11 +123,11 @@ def test_each_round_asks_so_many_platforms_and_goes_on_where_the_last_one_ended(
     for _ in range(4):
         asked = ask_in_turn(platforms, after, lambda source: source.settings.name, at_most=3)
         after = asked.after
-        rounds.append([*asked.answers])
+        rounds.append(sorted(asked.answers))
     assert rounds == [
         ["p000", "p001", "p002"],
         ["p003", "p004", "p005"],
-        ["p006", "p000", "p001"],
+        ["p000", "p001", "p006"],
         ["p002", "p003", "p004"],
     ]
     assert ask_in_turn(platforms, "p003", lambda _: "", at_most=9).after is None
@@ -149,10 +149,22 @@ def test_a_platform_that_hangs_stops_no_other() -> None:
     assert all(ask_in_turn(sources(40), None, ask).answers.values())
 
 
+def test_a_platform_at_which_asking_fails_stops_no_other() -> None:
+    def ask(source: PlatformSource) -> str:
+        if source.settings.name == "p001":
+            raise KeyError("secret")
+        return "well"
+
+    asked = ask_in_turn(sources(4), None, ask, at_most=2)
+    assert (asked.answers, asked.after) == ({"p000": "well"}, "p001")
+    assert asked.failed == {"p001": "failed, see the code server's log: KeyError"}
+    assert sorted(ask_in_turn(sources(4), asked.after, ask, at_most=2).answers) == ["p002", "p003"]
+
+
 def test_when_the_time_is_over_the_rest_is_asked_in_the_next_round() -> None:
     assert ask_in_turn(sources(3), "p000", lambda _: "", seconds=-1).answers == {}
     assert in_words({}) == "no platform to ask"
-    assert in_words({f"p{number}": "well" for number in range(25)}).endswith("p19: well; and 5 more")
+    assert in_words({f"p{number:02}": "well" for number in range(25)}).endswith("p19: well; and 5 more")
 
 
 @pytest.mark.parametrize("sensor", ["queue_backlog", "startup_sweep"])
