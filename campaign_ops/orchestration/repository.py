@@ -7,7 +7,7 @@ platform, because among those of all 200 it took 19 CPU-seconds, and four times 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 
 import dagster as dg
@@ -22,12 +22,38 @@ from campaign_ops.orchestration.resources import no_hand_over
 
 def repository(deployment: Deployment) -> dg.RepositoryDefinition:
     """The code location of a deployment, under the name that Dagster gives to definitions without one."""
-    return dg.RepositoryDefinition(SINGLETON_REPOSITORY_NAME, repository_data=Platforms(deployment))
+    return Location(Platforms(deployment))
 
 
 def code_location(*parts: dg.Definitions) -> dg.Definitions:
     """Definitions, with what runs need that are no job of ours, such as those of the "Materialize" button."""
     return dg.Definitions.merge(*parts, dg.Definitions(resources={"io_manager": no_hand_over}, executor=IN_ONE_PROCESS))
+
+
+class Location(dg.RepositoryDefinition):
+    """A code location in which a run of some assets, as by the "Materialize" button, makes their platform alone."""
+
+    def __init__(self, platforms: Platforms) -> None:
+        super().__init__(SINGLETON_REPOSITORY_NAME, repository_data=platforms)
+        self.platforms = platforms
+
+    def get_maybe_subset_job_def(
+        self,
+        job_name: str,
+        op_selection: Iterable[str] | None = None,
+        asset_selection: Set[dg.AssetKey] | None = None,
+        asset_check_selection: Set[dg.AssetCheckKey] | None = None,
+    ) -> dg.JobDefinition:
+        """A job, or the part of it that is selected."""
+        keys = {*(asset_selection or ()), *(check.asset_key for check in asset_check_selection or ())}
+        if job_name == IMPLICIT_ASSET_JOB_NAME and (part := self.platforms.part_of(keys)) is not None:
+            return part.get_job(job_name).get_subset(
+                op_selection=op_selection, asset_selection=asset_selection, asset_check_selection=asset_check_selection
+            )
+        job: dg.JobDefinition = super().get_maybe_subset_job_def(
+            job_name, op_selection, asset_selection, asset_check_selection
+        )
+        return job
 
 
 class Platforms(RepositoryData):
@@ -55,6 +81,11 @@ class Platforms(RepositoryData):
         if owner is None:
             raise dg.DagsterInvariantViolationError(f"no platform of the configuration has the job {job_name}")
         return owner.get_job(job_name)
+
+    def part_of(self, keys: Set[dg.AssetKey]) -> dg.RepositoryDefinition | None:
+        """The only platform of these assets; None for those of several, and where everything has been made already."""
+        names = {key.path[-2] for key in keys}
+        return self._part(names.pop()) if len(names) == 1 and self._everything is None else None
 
     def has_job(self, job_name: str) -> bool:
         """Return whether a platform has a job."""
@@ -106,11 +137,14 @@ class Platforms(RepositoryData):
         yield self._shared
         words = job_name.removeprefix(prefixed(self.deployment.prefix, "")).split("__")
         for platform in ("__".join(words[:count]) for count in range(1, len(words))):
-            if platform not in self.made:
-                part = self.deployment.part(platform)
-                self.made[platform] = code_location(part).get_repository_def() if part is not None else None
-            if (made := self.made[platform]) is not None:
-                yield made
+            if (part := self._part(platform)) is not None:
+                yield part
+
+    def _part(self, platform: str) -> dg.RepositoryDefinition | None:
+        if platform not in self.made:
+            part = self.deployment.part(platform)
+            self.made[platform] = code_location(part).get_repository_def() if part is not None else None
+        return self.made[platform]
 
     @cached_property
     def _shared(self) -> dg.RepositoryDefinition:

@@ -21,13 +21,13 @@ from dagster._serdes import pack_value
 from campaign_ops.core.errors import ConfigurationError, DatabaseUnavailable
 from campaign_ops.orchestration.factory import Deployment
 from campaign_ops.orchestration.jobs import reconcile_job
-from campaign_ops.orchestration.repository import Platforms, code_location, repository
+from campaign_ops.orchestration.repository import Location, Platforms, code_location, repository
 from campaign_ops.orchestration.resources import PlatformSource
 from campaign_ops.orchestration.rounds import AT_MOST, ask_in_turn, in_words
 from campaign_ops.platform import Platform
 from campaign_ops.settings import BrokenPlatform, PlatformSettings, Settings
 from tests.conftest import World
-from tests.orchestration.harness import NOWHERE, configured
+from tests.orchestration.harness import NOWHERE, configured, materialized
 from tests.orchestration.test_definitions import nowhere
 
 WRONG = BrokenPlatform("shop", ConfigurationError("no such key", where="campaign_ops.yaml:7"))
@@ -80,6 +80,24 @@ def test_a_run_makes_and_connects_its_own_platform_alone(sms: World, instance: d
     assert ({*connected}, [*data.made]) == ({"sms"}, ["sms"])
     assert data.get_job("housekeeping").execute_in_process(instance=instance).success
     assert [*data.made] == ["sms"]
+
+
+def test_a_run_of_one_asset_makes_its_platform_alone(sms: World, instance: dg.DagsterInstance) -> None:
+    """As the "Materialize" button starts it, which knows no job of ours."""
+    sms.sweep()
+    connect = {"sms": sms}
+    location = repository(
+        Deployment(
+            Settings(Path("c.yaml"), (*many(2).platforms, configured(sms))), "", lambda of: connect[of.name].again()
+        )
+    )
+    keys = {dg.AssetKey(["sms", "stuck_campaigns"])}
+    job = location.get_maybe_subset_job_def(IMPLICIT_ASSET_JOB_NAME, asset_selection=keys)
+    assert materialized(job.execute_in_process(instance=instance)) == {"stuck_campaigns"}
+    assert isinstance(location, Location)
+    assert [*location.platforms.made] == ["sms"]
+    both = {*keys, dg.AssetKey(["p000", "stuck_campaigns"])}
+    assert location.get_maybe_subset_job_def(IMPLICIT_ASSET_JOB_NAME, asset_selection=both).name == job.name
 
 
 def test_a_run_validates_no_other_platform_of_the_file(tmp_path: Path) -> None:
