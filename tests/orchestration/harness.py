@@ -37,6 +37,7 @@ def dagster_on_postgres(servers: EmbeddedServers, home: Path, more: str = "") ->
         patch.setenv("CAMPAIGN_OPS_DAGSTER_URL", url.render_as_string(hide_password=False))
         with dg.DagsterInstance.from_config(str(home)) as instance:
             yield instance
+    servers.postgres.drop_database(name)
 
 
 def configured(world: World, **changes: Any) -> PlatformSettings:

@@ -84,6 +84,7 @@ def test_a_giant_that_is_not_read_in_time_stops_only_itself(sms: World, monkeypa
     assert set(sms.app.pending_ids("giant")) <= set(covered(sms)), "nothing is left of it"
 
 
+@pytest.mark.slow
 def test_statements_that_run_out_of_time_leave_the_others_to_be_repaired(
     worlds: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
