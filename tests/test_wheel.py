@@ -120,7 +120,18 @@ def test_the_wheel_says_its_version(installed: Installed, wheel: Path) -> None:
 
 
 def test_the_base_install_is_free_of_dagster_and_fastapi(base: Installed) -> None:
-    extras = ["dagster", "dagster_postgres", "pandas", "fastapi", "starlette", "jinja2", "psutil", "matplotlib"]
+    extras = [
+        "dagster",
+        "dagster_celery",
+        "dagster_postgres",
+        "opentelemetry",
+        "pandas",
+        "fastapi",
+        "starlette",
+        "jinja2",
+        "psutil",
+        "matplotlib",
+    ]
     code = f"import json; from importlib.util import find_spec; print([name for name in {extras} if find_spec(name)])"
     assert base.run("python", "-c", code).stdout == "[]\n"
 
