@@ -22,7 +22,7 @@ from campaign_ops.faces.http.console import campaigns as campaign_pages
 from campaign_ops.faces.http.console import credits as credit_pages
 from campaign_ops.faces.http.console import fix, journal, login, now, plan, platforms, queue, tokens
 from campaign_ops.faces.http.console import incidents as incident_pages
-from campaign_ops.faces.http.console.pages import page_of_problem
+from campaign_ops.faces.http.console.pages import page_for_strangers, page_of_problem
 from campaign_ops.faces.http.problems import Problem, problem_of
 from campaign_ops.faces.http.protection import Protection
 from campaign_ops.faces.http.service import Service
@@ -74,7 +74,7 @@ def create_app(service: Service) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC))
     for error in (Problem, CampaignOpsError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(error, _answer)
-    app.add_middleware(Protection, loopback_only=service.access.open_as is not None)
+    app.add_middleware(Protection, answer=_refusal, loopback_only=service.access.open_as is not None)
     _describe_security(app)
     return app
 
@@ -82,8 +82,16 @@ def create_app(service: Service) -> FastAPI:
 async def _answer(request: Request, error: Exception) -> Response:
     """An error as a page for people, as a problem document for programs."""
     problem = problem_of(error)
-    is_page = not request.url.path.startswith("/api") and "text/html" in request.headers.get("accept", "")
-    return await to_thread.run_sync(page_of_problem, request, problem) if is_page else problem.answer()
+    return await to_thread.run_sync(page_of_problem, request, problem) if _is_page(request) else problem.answer()
+
+
+def _refusal(request: Request, problem: Problem) -> Response:
+    """A refusal before any database is asked who sent the request."""
+    return page_for_strangers(request, problem) if _is_page(request) else problem.answer()
+
+
+def _is_page(request: Request) -> bool:
+    return not request.url.path.startswith("/api") and "text/html" in request.headers.get("accept", "")
 
 
 def _describe_security(app: FastAPI) -> None:

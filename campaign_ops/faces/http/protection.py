@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
@@ -16,6 +17,7 @@ from limits.strategies import MovingWindowRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from campaign_ops.core.tokens import parse
@@ -50,12 +52,13 @@ class Protection:
 
     Args:
         app: The application.
+        answer: Makes the answer to a request that is refused.
         loopback_only: The service runs without authentication: only names of this machine are answered, so that a page
             whose name was pointed at it (DNS rebinding) reaches nothing.
     """
 
-    def __init__(self, app: ASGIApp, *, loopback_only: bool) -> None:
-        self._app, self._loopback_only = app, loopback_only
+    def __init__(self, app: ASGIApp, *, answer: Callable[[Request, Problem], Response], loopback_only: bool) -> None:
+        self._app, self._answer, self._loopback_only = app, answer, loopback_only
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,7 +68,7 @@ class Protection:
             return
         problem = self._refusal(scope)
         if problem is not None:
-            await problem.answer()(scope, receive, _with_headers(send, scope))
+            await self._answer(Request(scope), problem)(scope, receive, _with_headers(send, scope))
             return
         body = _Limited(receive)
         address = _address(scope)

@@ -466,3 +466,12 @@ def test_pages_lead_to_dagster_where_there_is_one(serve: Serve, sms: World) -> N
     page = api.client(Accept="text/html").get("/").text
     assert 'href="http://127.0.0.1:1"' in page
     assert 'href="http://127.0.0.1:1/assets/sms/campaign_health"' in page
+
+
+def test_a_refused_request_of_a_browser_is_answered_with_a_page(api: Api) -> None:
+    """It was JSON, which tells a person at night nothing."""
+    with httpx.Client(base_url=api.url, headers={"Accept": "text/html", "Origin": "http://elsewhere"}) as browser:
+        refused = browser.post("/login", data={"token": "x"})
+    assert (refused.status_code, refused.headers["content-type"].partition(";")[0]) == (403, "text/html")
+    assert "the request comes from another site" in refused.text
+    assert "frame-ancestors" in refused.headers["content-security-policy"]

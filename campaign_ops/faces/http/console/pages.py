@@ -151,11 +151,16 @@ def page_of_problem(request: Request, problem: Problem) -> Response:
         return RedirectResponse("/login?" + urlencode({"next": wanted}), 303)
     visitor = _visitor_unless_away(request) if problem.status < 500 else None
     if visitor is None:
-        html = _env.get_template("error.html").render(problem=problem, visitor=None, path=request.url.path)
-        return HTMLResponse(html, problem.status, headers=problem.headers)
+        return page_for_strangers(request, problem)
     answer = render(visitor, "error.html", status=problem.status, problem=problem)
     answer.headers.update(problem.headers)
     return answer
+
+
+def page_for_strangers(request: Request, problem: Problem) -> Response:
+    """A problem as a page without a menu: it is not known who sent the request."""
+    html = _env.get_template("error.html").render(problem=problem, visitor=None, path=request.url.path)
+    return HTMLResponse(html, problem.status, headers=problem.headers)
 
 
 def _visitor_unless_away(request: Request) -> Visitor | None:
