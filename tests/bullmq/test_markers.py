@@ -72,12 +72,12 @@ def test_markers_that_are_listed_while_others_come_and_go_are_complete(queue: Qu
     raw.mset({f"sms:send-claim:r{number}": "1" for number in range(1_000)})
     scan = queue._client.scan
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(markers, "KEYS_LISTED_PER_TRIP", 50)
+        patch.setattr(markers, "KEYS_LISTED_PER_TRIP", 200)
 
         def disturbed(*arguments: Any, **options: Any) -> Any:
-            raw.mset({f"cache:{number}": "1" for number in range(20_000)})
+            raw.mset({f"cache:{number}": "1" for number in range(5_000)})
             answer = scan(*arguments, **options)
-            raw.delete(*(f"cache:{number}" for number in range(20_000)))
+            raw.delete(*(f"cache:{number}" for number in range(5_000)))
             return answer
 
         patch.setattr(queue._client, "scan", disturbed)

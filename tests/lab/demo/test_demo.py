@@ -25,19 +25,22 @@ def test_the_commands_at_the_end_work_on_the_data_of_the_demo(profile: str, work
     """They look at the campaigns that are left, read the journal, and undo a completion, by way of a dry run."""
     words = [str(PROGRAM), "demo", "--keep", "--profile", profile, "--work-dir", "run"]
     with subprocess.Popen(words, cwd=work_dir, stdout=subprocess.PIPE, text=True) as demo:
-        assert demo.stdout is not None
-        shown: list[str] = []
-        for line in demo.stdout:
-            shown.append(line)
-            if "until Ctrl-C" in line:
-                break
-        commands = [line for line in shown if re.match(r"  \S*campaign-ops ", line)]
-        status, history, undo = (run(shlex.split(command), work_dir) for command in commands)
-        (confirm,) = [line for line in undo.stdout.splitlines() if " --confirm " in line]
-        undone = run([str(PROGRAM), *shlex.split(confirm)[1:]], work_dir)
-        demo.send_signal(signal.SIGINT)
-        rest = demo.stdout.read()
-        assert demo.wait(timeout=60) == 0, "".join(shown) + rest
+        try:
+            assert demo.stdout is not None
+            shown: list[str] = []
+            for line in demo.stdout:
+                shown.append(line)
+                if "until Ctrl-C" in line:
+                    break
+            commands = [line for line in shown if re.match(r"  \S*campaign-ops .* --config ", line)]
+            status, history, undo = (run(shlex.split(command), work_dir) for command in commands)
+            (confirm,) = [line for line in undo.stdout.splitlines() if " --confirm " in line]
+            undone = run([str(PROGRAM), *shlex.split(confirm)[1:]], work_dir)
+            demo.send_signal(signal.SIGINT)
+            rest = demo.stdout.read()
+            assert demo.wait(timeout=60) == 0, "".join(shown) + rest
+        finally:
+            demo.kill()  # else a failure above would wait for it
     assert "all processes are stopped" in rest
     assert status.returncode == 0, status.stderr
     assert re.search(rf"{profile}: .* stuck \(", status.stdout)
