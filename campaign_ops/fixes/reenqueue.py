@@ -87,7 +87,7 @@ def _check_alarms(platform: Platform, seen: Observation, where: str, *, dry_run:
         last = sightings.last(connection) if is_current(connection) else {}
         wanted = seen.put_back_into
         after = all_sighted(last, seen.queue, seen.at, wanted=wanted, database_id=database_id(connection))
-        if not dry_run and (noting := sightings.noting(after)) is not None:
+        if not dry_run and (noting := sightings.noting(after, seen.at)) is not None:
             check_current(connection, platform.database.where)
             connection.execute(noting)
         return all_alarms(seen.queue, after, wanted=wanted)

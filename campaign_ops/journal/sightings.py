@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
@@ -25,10 +26,12 @@ class SightingLog:
         rows = connection.execute(sa.select(table.queue, *columns).where(table.tables == self.tables))
         return {name: Sighting(*values) for name, *values in rows}
 
-    def noting(self, sightings: Mapping[str, Sighting]) -> Insert | None:
-        """The statement that records a look; None without sightings.
+    def noting(self, sightings: Mapping[str, Sighting], at: datetime) -> Insert | None:
+        """The statement that records a look that began ``at`` this moment; None without sightings.
 
-        It keeps every alarm: two concurrent plans may write in either order.
+        It keeps every alarm: two concurrent plans may write in either order. A look older than the latest record
+        changes nothing: a sweeper that hung for 4 s had read a job counter of 49, another had seen 51 meanwhile, and
+        the queue was called emptied. If it really is empty, the next look sees it too.
         """
         if not sightings:
             return None
@@ -46,6 +49,7 @@ class SightingLog:
                 "database_replaced": sa.or_(old.database_replaced, new.database_replaced),
                 "seen_at": sa.func.now(),
             },
+            where=old.seen_at <= at,
         )
 
     def trust(self, connection: sa.Connection) -> None:

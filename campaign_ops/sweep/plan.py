@@ -93,7 +93,7 @@ def judge_again(platform: Platform, author: Author, observation: Observation) ->
     def _judge(connection: sa.Connection) -> Plan:
         plan, sightings = plan_of(platform, connection, observation, before=author.sweep_id, of_credits=False)
         if platform.sightings is not None and observation.queue is not None:
-            noting = platform.sightings.noting(sightings)
+            noting = platform.sightings.noting(sightings, observation.at)
             if noting is not None:
                 connection.execute(noting)
         return plan

@@ -299,7 +299,9 @@ class Steps:
                 if record.queues:
                     self.platform.queue_looks.note(connection, record.queues)
             figures = {record.step: record.figures for record in records}
-            along = log_of_sightings.noting(sightings) if log_of_sightings is not None and sightings else None
+            along = None
+            if log_of_sightings is not None and sightings:
+                along = log_of_sightings.noting(sightings, records[-1].at)
             sweeps.add_figures(connection, author.sweep_id, figures, along=along)
 
         self.platform.database.run(_written)
