@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any
 
 from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped
+from campaign_ops.bullmq.patterns import literal
 
 KEYS_PER_PAGE = 2_000
 MAX_PAGES = 500
@@ -19,7 +19,7 @@ def queues_on(address: QueueAddress, name: str | None = None) -> list[tuple[str,
     Raises:
         QueueUnavailable: Redis cannot be reached, or the user may not scan its keys.
     """
-    pattern = "*:meta" if name is None else "*" + re.sub(r"([\\*?\[\]])", r"\\\1", f":{name}:meta")
+    pattern = "*:meta" if name is None else "*" + literal(f":{name}:meta")
     found: set[tuple[str, str]] = set()
     with driver_errors_mapped(f"Redis {address.endpoint}"), address.reading_client() as client:
         scan: Any = client.scan  # untyped in the driver

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from campaign_ops.bullmq.connection import KEYS_PER_PAGE, QueueConnection, pages
+from campaign_ops.bullmq.patterns import pattern_of
 
 RECIPIENTS_PER_TRIP = 2_000
 KEYS_LISTED_PER_TRIP = 2_000
 LISTING_PAYS = 2
 """Keys to ask for, for each key in the database, from which on it is cheaper to list the markers."""
-_SPECIAL = re.compile(r"([*?\[\]\\])")
 
 
 def marked(connection: QueueConnection, recipient_ids: Sequence[str]) -> frozenset[str]:
     """Return the recipients that have a marker under any of the profile's keys."""
-    markers = connection.profile.markers
-    if not (markers and recipient_ids):
+    if not (connection.profile.markers and recipient_ids):
         return frozenset()
     if (listed := _listed(connection, recipient_ids)) is not None:
         return listed
@@ -38,19 +36,20 @@ def _listed(connection: QueueConnection, recipient_ids: Sequence[str]) -> frozen
     SCAN takes no notice of the key patterns that a user may read, so one marker is asked for first: to a user who may
     not read markers, there would seem to be none.
     """
-    patterns = [marker.split("{recipient_id}") for marker in connection.profile.markers]
-    asked = len(recipient_ids) * len(patterns)
-    if asked <= RECIPIENTS_PER_TRIP or any(len(parts) > 2 for parts in patterns) or not connection.lists_all_keys:
+    markers = connection.profile.markers
+    asked = len(recipient_ids) * len(markers)
+    twice = any(marker.count("{recipient_id}") > 1 for marker in markers)
+    if asked <= RECIPIENTS_PER_TRIP or twice or not connection.lists_all_keys:
         return None
     if asked < LISTING_PAYS * connection.size():
         return None
     connection.each("exists", [marker_keys(connection, recipient_ids[:1])])
     listed: set[str] = set()
-    for before, after in patterns:
-        pattern = "*".join(_SPECIAL.sub(r"\\\1", part) for part in (before, after))
-        keys = connection.keys_like(pattern, KEYS_LISTED_PER_TRIP)
+    for marker in markers:
+        keys = connection.keys_like(pattern_of(marker, "{recipient_id}"), KEYS_LISTED_PER_TRIP)
         if keys is None:
             return None
+        before, after = marker.split("{recipient_id}")
         listed.update(key[len(before) : len(key) - len(after)] for key in keys)
     return frozenset(listed.intersection(recipient_ids))
 

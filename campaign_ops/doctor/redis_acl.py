@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from campaign_ops.bullmq.patterns import literal, pattern_of
 from campaign_ops.profile.queue import QueueProfile
 
 READING = (
@@ -34,18 +35,13 @@ def redis_acl(queue: QueueProfile, prefix: str, user: str, *, read_only: bool = 
         user: Its name; Redis allows no blanks in it.
         read_only: Only the rights for `plan`, `status` and the doctor, not those for a sweep.
     """
-    names = ["*".join(map(_literal, name.split("{tenant}"))) for name in (queue.name, *queue.also)]
-    patterns = [f"{_literal(prefix)}:{name}:*" for name in names]
-    patterns += ["*".join(map(_literal, marker.split("{recipient_id}"))) for marker in queue.markers]
+    names = [pattern_of(name, "{tenant}") for name in (queue.name, *queue.also)]
+    patterns = [f"{literal(prefix)}:{name}:*" for name in names]
+    patterns += [pattern_of(marker, "{recipient_id}") for marker in queue.markers]
     commands = READING if read_only else (*READING, *WRITING)
     name = re.sub(r"\s", "_", user)
     words = ["reset", "on", ">PASSWORD", *(f"~{one}" for one in patterns), *(f"+{one}" for one in commands)]
     return " ".join(map(_quoted, ["ACL", "SETUSER", name, *words]))
-
-
-def _literal(text: str) -> str:
-    """Escape a text for a Redis pattern."""
-    return re.sub(r"([\\*?\[\]])", r"\\\1", text)
 
 
 def _quoted(word: str) -> str:

@@ -201,7 +201,15 @@ _ASKED = {"word": "text or an enum", "moment": "a timestamp", "id": "text, uuid 
 
 
 def _holds(need: Need, column: Column, profile: Profile) -> bool:
-    match need.kind:
+    if need.kind != "id":
+        return holds(column, need.kind)
+    allowed = [ID_TYPES[profile.id_type]] if profile.id_type != "auto" else ID_TYPES.values()
+    return any(column.type_name in types for types in allowed)
+
+
+def holds(column: Column, kind: str) -> bool:
+    """Return whether the column can hold this kind of value."""
+    match kind:
         case "word":
             return column.is_enum or column.type_name in TEXT_TYPES
         case "moment":
@@ -210,9 +218,8 @@ def _holds(need: Need, column: Column, profile: Profile) -> bool:
             return column.type_name in INTEGER_TYPES
         case "number":
             return column.type_name in NUMBER_TYPES
-        case "id":
-            allowed = [ID_TYPES[profile.id_type]] if profile.id_type != "auto" else ID_TYPES.values()
-            return any(column.type_name in types for types in allowed)
+        case "text":
+            return column.type_name in TEXT_TYPES
         case _:
             return True
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.postgres.catalog import INTEGER_TYPES, NUMBER_TYPES, TEXT_TYPES
+from campaign_ops.postgres.catalog import holds
 from campaign_ops.postgres.errors import STATE_SCHEMA
 from campaign_ops.postgres.expressions import as_text
 from campaign_ops.postgres.relations import Column, misfit, read_relations
@@ -82,23 +82,6 @@ class SurveyedTable:
     def of_kind(self, kind: str) -> list[Column]:
         """The columns that can hold this kind: ``word``, ``moment``, ``integer``, ``number``, ``text`` or ``any``."""
         return [column for column in self.columns.values() if holds(column, kind)]
-
-
-def holds(column: Column, kind: str) -> bool:
-    """Return whether the column can hold this kind of value."""
-    match kind:
-        case "word":
-            return column.is_enum or column.type_name in TEXT_TYPES
-        case "moment":
-            return column.is_moment
-        case "integer":
-            return column.type_name in INTEGER_TYPES
-        case "number":
-            return column.type_name in NUMBER_TYPES
-        case "text":
-            return column.type_name in TEXT_TYPES
-        case _:
-            return True
 
 
 def read_survey(connection: sa.Connection) -> list[SurveyedTable]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.wording import ids, nearest
+from campaign_ops.postgres.catalog import holds
 from campaign_ops.postgres.relations import Column
-from campaign_ops.postgres.survey import SurveyedTable, holds
+from campaign_ops.postgres.survey import SurveyedTable
 from campaign_ops.profile.habits import COLUMNS, TABLES, folded
 
 
