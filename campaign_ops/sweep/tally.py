@@ -79,18 +79,26 @@ def tally_page(
 def _tally_together(
     platform: Platform, connection: sa.Connection, ids: Sequence[str], patience: Patience, tallies: Tallies
 ) -> None:
+    if _tally_at_once(platform, connection, ids, tallies):
+        return
+    for some in in_pages(ids, MEASURED_AT_ONCE):
+        large = _large_among(platform, connection, some)
+        small = [campaign_id for campaign_id in some if campaign_id not in large]
+        in_pieces = [*large] if not small or _tally_at_once(platform, connection, small, tallies) else some
+        for campaign_id in in_pieces:
+            _tally_in_pieces(platform, connection, campaign_id, patience, tallies)
+
+
+def _tally_at_once(platform: Platform, connection: sa.Connection, ids: Sequence[str], tallies: Tallies) -> bool:
+    """Count these campaigns' recipients in one statement; False where it takes too long."""
     tables = platform.tables(connection)
     try:
         with bounded(platform.database, connection):
             tallies.by_campaign.update(_added_up(tables, _groups(connection, tables, ids)))
     except DatabaseTimeout as error:
         log.warning("%s: %s campaigns could not be counted together: %s", platform.name, len(ids), error)
-        for some in in_pages(ids, MEASURED_AT_ONCE):
-            large = _large_among(platform, connection, some)
-            if small := [campaign_id for campaign_id in some if campaign_id not in large]:
-                _tally_small(platform, connection, small, patience, tallies)
-            for campaign_id in large:
-                _tally_in_pieces(platform, connection, campaign_id, patience, tallies)
+        return False
+    return True
 
 
 def _large_among(platform: Platform, connection: sa.Connection, ids: Sequence[str]) -> Collection[str]:
@@ -101,18 +109,6 @@ def _large_among(platform: Platform, connection: sa.Connection, ids: Sequence[st
             return set(connection.scalars(query, {"ids": list(ids), "number": LARGE}))
     except DatabaseTimeout:
         return ids
-
-
-def _tally_small(
-    platform: Platform, connection: sa.Connection, ids: Sequence[str], patience: Patience, tallies: Tallies
-) -> None:
-    tables = platform.tables(connection)
-    try:
-        with bounded(platform.database, connection):
-            tallies.by_campaign.update(_added_up(tables, _groups(connection, tables, ids)))
-    except DatabaseTimeout:
-        for campaign_id in ids:
-            _tally_in_pieces(platform, connection, campaign_id, patience, tallies)
 
 
 def _tally_in_pieces(
