@@ -386,13 +386,13 @@ def test_a_role_that_may_read_few_columns_is_enough(stranger: Newcomer, monkeypa
     with engine.begin() as connection:
         connection.exec_driver_sql(
             """
-            DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN; GRANT USAGE ON SCHEMA outreach TO reader;
-            GRANT SELECT (id, account_id, title, state, last_modified) ON outreach.blasts TO reader;
-            GRANT SELECT (id, blast_id, state) ON outreach.blast_contacts TO reader;
+            DROP ROLE IF EXISTS drafter; CREATE ROLE drafter LOGIN; GRANT USAGE ON SCHEMA outreach TO drafter;
+            GRANT SELECT (id, account_id, title, state, last_modified) ON outreach.blasts TO drafter;
+            GRANT SELECT (id, blast_id, state) ON outreach.blast_contacts TO drafter;
             """
         )
     engine.dispose()
-    url = sa.make_url(stranger.url).set(username="reader").render_as_string(hide_password=False)
+    url = sa.make_url(stranger.url).set(username="drafter").render_as_string(hide_password=False)
     result = stranger(DATABASE_URL=url)
     assert result.exit_code == 5, result.output
     campaign = drafted(stranger.home / "campaign_ops.yaml", monkeypatch, url).profile.campaign
