@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of
-from campaign_ops.faces.cli.program import Section, app
+from campaign_ops.faces.cli.program import INDEX, Section, app
 from campaign_ops.faces.cli.stopping import STOPPED, stop_code
 
 GROUP = "campaign_ops.commands"
@@ -60,11 +60,11 @@ def _serve() -> typer.Typer:
     return program
 
 
-_OURS = (
-    Plugin("init", "Draft a platform's configuration from its database, and judge it.", "", _init, Section.SET_UP),
-    Plugin("watch", "Look at all platforms each minute and notify people, until SIGTERM.", "", _watch, Section.LOOK),
-    Plugin("serve", "Serve the HTTP API and the operator's console, until SIGTERM.", "http", _serve, Section.LOOK),
-)
+def _own(name: str, extra: str, load: Callable[[], typer.Typer]) -> Plugin:
+    return Plugin(name, INDEX[name].summary, extra, load, INDEX[name].section)
+
+
+_OURS = (_own("init", "", _init), _own("watch", "", _watch), _own("serve", "http", _serve))
 PLUGINS: dict[str, Plugin] = {
     plugin.name: plugin for plugin in [*_OURS, *(one for point in entry_points(group=GROUP) for one in point.load())]
 }

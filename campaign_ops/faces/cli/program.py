@@ -54,6 +54,8 @@ INDEX: dict[str, Entry] = {
     "incidents": Entry(
         Section.LOOK, "incidents", "Show the incidents: cause, since when, the campaigns behind it, the next step."
     ),
+    "watch": Entry(Section.LOOK, "plugins", "Look at all platforms each minute and notify people, until SIGTERM."),
+    "serve": Entry(Section.LOOK, "plugins", "Serve the HTTP API and the operator's console, until SIGTERM."),
     "reconcile": Entry(Section.SWEEP, "sweep", "Find stuck campaigns and repair what is safe to repair."),
     "plan": Entry(Section.SWEEP, "sweep", "Show what a sweep would do now, line by line, and why."),
     "acknowledge": Entry(Section.FIX, "incidents", "Take an incident on."),
@@ -73,11 +75,12 @@ INDEX: dict[str, Entry] = {
     ),
     "retry-quarantined": Entry(Section.FIX, "fixes", "Let sweeps repair a quarantined or held campaign again."),
     "bind": Entry(Section.FIX, "fixes", "Accept the configured queues as the place of a campaign table's jobs."),
-    "notify": Entry(Section.SET_UP, "notify", "Send the notifications that are due, or a test message."),
+    "init": Entry(Section.SET_UP, "plugins", "Draft a platform's configuration from its database, and judge it."),
+    "config": Entry(Section.SET_UP, "config", "Check the configuration file and show it."),
     "doctor": Entry(Section.SET_UP, "doctor", "Check that a platform is ready to be swept."),
     "migrate": Entry(Section.SET_UP, "migrate", "Create schema campaign_ops, or upgrade it."),
-    "config": Entry(Section.SET_UP, "config", "Check the configuration file and show it."),
     "token": Entry(Section.SET_UP, "tokens", "Create, list and revoke the tokens of the HTTP interface."),
+    "notify": Entry(Section.SET_UP, "notify", "Send the notifications that are due, or a test message."),
 }
 """Every command of this package, by its name or the first of its two words, in the order of the help."""
 
