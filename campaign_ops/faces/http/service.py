@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import TypeVar
 
 from starlette.requests import Request
 
@@ -17,10 +18,13 @@ from campaign_ops.faces.http.pool import PlatformPool
 from campaign_ops.faces.http.problems import Problem
 from campaign_ops.faces.http.sweeps import Sweeps
 from campaign_ops.faces.metrics import BROKEN, CachedExposition, Sample, samples
+from campaign_ops.platform import Platform
 from campaign_ops.queries.metrics import platform_metrics
 from campaign_ops.queries.owners import Owner, Subject, owner_of
 from campaign_ops.settings import Settings
 from campaign_ops.watch.dagster import Dagster
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,29 @@ class Service:
         if not token.may(scope):
             raise forbidden(scope)
         return Place(platform, token)
+
+    def read_each(
+        self, places: Sequence[Place], read: Callable[[Place, Platform], _Answer]
+    ) -> tuple[dict[str, _Answer], list[str]]:
+        """Read each platform, whether others can be read or not.
+
+        Returns:
+            The answers by platform, and the platforms that could not be read.
+
+        Raises:
+            CampaignOpsError: The only platform cannot be read.
+        """
+        answers: dict[str, _Answer] = {}
+        away: list[str] = []
+        for place in places:
+            try:
+                with self.pool.reading(place.platform) as platform:
+                    answers[place.platform] = read(place, platform)
+            except CampaignOpsError:
+                if len(places) == 1:
+                    raise
+                away.append(place.platform)
+        return answers, away
 
     def find(
         self, asker: Asker, scope: Scope, platform: str | None, subject: Subject, subject_id: str

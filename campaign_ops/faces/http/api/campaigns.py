@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.model import Verdict
 from campaign_ops.core.tokens import Scope
 from campaign_ops.faces.documents import campaign_document, iso, percent, repair_document
@@ -26,6 +25,7 @@ from campaign_ops.faces.http.api.common import (
 from campaign_ops.faces.http.cursors import cursor_of, next_page, position_of
 from campaign_ops.faces.http.etags import tagged_json
 from campaign_ops.faces.http.service import Place, Service
+from campaign_ops.platform import Platform
 from campaign_ops.queries.campaigns import (
     CampaignDetail,
     Position,
@@ -97,19 +97,13 @@ def list_campaigns(
         start = str(name)
         after = Position(int(sweep_id), int(seconds), str(campaign_id)) if sweep_id else None
     document: shapes.StuckCampaigns = {"as_of": {}, "counts": {}, "campaigns": [], "next": None, "away": []}
-    for place in sorted(places, key=lambda place: place.platform):
+
+    def add(place: Place, platform: Platform) -> None:
         room = limit - len(document["campaigns"])
         seen = StuckFilter(tenants=place.token.among(tenant), **wanted)
         listed = place.platform >= start and room > 0 and document["next"] is None
-        try:
-            with service.pool.reading(place.platform) as platform:
-                position = after if place.platform == start else None
-                page = stuck_campaigns_page(platform, seen, after=position, limit=room if listed else 1)
-        except CampaignOpsError:
-            if len(places) == 1:
-                raise
-            document["away"].append(place.platform)
-            continue
+        position = after if place.platform == start else None
+        page = stuck_campaigns_page(platform, seen, after=position, limit=room if listed else 1)
         document["as_of"][place.platform] = iso(page.at)
         for verdict, number in page.counts.items():
             document["counts"][verdict] = document["counts"].get(verdict, 0) + number
@@ -118,6 +112,8 @@ def list_campaigns(
             document["next"] = _next(place.platform, page, path, query)
         elif place.platform > start and room <= 0 and document["next"] is None and page.rows:
             document["next"] = next_page(path, cursor_of(place.platform, 0, 0, ""), **query)
+
+    _, document["away"] = service.read_each(sorted(places, key=lambda place: place.platform), add)
     return document
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from campaign_ops.core.errors import CampaignOpsError, NotFound
+from campaign_ops.core.errors import NotFound
 from campaign_ops.core.incidents import Incident, State, What
 from campaign_ops.core.tokens import Scope, Token
 from campaign_ops.faces import shapes as documents
@@ -61,21 +62,21 @@ def list_incidents(service: Service, places: Sequence[Place], *, everything: boo
     Raises:
         CampaignOpsError: The only platform cannot be read.
     """
-    document: shapes.Incidents = {"open": 0, "platforms": [], "away": []}
-    for place in places:
-        try:
-            with service.pool.reading(place.platform) as connected:
-                rows = incidents(connected, everything=everything, limit=limit)
-        except CampaignOpsError:
-            if len(places) == 1:
-                raise
-            document["away"].append(place.platform)
-            continue
-        found = [incident_document(place.platform, row) for row in rows]
-        seen = [one for one in (seen_by(place.token, one) for one in found) if one is not None]
-        document["open"] += sum(one["state"] == State.OPEN for one in seen)
-        document["platforms"].append({"platform": place.platform, "incidents": seen})
-    return document
+    listed, away = service.read_each(places, partial(visible_incidents, everything=everything, limit=limit))
+    return {
+        "open": sum(one["state"] == State.OPEN for rows in listed.values() for one in rows),
+        "platforms": [{"platform": name, "incidents": rows} for name, rows in listed.items()],
+        "away": away,
+    }
+
+
+def visible_incidents(
+    place: Place, connected: Platform, *, everything: bool = False, limit: int
+) -> list[documents.Incident]:
+    """The incidents of a platform, as far as the token sees them, the newest first."""
+    rows = incidents(connected, everything=everything, limit=limit)
+    documented = (incident_document(place.platform, row) for row in rows)
+    return [visible for each in documented if (visible := _seen_by(place.token, each)) is not None]
 
 
 def _sees_all_of(token: Token, tenants: Sequence[str]) -> bool:
@@ -83,23 +84,23 @@ def _sees_all_of(token: Token, tenants: Sequence[str]) -> bool:
     return token.tenants is None or (bool(tenants) and set(tenants) <= token.tenants)
 
 
-def seen_by(token: Token, one: documents.Incident) -> documents.Incident | None:
-    """What a token may see of an incident: None of one that is about other tenants alone.
+def _seen_by(token: Token, incident: documents.Incident) -> documents.Incident | None:
+    """What a token may see of an incident: None if it is about other tenants alone.
 
-    Of one that is about others, too, only its cause: the owner of each campaign behind it is not recorded.
+    Of an incident that is about others too, only the cause: the owner of each campaign behind it is not recorded.
     """
-    if _sees_all_of(token, one["tenants"]):
-        return one
-    own = [tenant for tenant in one["tenants"] if token.sees(tenant)]
+    if _sees_all_of(token, incident["tenants"]):
+        return incident
+    own = [tenant for tenant in incident["tenants"] if token.sees(tenant)]
     if not own:
         return None
     return {
-        **one,
+        **incident,
         "tenants": own,
         "campaigns": [],
         "detail": "",
         "count": 0,
-        "headline": one["cause"].replace("_", " "),
+        "headline": incident["cause"].replace("_", " "),
     }
 
 

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.tokens import Scope
 from campaign_ops.faces.documents import repair_document, report_document, workers_document
@@ -119,18 +118,12 @@ def list_repairs(
 @router.get("/api/workers", response_model=shapes.AllWorkers, responses=problems(404), tags=["Look"])
 def workers(request: Request, service: TheService, asker: TheAsker, platform: PlatformName = None) -> Response:
     """The workers of each queue, as sweeps and the watcher saw them."""
-    document: shapes.AllWorkers = {"platforms": [], "away": []}
     places = service.places(asker, Scope.READ, platform)
-    for place in places:
-        try:
-            with service.pool.reading(place.platform) as connected:
-                known = workers_document(read_workers(connected))
-        except CampaignOpsError:
-            if len(places) == 1:
-                raise
-            document["away"].append(place.platform)
-            continue
-        document["platforms"].append({"platform": place.platform, "workers": known})
+    known, away = service.read_each(places, lambda _, connected: workers_document(read_workers(connected)))
+    document: shapes.AllWorkers = {
+        "platforms": [{"platform": name, "workers": workers} for name, workers in known.items()],
+        "away": away,
+    }
     return tagged_json(request, document)
 
 

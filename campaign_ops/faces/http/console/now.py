@@ -13,14 +13,13 @@ from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.incidents import State
 from campaign_ops.core.tokens import Scope
 from campaign_ops.faces import shapes
-from campaign_ops.faces.documents import incident_document
 from campaign_ops.faces.http.api.campaigns import list_campaigns
-from campaign_ops.faces.http.api.incidents import seen_by
+from campaign_ops.faces.http.api.incidents import visible_incidents
 from campaign_ops.faces.http.console.pages import Visitor, render, visitor_of
 from campaign_ops.faces.http.etags import tagged
+from campaign_ops.faces.http.service import Place
 from campaign_ops.faces.http.shapes import PlatformLine
 from campaign_ops.queries.curves import NAMES, day_of_sweeps
-from campaign_ops.queries.incidents import incidents
 
 router = APIRouter(include_in_schema=False)
 TheVisitor = Annotated[Visitor, Depends(visitor_of)]
@@ -59,12 +58,9 @@ def _platform(visitor: Visitor, line: PlatformLine) -> PlatformNow:
     glance = PlatformNow(line, has_curves=not visitor.bound(name))
     try:
         with visitor.service.pool.reading(name) as connected:
-            rows = incidents(connected, limit=50)
+            glance.incidents = visible_incidents(Place(name, visitor.tokens[name]), connected, limit=50)
     except CampaignOpsError as error:
         glance.error = str(error)
-        return glance
-    found = [incident_document(name, row) for row in rows]
-    glance.incidents = [one for one in (seen_by(visitor.tokens[name], one) for one in found) if one is not None]
     return glance
 
 
