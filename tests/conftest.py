@@ -29,6 +29,7 @@ from campaign_ops.profile.model import Profile
 from campaign_ops.sweep import Sweep, dry_run
 from campaign_ops.sweep.confirm import confirmation
 
+pytest_plugins = ["tests.deadline"]
 _numbers = itertools.count(1)
 
 
