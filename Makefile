@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROFILE ?= sms
 ENGINE ?= podman
 
-.PHONY: help env demo up drill drill-power test test-fast lowest bench check format lint types contracts image docs site screenshots lock clean
+.PHONY: help env demo up drill drill-rules drill-power test test-fast lowest bench check format lint types contracts image docs site screenshots lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,8 +29,11 @@ up: env ## a living platform with Dagster's web page, schedule and sensors; Ctrl
 drill: env ## inject faults on embedded servers and print a scoreboard (DRILL="--seconds 60 --node")
 	@$(BIN)/campaign-ops drill $(DRILL)
 
-drill-power: env ## drills with one rule removed each: every one must report the damage (about ten minutes)
+drill-rules: env ## drills with one rule removed and the faults that show it: all must report the damage (ten minutes)
 	@$(BIN)/python -m pytest -n 2 tests/lab/drill/test_mutations.py
+
+drill-power: env ## the kill rate of random drills, one for each planted fault (POWER="--seconds 75 --seed 1")
+	@$(BIN)/python -m tests.lab.drill.power $(POWER)
 
 test: env ## the tests, on embedded servers; of the drills with a rule removed, some
 	@$(BIN)/python -m pytest -n 2 -m 'not power'

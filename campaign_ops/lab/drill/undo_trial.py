@@ -129,19 +129,21 @@ class _Trial:
         return None
 
     def _undo_reenqueue(self, repair: Repair) -> None:
-        """Undo a re-enqueue: none of its jobs may be waiting afterwards, and its campaign must not change."""
+        """Undo a re-enqueue: no job that no worker ever took may be left, and its campaign must not change."""
         place = ("campaign", repair.target)
         row, jobs = _row(self.stores, place), [intent.job_id for intent in self.records.intents_of.get(repair.id, ())]
         error = self._undo(repair)
         wrong = [str(error)] if error is not None else []
-        wrong += [f"job {job} is still waiting" for job in self._waiting(jobs)]
+        wrong += [f"job {job} is still waiting" for job in self._untaken(jobs)]
         wrong += _differences({place: row}, {place: _row(self.stores, place)})
         self._count(repair, wrong, 1)
 
-    def _waiting(self, job_ids: Sequence[str]) -> list[str]:
+    def _untaken(self, job_ids: Sequence[str]) -> list[str]:
+        """Live jobs that no worker has taken; one that a worker gave back, to wait for others, has sent perhaps."""
         assert self.platform.queue is not None
         live = self.platform.queue.snapshot().live if job_ids else {}
-        return [job for job in job_ids if live.get(job, "active") != "active"]
+        waiting = [job for job in job_ids if live.get(job, "active") != "active"]
+        return [job for job, (taken_at,) in self.platform.queue.fields(waiting, "processedOn") if taken_at is None]
 
     def sweep(self) -> Figure:
         """Run one more sweep with a confirmed breaker: what a person has undone must stay undone."""

@@ -23,7 +23,7 @@ from tests.lab.drill.mutations import MUTATIONS, VARIABLE, Mutation
 
 RULES = range(1, 17)
 ALWAYS = ("no_age", "no_premise", "release_later", "journal_apart", "lock_given_back", "same_ids")
-"""The drills of `make test`; with all of them it would take five minutes longer. `make drill-power` runs them all."""
+"""The drills of `make test`; with all of them it would take five minutes longer. `make drill-rules` runs them all."""
 
 
 class MutantRig(Rig):

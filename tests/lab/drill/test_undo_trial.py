@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 
 from campaign_ops.fixes.complete import mark_complete
 from campaign_ops.fixes.fix import Person
@@ -65,6 +66,15 @@ def test_a_row_that_has_changed_since_must_be_refused_and_stays(stage: CheckedWo
     assert found.holds
     assert found.found == "100 % (3 of 3, 1 rightly refused: changed since)"  # its credits are taken back by themselves
     assert stage.world.app.campaign("done")["status"] == "failed"
+
+
+def test_a_job_that_a_worker_has_taken_and_given_back_may_stay(stage: CheckedWorld) -> None:
+    """It may have sent: seen in a drill, where the last job of a campaign waits until the others are sent."""
+    (job,) = stage.world.queue.live_job_ids()
+    with redis.Redis.from_url(stage.world.queue.url) as client:
+        client.hset(stage.world.queue.key(job), "processedOn", "1")
+    assert figures(stage)["undo"].holds
+    assert stage.world.queue.live_job_ids() == [job]
 
 
 def test_only_the_last_of_two_repairs_of_a_row_can_be_undone(stage: CheckedWorld) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ from campaign_ops.sweep import act, coverage, guarded, intents, look
 from campaign_ops.sweep.add_page import Adder
 from campaign_ops.sweep.coverage import OpenBatch
 from campaign_ops.sweep.intents import Attempt, Intents
-from tests.lab.drill.mutations.mutation import OFTEN, Mutation, put, slowed
+from tests.lab.drill.mutations.mutation import OFTEN, Mutation, put, slowed, wait
 
 _BATCH = sa.table("campaign_ops_batch", sa.column("campaign_id"))
 _COVER = sa.table("campaign_ops_cover", sa.column("recipient_id"))
@@ -147,7 +146,7 @@ def _effect_first() -> None:
         intent, attempts = write(intents, connection, batches)
         (adder,) = adders
         there.update(add(adder._queue, adder._still_wanted(intent, adder._queue.last_look())))
-        time.sleep(2.5)
+        wait(2.5)
         return intent, attempts
 
     add_page = put(Adder, "add_page", remembered)

@@ -1,7 +1,8 @@
-"""A mutation: one rule of the product removed, as a careless programmer would, and the drill that must show it."""
+"""A planted fault: one rule of the product removed, as a careless programmer would; some have a drill to show it."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,14 +14,30 @@ OFTEN = ("lose_completion",) * 12
 """A campaign for sweeps to complete each 2 s in a drill of 30 s: at one each 6 s the damage showed after up to 28 s."""
 
 
+UNSLOWED = "CAMPAIGN_OPS_UNSLOWED"
+"""Environment variable of a process in which `slowed` does nothing: a random drill must see a fault at normal speed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mutation:
-    """One rule that is removed from the sweepers, and the short drill in which the damage must show.
+class Planted:
+    """One rule that is removed from the product.
 
     Attributes:
         rule: Its number in the design's list of rules.
         what: How it is removed, in one line.
         apply: Removes it from the calling process.
+    """
+
+    rule: int
+    what: str
+    apply: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation(Planted):
+    """A planted fault of the sweepers, and the short drill in which the damage must show.
+
+    Attributes:
         seen: Keys of figures of which at least one must fail.
         faults: Faults of the drill. A name that is repeated is injected more often.
         seconds: Length of the drill; it ends earlier when the damage is found.
@@ -31,9 +48,6 @@ class Mutation:
         worker_module: The module of the workers' processes; empty for the shop's worker.
     """
 
-    rule: int
-    what: str
-    apply: Callable[[], None]
     seen: frozenset[str]
     faults: tuple[str, ...]
     seconds: float = 30
@@ -56,7 +70,19 @@ def slowed(owner: Any, name: str, seconds: float) -> None:
     function = owner.__dict__[name]
 
     def slow(*arguments: Any, **options: Any) -> Any:
-        time.sleep(seconds)
+        wait(seconds)
         return function(*arguments, **options)
 
     setattr(owner, name, slow)
+
+
+def wait(seconds: float) -> None:
+    """Sleep, as part of a slowed function."""
+    if not os.environ.get(UNSLOWED):
+        time.sleep(seconds)
+
+
+def without(text: str, part: str, instead: str = "") -> str:
+    """A script of the product without a part, which must exist exactly once."""
+    assert text.count(part) == 1, f"{text.count(part)} times in the script: {part}"
+    return text.replace(part, instead)
