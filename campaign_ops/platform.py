@@ -35,7 +35,7 @@ from campaign_ops.journal.tokens import TokenLog
 from campaign_ops.postgres import campaigns
 from campaign_ops.postgres.catalog import Catalog, read_catalog, table_oid
 from campaign_ops.postgres.database import Database, SweepLock, same_database
-from campaign_ops.postgres.tables import PlatformTables
+from campaign_ops.postgres.tables import PlatformTables, tables_of
 from campaign_ops.profile.model import Profile
 
 T = TypeVar("T")
@@ -142,7 +142,7 @@ class Platform:
         if self._tables is None:
             catalog = read_catalog(connection, self.profile, self.database.where)
             catalog.check_rows_are_visible(self.database.where)
-            self._tables = PlatformTables(self.profile, catalog)
+            self._tables = tables_of(self.profile, catalog)
         return self._tables
 
     def lock(self, *, wait_seconds: float) -> SweepLock:

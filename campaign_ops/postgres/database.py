@@ -12,10 +12,13 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import tenacity
+from psycopg import sql
+from sqlalchemy.util import LRUCache
 
 from campaign_ops.core.errors import DatabaseUnavailable, SweepBusy
 from campaign_ops.postgres.errors import STATE_SCHEMA, mapped, not_postgresql
@@ -36,16 +39,13 @@ class Timeouts:
     queue_seconds: float = 10
 
 
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
 # A statement whose client is gone ends within seconds, not at its timeout: a killed process, or a run terminated in
 # Dagster, for whose exception psycopg cancels nothing. PostgreSQL 14 on Linux; elsewhere setting it is an error.
-_END_WITH_CLIENT = sa.case(
-    (
-        sa.and_(
-            sa.cast(sa.func.current_setting("server_version_num"), sa.Integer) >= 140_000,
-            sa.func.version().contains("linux"),
-        ),
-        sa.func.set_config("client_connection_check_interval", "2000", True),
-    )
+_END_WITH_CLIENT = (
+    "CASE WHEN current_setting('server_version_num')::int >= 140000 AND version() LIKE '%linux%'"
+    " THEN set_config('client_connection_check_interval', '2000', true) END"
 )
 
 
@@ -64,21 +64,7 @@ class Database:
         several = "" if isinstance(host, str) else ",".join(host)  # each with its port
         self.where = f"{several or f'{host}:{parsed.port or 5432}'}/{parsed.database}"
         self.application_name = f"campaign_ops {socket.gethostname()}:{os.getpid()}"[:63]
-        self._engine = sa.create_engine(
-            parsed,
-            pool_size=3,  # the lock, the look and the write of one sweep
-            pool_pre_ping=True,
-            isolation_level="READ COMMITTED",
-            hide_parameters=True,
-            connect_args={
-                "connect_timeout": max(1, round(timeouts.connect_seconds)),
-                "prepare_threshold": None,  # PgBouncer in transaction mode loses prepared statements
-                "keepalives_idle": 30,
-                "keepalives_interval": 10,
-                "keepalives_count": 3,
-                "tcp_user_timeout": round(timeouts.statement_seconds * 1000) + 30_000,
-            },
-        )
+        self._engine = _engine(parsed, timeouts)
 
     @contextmanager
     def transaction(self, *, read_only: bool = False) -> Iterator[sa.Connection]:
@@ -91,30 +77,51 @@ class Database:
             DatabaseUnavailable, DatabaseTimeout, Conflict: try again later.
             PermissionMissing, StateSchemaError, ProfileMismatch, StatementRejected, ConfigurationError: do not.
         """
+        with self.asking("NULL", read_only=read_only) as (connection, _):
+            yield connection
+
+    @contextmanager
+    def asking(self, expression: str, *, read_only: bool = False) -> Iterator[tuple[sa.Connection, Any]]:
+        """A `transaction`, with the value of an SQL expression that its first round trip asks for."""
         try:
-            with mapped(self.where), self._engine.begin() as connection:
-                self._prepare(connection)
-                if read_only:
-                    connection.execute(sa.text("SET TRANSACTION READ ONLY"))
-                yield connection
+            with mapped(self.where):
+                connection, value = self._begin(expression, read_only=read_only)
+                with connection, connection.begin():
+                    yield connection, value
         except DatabaseUnavailable as error:
             if "timeout expired" in error.what and self._is_redis():
                 raise not_postgresql(self.where) from None
             raise
 
-    def _is_redis(self) -> bool:
-        """Return whether a Redis answers there. Redis waits for the end of a line, which our driver never sends."""
-        url = self._engine.url
-        try:
-            with socket.create_connection((url.host, url.port or 5432), timeout=1) as connection:
-                connection.sendall(b"PING\r\n")
-                return connection.recv(64).startswith((b"+PONG", b"-NOAUTH", b"-DENIED", b"-LOADING"))
-        except (OSError, TypeError):
-            return False
+    def _begin(self, expression: str, *, read_only: bool) -> tuple[sa.Connection, Any]:
+        """Begin a transaction, set it up and ask it for the expression, in one round trip; return it and the value.
 
-    def _prepare(self, connection: sa.Connection) -> None:
+        A pooled connection that broke meanwhile, as by the server's restart, is replaced: nothing has happened on it.
+        """
+        values = [f"set_config('{key}', {sql.quote(value)}, true)" for key, value in self._settings().items()]
+        asked = ", ".join([*values, _END_WITH_CLIENT, expression])
+        statement = f"{_BEGIN}{' READ ONLY' if read_only else ''}; SELECT {asked}"
+        for is_last in (False, True):
+            connection = self._engine.connect()
+            driver: Any = connection.connection.driver_connection
+            try:
+                cursor = driver.execute(statement)
+                cursor.nextset()
+                return connection, cursor.fetchone()[-1]
+            except BaseException:
+                is_broken = driver.closed
+                if is_broken:
+                    connection.invalidate()
+                    self._engine.dispose()
+                connection.close()
+                if is_last or not is_broken:
+                    raise
+        raise AssertionError
+
+    def _settings(self) -> dict[str, str]:
+        """The settings of a transaction."""
         timeouts = self.timeouts
-        settings = {
+        return {
             "application_name": self.application_name,
             "timezone": "UTC",
             "row_security": "off",  # a policy that would hide rows is an error then; hidden rows look finished
@@ -128,9 +135,16 @@ class Database:
             "tcp_keepalives_count": "3",
             "jit": "off",  # compiling takes longer than our statements do
         }
-        connection.execute(
-            sa.select(*(sa.func.set_config(key, value, True) for key, value in settings.items()), _END_WITH_CLIENT)
-        )
+
+    def _is_redis(self) -> bool:
+        """Return whether a Redis answers there. Redis waits for the end of a line, which our driver never sends."""
+        url = self._engine.url
+        try:
+            with socket.create_connection((url.host, url.port or 5432), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64).startswith((b"+PONG", b"-NOAUTH", b"-DENIED", b"-LOADING"))
+        except (OSError, TypeError):
+            return False
 
     def run(self, work: Callable[[sa.Connection], T], *, read_only: bool = False) -> T:
         """Run ``work`` in a transaction, with the retries of `retrying`."""
@@ -159,6 +173,36 @@ class Database:
     def close(self) -> None:
         """Close the pooled connections."""
         self._engine.dispose()
+
+
+def _engine(url: sa.URL, timeouts: Timeouts) -> sa.Engine:
+    """Return an engine with a pool of its own, and with the statements that the process has compiled for this address.
+
+    A sweep compiled its 35 statements each time.
+    """
+    first = _first_engine(url, timeouts, os.getpid())
+    options = first.get_execution_options()
+    return sa.Engine(first.pool.recreate(), first.dialect, url, hide_parameters=True, execution_options=options)
+
+
+@lru_cache(maxsize=64)
+def _first_engine(url: sa.URL, timeouts: Timeouts, _process: int) -> sa.Engine:
+    """The engine whose dialect, and whose compiled statements, all engines of an address share. It never connects."""
+    return sa.create_engine(
+        url,
+        pool_size=3,  # the lock, the look and the write of one sweep
+        use_native_hstore=False,
+        execution_options={"compiled_cache": LRUCache(500)},
+        connect_args={
+            "autocommit": True,  # our own BEGIN sets the transaction up, too
+            "connect_timeout": max(1, round(timeouts.connect_seconds)),
+            "prepare_threshold": None,  # PgBouncer in transaction mode loses prepared statements
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": round(timeouts.statement_seconds * 1000) + 30_000,
+        },
+    )
 
 
 def same_database(first: Database, second: Database) -> bool:
@@ -207,19 +251,19 @@ class SweepLock:
         Raises:
             SweepBusy: Another sweep holds it and did not end within ``wait_seconds``.
         """
-        with self._database.transaction() as connection:
-            self._acquire(connection)
+        is_free = f"pg_try_advisory_xact_lock(hashtextextended({sql.quote(self._key)}, 0))"
+        never = "set_config('idle_in_transaction_session_timeout', '0', true)"
+        with self._database.asking(f"{never}, {is_free}") as (connection, is_ours):
+            if not is_ours:
+                self._wait(connection)
             self._connection = connection
             try:
                 yield self
             finally:
                 self._connection = None
 
-    def _acquire(self, connection: sa.Connection) -> None:
+    def _wait(self, connection: sa.Connection) -> None:
         key = sa.func.hashtextextended(self._key, 0)
-        never = sa.func.set_config("idle_in_transaction_session_timeout", "0", True)
-        if connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(key)).add_columns(never)):
-            return
         if self._wait_seconds > 0:
             # This wait may last longer than other statements may.
             statement_seconds = self._wait_seconds + self._database.timeouts.statement_seconds

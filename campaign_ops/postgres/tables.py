@@ -113,3 +113,18 @@ class PlatformTables:
         """The recipient's timestamp columns that show its last move."""
         wanted = set(self.profile.recipient.activity)
         return [column for column in self.recipient.columns if column.name in wanted]
+
+
+_LATEST: dict[tuple[str, int], PlatformTables] = {}
+
+
+def tables_of(profile: Profile, catalog: Catalog) -> PlatformTables:
+    """Return the tables as profile and catalog have them, the same objects as long as both stay the same.
+
+    A process that sweeps again then finds its 35 statements on them compiled.
+    """
+    key = profile.tables_key, catalog.campaign_oid
+    known = _LATEST.get(key)
+    if known is None or known.catalog != catalog or known.profile != profile:
+        known = _LATEST[key] = PlatformTables(profile, catalog)
+    return known

@@ -15,7 +15,7 @@ from campaign_ops.lab.shop.schema import PlatformShape, create_tables
 from campaign_ops.postgres import recipients
 from campaign_ops.postgres.catalog import Catalog, read_catalog
 from campaign_ops.postgres.needs import needs
-from campaign_ops.postgres.tables import PlatformTables
+from campaign_ops.postgres.tables import PlatformTables, tables_of
 from campaign_ops.profile.load import load_profile
 from campaign_ops.profile.model import Profile
 from tests.shapes import SHAPES, SNAKE
@@ -278,6 +278,17 @@ def test_a_number_is_an_id_only_where_the_column_can_hold_it(connection: sa.Conn
     create_tables(connection, sms())
     tables = PlatformTables(sms(), read(connection))
     assert not tables.may_be_id(tables.campaign, "caf\udce9")
+
+
+def test_the_tables_of_a_catalog_are_kept_until_it_changes(tables: sa.Connection) -> None:
+    """The next sweep of the process then finds its statements compiled."""
+    kept = tables_of(sms(), read(tables))
+    assert tables_of(sms(), read(tables)) is kept
+    tables.exec_driver_sql('ALTER TABLE "Campaign" ALTER "updatedAt" TYPE timestamptz')
+    changed = tables_of(sms(), read(tables))
+    kind = changed.campaign.c.updated_at.type
+    assert isinstance(kind, sa.DateTime)
+    assert kind.timezone
 
 
 # -- relations that show only some of the rows ----------------------------------------------------------------------

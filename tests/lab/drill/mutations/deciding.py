@@ -17,8 +17,7 @@ from campaign_ops.core.model import Campaign
 from campaign_ops.core.plan import PlanItem
 from campaign_ops.lab.drill.options import Size
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import campaigns, completion, cover
-from campaign_ops.postgres.database import Database
+from campaign_ops.postgres import campaigns, completion, cover, database
 from campaign_ops.postgres.expressions import as_text
 from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.sweep import act, coverage, guarded, intents, look
@@ -70,12 +69,7 @@ def _no_premise() -> None:
 
 def _rows_first() -> None:
     """Read the database in one consistent snapshot, as for a report: its rows are older than the queue's snapshot."""
-
-    def consistent(database: Database, connection: sa.Connection) -> None:
-        connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-        prepare(database, connection)
-
-    prepare = put(Database, "_prepare", consistent)
+    put(database, "_BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ")
     slowed(look, "read_queue", 2.0)
 
 

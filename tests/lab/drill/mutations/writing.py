@@ -48,10 +48,12 @@ def _release_later() -> None:
 
 
 def _lock_given_back() -> None:
+    take = SweepLock.hold
+
     @contextmanager
     def hold(self: SweepLock) -> Iterator[SweepLock]:
-        with self._database.transaction() as connection:
-            self._acquire(connection)
+        with take(self):
+            pass
         yield self
 
     put(SweepLock, "hold", hold)
@@ -62,11 +64,10 @@ def _lock_given_back() -> None:
 
 
 def _no_timeouts() -> None:
-    def prepare(self: Database, connection: sa.Connection) -> None:
-        settings = {"application_name": self.application_name, "timezone": "UTC"}
-        connection.execute(sa.select(*(sa.func.set_config(key, value, True) for key, value in settings.items())))
+    def settings(self: Database) -> dict[str, str]:
+        return {"application_name": self.application_name, "timezone": "UTC"}
 
-    put(Database, "_prepare", prepare)
+    put(Database, "_settings", settings)
 
 
 def _page_fails_together() -> None:
@@ -121,13 +122,12 @@ def _own_clock() -> None:
 
 
 def _local_time() -> None:
-    prepare = Database._prepare
+    settings = Database._settings
 
-    def as_the_server(self: Database, connection: sa.Connection) -> None:
-        prepare(self, connection)
-        connection.execute(sa.text("SET LOCAL timezone TO DEFAULT"))
+    def as_the_server(self: Database) -> dict[str, str]:
+        return {name: value for name, value in settings(self).items() if name != "timezone"}
 
-    put(Database, "_prepare", as_the_server)
+    put(Database, "_settings", as_the_server)
     put(campaigns, "db_now", lambda _column: sa.func.now())
 
 
