@@ -18,7 +18,7 @@ from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.needs_person import people, person_section
 from campaign_ops.core.plan import Plan, PlanItem
 from campaign_ops.core.queue_state import QueueState
-from campaign_ops.core.wording import SHOWN, duration, ids, plural
+from campaign_ops.core.wording import SHOWN, duration, ids, plural, stuck_and_slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ def headline(report: HealthReport) -> str:
     figures = report.figures()
     lead = next(iter(report.trouble), people(figures["needs_person"], figures["reservations_need_person"]))
     slow = sum(item.verdict is Verdict.PROGRESSING for item in report.stuck)
-    counts = f"{figures['stuck'] - slow} stuck" + (f" and {slow} slow" if slow else "")
+    counts = stuck_and_slow(figures["stuck"] - slow, slow)
     return " ".join(f"{counts} of {figures['sending']} sending, {lead}".split())
 
 

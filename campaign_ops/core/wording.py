@@ -22,6 +22,11 @@ def counted(count: int, noun: str) -> str:
     return plural(count if count == 1 else f"{count:,}", noun)
 
 
+def stuck_and_slow(stuck: int, slow: int) -> str:
+    """``3 stuck``, ``3 stuck and 1 slow``: those whose recipients move are slow, not stuck."""
+    return f"{stuck} stuck" + (f" and {slow} slow" if slow else "")
+
+
 def ids(targets: Iterable[str]) -> str:
     """At most ``SHOWN`` ids, and how many more."""
     listed = list(targets)

@@ -7,7 +7,7 @@ from collections import Counter
 from rich.console import RenderableType
 
 from campaign_ops.core.model import Verdict
-from campaign_ops.core.wording import duration
+from campaign_ops.core.wording import duration, stuck_and_slow
 from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.command import command
 from campaign_ops.faces.cli.runner import Answer, Call
@@ -35,7 +35,9 @@ def status(call: Call) -> Answer:
     for campaign in campaigns:
         text += [*_block(campaign, plain=call.plain), line("")]
     kinds = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
-    summary = f"{call.name}: {len(campaigns)} in sending, {len(stuck)} stuck" + (f" ({kinds})" if kinds else "")
+    slow = verdicts.get(Verdict.PROGRESSING, 0)
+    counts = stuck_and_slow(len(stuck) - slow, slow) + (f" ({kinds})" if kinds else "")
+    summary = f"{call.name}: {len(campaigns)} in sending, {counts}"
     return Answer(result, [*text, line(summary, style="bold")])
 
 

@@ -40,6 +40,7 @@ def test_a_campaign_whose_recipients_move_is_not_called_stuck(program: Program, 
     result = program("status")
     assert "STUCK" not in result.stdout
     assert lines_with(result.stdout, "Status", "progressing: ", "slow, not stuck")
+    assert result.stdout.splitlines()[-1] == "sms: 1 in sending, 0 stuck and 1 slow (1 progressing)"
 
 
 def test_the_longest_untouched_comes_first(program: Program, sms: World) -> None:
