@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROFILE ?= sms
 ENGINE ?= podman
 
-.PHONY: help env demo up drill drill-rules drill-power test test-fast lowest bench check format lint types contracts image docs site screenshots lock clean
+.PHONY: help env demo up drill drill-rules drill-power test test-fast lowest bench check format lint types contracts image docs site screenshots recording lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -81,6 +81,9 @@ site: env ## the pages of docs/ as a web site with search, in build/site; withou
 
 screenshots: env ## take the pictures of docs/console.md with Chromium
 	@$(BIN)/python docs/screenshots.py
+
+recording: env ## record the session of README.md, with Chromium
+	@$(BIN)/python docs/recording.py
 
 lock: env ## resolve the dependencies again: names, versions and hashes, no address
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check uv
