@@ -143,5 +143,7 @@ def _worker(home: Path, processes: int) -> Iterator[psutil.Process]:
 
 
 def _cpu(worker: psutil.Process) -> float:
+    """CPU seconds of a worker, of its processes, and of those that have ended after their run."""
+    ended = worker.cpu_times()
     times = [process.cpu_times() for process in (worker, *worker.children(recursive=True))]
-    return sum(taken.user + taken.system for taken in times)
+    return ended.children_user + ended.children_system + sum(taken.user + taken.system for taken in times)

@@ -1,8 +1,8 @@
 """What a worker of Celery runs: `celery -A campaign_ops.orchestration.celery_worker worker --concurrency 2`.
 
 Broker and queues are those of the launcher in dagster.yaml. The code is loaded before the worker's processes are
-forked: a run begins at once. They keep the platforms that they have made, so that a change of the configuration
-requires a restart.
+forked, so that a run begins at once. A process executes one run: it reads the configuration as it is then, and keeps
+no platform. Processes that lived on swept with thresholds that had been changed since.
 """
 
 from __future__ import annotations
@@ -21,4 +21,5 @@ if not isinstance(launcher, CheckedCeleryRunLauncher):
         "the run launcher is another", where="dagster.yaml", mend=f"name {CheckedCeleryRunLauncher.__name__} there"
     )
 app = launcher.celery
+app.conf.worker_max_tasks_per_child = 1
 execute_job, resume_job = create_execute_job_task(app), create_resume_job_task(app)

@@ -73,14 +73,8 @@ def deployment(
 ) -> Iterator[Deployment]:
     """Two platforms, the database of one of which hangs."""
     hanging = f"postgresql://nobody@127.0.0.1:{silent}/nothing"
-    config = tmp_path / "campaign_ops.yaml"
-    config.write_text(
-        "platforms:\n"
-        f"  - {{name: sms, profile: sms, database_url: '{sms.url}', queue_url: '{sms.queue_url}',"
-        f" queue_prefix: {sms.queue.prefix}}}\n"
-        f"  - {{name: hangs, profile: messenger, database_url: '{hanging}', timeouts: {{connect_seconds: 60}}}}\n"
-    )
-    monkeypatch.setenv("CAMPAIGN_OPS_CONFIG", str(config))
+    _configure(tmp_path, sms, f"{{name: hangs, profile: messenger, database_url: '{hanging}', {_PATIENT}}}")
+    monkeypatch.setenv("CAMPAIGN_OPS_CONFIG", str(tmp_path / "campaign_ops.yaml"))
     monkeypatch.setenv("CAMPAIGN_OPS_CELERY_URL", servers.redis.url(9))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     with dagster_on_postgres(servers, tmp_path, LAUNCHER) as dagster:
@@ -89,6 +83,19 @@ def deployment(
             yield Deployment(dagster, worker)
         finally:
             worker.stop(20)
+
+
+_PATIENT = "timeouts: {connect_seconds: 60}"
+_CAREFUL = "thresholds: {breaker_floor: 0, breaker_share: 1.0e-9}"
+
+
+def _configure(home: Path, sms: World, *others: str, thresholds: str = "") -> None:
+    entry = (
+        f"{{name: sms, profile: sms, database_url: '{sms.url}', queue_url: '{sms.queue_url}',"
+        f" queue_prefix: {sms.queue.prefix}, {thresholds}}}"
+    )
+    lines = ["platforms:", *(f"  - {platform}" for platform in (entry, *others))]
+    (home / "campaign_ops.yaml").write_text("\n".join(lines) + "\n")
 
 
 def _worker(home: Path) -> ChildProcess:
@@ -101,13 +108,23 @@ def _worker(home: Path) -> ChildProcess:
 def test_a_run_is_executed_by_a_worker_that_has_loaded_the_code(sms: World, deployment: Deployment) -> None:
     for label in ("first", "second"):
         sms.app.add_campaign(label, succeeded=5)
-        run = deployment.launch("sms__reconcile")
-        wait_until(partial(deployment.has, run, dg.DagsterRunStatus.SUCCESS), 120)
+        run = _succeeds(deployment, "sms__reconcile")
         assert sms.app.campaign(label)["status"] == "sent"
     assert deployment.dagster.run_launcher.check_run_worker_health(_stored(deployment, run)).status in (
         WorkerStatus.RUNNING,
         WorkerStatus.SUCCESS,
     )
+
+
+def test_a_run_takes_the_configuration_as_it_is_now(sms: World, deployment: Deployment, tmp_path: Path) -> None:
+    """A worker that kept what it had read would sweep past a breaker that has been set since."""
+    sms.app.add_campaign("first", succeeded=5)
+    _succeeds(deployment, "sms__reconcile")
+    assert sms.app.campaign("first")["status"] == "sent"
+    _configure(tmp_path, sms, thresholds=_CAREFUL)
+    sms.app.add_campaign("second", succeeded=5)
+    _succeeds(deployment, "sms__reconcile")
+    assert sms.app.campaign("second")["status"] == "sending"
 
 
 def test_the_run_of_a_killed_worker_is_ended_and_its_slot_is_free(deployment: Deployment) -> None:
@@ -145,8 +162,13 @@ def test_a_run_that_is_terminated_is_killed_and_the_worker_goes_on(sms: World, d
     assert deployment.dagster.run_launcher.terminate(run.run_id)
     wait_until(lambda: _check(deployment, run) is not WorkerStatus.RUNNING, 60)
     assert deployment.worker.pid is not None
-    after = deployment.launch("sms__reconcile")
-    wait_until(partial(deployment.has, after, dg.DagsterRunStatus.SUCCESS), 120)
+    _succeeds(deployment, "sms__reconcile")
+
+
+def _succeeds(deployment: Deployment, job: str) -> dg.DagsterRun:
+    run = deployment.launch(job)
+    wait_until(partial(deployment.has, run, dg.DagsterRunStatus.SUCCESS), 120)
+    return run
 
 
 def _stored(deployment: Deployment, run: dg.DagsterRun) -> dg.DagsterRun:
