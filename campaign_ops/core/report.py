@@ -268,7 +268,7 @@ def _queues_section(queue: QueueState, doubts: Sequence[str]) -> str:
 
 
 def odd_jobs(queue: QueueState) -> list[str]:
-    """In words, what is in a queue besides jobs that are understood."""
+    """In words, what a queue holds that is not an understood job."""
     odd = [
         (queue.orphans, "id", "without a job"),
         (queue.foreign_jobs, "job", "of other names"),

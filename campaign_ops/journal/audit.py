@@ -1,4 +1,4 @@
-"""The audit of the HTTP interface: every attempt to change something, accepted or refused, and by whom.
+"""The audit of the HTTP interface: every attempt to change something, accepted or refused, with its actor.
 
 Here is what was asked for. What was done is in the journal.
 """

@@ -127,7 +127,7 @@ def _swept(cursor: str | None, start: str) -> Sequence[str]:
 
 
 def _scheduled(sources: Iterable[PlatformSource], instance: dg.DagsterInstance) -> list[PlatformSource]:
-    """The platforms whose schedule nobody has stopped."""
+    """The platforms whose schedule is running."""
     states = instance.all_instigator_state(
         instigator_type=InstigatorType.SCHEDULE, instigator_statuses={InstigatorStatus.STOPPED}
     )

@@ -159,7 +159,7 @@ class Dagster:
         try:
             found = self._ask(_JOBS, seconds=LAUNCH_SECONDS, platform=[{"key": PLATFORM_TAG, "value": platform}])
             if dead := _of_daemons(found, time.time()).dead:
-                log.warning("%s: a run of Dagster would wait for ever: %s", platform, "; ".join(dead))
+                log.warning("%s: a run of Dagster would never start: %s", platform, "; ".join(dead))
                 return None
             if busy := found["runsOrError"].get("results"):
                 what = f"run {busy[0]['runId']} of Dagster is under way"

@@ -15,7 +15,7 @@ The commands, one module each:
 
 - ``sweep``: ``reconcile`` and ``plan``
 - ``status``, ``workers``, ``report``, ``history``, ``metrics``: read only
-- ``incidents``, ``notify``: what needs a person, and who is told
+- ``incidents``, ``notify``: what needs a person, and the notifications
 - ``fixes``: the manual fixes
 - ``init``, ``doctor``, ``migrate``, ``config``, ``tokens``: setting up
 

@@ -34,7 +34,7 @@ _REMEMBERED = 10_000
 
 
 class Way(StrEnum):
-    """How somebody came in."""
+    """The way in that a request took."""
 
     TOKEN = "token"  # noqa: S105 - not a password
     SESSION = "session"
@@ -66,7 +66,7 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Access:
-    """How people and programs come in. ``open_as``: nobody is asked, and this is the actor; loopback only."""
+    """The ways in. ``open_as``: no token is asked for, and this is the actor; loopback only."""
 
     open_as: str | None = None
     proxy: Proxy | None = None
@@ -188,7 +188,7 @@ class Gate:
 
 
 def unauthorized(detail: str) -> Problem:
-    """The answer to a request that nobody vouches for."""
+    """The answer to a request without a valid token."""
     mend = "send `Authorization: Bearer ops_…`; `campaign-ops token create` makes a token"
     return Problem(401, "unauthorized", detail, mend, headers={"WWW-Authenticate": 'Bearer realm="campaign_ops"'})
 

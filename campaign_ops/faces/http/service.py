@@ -99,7 +99,7 @@ class Service:
         """
         token = self.gate.on(asker, platform, fresh=fresh) if platform in self.settings.names else None
         if token is None:
-            next(iter(self.gate.everywhere(asker)))  # a stranger is told so first
+            next(iter(self.gate.everywhere(asker)))  # an unknown asker gets 401, not 404
             raise Problem(404, "not_found", f"there is no platform {platform!r}", "GET /api/platforms lists them")
         if not token.may(scope):
             raise forbidden(scope)

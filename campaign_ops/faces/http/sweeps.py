@@ -132,7 +132,7 @@ class Sweeps:
                     break
                 self._runs.popitem(last=False)
         try:
-            # Asked first, so that whoever asks is told at once. The sweep itself takes the lock again.
+            # Tried first, so that the request is refused at once. The sweep itself takes the lock again.
             with self._pool.reading(platform) as connected, connected.lock(wait_seconds=0).hold():
                 pass
         except BaseException:

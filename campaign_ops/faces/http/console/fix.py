@@ -138,7 +138,7 @@ def _page(
 
 
 def _back(subject: Subject, platform: str, target: str) -> str:
-    """The page from which somebody came to a fix."""
+    """The page that led to a fix."""
     if subject is Subject.CAMPAIGN:
         return campaign_path(platform, target)
     page = "/credits" if subject is Subject.RESERVATION else "/journal"

@@ -44,7 +44,7 @@ class PlatformNow:
 
 @router.get("/")
 def now(visitor: TheVisitor) -> Response:
-    """The page that somebody opens at 3 a.m."""
+    """The page to open at 3 a.m."""
     service = visitor.service
     lines = {line["platform"]: line for line in service.health.lines()}
     platforms = [_platform(visitor, lines[name]) for name in visitor.platforms]
