@@ -63,7 +63,7 @@ def _shown(words: list[str]) -> str:
 
 def strange_words(profile: Profile, role: str, words: Collection[str], *, sampled: bool) -> Finding:
     """Report words of one status column that the profile does not know."""
-    table, column = next((table, column) for one, table, column in status_columns(profile) if one == role)
+    table, column = next((table, column) for held, table, column in status_columns(profile) if held == role)
     label = f"{quoted(table)}.{quoted(column)}"
     known: Collection[str]
     if role == "campaign":

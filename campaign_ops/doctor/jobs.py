@@ -73,11 +73,11 @@ def _names(sample: Sequence[SampledJob], profile: QueueProfile) -> Finding:
 
 def _batches(named: Sequence[SampledJob], profile: QueueProfile) -> Finding:
     lists = [job.data.get(profile.recipients_key) for job in named]
-    largest = max((len(one) for one in lists if isinstance(one, list)), default=0)
+    largest = max((len(ids) for ids in lists if isinstance(ids, list)), default=0)
     what = f"the application's batches have at most {largest} recipients; queue.batch_size is {profile.batch_size}"
     if largest > profile.batch_size:
         return Finding("queue_batches", Level.NOTE, what, f"set queue.batch_size to {largest}")
-    full = sum(isinstance(one, list) and len(one) == largest for one in lists)
+    full = sum(isinstance(ids, list) and len(ids) == largest for ids in lists)
     if largest < profile.batch_size and full > 1:
         mend = f"set queue.batch_size to {largest}, if workers cannot take more"
         return Finding("queue_batches", Level.WARNING, what, mend)
@@ -93,7 +93,7 @@ def _options(named: Sequence[SampledJob], profile: QueueProfile) -> Iterator[Fin
         if ours in theirs:
             continue
         unlike = True
-        there = next(one for one in theirs if one != ours)
+        there = next(name for name in theirs if name != ours)
         what = f"the application's jobs have {name} {there!r}; ours would have {ours!r}"
         yield Finding("queue_options", Level.WARNING, what, f"set queue.options.{name} to what workers expect")
     if not unlike:
@@ -116,7 +116,7 @@ def _ids(platform: Platform, named: Sequence[SampledJob]) -> Iterator[Finding]:
     assert platform.queue is not None
     profile = platform.queue.profile
     lists = [job.data.get(profile.recipients_key) for job in named]
-    recipients = [str(one) for ids in lists if isinstance(ids, list) for one in ids[:IDS_LOOKED_UP]]
+    recipients = [str(id_) for ids in lists if isinstance(ids, list) for id_ in ids[:IDS_LOOKED_UP]]
     campaigns = [str(job.data[profile.campaign_key]) for job in named if profile.campaign_key in job.data]
     try:
         with platform.database.transaction(read_only=True) as connection:
@@ -131,7 +131,7 @@ def _ids(platform: Platform, named: Sequence[SampledJob]) -> Iterator[Finding]:
         what = "the ids in jobs could not be looked up in the database, or do not have the types of its columns"
         yield Finding("queue_ids", Level.NOTE, what)
         return
-    unknown = [one for one, found in zip(looked_up, there, strict=True) if one[2] and not found]
+    unknown = [wanted for wanted, found in zip(looked_up, there, strict=True) if wanted[2] and not found]
     for role, key, ids, table in unknown:
         what = f"none of {len(ids)} ids under {key!r} in jobs is the id of a {role} in {table.name!r}"
         mend = f"correct queue.payload, {role}.table or {role}.id of the profile, or database_url"

@@ -38,14 +38,14 @@ def queue(platform: Platform) -> Iterator[Finding]:
     yield redis_version(server)
     yield from _role(server)
     yield _eviction(server)
-    for one in state.each:
-        yield _exists(platform.queue, one)
+    for each in state.each:
+        yield _exists(platform.queue, each)
         if server.role not in REPLICA_ROLES:
-            yield _named(state, one, _library(one))
+            yield _named(state, each, _library(each))
     yield from _markers(platform.queue)
-    for one in state.each:
-        yield _named(state, one, _paused(one))
-        yield _named(state, one, _workers(one))
+    for each in state.each:
+        yield _named(state, each, _paused(each))
+        yield _named(state, each, _workers(each))
     yield depth(state, platform.policy)
 
 

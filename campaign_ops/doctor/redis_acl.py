@@ -40,7 +40,13 @@ def redis_acl(queue: QueueProfile, prefix: str, user: str, *, read_only: bool = 
     patterns += [pattern_of(marker, "{recipient_id}") for marker in queue.markers]
     commands = READING if read_only else (*READING, *WRITING)
     name = re.sub(r"\s", "_", user)
-    words = ["reset", "on", ">PASSWORD", *(f"~{one}" for one in patterns), *(f"+{one}" for one in commands)]
+    words = [
+        "reset",
+        "on",
+        ">PASSWORD",
+        *(f"~{pattern}" for pattern in patterns),
+        *(f"+{command}" for command in commands),
+    ]
     return " ".join(map(_quoted, ["ACL", "SETUSER", name, *words]))
 
 

@@ -63,11 +63,11 @@ def missing(profile: Profile, catalog: Catalog, server: Server, closed_schemas: 
         yield Finding("rights", Level.ERROR, what, f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {name}")
     for need in needed(profile):
         table = qualified(profile, need.table)
-        unread = [one for one in need.read if not catalog.column(need.table, one).may_select]
+        unread = [column for column in need.read if not catalog.column(need.table, column).may_select]
         if unread:
             what = f"role {name} may not read {listed(unread)} of {table}"
             yield Finding("rights", Level.ERROR, what, f"GRANT SELECT ({listed(unread)}) ON {table} TO {name}")
-        unwritten = [one for one in need.written if not catalog.column(need.table, one).may_update]
+        unwritten = [column for column in need.written if not catalog.column(need.table, column).may_update]
         if unwritten:
             what = f"role {name} may not update {listed(unwritten)} of {table}, so no repair can be written"
             yield Finding("rights", Level.ERROR, what, f"GRANT UPDATE ({listed(unwritten)}) ON {table} TO {name}")
@@ -92,8 +92,8 @@ def excess(
             owner = "is its owner" if table.owner == server.role else f"is a member of its owner, {quoted(table.owner)}"
             what = f"role {name} may do anything with {quoted(table.name)}: it {owner}"
             yield Finding("excess", Level.WARNING, what, OWN_ROLE_MEND)
-        of_table = [one for one in given if one.table == need.table]
-        for grantee, theirs in groupby(of_table, key=lambda one: one.grantee):
+        of_table = [grant for grant in given if grant.table == need.table]
+        for grantee, theirs in groupby(of_table, key=lambda grant: grant.grantee):
             yield from _excess_of(profile, server, need, grantee, list(theirs))
 
 
@@ -104,12 +104,12 @@ def _excess_of(
     table, name = qualified(profile, need.table), quoted(server.role)
     source = "PUBLIC" if grantee is None else quoted(grantee)
     through = "" if grantee == server.role else f" through {source}"
-    whole = list(dict.fromkeys(one.privilege for one in given if one.column is None))
+    whole = list(dict.fromkeys(grant.privilege for grant in given if grant.column is None))
     wanted = {"SELECT": (*need.read, *need.optional), "UPDATE": need.written}
     by_column: dict[str, list[str]] = {}
-    for one in given:
-        if one.column and one.privilege not in whole and one.column not in wanted.get(one.privilege, ()):
-            by_column.setdefault(one.privilege, []).append(one.column)
+    for grant in given:
+        if grant.column and grant.privilege not in whole and grant.column not in wanted.get(grant.privilege, ()):
+            by_column.setdefault(grant.privilege, []).append(grant.column)
     readable = by_column.pop("SELECT", [])
     harmful = [privilege for privilege in whole if privilege != "SELECT"]
     phrases = ", ".join(harmful + [f"{privilege} ({listed(columns)})" for privilege, columns in by_column.items()])

@@ -60,6 +60,6 @@ def done_word(profile: Profile, rows: Mapping[str, int], finished: Collection[st
     label = f"{quoted(campaign.table)}.{quoted(campaign.status)}"
     if known.done in rows:
         return Finding("done_word", Level.OK, f"{label}: finished campaigns carry {known.done!r}")
-    word = max(others, key=lambda one: rows.get(one, 0))
+    word = max(others, key=lambda other: rows.get(other, 0))
     what = f"{label}: finished campaigns carry {word!r}, and none carries {known.done!r}, which we would write"
     return Finding("done_word", Level.ERROR, what, f"set campaign.words.done to {word!r} in the profile")

@@ -70,7 +70,7 @@ def reenqueue_locked(
             raise Refused(f"{more}; nothing was done", where=where, mend="look again")
         author = platform.database.run(lambda connection: author_of(platform, connection, person))
         put_back(look, author, lock, done)
-    why = done.held_back or next((one.error for one in done.failures), "")
+    why = done.held_back or next((failure.error for failure in done.failures), "")
     if not done.jobs:
         full = f"the queue holds as many jobs as it may ({platform.policy.max_queue_depth})" if done.deferred else ""
         raise Refused(why or full or "it changed while we looked", where=where, mend="look again")

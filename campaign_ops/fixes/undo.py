@@ -73,17 +73,18 @@ def _foretell(platform: Platform, connection: sa.Connection, repair: Mapping[str
     if restores is not Restores.ROWS:
         return ""
     together = _together(platform, connection, repair)
-    for one in together:
-        query = guarded.as_left(_table(platform, connection, one), one["target"], after=one["after"])
+    for each in together:
+        query = guarded.as_left(_table(platform, connection, each), each["target"], after=each["after"])
         if connection.execute(query).first() is None:
-            raise _changed(one, repair["id"])
+            raise _changed(each, repair["id"])
     return held_again(platform, connection, repair["id"], together)
 
 
 def _together(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the repair and those of the same transaction that are not undone yet."""
-    children = [one for one in platform.journal.children(connection, repair["id"]) if _restores(one) is Restores.ROWS]
-    return [one for one in (repair, *children) if one["undone_by"] is None]
+    children = platform.journal.children(connection, repair["id"])
+    together = [repair, *(child for child in children if _restores(child) is Restores.ROWS)]
+    return [each for each in together if each["undone_by"] is None]
 
 
 def _table(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> sa.Table:
@@ -152,7 +153,7 @@ def _restore(platform: Platform, connection: sa.Connection, repair_id: int, pers
         parent_id=repair_id,
     )
     undo_ids = journal.record(connection, author_of(platform, connection, person), [entry])
-    journal.mark_undone(connection, [one["id"] for one in together], undo_ids[0])
+    journal.mark_undone(connection, [each["id"] for each in together], undo_ids[0])
     if repair["kind"] in (RepairKind.COMPLETE, RepairKind.RECOUNT):
         platform.attempts.hold(connection, repair["target"], person.name, f"undid repair {repair_id}: {person.reason}")
     return undo_ids, said
@@ -162,11 +163,11 @@ def _restore_rows(
     platform: Platform, connection: sa.Connection, repair_id: int, together: Sequence[Mapping[str, Any]]
 ) -> None:
     """Restore the rows of these repairs: all of them, or none."""
-    for one in together:
-        table = _table(platform, connection, one)
-        statement = guarded.restore(table, one["target"], before=one["before"], after=one["after"])
+    for repair in together:
+        table = _table(platform, connection, repair)
+        statement = guarded.restore(table, repair["target"], before=repair["before"], after=repair["after"])
         if connection.execute(statement).first() is None:
-            raise _changed(one, repair_id)
+            raise _changed(repair, repair_id)
 
 
 def _give_back(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,7 +179,7 @@ def _give_back(platform: Platform, connection: sa.Connection, repair: Mapping[st
         word: list(connection.scalars(recipients.give_back(word, tables), _taken(repair, ids)))
         for word, ids in repair["before"]["ids_by_status"].items()
     }
-    suspects = [Suspect(campaign_id, one) for ids in given_back.values() for one in ids]
+    suspects = [Suspect(campaign_id, recipient) for ids in given_back.values() for recipient in ids]
     if not suspects:
         raise _changed(repair, repair["id"])
     now = database_now(connection)

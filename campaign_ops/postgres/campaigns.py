@@ -49,7 +49,7 @@ def campaign_columns(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
 def _impossible_moments(tables: PlatformTables) -> sa.ColumnElement[str]:
     """The campaign's impossible moments, in words; empty without any."""
     moments = [tables.campaign.c[key] for key in ("updated_at", "started_at") if key in tables.campaign.c]
-    return sa.func.concat_ws(", ", *(say_if(one, exact(one), impossible(one)) for one in moments))
+    return sa.func.concat_ws(", ", *(say_if(moment, exact(moment), impossible(moment)) for moment in moments))
 
 
 def is_sending(tables: PlatformTables) -> sa.ColumnElement[bool]:

@@ -44,7 +44,7 @@ def lines_of(recipient_ids: Iterable[str]) -> Iterator[str]:
     while chunk := list(islice(iterator, LINES)):
         lines = "\n".join(chunk) + "\n"
         if lines.count("\n") != len(chunk) or _SPECIAL.search(lines):
-            lines = "\n".join(one.translate(_ESCAPED) for one in chunk) + "\n"
+            lines = "\n".join(text.translate(_ESCAPED) for text in chunk) + "\n"
         yield lines
 
 
@@ -52,4 +52,4 @@ def lines_of_pairs(listed: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Rows of two columns in COPY's text format."""
     iterator = iter(listed)
     while chunk := list(islice(iterator, LINES)):
-        yield "".join(f"{one.translate(_ESCAPED)}\t{other.translate(_ESCAPED)}\n" for one, other in chunk)
+        yield "".join(f"{first.translate(_ESCAPED)}\t{second.translate(_ESCAPED)}\n" for first, second in chunk)

@@ -75,7 +75,7 @@ class QueueProfile(Part):
                 msg = f"queue {name!r} holds a colon, which no queue's name may; the prefix is queue_prefix"
                 raise ValueError(msg)
         if len({*names}) < len(names):
-            msg = f"{next(one for one in names if names.count(one) > 1)!r} is named twice; name every queue once"
+            msg = f"{next(name for name in names if names.count(name) > 1)!r} is named twice; name every queue once"
             raise ValueError(msg)
         return self
 

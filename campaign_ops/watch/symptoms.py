@@ -102,7 +102,7 @@ def _age(latest: Latest, sweep: FinishedSweep | None, stale_after_seconds: int) 
 def _restarts(latest: Latest) -> Look:
     """Workers that restart again and again, from what the looks of the last hour noticed."""
     health = latest.workers()
-    often = {one.queue: one.restarts_last_hour for one in health if one.restarts_last_hour > RESTARTS_AN_HOUR}
+    often = {queue.queue: queue.restarts_last_hour for queue in health if queue.restarts_last_hour > RESTARTS_AN_HOUR}
     detail = "; ".join(f"queue {queue}: {restarts} restarts in the last hour" for queue, restarts in often.items())
     symptoms = (Symptom(Cause.WORKERS_RESTARTING, count=sum(often.values()), detail=detail),) if often else ()
     return Look(symptoms, {Cause.WORKERS_RESTARTING: ""} if health else {})

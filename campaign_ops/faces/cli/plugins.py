@@ -66,7 +66,8 @@ def _own(name: str, extra: str, load: Callable[[], typer.Typer]) -> Plugin:
 
 _OURS = (_own("init", "", _init), _own("watch", "", _watch), _own("serve", "http", _serve))
 PLUGINS: dict[str, Plugin] = {
-    plugin.name: plugin for plugin in [*_OURS, *(one for point in entry_points(group=GROUP) for one in point.load())]
+    plugin.name: plugin
+    for plugin in [*_OURS, *(brought for point in entry_points(group=GROUP) for brought in point.load())]
 }
 """Every such command by its name."""
 

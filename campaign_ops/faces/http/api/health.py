@@ -68,7 +68,7 @@ def platforms(request: Request, service: TheService, asker: TheAsker) -> Respons
     pulses, entries = service.health.pulses(), []
     for name, token in service.gate.everywhere(asker):
         known = pulses[name]
-        settings = next((one for one in service.settings.platforms if one.name == name), None)
+        settings = next((platform for platform in service.settings.platforms if platform.name == name), None)
         entry: shapes.KnownPlatform = {
             **service.health.line(name, known),
             "profile": settings.profile.name if settings is not None else None,

@@ -64,7 +64,7 @@ def list_incidents(service: Service, places: Sequence[Place], *, everything: boo
     """
     listed, away = service.read_each(places, partial(visible_incidents, everything=everything, limit=limit))
     return {
-        "open": sum(one["state"] == State.OPEN for rows in listed.values() for one in rows),
+        "open": sum(row["state"] == State.OPEN for rows in listed.values() for row in rows),
         "platforms": [{"platform": name, "incidents": rows} for name, rows in listed.items()],
         "away": away,
     }

@@ -39,7 +39,7 @@ class PlatformNow:
     @property
     def open(self) -> int:
         """Incidents that no person has acknowledged or silenced."""
-        return sum(one["state"] == State.OPEN for one in self.incidents)
+        return sum(incident["state"] == State.OPEN for incident in self.incidents)
 
 
 @router.get("/")

@@ -38,7 +38,7 @@ def platforms(visitor: TheVisitor) -> Response:
     """Show every platform that the visitor may look at, and to those who see all tenants also the broken ones."""
     sound = [_configured(visitor, name) for name in visitor.platforms if name in _by_name(visitor)]
     everywhere = any(not visitor.bound(name) for name in visitor.platforms)
-    broken = [(one.name, str(one.error)) for one in visitor.service.settings.broken] if everywhere else []
+    broken = [(entry.name, str(entry.error)) for entry in visitor.service.settings.broken] if everywhere else []
     return render(visitor, "platforms.html", platforms=sound, broken=broken)
 
 

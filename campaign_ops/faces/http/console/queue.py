@@ -39,7 +39,7 @@ def queue(visitor: TheVisitor) -> Response:
 
 
 def _queues(visitor: Visitor, name: str) -> PlatformQueues:
-    settings = next((one for one in visitor.service.settings.platforms if one.name == name), None)
+    settings = next((platform for platform in visitor.service.settings.platforms if platform.name == name), None)
     if settings is not None and settings.profile.queue is None:
         return PlatformQueues(name, note="It has no queue: the application sends in its own process.")
     try:
