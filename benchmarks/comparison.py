@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from benchmarks import contestants, conventional
 from benchmarks.rounds import RATIO_OF_MEDIANS, RATIO_OF_ROUNDS, Seconds, alternate, say, table
 from benchmarks.session import Result, Session
-from benchmarks.sizes import ANCHORS, Size
+from benchmarks.sizes import ANCHORS
 
 CONTESTANTS = {
     "sweep": contestants.sweep,
@@ -26,13 +26,18 @@ def measure(session: Session) -> Result:
         size = ANCHORS[name]
         with session.loaded(size) as dataset:
             chosen = {contestant: CONTESTANTS[contestant] for contestant in session.contestants}
-            taken = alternate(dataset, chosen, session.rounds)
+            taken, cpu = alternate(dataset, chosen, session.rounds)
         loaded = session.size(size)
         say(f"\n{name}: {loaded}; x is the {RATIO_OF_ROUNDS} (of one round: the {RATIO_OF_MEDIANS})\n")
-        say(table(("contestant", "median (min - max)", "rounds", "x floor", "x sweep"), list(_rows(taken))))
-        result.figures[name] = {contestant: seconds.as_json() for contestant, seconds in taken.items()}
+        for what, each in (("wall", taken), ("CPU of all processes", cpu)):
+            say(table((what, "median (min - max)", "rounds", "x floor", "x sweep"), list(_rows(each))))
+            say()
+        result.figures[name] = {
+            contestant: {**seconds.as_json(), "cpu": cpu[contestant].as_json()} for contestant, seconds in taken.items()
+        }
         if name == "large" and {"sweep", "floor"} <= taken.keys():
             _goal(result.at_most, taken, "sweep", "floor", loaded, 1.5)
+            _goal(result.at_most, cpu, "sweep", "floor", f"{loaded}, CPU", 1.5)
         if name == "large" and {"sweep", "row by row"} <= taken.keys():
             _goal(result.at_least, taken, "row by row", "sweep", loaded, 40)
     return result
@@ -43,7 +48,7 @@ def _goal(
     taken: dict[str, Seconds],
     one: str,
     other: str,
-    loaded: Size,
+    loaded: object,
     limit: float,
 ) -> None:
     how = taken[one].ratio_of(taken[other])

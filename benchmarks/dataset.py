@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg
 import redis
 
@@ -92,12 +94,14 @@ class Dataset:
         redis_url: URL of the queue's Redis.
         dump: The queue as it was loaded.
         jobs: Jobs that it holds then; their ids are the numbers from 1.
+        server_pids: The processes that serve both.
     """
 
     url: str
     redis_url: str
     dump: Path = Path()
     jobs: int = 0
+    server_pids: tuple[int, ...] = ()
 
     @property
     def conninfo(self) -> str:
@@ -141,6 +145,17 @@ class Dataset:
         with redis.Redis.from_url(self.redis_url, socket_timeout=600) as client:
             shutil.copy(self.dump, _dump_of(client))
             client.execute_command("DEBUG", "RELOAD", "NOSAVE")
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds so far of this process and of both servers, with PostgreSQL's process for each connection."""
+        total = 0.0
+        for pid in (os.getpid(), *self.server_pids):
+            process = psutil.Process(pid)
+            ended = process.cpu_times()
+            total += ended.user + ended.system
+            if pid in self.server_pids:
+                total += ended.children_user + ended.children_system + sum(map(_cpu, process.children()))
+        return total
 
     def calm(self) -> None:
         """Touch every sending campaign, so that nothing is stuck."""
@@ -198,7 +213,8 @@ def load(servers: EmbeddedServers, size: Size, name: str = "bench") -> Dataset:
     campaigns = list(size.campaigns())
     jobs = sum(campaign.jobs for campaign in campaigns)
     dump = servers.work_dir / f"{name}.rdb"
-    dataset = Dataset(servers.postgres.create_database(name), servers.redis.url(), dump, jobs)
+    pids = tuple(filter(None, (servers.postgres.pid, servers.redis.pid)))
+    dataset = Dataset(servers.postgres.create_database(name), servers.redis.url(), dump, jobs, pids)
     _load_tables(dataset, campaigns)
     _load_queue(dataset, campaigns)
     return dataset
@@ -281,6 +297,14 @@ def _load_queue(dataset: Dataset, campaigns: Sequence[CampaignSpec]) -> None:
 def shop_of(campaign: CampaignSpec) -> str:
     """The tenant of a campaign, one of twenty."""
     return f"shop_{int(campaign.id[-8:]) % 20:02d}"
+
+
+def _cpu(process: psutil.Process) -> float:
+    """CPU seconds of a process; none of one that has just ended, since its parent counts them then."""
+    with suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0
 
 
 def _dump_of(client: redis.Redis) -> Path:

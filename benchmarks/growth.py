@@ -58,7 +58,7 @@ def _points(session: Session, sizes: Mapping[int, Size]) -> Points:
     points = {}
     for at, size in sizes.items():
         with session.loaded(size) as dataset:
-            points[at] = alternate(dataset, BOTH, session.rounds)
+            points[at], _ = alternate(dataset, BOTH, session.rounds)
     return points
 
 

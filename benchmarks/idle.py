@@ -37,7 +37,7 @@ def measure(session: Session) -> Result:
         dataset.calm()
         for _ in range(WARM + 4 * session.rounds):
             for name, contestant in CONTESTANTS.items():
-                times[name].append(timed(contestant, dataset))
+                times[name].append(timed(contestant, dataset).seconds)
     taken = {name: Seconds(tuple(seconds[WARM:])) for name, seconds in times.items()}
     recipients = session.size(BIG).all_recipients
     say(f"\nnothing stuck, {recipients:,} recipients; the probe is one connection and one index look-up\n")

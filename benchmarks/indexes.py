@@ -77,7 +77,7 @@ def _both(dataset: Dataset, rounds: int) -> Both:
     """Time sweeps with 200 stuck campaigns, and with none; the first of each warms up."""
     swept = taken_on({"": dataset}, contestants.sweep, rounds)[""]
     dataset.calm()
-    idle = [timed(contestants.sweep, dataset) for _ in range(1 + rounds)]
+    idle = [timed(contestants.sweep, dataset).seconds for _ in range(1 + rounds)]
     return swept, Seconds(tuple(idle[1:]))
 
 

@@ -1,4 +1,4 @@
-"""Contestants alternate on the same dataset, warm: medians, spread and ratios."""
+"""Contestants alternate on the same dataset, warm: medians, spread and ratios of wall time and of CPU time."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from benchmarks.contestants import Contestant
 from benchmarks.dataset import Dataset
 
 RATIO_OF_ROUNDS = "median of the rounds' ratios"
 RATIO_OF_MEDIANS = "ratio of the medians"
+
+
+class Took(NamedTuple):
+    """One round of a contestant: wall seconds, and CPU seconds of this process and the servers together."""
+
+    seconds: float
+    cpu: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +61,12 @@ SLOW_SECONDS = 30
 """A contestant that takes longer has a single round."""
 
 
-def alternate(dataset: Dataset, contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Seconds]:
+def alternate(
+    dataset: Dataset, contestants: Mapping[str, Contestant], rounds: int
+) -> tuple[dict[str, Seconds], dict[str, Seconds]]:
     """Let every contestant repair the same dataset once per round, a different one first each time.
+
+    Returns their wall seconds and their CPU seconds, which hardly depend on what else the machine does.
 
     A first round warms up and is not counted, except for contestants that are too slow for a second; after it all must
     have left the same end state.
@@ -68,8 +80,8 @@ def alternate(dataset: Dataset, contestants: Mapping[str, Contestant], rounds: i
         firsts[name] = timed(contestant, dataset)
         left[name] = dataset.end_state()
     agree(left)
-    order = [name for name in contestants if firsts[name] < SLOW_SECONDS]
-    taken: dict[str, list[float]] = {name: [] if name in order else [firsts[name]] for name in contestants}
+    order = [name for name in contestants if firsts[name].seconds < SLOW_SECONDS]
+    taken: dict[str, list[Took]] = {name: [] if name in order else [firsts[name]] for name in contestants}
     expected = None
     for _ in range(rounds):
         for name in order:
@@ -79,7 +91,8 @@ def alternate(dataset: Dataset, contestants: Mapping[str, Contestant], rounds: i
             expected = expected or counts
             agree({"the first round": expected, name: counts})
         order.append(order.pop(0))
-    return {name: Seconds(tuple(seconds)) for name, seconds in taken.items()}
+    wall = {name: Seconds(tuple(took.seconds for took in each)) for name, each in taken.items()}
+    return wall, {name: Seconds(tuple(took.cpu for took in each)) for name, each in taken.items()}
 
 
 def taken_on(datasets: Mapping[str, Dataset], contestant: Contestant, rounds: int) -> dict[str, Seconds]:
@@ -88,16 +101,16 @@ def taken_on(datasets: Mapping[str, Dataset], contestant: Contestant, rounds: in
     for _ in range(1 + rounds):
         for name, dataset in datasets.items():
             dataset.restore()
-            taken[name].append(timed(contestant, dataset))
+            taken[name].append(timed(contestant, dataset).seconds)
     return {name: Seconds(tuple(seconds[1:])) for name, seconds in taken.items()}
 
 
-def timed(contestant: Contestant, dataset: Dataset) -> float:
-    """Seconds that one contestant took."""
+def timed(contestant: Contestant, dataset: Dataset) -> Took:
+    """The seconds that one contestant took."""
     gc.collect()
-    begun = time.perf_counter()
+    begun, cpu = time.perf_counter(), dataset.cpu_seconds()
     contestant(dataset)
-    return time.perf_counter() - begun
+    return Took(time.perf_counter() - begun, dataset.cpu_seconds() - cpu)
 
 
 class Disagreement(Exception):
