@@ -67,8 +67,12 @@ def exact(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
 
 
 def impossible(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """Nothing can have happened at this moment: infinity, a year that Python cannot hold, or a day still to come."""
-    return sa.or_(sa.not_(in_our_years(column)), column > tomorrow(column))
+    """Nothing can have happened at this moment: infinity, a year that Python cannot hold, or a day still to come.
+
+    Tomorrow is a subquery, to be worked out once: for each row, it took a third of the time of counting them.
+    """
+    first = sa.cast(sa.literal_column(f"'{_OUR_YEARS[0]}'"), column.type)
+    return sa.not_(column.between(first, sa.select(tomorrow(column)).scalar_subquery()))
 
 
 def tomorrow(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
