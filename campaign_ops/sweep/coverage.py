@@ -154,7 +154,7 @@ def add_coverage(
     try:
         filled = _fill_batches(platform, connection, evidence, patience, size=queue.profile.batch_size)
         known = fresh = False
-        if filled.batches or reading.jobs.left_marked:
+        if filled.missing or reading.jobs.left_marked:
             known, fresh = find_suspects(platform, queue, connection, state, completed, remembers=remembers)
         if reading.jobs.left_marked:
             cover.load(connection, reading.jobs.left_marked, cover.MARKED)
@@ -179,12 +179,12 @@ class _Filled:
     """What filling the batches has shown.
 
     Attributes:
-        batches: Their number.
-        doubled: By campaign, its pending recipients in several live jobs; absent where none is.
+        missing: The pending recipients in no live job.
+        doubled: By campaign, its pending recipients in several live jobs.
         uncut: By campaign, why its pending recipients could not be read in time.
     """
 
-    batches: int = 0
+    missing: int = 0
     doubled: dict[str, int] = field(default_factory=dict)
     uncut: dict[str, str] = field(default_factory=dict)
 
@@ -195,7 +195,6 @@ def _fill_batches(
     """Put pending recipients in no live job into batches."""
     tables = platform.tables(connection)
     filled = _Filled()
-    any_doubled = cover.any_doubled(connection)
     large: list[str] = []
     for page, pending in _pages_of_pending(evidence):
         if pending > PENDING_AT_ONCE:
@@ -203,16 +202,16 @@ def _fill_batches(
             continue
         try:
             with bounded(platform.database, connection):
-                batches = cover.fill_batches(connection, tables, page, size=size)
-                doubled = cover.doubled(connection, tables, page) if any_doubled else {}
+                cuts = cover.fill_batches(connection, tables, page, size=size)
         except DatabaseTimeout as error:
             log.warning(
                 "%s: the pending of %s campaigns could not be read at once: %s", platform.name, len(page), error
             )
             large += page
         else:
-            filled.batches += batches
-            filled.doubled |= doubled
+            filled.missing += sum(cut.missing for cut in cuts)
+            filled.doubled |= {cut.campaign_id: cut.doubled for cut in cuts}
+    any_doubled = bool(large) and cover.any_doubled(connection)
     for campaign_id in large:
         try:
             with bounded(platform.database, connection), planner.by_index(connection):
@@ -221,7 +220,7 @@ def _fill_batches(
                 platform.database, connection, cover.missing_of_rows(tables), {"ids": [campaign_id]}
             )
             with mapped(platform.database.where), closing(stream) as pieces:
-                filled.batches += cover.fill_from(connection, tables, campaign_id, pieces, size=size)
+                filled.missing += cover.fill_from(connection, tables, campaign_id, pieces, size=size)
             filled.doubled |= doubled
         except DatabaseTimeout as error:
             log.warning("%s: the pending of campaign %s could not be read: %s", platform.name, campaign_id, error)

@@ -135,7 +135,11 @@ def test_who_waits_in_no_job_is_cut_into_batches_and_read_again(ground: Ground) 
         assert not cover.any_doubled(connection)
         cover.load(connection, [ids[0]])
         assert cover.any_doubled(connection)
-        cover.fill_batches(connection, ground.tables, asked, size=3)
+        cuts = cover.fill_batches(connection, ground.tables, asked, size=3)
+        assert {cut.campaign_id: cut for cut in cuts} == {
+            asked[0]: cover.Cut(asked[0], doubled=1, missing=4),
+            asked[1]: cover.Cut(asked[1], doubled=0, missing=2),
+        }
         assert cover.doubled(connection, ground.tables, asked) == {asked[0]: 1}
         found = {(one.campaign_id, one.number): one.recipient_ids for one in cover.batches(connection, size=3)}
         one, rest, other = (asked[0], 0), (asked[0], 1), (asked[1], 0)
@@ -151,6 +155,20 @@ def test_who_waits_in_no_job_is_cut_into_batches_and_read_again(ground: Ground) 
         assert again == {one: set(found[one]) - {sent}, other: set(others)}
         cover.load(connection, others, cover.MARKED)
         assert [one.recipient_id for one in cover.marked(connection, limit=1)] == sorted(others)[:1]
+
+
+def test_a_campaign_of_many_batches_is_cut_without_a_gap(sms_ground: Ground) -> None:
+    """A long array is cut twice, first into arrays of 40 batches."""
+    campaign = sms_ground.app.add_campaign("one", pending=201)
+    covered, *missing = sms_ground.app.pending_ids("one")
+    with sms_ground.begin() as connection:
+        cover.create(connection, sms_ground.tables)
+        cover.load(connection, [covered])
+        cover.fill_batches(connection, sms_ground.tables, [campaign], size=2)
+        batches = list(cover.batches(connection, size=2))
+    assert [batch.number for batch in batches] == list(range(100))
+    assert {len(batch.recipient_ids) for batch in batches} == {2}
+    assert sorted(one for batch in batches for one in batch.recipient_ids) == sorted(missing)
 
 
 def _call_sent(ground: Ground, recipient_id: str) -> None:
