@@ -17,8 +17,8 @@ def marked(connection: QueueConnection, recipient_ids: Sequence[str]) -> frozens
     """Return the recipients that have a marker under any of the profile's keys."""
     if not (connection.profile.markers and recipient_ids):
         return frozenset()
-    if (listed := _listed(connection, recipient_ids)) is not None:
-        return listed
+    if (listed := _listed(connection, len(recipient_ids))) is not None:
+        return frozenset(listed.intersection(recipient_ids))
     marked_ids: set[str] = set()
     for recipients in pages(recipient_ids, RECIPIENTS_PER_TRIP):
         # The count is nearly always 0: ask once for many recipients, and for each of them only where it is not.
@@ -30,20 +30,25 @@ def marked(connection: QueueConnection, recipient_ids: Sequence[str]) -> frozens
     return frozenset(marked_ids)
 
 
-def _listed(connection: QueueConnection, recipient_ids: Sequence[str]) -> frozenset[str] | None:
-    """Those of the recipients whose marker is among all markers; None where asking for theirs is cheaper, or safer.
+def none_marked(connection: QueueConnection, recipients: int) -> bool:
+    """Return whether no recipient at all has a marker; False also where asking for those of ``recipients`` is cheaper."""
+    return not (connection.profile.markers and recipients) or _listed(connection, recipients) == set()
+
+
+def _listed(connection: QueueConnection, recipients: int) -> set[str] | None:
+    """Every recipient that has a marker; None where asking for those of ``recipients`` is cheaper, or safer.
 
     SCAN takes no notice of the key patterns that a user may read, so one marker is asked for first: to a user who may
     not read markers, there would seem to be none.
     """
     markers = connection.profile.markers
-    asked = len(recipient_ids) * len(markers)
+    asked = recipients * len(markers)
     twice = any(marker.count("{recipient_id}") > 1 for marker in markers)
     if asked <= RECIPIENTS_PER_TRIP or twice or not connection.lists_all_keys:
         return None
     if asked < LISTING_PAYS * connection.size():
         return None
-    connection.each("exists", [marker_keys(connection, recipient_ids[:1])])
+    connection.each("exists", [marker_keys(connection, ["any"])])
     listed: set[str] = set()
     for marker in markers:
         keys = connection.keys_like(pattern_of(marker, "{recipient_id}"), KEYS_LISTED_PER_TRIP)
@@ -51,7 +56,7 @@ def _listed(connection: QueueConnection, recipient_ids: Sequence[str]) -> frozen
             return None
         before, after = marker.split("{recipient_id}")
         listed.update(key[len(before) : len(key) - len(after)] for key in keys)
-    return frozenset(listed.intersection(recipient_ids))
+    return listed
 
 
 def recipients_per_page(connection: QueueConnection) -> int:

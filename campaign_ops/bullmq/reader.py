@@ -131,6 +131,10 @@ class QueueReader(QueueConnection):
         """Return the recipients with a marker key, which says that the provider may have their message."""
         return markers.marked(self, recipient_ids)
 
+    def none_marked(self, recipients: int) -> bool:
+        """Return whether no recipient at all has a marker, where that is cheaper to know than of so many each."""
+        return markers.none_marked(self, recipients)
+
     def traces(self, job_ids: Collection[str]) -> Traces:
         """Search the queue's events for jobs that are gone."""
         return traces_of(self._client, self.key("events"), job_ids, self.where)

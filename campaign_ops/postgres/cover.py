@@ -246,6 +246,13 @@ def batches(connection: sa.Connection, *, size: int, marked: bool = False) -> It
         yield Batch(campaign_id, number, recipient_ids, frozenset(known or ()), in_completed_jobs)
 
 
+def sizes(connection: sa.Connection) -> Iterator[tuple[str, int, int]]:
+    """Campaign, number and recipients of all batches, streamed in the order of `batches`."""
+    query = sa.select(*_BATCH_KEY, sa.func.cardinality(_BATCH.c.recipient_ids)).order_by(*_BATCH_KEY)
+    for row in connection.execute(query, execution_options={"stream_results": True, "yield_per": LINES}):
+        yield row[0], row[1], row[2]
+
+
 def _suspects_of_batch() -> sa.FromClause:
     """The marked recipients of a batch, and the number of them that completed jobs list."""
     distinct = sa.distinct(_MARKED.c.recipient_id)

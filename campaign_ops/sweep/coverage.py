@@ -160,7 +160,7 @@ def add_coverage(
             cover.load(connection, reading.jobs.left_marked, cover.MARKED)
             fresh = True
         open_ = _Uncovered(queue, platform.policy.max_jobs_per_sweep)
-        fresh |= open_.read(connection, any_marked=known)
+        fresh |= open_.read(connection, filled.missing, any_marked=known)
         unread = unread_completed_jobs(queue, state)
     except QueueUnavailable as error:
         problem = replace(state, problem=str(error), away=not isinstance(error, QueueUnclear))
@@ -244,8 +244,15 @@ class _Uncovered:
         self._in_completed_jobs: Counter[str] = Counter()
         self._unwritable: dict[str, str | None] = {}
 
-    def read(self, connection: sa.Connection, *, any_marked: bool) -> bool:
-        """Read all batches and the markers of their recipients; return whether markers named new suspects."""
+    def read(self, connection: sa.Connection, missing: int, *, any_marked: bool) -> bool:
+        """Read all batches and the markers of their recipients; return whether markers named new suspects.
+
+        Without any marker, and where every id fits into a job, it is enough to know how large the batches are.
+        """
+        if not any_marked and not self._queue.ids.numeric and self._queue.none_marked(missing):
+            for campaign_id, number, recipients in cover.sizes(connection):
+                self._add(campaign_id, number, recipients)
+            return False
         size = self._queue.profile.batch_size
         at_once = max(1, cover.IDS_AT_ONCE // size)
         new_suspects = False
@@ -257,25 +264,26 @@ class _Uncovered:
                 cover.load(connection, marked_now, cover.MARKED)
                 new_suspects = True
             for batch in batches:
-                self._add(batch, marked_now)
+                self._add_read(batch, marked_now)
         return new_suspects
 
-    def _add(self, batch: cover.Batch, marked_now: Collection[str]) -> None:
+    def _add_read(self, batch: cover.Batch, marked_now: Collection[str]) -> None:
         key = batch.campaign_id
         marked = len(batch.marked)
         if marked_now:
             marked += sum(recipient in marked_now for recipient in batch.recipient_ids)
-        missing = len(batch.recipient_ids) - marked
         self._in_completed_jobs[key] += batch.in_completed_jobs
         self._marked[key] += marked
-        self._missing[key] += missing
-        if not missing:
-            return
-        if not self._unwritable.get(key):
+        missing = len(batch.recipient_ids) - marked
+        if missing and not self._unwritable.get(key):
             ids = (one for one in batch.recipient_ids if one not in batch.marked and one not in marked_now)
             self._unwritable[key] = self._queue.unwritable(chain([key], ids))
-        if len(self.batches[key]) < self._most_batches:
-            self.batches[key].append(OpenBatch(key, batch.number, missing))
+        self._add(key, batch.number, missing)
+
+    def _add(self, key: str, number: int, missing: int) -> None:
+        self._missing[key] += missing
+        if missing and len(self.batches[key]) < self._most_batches:
+            self.batches[key].append(OpenBatch(key, number, missing))
 
     def coverage(self, case: Evidence, jobs: JobCounts, doubled: int, unread_completed_jobs: int) -> Coverage:
         """What the queue says of one campaign."""
