@@ -31,7 +31,7 @@ def marked(connection: QueueConnection, recipient_ids: Sequence[str]) -> frozens
 
 
 def none_marked(connection: QueueConnection, recipients: int) -> bool:
-    """Return whether no recipient at all has a marker; False also where asking for those of ``recipients`` is cheaper."""
+    """Return whether no recipient at all has a marker; False, too, where to ask for so many recipients' is cheaper."""
     return not (connection.profile.markers and recipients) or _listed(connection, recipients) == set()
 
 

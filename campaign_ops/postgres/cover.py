@@ -55,10 +55,15 @@ class Batch:
     in_completed_jobs: int = 0
 
 
+Fingerprint = tuple[int, int]
+"""The number of a campaign's pending recipients and the XOR of their ids' hashes: the same only for the same ones."""
+
+
 class Cut(NamedTuple):
     """The pending recipients of one campaign: those in several live jobs, and those in none, cut into batches."""
 
     campaign_id: str
+    fingerprint: Fingerprint
     doubled: int
     missing: int
 
@@ -160,6 +165,7 @@ def fill_batches(
     pending = (
         sa.select(
             as_text(recipient.campaign_id).label("campaign_id"),
+            *_fingerprint(tables),
             sa.func.count().filter(covered.c.jobs > 1).label("doubled"),
             sa.literal_column("0", sa.Integer).label("start"),
             sa.func.array_agg(recipient.id).filter(covered.c.jobs.is_(None)).label("ids"),
@@ -175,9 +181,30 @@ def fill_batches(
     numbered = sa.select(batches.campaign_id, batches.start // size, batches.ids)
     filled = sa.insert(_BATCH).from_select(["campaign_id", "number", "recipient_ids"], numbered).cte("filled")
     missing = sa.func.coalesce(sa.func.cardinality(pending.c.ids), 0)
-    query = sa.select(pending.c.campaign_id, pending.c.doubled, missing).add_cte(filled)
+    query = sa.select(pending.c.campaign_id, pending.c.number, pending.c.hashes, pending.c.doubled, missing)
     with planner.hash_joins(connection):
-        return [Cut(*row) for row in connection.execute(query, {"ids": list(campaign_ids)})]
+        rows = connection.execute(query.add_cte(filled), {"ids": list(campaign_ids)})
+        return [Cut(key, (number, hashes), doubled, open_) for key, number, hashes, doubled, open_ in rows]
+
+
+def fingerprints(
+    connection: sa.Connection, tables: PlatformTables, campaign_ids: Collection[str]
+) -> dict[str, Fingerprint]:
+    """The fingerprints of these campaigns now; none of those in which nothing is pending."""
+    recipient = tables.recipient.c
+    query = (
+        sa.select(as_text(recipient.campaign_id), *_fingerprint(tables))
+        .where(one_of(recipient.campaign_id, IDS), to_send(tables))
+        .group_by(recipient.campaign_id)
+    )
+    with planner.by_index(connection):
+        rows = connection.execute(query, {"ids": list(campaign_ids)})
+        return {campaign_id: (number, hashes) for campaign_id, number, hashes in rows}
+
+
+def _fingerprint(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
+    hashes = sa.func.hashtextextended(as_text(tables.recipient.c.id), 0)
+    return [sa.func.count().label("number"), sa.func.bit_xor(hashes).label("hashes")]
 
 
 def _slices(rows: sa.FromClause, length: int) -> sa.Subquery:
@@ -267,14 +294,14 @@ def _suspects_of_batch() -> sa.FromClause:
     )
 
 
+def as_cut(connection: sa.Connection, chosen: Sequence[tuple[str, int]]) -> Iterator[Batch]:
+    """These batches, by campaign and number, as they were cut."""
+    return _chosen(connection, chosen, _BATCH.c.recipient_ids)
+
+
 def read_again(connection: sa.Connection, tables: PlatformTables, chosen: Sequence[tuple[str, int]]) -> Iterator[Batch]:
     """These batches, by campaign and number, with only the recipients that still wait in that campaign, unmarked."""
     recipient = tables.recipient.c
-    wanted = (
-        sa.func.unnest(IDS, sa.bindparam("numbers", type_=sa.ARRAY(sa.Integer)))
-        .table_valued("campaign_id", "number")
-        .render_derived(name="wanted")
-    )
     listed = sa.func.unnest(_BATCH.c.recipient_ids).table_valued("id").render_derived(name="listed")
     waits = sa.and_(to_send(tables), as_text(recipient.campaign_id) == _BATCH.c.campaign_id)
     # OFFSET 0 is a fence: rows are found by id alone. Recipients inserted since the last ANALYZE look like a handful,
@@ -289,12 +316,25 @@ def read_again(connection: sa.Connection, tables: PlatformTables, chosen: Sequen
     # A recipient that was marked once stays out, though its marker may be gone by now.
     marked_before = sa.exists().where(_MARKED.c.recipient_id == seen.c.id).select_from(_MARKED)
     waiting = sa.select(as_text(seen.c.id)).where(seen.c.waits, sa.not_(marked_before))
+    return _chosen(connection, chosen, sa.func.array(waiting.scalar_subquery()))
+
+
+def _chosen(
+    connection: sa.Connection, chosen: Sequence[tuple[str, int]], recipient_ids: sa.ColumnElement[Any]
+) -> Iterator[Batch]:
+    """These batches with the recipients that an expression on each gives."""
+    if not chosen:
+        return
+    wanted = (
+        sa.func.unnest(IDS, sa.bindparam("numbers", type_=sa.ARRAY(sa.Integer)))
+        .table_valued("campaign_id", "number")
+        .render_derived(name="wanted")
+    )
     same = sa.and_(wanted.c.campaign_id == _BATCH.c.campaign_id, wanted.c.number == _BATCH.c.number)
-    query = sa.select(*_BATCH_KEY, _texts(sa.func.array(waiting.scalar_subquery())))
-    query = query.select_from(_BATCH.join(wanted, same)).order_by(*_BATCH_KEY)
+    query = sa.select(*_BATCH_KEY, _texts(recipient_ids)).select_from(_BATCH.join(wanted, same)).order_by(*_BATCH_KEY)
     binds = {"ids": [campaign_id for campaign_id, _ in chosen], "numbers": [number for _, number in chosen]}
-    for campaign_id, number, recipient_ids in connection.execute(query, binds):
-        yield Batch(campaign_id, number, recipient_ids)
+    for campaign_id, number, ids in connection.execute(query, binds):
+        yield Batch(campaign_id, number, ids)
 
 
 def marked(connection: sa.Connection, *, limit: int) -> list[Suspect]:

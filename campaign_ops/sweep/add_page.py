@@ -181,11 +181,12 @@ class Adder:
             # Campaigns first: their rows are read in a tenth of the time, and workers take jobs meanwhile.
             wanted = self._as_observed(self._look.campaigns_now({job.campaign_id for job in added.values()}))
             removed = self._queue.remove_waiting(name for name, job in added.items() if job.campaign_id not in wanted)
-            pending = self._look.read_again([intent[name] for name in added.keys() - removed])
+            rest = {name: intent[name].key for name in added.keys() - removed}
+            pending = self._look.read_again([intent[name] for name in rest], moved_only=True)
             moved = [
                 name
-                for name in added.keys() - removed
-                if not set(added[name].recipient_ids) <= set(pending.get(intent[name].key, ()))
+                for name, key in rest.items()
+                if key in pending and not set(added[name].recipient_ids) <= set(pending[key])
             ]
             removed |= self._queue.remove_waiting(moved)
         except (StatementRejected, Unavailable) as error:

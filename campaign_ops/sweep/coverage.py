@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from types import MappingProxyType
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -126,12 +127,14 @@ class Covered(NamedTuple):
         evidence: Of each campaign; its coverage is None where the queue was not read whole.
         queue: The queue's state, with the problem that appeared on the way, if any.
         missing: By campaign, the batches that no job will send to.
+        fingerprints: Of the campaigns whose pending recipients were cut in one statement and are all unmarked.
         has_new_suspects: Some recipients were found marked whom our own tables may not know yet.
     """
 
     evidence: Sequence[Evidence]
     queue: QueueState | None
-    missing: Mapping[str, Sequence[OpenBatch]]
+    missing: Mapping[str, Sequence[OpenBatch]] = MappingProxyType({})
+    fingerprints: Mapping[str, cover.Fingerprint] = MappingProxyType({})
     has_new_suspects: bool = False
 
 
@@ -150,7 +153,7 @@ def add_coverage(
     """
     queue, state, completed = platform.queue, reading.state, reading.completed
     if queue is None or state is None or completed is None or state.problem:
-        return Covered(evidence, state, {})
+        return Covered(evidence, state)
     try:
         filled = _fill_batches(platform, connection, evidence, patience, size=queue.profile.batch_size)
         known = fresh = False
@@ -164,14 +167,15 @@ def add_coverage(
         unread = unread_completed_jobs(queue, state)
     except QueueUnavailable as error:
         problem = replace(state, problem=str(error), away=not isinstance(error, QueueUnclear))
-        return Covered(evidence, problem, {})
+        return Covered(evidence, problem)
     covered = [
         replace(case, uncounted=filled.uncut[case.campaign.id])
         if case.campaign.id in filled.uncut
         else replace(case, coverage=open_.coverage(case, reading.jobs, filled.doubled.get(case.campaign.id, 0), unread))
         for case in evidence
     ]
-    return Covered(covered, state, open_.batches, has_new_suspects=fresh)
+    fingerprints = {key: fingerprint for key, fingerprint in filled.fingerprints.items() if not open_.marked[key]}
+    return Covered(covered, state, open_.batches, fingerprints, has_new_suspects=fresh)
 
 
 @dataclass
@@ -181,11 +185,13 @@ class _Filled:
     Attributes:
         missing: The pending recipients in no live job.
         doubled: By campaign, its pending recipients in several live jobs.
+        fingerprints: By campaign; absent where it was too large for one statement.
         uncut: By campaign, why its pending recipients could not be read in time.
     """
 
     missing: int = 0
     doubled: dict[str, int] = field(default_factory=dict)
+    fingerprints: dict[str, cover.Fingerprint] = field(default_factory=dict)
     uncut: dict[str, str] = field(default_factory=dict)
 
 
@@ -211,6 +217,7 @@ def _fill_batches(
         else:
             filled.missing += sum(cut.missing for cut in cuts)
             filled.doubled |= {cut.campaign_id: cut.doubled for cut in cuts}
+            filled.fingerprints |= {cut.campaign_id: cut.fingerprint for cut in cuts}
     any_doubled = bool(large) and cover.any_doubled(connection)
     for campaign_id in large:
         try:
@@ -233,6 +240,7 @@ class _Uncovered:
 
     Attributes:
         batches: By campaign, batches of those that nothing says to be with the provider, at most what a sweep may add.
+        marked: By campaign, the number of those that something says to be there.
     """
 
     def __init__(self, queue: Queue, most_batches: int) -> None:
@@ -240,7 +248,7 @@ class _Uncovered:
         self._queue = queue
         self._most_batches = most_batches
         self._missing: Counter[str] = Counter()
-        self._marked: Counter[str] = Counter()
+        self.marked: Counter[str] = Counter()
         self._in_completed_jobs: Counter[str] = Counter()
         self._unwritable: dict[str, str | None] = {}
 
@@ -273,7 +281,7 @@ class _Uncovered:
         if marked_now:
             marked += sum(recipient in marked_now for recipient in batch.recipient_ids)
         self._in_completed_jobs[key] += batch.in_completed_jobs
-        self._marked[key] += marked
+        self.marked[key] += marked
         missing = len(batch.recipient_ids) - marked
         if missing and not self._unwritable.get(key):
             ids = (one for one in batch.recipient_ids if one not in batch.marked and one not in marked_now)
@@ -289,8 +297,8 @@ class _Uncovered:
         """What the queue says of one campaign."""
         key = case.campaign.id
         return Coverage(
-            covered=max(0, case.tally.pending - self._missing[key] - self._marked[key]),
-            marked=self._marked[key],
+            covered=max(0, case.tally.pending - self._missing[key] - self.marked[key]),
+            marked=self.marked[key],
             missing=self._missing[key],
             doubled=doubled,
             live_jobs=jobs.live[key],

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 
 import sqlalchemy as sa
 
@@ -58,6 +59,7 @@ class Look:
         reading: The queue as it was read; None where it was not read whole.
         completed: Reads the completed jobs that the queue keeps; None like ``reading``.
         missing: By campaign, the batches that a re-enqueue would add.
+        fingerprints: See `Covered`; a campaign without one is always read by its recipients' ids.
         has_new_suspects: Some recipients were found marked whom our own tables may not know yet.
     """
 
@@ -67,17 +69,24 @@ class Look:
     reading: Reading | None
     completed: CompletedJobs | None
     missing: Mapping[str, Sequence[OpenBatch]]
+    fingerprints: Mapping[str, cover.Fingerprint]
     has_new_suspects: bool = False
 
-    def read_again(self, chosen: Sequence[OpenBatch]) -> dict[tuple[str, int], list[str]]:
-        """Recipients of these batches that are still pending now, by the batch's key."""
+    def read_again(self, chosen: Sequence[OpenBatch], *, moved_only: bool = False) -> dict[tuple[str, int], list[str]]:
+        """Recipients of these batches that are still pending now, by the batch's key.
+
+        Of a campaign with the very recipients pending that were pending at the cut, all batches are as they were cut;
+        ``moved_only`` leaves these out. The others are read by their ids, which takes six times as long.
+        """
         tables = self.platform.tables(self.connection)
         # A savepoint: an error in here must not spoil the look for the steps that follow.
         with mapped(self.platform.database.where), self.connection.begin_nested():
-            return {
-                (batch.campaign_id, batch.number): batch.recipient_ids
-                for batch in cover.read_again(self.connection, tables, [batch.key for batch in chosen])
-            }
+            now = cover.fingerprints(self.connection, tables, {batch.campaign_id for batch in chosen})
+            unmoved = {key for key, fingerprint in now.items() if self.fingerprints.get(key) == fingerprint}
+            as_cut = [batch.key for batch in chosen if batch.campaign_id in unmoved and not moved_only]
+            by_id = [batch.key for batch in chosen if batch.campaign_id not in unmoved]
+            batches = chain(cover.as_cut(self.connection, as_cut), cover.read_again(self.connection, tables, by_id))
+            return {(batch.campaign_id, batch.number): batch.recipient_ids for batch in batches}
 
     def campaigns_now(self, campaign_ids: Collection[str]) -> dict[str, Campaign]:
         """These campaigns as they are now."""
@@ -144,6 +153,7 @@ def looking(
             reading.live,
             reading.completed,
             covered.missing,
+            covered.fingerprints,
             has_new_suspects=remembers and covered.has_new_suspects,
         )
 

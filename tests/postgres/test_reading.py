@@ -136,10 +136,10 @@ def test_who_waits_in_no_job_is_cut_into_batches_and_read_again(ground: Ground) 
         cover.load(connection, [ids[0]])
         assert cover.any_doubled(connection)
         cuts = cover.fill_batches(connection, ground.tables, asked, size=3)
-        assert {cut.campaign_id: cut for cut in cuts} == {
-            asked[0]: cover.Cut(asked[0], doubled=1, missing=4),
-            asked[1]: cover.Cut(asked[1], doubled=0, missing=2),
-        }
+        assert {cut.campaign_id: (cut.doubled, cut.missing) for cut in cuts} == {asked[0]: (1, 4), asked[1]: (0, 2)}
+        prints = {cut.campaign_id: cut.fingerprint for cut in cuts}
+        assert [prints[one][0] for one in asked] == [6, 2]
+        assert cover.fingerprints(connection, ground.tables, asked) == prints
         assert cover.doubled(connection, ground.tables, asked) == {asked[0]: 1}
         found = {(one.campaign_id, one.number): one.recipient_ids for one in cover.batches(connection, size=3)}
         one, rest, other = (asked[0], 0), (asked[0], 1), (asked[1], 0)
@@ -148,6 +148,10 @@ def test_who_waits_in_no_job_is_cut_into_batches_and_read_again(ground: Ground) 
         assert {*found[one], *found[rest]} == set(ids[2:])
         sent = found[one][0]
         _call_sent(ground, sent)
+        moved = cover.fingerprints(connection, ground.tables, asked)
+        assert moved[asked[0]] not in (prints[asked[0]], (6, prints[asked[0]][1]), (5, prints[asked[0]][1]))
+        assert moved[asked[1]] == prints[asked[1]]
+        assert {batch.number: batch.recipient_ids for batch in cover.as_cut(connection, [one])} == {0: found[one]}
         again = {
             (batch.campaign_id, batch.number): set(batch.recipient_ids)
             for batch in cover.read_again(connection, ground.tables, [one, other])

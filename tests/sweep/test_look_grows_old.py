@@ -162,15 +162,15 @@ def test_a_page_whose_rows_cannot_be_read_stops_only_itself(worlds: Worlds, monk
     monkeypatch.setattr(reenqueue_module, "JOBS_PER_PAGE", 1)
     for number in range(4):
         world.app.add_campaign(f"c{number}", pending=2)
-    read_again, calls = cover.read_again, []
+    fingerprints, calls = cover.fingerprints, []
 
     def damaged(connection: sa.Connection, *arguments: object) -> object:
         calls.append(1)
         if len(calls) == 1:
             connection.execute(sa.text("SELECT 1/0"))
-        return read_again(connection, *arguments)  # type: ignore[arg-type]
+        return fingerprints(connection, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cover, "read_again", damaged)
+    monkeypatch.setattr(cover, "fingerprints", damaged)
     report = world.sweep()
     assert len(covered(world)) == 6
     assert len(report.repairs[1].failures) == 1
