@@ -168,6 +168,18 @@ def with_more_than(tables: PlatformTables) -> sa.Select[str]:
     return sa.select(given.c.id).where(sa.exists(beyond.correlate(given)))
 
 
+def with_pending(tables: PlatformTables) -> sa.Select[str]:
+    """Those of the given campaigns in which a recipient still has to be sent to; reads one of each. Binds: ids.
+
+    A scalar subquery, as in `waits`.
+    """
+    recipient = tables.recipient.c
+    given = sa.func.unnest(IDS).table_valued("id").render_derived(name="given")
+    same = recipient.campaign_id == sa.cast(given.c.id, recipient.campaign_id.type)
+    pending = sa.select(sa.true()).where(same, to_send(tables)).limit(1).correlate(given)
+    return sa.select(given.c.id).where(pending.scalar_subquery())
+
+
 def reopened(tables: PlatformTables, *, by_any_row: bool = False) -> Query:
     """The given campaigns with a recipient to send to, or with ``by_any_row`` with any recipient. Binds: ids."""
     recipient = tables.recipient.c

@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterator, Sequence
 
 import sqlalchemy as sa
 
+from campaign_ops.core.errors import DatabaseTimeout
 from campaign_ops.core.model import Attempts, Campaign, Counters, Evidence, Tally
 from campaign_ops.core.paging import in_pages
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import campaigns, reservations
-from campaign_ops.postgres.bounded import Patience
+from campaign_ops.postgres import campaigns, planner, recipients, reservations
+from campaign_ops.postgres.bounded import Patience, bounded
 from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.sweep.progress import doing
 from campaign_ops.sweep.tally import tally_page
@@ -50,6 +51,22 @@ def stuck_undated(platform: Platform, connection: sa.Connection, *, any_age: boo
         if len(rows) < PAGE:
             return
         after = {"after_id": rows[-1].id}
+
+
+def without_pending(
+    platform: Platform, connection: sa.Connection, stuck: Sequence[Campaign], *, beside: Collection[str]
+) -> list[Campaign]:
+    """Those of the campaigns that may be finished, and those of ``beside``; all where that takes too long to know."""
+    tables = platform.tables(connection)
+    if platform.profile.recipient.rows == "sent":  # then nothing is known from rows that do not exist yet
+        return list(stuck)
+    others = [campaign.id for campaign in stuck if campaign.id not in beside]
+    try:
+        with bounded(platform.database, connection), planner.by_index(connection):
+            pending = set(connection.scalars(recipients.with_pending(tables), {"ids": others}))
+    except DatabaseTimeout:
+        return list(stuck)
+    return [campaign for campaign in stuck if campaign.id not in pending]
 
 
 def campaign_of(row: sa.Row[tuple[object, ...]]) -> Campaign:

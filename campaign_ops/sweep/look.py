@@ -25,7 +25,13 @@ from campaign_ops.postgres.bounded import Patience
 from campaign_ops.postgres.clock import database_now
 from campaign_ops.postgres.errors import mapped
 from campaign_ops.sweep.coverage import OpenBatch, add_coverage, read_queue
-from campaign_ops.sweep.evidence import campaign_of, read_evidence, stuck_campaigns, stuck_undated
+from campaign_ops.sweep.evidence import (
+    campaign_of,
+    read_evidence,
+    stuck_campaigns,
+    stuck_undated,
+    without_pending,
+)
 from campaign_ops.sweep.progress import doing
 from campaign_ops.sweep.suspects import keep_suspects
 
@@ -113,6 +119,7 @@ def looking(
     before: int | None = None,
     coverage: bool = True,
     any_age: bool = False,
+    completing: Collection[str] | None = None,
 ) -> Iterator[Look]:
     """Look at all stuck campaigns, or at those of ``only`` that are still stuck.
 
@@ -122,6 +129,8 @@ def looking(
         before: Compare with the sweeps before this one; None for all.
         coverage: Read the queue, too. Without it, the evidence serves no decision about the queue.
         any_age: Look at every campaign in sending, touched this moment or, by a wrong clock, in the future.
+        completing: Leave out campaigns with a recipient that still has to be sent to, apart from these: to count them
+            decides nothing about what is completed.
     """
     queue = platform.queue if coverage else None
     with platform.database.transaction(read_only=queue is None) as connection:
@@ -131,6 +140,8 @@ def looking(
         stuck = list(stuck_campaigns(platform, connection, only, any_age=any_age))
         if undated and only is None:
             stuck += stuck_undated(platform, connection, any_age=any_age)
+        if completing is not None:
+            stuck = without_pending(platform, connection, stuck, beside=completing)
         if queue is not None and stuck:
             cover.create(connection, tables)
         elif queue is not None:
@@ -165,11 +176,14 @@ def observe(
     before: int | None = None,
     coverage: bool = True,
     any_age: bool = False,
+    completing: Collection[str] | None = None,
 ) -> Observation:
     """Look as `looking` does, for reading only; transient database errors are retried."""
 
     def _look() -> Observation:
-        with looking(platform, only=only, before=before, coverage=coverage, any_age=any_age) as look:
+        with looking(
+            platform, only=only, before=before, coverage=coverage, any_age=any_age, completing=completing
+        ) as look:
             return look.observation
 
     return platform.database.retrying(_look)

@@ -103,10 +103,11 @@ def judge_again(platform: Platform, author: Author, observation: Observation) ->
 
 def completions_now(platform: Platform, author: Author, plan: Plan) -> Plan:
     """What would be completed and recounted now; the queue is read whole only where something holds that back."""
-    if not plan.of(RepairKind.COMPLETE) and not plan.of(RepairKind.RECOUNT):
+    planned = {item.target for kind in (RepairKind.COMPLETE, RepairKind.RECOUNT) for item in plan.of(kind)}
+    if not planned:
         return plan
     before = author.sweep_id
-    now = judge_again(platform, author, observe(platform, before=before, coverage=False))
+    now = judge_again(platform, author, observe(platform, before=before, coverage=False, completing=planned))
     held_back = plan.held_back(RepairKind.COMPLETE) or now.held_back(RepairKind.COMPLETE)
     if platform.queue is not None and (held_back or alarms_now(platform)):
         now = judge_again(platform, author, observe(platform, before=before))
