@@ -148,14 +148,8 @@ class Dataset:
 
     def cpu_seconds(self) -> float:
         """CPU seconds so far of this process and of both servers, with PostgreSQL's process for each connection."""
-        total = 0.0
-        for pid in (os.getpid(), *self.server_pids):
-            process = psutil.Process(pid)
-            ended = process.cpu_times()
-            total += ended.user + ended.system
-            if pid in self.server_pids:
-                total += ended.children_user + ended.children_system + sum(map(_cpu, process.children()))
-        return total
+        own, *servers = (psutil.Process(pid) for pid in (os.getpid(), *self.server_pids))
+        return sum(own.cpu_times()[:2]) + sum(map(_with_children, servers))
 
     def calm(self) -> None:
         """Touch every sending campaign, so that nothing is stuck."""
@@ -299,12 +293,14 @@ def shop_of(campaign: CampaignSpec) -> str:
     return f"shop_{int(campaign.id[-8:]) % 20:02d}"
 
 
-def _cpu(process: psutil.Process) -> float:
-    """CPU seconds of a process; none of one that has just ended, since its parent counts them then."""
-    with suppress(psutil.NoSuchProcess):
-        times = process.cpu_times()
-        return float(times.user + times.system)
-    return 0.0
+def _with_children(process: psutil.Process) -> float:
+    """CPU seconds of a process and its children; it counts those of a child itself as soon as that has ended."""
+    while True:
+        children = process.children()
+        with suppress(psutil.NoSuchProcess):
+            total = sum(process.cpu_times()[:4]) + sum(sum(child.cpu_times()[:2]) for child in children)
+            if process.children() == children:
+                return float(total)
 
 
 def _dump_of(client: redis.Redis) -> Path:
