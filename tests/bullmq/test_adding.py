@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,13 +83,15 @@ def test_a_job_that_deduplication_dropped_is_not_counted(server: EmbeddedRedis, 
         assert queue.present(["ops-1", "ops-2"]) == {"ops-1"}
 
 
-def test_a_job_that_a_fast_worker_has_already_removed_counts_as_added(queue: Queue, server: EmbeddedRedis) -> None:
-    done: list[str] = []
+def test_a_job_that_a_fast_worker_has_already_removed_counts_as_added(
+    queue: Queue, server: EmbeddedRedis, tmp_path: Path
+) -> None:
     profile = PROFILE.model_copy(update={"options": {"removeOnComplete": True}})
-    with workers(server, 2, lambda job: done.append(job.id)), Queue(queue.address, profile) as other:
+    with workers(server, 2, tmp_path) as taken, Queue(queue.address, profile) as other:
+        until(lambda: queue.state().workers == 2)
         ids = [f"ops-{number}" for number in range(300)]
         assert other.add([a_job(one) for one in ids]) == set(ids)
-        until(lambda: set(done) == set(ids))
+        until(lambda: set(taken()) == set(ids))
 
 
 def test_a_job_that_is_in_no_state_after_the_add_is_not_counted(queue: Queue, raw: Any) -> None:

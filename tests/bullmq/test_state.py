@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,9 +108,9 @@ def test_workers_are_distinguished_from_listeners_and_from_workers_of_other_queu
 
 @pytest.mark.parametrize("options", [{}, {"name": "first"}])
 def test_workers_of_the_python_client_are_counted_once_each(
-    queue: Queue, server: EmbeddedRedis, options: dict[str, str]
+    queue: Queue, server: EmbeddedRedis, tmp_path: Path, options: dict[str, str]
 ) -> None:
-    with workers(server, 2, lambda job: None, **options):
+    with workers(server, 2, tmp_path, **options):
         until(lambda: queue.state().workers == 2)
     until(lambda: queue.state().workers == 0)
 

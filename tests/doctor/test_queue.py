@@ -44,8 +44,8 @@ def looked_at(server: EmbeddedRedis, url: str | None = None, *, prefix: str = "b
         return list(queue(Platform("sms", profile, Policy(), Database(NOWHERE), it)))
 
 
-def test_a_queue_as_it_should_be_earns_no_complaint(shared: EmbeddedRedis, redis: Any) -> None:
-    with workers(shared, 2, lambda _job: None):
+def test_a_queue_as_it_should_be_earns_no_complaint(shared: EmbeddedRedis, redis: Any, tmp_path: Path) -> None:
+    with workers(shared, 2, tmp_path):
         until(lambda: the(looked_at(shared), "queue_workers").level is Level.OK)
         findings = looked_at(shared)
     assert {one.level for one in findings} == {Level.OK}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 import sqlalchemy as sa
-from bullmq import Worker
+from bullmq import Job, Worker
 
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import Verdict
@@ -38,16 +38,9 @@ def update_recipients(world: World, recipient_ids: Sequence[str], values: str) -
 def complete_waiting(world: World) -> None:
     """Let a worker complete every waiting job without writing a row; the jobs are kept."""
 
-    async def complete(_queue: Any) -> None:
-        options = {"connection": world.queue.url, "prefix": world.queue.prefix, "autorun": False}
-        worker = Worker(world.queue.profile.name, lambda *_: None, options)
-        try:
-            while (job := await worker.moveToActive("token")) is not None:
-                await job.moveToCompleted("ok", "token")
-        finally:
-            await worker.close()
+    async def nothing(_job: Job, _token: str) -> None: ...
 
-    world.queue._run(complete)
+    world.queue.work_off(nothing)
 
 
 def remembered(world: World) -> set[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
-from bullmq import Job, Queue, Worker
+from bullmq import Job
 
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import Verdict
@@ -66,19 +65,9 @@ def started(world: World, *campaigns: str) -> None:
 def work_off(world: World) -> None:
     """A real worker takes every job and says that it did it; the queue keeps the jobs as completed."""
 
-    async def done(_: Queue) -> None:
-        async def nothing(_job: Job, _token: str) -> None: ...
+    async def nothing(_job: Job, _token: str) -> None: ...
 
-        options = {"connection": world.queue.url, "prefix": world.queue.prefix, "autorun": False, "name": "sending"}
-        worker = Worker(world.queue.profile.name, nothing, options)
-        running = asyncio.create_task(worker.run())
-        async with asyncio.timeout(20):
-            while world.queue.live_job_ids():
-                await asyncio.sleep(0.02)
-        await worker.close()
-        await running
-
-    world.queue._run(done)
+    world.queue.work_off(nothing)
     assert world.queue.job_ids("completed")
 
 

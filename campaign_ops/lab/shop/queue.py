@@ -145,27 +145,36 @@ class ShopQueue:
         return self._run(remove)
 
     def fail_waiting(self, reason: str, timeout_seconds: float = 20) -> None:
-        """Let every live job run out of attempts in a real worker that raises ``reason``.
+        """Let every live job run out of attempts with ``reason``.
 
         It waits for the back-off between attempts: add such jobs with few attempts and ``backoff=None``.
         """
 
-        async def fail(_queue: Queue) -> None:
-            async def raise_reason(_job: Job, _token: str) -> None:
-                raise RuntimeError(reason)
+        async def raise_reason(_job: Job, _token: str) -> None:
+            raise RuntimeError(reason)
 
-            options = {"connection": self.url, "prefix": self.prefix, "autorun": False, "name": "crashing"}
-            worker = Worker(self.profile.name, raise_reason, options)
-            running = asyncio.create_task(worker.run())
+        self.work_off(raise_reason, timeout_seconds)
+
+    def work_off(self, process: Callable[[Job, str], Awaitable[object]], timeout_seconds: float = 20) -> None:
+        """Let a worker of BullMQ process every live job.
+
+        Its own loop does not run: `Worker.close` of a running one spins when the event loop is cancelled.
+        """
+
+        async def work(_queue: Queue) -> None:
+            options = {"connection": self.url, "prefix": self.prefix, "autorun": False}
+            worker = Worker(self.profile.name, process, options)
             try:
                 async with asyncio.timeout(timeout_seconds):
                     while self.live_job_ids():
-                        await asyncio.sleep(0.02)
+                        if job := await worker.moveToActive("token"):
+                            await worker.processJob(job, "token")
+                        else:
+                            await asyncio.sleep(0.02)
             finally:
                 await worker.close()
-                await running
 
-        self._run(fail)
+        self._run(work)
 
     def doom(self, job_id: str, reason: str = "job stalled more than allowable limit") -> None:
         """Mark a job as BullMQ does when it stalled too often: it waits again, but fails as soon as it is picked up."""
