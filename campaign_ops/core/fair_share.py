@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, takewhile
 from math import ceil
+from typing import TypeAlias
+
+_Wish: TypeAlias = tuple[str, int]
+"""A campaign, and the jobs that it wants."""
 
 
 def share_out(wanted: Sequence[tuple[str, str, int]], budget: int) -> dict[str, int]:
@@ -15,6 +20,9 @@ def share_out(wanted: Sequence[tuple[str, str, int]], budget: int) -> dict[str, 
     shares have left, the tenant with most left first: whole, if all the shares together have so much left and the
     tenant gets at most half as much again as its share; else in part, from what its own share has left.
 
+    A campaign that wants more than its tenant's share comes behind those that fit. They leave it half of the share,
+    unless the first of them needs more than the other half.
+
     Args:
         wanted: (campaign id, tenant, jobs wanted), in the order in which a tenant's campaigns are served.
         budget: Jobs that may be added in all.
@@ -22,28 +30,41 @@ def share_out(wanted: Sequence[tuple[str, str, int]], budget: int) -> dict[str, 
     Returns:
         Jobs granted to each campaign; campaigns that get none are absent.
     """
-    queues: dict[str, deque[tuple[str, int]]] = defaultdict(deque)
+    wishes: dict[str, list[_Wish]] = defaultdict(list)
     for campaign_id, tenant, jobs in wanted:
         if jobs > 0:
-            queues[tenant].append((campaign_id, jobs))
-    shares = _fair_shares({tenant: sum(jobs for _, jobs in queue) for tenant, queue in queues.items()}, budget)
+            wishes[tenant].append((campaign_id, jobs))
+    shares = _fair_shares({tenant: sum(jobs for _, jobs in own) for tenant, own in wishes.items()}, budget)
     granted: dict[str, int] = {}
-
-    left = dict(shares)
-    for tenant, queue in queues.items():
-        while queue and queue[0][1] <= left[tenant]:
-            campaign_id, jobs = queue.popleft()
-            granted[campaign_id] = jobs
-            left[tenant] -= jobs
+    left: dict[str, int] = {}
+    in_part: dict[str, _Wish] = {}
+    for tenant, own in wishes.items():
+        whole, rest = _served_whole(own, shares[tenant])
+        granted.update(whole)
+        left[tenant] = shares[tenant] - sum(jobs for _, jobs in whole)
+        if rest:
+            in_part[tenant] = rest[0]
 
     spare = sum(left.values())
-    for tenant in sorted(left, key=left.__getitem__, reverse=True):
-        if queues[tenant]:
-            campaign_id, jobs = queues[tenant][0]
-            fits = jobs <= min(spare, left[tenant] + shares[tenant] // 2)
-            granted[campaign_id] = jobs if fits else min(spare, left[tenant])
-            spare -= granted[campaign_id]
+    for tenant in sorted(in_part, key=left.__getitem__, reverse=True):
+        campaign_id, jobs = in_part[tenant]
+        fits = jobs <= min(spare, left[tenant] + shares[tenant] // 2)
+        granted[campaign_id] = jobs if fits else min(spare, left[tenant])
+        spare -= granted[campaign_id]
     return {campaign_id: jobs for campaign_id, jobs in granted.items() if jobs}
+
+
+def _served_whole(wishes: Sequence[_Wish], share: int) -> tuple[Sequence[_Wish], Sequence[_Wish]]:
+    """Return a tenant's campaigns that are served whole, and the others in the order of their turn."""
+    fitting = [wish for wish in wishes if wish[1] <= share]
+    giants = [wish for wish in wishes if wish[1] > share]
+    half = share - share // 2
+    halved = bool(giants and fitting) and fitting[0][1] <= half
+    room = half if halved else share
+    totals = accumulate(jobs for _, jobs in fitting)
+    count = sum(1 for _ in takewhile(lambda total: total <= room, totals))
+    rest = fitting[count:]
+    return fitting[:count], [*giants, *rest] if halved else [*rest, *giants]
 
 
 def _fair_shares(wishes: Mapping[str, int], budget: int) -> dict[str, int]:

@@ -29,6 +29,22 @@ def test_no_tenant_s_whole_campaign_takes_the_share_of_another() -> None:
     assert share_out([("one", "a", 2000), ("two", "b", 2000)], 2000) == {"one": 1000, "two": 1000}
 
 
+def test_a_giant_waits_behind_the_campaigns_that_fit_and_gets_the_rest() -> None:
+    """The longest stuck campaign wanted 5,000 jobs: for three sweeps its tenant's others got nothing."""
+    wanted = [("giant", "a", 5000), ("small", "a", 10), ("middle", "a", 600), ("last", "a", 20)]
+    assert share_out(wanted, 2000) == {"small": 10, "middle": 600, "last": 20, "giant": 1370}
+
+
+def test_campaigns_that_fit_leave_half_of_the_share_to_a_giant() -> None:
+    wanted = [("giant", "a", 5000), *((f"c{number}", "a", 300) for number in range(9))]
+    assert share_out(wanted, 2000) == {"c0": 300, "c1": 300, "c2": 300, "giant": 1100}
+
+
+def test_no_campaign_waits_behind_a_giant_for_more_than_its_turn() -> None:
+    wanted = [("giant", "a", 5000), ("large", "a", 1500), ("small", "a", 10)]
+    assert share_out(wanted, 2000) == {"large": 1500, "small": 10, "giant": 490}
+
+
 def test_nothing_is_granted_without_a_budget_or_a_wish() -> None:
     assert share_out([("one", "a", 5)], 0) == {}
     assert share_out([("one", "a", 5)], -5) == {}
@@ -64,10 +80,14 @@ def test_a_budget_is_spent_fairly_wholly_and_never_exceeded(wanted: list[tuple[s
 
 @settings(max_examples=100, deadline=None)
 @given(wishes, st.integers(0, 60))
-def test_within_a_tenant_no_campaign_is_begun_before_the_one_ahead_is_served(
+def test_within_a_tenant_no_campaign_is_begun_before_the_one_ahead_is_served_unless_one_of_them_is_a_giant(
     wanted: list[tuple[str, str, int]], budget: int
 ) -> None:
     granted = share_out(wanted, budget)
     for tenant in "abcd":
         mine = [(granted.get(campaign, 0), jobs) for campaign, owner, jobs in wanted if owner == tenant and jobs]
-        assert all(ahead == wish or next_ == 0 for (ahead, wish), (next_, _) in pairwise(mine))
+        share = sum(jobs for jobs, _ in mine)  # or one less, or half as much again
+        small = [(jobs, wish) for jobs, wish in mine if wish < share * 2 / 3]
+        large = [(jobs, wish) for jobs, wish in mine if wish > share + 1]
+        for alike in (small, large):
+            assert all(ahead == wish or next_ == 0 for (ahead, wish), (next_, _) in pairwise(alike))
