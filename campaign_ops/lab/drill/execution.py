@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +41,6 @@ class Execution:
         enough: Called every few seconds; when it returns true, no more events are executed either.
         satisfied: ``enough`` has returned true.
         faults: Active faults, by their index in the script.
-        rngs: The random source of each active fault.
         marked: (index, kind) of the marks already in the ledger.
         late: Indexes of faults that wait for an unavailable server.
         missed: Names of faults that found nothing to harm, or could not be injected.
@@ -54,7 +52,6 @@ class Execution:
     enough: Callable[[Rig], bool] | None = None
     satisfied: bool = False
     faults: dict[int, Fault] = field(default_factory=dict)
-    rngs: dict[int, random.Random] = field(default_factory=dict)
     marked: set[tuple[int, str]] = field(default_factory=set)
     late: set[int] = field(default_factory=set)
     missed: list[str] = field(default_factory=list)
@@ -160,7 +157,8 @@ class Execution:
             case "fault":
                 self._mark(event, FAULT)
                 fault = self._fault(event)
-                description = fault.inject(self.rig, self.rngs[arguments["index"]])
+                # The same numbers at each try: a fault that is tried again finds the campaigns that it has started.
+                description = fault.inject(self.rig, rng_of(self.rig.options, arguments["index"]))
                 if not fault.lasts:
                     self._forget(arguments["index"])
                 return f"FAULT {event.name}: {description}"
@@ -171,13 +169,13 @@ class Execution:
         workload, which = Workload(self.rig), float(str(arguments["which"]))
         if action == "cancel":
             return workload.cancel(which, frees_credits=bool(arguments["frees_credits"]))
-        return workload.pause(which) if action == "pause" else workload.resume(which)
+        act: Callable[[float], str | None] = getattr(workload, action)
+        return act(which)
 
     def _fault(self, event: Event) -> Fault:
         index = event.arguments["index"]
         if index not in self.faults:
             self.faults[index] = FAULTS[event.name]()
-            self.rngs[index] = rng_of(self.rig.options, index)
         return self.faults[index]
 
     def _end(self, event: Event) -> str | None:

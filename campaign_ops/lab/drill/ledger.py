@@ -8,7 +8,8 @@ the holder of the sweep lock. It only records; checkers interpret it.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -27,13 +28,17 @@ END = "end"
 MISSED = "missed"
 REDIS_LOSS = "redis_loss"
 CONFIRMED = "confirmed"
+LOCK_LOSS = "lock_loss"
 SETTLING = "settling"
 UNDOING = "undoing"
 """Kinds of marks. ``again``: a fault that could not be injected because a server was unavailable is retried.
 ``missed``: a fault of that name found nothing to harm, or could not be injected; noted when all are over.
-``redis_loss``: Redis lost data or went back to old data, noted while it is down. ``confirmed``: a person is about to
-confirm the breaker; the text is the sweep's run id. ``settling``: no more faults from now on. ``undoing``: the checks
-are complete, and the undo trial begins."""
+``redis_loss``: Redis lost all its data (the text is ``EMPTIED``) or went back to old data, noted while it is down.
+``lock_loss``: the session with the sweep lock was ended; the text is its ``application_name``. ``confirmed``: a person
+is about to confirm the breaker; the text is the sweep's run id. ``settling``: no more faults from now on. ``undoing``:
+the checks are complete, and the undo trial begins."""
+
+EMPTIED = "Redis lost all its data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,23 @@ class Mark:
     at: datetime
     kind: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A recipient's row after a change of its status, provider id or campaign: does it still wait to be sent to?"""
+
+    at: datetime
+    campaign_id: str
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """A change of our own note that the provider may have a recipient; not ``undecided``: decided, or forgotten."""
+
+    at: datetime
+    undecided: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +220,26 @@ def excuses(connection: sa.Connection) -> Iterator[Excuse]:
     """All excused recipients, in order of time."""
     for row in connection.execute(sa.text("SELECT at, kind, recipient_id FROM drill.excuse ORDER BY at")):
         yield Excuse(*row)
+
+
+def moves(connection: sa.Connection) -> Mapping[str, Sequence[Move]]:
+    """The changes of each recipient that changed, in order."""
+    by_recipient: dict[str, list[Move]] = defaultdict(list)
+    for key, *values in connection.execute(_MOVES):
+        by_recipient[key].append(Move(*values))
+    return by_recipient
+
+
+def suspicions(connection: sa.Connection) -> Mapping[str, Sequence[Suspicion]]:
+    """The suspicions about each recipient that there were any about, in order."""
+    by_recipient: dict[str, list[Suspicion]] = defaultdict(list)
+    for key, *values in connection.execute(_SUSPICIONS):
+        by_recipient[key].append(Suspicion(*values))
+    return by_recipient
+
+
+_MOVES = sa.text("SELECT recipient_id, at, campaign_id, waits FROM drill.moved ORDER BY id")
+_SUSPICIONS = sa.text("SELECT recipient_id, at, undecided FROM drill.suspect ORDER BY id")
 
 
 def _document(text: str | None) -> Mapping[str, Any] | None:

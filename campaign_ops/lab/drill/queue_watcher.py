@@ -52,11 +52,11 @@ return jobs
 
 @dataclass(frozen=True, slots=True)
 class SeenJob:
-    """A job of ours, when it was first seen. Its content is unknown if it was seen only in the event stream."""
+    """A job of ours, when it was first seen. Its content is unknown if it was gone, and not kept, when it was read."""
 
     at: float
     campaign_id: str | None = None
-    recipients: int | None = None
+    recipient_ids: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,15 @@ class Doubled:
     at: float
     recipient_id: str
     job_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A job that a worker has completed, and that the queue kept."""
+
+    at: float
+    job_id: str
+    recipient_ids: frozenset[str]
 
 
 @dataclass
@@ -78,6 +87,8 @@ class Watched:
         jobs: Every job of ours, by its id.
         doubled: Recipients in several live jobs.
         depth: (time, number of live jobs), about once a second.
+        completed: Every job that was completed, in order.
+        busy: Of each campaign, the times during which every sample showed a live job of it: begin to end.
     """
 
     looks: int = 0
@@ -85,6 +96,8 @@ class Watched:
     jobs: dict[str, SeenJob] = field(default_factory=dict)
     doubled: list[Doubled] = field(default_factory=list)
     depth: list[tuple[float, int]] = field(default_factory=list)
+    completed: list[Completed] = field(default_factory=list)
+    busy: dict[str, dict[float, float]] = field(default_factory=lambda: defaultdict(dict))
 
 
 def read_watched(path: Path) -> Watched:
@@ -106,7 +119,12 @@ def _add(watched: Watched, row: Mapping[str, Any]) -> None:
         case "job":
             known = watched.jobs.get(row["id"])
             at = row["at"] if known is None else known.at
-            watched.jobs[row["id"]] = SeenJob(at, row["campaign"], row["recipients"])
+            recipients = None if row["recipients"] is None else tuple(row["recipients"])
+            watched.jobs[row["id"]] = SeenJob(at, row["campaign"], recipients)
+        case "completed":
+            watched.completed.append(Completed(row["at"], row["id"], frozenset(row["recipients"])))
+        case "busy":
+            watched.busy[row["campaign"]][row["since"]] = row["at"]
         case "double":
             watched.doubled.append(Doubled(row["at"], row["recipient"], tuple(row["jobs"])))
         case "sample":
@@ -157,8 +175,10 @@ class QueueWatcher:
         self._added: dict[str, int] = {}
         self._events = 0
         self._doubled: set[tuple[str, tuple[str, ...]]] = set()
+        self._busy: dict[str, float] = {}
         self._looks = 0
         self._sampled_at = 0.0
+        self._looked_at = 0.0
 
     def look(self) -> None:
         """Take one sample of the events and of all live jobs."""
@@ -166,14 +186,17 @@ class QueueWatcher:
         reply: list[Any] = self._script(keys=[self._base])
         now = time.time()
         covering: dict[str, set[str]] = defaultdict(set)
+        campaigns: set[str] = set()
         pairs = list(zip(reply[::2], reply[1::2], strict=True))
         for job_id, data in pairs:
             recipients, campaign = self._payload(data)
             if job_id.startswith(OURS) and not self._known.get(job_id):
                 self._known[job_id] = True
-                self._write("job", now, id=job_id, campaign=campaign, recipients=len(recipients))
+                self._write("job", now, id=job_id, campaign=campaign, recipients=recipients)
+            campaigns.update([campaign] if campaign is not None else [])
             for recipient in recipients:
                 covering[recipient].add(job_id)
+        self._note_busy(now, campaigns)
         doubled = {recipient: jobs for recipient, jobs in covering.items() if len(jobs) > 1}
         if doubled:
             self._read_events()  # those between the two reads
@@ -183,11 +206,25 @@ class QueueWatcher:
         if now - self._sampled_at >= SAMPLE_EVERY_SECONDS:
             self._sampled_at = now
             self.sample(now, len(pairs))
+            for campaign, since in self._busy.items():
+                self._write("busy", now, campaign=campaign, since=since)
 
     def sample(self, now: float, live: int) -> None:
         """Write the number of samples since the last line, and the number of live jobs."""
         self._write("sample", now, looks=self._looks, live=live)
         self._looks = 0
+
+    def blind(self) -> None:
+        """Redis could not be read: what was live meanwhile is not known."""
+        self._busy.clear()
+
+    def _note_busy(self, now: float, campaigns: set[str]) -> None:
+        """Remember since when campaigns have live jobs, and write how long those had that have none now."""
+        for campaign in self._busy.keys() - campaigns:
+            self._write("busy", self._looked_at, campaign=campaign, since=self._busy.pop(campaign))
+        for campaign in campaigns - self._busy.keys():
+            self._busy[campaign] = now
+        self._looked_at = now
 
     def _payload(self, data: str) -> tuple[list[str], str | None]:
         try:
@@ -203,13 +240,18 @@ class QueueWatcher:
             for entry_id, fields in entries:
                 self._last_event = entry_id
                 job_id = fields.get("jobId", "")
+                if fields.get("event") == "completed" and (kept := self._client.hget(self._base + job_id, "data")):
+                    at = int(entry_id.partition("-")[0]) / 1000  # by Redis's clock, when it was completed
+                    self._write("completed", at, id=job_id, recipients=self._payload(str(kept))[0])
                 if fields.get("event") != "added":
                     continue
                 self._events += 1
                 self._added[job_id] = self._events
                 if job_id.startswith(OURS) and job_id not in self._known:
-                    self._known[job_id] = False  # its content is not known yet
-                    self._write("job", time.time(), id=job_id, campaign=None, recipients=None)
+                    data: Any = self._client.hget(self._base + job_id, "data")
+                    recipients, campaign = self._payload(data) if data else (None, None)
+                    self._known[job_id] = data is not None
+                    self._write("job", time.time(), id=job_id, campaign=campaign, recipients=recipients)
 
     def _write_double(self, now: float, recipient: str, jobs: set[str]) -> None:
         """Write it only if the job added last is ours; otherwise the application itself caused the double."""
@@ -247,6 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             try:
                 watcher.look()
             except redis.RedisError:
+                watcher.blind()
                 time.sleep(0.05)  # unavailable, or just back
             time.sleep(LOOK_EVERY_SECONDS)
     client.close()

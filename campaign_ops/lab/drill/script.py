@@ -25,11 +25,12 @@ SPACING_SECONDS = (1.0, 6.0)
 """Time between two faults: at least the first, so that each can take effect; if there is time for more than the second,
 faults are repeated."""
 
-PEOPLE_EVERY_SECONDS = 3.0
+PEOPLE_EVERY_SECONDS = 2.0
 _SHORTEST_SECONDS = 3.0
 _SCARCE_SHARE = 0.5
 _TENANTS = ("shop_north", "shop_south", "shop_harbour")
-_PEOPLE = ("pause", "pause", "cancel", "resume", "resume")
+_PEOPLE = ("pause", "pause", "cancel", "resume", "resume", "retry", "reopen", "move", "import_more")
+"""What people let the application do: methods of the workload."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _campaigns(options: DrillOptions) -> Iterator[Event]:
 
 
 def _people(options: DrillOptions) -> Iterator[Event]:
-    """People cancel, pause and resume; ``which`` selects among the campaigns that exist then."""
+    """People act on campaigns; ``which`` selects among the campaigns that exist then."""
     rng = random.Random(f"{options.seed} people")
     at = WARM_UP_SECONDS
     while at < options.seconds - CALM_SECONDS:

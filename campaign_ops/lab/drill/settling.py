@@ -18,10 +18,19 @@ COMPLETE_SWEEPS = 3
 """Complete sweeps after the faults, at least, before the checks."""
 
 SETTLE_SECONDS = 120.0
-_PERSONS = {"unknown_status": "unknown_word", "quarantined": "quarantined", "ambiguous": "ambiguous"}
+_PERSONS = {
+    "unknown_status": "unknown_word",
+    "quarantined": "quarantined",
+    "ambiguous": "ambiguous",
+    "credits_leaked": "credits_leaked",
+}
 """Causes that only a person ends, by the verdict in a plan."""
 _REFUSED = "stuck"
-"""The cause of any other verdict that waits for a person, once it is old: its repair was refused too often."""
+"""The cause of any other verdict that waits for a person, once it is old: held, or its repair was refused too often."""
+_CREDITS = "credits_leaked"
+"""The cause of a reservation that waits for a person."""
+_LATE = {_REFUSED, _CREDITS}
+"""Causes that become an incident only after minutes."""
 
 _HOUR_PASSES = sa.text(
     "UPDATE campaign_ops.worker SET first_seen_at = first_seen_at - interval '1 hour'"
@@ -35,7 +44,7 @@ _LEASE_PASSES = sa.text(
 _UNSETTLED = sa.text(
     "SELECT (SELECT count(*) FROM campaign_ops.notification WHERE sent_at IS NULL),"
     " (SELECT array_agg(cause) FROM campaign_ops.incident WHERE opened_at IS NOT NULL AND resolved_at IS NULL),"
-    " (SELECT array_agg(DISTINCT verdict) FROM campaign_ops.repair_plan WHERE needs_person AND verdict IS NOT NULL)"
+    " (SELECT array_agg(DISTINCT coalesce(verdict, :credits)) FROM campaign_ops.repair_plan WHERE needs_person)"
 )
 
 
@@ -71,9 +80,9 @@ def _all_notified(rig: Rig) -> bool:
     if not rig.options.watch:
         return True
     with rig.owner.connect() as connection:
-        unsent, causes, verdicts = connection.execute(_UNSETTLED).one()
+        unsent, causes, verdicts = connection.execute(_UNSETTLED, {"credits": _CREDITS}).one()
     persons = {_PERSONS.get(verdict, _REFUSED) for verdict in verdicts or ()}
-    return not unsent and persons - {_REFUSED} <= set(causes or ()) <= persons | {"credits_leaked"}
+    return not unsent and persons - _LATE <= set(causes or ()) <= persons
 
 
 def _quiet(rig: Rig) -> bool:

@@ -39,6 +39,19 @@ CREATE TABLE drill.mark (
     kind text NOT NULL,
     text text NOT NULL
 );
+CREATE TABLE drill.moved (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    recipient_id text NOT NULL,
+    campaign_id text,
+    waits boolean NOT NULL
+);
+CREATE TABLE drill.suspect (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    recipient_id text NOT NULL,
+    undecided boolean NOT NULL
+);
 CREATE TABLE drill.excuse (
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     kind text NOT NULL,
@@ -91,6 +104,22 @@ def statements(profile: Profile) -> Iterator[str]:
     )
     unknown = f"NEW.{word}::text <> ALL ({_array(recipient.words.all_known)})"
     yield _trigger("note_unknown_word", recipients, f"INSERT OR UPDATE OF {word}", f"WHEN ({unknown})")
+    yield _function(
+        "note_move",
+        "nothing text",
+        "INSERT INTO drill.moved (recipient_id, campaign_id, waits) VALUES"
+        f" (NEW.{quoted(recipient.id)}::text, NEW.{quoted(recipient.campaign_id)}::text, {_waits(profile, 'NEW.')});",
+    )
+    columns = [recipient.status, recipient.campaign_id, *([recipient.provider_id] if recipient.provider_id else [])]
+    changed = " OR ".join(f"OLD.{quoted(column)} IS DISTINCT FROM NEW.{quoted(column)}" for column in columns)
+    yield _trigger("note_move", recipients, "UPDATE", f"WHEN ({changed})")
+    yield _function(
+        "note_suspect",
+        "nothing text",
+        "INSERT INTO drill.suspect (recipient_id, undecided) VALUES"
+        " (coalesce(NEW.recipient_id, OLD.recipient_id), NEW.recipient_id IS NOT NULL AND NEW.decided_at IS NULL);",
+    )
+    yield _trigger("note_suspect", "campaign_ops.ambiguous", "INSERT OR UPDATE OR DELETE")
     # The sweep lock's key is repeated here on purpose: a sweep that takes a different lock is recorded as holding none.
     lock = literal(f"campaign_ops:{profile.db_schema}.{campaign.table}")
     yield _function(
@@ -107,13 +136,20 @@ def statements(profile: Profile) -> Iterator[str]:
     yield _trigger("note_journal", "campaign_ops.repair", "INSERT")
 
 
+def _waits(profile: Profile, row: str = "") -> str:
+    """The condition that a recipient is pending and not accepted."""
+    recipient = profile.recipient
+    accepted = f"{row}{quoted(recipient.provider_id)} IS NOT NULL" if recipient.provider_id else "false"
+    return f"({row}{quoted(recipient.status)}::text = ANY ({_array(recipient.words.pending)}) AND NOT {accepted})"
+
+
 def _count_function(profile: Profile, recipients: str) -> str:
     recipient = profile.recipient
     word, words = f"{quoted(recipient.status)}::text", recipient.words
     accepted = f"{quoted(recipient.provider_id)} IS NOT NULL" if recipient.provider_id else "false"
     pending = f"{word} = ANY ({_array(words.pending)})"
     counts = {
-        "waiting": f"{pending} AND NOT {accepted}",
+        "waiting": _waits(profile),
         "unknown": f"({word} = ANY ({_array(words.all_known)})) IS NOT TRUE",
         "succeeded": f"{word} = ANY ({_array(words.succeeded)}) OR ({pending} AND {accepted})",
         "failed": f"{word} = ANY ({_array(words.failed)})",

@@ -1,4 +1,4 @@
-"""The workload: campaigns that are started, cancelled, paused and resumed by the application and its users.
+"""The workload: what the application and its users do to campaigns, their recipients, jobs and credits.
 
 Each change of a campaign's status repeats the premise in the write, as a correct application does. A paused campaign's
 jobs are removed from the queue, and it is resumed only when none of them is left, so the application itself never puts
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from campaign_ops.core.wording import plural
+from campaign_ops.lab.shop.provider import share_of
 from campaign_ops.lab.shop.row_reader import Row
 from campaign_ops.lab.shop.row_writer import minutes
+from campaign_ops.lab.shop.worker import RETRY
 
 if TYPE_CHECKING:
     from campaign_ops.lab.drill.environment.rig import Rig
@@ -26,6 +28,10 @@ BATCH_SIZE = 20
 PAUSED, CANCELLED = "paused", "cancelled"
 _ORDINARY = re.compile(r"cmp_\d+")
 _NOW = timedelta(0)
+_SOON = timedelta(seconds=6)
+_TWO_RESERVATIONS, _EXPIRE_SOON = 0.3, 0.3
+_IMPORTED = 5
+_RETRY_MS = 4_000
 
 
 class Workload:
@@ -46,15 +52,26 @@ class Workload:
         return len(self._ordinary(self.sending)) >= self._rig.options.scale.max_sending
 
     def write(self, label: str, size: int, tenant: str) -> None:
-        """Write a campaign's rows: the campaign, its recipients, its reservation."""
+        """Write a campaign's rows with recipients and reservations, unless a fault that is tried again has."""
         writer = self._rig.writer
+        if writer.exists(label):
+            return
         writer.add_campaign(label, name=label.replace("_", " "), tenant=tenant, updated_ago=_NOW, pending=size)
-        writer.add_reservation(
-            f"res_{label}", campaign=label, amount=size, created_ago=_NOW, expires_in=minutes(60), tenant=tenant
-        )
+        self._reserve(label, size, tenant)
+
+    def _reserve(self, label: str, size: int, tenant: str) -> None:
+        """Hold credits for a campaign: some campaigns have two reservations, and some of those expire in seconds."""
+        halves = (size // 2, size - size // 2) if share_of(f"two {label}") < _TWO_RESERVATIONS else (size,)
+        expires_in = _SOON if share_of(f"soon {label}") < _EXPIRE_SOON else minutes(60)
+        existing = len(self._rig.writer.reservations(label))
+        for number, amount in enumerate(halves, existing + 1):
+            name = f"res_{label}" if number == 1 else f"res_{label}_{number}"
+            self._rig.writer.add_reservation(
+                name, campaign=label, amount=amount, created_ago=_NOW, expires_in=expires_in, tenant=tenant
+            )
 
     def start(self, label: str, size: int, tenant: str, job_options: Mapping[str, Any] | None = None) -> list[str]:
-        """Write a campaign's rows and add its jobs. Returns the ids of the jobs."""
+        """Write a campaign's rows and add its jobs. Returns the ids of the jobs; none that it has already."""
         self.write(label, size, tenant)
         return self._enqueue(label, job_options or {})
 
@@ -91,6 +108,57 @@ class Workload:
         jobs = self._enqueue(campaign["id"], {})
         return f"person: resumed {campaign['id']}, {plural(len(jobs), 'job')}"
 
+    def import_more(self, which: float) -> str | None:
+        """Import more recipients into a sending campaign."""
+        campaign = _select(self._ordinary(self.sending), which)
+        if campaign is None or not self.extend(campaign["id"], _IMPORTED):
+            return None
+        return f"person: imported {_IMPORTED} recipients into {campaign['id']}"
+
+    def reopen(self, which: float) -> str | None:
+        """Send a campaign that is over to more recipients."""
+        words = self._rig.profile.campaign.words.all_over
+        campaign = _select([row for word in words for row in self._ordinary(word)], which)
+        return None if campaign is None else self.reopen_one(campaign["id"])
+
+    def reopen_one(self, label: str) -> str | None:
+        """Send one campaign that is over to more recipients, if it is over."""
+        rig = self._rig
+        if not self._change(label, tuple(rig.profile.campaign.words.all_over), self.sending):
+            return None
+        rig.writer.add_recipients(label, pending=_IMPORTED)
+        self._reserve(label, _IMPORTED, rig.writer.campaign(label)["tenant"])
+        jobs = self._enqueue(label, {})
+        return f"person: reopened {label}, {plural(len(jobs), 'job')}"
+
+    def retry(self, which: float) -> str | None:
+        """Try failed recipients of a campaign again in a moment; until then a job lists recipients that have failed."""
+        candidates = [row for row in self._ordinary(self.sending) if self._rig.writer.failed_ids(row["id"])]
+        campaign = _select(candidates, which)
+        return None if campaign is None else self.retry_one(campaign["id"])
+
+    def retry_one(self, label: str) -> str | None:
+        """Try failed recipients of one campaign again, unless a live job does so already."""
+        rig = self._rig
+        failed = [one for one in rig.writer.failed_ids(label) if one not in rig.live_recipients()]
+        if not failed:
+            return None
+        tenant = rig.writer.campaign(label)["tenant"]
+        rig.queue.add(label, tenant, failed, batch_size=BATCH_SIZE, more={RETRY: True}, delay=_RETRY_MS)
+        return f"application: tries {len(failed)} failed recipients of {label} again"
+
+    def move(self, which: float) -> str | None:
+        """Move recipients of a paused campaign of which no job is left to a sending one, which gets jobs for them."""
+        ready = [row for row in self._ordinary(PAUSED) if not self._remove_jobs(row["id"])]
+        source, target = _select(ready, which), _select(self._ordinary(self.sending), which)
+        if source is None or target is None or not self._change(target["id"], (self.sending,), self.sending):
+            return None
+        pending = self._rig.writer.pending_ids(source["id"])[:BATCH_SIZE]
+        moved = self._rig.writer.hand_over(pending, target["id"])
+        if moved:
+            self._rig.queue.add(target["id"], target["tenant"], moved, batch_size=BATCH_SIZE)
+        return f"person: moved {plural(len(moved), 'recipient')} from {source['id']} to {target['id']}"
+
     def extend(self, label: str, number: int) -> bool:
         """Import more recipients into a campaign, if it is sending. The import touches the campaign first."""
         if not self._change(label, (self.sending,), self.sending):
@@ -118,7 +186,8 @@ class Workload:
     def _enqueue(self, campaign: str, job_options: Mapping[str, Any]) -> list[str]:
         rig = self._rig
         tenant = rig.writer.campaign(campaign)["tenant"]
-        pending = rig.writer.pending_ids(campaign)
+        covered = rig.live_recipients()
+        pending = [recipient for recipient in rig.writer.pending_ids(campaign) if recipient not in covered]
         return rig.queue.add(campaign, tenant, pending, batch_size=BATCH_SIZE, **job_options)
 
     def _remove_jobs(self, campaign: str) -> int:

@@ -44,6 +44,23 @@ class Application(RowReader):
         with self.engine.begin() as connection:
             return connection.execute(statement).rowcount == 1
 
+    def write_provider_id(self, recipient: str, answer: Answer) -> bool:
+        """Write only the id that the provider gave; the status stays pending, as until a webhook brings it."""
+        table = self.tables.recipient
+        premise = (table.c.id == self._bound(recipient), *self._unsent())
+        with self.engine.begin() as connection:
+            changed = connection.execute(table.update().where(*premise).values(provider_id=answer.message_id))
+            return changed.rowcount == 1
+
+    def retry_failed(self, campaign: str, recipient_ids: Sequence[str]) -> list[str]:
+        """Set those of the recipients that have failed back to pending; return them."""
+        table, words = self.tables.recipient, self.profile.recipient.words
+        theirs = table.c.id.in_([self._bound(recipient) for recipient in recipient_ids])
+        failed = (self._of(campaign), theirs, table.c.status.in_(words.failed))
+        statement = table.update().where(*failed).values(status=words.pending[0])
+        with self.engine.begin() as connection:
+            return [str(key) for key in connection.scalars(statement.returning(sa.cast(table.c.id, sa.Text)))]
+
     def touch(self, campaign: str) -> None:
         """Update the campaign's timestamp: it is being worked on."""
         table = self.tables.campaign

@@ -24,6 +24,16 @@ provider_send = sa.Table(
     sa.Column("accepted", sa.Boolean, nullable=False),
     sa.Column("sent_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
 )
+# A worker's claims are recorded beside the sends: a drill asks who was marked, long after the markers are gone.
+claim_table = sa.Table(
+    "claim",
+    _metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("recipient_id", sa.Text, nullable=False, index=True),
+    sa.Column("job_id", sa.Text, nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import redis
@@ -65,6 +65,7 @@ class ShopQueue:
         *,
         batch_size: int | None = None,
         job_ids: Sequence[str] | None = None,
+        more: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> list[str]:
         """Add a job for each batch of recipients, as the application does when it starts a campaign.
@@ -75,6 +76,7 @@ class ShopQueue:
             recipient_ids: The recipients to send to.
             batch_size: Recipients per job; the profile's unless given.
             job_ids: Ids of the jobs; without them BullMQ numbers the jobs.
+            more: More keys of each job's data.
             options: BullMQ job options (``priority``, ``delay``, ``attempts``, ``backoff``) on top of the profile's.
 
         Returns:
@@ -85,7 +87,7 @@ class ShopQueue:
         jobs = [
             {
                 "name": self.profile.job,
-                "data": self.payload(campaign, tenant, batch),
+                "data": self.payload(campaign, tenant, batch) | dict(more or {}),
                 "opts": {**self.profile.options, **options, **({"jobId": job_ids[i]} if job_ids else {})},
             }
             for i, batch in enumerate(batches)

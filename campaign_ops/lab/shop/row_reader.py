@@ -57,6 +57,12 @@ class RowReader:
         """Read the campaign's row."""
         return self._one(self.tables.campaign, campaign)
 
+    def exists(self, campaign: str) -> bool:
+        """Return whether there is such a campaign."""
+        wanted = sa.select(sa.literal(1)).where(self.tables.campaign.c.id == self._bound(campaign))
+        with self.engine.connect() as connection:
+            return connection.scalar(wanted) is not None
+
     def campaigns(self, status: str | None = None) -> list[Row]:
         """Read all campaigns, or those in one status, the longest untouched first."""
         table = self.tables.campaign
@@ -84,6 +90,10 @@ class RowReader:
     def pending_ids(self, campaign: str) -> list[str]:
         """Read the ids of the recipients that are pending and not yet accepted by the provider, in order."""
         return self._ids(self._of(campaign), *self._unsent())
+
+    def failed_ids(self, campaign: str) -> list[str]:
+        """Read the ids of the recipients that have failed, in order."""
+        return self._ids(self._of(campaign), self.tables.recipient.c.status.in_(self.profile.recipient.words.failed))
 
     def tally(self, campaign: str) -> dict[str, int]:
         """Count the campaign's recipients by status word."""

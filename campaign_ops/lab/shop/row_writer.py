@@ -7,7 +7,7 @@ clock, in UTC. campaign_ops' own tables are not written here.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -171,6 +171,14 @@ class RowWriter(RowReader):
         statement = table.update().where(table.c.id.in_(pending)).values({"status": word, **changes})
         with self.engine.begin() as connection:
             return connection.execute(statement).rowcount
+
+    def hand_over(self, recipient_ids: Sequence[str], campaign: str) -> list[str]:
+        """Move pending recipients to another campaign; return those that were still pending."""
+        table = self.tables.recipient
+        theirs = table.c.id.in_([self._bound(recipient) for recipient in recipient_ids])
+        statement = table.update().where(theirs, *self._unsent()).values(campaign_id=self._bound(campaign))
+        with self.engine.begin() as connection:
+            return [str(key) for key in connection.scalars(statement.returning(sa.cast(table.c.id, sa.Text)))]
 
     def remove_campaigns(self, untouched_for: timedelta) -> list[str]:
         """Delete campaigns that are over and untouched for so long, with their rows; return their ids."""

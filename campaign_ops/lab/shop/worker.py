@@ -3,7 +3,8 @@
     python -m campaign_ops.lab.shop.worker --database-url … --queue-url … --prefix bull --name worker-1
 
 Its contract is the one that campaign_ops relies on: right before a send it checks that the row is still pending and
-has no provider id, and it writes the row's outcome as soon as the provider has answered. SIGTERM ends it after the
+has no provider id, and it writes the row's outcome as soon as the provider has answered. A loose worker keeps only the
+second half: it sends whatever its job lists. SIGTERM ends it after the
 current recipient; the rest of the job goes back to the queue. SIGUSR1 makes it hang before its next recipient and never
 recover, while BullMQ goes on renewing its locks.
 """
@@ -18,7 +19,6 @@ import signal
 import time
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
-from uuid import uuid4
 
 import redis
 import sqlalchemy as sa
@@ -26,19 +26,21 @@ from bullmq import Worker
 from bullmq.custom_errors import DelayedError
 
 from campaign_ops.lab.shop.application import Application
+from campaign_ops.lab.shop.claims import Claims
 from campaign_ops.lab.shop.provider import Provider, share_of
 from campaign_ops.lab.shop.schema import PlatformShape
 from campaign_ops.lab.shop.worker_command import READY, WorkerOptions, parse_command
 from campaign_ops.profile.model import Profile
 from campaign_ops.profile.queue import QueueProfile
 
-__all__ = ["KEPT_JOBS", "Claims", "ShopWorker", "TakenJob", "WorkerOptions", "make_worker"]
+__all__ = ["KEPT_JOBS", "RETRY", "Claims", "ShopWorker", "TakenJob", "WorkerOptions", "make_worker"]
 
 log = logging.getLogger("campaign_ops.lab.shop.worker")
 
 KEPT_JOBS = 200
 """Completed jobs that a worker leaves in Redis."""
-_CLAIM_SECONDS = 86_400
+RETRY = "retry"
+"""The key of a job's data that says: its recipients have failed, and are tried again."""
 _CHECK_EVERY = 20
 _STAGE_MS = 500
 
@@ -52,28 +54,6 @@ class TakenJob(Protocol):
 
     async def moveToDelayed(self, timestamp: int, token: str = "") -> Any:  # noqa: N802 - BullMQ's own words
         """Give it back until ``timestamp`` (milliseconds); `DelayedError` must be raised next."""
-
-
-class Claims:
-    """The application's own guard against sending twice: marker keys in Redis, the last of the profile's first."""
-
-    def __init__(self, client: redis.Redis, profile: QueueProfile) -> None:
-        self._client = client
-        self._sent, self._claim = profile.markers[0], profile.markers[-1]
-
-    def take(self, recipient: str) -> str | None:
-        """Claim a recipient; return the claim for `holds`, or None when it was claimed before."""
-        claim, key = uuid4().hex, self._claim.format(recipient_id=recipient)
-        return claim if self._client.set(key, claim, nx=True, ex=_CLAIM_SECONDS) else None
-
-    def holds(self, recipient: str, claim: str) -> bool:
-        """Return whether the claim is still there: after a loss of Redis's data another worker may have claimed it."""
-        current = self._client.get(self._claim.format(recipient_id=recipient))
-        return current in (claim, claim.encode())
-
-    def sent(self, recipient: str) -> None:
-        """Mark the recipient's message as sent."""
-        self._client.set(self._sent.format(recipient_id=recipient), "1", ex=_CLAIM_SECONDS)
 
 
 class ShopWorker:
@@ -106,9 +86,14 @@ class ShopWorker:
         recipients = [str(recipient) for recipient in job.data[self._queue.recipients_key]]
         if await asyncio.to_thread(self._too_early, campaign, recipients):
             await self._give_back(job, token, _STAGE_MS)
+        if job.data.get(RETRY):
+            await asyncio.to_thread(self._prepare_retry, campaign, recipients)
+        if not self._options.loose:
+            recipients = await asyncio.to_thread(self._application.unsent, campaign, recipients)
         sent = 0
-        for recipient in await asyncio.to_thread(self._application.unsent, campaign, recipients):
-            if sent % _CHECK_EVERY == 0 and not await asyncio.to_thread(self._application.is_sending, campaign):
+        for recipient in recipients:
+            checks = sent % _CHECK_EVERY == 0 and not self._options.loose
+            if checks and not await asyncio.to_thread(self._application.is_sending, campaign):
                 return f"campaign {campaign} is no longer sending"
             await self._pause(self._options.delay_ms)
             if self.stopping.is_set():
@@ -121,7 +106,7 @@ class ShopWorker:
             if self._options.touch_every and sent % self._options.touch_every == 0:
                 await asyncio.to_thread(self._application.touch, campaign)
         await self._complete(campaign)
-        return f"sent {sent} of {len(recipients)}"
+        return f"sent {sent} of {len(job.data[self._queue.recipients_key])}"
 
     async def _give_back(self, job: TakenJob, token: str, milliseconds: int) -> NoReturn:
         """Move the job back to the queue for a while, without using up an attempt."""
@@ -135,8 +120,16 @@ class ShopWorker:
         others = set(self._application.pending_ids(campaign)) - set(recipients)
         return bool(others) and max(self._application.recipient_ids(campaign)) in recipients
 
+    def _prepare_retry(self, campaign: str, recipients: Sequence[str]) -> None:
+        """Set failed recipients back to pending, without their markers: the application wants to try them again."""
+        if not self._application.is_sending(campaign):
+            return
+        failed = self._application.retry_failed(campaign, recipients)
+        if self._claims is not None:
+            self._claims.forget(failed)
+
     async def _send(self, campaign: str, recipient: str, job_id: str) -> None:
-        if not await asyncio.to_thread(self._may_send, campaign, recipient):
+        if not self._options.loose and not await asyncio.to_thread(self._may_send, campaign, recipient, job_id):
             return
         self._sends += 1
         number = self._sends
@@ -144,16 +137,19 @@ class ShopWorker:
         answer = await asyncio.to_thread(self._provider.send, recipient, campaign, self._options.name, job_id)
         self._die("after_send", number)
         await self._pause(self._options.answer_ms)
-        await asyncio.to_thread(self._application.write_answer, recipient, answer)
+        if answer.accepted and share_of(f"later {recipient}") < self._options.status_later:
+            await asyncio.to_thread(self._application.write_provider_id, recipient, answer)
+        else:
+            await asyncio.to_thread(self._application.write_answer, recipient, answer)
         self._die("after_write", number)
-        if self._claims is not None:
+        if self._claims is not None and not self._options.loose:
             await asyncio.to_thread(self._claims.sent, recipient)
 
-    def _may_send(self, campaign: str, recipient: str) -> bool:
+    def _may_send(self, campaign: str, recipient: str, job_id: str) -> bool:
         """Claim the recipient; return whether its row is still unsent and the claim still held after reading it."""
         if self._claims is None:
             return bool(self._application.unsent(campaign, [recipient]))
-        claim = self._claims.take(recipient)
+        claim = self._claims.take(recipient, job_id)
         if claim is None:
             log.warning("recipient %s was claimed before: left alone", recipient)
             return False
@@ -186,13 +182,9 @@ def make_worker(
 ) -> ShopWorker:
     """Make a worker for any client of BullMQ, inside its running event loop, which then handles the signals."""
     assert profile.queue is not None, f"profile {profile.name} has no queue"
-    worker = ShopWorker(
-        Application(engine, profile, shape),
-        Provider(engine, reject_share=options.reject_share),
-        profile.queue,
-        options,
-        Claims(client, profile.queue) if options.claims else None,
-    )
+    claims = Claims(client, profile.queue, seconds=options.claim_seconds, record=engine) if options.claims else None
+    provider = Provider(engine, reject_share=options.reject_share)
+    worker = ShopWorker(Application(engine, profile, shape), provider, profile.queue, options, claims)
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, worker.stopping.set)

@@ -32,6 +32,9 @@ class WorkerOptions:
         lock_ms: How long a job stays locked by a worker that no longer renews the lock.
         stalled_ms: Interval of the search for such jobs.
         claims: Claim a recipient in Redis before sending, and never send without the claim.
+        claim_seconds: How long a claim lasts.
+        loose: Send whatever a job lists, without a claim and without reading the rows.
+        status_later: Share of recipients whose row gets only the provider's id, as where a webhook brings the status.
         drops: A bug: jobs of campaigns whose id has this prefix end at once, and nothing is sent; empty for none.
         stages: In campaigns whose id has this prefix, the last recipient is sent to after all others; empty for none.
         die_at: Crash (SIGKILL) at one moment of a send: ``before_send`` when the recipient is claimed, ``after_send``
@@ -49,6 +52,9 @@ class WorkerOptions:
     lock_ms: int = 30_000
     stalled_ms: int = 30_000
     claims: bool = False
+    claim_seconds: int = 86_400
+    loose: bool = False
+    status_later: float = 0.0
     drops: str = ""
     stages: str = ""
     die_at: str = ""

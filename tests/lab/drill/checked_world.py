@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -69,6 +70,17 @@ class CheckedWorld:
     def check(self, figure: Callable[[Records], Figure]) -> Figure:
         return figure(self.records())
 
+    def fails(self, figure: Callable[[Records], Figure], *words: str) -> None:
+        """Assert that the figure fails, and that one of its examples contains all of these words."""
+        result = self.check(figure)
+        assert not result.holds
+        assert any(all(word in example for word in words) for example in result.examples), result.examples
+
+    def holds(self, figure: Callable[[Records], Figure]) -> None:
+        """Assert that the figure holds."""
+        result = self.check(figure)
+        assert result.holds, result.examples
+
     def owner(self, query: str, **binds: Any) -> None:
         """Run a statement as the application."""
         with self.world.app.engine.begin() as connection:
@@ -81,10 +93,15 @@ class CheckedWorld:
 
     def look(self, times: int = 1) -> None:
         """Take samples with the queue watcher in this process."""
-        with redis.Redis.from_url(self.world.queue.url, decode_responses=True) as client, self._watched() as out:
-            watcher = QueueWatcher(client, self.world.queue.key(""), "recipientIds", "campaignId", out)
+        with self.watcher() as watcher:
             for _ in range(times):
                 watcher.look()
+
+    @contextmanager
+    def watcher(self) -> Iterator[QueueWatcher]:
+        """A queue watcher in this process."""
+        with redis.Redis.from_url(self.world.queue.url, decode_responses=True) as client, self._watched() as out:
+            yield QueueWatcher(client, self.world.queue.key(""), "recipientIds", "campaignId", out)
 
     def _watched(self) -> TextIO:
         return (self.work_dir / WATCHED).open("a", encoding="utf-8")

@@ -100,7 +100,7 @@ def test_every_figure_holds_after_a_lawful_history(stage: CheckedWorld) -> None:
     counted = "0 faults, 4 sends; repairs: 3 complete, 1 reenqueue, 3 release; 1 jobs re-enqueued"
     assert figures["counted"].found == counted
     assert figures["credits_exact"].found == "exact: 240 released by us, 2 tenants"
-    assert len(figures) == len(check_all(stage)) == len(AT_ANY_TIME) + 15
+    assert len(figures) == len(check_all(stage)) == len(AT_ANY_TIME) + 16
     assert all(figure.holds for figure in check_so_far(stage))
 
 

@@ -169,6 +169,34 @@ def test_a_paused_campaign_has_no_jobs_and_a_resumed_one_has_each_recipient_once
     assert sorted(covered) == rig.writer.pending_ids("cmp_1")
 
 
+def test_a_fault_that_is_tried_again_starts_its_campaign_once(rig: Rig) -> None:
+    """Seen while PostgreSQL was away for a minute: a fault whose jobs could not be added started 40 campaigns."""
+    workload = Workload(rig)
+    first = workload.start("hang_worker_000001", 30, "shop_north")
+    rig.queue.remove(first[:1])
+    assert len(workload.start("hang_worker_000001", 30, "shop_north")) == 1
+    assert len(rig.writer.recipients("hang_worker_000001")) == len(rig.live_recipients()) == 30
+
+
+def test_people_move_import_retry_and_reopen_without_a_double_cover(rig: Rig) -> None:
+    workload = Workload(rig)
+    workload.start("cmp_1", 30, "shop_north")
+    jobs = workload.start("cmp_2", 30, "shop_north")
+    rig.queue.remove(jobs[:1])
+    rig.writer.move_recipients("cmp_2", "failed", 3)
+    assert workload.retry(0) is not None
+    assert workload.retry(0) is None, "its failed recipients are in a live job"
+    assert workload.import_more(0) is not None
+    assert workload.pause(0) is not None
+    assert workload.move(0) is not None
+    rig.writer.set_campaign("cmp_2", status="sent")
+    assert workload.reopen(0) is not None
+    covered = [one for job in rig.queue.live_job_ids() for one in rig.queue.job_data(job)["recipientIds"]]
+    assert len(covered) == len(set(covered))
+    pending = {one for campaign in ("cmp_1", "cmp_2") for one in rig.writer.pending_ids(campaign)}
+    assert pending - set(covered) == set(rig.writer.pending_ids("cmp_1"))
+
+
 def test_a_campaign_is_not_resumed_while_a_worker_holds_a_job_of_it(rig: Rig) -> None:
     workload = Workload(rig)
     workload.start("cmp_1", 300, "shop_north")

@@ -30,6 +30,7 @@ class MutantRig(Rig):
     """A rig whose sweepers run with the mutation that the environment variable names, if any."""
 
     sweeper_module = "tests.lab.drill.mutant_sweeper"
+    loose_every = 0
     worker_options: dict[str, Any] = {}  # noqa: RUF012 - replaced as a whole, never changed
 
     def start_worker(self, *, node: int | None = None, **options: Any) -> WorkerProcess:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bullmq import Job
 
 from campaign_ops.lab.drill.checkers import WATCHED
 from campaign_ops.lab.drill.queue_watcher import Watched, command, read_watched
@@ -33,7 +35,8 @@ def test_a_live_job_of_ours_is_seen_with_its_campaign_and_its_recipients(stage: 
     stage.world.queue.add("c", "shop", ["r3"])
     stage.look(2)
     watched = seen(stage)
-    assert [(key, job.campaign_id, job.recipients) for key, job in watched.jobs.items()] == [("ops-c-a1-b0-x", "c", 2)]
+    (job,) = watched.jobs.items()
+    assert job == ("ops-c-a1-b0-x", replace(job[1], campaign_id="c", recipient_ids=("r1", "r2")))
     assert watched.looks > 0
     assert watched.depth[0][1] == 2
 
@@ -42,7 +45,33 @@ def test_a_job_that_came_and_went_between_two_looks_is_seen_in_the_event_stream(
     stage.world.queue.add("c", "shop", ["r1"], job_ids=["ops-c-a1-b0-x"])
     stage.world.queue.remove(["ops-c-a1-b0-x"])
     stage.look()
-    assert seen(stage).jobs["ops-c-a1-b0-x"].recipients is None
+    assert seen(stage).jobs["ops-c-a1-b0-x"].recipient_ids is None
+
+
+def test_a_job_that_a_worker_has_completed_is_known_with_its_recipients(stage: CheckedWorld) -> None:
+    stage.world.queue.add("c", "shop", ["r1"], job_ids=["j"])
+
+    async def do_nothing(_job: Job, _token: str) -> None: ...
+
+    stage.world.queue.work_off(do_nothing)
+    stage.look()
+    (completed,) = seen(stage).completed
+    assert (completed.job_id, completed.recipient_ids) == ("j", frozenset({"r1"}))
+
+
+def test_how_long_a_campaign_has_live_jobs_is_known_from_the_first_look_to_the_last(stage: CheckedWorld) -> None:
+    (job,) = stage.world.queue.add("c", "shop", ["r1"])
+    with stage.watcher() as watcher:
+        watcher.look()
+        watcher.look()
+        stage.world.queue.remove([job])
+        watcher.look()
+        stage.world.queue.add("c", "shop", ["r1"])
+        watcher.look()
+        watcher.blind()
+        watcher.look()
+    ((since, until),) = seen(stage).busy["c"].items()
+    assert since < until
 
 
 def test_a_recipient_that_we_put_into_a_second_live_job_is_seen_in_both(stage: CheckedWorld) -> None:

@@ -156,8 +156,8 @@ class GoneMeanwhile(Application):
 class Forgetful(Claims):
     """Redis loses the claim on one recipient right after it was taken, and another worker takes it."""
 
-    def take(self, recipient: str) -> str | None:
-        claim = super().take(recipient)
+    def take(self, recipient: str, job_id: str = "") -> str | None:
+        claim = super().take(recipient, job_id)
         if recipient.endswith("3"):
             self._client.set(self._claim.format(recipient_id=recipient), "another's")
         return claim

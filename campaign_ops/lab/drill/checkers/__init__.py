@@ -4,7 +4,9 @@ reading, records   everything is read once, at one moment, into plain values; ro
 sending            recipients: none sent twice, none forgotten
 reservations       credits, to the last decimal
 journal            the journal against the changes and jobs
+putting_back       whom a re-enqueue's jobs list, and when they may be added again
 safety             the rules that make a repair safe
+people             what a person has undone
 liveness           what is stuck at the end, times, bounds, errors
 watching           incidents and notifications; incident_records reads them, causes judges what held
 
@@ -16,7 +18,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from campaign_ops.lab.drill.checkers import journal, liveness, reservations, safety, sending, watching
+from campaign_ops.lab.drill.checkers import (
+    journal,
+    liveness,
+    people,
+    putting_back,
+    reservations,
+    safety,
+    sending,
+    watching,
+)
 from campaign_ops.lab.drill.checkers.figure import Figure
 from campaign_ops.lab.drill.checkers.reading import WATCHED, read
 from campaign_ops.lab.drill.checkers.records import Checkable, Records, Stores, stores_of
@@ -45,14 +56,22 @@ AT_ANY_TIME: tuple[Checker, ...] = (
     reservations.credits_exact,
     journal.journal,
     safety.in_two_jobs,
+    putting_back.put_back_sent,
+    putting_back.put_back_marked,
+    putting_back.caused_again,
+    putting_back.not_cooled,
     safety.beyond_breaker,
+    safety.alarm_ignored,
     safety.too_young,
     safety.unknown_repaired,
     safety.in_vain,
+    safety.finished_in_queue,
+    people.held_repaired,
     sending.wrong_word,
     reservations.released_too_soon,
     reservations.left_held,
     safety.overlapping,
+    safety.added_unlocked,
     liveness.too_long,
     liveness.slow_statements,
     liveness.starved,
@@ -85,6 +104,7 @@ AT_THE_END: tuple[Checker, ...] = (
     watching.noticed,
     watching.notified,
     sending.unknowable,
+    sending.sent_loosely,
     liveness.sweeps,
     journal.counted,
 )

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from campaign_ops.core.wording import plural
+from campaign_ops.journal.attempts import Closed
 from campaign_ops.lab.drill import ledger
 from campaign_ops.lab.drill.checkers.figure import Figure, none_of, shown
 from campaign_ops.lab.drill.checkers.records import ROW_REPAIRS, Intent, Records, Repair
@@ -117,9 +118,11 @@ def _jobs(records: Records) -> Iterator[str]:
         intent = by_id.get(job_id)
         if intent is None:
             yield f"job {job_id}: seen in the queue, but no intent has it"
-        elif seen.recipients is not None and not _as_intended(seen, intent, confirmed=intent.repair_id in confirmed):
-            actual = f"{seen.recipients} recipients of {seen.campaign_id}"
+        elif seen.recipient_ids is not None and not _as_intended(seen, intent, confirmed=intent.repair_id in confirmed):
+            actual = f"{len(seen.recipient_ids)} recipients of {seen.campaign_id}"
             yield f"job {job_id}: {actual}, intended were {intent.recipients} of {intent.campaign_id}"
+        elif intent.closed_as == Closed.NOT_ADDED and not _lost(records, datetime.fromtimestamp(seen.at, UTC)):
+            yield f"job {job_id}: seen in the queue, and journaled as not added"
     for intent in records.intents:
         if intent.added_at is None or intent.job_id in records.watched.jobs:
             continue
@@ -129,10 +132,10 @@ def _jobs(records: Records) -> Iterator[str]:
 
 def _as_intended(seen: SeenJob, intent: Intent, *, confirmed: bool) -> bool:
     """Return whether a job matches its intent. Recipients may move after the intent; only a confirmation is exact."""
-    if seen.recipients is None or seen.campaign_id != intent.campaign_id:
+    if seen.recipient_ids is None or seen.campaign_id != intent.campaign_id:
         return False
-    exact = confirmed and intent.added_at is not None
-    return seen.recipients == intent.recipients if exact else seen.recipients <= intent.recipients
+    exact, number = confirmed and intent.added_at is not None, len(seen.recipient_ids)
+    return number == intent.recipients if exact else number <= intent.recipients
 
 
 def _lost(records: Records, added_at: datetime) -> bool:

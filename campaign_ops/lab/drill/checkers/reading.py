@@ -16,6 +16,7 @@ from campaign_ops.doctor.grants import qualified, quoted
 from campaign_ops.lab.drill import ledger
 from campaign_ops.lab.drill.checkers.incident_records import read_files, read_incidents
 from campaign_ops.lab.drill.checkers.records import (
+    Claim,
     Intent,
     PlanRow,
     Records,
@@ -27,7 +28,7 @@ from campaign_ops.lab.drill.checkers.records import (
     SweepRow,
 )
 from campaign_ops.lab.drill.checkers.rows import Names, Raw
-from campaign_ops.lab.drill.queue_watcher import read_watched
+from campaign_ops.lab.drill.queue_watcher import OURS, Watched, read_watched
 from campaign_ops.postgres.errors import mapped
 from campaign_ops.profile.model import Profile
 
@@ -63,6 +64,10 @@ def read(stores: Stores) -> Records:
             excuses=tuple(ledger.excuses(connection)),
             sent_again=_sent_again(connection),
             sends=connection.execute(sa.text("SELECT count(*) FROM demo.provider_send")).scalar_one(),
+            carried=_carried(connection, watched),
+            moves=ledger.moves(connection),
+            claims=_claims(connection),
+            suspicions=ledger.suspicions(connection),
             never_sent=_never_sent(connection, stores.ledger.profile),
             rows=_rows(connection, stores.ledger.profile),
             watched=watched,
@@ -79,7 +84,7 @@ _REPAIRS = sa.text(
     " undone_by FROM campaign_ops.repair WHERE platform = :platform ORDER BY id"
 )
 _INTENTS = sa.text(
-    "SELECT job_id, repair_id, campaign_id, recipients, intended_at, added_at FROM campaign_ops.intent"
+    "SELECT job_id, repair_id, campaign_id, recipients, intended_at, added_at, closed_as FROM campaign_ops.intent"
     " WHERE repair_id IN (SELECT id FROM campaign_ops.repair WHERE platform = :platform) ORDER BY intended_at, job_id"
 )
 _SWEEPS = sa.text(
@@ -96,6 +101,11 @@ _SENT_AGAIN = sa.text(
     " (SELECT recipient_id FROM demo.provider_send GROUP BY recipient_id HAVING count(*) > 1) ORDER BY id"
 )
 
+_SENT_BY_US = sa.text(
+    "SELECT job_id, array_agg(recipient_id) FROM demo.provider_send WHERE starts_with(job_id, :ours) GROUP BY job_id"
+)
+_CLAIMS = sa.text("SELECT recipient_id, job_id, at, until FROM demo.claim ORDER BY id")
+
 
 def _repair(row: sa.Row[Any]) -> Repair:
     images = {"before": json.loads(row.before), "after": json.loads(row.after)}
@@ -111,6 +121,20 @@ def _sent_again(connection: sa.Connection) -> Mapping[str, Sequence[Send]]:
     for row in connection.execute(_SENT_AGAIN):
         sends[row.recipient_id].append(Send(*row))
     return sends
+
+
+def _carried(connection: sa.Connection, watched: Watched) -> Mapping[str, frozenset[str]]:
+    carried = {job_id: frozenset(job.recipient_ids or ()) for job_id, job in watched.jobs.items()}
+    for job_id, recipients in connection.execute(_SENT_BY_US, {"ours": OURS}):
+        carried[job_id] = carried.get(job_id, frozenset()) | set(recipients)
+    return carried
+
+
+def _claims(connection: sa.Connection) -> Mapping[str, Sequence[Claim]]:
+    claims: dict[str, list[Claim]] = defaultdict(list)
+    for recipient_id, *values in connection.execute(_CLAIMS):
+        claims[recipient_id].append(Claim(*values))
+    return claims
 
 
 def _never_sent(connection: sa.Connection, profile: Profile) -> list[tuple[str, str]]:

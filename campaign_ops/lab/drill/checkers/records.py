@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +14,15 @@ from typing import Protocol
 from campaign_ops.core.policy import Policy
 from campaign_ops.lab.drill.checkers.incident_records import Watching
 from campaign_ops.lab.drill.checkers.rows import Names, Raw
-from campaign_ops.lab.drill.ledger import Change, Excuse, Journaled, Ledger, Mark
+from campaign_ops.lab.drill.ledger import Change, Excuse, Journaled, Ledger, Mark, Move, Suspicion
 from campaign_ops.lab.drill.queue_watcher import Watched
 from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.lab.shop.worker import KEPT_JOBS
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Timeouts
 from campaign_ops.profile.model import Profile
 
+SURELY_KEPT = KEPT_JOBS * 3 // 4
 ROW_REPAIRS = ("complete", "release", "recount")
 
 
@@ -99,7 +101,7 @@ class Repair:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One job that we intended to add; ``added_at`` is when it was confirmed in the queue."""
+    """One job that we intended to add: when it was confirmed in the queue, or why it counts as not added."""
 
     job_id: str
     repair_id: int
@@ -107,6 +109,7 @@ class Intent:
     recipients: int
     intended_at: datetime
     added_at: datetime | None
+    closed_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,15 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """A marker that a worker has set before it sent; ``until`` is when it expired or the application deleted it."""
+
+    job_id: str
+    at: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SweepLine:
     """One line of a sweeping process's file; times are seconds since 1970.
 
@@ -172,7 +184,11 @@ class SlowStatement:
 
 @dataclass(frozen=True)
 class Records:
-    """Everything that the figures are computed from. The files were read before the database."""
+    """Everything that the figures are computed from. The files were read before the database.
+
+    ``carried``: the recipients of each job of ours, as far as it was seen in the queue or sent; ``moves``, ``claims``
+    and ``suspicions`` are by recipient, in order.
+    """
 
     stores: Stores
     now: datetime
@@ -186,6 +202,10 @@ class Records:
     excuses: Sequence[Excuse]
     sent_again: Mapping[str, Sequence[Send]]
     sends: int
+    carried: Mapping[str, frozenset[str]]
+    moves: Mapping[str, Sequence[Move]]
+    claims: Mapping[str, Sequence[Claim]]
+    suspicions: Mapping[str, Sequence[Suspicion]]
     never_sent: Sequence[tuple[str, str]]
     rows: Mapping[str, Mapping[str, Raw]]
     watched: Watched
@@ -245,6 +265,15 @@ class Records:
         for row in self.plan:
             found[row.sweep_id].append(row)
         return found
+
+    @cached_property
+    def completed_with(self) -> Mapping[str, Sequence[tuple[datetime, str]]]:
+        """By recipient, the completed jobs that list it and that the queue must have kept up to now."""
+        jobs: dict[str, list[tuple[datetime, str]]] = defaultdict(list)
+        for job in self.watched.completed[-SURELY_KEPT:]:
+            for recipient_id in job.recipient_ids:
+                jobs[recipient_id].append((datetime.fromtimestamp(job.at, UTC), job.job_id))
+        return jobs
 
     def planned_at(self, sweep_id: int) -> datetime | None:
         """When the sweep observed what its plan is based on; None for a manual fix."""

@@ -10,6 +10,7 @@ from campaign_ops.lab.drill import ledger
 from campaign_ops.lab.drill.checkers.figure import Figure, none_of
 from campaign_ops.lab.drill.checkers.records import Records, Repair, SweepRow
 from campaign_ops.lab.drill.checkers.rows import clock
+from campaign_ops.lab.drill.checkers.sending import completed_by_us
 
 LOOKING = timedelta(seconds=1)
 """The longest time between an observation and the write based on it; commits within it are not violations."""
@@ -20,16 +21,18 @@ NOTED_WITHIN = timedelta(seconds=5)
 def in_two_jobs(records: Records) -> Figure:
     """Recipients that we added to a job while another live job had them."""
     what = "recipients that a re-enqueue put into a second live job"
-    return none_of("in_two_jobs", what, _doubled(records))
+    lines = (f"{recipient}: in {', '.join(job_ids)} at {clock(at)}" for at, recipient, job_ids in doubled(records))
+    return none_of("in_two_jobs", what, lines)
 
 
-def _doubled(records: Records) -> Iterator[str]:
+def doubled(records: Records) -> Iterator[tuple[datetime, str, Sequence[str]]]:
+    """(time, recipient, jobs) of each recipient that we added to a second live job."""
     restored = [excuse for excuse in records.excuses if excuse.kind == "restored"]
     for double in records.watched.doubled:
         at, recipient = datetime.fromtimestamp(double.at, UTC), double.recipient_id
         # The jobs are live again a moment before the note about them is written.
         if not any(excuse.recipient_id == recipient and excuse.at <= at + NOTED_WITHIN for excuse in restored):
-            yield f"{recipient}: in {', '.join(double.job_ids)} at {clock(at)}"
+            yield at, recipient, double.job_ids
 
 
 def beyond_breaker(records: Records) -> Figure:
@@ -57,6 +60,22 @@ def _beyond_breaker(records: Records) -> Iterator[str]:
                 why = ", Redis just restarted" if suspect else ""
                 for repair in repairs:
                     yield f"{repair}: one of {len(repairs)} in a sweep, {many} sending{why}"
+
+
+def alarm_ignored(records: Records) -> Figure:
+    """Campaigns that a sweep re-enqueued after the queue had been emptied, before a person confirmed anything."""
+    what = "campaigns re-enqueued into an emptied queue without confirmation"
+    return none_of("alarm_ignored", what, _alarms_ignored(records))
+
+
+def _alarms_ignored(records: Records) -> Iterator[str]:
+    losses = [mark.at for mark in records.marked(ledger.REDIS_LOSS) if mark.text == ledger.EMPTIED]
+    confirmed = [mark.at for mark in records.marked(ledger.CONFIRMED)]
+    for repair in records.by_sweeps("reenqueue"):
+        intended = [job.intended_at for job in records.intents_of.get(repair.id, ()) if job.added_at is not None]
+        before = [at for at in losses if intended and at < min(intended)]
+        if before and not any(before[-1] < at < min(intended) for at in confirmed):
+            yield f"{repair}: intended at {clock(min(intended))}, the queue was emptied at {clock(before[-1])}"
 
 
 def _suspect(records: Records, planned_at: datetime) -> bool:
@@ -141,6 +160,20 @@ def _unknown(records: Records) -> Iterator[str]:
             yield f"{repair}: {counts.unknown} recipients with a status that the profile does not know"
 
 
+def finished_in_queue(records: Records) -> Figure:
+    """Campaigns that we ended while a live job listed them, from a moment before to a moment after."""
+    what = "campaigns completed while a live job listed them"
+    return none_of("finished_in_queue", what, _finished_in_queue(records))
+
+
+def _finished_in_queue(records: Records) -> Iterator[str]:
+    for change in completed_by_us(records):
+        for since, until in records.watched.busy.get(change.key, {}).items():
+            begun, ended = (datetime.fromtimestamp(moment, UTC) for moment in (since, until))
+            if begun < change.at - LOOKING and change.at < ended:
+                yield f"{change.key}: completed at {clock(change.at)}, in a live job since {clock(begun)}"
+
+
 def in_vain(records: Records) -> Figure:
     """Campaigns re-enqueued more often than ``max_attempts`` without a recipient being sent to in between."""
     return none_of("in_vain", "campaigns re-enqueued without progress more often than allowed", _in_vain(records))
@@ -185,7 +218,7 @@ def overlapping(records: Records) -> Figure:
 
 
 def _overlapping(records: Records) -> Iterator[str]:
-    kinds = (ledger.FAULT, ledger.AGAIN, ledger.END, ledger.REDIS_LOSS)
+    kinds = (ledger.FAULT, ledger.AGAIN, ledger.END, ledger.REDIS_LOSS, ledger.LOCK_LOSS)
     faults = [mark.at for mark in records.marks if mark.kind in kinds]
     for repair in records.repairs:
         written = records.journaled.get(repair.id)
@@ -196,3 +229,23 @@ def _overlapping(records: Records) -> Iterator[str]:
             continue  # a broken connection loses the lock; the premise in the write still guards the row
         holder = written.lock_holder or "no process"
         yield f"{repair}: {holder} held the sweep lock at {clock(written.at)}"
+
+
+def added_unlocked(records: Records) -> Figure:
+    """Jobs that a sweep added when it had lost the lock for more than a moment."""
+    return none_of("added_unlocked", "jobs added after their sweep had lost the lock", _added_unlocked(records))
+
+
+def _added_unlocked(records: Records) -> Iterator[str]:
+    for loss in records.marked(ledger.LOCK_LOSS):
+        for repair in records.by_sweeps("reenqueue"):
+            written = records.journaled.get(repair.id)
+            if (
+                written is None
+                or written.application != loss.text
+                or records.sweeps[repair.sweep_id].started_at > loss.at
+            ):
+                continue
+            seen = [records.watched.jobs.get(job.job_id) for job in records.intents_of.get(repair.id, ())]
+            if late := [job for job in seen if job and job.at > (loss.at + LOOKING).timestamp()]:
+                yield f"{repair}: {len(late)} of its jobs were added after {clock(loss.at)}"

@@ -8,28 +8,47 @@ from itertools import pairwise
 from campaign_ops.lab.drill.checkers.figure import Figure, none_of, shown
 from campaign_ops.lab.drill.checkers.records import Records, Send
 from campaign_ops.lab.drill.checkers.rows import clock
+from campaign_ops.lab.drill.environment.workforce import LOOSE
 from campaign_ops.lab.drill.ledger import Change
 
 
 def sent_twice(records: Records) -> Figure:
-    """Recipients sent to again, except those whose first send could not be known."""
+    """Recipients sent to again by workers that keep the contract, except those whose first send could not be known."""
     violations = (
-        f"{second.recipient_id} of {second.campaign_id}: {_describe(first)}, again {_describe(second)}"
+        _describe_both(first, second)
         for first, second in _again(records)
-        if not _unknowable(records, first, second)
+        if not _unknowable(records, first, second) and not _loosely(records, first, second)
     )
     return none_of("sent_twice", "recipients sent twice by contract-obeying workers", violations)
 
 
 def unknowable(records: Records) -> Figure:
     """Recipients sent to again after their worker had died and Redis had lost its claim."""
-    lines = [
-        f"{second.recipient_id} of {second.campaign_id}: {_describe(first)}, again {_describe(second)}"
-        for first, second in _again(records)
-        if _unknowable(records, first, second)
-    ]
+    lines = [_describe_both(*both) for both in _again(records) if _unknowable(records, *both)]
     what = "recipients sent again after a worker died and Redis lost its claim"
     return shown("unknowable", what, str(len(lines)), lines)
+
+
+def sent_loosely(records: Records) -> Figure:
+    """Recipients sent to again that a worker without claims had sent to, or whose claim had expired.
+
+    Those that a job of ours caused are in a figure of their own.
+    """
+    lines = [
+        _describe_both(*both)
+        for both in _again(records)
+        if not _unknowable(records, *both) and _loosely(records, *both)
+    ]
+    what = "recipients sent again by the application's own crashes, without a claim"
+    return shown("sent_loosely", what, str(len(lines)), lines)
+
+
+def _loosely(records: Records, first: Send, second: Send) -> bool:
+    """Return whether no claim kept the second send from being made: no worker took one, or it had expired."""
+    if first.worker.startswith(LOOSE) or second.worker.startswith(LOOSE):
+        return True
+    claims = [claim for claim in records.claims.get(first.recipient_id, ()) if claim.at <= first.at]
+    return bool(claims) and claims[-1].until <= second.at
 
 
 def _again(records: Records) -> Iterator[tuple[Send, Send]]:
@@ -44,6 +63,10 @@ def _unknowable(records: Records, first: Send, second: Send) -> bool:
         and first.at <= excuse.at <= second.at
         for excuse in records.excuses
     )
+
+
+def _describe_both(first: Send, second: Send) -> str:
+    return f"{second.recipient_id} of {second.campaign_id}: {_describe(first)}, again {_describe(second)}"
 
 
 def _describe(send: Send) -> str:

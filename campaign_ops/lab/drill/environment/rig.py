@@ -25,7 +25,7 @@ from campaign_ops.lab.demo.platforms import DemoPlatform
 from campaign_ops.lab.drill.environment.environment import OPS_ROLE, PLATFORM, check, prepare
 from campaign_ops.lab.drill.environment.processes import node_missing
 from campaign_ops.lab.drill.environment.workforce import DAGSTER, SWEEPERS, WORKER, Workforce
-from campaign_ops.lab.drill.ledger import REDIS_LOSS, Ledger
+from campaign_ops.lab.drill.ledger import EMPTIED, REDIS_LOSS, Ledger
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.receiver import RECEIVED, Receiver
 from campaign_ops.lab.drill.work_dir import create_work_dir
@@ -218,16 +218,16 @@ class Rig(Workforce):
         self.servers.redis.kill()
         # A worker that wrote its claim just before the kill may still be sending.
         time.sleep(max(0.5, down_seconds))
-        self._patiently(self._note_loss)
+        self._patiently(lambda: self._note_loss(EMPTIED if data is None else "Redis went back to old data"))
         self.servers.redis.start(data)
         if data is not None:
             covered = set(json.loads(data.with_suffix(".json").read_text(encoding="utf-8")))
             covered |= self._patiently(self.live_recipients)
             self._patiently(lambda: self.ledger.note_restored(sorted(covered)))
 
-    def _note_loss(self) -> None:
+    def _note_loss(self, what: str) -> None:
         self.ledger.note_unknowable(self.sent_but_unwritten())
-        self.ledger.note(REDIS_LOSS, "Redis lost data")
+        self.ledger.note(REDIS_LOSS, what)
 
     # -- restoring ---------------------------------------------------------------------------------------------
 

@@ -24,6 +24,8 @@ from campaign_ops.lab.shop.worker_process import WorkerProcess
 SWEEPERS = ("sweeper-1", "sweeper-2")
 DAGSTER = "dagster"
 WATCHER = "watcher"
+LOOSE = "loose"
+"""The names of workers that send whatever a job lists begin with this."""
 WORKER = WorkerOptions(
     concurrency=2,
     delay_ms=50,
@@ -34,6 +36,8 @@ WORKER = WorkerOptions(
     lock_ms=3_000,
     stalled_ms=2_000,
     claims=True,
+    claim_seconds=20,
+    status_later=0.03,
     drops="unsendable_",
     stages="lose_all_but_one_",
 )
@@ -52,6 +56,7 @@ class Workforce:
         config: The deployment's configuration file.
         watch_config: The watcher's own, which names its channel.
         environment: Servers and platform; set before the first process starts.
+        loose_every: Each worker of this number is a loose one: it sends whatever its jobs list. 0 for none.
     """
 
     sweeper_module = "campaign_ops.lab.drill.sweeper"
@@ -59,6 +64,7 @@ class Workforce:
     watcher_module = "campaign_ops.lab.drill.watcher"
 
     environment: Environment
+    loose_every = 2
 
     def __init__(self, options: DrillOptions) -> None:
         self.options = options
@@ -91,8 +97,10 @@ class Workforce:
             node: Major version of BullMQ's client for Node; None for Python's.
             options: Fields of ``WorkerOptions`` that replace the drill's own, such as ``die_at``.
         """
-        kind = "worker" if node is None else f"node{node}"
-        chosen = replace(WORKER, name=f"{kind}-{next(self._worker_numbers)}", **options)
+        number = next(self._worker_numbers)
+        loose = node is None and self.loose_every > 0 and number % self.loose_every == 0
+        kind = LOOSE if loose else "worker" if node is None else f"node{node}"
+        chosen = replace(WORKER, **{"name": f"{kind}-{number}", "loose": loose, **options})
         where = (
             self.environment.platform.database_url,
             self.environment.platform.queue(),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 UNKNOWN_WORD = "bounced"
 _LATE_CAMPAIGNS = 6
+_ALL_FAIL = 0.3
 
 
 def _send_all(rig: Rig, label: str) -> int:
@@ -42,6 +43,9 @@ class LoseCompletion(Fault):
         workload = Workload(rig)
         label = workload.label(self.name, rng)
         workload.write(label, rng.randint(3, 15), rng.choice(workload.tenants))
+        if rng.random() < _ALL_FAIL:
+            failed = rig.writer.move_recipients(label, "failed")
+            return f"all {failed} recipients of {label} failed, but its process died before it wrote the status"
         return f"{label} was sent to all {_send_all(rig, label)}, but its process died before it wrote the status"
 
 
@@ -131,9 +135,10 @@ class UnknownWord(Fault):
         """Write a campaign with one pending recipient and one in the unknown status."""
         workload = Workload(rig)
         label = workload.label(self.name, rng)
-        rig.writer.add_campaign(label, tenant=rng.choice(workload.tenants), pending=1, words={UNKNOWN_WORD: 1})
-        rig.writer.set_campaign(label)
-        rig.writer.add_reservation(f"res_{label}", campaign=label, amount=2)
+        if not rig.writer.exists(label):
+            rig.writer.add_campaign(label, tenant=rng.choice(workload.tenants), pending=1, words={UNKNOWN_WORD: 1})
+            rig.writer.set_campaign(label)
+            rig.writer.add_reservation(f"res_{label}", campaign=label, amount=2)
         return f"a recipient of {label} is {UNKNOWN_WORD!r}, a status that the profile does not know"
 
 
