@@ -53,7 +53,8 @@ class Plan:
     """All lines, the breakers that hold back whole kinds of repair, and the doubts about the queue.
 
     ``more_releases`` reservations could be released too, and are left to the next sweeps. ``queue`` names the queue and
-    the Redis process that the plan rests on, and says whether an alarm puts it in doubt.
+    the Redis process that the plan rests on, and the alarms about them; ``emptied`` says that one of these is about the
+    queue itself.
     """
 
     items: tuple[PlanItem, ...]
@@ -62,6 +63,7 @@ class Plan:
     doubts: tuple[str, ...] = ()
     more_releases: int = 0
     queue: str = ""
+    emptied: bool = False
 
     def of(self, kind: RepairKind | None) -> list[PlanItem]:
         """The lines of one kind."""

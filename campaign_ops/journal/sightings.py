@@ -52,10 +52,12 @@ class SightingLog:
             where=old.seen_at <= at,
         )
 
-    def trust(self, connection: sa.Connection) -> None:
-        """Record that a person has confirmed a repair that relied on the queues as they are."""
+    def trust(self, connection: sa.Connection, *, to_re_enqueue: bool) -> None:
+        """Record that a person has confirmed a repair that relied on the queues as they are.
+
+        Only a re-enqueue relies on the Redis process and on the database, too: completions of finished campaigns were
+        confirmed while a restored one was not stuck yet, and 15 minutes later its recipients got a second message.
+        """
         table = schema.queue_sighting
-        mine = table.c.tables == self.tables
-        connection.execute(
-            sa.update(table).where(mine).values(server_trusted=True, emptied="", database_replaced=False)
-        )
+        more = {"server_trusted": True, "database_replaced": False} if to_re_enqueue else {}
+        connection.execute(sa.update(table).where(table.c.tables == self.tables).values(emptied="", **more))

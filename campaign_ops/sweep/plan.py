@@ -11,7 +11,7 @@ from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan, make_plan
 from campaign_ops.core.queue_state import QueueState
-from campaign_ops.core.sighting import Sighting, all_alarms, all_sighted, all_suspicions
+from campaign_ops.core.sighting import DATABASE_REPLACED, Sighting, all_alarms, all_sighted, all_suspicions
 from campaign_ops.core.verdicts import decide
 from campaign_ops.journal.migrations import is_current
 from campaign_ops.journal.sweeps import Author
@@ -76,15 +76,17 @@ def plan_of(
         given_up=given_up,
         now=now,
     )
-    return replace(plan, queue=_identity(queue, doubted=bool(alarms))), sightings
+    emptied = any(alarm != DATABASE_REPLACED for alarm in alarms)
+    return replace(plan, queue=_identity(queue, alarms, emptied=emptied), emptied=emptied), sightings
 
 
-def _identity(queue: QueueState | None, *, doubted: bool) -> str:
-    """The queue, and the Redis process that holds it, that a plan rests on."""
+def _identity(queue: QueueState | None, alarms: Collection[str], *, emptied: bool) -> str:
+    """The queue, the Redis process that holds it and the alarms that a plan rests on."""
     if queue is None:
         return ""
     process = f"Redis process {queue.server_id[:8]}" if queue.server_id else "Redis"
-    return f"queue {queue.name} in {process}" + (", in doubt" if doubted else "")
+    restored = ", beside a restored database" if DATABASE_REPLACED in alarms else ""
+    return f"queue {queue.name} in {process}{', in doubt' if emptied else ''}{restored}"
 
 
 def judge_again(platform: Platform, author: Author, observation: Observation) -> Plan:

@@ -162,10 +162,10 @@ class Steps:
     def _orders(self, plan: Plan, now: Plan, *kinds: RepairKind) -> Orders:
         return orders_of(self.platform, self._author(), self.confirm, plan, now, kinds)
 
-    def _trust(self) -> None:
+    def _trust(self, *, to_re_enqueue: bool) -> None:
         """Believe the queue as it is from now on: a person has confirmed all repairs that rest on it."""
-        if self.platform.sightings is not None:
-            self.platform.database.run(self.platform.sightings.trust)
+        if (sightings := self.platform.sightings) is not None:
+            self.platform.database.run(lambda connection: sightings.trust(connection, to_re_enqueue=to_re_enqueue))
 
     # -- act ---------------------------------------------------------------------------------------------------
 
@@ -180,8 +180,8 @@ class Steps:
             completed = act.complete(self.platform, author, orders, lock)
         self._note_results(recounted, completed)
         nothing_else_rests_on_the_queue = not now.of(RepairKind.REENQUEUE)
-        if completed.confirmed and not completed.held_back and nothing_else_rests_on_the_queue:
-            self._trust()
+        if completed.confirmed and not completed.held_back and now.emptied and nothing_else_rests_on_the_queue:
+            self._trust(to_re_enqueue=False)
         return completed, recounted
 
     def reenqueue(self, plan: Plan | None = None) -> StepResult:
@@ -200,7 +200,7 @@ class Steps:
     def _end_reenqueue(self, result: StepResult) -> None:
         self._note_results(result)
         if result.confirmed and not result.held_back:
-            self._trust()
+            self._trust(to_re_enqueue=True)
 
     def release(self, plan: Plan | None = None) -> StepResult:
         """Release credits that are held for nothing."""

@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from bullmq import Job
 
 from campaign_ops.core.errors import Refused
-from campaign_ops.core.model import Verdict
+from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.reenqueue import reenqueue_one
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.servers.redis import EmbeddedRedis
 from campaign_ops.lab.shop.queue import ShopQueue
-from campaign_ops.lab.shop.row_writer import hours
+from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.sweep import Sweep
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered
@@ -133,6 +133,33 @@ def test_what_a_restored_database_calls_pending_waits_for_a_person(sms: World, s
     sms.confirmed_sweep()  # the person says that they were not sent after all
     assert set(covered(sms)) == sent
     assert not any("restored" in line for line in sms.sweep().trouble)
+
+
+def test_who_confirms_completions_has_not_confirmed_that_the_database_was_restored(
+    worlds: Worlds, servers: EmbeddedServers
+) -> None:
+    """The restored campaign was not stuck yet, so the alarm was not shown; confirming the finished ones cleared it."""
+    world = worlds.make("sms", policy={"breaker_floor": 2})
+    started(world, "sale")
+    world.app.set_campaign("sale", updated_ago=minutes(5))
+    finished = [f"done_{number}" for number in range(6)]
+    for campaign in finished:
+        world.app.add_campaign(campaign, succeeded=1, updated_ago=minutes(10))
+    world.sweep()
+    backup = Backup(servers, world)
+    send(world, "sale")
+    backup.restore()
+    for campaign in finished:
+        world.app.set_campaign(campaign, updated_ago=hours(1))  # time passes
+    report = world.sweep()
+    assert report.plan.held_back(RepairKind.COMPLETE)
+    assert not any("restored" in line for line in report.trouble)
+    world.confirmed_sweep()
+    assert {world.app.campaign(campaign)["status"] for campaign in finished} == {"sent"}
+    world.app.set_campaign("sale", updated_ago=hours(1))
+    report = world.sweep()
+    assert any("restored" in line for line in report.trouble)
+    assert covered(world) == {}
 
 
 def test_a_disk_that_was_put_back_shows_nothing_and_the_breaker_at_zero_holds_back(
