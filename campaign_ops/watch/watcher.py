@@ -84,7 +84,7 @@ class Seen:
     @property
     def fresh(self) -> bool:
         """Return whether the last sweep is young enough; False where that could not be read."""
-        return not {Cause.SWEEP_STALE, *_UNWRITABLE} & {*self.causes}
+        return not self.error and not {Cause.SWEEP_STALE, *_UNWRITABLE} & {*self.causes}
 
 
 class Watcher:
@@ -159,7 +159,10 @@ class Watcher:
 
     def _look_at(self, platform: Platform) -> Look:
         """Look, and keep what was seen of the queue and its workers."""
-        queue = read_queue_state(platform)
+        try:
+            queue = read_queue_state(platform)
+        except CampaignOpsError as error:  # the names of a queue for each tenant are in the database
+            return of_error(error)
         if queue is not None:
             try:
                 platform.database.run(lambda connection: platform.queue_looks.note(connection, queue.each))

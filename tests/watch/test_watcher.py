@@ -18,9 +18,11 @@ import tenacity
 from pydantic import SecretStr
 
 from campaign_ops.bullmq.queue import Queue, QueueAddress
+from campaign_ops.bullmq.queue_group import open_queue
 from campaign_ops.core.causes import Cause
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.incidents import Rules
+from campaign_ops.core.policy import Policy
 from campaign_ops.journal.queue_looks import QueueLooks
 from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.platform import Platform
@@ -142,6 +144,24 @@ def test_a_platform_whose_database_is_away_is_told_without_it(sms: World, hook: 
 
 
 @pytest.mark.usefixtures("no_back_off")
+def test_a_database_that_is_away_is_noticed_where_the_names_of_the_queues_come_from_it(sms: World) -> None:
+    """The look failed as a whole: no incident was opened, and the dead man's switch was called."""
+    profile = sms.platform.profile
+    assert profile.queue is not None
+    for_tenants = profile.queue.model_copy(update={"name": "sms-{tenant}"})
+
+    def connect() -> Platform:
+        database = Database("postgresql+psycopg://nobody@127.0.0.1:1/away", Timeouts(connect_seconds=1))
+        queue = open_queue(QueueAddress(sms.queue_url or "", sms.queue.prefix), for_tenants)
+        return Platform("sms", profile.model_copy(update={"queue": for_tenants}), Policy(), database, queue)
+
+    with calls() as (url, paths):
+        (seen,) = ticks(watcher(Watched("sms", connect), dead_man_url=url), 1)
+    assert seen.causes == (Cause.DATABASE_AWAY,)
+    assert not paths
+
+
+@pytest.mark.usefixtures("no_back_off")
 def test_what_is_told_without_the_database_is_remembered_between_looks_that_follow_at_once(
     sms: World, hook: Received
 ) -> None:
@@ -192,6 +212,7 @@ def test_a_surprise_on_one_platform_is_logged_and_the_watch_goes_on(
 
     seen = watcher(Watched("odd", surprising), watched(sms)).tick()
     assert [(platform.platform, platform.error) for platform in seen] == [("odd", "the look failed"), ("sms", "")]
+    assert [platform.fresh for platform in seen] == [False, True]
     assert "a bug" in caplog.text
 
 

@@ -120,7 +120,7 @@ def test_a_tenant_bound_token_sees_its_own_rows_and_nothing_of_all_tenants(api: 
     assert sum(listed["counts"].values()) == 1
     assert client.get("/api/campaigns?tenant=shop_south").json()["campaigns"] == []
     assert {one["tenant"] for one in client.get("/api/repairs").json()["repairs"]} <= {"shop_north"}
-    for path in ("/api/plan", "/api/reports/latest", "/metrics"):
+    for path in ("/api/plan", "/api/reports/latest", "/api/workers", "/metrics"):
         assert client.get(path).status_code == 403, path
     assert "theirs" not in client.get("/api/incidents?all=true").text
     for path in ("/api/internal/reconciliation", "/api/plan/confirm"):

@@ -117,8 +117,10 @@ def list_repairs(
 
 @router.get("/api/workers", response_model=shapes.AllWorkers, responses=problems(404), tags=["Look"])
 def workers(request: Request, service: TheService, asker: TheAsker, platform: PlatformName = None) -> Response:
-    """The workers of each queue, as sweeps and the watcher saw them."""
+    """The workers of each queue, as sweeps and the watcher saw them. Not for tenant-bound tokens."""
     places = service.places(asker, Scope.READ, platform)
+    for place in places:
+        unbound(place)
     known, away = service.read_each(places, lambda _, connected: workers_document(read_workers(connected)))
     document: shapes.AllWorkers = {
         "platforms": [{"platform": name, "workers": workers} for name, workers in known.items()],
