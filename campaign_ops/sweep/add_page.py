@@ -153,9 +153,8 @@ class Adder:
 
     def _unmarked(self, jobs: Sequence[NewJob]) -> list[NewJob]:
         """Without recipients that are marked by now: a job that came and went may have sent and never written it."""
-        pending = {recipient: job.campaign_id for job in jobs for recipient in job.recipient_ids}
         at = self._look.observation.at
-        marked = marked_meanwhile(self._look.platform, self._queue, self._completed, pending, at=at)
+        marked = marked_meanwhile(self._look.platform, self._queue, self._completed, jobs, at=at)
         if marked:
             jobs = [replace(job, recipient_ids=_others(job.recipient_ids, marked)) for job in jobs]
         return [job for job in jobs if job.recipient_ids]

@@ -28,7 +28,7 @@ from campaign_ops.sweep.result import StepResult
 from campaign_ops.sweep.settle import settle_intents
 
 JOBS_PER_PAGE = 250
-RECIPIENTS_PER_PAGE = 25_000
+RECIPIENTS_PER_PAGE = 40_000
 
 
 def reenqueue(

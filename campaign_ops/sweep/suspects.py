@@ -6,14 +6,14 @@ job is gone meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from campaign_ops.bullmq.completed_jobs import CompletedJobs
 from campaign_ops.bullmq.payload import named
-from campaign_ops.bullmq.queue import LiveJob, Queue
+from campaign_ops.bullmq.queue import LiveJob, NewJob, Queue
 from campaign_ops.bullmq.reader import COMPLETED_LOOKED_AT
 from campaign_ops.core.model import Suspect
 from campaign_ops.core.queue_state import QueueState
@@ -73,25 +73,38 @@ def unread_completed_jobs(queue: Queue, state: QueueState) -> int:
 
 
 def marked_meanwhile(
-    platform: Platform, queue: Queue, completed: CompletedJobs, pending: Mapping[str, str], *, at: datetime
+    platform: Platform, queue: Queue, completed: CompletedJobs, jobs: Sequence[NewJob], *, at: datetime
 ) -> frozenset[str]:
-    """Those of the recipients about to be added that were marked since the look; they are also written down.
+    """The recipients of jobs about to be added that were marked since the look; they are also written down.
 
     Args:
         platform: The platform that is repaired.
         queue: Its queue.
         completed: Has read the completed jobs of the look.
-        pending: Recipient ids with their campaigns.
+        jobs: The jobs.
         at: The moment of the look.
     """
-    suspects = {recipient: Suspect(pending[recipient], recipient) for recipient in queue.marked(list(pending))}
-    if queue.profile.completed_means == "sent":
-        for job in completed.new(set(pending.values())):
-            for recipient in pending.keys() & set(job.recipient_ids):
-                suspects[recipient] = Suspect(pending[recipient], recipient, (named(job.id),))
+    campaigns: dict[str, str] = {}
+    suspects: dict[str, Suspect] = {}
+    for recipients, names in _found_marked(queue, completed, jobs):
+        # Nearly always nothing is found; so many recipients in a dictionary are not made for nothing.
+        campaigns = campaigns or {recipient: job.campaign_id for job in jobs for recipient in job.recipient_ids}
+        for recipient in campaigns.keys() & set(recipients):
+            suspects[recipient] = Suspect(campaigns[recipient], recipient, names)
     if suspects:
         keep_suspects(platform, list(suspects.values()), at)
     return frozenset(suspects)
+
+
+def _found_marked(
+    queue: Queue, completed: CompletedJobs, jobs: Sequence[NewJob]
+) -> Iterator[tuple[Collection[str], tuple[str, ...]]]:
+    """Recipients that have a marker, and those of each job completed since the look, with its name."""
+    if marked := queue.marked([recipient for job in jobs for recipient in job.recipient_ids]):
+        yield marked, ()
+    if queue.profile.completed_means == "sent":
+        for job in completed.new({job.campaign_id for job in jobs}):
+            yield job.recipient_ids, (named(job.id),)
 
 
 def keep_suspects(platform: Platform, suspects: Sequence[Suspect], at: datetime) -> None:
