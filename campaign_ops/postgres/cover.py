@@ -197,9 +197,8 @@ def fingerprints(
         .where(one_of(recipient.campaign_id, IDS), to_send(tables))
         .group_by(recipient.campaign_id)
     )
-    with planner.by_index(connection):
-        rows = connection.execute(query, {"ids": list(campaign_ids)})
-        return {campaign_id: (number, hashes) for campaign_id, number, hashes in rows}
+    rows = connection.execute(query, {"ids": list(campaign_ids)})
+    return {campaign_id: (number, hashes) for campaign_id, number, hashes in rows}
 
 
 def _fingerprint(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:

@@ -22,6 +22,16 @@ def by_index(connection: sa.Connection) -> AbstractContextManager[None]:
     return _set(connection, "enable_seqscan", "off")
 
 
+@contextmanager
+def by_index_apart(connection: sa.Connection) -> Iterator[None]:
+    """Read as `by_index` does; an error spoils the block, and not the transaction. Two round trips, not four."""
+    connection.execute(sa.text("SAVEPOINT apart; SET LOCAL enable_seqscan = off"))
+    try:
+        yield
+    finally:
+        connection.execute(sa.text("ROLLBACK TO SAVEPOINT apart; RELEASE SAVEPOINT apart"))
+
+
 def read_to_the_end(connection: sa.Connection) -> AbstractContextManager[None]:
     """A stream that begins here is planned as what it is, and not for its first tenth."""
     return _set(connection, "cursor_tuple_fraction", "1")

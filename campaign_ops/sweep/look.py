@@ -20,7 +20,7 @@ from campaign_ops.core.model import Campaign, Evidence, Suspect
 from campaign_ops.core.queue_state import QueueState
 from campaign_ops.journal.migrations import is_current
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import campaigns, cover
+from campaign_ops.postgres import campaigns, cover, planner
 from campaign_ops.postgres.bounded import Patience
 from campaign_ops.postgres.clock import database_now
 from campaign_ops.postgres.errors import mapped
@@ -85,8 +85,8 @@ class Look:
         ``moved_only`` leaves these out. The others are read by their ids, which takes six times as long.
         """
         tables = self.platform.tables(self.connection)
-        # A savepoint: an error in here must not spoil the look for the steps that follow.
-        with mapped(self.platform.database.where), self.connection.begin_nested():
+        # Apart: an error in here must not spoil the look for the steps that follow.
+        with mapped(self.platform.database.where), planner.by_index_apart(self.connection):
             now = cover.fingerprints(self.connection, tables, {batch.campaign_id for batch in chosen})
             unmoved = {key for key, fingerprint in now.items() if self.fingerprints.get(key) == fingerprint}
             as_cut = [batch.key for batch in chosen if batch.campaign_id in unmoved and not moved_only]
@@ -97,7 +97,7 @@ class Look:
     def campaigns_now(self, campaign_ids: Collection[str]) -> dict[str, Campaign]:
         """These campaigns as they are now."""
         query = campaigns.by_id(self.platform.tables(self.connection))
-        with mapped(self.platform.database.where), self.connection.begin_nested():
+        with mapped(self.platform.database.where), planner.by_index_apart(self.connection):
             return {row.id: campaign_of(row) for row in self.connection.execute(query, {"ids": list(campaign_ids)})}
 
     def marked(self, limit: int) -> list[Suspect]:
