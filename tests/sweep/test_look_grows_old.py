@@ -89,6 +89,22 @@ def test_a_recipient_that_moves_to_another_campaign_is_not_put_back_under_the_ol
     assert covered(world) == {stayed: 1}
 
 
+def test_as_many_recipients_as_before_may_be_others(world: World) -> None:
+    """One was sent to and another came: the number of those pending is what it was when the batches were cut."""
+    world.app.add_campaign("c", pending=4)
+    before = set(world.app.pending_ids("c"))
+
+    def replace_one() -> None:
+        world.app.move_recipients("c", "succeeded", 1)
+        world.app.add_recipients("c", pending=1)
+
+    with interfering(world, after="newcomers", what=replace_one):
+        world.sweep()
+    still = before & set(world.app.pending_ids("c"))
+    assert len(still) == 3
+    assert covered(world) == dict.fromkeys(still, 1)
+
+
 def test_a_process_that_was_stopped_after_its_second_look_adds_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
