@@ -40,7 +40,7 @@ def sweep(dataset: Dataset) -> None:
 
 _STUCK = f'SELECT id, "shopId" FROM "Campaign" WHERE {STUCK}'
 # By ids, not by a join: beside 5,000 other campaigns the planner would read the whole table for a join.
-_TALLY = """
+TALLY = """
 SELECT "campaignId", count(*) FILTER (WHERE status = 'pending' AND "mittoMessageId" IS NULL)
 FROM "CampaignRecipient" WHERE "campaignId" = ANY(%s) GROUP BY "campaignId"
 """
@@ -57,13 +57,6 @@ WHERE "campaignId" = ANY(%s) AND status = 'pending' AND "mittoMessageId" IS NULL
 """
 
 
-_WAITING = """
-SELECT "campaignId", id FROM "CampaignRecipient"
-WHERE "campaignId" = %s AND id = ANY(%s) AND status = 'pending' AND "mittoMessageId" IS NULL ORDER BY id
-"""
-PAGE = 50  # jobs: as many recipients as the sweep reads again at a time
-
-
 def floor(dataset: Dataset) -> None:
     """One GROUP BY, one guarded UPDATE, one UPDATE of reservations, one read of the queue, one bulk add."""
     _floor(dataset)
@@ -74,19 +67,11 @@ def floor_with_markers(dataset: Dataset) -> None:
     _floor(dataset, with_markers=True)
 
 
-def floor_looking_twice(dataset: Dataset) -> None:
-    """The floor with markers that asks for live jobs, rows and markers again right before it adds each page of jobs.
-
-    What is true when it looks may be false when it adds: without this, no other process may be at work.
-    """
-    _floor(dataset, with_markers=True, twice=True)
-
-
-def _floor(dataset: Dataset, *, with_markers: bool = False, twice: bool = False) -> None:
+def _floor(dataset: Dataset, *, with_markers: bool = False) -> None:
     client = redis.Redis.from_url(dataset.redis_url, decode_responses=True)
     with client, psycopg.connect(dataset.conninfo) as connection:
         stuck: dict[str, str] = dict(connection.execute(_STUCK).fetchall())
-        tally: dict[str, int] = dict(connection.execute(_TALLY, [list(stuck)]).fetchall())
+        tally: dict[str, int] = dict(connection.execute(TALLY, [list(stuck)]).fetchall())
         connection.execute(COMPLETE, [[campaign for campaign, pending in tally.items() if not pending]])
         connection.execute(RELEASE)
         connection.commit()
@@ -98,29 +83,13 @@ def _floor(dataset: Dataset, *, with_markers: bool = False, twice: bool = False)
             lost: Iterable[Row] = (row for row in cursor if row[1] not in covered)
             if with_markers:
                 lost = unmarked(client, lost)
-            batches = [
-                batch
-                for _, rows in itertools.groupby(lost, key=lambda row: row[0])
+            jobs = [
+                job_of(campaign, shops[campaign], [recipient for _, recipient in batch])
+                for campaign, rows in itertools.groupby(lost, key=lambda row: row[0])
                 for batch in batched(rows, QUEUE.batch_size)
             ]
-        pages = batched(batches, PAGE) if twice else iter([batches])
-        for planned in pages:
-            page = planned
-            if twice:
-                live_ids(client)
-                page = [list(unmarked(client, still_waiting(connection, batch))) for batch in planned]
-            jobs = [
-                job_of(batch[0][0], shops[batch[0][0]], [recipient for _, recipient in batch])
-                for batch in page
-                if batch
-            ]
-            if jobs:
-                asyncio.run(add_all(dataset, jobs))
-
-
-def still_waiting(connection: psycopg.Connection, batch: list[Row]) -> list[Row]:
-    """The recipients of one campaign's batch that are still waiting."""
-    return connection.execute(_WAITING, [batch[0][0], [recipient for _, recipient in batch]]).fetchall()
+        if jobs:
+            asyncio.run(add_all(dataset, jobs))
 
 
 def queued_of(client: redis.Redis, campaigns: dict[str, str]) -> Iterator[str]:
@@ -147,9 +116,9 @@ def live_ids(client: redis.Redis) -> list[str]:
     """Ids of all live jobs."""
     with client.pipeline() as pipe:
         for state in LISTS:
-            pipe.lrange(f"{PREFIX}:{QUEUE.name}:{state}", 0, -1)
+            pipe.lrange(job_key(state), 0, -1)
         for state in SETS:
-            pipe.zrange(f"{PREFIX}:{QUEUE.name}:{state}", 0, -1)
+            pipe.zrange(job_key(state), 0, -1)
         return [job for ids in pipe.execute() for job in ids]
 
 
@@ -157,8 +126,13 @@ def job_data(client: redis.Redis, ids: list[str]) -> Iterator[dict[str, Any]]:
     """The payloads of these jobs, in one round trip."""
     with client.pipeline(transaction=False) as pipe:
         for job in ids:
-            pipe.hget(f"{PREFIX}:{QUEUE.name}:{job}", "data")
+            pipe.hget(job_key(job), "data")
         yield from map(json.loads, pipe.execute())
+
+
+def job_key(part: str) -> str:
+    """The key of a job, or of a state of the queue."""
+    return f"{PREFIX}:{QUEUE.name}:{part}"
 
 
 def job_of(campaign: str, shop: str, recipients: list[str]) -> dict[str, Any]:

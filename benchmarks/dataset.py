@@ -82,6 +82,7 @@ _SAVE = (
     'CREATE TABLE bench.campaign AS TABLE "Campaign"',
     'CREATE TABLE bench.reservation AS TABLE "CreditReservation"',
     "CREATE TABLE bench.saved AS SELECT now() AS at",
+    "CREATE TABLE bench.intent (job_id text, campaign_id text, added_at timestamptz)",
 )
 
 
