@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import NotFound, Refused
+from campaign_ops.core.errors import NotFound, Refused, StatementRejected
 from campaign_ops.core.model import Attempts, RepairKind, Suspect
 from campaign_ops.core.undoing import UNDOING, Restores, why_not
 from campaign_ops.core.wording import plural
@@ -165,9 +165,17 @@ def _restore_rows(
     """Restore the rows of these repairs: all of them, or none."""
     for repair in together:
         table = _table(platform, connection, repair)
-        statement = guarded.restore(table, repair["target"], before=repair["before"], after=repair["after"])
+        images = {"before": repair["before"], "after": repair["after"]}
+        statement = guarded.restore(table, repair["target"], **images)
         if connection.execute(statement).first() is None:
             raise _changed(repair, repair_id)
+        if connection.execute(guarded.restored(table, repair["target"], **images)).first() is None:
+            culprits = ", ".join(guarded.update_triggers(connection, statement)) or "none"
+            raise StatementRejected(
+                f"{repair['target']} does not stay as it was before the repair; triggers on it: {culprits}",
+                where=f"repair {repair_id}",
+                mend="nothing was undone; let the trigger pass the change, or correct the row in the application",
+            )
 
 
 def _give_back(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> dict[str, Any]:

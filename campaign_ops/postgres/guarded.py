@@ -21,6 +21,14 @@ def as_left(table: sa.Table, row_id: str, *, after: Mapping[str, Any]) -> Query:
     return sa.select(as_text(table.c.id)).where(*_as_left(table, row_id, after))
 
 
+def restored(table: sa.Table, row_id: str, *, before: Mapping[str, Any], after: Mapping[str, Any]) -> Query:
+    """The id of one row, if every column that `restore` sets is as it was ``before``.
+
+    Except ``updated_at``: a trigger of the application may set it at every change.
+    """
+    return as_left(table, row_id, after={key: before[key] for key in after if key != "updated_at"})
+
+
 def _as_left(table: sa.Table, row_id: str, after: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
     same = [table.c[key].is_not_distinct_from(_value(table.c[key], value)) for key, value in after.items()]
     return [table.c.id == sa.bindparam(None, row_id, type_=table.c.id.type), *same]

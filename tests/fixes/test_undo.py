@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import Refused
+from campaign_ops.core.errors import Refused, StatementRejected
 from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.undoing import UNDOING
 from campaign_ops.fixes.ambiguous import send_again, take_as_sent
@@ -169,6 +169,35 @@ def test_credits_spent_since_are_not_held_a_second_time(
         connection.execute(sa.text('UPDATE "Shop" SET credits = :n'), {"n": enough})
     undo(world.platform, completion, ANOTHER)
     assert world.app.reservation("hold")["status"] == "active"
+
+
+def trigger(world: World, body: str) -> None:
+    """A BEFORE UPDATE trigger of the application on its campaign table."""
+    table = world.platform.profile.campaign.table
+    with world.app.engine.begin() as connection:
+        function = f"CREATE FUNCTION app() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NEW; END $$"
+        connection.execute(sa.text(function))
+        connection.execute(
+            sa.text(f'CREATE TRIGGER app BEFORE UPDATE ON "{table}" FOR EACH ROW EXECUTE FUNCTION app()')
+        )
+
+
+def test_an_undo_that_a_trigger_resists_restores_nothing_and_is_not_reported_as_made(sms: World) -> None:
+    """The undo was reported, the campaign stayed `sent`, and its credits were held again for nothing."""
+    repair = completed(sms)
+    trigger(sms, "IF OLD.status::text = 'sent' THEN NEW.status = OLD.status; END IF;")
+    before = sms.app.fingerprint()
+    with pytest.raises(StatementRejected, match=r"does not stay as it was before.*triggers on it: app"):
+        undo(sms.platform, repair, OPERATOR)
+    assert sms.app.fingerprint() == before
+    assert sms.rows("SELECT id FROM campaign_ops.repair WHERE kind = 'undo' OR undone_by IS NOT NULL") == []
+
+
+def test_a_trigger_that_keeps_the_time_of_the_last_change_does_not_keep_an_undo_out(sms: World) -> None:
+    trigger(sms, f"NEW.\"{sms.platform.profile.campaign.updated_at}\" = clock_timestamp() AT TIME ZONE 'utc';")
+    undo(sms.platform, completed(sms), OPERATOR)
+    assert sms.app.campaign("c")["status"] == "sending"
+    assert sms.app.reservation("hold")["status"] == "active"
 
 
 def test_a_completion_undone_and_let_go_releases_its_credits_again(sms: World) -> None:
