@@ -35,6 +35,7 @@ from campaign_ops.journal.tokens import TokenLog
 from campaign_ops.postgres import campaigns
 from campaign_ops.postgres.catalog import Catalog, read_catalog, table_oid
 from campaign_ops.postgres.database import Database, SweepLock, same_database
+from campaign_ops.postgres.identity import database_id
 from campaign_ops.postgres.tables import PlatformTables, tables_of
 from campaign_ops.profile.model import Profile
 
@@ -144,6 +145,10 @@ class Platform:
             catalog.check_rows_are_visible(self.database.where)
             self._tables = tables_of(self.profile, catalog)
         return self._tables
+
+    def database_id(self, connection: sa.Connection) -> str | None:
+        """Which database this is, and which history of it; see `postgres.identity`."""
+        return database_id(connection, self.tables(connection))
 
     def lock(self, *, wait_seconds: float) -> SweepLock:
         """The sweep lock of these tables, whatever name a deployment gives the platform."""

@@ -30,7 +30,7 @@ class Sighting:
         job_counter: BullMQ's count of all jobs ever added; None where the queue was never seen to exist.
         emptied: In words, the sign that the queue had been emptied; empty text if there was none.
         database_id: The database and its history; None where it does not tell.
-        database_replaced: Another one, or another history of it, has taken its place since.
+        database_replaced: Another one, another history of it or other tables have taken its place since.
     """
 
     server_id: str | None
@@ -58,8 +58,8 @@ def sighted(
         return before
     known = before is not None and before.job_counter is not None
     after = before or Sighting(queue.server_id, now, database_id=database_id)
-    if database_id is not None and database_id != after.database_id:
-        replaced = after.database_replaced or after.database_id is not None
+    if database_id is not None:
+        replaced = after.database_replaced or _differ(after.database_id or "", database_id)
         after = replace(after, database_id=database_id, database_replaced=replaced)
     if queue.server_id is not None and queue.server_id != after.server_id:
         # The first process is trusted: there is nothing to compare it with.
@@ -67,6 +67,11 @@ def sighted(
     if not after.emptied:
         after = replace(after, emptied=_emptied(after, queue, missed=known or wanted))
     return replace(after, job_counter=queue.job_counter) if queue.exists else after
+
+
+def _differ(before: str, now: str) -> bool:
+    """Compare what both say of the database: before an upgrade, sightings did not say which tables these are."""
+    return bool(before) and any(was != part for was, part in zip(before.split("/"), now.split("/"), strict=False))
 
 
 def all_sighted(

@@ -17,7 +17,6 @@ from campaign_ops.fixes.target import find_campaign, still_sending
 from campaign_ops.journal.migrations import check_current, is_current
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import SweepLock
-from campaign_ops.postgres.identity import database_id
 from campaign_ops.sweep.look import Observation, looking
 from campaign_ops.sweep.reenqueue import put_back
 from campaign_ops.sweep.result import StepResult
@@ -86,7 +85,8 @@ def _check_alarms(platform: Platform, seen: Observation, where: str, *, dry_run:
     def _alarms(connection: sa.Connection) -> list[str]:
         last = sightings.last(connection) if is_current(connection) else {}
         wanted = seen.put_back_into
-        after = all_sighted(last, seen.queue, seen.at, wanted=wanted, database_id=database_id(connection))
+        beside = platform.database_id(connection)
+        after = all_sighted(last, seen.queue, seen.at, wanted=wanted, database_id=beside)
         if not dry_run and (noting := sightings.noting(after, seen.at)) is not None:
             check_current(connection, platform.database.where)
             connection.execute(noting)

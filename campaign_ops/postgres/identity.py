@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from campaign_ops.postgres.tables import PlatformTables
 
 _DATABASES = sa.table("pg_database", sa.column("oid"), sa.column("datname"))
 
 
-def database_id(connection: sa.Connection) -> str | None:
-    """The database's oid and the server's timeline; None where the server does not tell.
+def database_id(connection: sa.Connection, tables: PlatformTables | None = None) -> str | None:
+    """The oid of the database, the server's timeline and the oids of the tables; None where the server does not tell.
 
-    A dump that is restored, here or elsewhere, gets another oid; point-in-time recovery and the promotion of a replica
-    begin another timeline. A disk snapshot changes neither.
+    A dump that is restored into another database gets another oid, one that is restored into the same database makes
+    its tables again, unless it holds data alone; point-in-time recovery and the promotion of a replica begin another
+    timeline. A disk snapshot changes none of them. TRUNCATE, VACUUM FULL and attaching a partition keep a table's oid.
     """
     oid = sa.select(_DATABASES.c.oid).where(_DATABASES.c.datname == sa.func.current_database()).scalar_subquery()
     segment = sa.func.pg_walfile_name(sa.func.pg_current_wal_lsn())
+    ours = (tables.campaign, tables.recipient) if tables is not None else ()
+    names = map(connection.dialect.identifier_preparer.format_table, ours)
+    oids = (sa.cast(sa.func.to_regclass(name), postgresql.OID) for name in names)
     try:
         with connection.begin_nested():  # some hosts refuse the functions of the write-ahead log
-            told = connection.execute(sa.select(oid, sa.func.left(segment, 8))).one()
+            told = connection.execute(sa.select(oid, sa.func.left(segment, 8), *oids)).one()
     except sa.exc.DBAPIError:
         return None
     return "/".join(map(str, told))

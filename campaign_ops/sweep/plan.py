@@ -17,7 +17,6 @@ from campaign_ops.journal.migrations import is_current
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
-from campaign_ops.postgres.identity import database_id
 from campaign_ops.sweep.credits import held_if_many, judge_credits, releases_of
 from campaign_ops.sweep.look import Observation, observe
 
@@ -53,7 +52,7 @@ def plan_of(
         lately = platform.journal.reenqueued_lately(connection, seconds=seconds, before=before)
         tried = platform.sweeps.releases_tried(connection, before=before)
     queue, now, wanted = observation.queue, observation.at, observation.put_back_into
-    beside = database_id(connection) if queue is not None else None
+    beside = platform.database_id(connection) if queue is not None else None
     sightings = all_sighted(last, queue, now, wanted=wanted, database_id=beside)
     alarms = all_alarms(queue, sightings, wanted=wanted)
     readable = queue is not None and not queue.problem
@@ -132,7 +131,8 @@ def alarms_now(platform: Platform) -> list[str]:
     def _alarms(connection: sa.Connection) -> list[str]:
         last = platform.sightings.last(connection) if platform.sightings is not None else {}
         now = database_now(connection)
-        return all_alarms(queue, all_sighted(last, queue, now, wanted=(), database_id=database_id(connection)))
+        beside = platform.database_id(connection)
+        return all_alarms(queue, all_sighted(last, queue, now, wanted=(), database_id=beside))
 
     return platform.database.run(_alarms, read_only=True)
 

@@ -95,6 +95,9 @@ def test_a_new_process_is_suspect_and_the_first_one_is_not() -> None:
         (["1/01", "1/02"], True),
         (["1/01", "2/01", "2/01"], True),
         (["1/01", "1/02", "1/01"], True),
+        (["1/01", "1/01/7/8", "1/01", "1/01/7/8"], False),  # an upgrade, and the way back
+        (["1/01", "2/01/7/8"], True),
+        (["1/01/7/8", "1/01/7/9"], True),
     ],
 )
 def test_another_database_beside_the_queue_is_an_alarm_where_something_would_be_put_back(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import run
 from uuid import uuid4
 
 import pytest
@@ -133,6 +134,40 @@ def test_what_a_restored_database_calls_pending_waits_for_a_person(sms: World, s
     sms.confirmed_sweep()  # the person says that they were not sent after all
     assert set(covered(sms)) == sent
     assert not any("restored" in line for line in sms.sweep().trouble)
+
+
+def test_a_dump_that_is_restored_into_the_same_database_waits_for_a_person(
+    sms: World, servers: EmbeddedServers
+) -> None:
+    """pg_restore --clean makes the tables again, not the database: its oid and the timeline stay."""
+    started(sms, "sale")
+    sms.sweep()
+    url = sa.make_url(sms.url).set(drivername="postgresql").render_as_string(hide_password=False)
+    programs = servers.postgres._programs
+    assert programs is not None
+    dump = run([programs / "pg_dump", "--clean", "--if-exists", url], capture_output=True, check=True).stdout
+    sent = send(sms, "sale")
+    sms.platform.database.close()
+    sms.app.engine.dispose()
+    run([programs / "psql", "-q", "-v", "ON_ERROR_STOP=1", url], input=dump, capture_output=True, check=True)
+    assert set(sms.app.pending_ids("sale")) == sent
+    for _ in range(2):
+        report = sms.sweep()
+        assert any("the database was restored" in line for line in report.trouble)
+        assert report.offers
+        assert covered(sms) == {}
+
+
+def test_tables_that_are_emptied_or_rewritten_are_not_a_restored_database(sms: World) -> None:
+    sms.sweep()
+    started(sms, "sale")
+    campaign, recipient = sms.platform.profile.campaign.table, sms.platform.profile.recipient.table
+    with sms.app.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(f'TRUNCATE "{recipient}"'))
+        connection.execute(sa.text(f'VACUUM FULL "{campaign}"'))
+    sms.app.add_campaign("lost", pending=3)
+    assert sms.sweep().trouble == []
+    assert set(covered(sms)) >= set(sms.app.pending_ids("lost"))
 
 
 def test_who_confirms_completions_has_not_confirmed_that_the_database_was_restored(
