@@ -31,10 +31,11 @@ def is_pending(tables: PlatformTables) -> sa.ColumnElement[bool]:
 
 
 def is_accepted(tables: PlatformTables) -> sa.ColumnElement[bool]:
-    """The provider has given the message an id: never to be sent again."""
+    """The provider has given the message an id, other than an empty text: never to be sent again."""
     if "provider_id" not in tables.recipient.c:
         return sa.false()
-    return tables.recipient.c.provider_id.is_not(None)
+    provider_id = tables.recipient.c.provider_id
+    return sa.and_(provider_id.is_not(None), as_text(provider_id) != "")
 
 
 def to_send(tables: PlatformTables) -> sa.ColumnElement[bool]:

@@ -118,7 +118,7 @@ def _listed(check: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class WordCount:
-    """One status word in a sample: its rows, and by column in how many of them that column is set."""
+    """One status word in a sample: its rows, and by column in how many it holds more than an empty text."""
 
     word: str
     rows: int
@@ -138,7 +138,8 @@ def count_words(
     sampled = whole.tablesample(sa.func.system(percent), name="sampled")
     some = sa.select(*sampled.c).limit(2 * SAMPLE_ROWS).subquery()
     word, rows = as_text(some.c[status]).label("word"), sa.func.count().label("rows")
-    each = [sa.func.count(some.c[name]).label(f"set_{index}") for index, name in enumerate(columns)]
+    set_ = (sa.func.nullif(as_text(some.c[name]), "") for name in columns)
+    each = [sa.func.count(value).label(f"set_{index}") for index, value in enumerate(set_)]
     query = sa.select(word, rows, *each).where(some.c[status].is_not(None)).group_by(word)
     found = connection.execute(query.order_by(rows.desc(), word).limit(MOST_WORDS)).all()
     counted = [WordCount(row[0], row[1], dict(zip(columns, row[2:], strict=True))) for row in found]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from campaign_ops.core.model import Counters, RepairKind, Verdict
 from campaign_ops.core.report import HealthReport
@@ -12,7 +13,7 @@ from campaign_ops.lab.shop.schema import PlatformShape
 from campaign_ops.profile.load import load_profile
 from campaign_ops.sweep.report import dry_run
 from tests.conftest import World, Worlds
-from tests.sweep.actors import counting_profile
+from tests.sweep.actors import counting_profile, covered
 
 
 def verdict(report: HealthReport, campaign: str) -> str:
@@ -56,6 +57,17 @@ def test_one_pending_recipient_keeps_a_campaign_open(sms: World) -> None:
     report = sms.sweep()
     assert sms.app.campaign("almost")["status"] == "sending"
     assert verdict(report, "almost") == Verdict.JOBS_LOST
+
+
+def test_an_empty_provider_id_is_no_message_that_the_provider_has(sms: World) -> None:
+    """A text column without NULLs holds '' until the message is sent: such a campaign was called finished."""
+    sms.app.add_campaign("c", pending=5)
+    pending, recipient = sms.app.pending_ids("c"), sms.platform.profile.recipient
+    with sms.app.engine.begin() as connection:
+        connection.execute(sa.text(f"""UPDATE "{recipient.table}" SET "{recipient.provider_id}" = '' """))
+    sms.sweep()
+    assert sms.app.campaign("c")["status"] == "sending"
+    assert covered(sms) == dict.fromkeys(pending, 1)
 
 
 def test_accepted_recipients_do_not_block_completion_and_are_never_sent_again(sms: World) -> None:
