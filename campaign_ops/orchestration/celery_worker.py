@@ -8,6 +8,7 @@ no platform. Processes that lived on swept with thresholds that had been changed
 from __future__ import annotations
 
 import dagster as dg
+import pandas as pd  # noqa: F401 - a run makes its tables with it: half a CPU-second, if each process imports it
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 
 from campaign_ops.core.errors import ConfigurationError
