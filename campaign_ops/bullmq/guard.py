@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
+from campaign_ops.bullmq.states import may_come_again
 from campaign_ops.core.errors import QueueUnavailable, Refused
 from campaign_ops.profile.queue import QueueProfile
 
@@ -59,12 +60,12 @@ class LastLook:
 class OtherQueue:
     """Another queue of the platform: a job that came there takes the campaign too.
 
-    ``prefix`` is that of its keys; ``look`` and ``covering`` are as in `Guard`.
+    ``prefix`` is that of its keys; ``look`` and ``dated`` are as in `Guard`.
     """
 
     prefix: str
     look: LastLook
-    covering: Mapping[str, tuple[str, str | None]]
+    dated: Mapping[str, tuple[str | None, str | None]]
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,7 @@ class Guard:
     Attributes:
         look: The last look. A job that is not in it is new.
         ours: Jobs of our own: never new.
-        covering: Id of each job known to cover recipients, to its campaign and the time it was made: an application may
-            use an id again for another job.
+        dated: Jobs whose id may be used again for another job, as `Reading.dated`.
         server_id: The Redis process that was looked at; None where it is not known.
         max_seconds: The greatest age of the look.
         others: The platform's other queues.
@@ -83,7 +83,7 @@ class Guard:
 
     look: LastLook
     ours: Collection[str] = ()
-    covering: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    dated: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     server_id: str | None = None
     max_seconds: float = 60
     others: Sequence[OtherQueue] = ()
@@ -109,10 +109,9 @@ def packed(guard: Guard | None, campaign_ids: Collection[str], profile: QueuePro
     if guard is not None:
         wanted = set(campaign_ids)
         conditions = {
-            **_seen(guard.look, guard.covering, guard.ours, wanted),
+            **_seen(guard.look, guard.dated, guard.ours, wanted),
             "others": [
-                {"prefix": other.prefix, **_seen(other.look, other.covering, guard.ours, wanted)}
-                for other in guard.others
+                {"prefix": other.prefix, **_seen(other.look, other.dated, guard.ours, wanted)} for other in guard.others
             ],
             "server": guard.server_id or "",
             "deadline": -1 if guard.look.at is None else guard.look.at + guard.max_seconds,
@@ -128,15 +127,15 @@ def packed(guard: Guard | None, campaign_ids: Collection[str], profile: QueuePro
 
 def _seen(
     look: LastLook,
-    covering: Mapping[str, tuple[str, str | None]],
+    dated: Mapping[str, tuple[str | None, str | None]],
     ours: Collection[str],
     wanted: Collection[str],
 ) -> dict[str, Any]:
     """Return what was seen of one queue."""
-    about = [(job_id, job) for job_id, job in covering.items() if job[0] in wanted]
+    about = [(job_id, job) for job_id, job in dated.items() if job[0] in wanted or may_come_again(job_id)]
     return {
         "known": [*look.live, *ours],
-        "covering": [(job_id, made or "", canonical(campaign)) for job_id, (campaign, made) in about],
+        "dated": [(job_id, made or "", canonical(campaign or "")) for job_id, (campaign, made) in about],
         "event": look.event or "",
     }
 

@@ -50,8 +50,17 @@ if guard.known then
   -- Mark as taken the campaigns of every job that came to a queue since it was seen; return the id of a job that may be
   -- about any campaign.
   local function judge(seen, prefix, states, events_key)
-    local known, new = {}, {}
+    local known, new, dated = {}, {}, {}
     for _, id in ipairs(seen.known) do known[id] = true end
+    -- An id that was seen may be another job's by now.
+    for _, job in ipairs(seen.dated) do
+      dated[job[1]] = true
+      local made = redis.call('HGET', prefix .. job[1], 'timestamp')
+      if made and made ~= job[2] then
+        known[job[1]] = nil
+        taken[job[3]] = true
+      end
+    end
     local function note(id)
       if not known[id] and not string.find(id, '^0:%d+$') then
         known[id] = true
@@ -64,8 +73,11 @@ if guard.known then
     -- Jobs that came and went since then are in no state; the events name them.
     local events = seen.event ~= '' and redis.pcall('XRANGE', events_key, seen.event, '+', 'COUNT', MAX_EVENTS) or {}
     for _, event in ipairs(events.err and {} or events) do
-      for field = 1, #event[2], 2 do
-        if event[1] ~= seen.event and event[2][field] == 'jobId' then note(event[2][field + 1]) end
+      local told = {}
+      for field = 1, #event[2], 2 do told[event[2][field]] = event[2][field + 1] end
+      if event[1] ~= seen.event and told.jobId then
+        if told.event == 'added' and dated[told.jobId] then known[told.jobId] = nil end
+        note(told.jobId)
       end
     end
     if #new > MAX_NEW then return new[1] end
@@ -73,10 +85,6 @@ if guard.known then
       local campaigns = campaigns_of(prefix .. id)
       if not campaigns then return id end
       for campaign in pairs(campaigns) do taken[campaign] = true end
-    end
-    for _, job in ipairs(seen.covering) do
-      local made = redis.call('HGET', prefix .. job[1], 'timestamp')
-      if made and made ~= job[2] then taken[job[3]] = true end
     end
   end
 

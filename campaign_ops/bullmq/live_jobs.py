@@ -15,6 +15,7 @@ from campaign_ops.bullmq.jobs import LiveJob
 from campaign_ops.bullmq.owner import BULL, is_bulls_job
 from campaign_ops.bullmq.payload import PayloadReader, named
 from campaign_ops.bullmq.snapshot import Snapshot
+from campaign_ops.bullmq.states import may_come_again
 from campaign_ops.core.queue_state import QueueState
 
 
@@ -28,8 +29,8 @@ class Reading:
             cannot be known which recipients the queue covers: then the jobs must not be acted on.
         unclear: By campaign, the jobs that may be about it and cannot be understood, by name.
         finished: Ids whose job had finished when it was to be read: a job under such an id later is a new one.
-        covering: Id of each job that covers recipients, to its campaign and the time it was made: another job may have
-            the same id later.
+        dated: Id of each job that covers recipients, to its campaign and the time it was made: another job may have the
+            same id later. And of other jobs whose id the application chose, without a campaign.
         parts: Of several queues, the reading of each by name.
     """
 
@@ -37,7 +38,7 @@ class Reading:
     state: QueueState
     unclear: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     finished: frozenset[str] = frozenset()
-    covering: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    dated: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     parts: Mapping[str, Reading] = field(default_factory=dict)
 
 
@@ -86,7 +87,7 @@ class _Reader:
         self._connection = connection
         self._snapshot = snapshot
         self._payloads = PayloadReader(connection.profile, connection.ids, campaign_ids)
-        self._covering: dict[str, tuple[str, str | None]] = {}
+        self._dated: dict[str, tuple[str | None, str | None]] = {}
         self._foreign = 0
         self._doomed = 0
         self._old: str | None = None
@@ -119,7 +120,7 @@ class _Reader:
             doomed_jobs=self._doomed,
             problem="; ".join(filter(None, problems)) or None,
         )
-        return Reading(self._snapshot, state, self._unclear_by_campaign(), frozenset(finished), self._covering)
+        return Reading(self._snapshot, state, self._unclear_by_campaign(), frozenset(finished), self._dated)
 
     def _unclear_by_campaign(self) -> Mapping[str, Mapping[str, int]]:
         in_doubt = self._payloads.wanted.everybody if self._unclear_to_all else self._unclear_to
@@ -134,6 +135,8 @@ class _Reader:
         for job_id, name, content, (defa, made_at, taken_at, *options) in read_contents(
             self._connection, self._payloads, list(live), *fields
         ):
+            if may_come_again(job_id):
+                self._dated[job_id] = (None, made_at)
             if content is None:
                 gone.add(job_id)
                 continue
@@ -147,7 +150,7 @@ class _Reader:
                 # With `defa` it stalled too often. Workers since BullMQ 5.53 fail it, but older ones send it, and no
                 # worker reports its version: it covers its recipients until it is over.
                 self._doomed += defa is not None
-                self._covering[job_id] = (content.campaign_id, made_at)
+                self._dated[job_id] = (content.campaign_id, made_at)
                 # BullMQ 4 moves a job to `active` a moment before it writes `processedOn`.
                 taken = taken_at is not None or live[job_id] == "active"
                 yield LiveJob(job_id, live[job_id], content.campaign_id, content.recipient_ids, taken)

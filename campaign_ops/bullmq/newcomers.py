@@ -9,6 +9,7 @@ from campaign_ops.bullmq.contents import read_contents
 from campaign_ops.bullmq.guard import LastLook
 from campaign_ops.bullmq.live_jobs import Reading
 from campaign_ops.bullmq.payload import PayloadReader, named
+from campaign_ops.bullmq.states import may_come_again
 from campaign_ops.core.errors import QueueUnclear
 
 
@@ -27,13 +28,17 @@ def newcomers(
     wanted = frozenset(campaign_ids)
     payloads = PayloadReader(connection.profile, connection.ids, wanted)
     live = connection.live_ids() if look is None else look.live
-    covering = {job_id: job for job_id, job in reading.covering.items() if job[0] in wanted and job_id in live}
-    with_new_job = {
-        covering[job_id][0]
-        for job_id, (made,) in connection.fields(list(covering), "timestamp")
-        if made != covering[job_id][1]
+    dated = {
+        job_id: job
+        for job_id, job in reading.dated.items()
+        if job_id in live and (job[0] in wanted or may_come_again(job_id))
     }
-    known = (reading.snapshot.live.keys() - reading.finished) | frozenset(ours)
+    times = connection.fields(list(dated), "timestamp")
+    others = {job_id: made for job_id, (made,) in times if made != dated[job_id][1]}
+    with_new_job = {campaign for job_id in others if (campaign := dated[job_id][0]) in wanted and campaign is not None}
+    # Without a time now it has ended since; whatever it did is in the rows.
+    again = {job_id for job_id, made in others.items() if made is not None}
+    known = (reading.snapshot.live.keys() - reading.finished - again) | frozenset(ours)
     new = [job_id for job_id in live if job_id not in known]
     gone = set()
     for job_id, _, content, _ in read_contents(connection, payloads, new):

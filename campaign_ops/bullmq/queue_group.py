@@ -137,9 +137,7 @@ class QueueGroup(Queue):
             snapshot,
             self._together([part.state for part in parts.values()]),
             unclear,
-            covering={
-                _joined(name, job_id): job for name, part in parts.items() for job_id, job in part.covering.items()
-            },
+            dated={_joined(name, job_id): job for name, part in parts.items() for job_id, job in part.dated.items()},
             parts=parts,
         )
 
@@ -251,17 +249,17 @@ class QueueGroup(Queue):
 
     def _guard_of(self, name: str, guard: Guard) -> Guard:
         """Return what must hold when jobs are added to one queue: nothing new in it, nor in the others."""
-        covering: dict[str, dict[str, tuple[str, str | None]]] = {}
-        for joined, job in guard.covering.items():
+        dated: dict[str, dict[str, tuple[str | None, str | None]]] = {}
+        for joined, job in guard.dated.items():
             queue, _, job_id = joined.partition(":")
-            covering.setdefault(queue, {})[job_id] = job
+            dated.setdefault(queue, {})[job_id] = job
         others = tuple(
-            OtherQueue(self._member(other).key(""), look, covering.get(other, {}))
+            OtherQueue(self._member(other).key(""), look, dated.get(other, {}))
             for other, look in guard.look.parts.items()
             if other != name
         )
         look = replace(guard.look.parts.get(name, LastLook({})), at=guard.look.at)
-        return replace(guard, look=look, covering=covering.get(name, {}), others=others)
+        return replace(guard, look=look, dated=dated.get(name, {}), others=others)
 
     def _together(self, states: Sequence[QueueState]) -> QueueState:
         return together(self.name, self.profile.name, states)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from campaign_ops.bullmq.reader import QueueReader
-from campaign_ops.bullmq.writer import OWN_ID_PREFIX, NewJob, fill_payload
+from campaign_ops.bullmq.states import OWN_ID_PREFIX
+from campaign_ops.bullmq.writer import NewJob, fill_payload
 from campaign_ops.core.errors import Refused
 from campaign_ops.profile.queue import QueueProfile
 

@@ -13,6 +13,9 @@ SORTED_SETS = ("prioritized", "delayed", "waiting-children")
 LIVE = LISTS + SORTED_SETS
 DEAD = ("failed", "completed")
 
+OWN_ID_PREFIX = "ops-"
+"""Every id of our own jobs begins with this."""
+
 # BullMQ 4 wakes its workers by `0:1712345678` in `wait`. Ids of schedulers contain colons too, and they are jobs.
 _MARKER = re.compile(r"0:\d+")
 
@@ -20,6 +23,11 @@ _MARKER = re.compile(r"0:\d+")
 def is_marker(member: str) -> bool:
     """Return whether a member of `wait`, `paused` or `active` is a wake-up marker of BullMQ 4, not a job."""
     return member.startswith("0:") and _MARKER.fullmatch(member) is not None
+
+
+def may_come_again(job_id: str) -> bool:
+    """Return whether the application may give this id to another job: not one that BullMQ counted, or our own."""
+    return not (job_id.isdigit() or job_id.startswith((OWN_ID_PREFIX, "repeat:")))
 
 
 def state_by_id(ids: Sequence[Sequence[str]]) -> dict[str, str]:

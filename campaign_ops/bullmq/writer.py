@@ -18,7 +18,7 @@ from redis import exceptions as driver
 
 from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped, error_in_script, unavailable
 from campaign_ops.bullmq.guard import Guard, NothingAdded, packed, refusal, script
-from campaign_ops.bullmq.states import LISTS, SORTED_SETS
+from campaign_ops.bullmq.states import LISTS, OWN_ID_PREFIX, SORTED_SETS
 from campaign_ops.core.errors import QueueUnavailable, Refused
 from campaign_ops.profile.queue import QueueProfile
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 MAX_JSON_INTEGER = 2**53 - 1  # the largest that JavaScript reads back unchanged
 SLUG_LENGTH = 40
-OWN_ID_PREFIX = "ops-"
-"""Every id of ours begins with this."""
 
 T = TypeVar("T")
 

@@ -124,7 +124,7 @@ class Adder:
         if _now_awake_or_asleep() - began > MAX_SECONDS_TO_ADD:
             raise LookAgain("this process slept for too long to be sure of what it saw")
         reading, ours = self._reading, self._intents.job_ids
-        guard = Guard(last_look, ours, reading.covering, reading.snapshot.state.server_id, MAX_SECONDS_TO_ADD)
+        guard = Guard(last_look, ours, reading.dated, reading.snapshot.state.server_id, MAX_SECONDS_TO_ADD)
         return self._queue.add(jobs, guard)
 
     def _still_wanted(self, intent: Mapping[str, OpenBatch], last_look: LastLook) -> list[NewJob]:

@@ -52,7 +52,7 @@ def _understood(queue: Queue) -> Any:
     snapshot = queue.snapshot()
     reading = queue.live_jobs(snapshot, CAMPAIGNS)
     jobs = {(job.id, job.campaign_id, job.recipient_ids, job.taken) for job in reading}
-    return jobs, reading.result.state, reading.result.unclear, reading.result.covering, reading.result.finished
+    return jobs, reading.result.state, reading.result.unclear, reading.result.dated, reading.result.finished
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

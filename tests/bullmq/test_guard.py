@@ -94,10 +94,24 @@ def test_a_job_that_came_and_went_is_named_by_the_events(queue: Queue, raw: Any,
 
 def test_an_id_that_is_used_again_for_another_job_is_new(queue: Queue, raw: Any) -> None:
     put(raw, "wait", "c1-0", payload("c1", "r9"), timestamp="1")
-    covering = read(queue, ["c1"]).covering
-    guard = Guard(queue.last_look(), covering=covering)
+    dated = read(queue, ["c1"]).dated
+    guard = Guard(queue.last_look(), dated=dated)
     raw.hset(key("c1-0"), mapping={"data": payload("c1", "r1"), "timestamp": "2"})
     assert queue.add([a_job("ops-1"), a_job("ops-2", "c2")], guard) == {"ops-2"}
+
+
+def test_an_id_that_is_used_again_for_a_job_that_is_gone_is_looked_at_again(
+    queue: Queue, raw: Any, server: EmbeddedRedis
+) -> None:
+    again = {"name": "sendBulkSMS", "data": {"campaignId": "c1"}, "opts": {"jobId": "shard-1"}}
+    put(raw, "wait", "shard-1", payload("c9", "r9"), timestamp="1")
+    guard = Guard(queue.last_look(), dated=read(queue, ["c1"]).dated)
+    raw.delete(key("wait"), key("shard-1"))
+    add_by_bullmq(server, [again])
+    raw.lrem(key("wait"), 1, "shard-1")
+    raw.delete(key("shard-1"))
+    with pytest.raises(LookAgain, match="shard-1"):
+        queue.add([a_job("ops-1")], guard)
 
 
 def test_our_own_jobs_are_not_new(queue: Queue) -> None:

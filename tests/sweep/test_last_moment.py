@@ -11,9 +11,10 @@ import redis
 import sqlalchemy as sa
 
 from campaign_ops.bullmq import guard
+from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.sweep.look import Look
 from tests.conftest import World, Worlds
-from tests.sweep.actors import covered
+from tests.sweep.actors import covered, interfering
 
 
 @pytest.fixture
@@ -125,6 +126,35 @@ def test_a_queue_paused_at_the_moment_of_the_add_gets_nothing_and_the_next_sweep
 def _pause(world: World, word: str | None) -> None:
     with redis.Redis.from_url(world.queue.url) as client:
         client.hset(world.queue.key("meta"), "paused", word) if word else client.hdel(world.queue.key("meta"), "paused")
+
+
+def use_again(world: World) -> Callable[[], None]:
+    """The application's job of campaign `a` has ended, and the next one under the same id is about `c`."""
+    left = ["shard-1"]
+
+    def once() -> None:
+        if left:
+            world.queue.remove(left)
+            world.app.move_recipients("a", "succeeded")
+            world.queue.add("c", "shop", world.app.pending_ids("c"), job_ids=[left.pop()])
+
+    return once
+
+
+@pytest.mark.parametrize("at", ["the last look", "the add"])
+@pytest.mark.parametrize("a_is_stuck", [False, True])
+def test_a_job_under_the_id_of_one_that_was_live_is_a_new_job(world: World, at: str, a_is_stuck: bool) -> None:
+    """The id was known from the snapshot, so nobody read the job: every recipient of `c` stood in two live jobs."""
+    world.app.add_campaign("a", pending=2, updated_ago=hours(1) if a_is_stuck else minutes(1))
+    world.app.add_campaign("c", pending=4)
+    world.queue.add("a", "shop", world.app.pending_ids("a"), job_ids=["shard-1"])
+    if at == "the add":
+        at_the_add(world, use_again(world))
+        world.sweep()
+    else:
+        with interfering(world, before="last_look", what=use_again(world)):
+            world.sweep()
+    assert covered(world) == dict.fromkeys(world.app.pending_ids("c"), 1)
 
 
 # -- people change their mind ------------------------------------------------------------------------------------------
