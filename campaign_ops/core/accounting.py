@@ -41,14 +41,20 @@ def _rows_prove(evidence: Evidence) -> bool:
 
 
 def proven(evidence: Evidence) -> bool:
-    """Return whether it is certain that no recipient is unsent, where `unsent` says so and rows appear only when sent.
+    """Return whether it is certain that no recipient is unsent, where `unsent` says so.
 
-    Rows and counters agree; or rows that prove it account for all; or, as rows vanish with their contacts, the counter
-    of successes together with the failed rows does. (A failed try may be counted before each retry, a success once.)
+    Where every recipient has a row, the rows or the counters must reach the campaign's own total: an importer died
+    after 2 of 5 rows, and the campaign was called finished.
+
+    Where rows appear only when sent, rows and counters agree; or rows that prove it account for all; or, as rows vanish
+    with their contacts, the counter of successes together with the failed rows does. (A failed try may be counted
+    before each retry, a success once.)
     """
     tally, counters = evidence.tally, evidence.campaign.counters
-    if not evidence.rows_when_sent or counters is None:
+    if counters is None:
         return True
+    if not evidence.rows_when_sent:
+        return counters.total <= max(tally.rows, counters.succeeded + counters.failed)
     sent = tally.accepted + tally.succeeded
     by_rows, by_counters = sent + tally.failed, counters.succeeded + counters.failed
     if counters.total <= min(by_rows, by_counters):
@@ -78,7 +84,10 @@ def recount_of_open(evidence: Evidence) -> Counters | None:
     A sender that was only slow wakes up and adds its own share to a counter that we have raised: then the counters
     account for more than was sent, and the next sweep would call the campaign finished.
     """
-    return None if evidence.rows_when_sent else raised_counters(evidence)
+    counters = evidence.campaign.counters
+    if counters is None or evidence.rows_when_sent or evidence.tally.rows < counters.total:
+        return None
+    return raised_counters(evidence)
 
 
 def drift(evidence: Evidence) -> str:

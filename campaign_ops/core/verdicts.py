@@ -71,6 +71,11 @@ def _disputed(evidence: Evidence) -> Decision:
     assert counters is not None
     rows = tally.accepted + tally.succeeded + tally.failed
     settled = f"rows account for {rows} of {counters.total}, counters for {counters.succeeded + counters.failed}"
+    if not evidence.rows_when_sent:
+        settled = (
+            f"total counter {counters.total}, rows {rows}, and counters account for"
+            f" {counters.succeeded + counters.failed}: recipients are still to come, or were deleted unsent"
+        )
     reason = f"nothing pending, but {settled}{_not_counted(tally)}: look, then mark it complete if all were sent to"
     return Decision(Verdict.DISPUTED, reason, Action.REPORT, needs_person=True)
 

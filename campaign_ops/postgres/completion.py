@@ -109,14 +109,16 @@ def complete(tables: PlatformTables, empty_outcome: Outcome | None = None, *, by
 def recount(tables: PlatformTables) -> sa.Update:
     """Raise counters to the numbers of rows. Leaves ``updated_at`` alone: a recount is not progress.
 
-    Never where counters are evidence (rows appear only when sent): a sender that was only slow would add its share to
-    the raised number, and the campaign would look finished. Binds: ids, updated_ats.
+    Never where counters are evidence (rows appear only when sent, or are fewer than the total): a sender that was only
+    slow would add its share to the raised number, and the campaign would look finished. Binds: ids, updated_ats.
     """
     campaign, seen = tables.campaign.c, _observed_and_counted(tables)
     raised = _raised(tables, seen)
     behind = sa.or_(sa.false(), *(sa.func.coalesce(campaign[key], 0) < value for key, value in raised.items()))
     if tables.profile.recipient.rows == "sent" or not raised:
         behind = sa.literal_column("false")  # sa.false() would fold the join away, and warn of it
+    elif "total" in campaign:
+        behind = sa.and_(behind, sa.func.coalesce(campaign.total, 0) <= seen.c.rows)
     return (
         sa.update(tables.campaign)
         .values({campaign[key]: value for key, value in raised.items()} or {campaign.status: campaign.status})
@@ -136,9 +138,10 @@ def _finished(tables: PlatformTables, seen: sa.CTE, *, by_person: bool) -> sa.Co
     if tables.profile.recipient.rows == "sent":
         most = sa.case((seen.c.not_counted > 0, rows), else_=most)
     enough = sa.and_(sa.func.greatest(total, seen.c.rows) > 0, total <= most)
-    if tables.profile.recipient.rows == "all":  # then counters have a say only when all rows have vanished
-        return sa.and_(nothing_open, sa.or_(seen.c.rows > 0, enough))
-    if by_person:
+    all_have_rows = tables.profile.recipient.rows == "all"
+    if by_person and all_have_rows:
+        enough = sa.or_(seen.c.rows > 0, enough)
+    if by_person or all_have_rows:
         return sa.and_(nothing_open, enough)
     alone = sa.func.greatest(rows, sa.func.coalesce(campaign.succeeded, 0) + seen.c.failed)
     proven = sa.or_(total <= sa.func.least(rows, counted), sa.and_(_rows_prove(tables, seen), total <= alone))

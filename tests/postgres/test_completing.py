@@ -255,7 +255,7 @@ def test_a_recipient_that_comes_while_we_write_waits_until_the_campaign_is_over(
 
 
 def test_counters_are_raised_to_the_rows_and_the_campaign_stays_as_untouched_as_it_was(recounting: Ground) -> None:
-    recounting.app.add_campaign("one", accepted=1, succeeded=3, failed=2, counters=Counters(20, 2, 1))
+    recounting.app.add_campaign("one", accepted=1, succeeded=3, failed=2, counters=Counters(6, 2, 1))
     before = recounting.app.campaign("one")
     (row,) = recounting.do(completion.recount(recounting.tables), **recounting.observed("one"))
     assert (row["succeeded"], row["failed"]) == (4, 2)
@@ -278,6 +278,12 @@ def test_counters_of_a_campaign_that_was_touched_are_left_to_the_application(rec
 def test_counters_that_are_evidence_are_never_raised_while_their_campaign_is_open(messenger: Ground) -> None:
     messenger.app.add_campaign("one", succeeded=6, counters=Counters(10, 3, 0))
     assert messenger.do(completion.recount(messenger.tables), **messenger.observed("one")) == []
+
+
+def test_counters_beside_fewer_rows_than_the_total_are_never_raised_either(recounting: Ground) -> None:
+    """They say whether the others were deleted or are still to come."""
+    recounting.app.add_campaign("one", succeeded=3, counters=Counters(6, 0, 3))
+    assert recounting.do(completion.recount(recounting.tables), **recounting.observed("one")) == []
 
 
 def test_a_recount_cannot_make_an_unfinished_campaign_look_finished(messenger: Ground) -> None:

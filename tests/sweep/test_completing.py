@@ -19,7 +19,7 @@ from campaign_ops.fixes.fix import Person
 from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.sweep import writers
 from tests.conftest import World, Worlds
-from tests.sweep.actors import interfering
+from tests.sweep.actors import counting_profile, interfering
 
 OPERATOR = Person("the operator", "ticket 42", "manual-run")
 AN_HOUR = 3_600_000
@@ -433,3 +433,24 @@ def test_an_ordinary_role_sees_the_transactions_of_others(sms: World) -> None:
     )
     with writing(sms, SET_BACK), pytest.raises(StillWriting, match="of pid"):
         mark_complete(platform, "retried", OPERATOR)
+
+
+@pytest.mark.parametrize("counters", [Counters(5, 2, 0), Counters(5, 0, 0), Counters(5, 3, 1)])
+def test_a_campaign_with_fewer_rows_than_its_own_total_waits_for_a_person(worlds: Worlds, counters: Counters) -> None:
+    """The importer died after 2 of 5 recipients: "2 succeeded, 0 failed of 2", and the campaign was completed."""
+    world = worlds.make(counting_profile())
+    campaign = world.app.add_campaign("cut", succeeded=2, counters=counters, moved_ago=hours(2))
+    report = world.sweep()
+    assert verdict(report, "cut") == Verdict.DISPUTED
+    assert "total counter 5, rows 2" in report.stuck[0].reason
+    before = world.app.campaign(campaign)
+    assert before["status"] == world.platform.profile.campaign.words.sending
+    assert mark_complete(world.platform, campaign, OPERATOR).changed
+    assert world.app.campaign(campaign)["status"] == world.platform.profile.campaign.words.done
+
+
+def test_contacts_that_were_deleted_after_they_were_sent_to_do_not_keep_a_campaign_open(worlds: Worlds) -> None:
+    world = worlds.make(counting_profile())
+    world.app.add_campaign("cut", succeeded=2, counters=Counters(5, 4, 1), moved_ago=hours(2))
+    assert "sent counter 4, rows 2" in world.sweep().plan.items[0].reason
+    assert world.app.campaign("cut")["status"] == world.platform.profile.campaign.words.done
