@@ -54,7 +54,7 @@ if guard.known then
     for _, id in ipairs(seen.known) do known[id] = true end
     -- An id that was seen may be another job's by now.
     for _, job in ipairs(seen.dated) do
-      dated[job[1]] = true
+      dated[job[1]] = job[2]
       local made = redis.call('HGET', prefix .. job[1], 'timestamp')
       if made and made ~= job[2] then
         known[job[1]] = nil
@@ -79,6 +79,12 @@ if guard.known then
         if told.event == 'added' and dated[told.jobId] then known[told.jobId] = nil end
         note(told.jobId)
       end
+    end
+    -- The next job with a deduplication id is in no state while another one is active.
+    for _, id in ipairs(redis.call('LRANGE', states[3], 0, -1)) do
+      local name = redis.call('HGET', prefix .. id, 'deid')
+      local aside = name and redis.call('HMGET', prefix .. 'dn:' .. name, 'name', 'jid')
+      if aside and aside[1] and aside[2] ~= dated['dn:' .. name] then new[#new + 1] = 'dn:' .. name end
     end
     if #new > MAX_NEW then return new[1] end
     for _, id in ipairs(new) do

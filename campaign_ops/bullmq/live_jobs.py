@@ -15,7 +15,7 @@ from campaign_ops.bullmq.jobs import LiveJob
 from campaign_ops.bullmq.owner import BULL, is_bulls_job
 from campaign_ops.bullmq.payload import PayloadReader, named
 from campaign_ops.bullmq.snapshot import Snapshot
-from campaign_ops.bullmq.states import may_come_again
+from campaign_ops.bullmq.states import kept_aside, may_come_again
 from campaign_ops.core.queue_state import QueueState
 
 
@@ -88,6 +88,7 @@ class _Reader:
         self._snapshot = snapshot
         self._payloads = PayloadReader(connection.profile, connection.ids, campaign_ids)
         self._dated: dict[str, tuple[str | None, str | None]] = {}
+        self._kept_aside: set[str] = set()
         self._foreign = 0
         self._doomed = 0
         self._old: str | None = None
@@ -98,6 +99,7 @@ class _Reader:
     def read(self) -> Generator[LiveJob, None, Reading]:
         """Yield the jobs of these campaigns; return the result."""
         gone = yield from self._look(self._snapshot.live)
+        yield from self._look_aside()
         orphans: set[str] = set()
         finished: set[str] = set()
         lost = None
@@ -129,10 +131,10 @@ class _Reader:
     def _look(self, live: Mapping[str, str]) -> Generator[LiveJob, None, set[str]]:
         """Yield the jobs of these campaigns among ``live``; return the ids that have no data."""
         gone = set()
-        fields = ["defa", "timestamp", "processedOn"]
+        fields = ["defa", "timestamp", "processedOn", "deid"]
         if self._snapshot.state.version is None:
             fields.append("opts")
-        for job_id, name, content, (defa, made_at, taken_at, *options) in read_contents(
+        for job_id, name, content, (defa, made_at, taken_at, deduplication, *options) in read_contents(
             self._connection, self._payloads, list(live), *fields
         ):
             if may_come_again(job_id):
@@ -140,6 +142,8 @@ class _Reader:
             if content is None:
                 gone.add(job_id)
                 continue
+            if deduplication is not None and live[job_id] == "active":
+                self._kept_aside.add(kept_aside(deduplication))
             if options and is_bulls_job(job_id, options[0]):
                 self._old = BULL
             if content.doubt:
@@ -155,6 +159,17 @@ class _Reader:
                 taken = taken_at is not None or live[job_id] == "active"
                 yield LiveJob(job_id, live[job_id], content.campaign_id, content.recipient_ids, taken)
         return gone
+
+    def _look_aside(self) -> Generator[LiveJob, None, None]:
+        """Yield the jobs of these campaigns that wait for an active one to end, in no state."""
+        for job_id, name, content, (counted,) in read_contents(
+            self._connection, self._payloads, sorted(self._kept_aside), "jid"
+        ):
+            if content is not None and content.doubt:
+                self._note_doubt(named(name or "without a name"), content.doubt)
+            if content is not None and content.campaign_id is not None:
+                self._dated[job_id] = (content.campaign_id, counted)
+                yield LiveJob(job_id, "wait", content.campaign_id, content.recipient_ids)
 
     def _note_doubt(self, name: str, campaign_ids: frozenset[str]) -> None:
         self._unclear[name] += 1

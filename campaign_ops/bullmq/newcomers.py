@@ -9,7 +9,7 @@ from campaign_ops.bullmq.contents import read_contents
 from campaign_ops.bullmq.guard import LastLook
 from campaign_ops.bullmq.live_jobs import Reading
 from campaign_ops.bullmq.payload import PayloadReader, named
-from campaign_ops.bullmq.states import may_come_again
+from campaign_ops.bullmq.states import kept_aside, may_come_again
 from campaign_ops.core.errors import QueueUnclear
 
 
@@ -27,6 +27,7 @@ def newcomers(
     """
     wanted = frozenset(campaign_ids)
     payloads = PayloadReader(connection.profile, connection.ids, wanted)
+    aside = _new_aside(connection, reading)  # first: when its turn comes, such a job gets into a state
     live = connection.live_ids() if look is None else look.live
     dated = {
         job_id: job
@@ -41,7 +42,7 @@ def newcomers(
     known = (reading.snapshot.live.keys() - reading.finished - again) | frozenset(ours)
     new = [job_id for job_id in live if job_id not in known]
     gone = set()
-    for job_id, _, content, _ in read_contents(connection, payloads, new):
+    for job_id, _, content, _ in read_contents(connection, payloads, [*new, *aside]):
         if content is None:
             gone.add(job_id)
             continue
@@ -50,9 +51,17 @@ def newcomers(
         with_new_job |= content.doubt
         if content.campaign_id is not None:
             with_new_job.add(content.campaign_id)
-    if still_listed := gone and gone & connection.live_ids().keys():
+    if still_listed := gone and gone & (connection.live_ids().keys() | aside):
         raise _unclear(connection, min(still_listed))
     return frozenset(with_new_job)
+
+
+def _new_aside(connection: QueueConnection, reading: Reading) -> set[str]:
+    """Return the jobs kept aside now, other than those that were read. They have a job id in place of a time."""
+    (active,) = connection.each("lrange", [[connection.key("active"), "0", "-1"]])
+    aside = {kept_aside(name) for _, (name,) in connection.fields(active, "deid") if name is not None}
+    now = connection.fields(sorted(aside), "name", "jid")
+    return {job_id for job_id, (name, counted) in now if name and (reading.dated.get(job_id) or ("", ""))[1] != counted}
 
 
 def _unclear(connection: QueueConnection, job_id: str) -> QueueUnclear:

@@ -25,6 +25,14 @@ def is_marker(member: str) -> bool:
     return member.startswith("0:") and _MARKER.fullmatch(member) is not None
 
 
+def kept_aside(deduplication_id: str) -> str:
+    """Return the id under whose key BullMQ keeps the next job while one with this deduplication id is active.
+
+    With the option `keepLastIfActive` such a job is in no state until the active one ends (5.81 and 6.7).
+    """
+    return f"dn:{deduplication_id}"
+
+
 def may_come_again(job_id: str) -> bool:
     """Return whether the application may give this id to another job: not one that BullMQ counted, or our own."""
     return not (job_id.isdigit() or job_id.startswith((OWN_ID_PREFIX, "repeat:")))

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from campaign_ops.bullmq.queue import Queue
+from campaign_ops.bullmq.queue import Guard, Queue
 from campaign_ops.core.errors import Refused
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
-from tests.bullmq.kit import a_job, contents, key, until
+from tests.bullmq.kit import a_job, contents, key, read, until
 from tests.bullmq.node import Node, missing
 
 pytestmark = pytest.mark.node
@@ -195,3 +195,22 @@ def test_what_a_worker_does_with_a_job_that_stalled_too_often(node: Node, queue:
     with node.stay("work"):
         until(lambda: raw.zscore(key("completed"), "ops-1") or raw.zscore(key("failed"), "ops-1"))
     assert (raw.zscore(key("completed"), "ops-1") is not None) is (node.major == 4)
+
+
+@pytest.mark.parametrize("node", [5, 6], indirect=True, ids=lambda major: f"bullmq{major}")
+def test_a_job_that_is_kept_aside_while_another_is_active_covers_its_recipients(
+    node: Node, queue: Queue, raw: Any
+) -> None:
+    """BullMQ keeps the last job under a deduplication id in a hash beside the states: no look read it."""
+    once = {"id": "c1", "keepLastIfActive": True}
+    node.run("add", jobs=[batch("c1", "first", deduplication=once)])
+    raw.rpoplpush(key("wait"), key("active"))
+    before, look = read(queue, ["c1", "c2"]), queue.last_look()
+    node.run("add", jobs=[batch("c1", "next", deduplication=once)])
+    assert raw.exists(key("dn:c1"))
+    assert queue.newcomers(before, ["c1", "c2"]) == {"c1"}
+    assert queue.add([a_job("ops-1"), a_job("ops-2", "c2")], Guard(look, dated=before.dated)) == {"ops-2"}
+    assert states(queue) == {"first": "active", "next": "wait"}
+    after = read(queue, ["c1", "c2"])
+    assert queue.newcomers(after, ["c1", "c2"]) == frozenset()
+    assert queue.add([a_job("ops-1")], Guard(queue.last_look(), dated=after.dated)) == {"ops-1"}
