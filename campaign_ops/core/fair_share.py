@@ -38,10 +38,10 @@ def share_out(wanted: Sequence[tuple[str, str, int]], budget: int) -> dict[str, 
     granted: dict[str, int] = {}
     left: dict[str, int] = {}
     in_part: dict[str, _Wish] = {}
-    for tenant, own in wishes.items():
-        whole, rest = _served_whole(own, shares[tenant])
+    for tenant, share in shares.items():
+        whole, rest = _served_whole(wishes[tenant], share)
         granted.update(whole)
-        left[tenant] = shares[tenant] - sum(jobs for _, jobs in whole)
+        left[tenant] = share - sum(jobs for _, jobs in whole)
         if rest:
             in_part[tenant] = rest[0]
 

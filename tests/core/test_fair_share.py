@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +27,12 @@ def test_whole_campaigns_come_before_parts_of_many() -> None:
 
 def test_no_tenant_s_whole_campaign_takes_the_share_of_another() -> None:
     assert share_out([("one", "a", 2000), ("two", "b", 2000)], 2000) == {"one": 1000, "two": 1000}
+
+
+def test_of_tenants_with_as_much_left_the_one_that_wants_least_is_served_first() -> None:
+    """So that its campaign may be served whole from what the others leave."""
+    for wanted in permutations([("c60", "a", 60), ("c30", "b", 30), ("c10", "c", 10)]):
+        assert share_out(wanted, 24) == {"c10": 10, "c30": 8, "c60": 6}
 
 
 def test_a_giant_waits_behind_the_campaigns_that_fit_and_gets_the_rest() -> None:
