@@ -56,7 +56,8 @@ class Batch:
 
 
 Fingerprint = tuple[int, int]
-"""The number of a campaign's pending recipients and the XOR of their ids' hashes: the same only for the same ones."""
+"""The number of a campaign's pending recipients and the XOR of their ids' 64-bit hashes: others have the same by one
+chance in 2**64."""
 
 
 class Cut(NamedTuple):

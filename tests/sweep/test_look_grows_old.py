@@ -173,6 +173,25 @@ def test_a_look_whose_connection_dies_in_the_end_stops_nothing(world: World) -> 
     assert len(covered(world)) == 2
 
 
+def test_a_look_whose_connection_dies_while_it_reads_again_adds_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor can the savepoint of that reading be ended then; the sweep goes on with what needs no look."""
+    world.app.add_campaign("done", succeeded=2)
+    world.app.add_campaign("lost", pending=2)
+    fingerprints = cover.fingerprints
+
+    def dying(connection: sa.Connection, *arguments: object) -> object:
+        assert end_looks(world) == 1
+        return fingerprints(connection, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cover, "fingerprints", dying)
+    report = world.sweep()
+    assert covered(world) == {}
+    assert "half way" in str(report.repairs[1].held_back)
+    assert world.app.campaign("done")["status"] == "sent"
+
+
 def test_a_page_whose_rows_cannot_be_read_stops_only_itself(worlds: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
     world = worlds.make("sms", policy={"breaker_floor": 100})
     monkeypatch.setattr(reenqueue_module, "JOBS_PER_PAGE", 1)
