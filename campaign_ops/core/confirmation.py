@@ -27,6 +27,8 @@ _BY_QUEUE = (RepairKind.REENQUEUE, RepairKind.COMPLETE)  # they rest on a queue 
 
 Covers = Mapping[str, Any]
 """The repairs that a code lets pass, as JSON."""
+Sizes = Mapping[str, int | str | list[str]]
+"""What a manual fix does: numbers, words, ids of recipients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,23 @@ def beyond(covers: Covers, kind: RepairKind, items: Sequence[PlanItem], queue: s
 
 
 def no_more(now: object, confirmed: object) -> bool:
-    """Return whether a size is within the confirmed one: numbers may be less, words must be the same."""
+    """Return whether a size is within the confirmed one: numbers and ids may be fewer, words must be the same."""
+    if isinstance(now, list) and isinstance(confirmed, list):
+        return set(now) <= set(confirmed)
     if isinstance(now, int) and isinstance(confirmed, int):
         return now <= confirmed
     return now == confirmed
+
+
+def exceeds(now: Sizes, confirmed: Sizes) -> str:
+    """In words, how what a manual fix does exceeds or differs from what was confirmed; empty if it does not."""
+    return ", ".join(
+        f"{name}: {_counted(value)} now, {_counted(confirmed.get(name))} then"
+        + (", not the same ones" if isinstance(value, list) else "")
+        for name, value in now.items()
+        if not no_more(value, confirmed.get(name))
+    )
+
+
+def _counted(size: object) -> object:
+    return len(size) if isinstance(size, list) else size

@@ -15,7 +15,7 @@ from campaign_ops.core.model import Action, RepairKind, Suspect, Verdict
 from campaign_ops.core.next_steps import step_of
 from campaign_ops.core.verdicts import decide, unclear
 from campaign_ops.core.wording import plural
-from campaign_ops.fixes.fix import Fix, Person, author_of, locked
+from campaign_ops.fixes.fix import Fix, Person, author_of, check_confirmed, locked
 from campaign_ops.fixes.reenqueue import reenqueue_locked
 from campaign_ops.fixes.target import find_campaign
 from campaign_ops.journal.journal import Entry
@@ -40,10 +40,14 @@ def send_again(
     queue = _queue(platform, campaign_id)
     with locked(platform) as lock:
         marked, seen = _marked(platform, campaign_id)
-        _check_would_reenqueue(platform, campaign_id, seen)
+        others = _check_would_reenqueue(platform, campaign_id, seen)
         many = plural(len(marked), "recipient")
+        ids = [suspect.recipient_id for suspect in marked]
+        covers: dict[str, int | str | list[str]] = {"recipients": ids, "others": others}
         if dry_run:
-            return Fix(campaign_id, False, f"would send again to {many}, who may get it twice")
+            also = f", and re-enqueue {others} others" if others else ""
+            return Fix(campaign_id, False, f"would send again to {many}, who may get it twice{also}", covers=covers)
+        check_confirmed(person, covers, f"campaign {campaign_id}")
 
         def _intend(connection: sa.Connection) -> int:
             author = author_of(platform, connection, person)
@@ -52,16 +56,19 @@ def send_again(
             return platform.journal.record(connection, author, [entry])[0]
 
         repair_id = platform.database.run(_intend)
-        ids = [suspect.recipient_id for suspect in marked]
         keys = queue.forget_marks(ids)
         after = {"ids": ids, "markers_deleted": keys}
         platform.database.run(lambda connection: platform.journal.set_after(connection, repair_id, after))
-        fix = reenqueue_locked(platform, lock, campaign, person)
+        fix = reenqueue_locked(platform, lock, campaign, replace(person, confirmed={}))
     return Fix(campaign_id, True, fix.message, (repair_id, *fix.repair_ids))
 
 
-def _check_would_reenqueue(platform: Platform, campaign_id: str, seen: Observation) -> None:
-    """Refuse now what would be refused once the markers are gone: they are the only evidence."""
+def _check_would_reenqueue(platform: Platform, campaign_id: str, seen: Observation) -> int:
+    """Refuse now what would be refused once the markers are gone: they are the only evidence.
+
+    Returns:
+        The number of unmarked recipients that would be re-enqueued with the marked ones.
+    """
     evidence = seen.evidence[0]
     assert evidence.coverage is not None
     missing = evidence.coverage.missing + evidence.coverage.marked
@@ -69,6 +76,7 @@ def _check_would_reenqueue(platform: Platform, campaign_id: str, seen: Observati
     decision = decide(replace(evidence, coverage=coverage), seen.queue, platform.policy, seen.at)
     if decision.action is not Action.REENQUEUE:
         raise Refused(f"{decision.verdict}: {decision.reason}", where=f"campaign {campaign_id}")
+    return evidence.coverage.missing
 
 
 def take_as_sent(
@@ -85,14 +93,16 @@ def take_as_sent(
     _queue(platform, campaign_id)
     with locked(platform):
         marked, _ = _marked(platform, campaign_id)
+        ids = [suspect.recipient_id for suspect in marked]
         if dry_run:
             count = plural(len(marked), "recipient")
-            return Fix(campaign_id, False, f"would call {count} sent, who may have got nothing")
+            message = f"would call {count} sent, who may have got nothing"
+            return Fix(campaign_id, False, message, covers={"recipients": ids})
+        check_confirmed(person, {"recipients": ids}, f"campaign {campaign_id}")
 
         def _write(connection: sa.Connection) -> tuple[int, int]:
             _check_rights(platform, connection)
             author = author_of(platform, connection, person)
-            ids = [suspect.recipient_id for suspect in marked]
             tables = platform.tables(connection)
             before = {row.id: row.status for row in connection.execute(recipients.lock_waiting(tables), {"ids": ids})}
             written = list(connection.scalars(recipients.take_as_sent(tables), {"ids": list(before)}))

@@ -5,13 +5,12 @@ The code is used up, in a transaction of its own, before the fix is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.core.confirmation import Confirmation, Covers, Offer, no_more
+from campaign_ops.core.confirmation import Confirmation, Covers, Offer, exceeds
 from campaign_ops.core.errors import Refused, SweepBusy
 from campaign_ops.fixes.fix import Fix, Person
 from campaign_ops.fixes.table import FIXES
@@ -79,8 +78,7 @@ def make_confirmed(platform: Platform, call: FixCall, code: str) -> Fix:
     if fresh is not None:
         mend = f"it {would.message}; if that is right, confirm it with {fresh.code} until {fresh.expires_at:%H:%M} UTC"
         raise Refused(f"{why}; nothing was done", where=call.what, mend=mend)
-    missing = would.covers.get("missing")
-    bounded = replace(call, person=replace(call.person, at_most=missing if isinstance(missing, int) else None))
+    bounded = replace(call, person=replace(call.person, confirmed=would.covers))
     try:
         return bounded.of(platform, dry_run=False)
     except SweepBusy:
@@ -97,10 +95,5 @@ def _changed(now: Covers, confirmed: Covers) -> str:
     """Return how a fix exceeds or differs from what was confirmed; empty if it does not."""
     if now["tenant"] != confirmed["tenant"]:
         return "that code was shown for another --tenant"
-    sizes: Mapping[str, Any] = confirmed["fix"]
-    changed = [
-        f"{name}: {value} now, {sizes.get(name)} then"
-        for name, value in now["fix"].items()
-        if not no_more(value, sizes.get(name))
-    ]
-    return f"the fix is no longer the one that the code was shown for ({', '.join(changed)})" if changed else ""
+    changed = exceeds(now["fix"], confirmed["fix"])
+    return f"the fix is no longer the one that the code was shown for ({changed})" if changed else ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
+from campaign_ops.core.confirmation import Sizes, exceeds
+from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import RepairKind
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
@@ -20,28 +22,28 @@ LOCK_WAIT_SECONDS = 30
 class Person:
     """The person who asks, and why; ``trigger`` and ``run_id`` name the face and its run.
 
-    ``at_most``: the number of recipients that they confirmed for re-enqueueing; None if they confirmed no number.
+    ``confirmed``: what the fix may do at most, as its last dry run found it; empty without a code.
     """
 
     name: str
     reason: str
     run_id: str
     trigger: str = "cli"
-    at_most: int | None = None
+    confirmed: Sizes = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Fix:
     """The outcome of a manual fix, or with ``dry_run`` what it would be. ``message`` is one line for the person.
 
-    ``covers``: the sizes that the code of a dry run covers; without sizes the code covers the message.
+    ``covers``: what the code of a dry run covers: sizes, words, ids of recipients; if empty, the message.
     """
 
     target: str
     changed: bool
     message: str
     repair_ids: tuple[int, ...] = ()
-    covers: Mapping[str, int | str] = field(default_factory=dict)
+    covers: Sizes = field(default_factory=dict)
 
 
 @contextmanager
@@ -49,6 +51,12 @@ def locked(platform: Platform) -> Iterator[SweepLock]:
     """Hold the sweep lock, so that a fix and a sweep take turns."""
     with platform.lock(wait_seconds=LOCK_WAIT_SECONDS).hold() as lock:
         yield lock
+
+
+def check_confirmed(person: Person, sizes: Sizes, where: str) -> None:
+    """Refuse what would exceed what the person has confirmed: it has changed since the last dry run."""
+    if person.confirmed and (more := exceeds(sizes, person.confirmed)):
+        raise Refused(f"it is more than was confirmed ({more}); nothing was done", where=where, mend="look again")
 
 
 def author_of(platform: Platform, connection: sa.Connection, person: Person) -> Author:

@@ -12,7 +12,7 @@ from campaign_ops.core.next_steps import step_about
 from campaign_ops.core.sighting import all_alarms, all_sighted
 from campaign_ops.core.verdicts import decide
 from campaign_ops.core.wording import plural
-from campaign_ops.fixes.fix import Fix, Person, author_of, locked
+from campaign_ops.fixes.fix import Fix, Person, author_of, check_confirmed, locked
 from campaign_ops.fixes.target import find_campaign, still_sending
 from campaign_ops.journal.migrations import check_current, is_current
 from campaign_ops.platform import Platform
@@ -64,9 +64,7 @@ def reenqueue_locked(
             jobs = ceil(missing / platform.profile.queue.batch_size)
             message = f"would re-enqueue {_batches(missing, jobs)}: {decision.reason}"
             return Fix(campaign.id, False, message, covers={"missing": missing})
-        if person.at_most is not None and missing > person.at_most:
-            more = f"{missing} recipients are missing now, {person.at_most} were confirmed"
-            raise Refused(f"{more}; nothing was done", where=where, mend="look again")
+        check_confirmed(person, {"missing": missing}, where)
         author = platform.database.run(lambda connection: author_of(platform, connection, person))
         put_back(look, author, lock, done)
     why = done.held_back or next((failure.error for failure in done.failures), "")

@@ -13,7 +13,7 @@ from campaign_ops.core.errors import Refused
 from campaign_ops.core.report import render
 from campaign_ops.fixes.confirm import FixCall, make_confirmed, try_out
 from campaign_ops.fixes.fix import Person
-from campaign_ops.lab.shop.row_writer import minutes
+from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.sweep import dry_run
 from campaign_ops.sweep.confirm import confirmation
 from tests.conftest import World, Worlds
@@ -218,6 +218,53 @@ def test_a_fix_that_would_do_more_than_was_shown_is_refused_with_a_new_code(sms:
     fresh = refusal.value.mend.split("confirm it with ")[1].split()[0]
     assert make_confirmed(sms.platform, a_fix("lost"), fresh).changed
     assert len(covered(sms)) == 7
+
+
+@pytest.mark.parametrize("name", ["take-as-sent", "send-again"])
+def test_a_decision_holds_for_the_recipients_that_were_shown(sms: World, name: str) -> None:
+    """Without their ids, a code for two recipients let any two of the campaign pass: two others became sent."""
+    sms.app.add_campaign("c", pending=4)
+    first, others = sms.app.pending_ids("c")[:2], sms.app.pending_ids("c")[2:]
+    sms.queue.mark(first)
+    sms.queue.add("c", "shop_north", others)
+    code = shown(sms, a_fix("c", name))
+    # The application settles those two, and a worker dies with the two others.
+    assert sms.app.move_recipients("c", "succeeded", 2, moved_ago=hours(1)) == 2
+    sms.queue.remove(sms.queue.live_job_ids())
+    sms.queue.mark(others)
+    with pytest.raises(Refused, match="recipients: 2 now, 2 then, not the same ones"):
+        make_confirmed(sms.platform, a_fix("c", name), code)
+    assert sms.app.pending_ids("c") == others
+    assert sms.platform.queue is not None
+    assert sms.platform.queue.marked(others) == set(others)
+    assert sms.queue.live_job_ids() == []
+
+
+@pytest.mark.parametrize("name", ["take-as-sent", "send-again"])
+def test_a_decision_for_fewer_recipients_than_were_shown_passes(sms: World, name: str) -> None:
+    sms.app.add_campaign("c", pending=3)
+    sms.queue.mark(sms.app.pending_ids("c"))
+    code = shown(sms, a_fix("c", name))
+    sms.app.move_recipients("c", "succeeded", 1, moved_ago=hours(1))
+    assert make_confirmed(sms.platform, a_fix("c", name), code).changed
+    assert len(covered(sms)) == (2 if name == "send-again" else 0)
+
+
+@pytest.mark.parametrize("name", ["take-as-sent", "send-again"])
+def test_a_decision_is_bounded_where_it_is_written(sms: World, name: str) -> None:
+    """What was confirmed is compared again under the sweep lock: a worker may die after the last dry run."""
+    sms.app.add_campaign("c", pending=4)
+    first, others = sms.app.pending_ids("c")[:2], sms.app.pending_ids("c")[2:]
+    sms.queue.mark(first)
+    sms.queue.add("c", "shop_north", others)
+    call = a_fix("c", name)
+    covers = call.of(sms.platform, dry_run=True).covers
+    sms.queue.remove(sms.queue.live_job_ids())
+    sms.queue.mark(others)
+    with pytest.raises(Refused, match="recipients: 4 now, 2 then"):
+        replace(call, person=replace(call.person, confirmed=covers)).of(sms.platform, dry_run=False)
+    assert len(sms.app.pending_ids("c")) == 4
+    assert sms.queue.live_job_ids() == []
 
 
 def test_the_code_of_one_fix_is_good_for_no_other(sms: World) -> None:
