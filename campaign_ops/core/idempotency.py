@@ -9,18 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The key is new: carry the request out, then finish or abandon it."""
+    """The key is new, or its first request died without an answer: carry the request out, then finish or abandon it."""
 
 
 @dataclass(frozen=True, slots=True)
 class InProgress:
-    """The same request has begun and has no answer yet.
-
-    ``outcome_unknown``: it began so long ago that its process has probably died, and what it did is not known.
-    """
+    """The same request has begun and has no answer yet."""
 
     started_at: datetime
-    outcome_unknown: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,14 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from campaign_ops.bullmq.queue import Queue
-from campaign_ops.core.errors import PermissionMissing, Refused
+from campaign_ops.core.errors import PermissionMissing, Refused, Unavailable
 from campaign_ops.core.model import Action, RepairKind, Suspect, Verdict
 from campaign_ops.core.next_steps import step_of
 from campaign_ops.core.verdicts import decide, unclear
 from campaign_ops.core.wording import plural
 from campaign_ops.fixes.fix import Fix, Person, author_of, check_confirmed, locked
 from campaign_ops.fixes.reenqueue import reenqueue_locked
-from campaign_ops.fixes.target import find_campaign
+from campaign_ops.fixes.target import check_queue_answers, find_campaign
 from campaign_ops.journal.journal import Entry
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import recipients
@@ -59,7 +59,11 @@ def send_again(
         keys = queue.forget_marks(ids)
         after = {"ids": ids, "markers_deleted": keys}
         platform.database.run(lambda connection: platform.journal.set_after(connection, repair_id, after))
-        fix = reenqueue_locked(platform, lock, campaign, replace(person, confirmed={}))
+        try:
+            fix = reenqueue_locked(platform, lock, campaign, replace(person, confirmed={}))
+        except (Refused, Unavailable) as error:
+            decided = f"sweeps may send again to {many} of campaign {campaign_id}; this fix could not: {error}"
+            return Fix(campaign_id, True, decided, (repair_id,))
     return Fix(campaign_id, True, fix.message, (repair_id, *fix.repair_ids))
 
 
@@ -136,6 +140,7 @@ def _queue(platform: Platform, campaign_id: str) -> Queue:
 def _marked(platform: Platform, campaign_id: str) -> tuple[list[Suspect], Observation]:
     """Return the pending recipients in no live job that the provider may have, and the observation of them."""
     with looking(platform, only=[campaign_id], any_age=True) as look:
+        check_queue_answers(look.observation, f"campaign {campaign_id}")
         queue = look.observation.queue
         if queue is not None and queue.problem:
             raise Refused(queue.problem, where=f"campaign {campaign_id}", mend="repair the queue first")

@@ -6,14 +6,14 @@ from math import ceil
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import Refused
+from campaign_ops.core.errors import Refused, Unavailable
 from campaign_ops.core.model import Action, Campaign, RepairKind
 from campaign_ops.core.next_steps import step_about
 from campaign_ops.core.sighting import all_alarms, all_sighted
 from campaign_ops.core.verdicts import decide
 from campaign_ops.core.wording import plural
 from campaign_ops.fixes.fix import Fix, Person, author_of, check_confirmed, locked
-from campaign_ops.fixes.target import find_campaign, still_sending
+from campaign_ops.fixes.target import check_queue_answers, find_campaign, still_sending
 from campaign_ops.journal.migrations import check_current, is_current
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import SweepLock
@@ -30,6 +30,7 @@ def reenqueue_one(
     Raises:
         NotFound: No such campaign, or another tenant's.
         Refused: It is not sending, nothing is missing, or a sweep would not re-enqueue it either; the error says which.
+        Unavailable: A server went away; the error says what had been done by then.
     """
     campaign = find_campaign(platform, campaign_id, tenant)
     where = f"campaign {campaign_id}"
@@ -51,6 +52,7 @@ def reenqueue_locked(
             look.remember()
         seen = look.observation
         evidence = still_sending(platform, campaign.id, seen)
+        check_queue_answers(seen, where)
         decision = decide(evidence, seen.queue, platform.policy, seen.at)
         if decision.action is not Action.REENQUEUE:
             raise Refused(
@@ -68,6 +70,8 @@ def reenqueue_locked(
         author = platform.database.run(lambda connection: author_of(platform, connection, person))
         put_back(look, author, lock, done)
     why = done.held_back or next((failure.error for failure in done.failures), "")
+    if not done.jobs and done.away:
+        raise Unavailable(why, where=where)  # not a refusal: jobs may have been added, and ``why`` says how many
     if not done.jobs:
         full = f"the queue holds as many jobs as it may ({platform.policy.max_queue_depth})" if done.deferred else ""
         raise Refused(why or full or "it changed while we looked", where=where, mend="look again")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import NotFound, Refused
+from campaign_ops.core.errors import NotFound, QueueUnavailable, Refused
 from campaign_ops.core.model import Campaign, Evidence, Reservation
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import reservations
@@ -68,3 +68,9 @@ def still_sending(platform: Platform, campaign_id: str, observation: Observation
         sending = platform.profile.campaign.words.sending
         raise Refused(f"its status is no longer {sending!r}", where=f"campaign {campaign_id}", mend="look again")
     return observation.evidence[0]
+
+
+def check_queue_answers(observation: Observation, where: str) -> None:
+    """Raise QueueUnavailable if the queue could not be read: that is an outage, not a refusal."""
+    if observation.queue is not None and observation.queue.away:
+        raise QueueUnavailable(str(observation.queue.problem), where=where)

@@ -12,7 +12,7 @@ from campaign_ops.core.idempotency import Beginning, Begun, Finished, InProgress
 from campaign_ops.journal import schema
 
 UNKNOWN_AFTER = timedelta(minutes=10)
-"""A request without an answer after this time has died with its process; what it did is not known."""
+"""A request without an answer after this time has died with its process; the same request may then begin again."""
 KEPT = timedelta(hours=25)
 """A client may send a request again for a day, and some minutes more for clocks that differ."""
 
@@ -26,6 +26,9 @@ class IdempotencyLog:
     def begin(self, connection: sa.Connection, key: str, token_id: str, request_hash: str) -> Beginning:
         """Claim a key for a request, or return what is known of the request that has claimed it.
 
+        The same request takes over a claim without an answer after `UNKNOWN_AFTER`. What the first one did is not done
+        twice: both have the run that the key names, and every repair repeats its premise in its write.
+
         Of two that begin at the same time, one waits until the other's transaction ends. Commit before the request is
         carried out: its effect must not be rolled back without its claim.
         """
@@ -33,15 +36,19 @@ class IdempotencyLog:
         mine = (table.c.tables == self.tables, table.c.key == key)
         values = {"tables": self.tables, "key": key, "token_id": token_id, "request_hash": request_hash}
         claim = insert(table).values(values).on_conflict_do_nothing().returning(table.c.key)
-        unknown = table.c.started_at < sa.func.now() - UNKNOWN_AFTER
+        same = (table.c.token_id == token_id, table.c.request_hash == request_hash, table.c.finished_at.is_(None))
+        dead = table.c.started_at < sa.func.now() - UNKNOWN_AFTER
+        take_over = sa.update(table).where(*mine, *same, dead).values(started_at=sa.func.now())
         while connection.execute(claim).one_or_none() is None:
-            row = connection.execute(sa.select(table, unknown.label("unknown")).where(*mine)).one_or_none()
+            if connection.execute(take_over).rowcount:
+                return Begun()
+            row = connection.execute(sa.select(table).where(*mine)).one_or_none()
             if row is None:  # the other request was abandoned in between: the key is free again
                 continue
             if (row.token_id, row.request_hash) != (token_id, request_hash):
                 return Mismatch()
             if row.finished_at is None:
-                return InProgress(row.started_at, row.unknown)
+                return InProgress(row.started_at)
             return Finished(row.status, row.body)
         return Begun()
 

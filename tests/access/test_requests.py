@@ -51,15 +51,22 @@ def test_a_key_is_for_one_request_of_one_token(sms: World, token_id: str, reques
     assert begin(sms.platform, "another key", token_id, request_hash) == Begun()
 
 
-def test_a_request_without_an_answer_is_in_progress_and_later_of_unknown_outcome(sms: World) -> None:
+def test_a_request_without_an_answer_is_in_progress_and_later_begins_again(sms: World) -> None:
+    """Its process has died, or its database went away: the key was refused as in progress for a day."""
     begin(sms.platform, "key", "t1", "hash")
-    first = begin(sms.platform, "key", "t1", "hash")
-    assert isinstance(first, InProgress)
-    assert not first.outcome_unknown
+    assert isinstance(begin(sms.platform, "key", "t1", "hash"), InProgress)
     started(sms, "601 seconds")
-    later = begin(sms.platform, "key", "t1", "hash")
-    assert isinstance(later, InProgress)
-    assert later.outcome_unknown
+    assert begin(sms.platform, "key", "t1", "other") == Mismatch()
+    assert begin(sms.platform, "key", "t2", "hash") == Mismatch()
+    assert begin(sms.platform, "key", "t1", "hash") == Begun()
+    assert isinstance(begin(sms.platform, "key", "t1", "hash"), InProgress), "one at a time"
+
+
+def test_an_answer_stays_the_answer_however_old_it_is(sms: World) -> None:
+    begin(sms.platform, "key", "t1", "hash")
+    finish(sms.platform, "key", 200, {})
+    started(sms, "601 seconds")
+    assert begin(sms.platform, "key", "t1", "hash") == Finished(200, {})
 
 
 def test_a_request_that_did_nothing_may_be_sent_again(sms: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_ops.bullmq.queue import Queue, QueueAddress
-from campaign_ops.core.errors import NotFound, QueueUnavailable, Refused
+from campaign_ops.core.errors import NotFound, QueueUnavailable, Refused, Unavailable
 from campaign_ops.core.model import Counters, Verdict
 from campaign_ops.fixes.ambiguous import send_again, take_as_sent
 from campaign_ops.fixes.complete import mark_complete
@@ -21,6 +21,7 @@ from campaign_ops.fixes.undo import undo
 from campaign_ops.lab.shop.row_writer import hours, minutes, redis_fingerprint
 from campaign_ops.lab.shop.schema import PlatformShape
 from tests.conftest import World, Worlds
+from tests.proxy import Fault, proxied
 from tests.sweep.actors import counting_profile, covered, state_fingerprint
 
 OPERATOR = Person("the operator", "ticket 42", "manual-run")
@@ -171,6 +172,21 @@ def test_an_older_plan_does_not_repeat_what_a_person_has_undone(sms: World) -> N
     sms.begin().complete()
     sms.begin().release()
     assert sms.app.fingerprint() == before
+
+
+def test_a_re_enqueue_whose_answer_was_lost_is_an_outage_and_says_what_is_not_known(worlds: Worlds) -> None:
+    """It was a refusal, which says that nothing was changed: a job had been added."""
+    with proxied(worlds.servers.redis.port) as proxy:
+        world = worlds.make("sms", queue_url=proxy.url)
+        world.app.add_campaign("lost", pending=5)
+        proxy.inject(Fault(b"EVALSHA"))
+        with pytest.raises(Unavailable, match="how many of 1 jobs were added is not known yet"):
+            reenqueue_one(world.platform, "lost", OPERATOR)
+        assert len(world.queue.live_job_ids()) == 1
+        with pytest.raises(QueueUnavailable, match="Redis"):
+            reenqueue_one(world.platform, "lost", OPERATOR)
+        with pytest.raises(QueueUnavailable, match="Redis"):
+            take_as_sent(world.platform, "lost", OPERATOR)
 
 
 def test_an_undo_that_died_before_it_removed_the_jobs_can_be_done_again(sms: World) -> None:

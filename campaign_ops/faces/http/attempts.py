@@ -12,14 +12,17 @@ from typing import Any
 from uuid import uuid4
 
 from campaign_ops import access
-from campaign_ops.core.errors import CampaignOpsError, Unavailable
+from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.tokens import Token
 from campaign_ops.faces.http.gate import Asker
-from campaign_ops.faces.http.problems import Problem, problem_of
+from campaign_ops.faces.http.problems import BUSY, Problem, problem_of
 from campaign_ops.faces.http.service import Place, Service
 from campaign_ops.platform import Platform
 
 log = logging.getLogger(__name__)
+
+HELD_KEYS = 10_000
+"""The most keys that are remembered to be let go of; others are taken over after ten minutes."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def once(
     run_id, key = f"http-{uuid4().hex}", f"{sender}/{attempt.key}" if attempt.key else ""
     with service.pool.writing(place.platform) as platform:
         if key:
+            _let_go_now(service, platform, key)
             run_id = f"http-{_hash([place.platform, sender, attempt.key])[:32]}"
             asked = _hash([attempt.method, attempt.path, content])
             begun = access.begin(platform, key, sender, asked)
@@ -73,21 +77,54 @@ def once(
             status, body = work(platform, run_id)
         except Exception as error:
             problem = problem_of(error)
-            # What is refused stays refused for this key; what could not be done now may be tried again.
             _note(platform, attempt, place.token, problem.status, problem.detail)
             problem.is_noted = True
-            if key and (isinstance(error, Unavailable) or not isinstance(error, CampaignOpsError | Problem)):
-                access.abandon(platform, key)
-            elif key:
-                access.finish(platform, key, problem.status, problem.document)
+            if key:
+                _end_refused(service, platform, key, problem)
             raise problem from error
         if key:
-            access.finish(platform, key, status, body)
+            _keep(platform, key, status, body)
         _note(platform, attempt, place.token, status, "")
     return status, body
 
 
-IN_DOUBT = "wait, and send it again; after ten minutes look at GET /api/repairs before you use a new key"
+IN_DOUBT = "wait, and send it again; if it has died, the same request with the same key goes on after ten minutes"
+
+
+def _end_refused(service: Service, platform: Platform, key: str, problem: Problem) -> None:
+    """Keep a refusal for its key; let go of the key of what could not be done now, so that it may be sent again."""
+    if problem.status < 500 and problem.code != BUSY:
+        _keep(platform, key, problem.status, problem.document)
+        return
+    try:
+        access.abandon(platform, key)
+    except CampaignOpsError as error:
+        # The answer stays the first error. Without this, the key was refused as in progress for a day.
+        log.warning("the Idempotency-Key of a request that failed is let go of when it is sent again: %s", error)
+        if len(service.held_keys) < HELD_KEYS:
+            service.held_keys.add((platform.name, key))
+
+
+def _let_go_now(service: Service, platform: Platform, key: str) -> None:
+    """Let go of a key that could not be let go of when its request failed."""
+    held = (platform.name, key)
+    try:
+        service.held_keys.remove(held)  # one request gets it, however many are sent at once
+    except KeyError:
+        return
+    try:
+        access.abandon(platform, key)
+    except BaseException:
+        service.held_keys.add(held)
+        raise
+
+
+def _keep(platform: Platform, key: str, status: int, body: Any) -> None:
+    """Keep the answer for its key. What was done stays done, and is reported as such, where that fails."""
+    try:
+        access.finish(platform, key, status, body)
+    except CampaignOpsError as error:
+        log.warning("the answer %s to a request with an Idempotency-Key is not kept: %s", status, error)
 
 
 def _replayed(known: access.Finished) -> Answered:

@@ -91,12 +91,14 @@ class Problem(Exception):
         return JSONResponse(self.document, self.status, headers=self.headers, media_type=MEDIA_TYPE)
 
 
+BUSY = "busy"
+
 # The most particular first.
 _STATUS: tuple[tuple[type[CampaignOpsError], int, str], ...] = (
     (NotFound, 404, "not_found"),
     (Refused, 409, "refused"),
     (StatementRejected, 409, "rejected"),
-    (SweepBusy, 409, "busy"),
+    (SweepBusy, 409, BUSY),
     (ConfigurationError, 503, "configuration_broken"),
     (ProfileMismatch, 503, "profile_mismatch"),
     (StateSchemaError, 503, "schema_missing"),

@@ -43,11 +43,13 @@ class Service:
         settings: The configuration, as it was when the service started.
         access: The ways in.
         dagster: Dagster's webserver, where sweeps are started if it answers; None without one.
+        held_keys: Platforms and idempotency keys that could not be let go of because the database was away.
     """
 
     settings: Settings
     access: Access = field(default_factory=Access)
     dagster: Dagster | None = None
+    held_keys: set[tuple[str, str]] = field(default_factory=set, repr=False)
     _expositions: dict[frozenset[str], CachedExposition] = field(default_factory=dict, repr=False)
 
     @cached_property

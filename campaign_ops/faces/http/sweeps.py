@@ -15,7 +15,7 @@ from campaign_ops.core.report import headline
 from campaign_ops.faces import shapes
 from campaign_ops.faces.documents import sweep_document
 from campaign_ops.faces.http.pool import PlatformPool
-from campaign_ops.faces.http.problems import problem_of
+from campaign_ops.faces.http.problems import Problem, problem_of
 from campaign_ops.faces.http.shapes import Plan, SweepState
 from campaign_ops.faces.outcomes import outcomes_of
 from campaign_ops.queries.sweeps import sweep_of_run
@@ -39,6 +39,7 @@ class SweepRun:
     finished_at: datetime | None = None
     message: str = "under way"
     result: shapes.SweepResult | None = None
+    problem: Problem | None = None
     ended: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -188,8 +189,9 @@ class Sweeps:
             run.result = sweep_document(report, outcomes_of(report), confirm=lambda offer: offer.code)
             run.message, run.state = headline(report), "done"
         except Exception as error:  # noqa: BLE001 - whatever it was, its state must say so
+            run.problem = problem_of(error)
             run.state = "refused" if isinstance(error, Refused | SweepBusy) else "failed"
-            run.message = problem_of(error).detail
+            run.message = run.problem.detail
         finally:
             run.finished_at = datetime.now(UTC)
             run.ended.set()

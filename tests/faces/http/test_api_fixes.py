@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
+from campaign_ops.core.errors import DatabaseUnavailable
 from campaign_ops.core.tokens import Scope
-from tests.conftest import World
-from tests.faces.http.conftest import Api
+from tests.bullmq.kit import until
+from tests.conftest import World, Worlds
+from tests.faces.http.conftest import Api, Serve
+from tests.proxy import Fault, proxied
 
 
 def fix(client: httpx.Client, path: str, **body: Any) -> httpx.Response:
@@ -18,6 +26,20 @@ def fix(client: httpx.Client, path: str, **body: Any) -> httpx.Response:
     if tried.status_code != 200:
         return tried
     return client.post(path, json={"reason": "TICKET-1", "confirm": tried.json()["confirm"]} | body)
+
+
+@contextmanager
+def database_away(world: World) -> Iterator[None]:
+    """Cut every connection to the world's database and let none in, until the block ends."""
+    url = sa.make_url(world.url)
+    with sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(sa.text(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS false"))
+        cut = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name"
+        connection.execute(sa.text(cut), {"name": url.database})
+        try:
+            yield
+        finally:
+            connection.execute(sa.text(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS true"))
 
 
 def test_mark_complete_answers_as_the_fix_report_shows(client: httpx.Client, sms: World) -> None:
@@ -118,6 +140,48 @@ def test_a_refusal_is_the_same_again_for_its_key(client: httpx.Client, sms: Worl
     second = client.post("/api/campaigns/open/mark-complete", json=body, headers=key)
     assert first.status_code == second.status_code == 409
     assert first.json() == second.json()
+
+
+def test_a_fix_with_redis_away_is_an_outage_and_its_key_may_be_sent_again(serve: Serve, worlds: Worlds) -> None:
+    """It was answered as a refusal, and that answer was given again for a day."""
+    with proxied(worlds.servers.redis.port) as proxy:
+        world = worlds.make("sms", queue_url=proxy.url)
+        world.app.add_campaign("lost", pending=2)
+        api = serve(world)
+        client, path = api.client(api.token()), "/api/campaigns/lost/reenqueue"
+        code = client.post(path, json={"reason": "lost", "dry_run": True}).json()["confirm"]
+        body, key = {"reason": "lost", "confirm": code}, {"Idempotency-Key": "order-5"}
+        proxy.inject(Fault(b"*", kind="cut"))
+        away = client.post(path, json=body, headers=key)
+        assert (away.status_code, away.json()["code"]) == (503, "unavailable"), away.text
+        proxy.heal()
+        for _ in range(2):
+            again = client.post(path, json=body, headers=key)
+            assert (again.status_code, again.json()["changed"]) == (200, True), again.text
+        assert len(world.queue.live_job_ids()) == 1
+
+
+def test_a_key_may_be_sent_again_when_the_database_was_away(client: httpx.Client, sms: World) -> None:
+    """Its claim could not be let go of, and so it was refused as in progress until it was pruned."""
+    sms.app.add_campaign("done", succeeded=2)
+    path = "/api/campaigns/done/mark-complete"
+    code = client.post(path, json={"reason": "T", "dry_run": True}).json()["confirm"]
+    answers: list[httpx.Response] = []
+
+    def send() -> None:
+        answers.append(client.post(path, json={"reason": "T", "confirm": code}, headers={"Idempotency-Key": "order-6"}))
+
+    with contextlib.suppress(DatabaseUnavailable), sms.platform.lock(wait_seconds=0).hold():
+        first = threading.Thread(target=send)
+        first.start()
+        until(lambda: sms.rows("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+        with database_away(sms):
+            first.join()
+    send()
+    sms.app.engine.dispose()  # its idle connections were cut, too
+    assert [answer.status_code for answer in answers] == [503, 200], [answer.text for answer in answers]
+    assert sms.app.campaign("done")["status"] == "sent"
+    assert len(sms.rows("SELECT 1 FROM campaign_ops.repair WHERE kind = 'complete'")) == 1
 
 
 def test_a_key_is_for_one_request(client: httpx.Client, sms: World) -> None:

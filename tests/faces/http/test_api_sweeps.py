@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import httpx
+import sqlalchemy as sa
 
 from tests.conftest import World, Worlds
 from tests.faces.http.conftest import Api, Serve
@@ -93,6 +94,22 @@ def test_a_wrong_code_lets_nothing_pass(client: httpx.Client, sms: World) -> Non
     answer = client.post("/api/plan/confirm", json={"code": "aaaa-bbbb-cccc", "reason": "guess"})
     assert answer.status_code in (200, 409)
     assert sms.queue.live_job_ids() == []
+
+
+def alter(world: World, statement: str) -> None:
+    with world.app.engine.begin() as connection:
+        connection.execute(sa.text(statement))
+
+
+def test_the_answer_to_a_sweep_that_failed_is_its_failure_and_is_not_kept(client: httpx.Client, sms: World) -> None:
+    """It was answered 200 with `state: failed`, and again for a day."""
+    body, key = {"code": "aaaa-bbbb-cccc", "reason": "guess"}, {"Idempotency-Key": "confirm-1"}
+    alter(sms, "ALTER TABLE campaign_ops.sweep RENAME COLUMN trigger TO away")
+    failed = client.post("/api/plan/confirm", json=body, headers=key)
+    assert failed.status_code >= 500, failed.text
+    alter(sms, "ALTER TABLE campaign_ops.sweep RENAME COLUMN away TO trigger")
+    again = client.post("/api/plan/confirm", json=body, headers=key)
+    assert (again.status_code, again.json()["state"]) == (200, "done"), again.text
 
 
 def test_a_run_that_left_no_trace_is_unknown(client: httpx.Client) -> None:

@@ -18,7 +18,7 @@ from campaign_ops.faces.http.api.common import Id, Key, PlatformName, Reason, Th
 from campaign_ops.faces.http.api.records import unbound
 from campaign_ops.faces.http.attempts import Answered, Attempt, once, refusals_noted
 from campaign_ops.faces.http.etags import tagged_json
-from campaign_ops.faces.http.problems import Problem, problem_of
+from campaign_ops.faces.http.problems import BUSY, Problem, problem_of
 from campaign_ops.faces.http.service import Place, Service
 from campaign_ops.platform import Platform
 
@@ -109,7 +109,7 @@ def _start_each(service: Service, attempt: Attempt, places: list[Place], body: S
             _, state = once(service, attempt, fresh, body.model_dump(), _start)
         except (Problem, CampaignOpsError) as error:
             last = problem_of(error)
-            if last.code == SWEEP_BUSY:
+            if last.code == BUSY:
                 started["busy"].append(place.platform)
             else:
                 started["failed"][place.platform] = last.detail
@@ -118,9 +118,6 @@ def _start_each(service: Service, attempt: Attempt, places: list[Place], body: S
     if last is not None and not started["sweeps"]:
         raise last
     return started
-
-
-SWEEP_BUSY = "busy"
 
 
 @router.get("/api/sweeps/{run_id}", response_model=shapes.SweepState, responses=problems(400, 404))
@@ -165,8 +162,10 @@ def confirm(
         try:
             run = service.sweeps.run(place.platform, place.token.name, confirmation)
         except SweepBusy as error:
-            raise Problem(409, SWEEP_BUSY, str(error), "nothing was done; the code is still good") from error
+            raise Problem(409, BUSY, str(error), "nothing was done; the code is still good") from error
         run.ended.wait(CONFIRM_WAIT_SECONDS)
+        if run.problem is not None:
+            raise run.problem
         return (200 if run.ended.is_set() else 202), run.document
 
     status, document = once(service, attempt, place, body.model_dump(), _confirm)
