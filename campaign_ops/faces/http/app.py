@@ -74,7 +74,7 @@ def create_app(service: Service) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC))
     for error in (Problem, CampaignOpsError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(error, _answer)
-    app.add_middleware(Protection, answer=_refusal, loopback_only=service.access.open_as is not None)
+    app.add_middleware(Protection, answer=_refusal, gate=service.gate, loopback_only=service.access.open_as is not None)
     _describe_security(app)
     return app
 

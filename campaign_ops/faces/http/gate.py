@@ -103,7 +103,12 @@ class Gate:
     def __init__(self, pool: PlatformPool, names: tuple[str, ...], access: Access) -> None:
         self._pool, self._names, self._access = pool, names, access
         self._remembered: dict[tuple[str, str], tuple[float, Token | None]] = {}
+        self._valid: set[str] = set()
         self._lock = threading.Lock()
+
+    def knows(self, asker: Asker) -> bool:
+        """Return whether the asker was recognised, by whatever platform and however long ago. Asks no database."""
+        return asker.way in (Way.PROXY, Way.OPEN) or _hash(asker) in self._valid
 
     def asker(self, request: Request) -> Asker:
         """Return who sent a request.
@@ -143,7 +148,7 @@ class Gate:
         """
         if asker.way in (Way.PROXY, Way.OPEN):
             return Token("", asker.name, asker.scopes, None, datetime.now(UTC), "")
-        key = (platform, hashlib.sha256(asker.secret.encode()).hexdigest())
+        key = (platform, _hash(asker))
         now = time.monotonic()
         if not fresh and (known := self._remembered.get(key)) is not None and known[0] > now:
             return known[1]
@@ -153,6 +158,10 @@ class Gate:
             if len(self._remembered) >= _REMEMBERED:
                 self._remembered.clear()
             self._remembered[key] = (now + REMEMBERED_SECONDS, token)
+            if len(self._valid) >= _REMEMBERED:
+                self._valid.clear()
+            if token is not None:
+                self._valid.add(key[1])
         return token
 
     def everywhere(self, asker: Asker) -> Iterator[tuple[str, Token]]:
@@ -171,6 +180,8 @@ class Gate:
             if token is not None:
                 known = True
                 yield name, token
+        if not known and not errors:
+            self._valid.discard(_hash(asker))
         if not known:
             raise problem_of(errors[0]) if errors else unauthorized("no platform knows this token")
 
@@ -185,6 +196,10 @@ class Gate:
         if not may:
             raise forbidden(scope)
         return may
+
+
+def _hash(asker: Asker) -> str:
+    return hashlib.sha256(asker.secret.encode()).hexdigest()
 
 
 def unauthorized(detail: str) -> Problem:

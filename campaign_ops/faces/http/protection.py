@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from campaign_ops.core.tokens import parse
-from campaign_ops.faces.http.gate import COOKIE
+from campaign_ops.faces.http.gate import COOKIE, Asker, Gate
 from campaign_ops.faces.http.problems import MAX_BODY_BYTES, Problem, too_large
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 READS_PER_MINUTE = 600
 CHANGES_PER_MINUTE = 60
 STRANGERS_PER_MINUTE = 30
-"""Requests of one address that were answered with 401: more of them are guesses."""
+"""Requests of one address that were answered with 401, without a token and with one: more of them are guesses."""
+GUESSES_PER_MINUTE = 5
+"""The same with one token: the next ones ask no database, and do not use up what is left to other tokens."""
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -53,12 +55,15 @@ class Protection:
     Args:
         app: The application.
         answer: Makes the answer to a request that is refused.
+        gate: Recognises tokens.
         loopback_only: The service runs without authentication: only names of this machine are answered, so that a page
             whose name was pointed at it (DNS rebinding) reaches nothing.
     """
 
-    def __init__(self, app: ASGIApp, *, answer: Callable[[Request, Problem], Response], loopback_only: bool) -> None:
-        self._app, self._answer, self._loopback_only = app, answer, loopback_only
+    def __init__(
+        self, app: ASGIApp, *, answer: Callable[[Request, Problem], Response], gate: Gate, loopback_only: bool
+    ) -> None:
+        self._app, self._answer, self._gate, self._loopback_only = app, answer, gate, loopback_only
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,11 +76,11 @@ class Protection:
             await self._answer(Request(scope), problem)(scope, receive, _with_headers(send, scope))
             return
         body = _Limited(receive)
-        address = _address(scope)
 
         async def _send(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 401:
-                self._limiter.hit(RateLimitItemPerMinute(STRANGERS_PER_MINUTE), "stranger", address)
+                for guess in self._limits_of_guesses(scope):
+                    self._limiter.hit(*guess)
             await send(message)
 
         await self._app(scope, body, _with_headers(_send, scope))
@@ -97,15 +102,38 @@ class Protection:
         return self._limited(scope, headers, unsafe=unsafe)
 
     def _limited(self, scope: Scope, headers: Headers, *, unsafe: bool) -> Problem | None:
-        address = _address(scope)
-        if not self._limiter.test(RateLimitItemPerMinute(STRANGERS_PER_MINUTE), "stranger", address):
-            return _too_many("too many requests of this address carried no valid token")
-        limit = RateLimitItemPerMinute(CHANGES_PER_MINUTE if unsafe else READS_PER_MINUTE)
         if scope["path"].startswith("/static/"):
             return None
-        if not self._limiter.hit(limit, "changes" if unsafe else "reads", _sender(scope, headers) or address):
+        asker = self._asker(scope)
+        is_known = asker is not None and self._gate.knows(asker)
+        if not is_known and not all(self._limiter.test(*guess) for guess in self._limits_of_guesses(scope)):
+            return _too_many("too many requests of this address carried no valid token")
+        limit = RateLimitItemPerMinute(CHANGES_PER_MINUTE if unsafe else READS_PER_MINUTE)
+        sender = _sender(scope, headers) or _address(scope)
+        if not self._limiter.hit(limit, "changes" if unsafe else "reads", sender):
             return _too_many(f"more than {limit.amount} requests a minute")
         return None
+
+    def _asker(self, scope: Scope) -> Asker | None:
+        try:
+            return self._gate.asker(Request(scope))
+        except Problem:
+            return None
+
+    def _limits_of_guesses(self, scope: Scope) -> list[tuple[RateLimitItemPerMinute, str, str]]:
+        """The limits that a request counts towards where it is answered with 401.
+
+        Behind a proxy all have one address. So requests without a token keep none with a token out, and those that the
+        gate has recognised before are not limited by others' guesses.
+        """
+        strangers, asker = RateLimitItemPerMinute(STRANGERS_PER_MINUTE), self._asker(scope)
+        if asker is None and scope["path"] != "/login":  # whose form has a token
+            return [(strangers, "stranger", _address(scope))]
+        limits = [(strangers, "guess", _address(scope))]
+        if asker is not None:
+            secret = hashlib.sha256(asker.secret.encode()).hexdigest()
+            limits.append((RateLimitItemPerMinute(GUESSES_PER_MINUTE), "guess of", secret))
+        return limits
 
 
 class _Limited:

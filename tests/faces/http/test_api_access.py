@@ -182,6 +182,28 @@ def test_guessing_is_slowed_down_and_a_valid_token_counts_too(api: Api) -> None:
     assert answers[-1] == 429
 
 
+def test_strangers_do_not_lock_out_the_tokens_of_the_same_address(api: Api) -> None:
+    """Behind a proxy all have its address: 30 requests without a token locked all tokens out."""
+    used, new, stranger = api.client(api.token()), api.client(api.token()), api.client()
+    assert used.get("/api/platforms").status_code == 200
+    for _ in range(31):
+        last = stranger.get("/api/platforms")
+    assert last.status_code == 429
+    assert new.get("/api/platforms").status_code == 200
+    for number in range(31):
+        last = api.client(f"ops_aaaaaaaa{number:02}_" + "x" * 40).get("/api/platforms")
+    assert last.status_code == 429, "unknown tokens ask the database within the limit"
+    assert [client.get("/api/platforms").status_code for client in (used, new)] == [200, 200]
+
+
+def test_one_wrong_token_does_not_use_up_the_limit_of_others(api: Api) -> None:
+    wrong = api.client("ops_aaaaaaaaaa_" + "x" * 40)
+    answers = [wrong.get("/api/platforms").status_code for _ in range(40)]
+    assert answers[:5] == [401] * 5
+    assert answers[5:] == [429] * 35
+    assert api.client(api.token()).get("/api/platforms").status_code == 200
+
+
 def test_changes_are_limited(client: httpx.Client) -> None:
     body = {"reason": "why", "dry_run": True}
     answers = [client.post("/api/campaigns/absent/reenqueue", json=body).status_code for _ in range(65)]
