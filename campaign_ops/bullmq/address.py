@@ -5,6 +5,7 @@ No queue logic here: key names and commands are in `connection`, `reader` and `w
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,18 +23,21 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from campaign_ops.core.errors import ConfigurationError, QueueUnavailable
+from campaign_ops.core.outages import NETWORK, cause_of
 
 SENTINEL_SCHEME = "redis+sentinel"
 SCHEMES = ("redis", "rediss", "unix", SENTINEL_SCHEME)
 SENTINEL_PORT = 26379
 READ_RETRIES = 1
+UNREACHABLE = "Redis cannot be reached: "
+log = logging.getLogger(__name__)
 
 # What the driver raises, its meaning, the mend. The first match counts: several are subclasses of later ones.
 EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     ((driver.BusyLoadingError,), "Redis is still loading its data", "wait until it has started"),
     (
         (driver.AuthenticationError, driver.AuthorizationError),
-        "Redis does not let us in ({})",
+        "Redis does not let us in",
         "check user and password in the queue's URL",
     ),
     (
@@ -43,7 +47,7 @@ EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     ),
     (
         (driver.TimeoutError, TimeoutError),
-        "Redis did not answer in time ({})",
+        "Redis did not answer in time",
         "look at its load and at the network; the next try may succeed",
     ),
     (
@@ -58,7 +62,7 @@ EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     ),
     (
         (driver.MovedError, driver.ClusterError, driver.ClusterCrossSlotError),
-        "this is one node of a Redis Cluster ({})",
+        "this is one node of a Redis Cluster",
         "name an address that serves all the queue's keys",
     ),
     (
@@ -199,10 +203,13 @@ def _explain(error: Exception) -> tuple[str, str]:
     """Return what went wrong, and the mend."""
     # In a pipeline the driver puts the command before the text, arguments and all; a payload must not be shown.
     text = str(error).rpartition("caused error: ")[2].strip() or type(error).__name__
+    log.info("%s: %s", type(error).__name__, text)
     for kinds, what, mend in EXPLANATIONS:
         if isinstance(error, kinds):
             return what.format(text), mend
-    return f"Redis cannot be reached ({text})", "check that it runs and that the queue's URL is right"
+    away = "the connection failed or was lost", "check that it runs and that the queue's URL is right"
+    what, mend = cause_of(text, NETWORK, "queue_url") or away
+    return UNREACHABLE + what, mend
 
 
 def _endpoint(parts: SplitResult) -> str:

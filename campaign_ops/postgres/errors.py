@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,10 @@ from campaign_ops.core.errors import (
     StatementRejected,
     StateSchemaError,
 )
+from campaign_ops.core.outages import NETWORK, POSTGRES, cause_of
 
 STATE_SCHEMA = "campaign_ops"
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -118,14 +121,29 @@ def map_error(error: BaseException, where: str) -> CampaignOpsError:
             return ProfileMismatch([primary], where=where, mend=mend)
         return kind(what or primary, where=where, mend=mend)
     if state[:2] in ("08", "53", "57") or (not state and isinstance(error, psycopg.OperationalError)):
-        return DatabaseUnavailable(primary or _first_line(error), where=where, mend="is PostgreSQL up and reachable?")
+        return _outage(state, primary or _first_line(error), where)
     if state:
         constraint = getattr(diag, "constraint_name", None)
         what = f"the database refused a statement: {primary} ({state})"
         return StatementRejected(what + (f", constraint {constraint}" if constraint else ""), where=where)
     if isinstance(error, _LOST) or "closed" in str(error):
-        return DatabaseUnavailable("the connection was lost", where=where, mend="is PostgreSQL up and reachable?")
-    return StatementRejected(f"{type(error).__name__}: {_first_line(error)}", where=where)
+        return _outage("08", _first_line(error), where)
+    log.info("%s: %s: %s", where, type(error).__name__, _first_line(error))
+    return StatementRejected(f"a statement could not be sent ({type(error).__name__})", where=where)
+
+
+def _outage(state: str, text: str, where: str) -> DatabaseUnavailable:
+    """The error for a server that is away; the driver's text, with its socket paths and ports, goes to the log."""
+    log.info("%s: %s", where, text)
+    what, mend = cause_of(text, (*POSTGRES, *NETWORK), "database_url") or _AWAY.get(state[:2], _WAS_LOST)
+    return DatabaseUnavailable(what, where=where, mend=mend)
+
+
+_AWAY = {
+    "53": ("it has no disk, memory or connection left", "look at its log"),
+    "": ("the connection failed", "check that PostgreSQL is up and reachable from this machine"),
+}
+_WAS_LOST = "the connection was lost", "check that PostgreSQL is up and reachable from this machine"
 
 
 def _first_line(error: BaseException) -> str:

@@ -130,10 +130,18 @@ def all_told(error: BaseException) -> str:
         (as_user("nobody", PASSWORD), ConfigurationError, "the user was refused"),
         (as_user("barred", PASSWORD), ConfigurationError, "pg_hba.conf"),
         (lambda url: url.replace("/seam", "/nowhere"), ConfigurationError, "there is no such database"),
-        (as_user("crowded", PASSWORD), DatabaseUnavailable, "too many connections"),
-        (lambda _: f"postgresql+psycopg://u:{PASSWORD}@127.0.0.1:1/x", DatabaseUnavailable, "refused"),
-        (lambda _: f"postgresql+psycopg://u:{PASSWORD}@no.such.invalid/x", DatabaseUnavailable, "no.such.invalid"),
-        (lambda _: f"postgresql+psycopg://u:{PASSWORD}@/x?host=/no/such/dir", DatabaseUnavailable, "/no/such/dir"),
+        (as_user("crowded", PASSWORD), DatabaseUnavailable, "no connection left"),
+        (lambda _: f"postgresql+psycopg://u:{PASSWORD}@127.0.0.1:1/x", DatabaseUnavailable, "nothing listens there"),
+        (
+            lambda _: f"postgresql+psycopg://u:{PASSWORD}@no.such.invalid/x",
+            DatabaseUnavailable,
+            "name is not known",
+        ),
+        (
+            lambda _: f"postgresql+psycopg://u:{PASSWORD}@/x?host=/no/such/dir",
+            DatabaseUnavailable,
+            "no such socket",
+        ),
     ],
 )
 def test_a_connection_that_cannot_be_made_is_one_clear_line_without_the_password(

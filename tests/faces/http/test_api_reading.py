@@ -12,6 +12,7 @@ import redis
 
 from campaign_ops.core.causes import Cause
 from campaign_ops.core.incidents import Look, Symptom
+from campaign_ops.faces.http.cursors import cursor_of
 from campaign_ops.watch.incidents import update
 from tests.conftest import World, Worlds
 from tests.faces.http.conftest import Api, Serve
@@ -91,7 +92,11 @@ def test_a_query_that_cannot_be_understood_is_answered_with_422(client: httpx.Cl
     assert answer.json()["code"] == "invalid"
 
 
-@pytest.mark.parametrize("cursor", ["nonsense", "WzEsMl0", "%00", "bnVsbA"])
+FORGED = [cursor_of("sms", 1, 2, "\x00"), cursor_of("sms", 1, 2, "\ud800"), cursor_of("sms", 2**63, 2, "c")]
+"""Some were answered with the driver's error, some with 500."""
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "WzEsMl0", "%00", "bnVsbA", *FORGED])
 def test_a_cursor_that_is_none_is_refused(client: httpx.Client, cursor: str) -> None:
     for path in ("/api/campaigns", "/api/repairs"):
         answer = client.get(f"{path}?cursor={cursor}")
