@@ -7,6 +7,7 @@ import psycopg
 from benchmarks import contestants
 from benchmarks.contestants import STUCK
 from benchmarks.dataset import Dataset
+from benchmarks.latency import far, first_sweep
 from benchmarks.rounds import RATIO_OF_ROUNDS, Seconds, say, table, timed
 from benchmarks.session import BIG, Result, Session
 from campaign_ops.sweep import dry_run
@@ -44,5 +45,15 @@ def measure(session: Session) -> Result:
     say(table(("contestant", "median (min - max)"), list(taken.items())))
     result = Result(figures={name: seconds.as_json() for name, seconds in taken.items()})
     what = f"idle sweep / connect and one index probe, {RATIO_OF_ROUNDS}"
-    result.at_most(what, taken["sweep"].over(taken["probe"]), 1.5)
+    result.at_most(what, taken["sweep"].over(taken["probe"]), 6)
+    result.at_most("round trips of an idle sweep, connections included", _round_trips(session), 12)
     return result
+
+
+def _round_trips(session: Session) -> int:
+    with session.big() as dataset:
+        dataset.calm()
+        with far(dataset, is_far=False) as (there, *ways):
+            first_sweep(there, *ways)
+            contestants.sweep(there)
+            return sum(way.round_trips for way in ways)

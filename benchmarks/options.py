@@ -37,6 +37,7 @@ MEASURES = {
     "workers": Measure("workers", "sweeps of 20 and 200 platforms at once: processes against workers of Celery"),
     "growth": Measure("growth", "how the time grows with what is stuck, with live jobs, and with what is not stuck"),
     "idle": Measure("idle", "a sweep that finds nothing"),
+    "latency": Measure("latency", "a sweep 20 ms from PostgreSQL and 200 ms from Redis, and its round trips"),
     "indexes": Measure("indexes", "what each index that the doctor advises is worth"),
 }
 SIZES = {**ANCHORS, "tiny": TINY}

@@ -5,6 +5,7 @@ No queue logic here: key names and commands are in `connection`, `reader` and `w
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 from collections.abc import Iterator
@@ -31,6 +32,12 @@ SENTINEL_PORT = 26379
 READ_RETRIES = 1
 UNREACHABLE = "Redis cannot be reached: "
 log = logging.getLogger(__name__)
+# The driver names its library in two round trips of each new connection. redis-py before 7.1 had two options for that.
+_NAMELESS = (
+    {"driver_info": None}
+    if "driver_info" in inspect.signature(redis.Redis).parameters
+    else {"lib_name": None, "lib_version": None}
+)
 
 # What the driver raises, its meaning, the mend. The first match counts: several are subclasses of later ones.
 EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
@@ -153,6 +160,7 @@ class QueueAddress:
             "encoding_errors": "surrogateescape",
             # Proxies and old servers do not know HELLO.
             "protocol": 2,
+            **_NAMELESS,
         }
 
     def _sentinel(self) -> tuple[list[tuple[str, int]], str, dict[str, Any], dict[str, Any]]:

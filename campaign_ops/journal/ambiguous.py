@@ -38,6 +38,10 @@ class AmbiguousLog:
             table.tables == self.tables, table.decided_at.is_(None)
         )
 
+    def any_known(self) -> sa.ColumnElement[bool]:
+        """There are suspects, decided or not."""
+        return sa.exists(ONE).where(schema.ambiguous.c.tables == self.tables)
+
     def of_campaign(self, connection: sa.Connection, campaign_id: str, *, limit: int) -> list[str]:
         """The first ids of a campaign's recipients that a person has to decide about."""
         query = self.undecided().where(schema.ambiguous.c.campaign_id == campaign_id)

@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from campaign_ops.core.model import Attempts
 from campaign_ops.journal import schema
 from campaign_ops.journal.bulk import as_rows, document, insert_rows, texts
+from campaign_ops.postgres.expressions import ONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,10 @@ class AttemptLog:
             .limit(limit)
         )
         return {row.job_id: OpenIntent(row.recipients, row.intended_at) for row in connection.execute(query)}
+
+    def any_open(self) -> sa.ColumnElement[bool]:
+        """There are jobs whose outcome is unknown."""
+        return sa.exists(ONE).where(schema.intent.c.tables == self.tables, _is_open())
 
     def tenants_of(self, connection: sa.Connection, job_ids: Collection[str]) -> set[str]:
         """The tenants of the campaigns that these jobs were made for."""

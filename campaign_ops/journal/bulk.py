@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 ROWS = "rows"
+_NO_ROWS: sa.ColumnElement[Any] = sa.literal_column("'[]'::jsonb", JSONB)
 ROWS_AT_ONCE = 10_000  # documents have a maximum size, and memory holds several copies of each
 
 
@@ -36,6 +37,13 @@ def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Mappi
     statement = sa.insert(table).from_select(names, sa.select(*given.c))
     for first in range(0, len(rows), ROWS_AT_ONCE):
         connection.execute(statement, document(rows[first : first + ROWS_AT_ONCE]))
+
+
+def as_json(query: sa.Select[*tuple[Any, ...]]) -> sa.ScalarSelect[Any]:
+    """The rows of a query as one value: a list of documents, in the query's order."""
+    rows = query.subquery()
+    document = sa.func.to_jsonb(rows.table_valued())
+    return sa.select(sa.func.coalesce(sa.func.jsonb_agg(document), _NO_ROWS)).scalar_subquery()
 
 
 def texts(values: Collection[str]) -> sa.ColumnElement[Any]:

@@ -153,14 +153,17 @@ class Journal:
 
     def repair_counts(self, connection: sa.Connection, *, hours: int) -> dict[str, int]:
         """The number of repairs of each kind that took effect within the last hours."""
+        return {row.kind: row.number for row in connection.execute(self.counts(hours=hours))}
+
+    def counts(self, *, hours: int) -> sa.Select[str, int]:
+        """The kinds of repair that took effect within the last hours, with their numbers."""
         repair = schema.repair
         recent = repair.c.at > sa.func.now() - sa.func.make_interval(0, 0, 0, 0, hours)
-        query = (
+        return (
             sa.select(repair.c.kind, sa.func.count().label("number"))
             .where(repair.c.tables == self.tables, recent, _took_effect())
             .group_by(repair.c.kind)
         )
-        return {row.kind: row.number for row in connection.execute(query)}
 
     def repair(self, connection: sa.Connection, repair_id: int, *, lock: bool = False) -> Mapping[str, Any] | None:
         """One repair by its number; with ``lock``, locked until the transaction ends."""

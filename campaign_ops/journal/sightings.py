@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import Insert, insert
@@ -21,10 +22,18 @@ class SightingLog:
 
     def last(self, connection: sa.Connection) -> dict[str, Sighting]:
         """The last sighting of each queue, by its name."""
+        return {name: Sighting(*values) for name, *values in connection.execute(self.known())}
+
+    def known(self) -> sa.Select[*tuple[Any, ...]]:
+        """The last sighting of each queue."""
         table = schema.queue_sighting.c
         columns = [table[field.name] for field in fields(Sighting)]
-        rows = connection.execute(sa.select(table.queue, *columns).where(table.tables == self.tables))
-        return {name: Sighting(*values) for name, *values in rows}
+        return sa.select(table.queue, *columns).where(table.tables == self.tables)
+
+    def note(self, connection: sa.Connection, sightings: Mapping[str, Sighting], at: datetime) -> None:
+        """Record a look, by the statement of `noting`."""
+        if (statement := self.noting(sightings, at)) is not None:
+            connection.execute(statement)
 
     def noting(self, sightings: Mapping[str, Sighting], at: datetime) -> Insert | None:
         """The statement that records a look that began ``at`` this moment; None without sightings.

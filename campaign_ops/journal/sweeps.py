@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from campaign_ops.core.model import RepairKind
 from campaign_ops.journal import schema
 from campaign_ops.journal.bulk import insert_rows, texts
+from campaign_ops.postgres.expressions import ONE
 
 CONFIRMED = "confirmed"
 """Among a sweep's figures: a person's code, and the kinds of repair that it let pass the breaker."""
@@ -51,10 +52,12 @@ class SweepLog:
         actor: str,
         *,
         premise: sa.ColumnElement[bool] | None = None,
+        figures: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Author | None:
         """Begin the sweep of this run, or return it as it was begun, for a later step of the same run.
 
-        None where the ``premise`` does not hold: then nothing was written.
+        None where the ``premise`` does not hold: then nothing was written. With the ``figures`` of all its steps, the
+        sweep is finished, too.
         """
         row = {
             "platform": self.platform,
@@ -63,9 +66,17 @@ class SweepLog:
             "trigger": trigger,
             "actor": actor,
         }
-        values = sa.select(*(sa.bindparam(None, value, type_=sa.Text) for value in row.values()))
+        columns: dict[str, sa.ColumnElement[Any]] = {
+            name: sa.bindparam(None, value, type_=sa.Text) for name, value in row.items()
+        }
+        if figures is not None:
+            columns |= {
+                "figures": sa.bindparam(None, figures, type_=JSONB),
+                "finished_at": sa.func.clock_timestamp(),
+            }
+        values = sa.select(*columns.values())
         statement = insert(schema.sweep).from_select(
-            list(row), values if premise is None else values.where(premise), include_defaults=False
+            list(columns), values if premise is None else values.where(premise), include_defaults=False
         )
         statement = statement.on_conflict_do_update(
             index_elements=["platform", "run_id"], set_={"run_id": statement.excluded.run_id}
@@ -91,6 +102,18 @@ class SweepLog:
         if along is not None:
             statement = statement.add_cte(along.cte("along"))
         connection.execute(statement)
+
+    def is_known(self, run_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+        """A sweep of this run was begun."""
+        sweep = schema.sweep.c
+        return sa.exists(ONE).where(sweep.platform == self.platform, sweep.run_id == run_id)
+
+    def any_this_hour(self) -> sa.ColumnElement[bool]:
+        """A sweep was begun in this hour of the clock."""
+        sweep = schema.sweep.c
+        return sa.exists(ONE).where(
+            sweep.tables == self.tables, sweep.started_at >= sa.func.date_trunc("hour", sa.func.now())
+        )
 
     def finish(self, connection: sa.Connection, sweep_id: int) -> None:
         """Record that the sweep has finished."""
@@ -157,18 +180,25 @@ class SweepLog:
             before: Only sweeps before this one.
             younger_than: Only sweeps begun within this time.
         """
-        sweep = schema.sweep.c
-        query = sa.select(sweep.id, sweep.figures[step].label("figures")).where(
-            sweep.tables == self.tables, sweep.figures.has_key(step)
-        )
+        sweep, query = schema.sweep.c, self.newest(step)
         if sweep_id is not None:
             query = query.where(sweep.id == sweep_id)
         if before is not None:
             query = query.where(sweep.id < before)
         if younger_than is not None:
             query = query.where(sweep.started_at > sa.func.now() - younger_than)
-        row = connection.execute(query.order_by(sweep.id.desc()).limit(1)).first()
+        row = connection.execute(query).first()
         return (row.id, row.figures) if row is not None else None
+
+    def newest(self, step: str) -> sa.Select[int, Mapping[str, Any]]:
+        """The newest sweep that made this step, with the step's figures."""
+        sweep = schema.sweep.c
+        return (
+            sa.select(sweep.id, sweep.figures[step].label("figures"))
+            .where(sweep.tables == self.tables, sweep.figures.has_key(step))
+            .order_by(sweep.id.desc())
+            .limit(1)
+        )
 
     def add_history(
         self,
@@ -177,9 +207,12 @@ class SweepLog:
         author: Author,
         at: datetime,
         rows: Sequence[Mapping[str, Any]],
+        *,
+        is_new: bool = False,
     ) -> None:
-        """Replace this sweep's rows of one history table."""
-        connection.execute(sa.delete(table).where(table.c.sweep_id == author.sweep_id))
+        """Replace this sweep's rows of one history table; a sweep that this transaction has begun has none."""
+        if not is_new:
+            connection.execute(sa.delete(table).where(table.c.sweep_id == author.sweep_id))
         common = {"platform": self.platform, "sweep_id": author.sweep_id, "observed_at": at}
         insert_rows(connection, table, [{**common, **row} for row in rows])
 

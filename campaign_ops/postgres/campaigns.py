@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from campaign_ops.postgres.expressions import (
     IDS,
     NO_MOMENT,
+    ONE,
     Query,
     as_moment,
     as_text,
@@ -124,6 +125,12 @@ def stuck_undated(tables: PlatformTables, *, first: bool, any_age: bool = False)
 def by_id(tables: PlatformTables) -> Query:
     """The given campaigns, whatever their status. Binds: ids."""
     return sa.select(*campaign_columns(tables)).where(one_of(tables.campaign.c.id, IDS))
+
+
+def any_stuck(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """A campaign is stuck, or its age cannot be told. Binds: stuck_after_seconds."""
+    undated = sa.and_(is_sending(tables), is_undated(tables))
+    return sa.or_(*(sa.exists(ONE).where(condition) for condition in (is_stuck(tables), undated)))
 
 
 def sending_count(tables: PlatformTables) -> Query:

@@ -10,14 +10,14 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import tenacity
-from psycopg import sql
+from psycopg import capabilities, sql
 from sqlalchemy.util import LRUCache
 
 from campaign_ops.core.errors import DatabaseUnavailable, SweepBusy
@@ -205,6 +205,14 @@ def _first_engine(url: sa.URL, timeouts: Timeouts, _process: int) -> sa.Engine:
     )
 
 
+@contextmanager
+def at_once(connection: sa.Connection) -> Iterator[None]:
+    """Send the statements of the block in one round trip. Their results, and the rows that they change, are unknown."""
+    driver: Any = connection.connection.driver_connection
+    with driver.pipeline() if capabilities.has_pipeline() else nullcontext():
+        yield
+
+
 def same_database(first: Database, second: Database) -> bool:
     """Return whether two addresses lead to the same database of the same server, however they are spelled.
 
@@ -243,6 +251,13 @@ class SweepLock:
         self._key = f"campaign_ops:{key or platform}"
         self._wait_seconds = wait_seconds
         self._connection: sa.Connection | None = None
+        self.waited = False
+
+    @property
+    def connection(self) -> sa.Connection:
+        """The transaction that holds the lock, which ends with it."""
+        assert self._connection is not None
+        return self._connection
 
     @contextmanager
     def hold(self) -> Iterator[SweepLock]:
@@ -256,6 +271,7 @@ class SweepLock:
         with self._database.asking(f"{never}, {is_free}") as (connection, is_ours):
             if not is_ours:
                 self._wait(connection)
+            self.waited = not is_ours
             self._connection = connection
             try:
                 yield self

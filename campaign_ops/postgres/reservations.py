@@ -81,6 +81,14 @@ def held_totals(tables: PlatformTables, tenants: Collection[str] | None = None) 
     )
 
 
+def held_as_text(tables: PlatformTables) -> Query | None:
+    """The same, as text: a document would round the sums; None on a platform without reservations. Binds: limit."""
+    if tables.reservation is None:
+        return None
+    held = held_totals(tables).subquery().c
+    return sa.select(held.tenant, *(sa.cast(held[name], sa.Text).label(name) for name in ("held", "held_by_all")))
+
+
 def held_count(tables: PlatformTables) -> Query:
     """The number of held reservations."""
     return sa.select(sa.func.count()).select_from(tables.reservations).where(is_held(tables))
@@ -152,15 +160,23 @@ def questionable(tables: PlatformTables) -> Query:
 
     One statement, to be streamed: each page of a paged one would join all the remaining rows again.
     """
+    return _questionable(tables, *reservation_columns(tables)).order_by(tables.reservations.c.id)
+
+
+def any_questionable(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """There are such reservations; none on a platform without any. Binds: max_age."""
+    return sa.false() if tables.reservation is None else _questionable(tables, ONE).exists()
+
+
+def _questionable(tables: PlatformTables, *columns: sa.ColumnElement[Any]) -> Query:
     reservation, campaign = tables.reservations.c, tables.campaign.c
     return (
-        sa.select(*reservation_columns(tables))
+        sa.select(*columns)
         .select_from(tables.reservations.outerjoin(tables.campaign, campaign.id == reservation.campaign_id))
         .where(
             is_held(tables),
             sa.or_(campaign.id.is_(None), sa.not_(is_sending(tables)), is_expired(tables), is_old(tables)),
         )
-        .order_by(reservation.id)
     )
 
 

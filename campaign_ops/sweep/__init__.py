@@ -3,6 +3,7 @@
 The modules, in the order of a sweep:
 
     sweep       the whole sweep: all steps in one call, from one look
+    quiet       the whole sweep where nothing is to be done, in the lock's own transaction
     steps       the same steps one by one, as Dagster assets call them
 
     look        observe: one look at the platform, in the order that makes it safe

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -103,15 +104,22 @@ def credit_lines(
     """
     if platform.profile.reservation is None:
         return [], None
+    rows = connection.execute(reservations.held_totals(platform.tables(connection)), {"limit": TENANTS}).mappings()
+    return lines_of(plan, released, rows.all())
+
+
+def lines_of(
+    plan: Plan, released: Iterable[tuple[str, str | None]], rows: Sequence[Mapping[Any, Any]]
+) -> tuple[list[CreditLine], Decimal]:
+    """Credits per tenant and in all, as `credit_lines`, from the rows of `reservations.held_totals`."""
     leaked: dict[str, Decimal] = defaultdict(Decimal)
     freed: dict[str, Decimal] = defaultdict(Decimal)
     for item in plan.of(RepairKind.RELEASE):
         leaked[item.tenant] += Decimal(item.amount or 0)
     for tenant, amount in released:
         freed[tenant] += Decimal(amount or 0)
-    rows = connection.execute(reservations.held_totals(platform.tables(connection)), {"limit": TENANTS}).all()
-    held_by_all = Decimal(rows[0].held_by_all) if rows else Decimal(0)
-    held = {row.tenant or "": Decimal(row.held) for row in rows}
+    held_by_all = Decimal(rows[0]["held_by_all"]) if rows else Decimal(0)
+    held = {row["tenant"] or "": Decimal(row["held"]) for row in rows}
     tenants = list(dict.fromkeys([*leaked, *freed, *held]))
     return [CreditLine(key, held.get(key, Decimal(0)), leaked[key], freed[key]) for key in tenants], held_by_all
 

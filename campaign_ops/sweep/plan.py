@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan, make_plan
+from campaign_ops.core.policy import Policy
 from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.sighting import DATABASE_REPLACED, Sighting, all_alarms, all_sighted, all_suspicions
 from campaign_ops.core.verdicts import decide
@@ -51,29 +53,51 @@ def plan_of(
         seconds = platform.policy.stuck_after_seconds
         lately = platform.journal.reenqueued_lately(connection, seconds=seconds, before=before)
         tried = platform.sweeps.releases_tried(connection, before=before)
-    queue, now, wanted = observation.queue, observation.at, observation.put_back_into
+    queue, now = observation.queue, observation.at
     beside = platform.database_id(connection) if queue is not None else None
-    sightings = all_sighted(last, queue, now, wanted=wanted, database_id=beside)
-    alarms = all_alarms(queue, sightings, wanted=wanted)
-    readable = queue is not None and not queue.problem
     judged = [(case, decide(case, queue, platform.policy, now)) for case in observation.evidence]
     credits_judged, more_releases = judge_credits(platform, connection, tried=tried) if of_credits else ([], 0)
     given_up: Mapping[tuple[RepairKind, str], str] = {}
     if remembers and (judged or credits_judged):
         given_up = platform.refusals.given_up(connection, after=platform.policy.max_attempts)
     releases = sum(decision.release for _, decision in credits_judged) + more_releases
-    plan = make_plan(
-        judged,
-        credits_judged,
+    return plan_from(
+        observation,
+        platform.policy,
+        last,
+        beside,
+        judged=judged,
+        credits_judged=credits_judged,
         more_releases=more_releases,
-        sending=observation.sending,
         held=held_if_many(platform, connection, releases),
-        policy=platform.policy,
         lately=lately,
-        suspicions=all_suspicions(sightings, platform.policy, now) if readable else [],
-        alarms=alarms,
         given_up=given_up,
+    )
+
+
+def plan_from(
+    observation: Observation, policy: Policy, last: Mapping[str, Sighting], beside: str | None, **judged: Any
+) -> tuple[Plan, Mapping[str, Sighting]]:
+    """The plan that a look gives, and what is to be remembered of the queue.
+
+    Args:
+        observation: The findings of the look.
+        policy: Thresholds.
+        last: The sightings so far.
+        beside: The database that the look read, as `database_id` names it.
+        judged: The other arguments of `make_plan`; none where nothing was to be judged.
+    """
+    queue, now, wanted = observation.queue, observation.at, observation.put_back_into
+    sightings = all_sighted(last, queue, now, wanted=wanted, database_id=beside)
+    alarms = all_alarms(queue, sightings, wanted=wanted)
+    readable = queue is not None and not queue.problem
+    plan = make_plan(
+        sending=observation.sending,
+        policy=policy,
+        suspicions=all_suspicions(sightings, policy, now) if readable else [],
+        alarms=alarms,
         now=now,
+        **{"judged": (), "credits_judged": (), **judged},
     )
     emptied = any(alarm != DATABASE_REPLACED for alarm in alarms)
     return replace(plan, queue=_identity(queue, alarms, emptied=emptied), emptied=emptied), sightings
@@ -94,9 +118,7 @@ def judge_again(platform: Platform, author: Author, observation: Observation) ->
     def _judge(connection: sa.Connection) -> Plan:
         plan, sightings = plan_of(platform, connection, observation, before=author.sweep_id, of_credits=False)
         if platform.sightings is not None and observation.queue is not None:
-            noting = platform.sightings.noting(sightings, observation.at)
-            if noting is not None:
-                connection.execute(noting)
+            platform.sightings.note(connection, sightings, observation.at)
         return plan
 
     return platform.database.run(_judge)

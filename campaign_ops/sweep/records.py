@@ -13,6 +13,7 @@ from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan
 from campaign_ops.core.policy import Breaker
 from campaign_ops.core.queue_state import QueueState
+from campaign_ops.core.report import HealthReport, render
 from campaign_ops.journal import schema
 from campaign_ops.journal.sweeps import SweepLog
 from campaign_ops.sweep.look import Observation
@@ -84,6 +85,13 @@ def plan_record(plan: Plan, observation: Observation) -> Record:
     }
     rows = [plan_row(item) for item in plan.items]
     return Record("repair_plan", schema.repair_plan, observation.at, rows, figures)
+
+
+def health_record(report: HealthReport) -> Record:
+    """The report, in figures and as Markdown."""
+    figures = report.figures()
+    rows = [{"report": {"figures": figures, "trouble": report.trouble}, "markdown": render(report)}]
+    return Record("campaign_health", schema.campaign_health, report.at, rows, figures | report.credit_figures())
 
 
 def recorded_plan(sweeps: SweepLog, connection: sa.Connection, sweep_id: int, max_age: timedelta) -> Plan | None:

@@ -83,28 +83,60 @@ def report_of(platform: Platform, connection: sa.Connection, author: Author, pla
     released = [(repair.tenant or "", repair.amount) for repair in repairs_by_kind[RepairKind.RELEASE]]
     before = sweeps.latest_step(connection, "campaign_health", before=author.sweep_id)
     queue_rows = sweeps.history(connection, schema.queue_state, author.sweep_id)
-    status = figures.get("recipient_status", {})
     tripped = any(figures.get(step, {}).get("tripped") for step in STEP_OF.values())
     offers = platform.confirmations.open_offers(connection, author.run_id) if tripped else []
     completed = [repair.target for repair in repairs_by_kind[RepairKind.COMPLETE]]
     accepted = sweeps.accepted(connection, author.sweep_id, completed) if completed else 0
     lines_of_credits, held = credit_lines(platform, connection, plan, released)
-    return HealthReport(
-        platform=platform.name,
+    return report_from(
+        platform,
+        plan,
+        figures,
+        repairs_by_kind,
+        accepted,
         at=at,
-        plan=plan,
-        recipients={name: status[name] for name in RECIPIENT_STATES if name in status},
-        queue=_with_findings(_queue_of(platform, queue_rows), figures),
+        queue_rows=queue_rows,
         credits=lines_of_credits,
         credits_held=held,
-        repairs=[
-            _repair_line(kind, figures.get(step, {}), repairs_by_kind[kind], plan, accepted)
-            for kind, step in STEP_OF.items()
-        ],
         repairs_of_the_day=platform.journal.repair_counts(connection, hours=24),
         before=before[1] if before else {},
         offers=[offer for offer, _ in offers],
+    )
+
+
+def report_from(
+    platform: Platform,
+    plan: Plan,
+    figures: Mapping[str, Any],
+    repairs: Mapping[RepairKind, Sequence[sa.Row[Any]]],
+    accepted: int,
+    *,
+    queue_rows: Sequence[Mapping[str, Any]],
+    **others: Any,
+) -> HealthReport:
+    """The report of a sweep from what it has recorded.
+
+    Args:
+        platform: The platform.
+        plan: The plan.
+        figures: The figures by step.
+        repairs: The repairs in the journal by kind.
+        accepted: Recipients of completed campaigns that are pending by status and sent.
+        queue_rows: The rows of ``queue_state``.
+        others: The other fields of the report.
+    """
+    status = figures.get("recipient_status", {})
+    return HealthReport(
+        platform=platform.name,
+        plan=plan,
+        recipients={name: status[name] for name in RECIPIENT_STATES if name in status},
+        queue=_with_findings(_queue_of(platform, queue_rows), figures),
+        repairs=[
+            _repair_line(kind, figures.get(step, {}), repairs.get(kind, ()), plan, accepted)
+            for kind, step in STEP_OF.items()
+        ],
         alert_after_seconds=platform.policy.alert_after_seconds,
+        **others,
     )
 
 

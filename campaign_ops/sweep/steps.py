@@ -19,9 +19,8 @@ from campaign_ops.core.errors import Refused, StatementRejected, Unavailable
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan
 from campaign_ops.core.queue_state import QueueState
-from campaign_ops.core.report import HealthReport, render
+from campaign_ops.core.report import HealthReport
 from campaign_ops.core.sighting import Sighting
-from campaign_ops.journal import schema
 from campaign_ops.journal.counters import count_sweep
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
@@ -37,6 +36,7 @@ from campaign_ops.sweep.records import (
     STEP_OF,
     Record,
     figures_of,
+    health_record,
     plan_record,
     queue_record,
     recipients_record,
@@ -225,11 +225,9 @@ class Steps:
         def _report(connection: sa.Connection) -> HealthReport:
             sweeps = self.platform.sweeps
             report = report_of(self.platform, connection, author, plan)
-            figures = report.figures()
-            rows = [{"report": {"figures": figures, "trouble": report.trouble}, "markdown": render(report)}]
-            sweeps.add_history(connection, schema.campaign_health, author, report.at, rows)
-            stored = {**figures, **report.credit_figures()}
-            sweeps.add_figures(connection, author.sweep_id, {**unwritten, "campaign_health": stored})
+            record = health_record(report)
+            sweeps.add_history(connection, record.table, author, record.at, record.rows)
+            sweeps.add_figures(connection, author.sweep_id, {**unwritten, record.step: record.figures})
             sweeps.finish(connection, author.sweep_id)
             count_sweep(connection, sweeps.tables, report.outcome)
             return report

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from campaign_ops.core.errors import QueueUnavailable, StatementRejected, Unavailable
+from campaign_ops.core.errors import CampaignOpsError, QueueUnavailable, StatementRejected, Unavailable
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan
 from campaign_ops.core.report import HealthReport
 from campaign_ops.sweep.look import Look, looking
+from campaign_ops.sweep.quiet import quiet_sweep
 from campaign_ops.sweep.records import STEP_OF, figures_of, plan_record, queue_record, recipients_record, stuck_record
 from campaign_ops.sweep.reenqueue import reenqueue_from
 from campaign_ops.sweep.result import StepResult
@@ -33,6 +34,32 @@ class Sweep(Steps):
         Raises:
             SweepBusy: Another sweep of this platform is under way; nothing was done.
         """
+        quiet = self._quiet()
+        return quiet if quiet is not None else self._whole()
+
+    def _quiet(self) -> HealthReport | None:
+        """The sweep, if nothing is to be done; after an error, `_whole` tries, which retries or says why."""
+        if self.confirm is not None:
+            return None
+        is_locked = False
+        try:
+            with self._locked() as lock:
+                is_locked = True
+                # The transaction began before the wait: its clock is late.
+                quiet = None if lock.waited else quiet_sweep(self.platform, lock, self.run_id, self.trigger, self.actor)
+        except CampaignOpsError as error:
+            if not is_locked:
+                raise
+            log.info("%s: not swept in one go: %s", self.platform.name, error)
+            return None
+        if quiet is None:
+            return None
+        if quiet.is_first_of_hour:
+            self._prune()
+        return quiet.report
+
+    def _whole(self) -> HealthReport:
+        """All steps, each where it has something to do."""
         with self._locked():
             self._idle = {}
             author = self._writing_author()

@@ -16,11 +16,16 @@ _MIGRATING_SECONDS = 60
 
 def current(connection: sa.Connection) -> str | None:
     """The revision that the database has; None where schema ``campaign_ops`` does not exist."""
-    table = sa.table("alembic_version", sa.column("version_num"), schema=STATE_SCHEMA)
     if connection.scalar(sa.select(sa.func.to_regclass(f"{STATE_SCHEMA}.alembic_version"))) is None:
         return None
-    revision: str | None = connection.scalar(sa.select(table.c.version_num))
-    return revision
+    there: str | None = connection.scalar(sa.select(revision()))
+    return there
+
+
+def revision() -> sa.ScalarSelect[str]:
+    """The revision of a schema that exists; elsewhere asking is an error."""
+    table = sa.table("alembic_version", sa.column("version_num", sa.Text), schema=STATE_SCHEMA)
+    return sa.select(table.c.version_num).scalar_subquery()
 
 
 def is_current(connection: sa.Connection) -> bool:

@@ -54,6 +54,7 @@ def _lock_given_back() -> None:
     def hold(self: SweepLock) -> Iterator[SweepLock]:
         with take(self):
             pass
+        self.waited = True  # a sweep that did not wait does its work in the lock's own transaction
         yield self
 
     put(SweepLock, "hold", hold)
