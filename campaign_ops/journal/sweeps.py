@@ -24,12 +24,16 @@ CONFIRMED = "confirmed"
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """The sweep that a row belongs to and its actor; for a fix or a confirmation, the person and their reason."""
+    """The sweep that a row belongs to and its actor; for a fix or a confirmation, the person and their reason.
+
+    ``is_first_of_hour``: it is the platform's first sweep in this hour of the clock, which prunes.
+    """
 
     sweep_id: int
     run_id: str
     actor: str
     person_reason: str = ""
+    is_first_of_hour: bool = False
 
 
 class SweepLog:
@@ -81,8 +85,10 @@ class SweepLog:
         statement = statement.on_conflict_do_update(
             index_elements=["platform", "run_id"], set_={"run_id": statement.excluded.run_id}
         )
-        begun = connection.execute(statement.returning(schema.sweep.c.id, schema.sweep.c.actor)).one_or_none()
-        return Author(begun.id, run_id, begun.actor) if begun is not None else None
+        sweep = schema.sweep.c
+        is_first = self._is_first_of_hour(run_id).label("is_first")
+        begun = connection.execute(statement.returning(sweep.id, sweep.actor, is_first)).one_or_none()
+        return Author(begun.id, run_id, begun.actor, is_first_of_hour=begun.is_first) if begun is not None else None
 
     def add_figures(
         self,
@@ -108,12 +114,11 @@ class SweepLog:
         sweep = schema.sweep.c
         return sa.exists(ONE).where(sweep.platform == self.platform, sweep.run_id == run_id)
 
-    def any_this_hour(self) -> sa.ColumnElement[bool]:
-        """A sweep was begun in this hour of the clock."""
-        sweep = schema.sweep.c
-        return sa.exists(ONE).where(
-            sweep.tables == self.tables, sweep.started_at >= sa.func.date_trunc("hour", sa.func.now())
-        )
+    def _is_first_of_hour(self, run_id: str) -> sa.ColumnElement[bool]:
+        """No other sweep was begun in this hour of the clock."""
+        sweep, hour = schema.sweep.alias("earlier").c, sa.func.date_trunc("hour", sa.func.now())
+        others = sa.exists(ONE).where(sweep.tables == self.tables, sweep.started_at >= hour, sweep.run_id != run_id)
+        return sa.not_(others)
 
     def finish(self, connection: sa.Connection, sweep_id: int) -> None:
         """Record that the sweep has finished."""

@@ -181,9 +181,10 @@ def _asset(source: PlatformSource, step: Step, fresh: dg.FreshnessPolicy | None)
     )
     def compute(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         try:
-            with resource_of(context, names).sweep(context.run) as sweep:
+            with resource_of(context, names).sweep(context.run, _coming(context, source)) as sweep:
                 facts = step.work(sweep, source)
-                rows = row_count(sweep.platform, step.name)
+                known = sweep.row_count(step.name)
+                rows = row_count(sweep.platform, step.name) if known is None else known
         except REFUSALS as refusal:
             # Without a result Dagster skips the steps that follow.
             context.log_event(dg.AssetObservation(key, str(refusal), metadata=refused(context, refusal)))
@@ -191,6 +192,12 @@ def _asset(source: PlatformSource, step: Step, fresh: dg.FreshnessPolicy | None)
             yield dg.MaterializeResult(metadata={**facts, "dagster/row_count": rows})
 
     return compute
+
+
+def _coming(context: dg.AssetExecutionContext, source: PlatformSource) -> list[str]:
+    """The steps of this run, which share one look where one process makes all of them."""
+    selected = context.job_def.asset_layer.selected_asset_keys
+    return [step.name for step in steps(source.settings.profile) if source.names.asset(step.name) in selected]
 
 
 def column_schema(step: str) -> dg.TableSchema:

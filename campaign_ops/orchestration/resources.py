@@ -3,7 +3,7 @@
 Its configuration holds no secret, because Dagster shows it to every viewer.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -90,8 +90,11 @@ class PlatformResource(dg.ConfigurableResource[Any]):
             yield self._made
 
     @contextmanager
-    def sweep(self, run: dg.DagsterRun) -> Iterator[Sweep]:
-        """The sweep of a run: all steps of one run belong to it, and a retried run is another sweep."""
+    def sweep(self, run: dg.DagsterRun, coming: Collection[str]) -> Iterator[Sweep]:
+        """The sweep of a run: all steps of one run belong to it, and a retried run is another sweep.
+
+        ``coming`` are the steps of the run.
+        """
         with self.platform() as platform:
             if self._sweep is None:
                 trigger = trigger_of(run)
@@ -101,6 +104,7 @@ class PlatformResource(dg.ConfigurableResource[Any]):
                     trigger=trigger,
                     actor=run.tags.get(USER_TAG, trigger),
                     confirm=None if run.tags.get(WORK_TAG) == PLAN else self._confirmation(),
+                    coming=coming,
                 )
             yield self._sweep
 

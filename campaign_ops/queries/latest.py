@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -29,6 +29,13 @@ class Latest:
 
     platform: Platform
     connection: sa.Connection
+    _steps: dict[str, tuple[int, Mapping[str, Any]] | None] = field(default_factory=dict)
+
+    def _step(self, step: str) -> tuple[int, Mapping[str, Any]] | None:
+        """The latest sweep that ran this step and its figures; six checks ask eighteen times."""
+        if step not in self._steps:
+            self._steps[step] = self.platform.sweeps.latest_step(self.connection, step)
+        return self._steps[step]
 
     def now(self) -> datetime:
         """Return the time by the database's clock."""
@@ -57,12 +64,12 @@ class Latest:
 
     def rows(self, step: str) -> list[Mapping[str, Any]]:
         """Return the rows of the latest sweep that ran this step."""
-        latest = self.platform.sweeps.latest_step(self.connection, step)
+        latest = self._step(step)
         return self.platform.sweeps.history(self.connection, _TABLES[step], latest[0]) if latest else []
 
     def figures(self, step: str) -> Mapping[str, Any]:
         """Return the figures of the latest sweep that ran this step."""
-        latest = self.platform.sweeps.latest_step(self.connection, step)
+        latest = self._step(step)
         return latest[1] if latest else {}
 
     def queue_problem(self) -> tuple[str, bool]:
@@ -75,7 +82,7 @@ class Latest:
 
     def repaired(self, kind: RepairKind, *steps: str) -> set[str]:
         """Return the targets that the latest sweep of any of these steps repaired in this way."""
-        sweeps = {latest[0] for step in steps if (latest := self.platform.sweeps.latest_step(self.connection, step))}
+        sweeps = {latest[0] for step in steps if (latest := self._step(step))}
         rows = [row for sweep_id in sorted(sweeps) for row in self.platform.journal.targets(self.connection, sweep_id)]
         return {row.target for row in rows if row.kind == kind}
 

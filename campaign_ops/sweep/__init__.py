@@ -5,6 +5,7 @@ The modules, in the order of a sweep:
     sweep       the whole sweep: all steps in one call, from one look
     quiet       the whole sweep where nothing is to be done, in the lock's own transaction
     steps       the same steps one by one, as Dagster assets call them
+    seen        the look that they share where one process makes all of them
 
     look        observe: one look at the platform, in the order that makes it safe
     evidence    its half from the database: stuck campaigns, recipients by state
@@ -33,6 +34,7 @@ The modules, in the order of a sweep:
     rows        values of the model as rows of the history tables
     records     the rows and figures of each step
     report      report: the dry run and the health report
+    tidy        what is deleted afterwards
     progress    what is being done, for a person who waits
 """
 

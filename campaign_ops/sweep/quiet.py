@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,6 +17,7 @@ from campaign_ops.core.sighting import Sighting
 from campaign_ops.journal import binding, migrations
 from campaign_ops.journal.bulk import as_json
 from campaign_ops.journal.counters import count_sweep
+from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns, identity, reservations
 from campaign_ops.postgres.database import SweepLock, at_once
@@ -37,14 +38,9 @@ from campaign_ops.sweep.report import report_from
 from campaign_ops.sweep.result import StepResult
 
 
-class Quiet(NamedTuple):
-    """A sweep that had nothing to do; ``is_first_of_hour``: the platform's first in this hour of the clock."""
-
-    report: HealthReport
-    is_first_of_hour: bool
-
-
-def quiet_sweep(platform: Platform, lock: SweepLock, run_id: str, trigger: str, actor: str) -> Quiet | None:
+def quiet_sweep(
+    platform: Platform, lock: SweepLock, run_id: str, trigger: str, actor: str
+) -> tuple[HealthReport, Author] | None:
     """Sweep, and record that nothing was to be done; None, and nothing is written, where something may be.
 
     That is so, too, where anything is unusual: another revision of our schema, another binding, an unreadable queue.
@@ -95,7 +91,7 @@ def quiet_sweep(platform: Platform, lock: SweepLock, run_id: str, trigger: str, 
         if platform.sightings is not None:
             platform.sightings.note(connection, sightings, observation.at)
         count_sweep(connection, platform.sweeps.tables, report.outcome)
-    return Quiet(report, answers.is_first_of_hour)
+    return report, author
 
 
 def _ask(platform: Platform, connection: sa.Connection, run_id: str) -> sa.Row[Any]:
@@ -114,7 +110,6 @@ def _ask(platform: Platform, connection: sa.Connection, run_id: str) -> sa.Row[A
             reservations.any_questionable(tables),
             sweeps.is_known(sa.literal(run_id)),
         ).label("is_work"),
-        sa.not_(sweeps.any_this_hour()).label("is_first_of_hour"),
         (identity.database_id_if_allowed(connection, tables) if sightings is not None else sa.null()).label("beside"),
         (as_json(sightings.known()) if sightings is not None else sa.null()).label("sightings"),
         (as_json(held) if held is not None else sa.null()).label("held"),

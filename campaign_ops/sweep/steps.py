@@ -7,7 +7,7 @@ of one run may be calls of one process or of several, so what one step hands to 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_ops.core.confirmation import Confirmation, Offer
-from campaign_ops.core.errors import Refused, StatementRejected, Unavailable
+from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan
 from campaign_ops.core.queue_state import QueueState
@@ -46,6 +46,8 @@ from campaign_ops.sweep.records import (
 from campaign_ops.sweep.reenqueue import reenqueue
 from campaign_ops.sweep.report import report_of
 from campaign_ops.sweep.result import StepResult
+from campaign_ops.sweep.seen import Seen
+from campaign_ops.sweep.tidy import tidy
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Steps:
         actor: The person or program that acts, for the journal.
         confirm: A person's code, with who and why: what it covers may pass the breaker.
         lock_wait_seconds: How long a repair waits for another sweep to end before it gives up.
+        coming: Steps that this object is going to make, if it is known: they can share a look, and a record.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Steps:
         actor: str,
         confirm: Confirmation | None = None,
         lock_wait_seconds: float = 30,
+        coming: Collection[str] = (),
     ) -> None:
         self.platform = platform
         self.run_id = run_id
@@ -84,19 +88,29 @@ class Steps:
         self._lock: SweepLock | None = None
         self._begun: Author | None = None
         self._may_write = False
+        self._coming = frozenset(coming)
+        self._seen: Seen | None = None
+        self._unwritten: dict[str, Mapping[str, Any]] | None = None
+        """Figures of steps that had nothing to do, to be written with the report; None where it may not come."""
 
     # -- observe -----------------------------------------------------------------------------------------------
 
     def find_stuck(self) -> list[dict[str, Any]]:
         """Stuck campaigns, the longest untouched first: the rows of ``stuck_campaigns``."""
+        if seen := self._see():
+            return seen.stuck.rows
         return self._write(stuck_record(observe(self.platform, coverage=False)))
 
     def tally(self) -> list[dict[str, Any]]:
         """Recipients of every stuck campaign by state: the rows of ``recipient_status``."""
+        if seen := self._see():
+            return seen.recipients.rows
         return self._write(recipients_record(observe(self.platform, coverage=False)))
 
     def read_queue(self) -> QueueState | None:
         """The queue by state: the row of ``queue_state``. An unreadable queue is a result, not an error."""
+        if seen := self._see():
+            return seen.observation.queue
         queue = read_queue_state(self.platform)
         self._write(queue_record(queue, self._now()))
         return queue
@@ -105,6 +119,38 @@ class Steps:
 
     def make_plan(self) -> Plan:
         """What would be done, to what, and why: the rows of ``repair_plan``."""
+        if seen := self._see():
+            return seen.plan
+        observation = self._observe()
+        plan, sightings = self._judge(observation)
+        self._write(plan_record(plan, observation), sightings=sightings)
+        self._offer(plan)
+        return plan
+
+    def _see(self) -> Seen | None:
+        """One look for all steps up to the plan, written down by the first of them; None where no plan is coming."""
+        if self._seen is None and "repair_plan" in self._coming:
+            self._seen = self._plan_from(self._observe())
+            if self._seen.is_idle and "campaign_health" in self._coming:
+                self._unwritten = {}
+        return self._seen
+
+    def _plan_from(self, observation: Observation) -> Seen:
+        """The plan that a look gives, written down with all that the look has found."""
+        plan, sightings = self._judge(observation)
+        seen = Seen(
+            observation,
+            plan,
+            stuck_record(observation),
+            recipients_record(observation),
+            queue_record(observation.queue, observation.at),
+            plan_record(plan, observation),
+        )
+        self._write(*seen.records, sightings=sightings)
+        self._offer(plan)
+        return seen
+
+    def _observe(self) -> Observation:
         before = self._author().sweep_id
 
         def _look() -> Observation:
@@ -112,11 +158,16 @@ class Steps:
                 look.remember()
                 return look.observation
 
-        observation = self.platform.database.retrying(_look)
-        plan, sightings = self._judge(observation)
-        self._write(plan_record(plan, observation), sightings=sightings)
-        self._offer(plan)
-        return plan
+        return self.platform.database.retrying(_look)
+
+    def row_count(self, step: str) -> int | None:
+        """The number of rows that this sweep has left in the view of a step, where it is known without asking."""
+        if step == "campaign_health":
+            return 1
+        if self._seen is None:
+            return None
+        counts = {record.step: len(record.rows) for record in self._seen.records}
+        return counts.get(step, 0 if self._seen.is_idle else None)
 
     def _judge(self, observation: Observation) -> tuple[Plan, Mapping[str, Sighting]]:
         """The plan that a look gives, and what is to be remembered of the queue."""
@@ -131,6 +182,8 @@ class Steps:
         Raises:
             Refused: There is none.
         """
+        if self._seen is not None:
+            return self._seen.plan
         sweep_id = self._author().sweep_id
         plan = self.platform.database.run(
             lambda connection: recorded_plan(self.platform.sweeps, connection, sweep_id, PLAN_MAX_AGE)
@@ -173,6 +226,10 @@ class Steps:
         """Complete finished campaigns and raise counters that are behind: (completed, recounted)."""
         plan = plan or self.load_plan()
         author = self._writing_author()
+        if not plan.of(RepairKind.COMPLETE) and not plan.of(RepairKind.RECOUNT):
+            nothing = StepResult(RepairKind.COMPLETE), StepResult(RepairKind.RECOUNT)
+            self._note_results(*nothing)
+            return nothing
         with self._locked() as lock:
             now = completions_now(self.platform, author, plan)
             orders = self._orders(plan, now, RepairKind.COMPLETE, RepairKind.RECOUNT)
@@ -188,6 +245,8 @@ class Steps:
         """Put lost batches back into the queue."""
         plan = plan or self.load_plan()
         author = self._writing_author()
+        if not plan.of(RepairKind.REENQUEUE) and not self._any_intents():
+            return self._noted(StepResult(RepairKind.REENQUEUE))
 
         def _orders(observation: Observation) -> Orders:
             return self._orders(plan, judge_again(self.platform, author, observation), RepairKind.REENQUEUE)
@@ -206,23 +265,31 @@ class Steps:
         """Release credits that are held for nothing."""
         plan = plan or self.load_plan()
         author = self._writing_author()
+        if not plan.of(RepairKind.RELEASE):
+            return self._noted(StepResult(RepairKind.RELEASE))
         with self._locked() as lock:
             orders = self._orders(plan, releases_now(self.platform, plan), RepairKind.RELEASE)
             result = act.release(self.platform, author, orders, lock)
-        self._note_results(result)
-        return result
+        return self._noted(result)
+
+    def _any_intents(self) -> bool:
+        """Return whether jobs of earlier sweeps are to be settled."""
+        any_open = sa.select(self.platform.attempts.any_open())
+        return self.platform.queue is not None and bool(
+            self.platform.database.run(lambda connection: connection.scalar(any_open), read_only=True)
+        )
 
     # -- report ------------------------------------------------------------------------------------------------
 
     def report(self, plan: Plan | None = None) -> HealthReport:
         """The health report of this sweep, from what the journal says it did; ends the sweep."""
-        return self._end(plan or self.load_plan(), {})
+        return self._end(plan or self.load_plan(), self._unwritten or {})
 
     def _end(self, plan: Plan, unwritten: Mapping[str, Mapping[str, Any]]) -> HealthReport:
         """Report and end the sweep; ``unwritten`` are figures of earlier steps."""
         author = self._author()
 
-        def _report(connection: sa.Connection) -> HealthReport:
+        def _report(connection: sa.Connection) -> tuple[HealthReport, bool]:
             sweeps = self.platform.sweeps
             report = report_of(self.platform, connection, author, plan)
             record = health_record(report)
@@ -230,27 +297,12 @@ class Steps:
             sweeps.add_figures(connection, author.sweep_id, {**unwritten, record.step: record.figures})
             sweeps.finish(connection, author.sweep_id)
             count_sweep(connection, sweeps.tables, report.outcome)
-            return report
+            return report, bool(connection.scalar(sa.select(self.platform.ambiguous.any_known())))
 
         doing(self.platform.name, "writing the report")
-        report = self.platform.database.run(_report)
-        self._prune()
+        report, any_suspects = self.platform.database.run(_report)
+        tidy(self.platform, author, any_suspects=any_suspects)
         return report
-
-    def _prune(self) -> None:
-        """Delete old rows, apart from the sweep's own writing: if it fails, the next sweep tries again."""
-        days = self.platform.policy.history_days
-        try:
-            with self.platform.database.transaction() as connection:
-                self.platform.sweeps.prune(connection, days)
-                self.platform.queue_looks.prune(connection)
-                self.platform.incidents.prune(connection, days)
-                self.platform.outbox.prune(connection, days)
-                self.platform.idempotency.prune(connection)
-                self.platform.audit.prune(connection)
-                self.platform.ambiguous.forget_moved(connection, self.platform.tables(connection))
-        except (StatementRejected, Unavailable) as error:
-            log.warning("%s: old rows were not pruned: %s", self.platform.name, error)
 
     # -- lock and journal --------------------------------------------------------------------------------------
 
@@ -305,10 +357,17 @@ class Steps:
         self.platform.database.run(_written)
         return records[-1].rows
 
+    def _noted(self, result: StepResult) -> StepResult:
+        self._note_results(result)
+        return result
+
     def _note_results(self, *results: StepResult) -> None:
         """Write the figures of repairing steps; they leave no rows."""
-        author = self._author()
         figures = {STEP_OF[result.kind]: figures_of(result) for result in results}
+        if self._unwritten is not None and not any(result.planned or result.settled for result in results):
+            self._unwritten |= figures
+            return
+        author = self._author()
         self.platform.database.run(
             lambda connection: self.platform.sweeps.add_figures(connection, author.sweep_id, figures)
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
 
 from campaign_ops.core.errors import CampaignOpsError, QueueUnavailable, StatementRejected, Unavailable
 from campaign_ops.core.model import RepairKind
@@ -13,20 +12,16 @@ from campaign_ops.core.plan import Plan
 from campaign_ops.core.report import HealthReport
 from campaign_ops.sweep.look import Look, looking
 from campaign_ops.sweep.quiet import quiet_sweep
-from campaign_ops.sweep.records import STEP_OF, figures_of, plan_record, queue_record, recipients_record, stuck_record
 from campaign_ops.sweep.reenqueue import reenqueue_from
-from campaign_ops.sweep.result import StepResult
 from campaign_ops.sweep.settle import settle_intents
 from campaign_ops.sweep.steps import Steps
+from campaign_ops.sweep.tidy import tidy
 
 log = logging.getLogger(__name__)
 
 
 class Sweep(Steps):
     """One sweep over one platform: `run` makes all of it, or each step is called by itself."""
-
-    _idle: dict[str, Mapping[str, Any]] | None = None
-    """Within `run`, figures of steps that had nothing to do: written with the report, to save a statement each."""
 
     def run(self) -> HealthReport:
         """All steps.
@@ -54,21 +49,22 @@ class Sweep(Steps):
             return None
         if quiet is None:
             return None
-        if quiet.is_first_of_hour:
-            self._prune()
-        return quiet.report
+        report, author = quiet
+        tidy(self.platform, author, any_suspects=False)
+        return report
 
     def _whole(self) -> HealthReport:
         """All steps, each where it has something to do."""
         with self._locked():
-            self._idle = {}
+            self._unwritten = {}
             author = self._writing_author()
             settled = self._settle()
             with ExitStack() as open_look:
                 look = self.platform.database.retrying(
                     lambda: open_look.enter_context(looking(self.platform, before=author.sweep_id))
                 )
-                plan = self._plan_from(look)
+                look.remember()
+                plan = self._plan_from(look.observation).plan
                 if settled is not None:
                     self._reenqueue_from(look, plan, settled)
                 self._close(open_look)
@@ -76,8 +72,7 @@ class Sweep(Steps):
                 self.reenqueue(plan)
             self.complete(plan)
             self.release(plan)
-            idle, self._idle = self._idle, None
-            return self._end(plan, idle)
+            return self.report(plan)
 
     def _settle(self) -> dict[str, int] | None:
         """Settle the intents of earlier sweeps, so that their attempts count; None if the queue is away."""
@@ -85,21 +80,6 @@ class Sweep(Steps):
             return settle_intents(self.platform)
         except QueueUnavailable:
             return None
-
-    def _plan_from(self, look: Look) -> Plan:
-        """The plan that a look gives, written down with all that the look has found."""
-        look.remember()
-        observation = look.observation
-        plan, sightings = self._judge(observation)
-        self._write(
-            stuck_record(observation),
-            recipients_record(observation),
-            queue_record(observation.queue, observation.at),
-            plan_record(plan, observation),
-            sightings=sightings,
-        )
-        self._offer(plan)
-        return plan
 
     def _reenqueue_from(self, look: Look, plan: Plan, settled: Mapping[str, int]) -> None:
         """Put lost batches back into the queue, from the very look that the plan was made from."""
@@ -116,9 +96,3 @@ class Sweep(Steps):
             look.close()
         except (StatementRejected, Unavailable) as error:
             log.warning("%s: the look did not end in order: %s", self.platform.name, error)
-
-    def _note_results(self, *results: StepResult) -> None:
-        if self._idle is None or any(result.planned or result.settled for result in results):
-            super()._note_results(*results)
-        else:
-            self._idle |= {STEP_OF[result.kind]: figures_of(result) for result in results}
