@@ -11,20 +11,16 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-import redis
-import redis.asyncio
-import redis.asyncio.retry
-import redis.asyncio.sentinel
-import redis.sentinel
-from redis import exceptions as driver
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
+from campaign_ops.bullmq import driver
 from campaign_ops.core.errors import ConfigurationError, QueueUnavailable
 from campaign_ops.core.outages import NETWORK, cause_of
+
+if TYPE_CHECKING:
+    import redis.asyncio
 
 SENTINEL_SCHEME = "redis+sentinel"
 SCHEMES = ("redis", "rediss", "unix", SENTINEL_SCHEME)
@@ -32,52 +28,6 @@ SENTINEL_PORT = 26379
 READ_RETRIES = 1
 UNREACHABLE = "Redis cannot be reached: "
 log = logging.getLogger(__name__)
-# The driver names its library in two round trips of each new connection. redis-py before 7.1 had two options for that.
-_NAMELESS = (
-    {"driver_info": None}
-    if "driver_info" in inspect.signature(redis.Redis).parameters
-    else {"lib_name": None, "lib_version": None}
-)
-
-# What the driver raises, its meaning, the mend. The first match counts: several are subclasses of later ones.
-EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
-    ((driver.BusyLoadingError,), "Redis is still loading its data", "wait until it has started"),
-    (
-        (driver.AuthenticationError, driver.AuthorizationError),
-        "Redis does not let us in",
-        "check user and password in the queue's URL",
-    ),
-    (
-        (driver.NoPermissionError,),
-        "the Redis user may not do this ({})",
-        "grant the command or the key pattern to the user",
-    ),
-    (
-        (driver.TimeoutError, TimeoutError),
-        "Redis did not answer in time",
-        "look at its load and at the network; the next try may succeed",
-    ),
-    (
-        (driver.ReadOnlyError,),
-        "this Redis is a read-only replica",
-        "name the master, or the sentinels, in the queue's URL",
-    ),
-    (
-        (driver.OutOfMemoryError,),
-        "Redis is out of memory: it accepts no jobs and runs no transaction",
-        "free memory or raise maxmemory",
-    ),
-    (
-        (driver.MovedError, driver.ClusterError, driver.ClusterCrossSlotError),
-        "this is one node of a Redis Cluster",
-        "name an address that serves all the queue's keys",
-    ),
-    (
-        (driver.ResponseError,),
-        "Redis refused a command ({})",
-        "check that queue name, prefix and database number are right",
-    ),
-)
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,8 +54,9 @@ class QueueAddress:
     def __post_init__(self) -> None:
         try:
             _endpoint(urlsplit(self.url))
-            # Only a connection object, which stays unconnected, parses the URL's query part.
-            self.reading_client().connection_pool.make_connection()
+            if urlsplit(self.url).query:
+                # Only a connection object, which stays unconnected, parses the URL's query part.
+                self.reading_client().connection_pool.make_connection()
         except (ValueError, TypeError):
             # The driver's own text may quote the part of the URL that holds the password.
             raise ConfigurationError(
@@ -123,6 +74,10 @@ class QueueAddress:
 
     def reading_client(self) -> redis.Redis:
         """Make a synchronous client that connects on first use and repeats a command once when a connection breaks."""
+        import redis.sentinel  # noqa: PLC0415 - see `driver`
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.retry import Retry  # noqa: PLC0415
+
         options = self._options() | {"retry": Retry(NoBackoff(), READ_RETRIES)}
         if not self._by_sentinel:
             client: redis.Redis = redis.Redis.from_url(self.url, **options)
@@ -138,6 +93,10 @@ class QueueAddress:
 
         A repeated add could find its job already sent and removed, and would send it again.
         """
+        import redis.asyncio.retry  # noqa: PLC0415 - see `driver`
+        import redis.asyncio.sentinel  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+
         options = self._options() | {"retry": redis.asyncio.retry.Retry(NoBackoff(), 0)}
         if not self._by_sentinel:
             return redis.asyncio.Redis.from_url(self.url, **options)
@@ -152,6 +111,11 @@ class QueueAddress:
         return urlsplit(self.url).scheme == SENTINEL_SCHEME
 
     def _options(self) -> dict[str, Any]:
+        import redis  # noqa: PLC0415 - see `driver`
+
+        # The driver names its library in two round trips of each new connection, unless told not to: by one option
+        # since redis-py 7.1, by two before.
+        named = {"driver_info"} & {*inspect.signature(redis.Redis).parameters} or {"lib_name", "lib_version"}
         return {
             "socket_connect_timeout": self.connect_timeout_seconds,
             "socket_timeout": self.read_timeout_seconds,
@@ -160,7 +124,7 @@ class QueueAddress:
             "encoding_errors": "surrogateescape",
             # Proxies and old servers do not know HELLO.
             "protocol": 2,
-            **_NAMELESS,
+            **dict.fromkeys(named),
         }
 
     def _sentinel(self) -> tuple[list[tuple[str, int]], str, dict[str, Any], dict[str, Any]]:
@@ -207,12 +171,55 @@ def error_in_script(text: str) -> driver.ResponseError:
     return kinds.get(text.split(" ")[0], driver.ResponseError)(text)
 
 
+@cache
+def _explanations() -> tuple[tuple[tuple[type[Exception], ...], str, str], ...]:
+    """What the driver raises, its meaning, the mend. The first match counts: several are subclasses of later ones."""
+    return (
+        ((driver.BusyLoadingError,), "Redis is still loading its data", "wait until it has started"),
+        (
+            (driver.AuthenticationError, driver.AuthorizationError),
+            "Redis does not let us in",
+            "check user and password in the queue's URL",
+        ),
+        (
+            (driver.NoPermissionError,),
+            "the Redis user may not do this ({})",
+            "grant the command or the key pattern to the user",
+        ),
+        (
+            (driver.TimeoutError, TimeoutError),
+            "Redis did not answer in time",
+            "look at its load and at the network; the next try may succeed",
+        ),
+        (
+            (driver.ReadOnlyError,),
+            "this Redis is a read-only replica",
+            "name the master, or the sentinels, in the queue's URL",
+        ),
+        (
+            (driver.OutOfMemoryError,),
+            "Redis is out of memory: it accepts no jobs and runs no transaction",
+            "free memory or raise maxmemory",
+        ),
+        (
+            (driver.MovedError, driver.ClusterError, driver.ClusterCrossSlotError),
+            "this is one node of a Redis Cluster",
+            "name an address that serves all the queue's keys",
+        ),
+        (
+            (driver.ResponseError,),
+            "Redis refused a command ({})",
+            "check that queue name, prefix and database number are right",
+        ),
+    )
+
+
 def _explain(error: Exception) -> tuple[str, str]:
     """Return what went wrong, and the mend."""
     # In a pipeline the driver puts the command before the text, arguments and all; a payload must not be shown.
     text = str(error).rpartition("caused error: ")[2].strip() or type(error).__name__
     log.info("%s: %s", type(error).__name__, text)
-    for kinds, what, mend in EXPLANATIONS:
+    for kinds, what, mend in _explanations():
         if isinstance(error, kinds):
             return what.format(text), mend
     away = "the connection failed or was lost", "check that it runs and that the queue's URL is right"

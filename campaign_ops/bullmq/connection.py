@@ -8,17 +8,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import redis
-from redis import exceptions as driver
-
+from campaign_ops.bullmq import driver
 from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped
 from campaign_ops.bullmq.facts import Facts, FixedFacts
 from campaign_ops.bullmq.owner import ask_owner
 from campaign_ops.bullmq.states import DEAD, LISTS, SORTED_SETS, state_by_id
 from campaign_ops.core.ids import JobIds
 from campaign_ops.profile.queue import QueueProfile
+
+if TYPE_CHECKING:
+    import redis
 
 JOBS_PER_PAGE = 200
 KEYS_PER_PAGE = 500
@@ -42,8 +43,12 @@ class QueueConnection:
         self.facts: Facts = FixedFacts()
         self.name = profile.name
         self.where = f"Redis {address.endpoint}, queue {address.prefix}:{profile.name}"
-        self._client = client or address.reading_client()
+        self._given_client = client
         self._may_ask_info = True
+
+    @cached_property
+    def _client(self) -> redis.Redis:
+        return self._given_client or self.address.reading_client()
 
     @property
     def ids(self) -> JobIds:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import redis
-from redis import exceptions as driver
-
+from campaign_ops.bullmq import driver
 from campaign_ops.bullmq.address import driver_errors_mapped
+
+if TYPE_CHECKING:
+    import redis
 
 EVENTS_PER_TRIP = 2_000
 TRIPS = 50  # a queue may be configured to keep more events

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-import redis
+from typing import TYPE_CHECKING, Any
 
 from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped
 from campaign_ops.bullmq.connection import KEYS_PER_PAGE, pages
@@ -20,6 +18,9 @@ from campaign_ops.bullmq.states import DEAD, LIVE, state_by_id
 from campaign_ops.bullmq.writer import NewJob, QueueWriter, fill_payload, is_writable_number
 from campaign_ops.core.errors import QueueUnavailable, Refused
 from campaign_ops.profile.queue import QueueProfile
+
+if TYPE_CHECKING:
+    import redis
 
 __all__ = [
     "FailedJob",
@@ -125,7 +126,8 @@ class Queue(QueueReader):
     def close(self) -> None:
         """Close all connections. A later call opens new ones."""
         self._writer.close()
-        self._client.close()
+        if "_client" in self.__dict__:
+            self._client.close()
 
     def _confirmed(self, job_ids: Sequence[str], server_id: str | None) -> frozenset[str]:
         """Return the ids that are in a state, or that a worker has already finished and removed."""

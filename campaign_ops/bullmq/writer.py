@@ -14,8 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from redis import exceptions as driver
-
+from campaign_ops.bullmq import driver
 from campaign_ops.bullmq.address import QueueAddress, driver_errors_mapped, error_in_script, unavailable
 from campaign_ops.bullmq.guard import Guard, NothingAdded, packed, refusal, script
 from campaign_ops.bullmq.states import LISTS, OWN_ID_PREFIX, SORTED_SETS

@@ -13,4 +13,4 @@ Words = Annotated[tuple[str, ...], Field(min_length=1)]
 class Part(BaseModel):
     """Base of all parts: frozen, and a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)

@@ -67,7 +67,9 @@ def _check_schedule(schedule: str) -> str:
 class Section(BaseModel):
     """Base of the file's sections: an unknown key is an error, a key without a value counts as absent."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True, defer_build=True
+    )
 
     @model_validator(mode="before")
     @classmethod

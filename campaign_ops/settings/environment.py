@@ -23,6 +23,10 @@ FILE_NAME = "campaign_ops.yaml"
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\})?")
 
 
+# Five models, of which a command reads one or two: the others are not built.
+_CONFIG = SettingsConfigDict(env_ignore_empty=True, defer_build=True)
+
+
 class Environment(BaseSettings):
     """Variables that are read from the environment, in addition to those that the file itself names.
 
@@ -31,7 +35,7 @@ class Environment(BaseSettings):
         dagster_home: Dagster's directory; the last place where `campaign_ops.yaml` is looked for.
     """
 
-    model_config = SettingsConfigDict(env_ignore_empty=True)
+    model_config = _CONFIG
 
     config: Path | None = Field(default=None, alias="CAMPAIGN_OPS_CONFIG")
     dagster_home: Path | None = Field(default=None, alias="DAGSTER_HOME")
@@ -45,7 +49,7 @@ class WatchEnvironment(BaseSettings):
         dead_man_url: The address that `campaign-ops watch` calls while the sweeps of all platforms are fresh.
     """
 
-    model_config = SettingsConfigDict(env_ignore_empty=True)
+    model_config = _CONFIG
 
     dagster_webserver: Annotated[str, AfterValidator(check_web_address), words("an address")] | None = Field(
         default=None, alias="CAMPAIGN_OPS_DAGSTER_WEBSERVER"
@@ -81,7 +85,7 @@ class ConsoleEnvironment(BaseSettings):
         console_url: The console's base address.
     """
 
-    model_config = SettingsConfigDict(env_ignore_empty=True)
+    model_config = _CONFIG
 
     console_url: Annotated[str, AfterValidator(check_web_address)] | None = Field(
         default=None, alias="CAMPAIGN_OPS_CONSOLE_URL"
@@ -110,7 +114,7 @@ class DagsterEnvironment(BaseSettings):
         dagster_home: Dagster's directory.
     """
 
-    model_config = SettingsConfigDict(env_ignore_empty=True)
+    model_config = _CONFIG
 
     storage_url: Annotated[SecretStr, words("a PostgreSQL URL")] | None = Field(
         default=None, alias="CAMPAIGN_OPS_DAGSTER_URL"
@@ -169,7 +173,7 @@ class TracingEnvironment(BaseSettings):
         service_name: How the traces name this program.
     """
 
-    model_config = SettingsConfigDict(env_ignore_empty=True)
+    model_config = _CONFIG
 
     endpoint: SecretStr | None = Field(default=None, alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     traces_endpoint: SecretStr | None = Field(default=None, alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")

@@ -38,7 +38,18 @@ The modules, in the order of a sweep:
     progress    what is being done, for a person who waits
 """
 
-from campaign_ops.sweep.report import dry_run
-from campaign_ops.sweep.sweep import Sweep
+from typing import TYPE_CHECKING, Any
 
 __all__ = ["Sweep", "dry_run"]
+
+if TYPE_CHECKING:
+    from campaign_ops.sweep.report import dry_run
+    from campaign_ops.sweep.sweep import Sweep
+else:
+    # Imported when they are named: a command that only looks needs neither repairs nor what they import.
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from campaign_ops.sweep import report, sweep  # noqa: PLC0415
+
+        return report.dry_run if name == "dry_run" else sweep.Sweep

@@ -12,10 +12,9 @@ import typer
 
 from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.exit_codes import ExitCode
-from campaign_ops.faces.cli.program import INDEX, Group, app
+from campaign_ops.faces.cli.program import INDEX, Group, Section, app
 from campaign_ops.faces.cli.runner import Answer, Command, Common, Run, gravest_of
 from campaign_ops.faces.cli.stopping import STOPPED, stop_code
-from campaign_ops.fixes.table import FIXES
 
 LOADED: dict[str, Command] = {}
 """The commands that have been loaded, by name; `commands` has all of them."""
@@ -88,6 +87,10 @@ def group(name: str) -> None:
 def help_of(command: Command) -> str:
     """The help text of a command; for a manual fix, also whether it can be undone."""
     text = inspect.getdoc(command.function) or ""
+    if command.section != Section.FIX:
+        return text
+    from campaign_ops.fixes.table import FIXES  # noqa: PLC0415 - imports every fix, and other commands need none
+
     return f"{text}\n\nIt {FIXES[command.name].undoing}." if command.name in FIXES else text
 
 

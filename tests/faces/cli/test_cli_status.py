@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from campaign_ops.core.model import Counters
 from campaign_ops.faces.cli.screen import BAR_CELLS, bar
 from campaign_ops.lab.shop.row_writer import hours, minutes
 from tests.conftest import World
-from tests.faces.cli.program import Program, configured, lines_with
+from tests.faces.cli.program import Program, configured, environ, lines_with
 
 
 def test_each_campaign_is_shown_with_totals_progress_time_and_verdict(program: Program, sms: World) -> None:
@@ -33,6 +37,32 @@ def test_a_campaign_that_was_touched_recently_is_listed_and_not_called_stuck(pro
     assert lines_with(result.stdout, "Status", "sending: touched lately")
     assert result.stdout.count("STUCK") == 1
     assert result.stdout.splitlines()[-1] == "sms: 2 in sending, 1 stuck (1 jobs_lost)"
+
+
+@pytest.mark.parametrize(
+    ("words", "unneeded"),
+    [
+        (["status"], {"redis", "opentelemetry", "campaign_ops.sweep.sweep", "campaign_ops.fixes.table"}),
+        (["reconcile", "--dry-run"], {"campaign_ops.fixes.table"}),
+    ],
+    ids=" ".join,
+)
+def test_on_a_calm_platform_only_what_is_needed_is_imported(
+    program: Program, sms: World, words: list[str], unneeded: set[str]
+) -> None:
+    """Of the second that `status` took, most were imports."""
+    sms.app.add_campaign("moving", pending=3, updated_ago=minutes(1))
+    code = (
+        "import sys; from typer.testing import CliRunner; from campaign_ops.faces.cli import app\n"
+        f"result = CliRunner().invoke(app, {[*words, '--config', str(program.config)]!r})\n"
+        "print(*sys.modules); print(result.output, file=sys.stderr); sys.exit(result.exit_code)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120, env=environ({})
+    )
+    assert ended.returncode == 0, ended.stderr
+    never = {"bullmq", "alembic", "pandas", "dagster", "fastapi", "apprise", "jinja2", "prometheus_client"}
+    assert not (never | unneeded) & set(ended.stdout.split())
 
 
 def test_a_campaign_whose_recipients_move_is_not_called_stuck(program: Program, sms: World) -> None:
