@@ -93,6 +93,9 @@ def drill(
     no_dagster: Annotated[
         bool, typer.Option("--no-dagster", help="Sweep from two plain processes only, without Dagster.")
     ] = False,
+    no_gaps: Annotated[
+        bool, typer.Option("--no-gaps", help="Do nothing between the statements of sweeps, and no fix beside them.")
+    ] = False,
     no_watch: Annotated[
         bool, typer.Option("--no-watch", help="Run no watcher; its faults and figures are left out.")
     ] = False,
@@ -144,6 +147,7 @@ def drill(
             node=node,
             dagster=not no_dagster,
             watch=not no_watch,
+            gaps=not no_gaps,
             database_url=database_url,
             redis_url=redis_url,
             throw_away=throw_away,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from campaign_ops.lab.drill import queue_watcher
+from campaign_ops.lab.drill.at_work import AtWork
 from campaign_ops.lab.drill.checkers import WATCHED, check_all, check_so_far, waiting_for_a_person
 from campaign_ops.lab.drill.environment.rig import Rig
-from campaign_ops.lab.drill.execution import Execution
+from campaign_ops.lab.drill.execution import AWAY, CARE_EVERY_SECONDS, Execution
+from campaign_ops.lab.drill.gaps import Gaps
 from campaign_ops.lab.drill.on_call import OnCall
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.scoreboard import Scoreboard
@@ -27,6 +30,8 @@ from campaign_ops.lab.drill.undo_trial import undo_trial
 from campaign_ops.lab.servers.processes import ChildProcess, our_path
 
 Say = Callable[[str], None]
+_CALM_SHARE = 0.3
+"""Of a drill's seconds, the time after its faults in which only people and gaps disturb the sweeps."""
 
 
 def run_drill(
@@ -62,10 +67,16 @@ def run_drill(
         rig.say(f"seed {options.seed}, {options.seconds:.0f} s, {options.size}; everything is in {rig.work_dir}")
         execution = Execution(rig, stop, enough)
         script = execution.script()
-        with _watcher(rig), OnCall(rig) as person:
+        with _watcher(rig), OnCall(rig) as person, ExitStack() as beside_sweeps:
+            gaps = beside_sweeps.enter_context(Gaps(rig)) if options.gaps else None
             rig.start_all()
+            people = beside_sweeps.enter_context(AtWork(rig)) if options.gaps else None
             execution.play(script)
             execution.end_all()
+            _go_on(execution, options.seconds * _CALM_SHARE)
+            beside_sweeps.close()
+            rig.say(f"between the statements of sweeps: {gaps}; fixes by people: {people}")
+            rig.restore()
             if not stop.is_set() and not execution.satisfied:
                 settle(rig, stop)
             rig.say("stopping workers, sweepers and Dagster")
@@ -74,6 +85,18 @@ def run_drill(
             board = _check(execution, began)
         _keep(rig, board)
     return board
+
+
+def _go_on(execution: Execution, seconds: float) -> None:
+    """Let sweeps repair for a while without a fault: what happens between their statements is then felt most."""
+    rig, until = execution.rig, time.monotonic() + seconds
+    while rig.meet_port and time.monotonic() < until and not execution.satisfied:
+        if execution.stop.wait(CARE_EVERY_SECONDS):
+            return
+        rig.keep_alive()
+        if execution.enough is not None:
+            with suppress(*AWAY):
+                execution.satisfied = execution.enough(rig)
 
 
 def _check(execution: Execution, began: datetime) -> Scoreboard:

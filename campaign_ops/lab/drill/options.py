@@ -45,6 +45,7 @@ class DrillOptions:
         node: Also run Node workers of BullMQ 4, 5 and 6.
         dagster: Also sweep from a Dagster process.
         watch: Also run the watcher, and a receiver of its notifications.
+        gaps: Also act between the statements of a sweep, and make manual fixes beside them.
         database_url: An empty PostgreSQL database to use instead of the embedded server.
         redis_url: An empty Redis to use instead of the embedded server.
         throw_away: The external servers may be thrown away even if they look like production.
@@ -59,6 +60,7 @@ class DrillOptions:
     node: bool = False
     dagster: bool = True
     watch: bool = True
+    gaps: bool = True
     database_url: str | None = None
     redis_url: str | None = None
     throw_away: bool = False
@@ -78,6 +80,7 @@ class DrillOptions:
             "--node": self.node,
             "--no-dagster": not self.dagster,
             "--no-watch": not self.watch,
+            "--no-gaps": not self.gaps,
             "--database-url URL --redis-url URL": self.database_url is not None,
             "--throw-away": self.throw_away,
         }

@@ -22,11 +22,10 @@ from pydantic import SecretStr
 
 from campaign_ops.core.errors import CampaignOpsError, ConfigurationError, SweepBusy
 from campaign_ops.core.report import HealthReport
+from campaign_ops.lab.drill.meeting import OUR_DRIVER, meet_at
 from campaign_ops.settings import PlatformSettings, Settings, load_settings
 
 log = logging.getLogger(__name__)
-
-_OUR_DRIVER = "psycopg"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +44,7 @@ class SweeperOptions:
         clock_skew_seconds: How far this process's clock is ahead.
         die_after_statements: Crash (SIGKILL) at this statement, counted from 1 after the first sweep began: an odd one
             before it reaches the server, an even one after it was executed. 0 for never.
+        meet_port: Wait at some statements for the drill, which listens on this port. 0 for none.
     """
 
     config: str
@@ -57,6 +57,7 @@ class SweeperOptions:
     lock_wait_seconds: float = 2.0
     clock_skew_seconds: float = 0.0
     die_after_statements: int = 0
+    meet_port: int = 0
 
     def command_line(self) -> Iterator[str]:
         """The arguments that `read_options` reads."""
@@ -126,6 +127,8 @@ def sweep_until_stopped(options: SweeperOptions, sweep: Callable[[str], SweepRes
         signal.signal(number, lambda *_: stop.set())
     if options.die_after_statements:
         _die_at(options.die_after_statements)
+    if options.meet_port:
+        meet_at(options.meet_port)
     with (Path(options.work_dir) / f"sweeps-{options.name}.jsonl").open("a", encoding="utf-8") as lines:
         while not stop.is_set():
             lines.write(json.dumps(sweep_line(sweep)) + "\n")
@@ -188,7 +191,7 @@ def _die_at(statement: int) -> None:
 
     def before(connection: sa.Connection, *_: Any) -> None:
         nonlocal count
-        count += connection.dialect.driver == _OUR_DRIVER
+        count += connection.dialect.driver == OUR_DRIVER
         if count == statement and statement % 2:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -77,27 +77,40 @@ class Workload:
 
     def cancel(self, which: float, *, frees_credits: bool) -> str | None:
         """Cancel a sending or paused campaign; without ``frees_credits`` the application leaks its credits."""
-        rig, words = self._rig, (self.sending, PAUSED)
+        words = (self.sending, PAUSED)
         campaign = _select([row for word in words for row in self._ordinary(word)], which)
-        if campaign is None or not self._change(campaign["id"], words, CANCELLED):
+        return None if campaign is None else self.cancel_one(campaign["id"], frees_credits=frees_credits)
+
+    def cancel_one(self, label: str, *, frees_credits: bool) -> str | None:
+        """Cancel one campaign, if it is sending or paused."""
+        rig = self._rig
+        if not self._change(label, (self.sending, PAUSED), CANCELLED):
             return None
-        self._remove_jobs(campaign["id"])
+        self._remove_jobs(label)
         if not frees_credits:
-            return f"person: cancelled {campaign['id']}; the application did not release its credits"
+            return f"person: cancelled {label}; the application did not release its credits"
         names = rig.profile.reservation
         assert names is not None
-        for row in rig.writer.reservations(campaign["id"]):
+        for row in rig.writer.reservations(label):
             if row["status"] == names.words.held:
                 rig.writer.set_reservation(row["id"], status=names.words.released, released_at=_NOW)
-        return f"person: cancelled {campaign['id']}"
+        return f"person: cancelled {label}"
 
     def pause(self, which: float) -> str | None:
         """Pause a sending campaign and remove its jobs from the queue."""
         campaign = _select(self._ordinary(self.sending), which)
-        if campaign is None or not self._change(campaign["id"], (self.sending,), PAUSED):
+        return None if campaign is None else self.pause_one(campaign["id"])
+
+    def pause_one(self, label: str) -> str | None:
+        """Pause one campaign, if it is sending."""
+        if not self._change(label, (self.sending,), PAUSED):
             return None
-        self._remove_jobs(campaign["id"])
-        return f"person: paused {campaign['id']}"
+        self._remove_jobs(label)
+        return f"person: paused {label}"
+
+    def enqueue_missing(self, label: str) -> list[str]:
+        """Enqueue a campaign's pending recipients that are in no live job. Returns the ids of the jobs."""
+        return self._enqueue(label, {})
 
     def resume(self, which: float) -> str | None:
         """Resume a paused campaign of which no job is left; its pending recipients get new jobs."""

@@ -13,8 +13,10 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
@@ -34,6 +36,16 @@ HEALTHY = "healthy"
 _PROVES_NOTHING = frozenset({"unexpected", "watched", "looked"})
 """Figures that fail when a process crashes or does not run: no damage was seen."""
 _LONGEST_SECONDS = 600
+_RUNNING: set[subprocess.Popen[str]] = set()
+
+
+def stop_all(*_: object) -> None:
+    """End all drills in order, and exit."""
+    for process in list(_RUNNING):
+        process.terminate()
+    for process in list(_RUNNING):
+        process.wait()
+    os._exit(1)
 
 
 class PlantedRig(Rig):
@@ -49,8 +61,9 @@ def drill(name: str, options: DrillOptions) -> dict[str, Any]:
         os.environ[VARIABLE] = name
         PLANTED[name].apply()
     os.environ[UNSLOWED] = "yes"
-    story = StringIO()
-    board = run_drill(options, Console(file=story, width=250), make_rig=PlantedRig, enough=damage_that_stays())
+    story, stop = StringIO(), threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    board = run_drill(options, Console(file=story, width=250), stop, make_rig=PlantedRig, enough=damage_that_stays())
     (options.work_dir / "story.txt").write_text(story.getvalue(), encoding="utf-8")
     failed = {figure.key: figure.examples for figure in board.figures if not figure.holds}
     return {"name": name, "seed": options.seed, "failed": failed, "seconds": round(board.seconds)}
@@ -77,13 +90,16 @@ def in_a_process(name: str, options: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", __spec__.name, "--one", name, "--work-dir", str(work_dir)]
     command += ["--seconds", str(options.seconds), "--seed", str(options.seed)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    _RUNNING.add(process)
     try:
         output, _ = process.communicate(timeout=options.seconds + _LONGEST_SECONDS)
         result: dict[str, Any] = json.loads(output.splitlines()[-1])
     except (subprocess.TimeoutExpired, ValueError, IndexError) as error:
-        process.kill()
+        process.terminate()
+        output, _ = process.communicate()
         result = {"name": name, "seed": options.seed, "failed": {}, "seconds": 0, "error": f"{type(error).__name__}"}
-        (Path(options.work_dir) / f"{name}.log").write_text(output if process.returncode is not None else "")
+        (Path(options.work_dir) / f"{name}.log").write_text(output)
+    _RUNNING.discard(process)
     if (name == HEALTHY) == (not result["failed"]):
         shutil.rmtree(work_dir, ignore_errors=True)
     return result
@@ -126,6 +142,8 @@ def main() -> None:
         return
     if unknown := set(options.names) - {HEALTHY, *PLANTED}:
         parser.error(f"no such planted fault: {', '.join(sorted(unknown))}")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop_all)
     Path(options.work_dir).mkdir(parents=True, exist_ok=True)
     lines = options.out.read_text(encoding="utf-8").splitlines() if options.out.exists() else []
     results = [json.loads(line) for line in lines]

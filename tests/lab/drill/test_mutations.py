@@ -60,6 +60,7 @@ def drilled(
         faults=mutation.faults,
         dagster=False,
         watch=False,
+        gaps=False,
     )
     story = StringIO()
     board = run_drill(options, Console(file=story, width=200), make_rig=MutantRig, enough=enough)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from statistics import median
 
+from campaign_ops.core.wording import HELD_BY
 from campaign_ops.lab.drill import ledger
 from campaign_ops.lab.drill.checkers.figure import EXAMPLES, Figure, none_of, shown
 from campaign_ops.lab.drill.checkers.records import PlanRow, Records
@@ -47,8 +48,8 @@ def still_stuck(records: Records) -> Figure:
 
 
 def _for_a_person(row: PlanRow) -> bool:
-    """Return whether no later sweep repairs it: by its verdict, or because its repair was refused too often."""
-    return row.needs_person and (row.verdict in PERSONS or "refused 3 times" in row.reason)
+    """Return whether no later sweep repairs it: by its verdict, a person's hold, or repairs refused too often."""
+    return row.needs_person and (row.verdict in PERSONS or "refused 3 times" in row.reason or HELD_BY in row.reason)
 
 
 def waiting(records: Records) -> tuple[tuple[str, str], ...]:
@@ -212,6 +213,8 @@ def _disturbances(records: Records) -> Iterator[tuple[datetime, datetime]]:
                 lasting.setdefault(mark.text, mark.at)
             else:
                 yield mark.at - LOOKING, mark.at + LOOKING
+        elif mark.kind == ledger.LOCK_LOSS:
+            yield mark.at - LOOKING, mark.at + LOOKING
         elif mark.kind == ledger.END and mark.text in lasting:
             yield lasting.pop(mark.text) - LOOKING, mark.at + LOOKING
     yield from ((at - LOOKING, records.now) for at in lasting.values())

@@ -17,6 +17,7 @@ from campaign_ops.lab.drill.checkers.figure import Figure, none_of
 from campaign_ops.lab.drill.checkers.records import Intent, Records, Repair
 from campaign_ops.lab.drill.checkers.rows import clock
 from campaign_ops.lab.drill.checkers.safety import LOOKING, doubled
+from campaign_ops.lab.drill.checkers.sending import let_again
 
 ADDED_WITHIN = timedelta(seconds=12)
 """A page of jobs is added, or given up, within 10 s of its last look."""
@@ -108,8 +109,7 @@ def _deleted(records: Records, recipient: str, since: datetime, until: datetime)
     """Return whether Redis lost its markers in this time, or a person let a recipient be sent to again."""
     if any(since - LOOKING < mark.at < until + LOOKING for mark in records.marked(ledger.REDIS_LOSS)):
         return True
-    again = (repair for repair in records.repairs if repair.kind == "send_again" and since < repair.at)
-    return any(recipient in repair.after.get("ids", ()) for repair in again)
+    return let_again(records, recipient, since, until)
 
 
 def not_cooled(records: Records) -> Figure:

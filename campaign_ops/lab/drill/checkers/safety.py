@@ -183,10 +183,11 @@ def _in_vain(records: Records) -> Iterator[str]:
     most = records.policy.max_attempts
     streaks: Counter[str] = Counter()
     waiting: dict[str, int] = {}
+    by_sweeps = {repair.id for repair in records.by_sweeps("reenqueue")}
     for repair in records.repairs:
         if repair.kind == "lift":
             streaks[repair.target] = 0
-        if repair.kind != "reenqueue" or not _took_effect(records, repair):
+        if repair.id not in by_sweeps or not _took_effect(records, repair):
             continue
         written = records.journaled.get(repair.id)
         if written is None or written.recipients is None:

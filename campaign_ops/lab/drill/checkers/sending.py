@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import pairwise
 
 from campaign_ops.lab.drill.checkers.figure import Figure, none_of, shown
@@ -17,7 +18,9 @@ def sent_twice(records: Records) -> Figure:
     violations = (
         _describe_both(first, second)
         for first, second in _again(records)
-        if not _unknowable(records, first, second) and not _loosely(records, first, second)
+        if not _unknowable(records, first, second)
+        and not _loosely(records, first, second)
+        and not let_again(records, second.recipient_id, first.at, second.at)
     )
     return none_of("sent_twice", "recipients sent twice by contract-obeying workers", violations)
 
@@ -27,6 +30,12 @@ def unknowable(records: Records) -> Figure:
     lines = [_describe_both(*both) for both in _again(records) if _unknowable(records, *both)]
     what = "recipients sent again after a worker died and Redis lost its claim"
     return shown("unknowable", what, str(len(lines)), lines)
+
+
+def let_again(records: Records, recipient: str, since: datetime, until: datetime) -> bool:
+    """Return whether a person let this recipient be sent to again in this time."""
+    decisions = (repair for repair in records.repairs if repair.kind == "send_again" and since < repair.at < until)
+    return any(recipient in repair.after.get("ids", ()) for repair in decisions)
 
 
 def sent_loosely(records: Records) -> Figure:

@@ -70,6 +70,7 @@ class Rig(Workforce):
         ops_url: SQLAlchemy URL of the database over TCP, as our role.
         receiver: Receives the watcher's notifications; None in a drill without a watcher.
         pgbouncer: In front of the database; None if the program is not installed.
+        redis_in_use: Held by whoever stops and starts Redis.
         story: (second, line) of everything that was logged.
     """
 
@@ -89,6 +90,7 @@ class Rig(Workforce):
         super().__init__(options)
         self.receiver: Receiver | None = None
         self.pgbouncer: PgBouncer | None = None
+        self.redis_in_use = threading.RLock()
         self._stop = stop or threading.Event()
         self.story: list[tuple[float, str]] = []
         self._say = say
@@ -214,6 +216,11 @@ class Rig(Workforce):
 
     def restart_redis(self, data: Path | None = None, *, down_seconds: float = 1.0) -> None:
         """Kill the embedded Redis and restart it, empty or with ``data``. The ledger notes what that excuses."""
+        assert self.servers is not None
+        with self.redis_in_use:
+            self._restart_redis(data, down_seconds)
+
+    def _restart_redis(self, data: Path | None, down_seconds: float) -> None:
         assert self.servers is not None
         self.servers.redis.kill()
         # A worker that wrote its claim just before the kill may still be sending.

@@ -22,6 +22,8 @@ from campaign_ops.lab.shop.worker_command import WorkerOptions
 from campaign_ops.lab.shop.worker_process import WorkerProcess
 
 SWEEPERS = ("sweeper-1", "sweeper-2")
+MEETING = SWEEPERS[1]
+"""The sweeper between whose statements the drill acts."""
 DAGSTER = "dagster"
 WATCHER = "watcher"
 LOOSE = "loose"
@@ -55,6 +57,7 @@ class Workforce:
         watcher: The watcher's process; None in a drill without one.
         config: The deployment's configuration file.
         watch_config: The watcher's own, which names its channel.
+        meet_port: The port at which `MEETING` waits at some of its statements for the drill to act; 0 for none.
         environment: Servers and platform; set before the first process starts.
         loose_every: Each worker of this number is a loose one: it sends whatever its jobs list. 0 for none.
     """
@@ -74,6 +77,7 @@ class Workforce:
         self.workers: list[WorkerProcess] = []
         self.sweepers: dict[str, SweeperProcess] = {}
         self.watcher: ChildProcess | None = None
+        self.meet_port = 0
         self._worker_numbers = itertools.count(1)
         self._stopped: set[str] = set()
 
@@ -145,6 +149,7 @@ class Workforce:
             queue_url=queue_url or "",
             clock_skew_seconds=clock_skew_seconds,
             die_after_statements=die_after_statements or 0,
+            meet_port=self.meet_port if name == MEETING else 0,
         )
         self._stopped.discard(name)
         return self._start(options)

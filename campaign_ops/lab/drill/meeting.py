@@ -1,0 +1,50 @@
+"""The sweeper's side of a gap: at some of its statements a sweep waits until the drill has acted there.
+
+What happens between two statements is decided by the drill (`gaps`); this only tells it which rows the sweep works on.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+OUR_DRIVER = "psycopg"
+SHARE = 0.08
+"""Of all statements; of those that matter six times as many: locks, writes, and the looks right before a write."""
+_MATTERS = re.compile(r"FOR (NO KEY )?(UPDATE|SHARE)|UPDATE|intent|wanted|pg_locks|SELECT 1$")
+_LONGEST_SECONDS = 30.0
+
+
+def meet_at(port: int) -> None:
+    """Meet the drill, which listens on this port of this machine, at some statements to the platform's database."""
+    rng = random.Random()
+    ids: list[str] = []
+
+    def before(connection: sa.Connection, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if connection.dialect.driver != OUR_DRIVER:
+            return
+        if isinstance(parameters, Mapping) and isinstance(parameters.get("ids"), list):
+            ids[:] = parameters["ids"]
+        if rng.random() < SHARE * (6 if _MATTERS.search(statement) else 1):
+            _meet(port, ids)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", before)
+
+
+def _meet(port: int, ids: list[str]) -> None:
+    """Say which rows the sweep works on, and sleep for as long as the answer says. Nothing if the drill is over."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=_LONGEST_SECONDS) as meeting:
+            meeting.sendall(json.dumps(ids[:20]).encode() + b"\n")
+            with meeting.makefile() as answer:
+                seconds = float(answer.readline() or 0)
+    except (OSError, ValueError):
+        return
+    time.sleep(seconds)
