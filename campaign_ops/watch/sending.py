@@ -80,7 +80,13 @@ def _target(channel: Channel) -> apprise.Apprise | None:
     import apprise  # noqa: PLC0415 - see above
 
     target = apprise.Apprise()
-    return target if target.add(channel.url.get_secret_value()) else None
+    if not target.add(channel.url.get_secret_value()):
+        return None
+    for server in target:
+        # By default apprise waits 4 s for an answer, and a message that was taken would be sent again.
+        if "socket_read_timeout" not in vars(server):
+            server.socket_read_timeout = TIMEOUT_SECONDS
+    return target
 
 
 def _reason(messages: Iterable[str]) -> str:
