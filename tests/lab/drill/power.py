@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
@@ -25,7 +26,7 @@ from typing import Any
 
 from rich.console import Console
 
-from campaign_ops.lab.drill.checkers import check_so_far
+from campaign_ops.lab.drill.checkers import AT_THE_END, check_so_far, watching
 from campaign_ops.lab.drill.drill import run_drill
 from campaign_ops.lab.drill.environment.rig import Rig
 from campaign_ops.lab.drill.options import DrillOptions
@@ -33,18 +34,21 @@ from tests.lab.drill.mutations import PLANTED, UNSLOWED, VARIABLE
 
 HEALTHY = "healthy"
 """The name of the drill without a planted fault."""
-_PROVES_NOTHING = frozenset({"unexpected", "watched", "looked"})
-"""Figures that fail when a process crashes or does not run: no damage was seen."""
+_OF_THE_WATCHER = {checker.__name__ for checker in AT_THE_END if checker.__module__ == watching.__name__}
+_PROVES_NOTHING = frozenset({"unexpected", "watched", *_OF_THE_WATCHER})
+"""Figures that fail when a process crashes or does not run, and those of the watcher, where no fault is planted."""
 _LONGEST_SECONDS = 600
 _RUNNING: set[subprocess.Popen[str]] = set()
+_STOPPED = threading.Event()
 
 
 def stop_all(*_: object) -> None:
     """End all drills in order, and exit."""
-    for process in list(_RUNNING):
-        process.terminate()
-    for process in list(_RUNNING):
-        process.wait()
+    _STOPPED.set()
+    while running := [process for process in list(_RUNNING) if process.poll() is None]:
+        for process in running:
+            process.terminate()
+        time.sleep(1)
     os._exit(1)
 
 
@@ -89,6 +93,8 @@ def in_a_process(name: str, options: argparse.Namespace) -> dict[str, Any]:
     shutil.rmtree(work_dir, ignore_errors=True)
     command = [sys.executable, "-m", __spec__.name, "--one", name, "--work-dir", str(work_dir)]
     command += ["--seconds", str(options.seconds), "--seed", str(options.seed)]
+    if _STOPPED.is_set():
+        sys.exit()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     _RUNNING.add(process)
     try:

@@ -209,6 +209,19 @@ def test_jobs_that_were_added_when_the_lock_was_lost_are_named(stage: CheckedWor
     stage.fails(safety.added_unlocked, "reenqueue of c", "1 of its jobs")
 
 
+def test_a_fix_that_goes_on_when_its_lock_was_lost_is_no_overlap(stage: CheckedWorld) -> None:
+    """Seen in a drill: a person lifted a hold, the lock's session was ended, and another sweep began."""
+    stage.world.sweep()
+    stage.holds(safety.overlapping)
+    stage.owner("UPDATE drill.journaled SET lock_holder = 'another'")
+    stage.fails(safety.overlapping, "another held the sweep lock")
+    stage.owner(
+        f"INSERT INTO drill.mark (at, kind, text) SELECT at - interval '9 seconds', '{LOCK_LOSS}', application"
+        " FROM drill.journaled"
+    )
+    stage.holds(safety.overlapping)
+
+
 def test_a_job_that_was_in_the_queue_and_is_journaled_as_not_added_is_named(stage: CheckedWorld) -> None:
     job = put_back(stage)
     stage.owner("UPDATE campaign_ops.intent SET added_at = NULL, closed_as = 'not_added'")

@@ -15,6 +15,9 @@ from campaign_ops.lab.drill.checkers.sending import completed_by_us
 LOOKING = timedelta(seconds=1)
 """The longest time between an observation and the write based on it; commits within it are not violations."""
 
+AFTER_LOSS = timedelta(seconds=30)
+"""The longest time for which a fix, or a sweep that sleeps, may go on writing rows after its lock was lost; it adds no
+job, and each row that it writes is guarded."""
 NOTED_WITHIN = timedelta(seconds=5)
 
 
@@ -221,9 +224,13 @@ def overlapping(records: Records) -> Figure:
 def _overlapping(records: Records) -> Iterator[str]:
     kinds = (ledger.FAULT, ledger.AGAIN, ledger.END, ledger.REDIS_LOSS, ledger.LOCK_LOSS)
     faults = [mark.at for mark in records.marks if mark.kind in kinds]
+    losses = records.marked(ledger.LOCK_LOSS)
     for repair in records.repairs:
         written = records.journaled.get(repair.id)
         if written is None or written.lock_holder == written.application:
+            continue
+        # A person's fix is journaled as begun only after it has looked, perhaps without the lock by then.
+        if any(loss.text == written.application and loss.at < written.at < loss.at + AFTER_LOSS for loss in losses):
             continue
         sweep: SweepRow = records.sweeps[repair.sweep_id]
         if any(sweep.started_at - LOOKING <= at <= written.at + LOOKING for at in faults):
