@@ -143,7 +143,7 @@ def test_an_interruption_is_one_line_and_leaves_nothing_behind(
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     process.send_signal(number)  # as `timeout` does
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert (process.returncode, err) == (code, "interrupted\n")
     assert children
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
@@ -159,7 +159,6 @@ def test_quick_names_the_sizes_that_it_loaded_and_judges_nothing(tmp_path: Path)
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
     )
     assert "sweep / floor at 25 x 100, 250 jobs, median of the rounds' ratios" in finished.stdout
     assert "--quick judges no goals" in finished.stdout

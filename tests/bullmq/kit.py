@@ -8,7 +8,6 @@ import socket
 import socketserver
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,9 @@ from campaign_ops.bullmq.queue import NewJob, Queue, Reading
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
 from campaign_ops.lab.servers.processes import ChildProcess, our_path
 from campaign_ops.profile.queue import QueueProfile
+from tests.lab.waiting import wait_until as until
+
+__all__ = ["until"]
 
 PROFILE = QueueProfile(
     name="sms-send",
@@ -69,13 +71,6 @@ def contents(server: EmbeddedRedis) -> dict[bytes, bytes]:
     """Every key with its value, byte for byte."""
     with redis.Redis(port=server.port) as client:
         return {name: client.dump(name) for name in client.keys("*")}
-
-
-def until(condition: Callable[[], Any], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)
 
 
 def add_by_bullmq(server: EmbeddedRedis, jobs: list[dict[str, Any]]) -> None:

@@ -44,7 +44,6 @@ class Node:
         process = subprocess.run(
             self._line(command, arguments),
             capture_output=True,
-            timeout=60,
             check=False,
             text=True,
             env={**os.environ, **NODE_PATH},
@@ -92,13 +91,13 @@ class Staying:
         self._early: list[Any] = []
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def hear(self, seconds: float = 20) -> Any:
+    def hear(self, seconds: float = 120) -> Any:
         """Return its next message."""
         return self._early.pop(0) if self._early else self._heard.get(timeout=seconds)
 
     def wait_until_ready(self) -> None:
         # A worker may take a job before all its connections are up.
-        while (message := self._heard.get(timeout=20)) != "ready":
+        while (message := self._heard.get(timeout=120)) != "ready":
             self._early.append(message)
 
     def crash(self) -> None:

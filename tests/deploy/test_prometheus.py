@@ -182,7 +182,7 @@ def monitoring(sms: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             process.start()
             stack.callback(process.stop, 10)
         running = Monitoring(f"http://127.0.0.1:{prometheus}", heard)
-        wait_until(lambda: _answers(running), 60)
+        wait_until(lambda: _answers(running))
         yield running
 
 
@@ -204,14 +204,14 @@ def test_the_runbooks_alerts_fire_for_a_living_platform_and_resolve(sms: World, 
         client.rpush(waiting, *(f"gone-{number}" for number in range(10_001)))
         sms.sweep()
         sms.rows("UPDATE campaign_ops.sweep SET finished_at = now() - interval '31 minutes' RETURNING id")
-        wait_until(lambda: {(alert, "firing") for alert in alerts} <= {*monitoring.heard}, 60)
+        wait_until(lambda: {(alert, "firing") for alert in alerts} <= {*monitoring.heard})
         client.delete(waiting)
     sms.rows("UPDATE public.\"Campaign\" SET status = 'cancelled' RETURNING id")
     sweep_with_new_workers(sms, 2)  # Prometheus sees no increase in a counter that it has not seen before
-    wait_until(lambda: bool(monitoring.query("campaign_ops_worker_restarts_total")), 60)
+    wait_until(lambda: bool(monitoring.query("campaign_ops_worker_restarts_total")))
     sweep_with_new_workers(sms, RESTARTS_AN_HOUR + 1)
     restarting = ("WorkersRestarting", "firing")
-    wait_until(lambda: {*((alert, "resolved") for alert in alerts), restarting} <= {*monitoring.heard}, 60)
+    wait_until(lambda: {*((alert, "resolved") for alert in alerts), restarting} <= {*monitoring.heard})
 
 
 @needs_prometheus
@@ -224,7 +224,7 @@ def test_every_query_of_the_dashboard_returns_data(sms: World, monitoring: Monit
     panels = json.loads(DASHBOARD.read_text())["panels"]
     queries = [target["expr"].replace("$platform", ".*") for panel in panels for target in panel["targets"]]
     assert len(queries) > 10
-    wait_until(lambda: not [query for query in queries if not monitoring.query(query)], 60)
+    wait_until(lambda: not [query for query in queries if not monitoring.query(query)])
 
 
 def sweep_with_new_workers(world: World, sweeps: int) -> None:

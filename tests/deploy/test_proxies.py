@@ -156,7 +156,7 @@ def _caddy(program: str, home: Path, port: int, upstream: int) -> tuple[list[str
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes] | None = None, output: Path | None = None) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if process is not None and process.poll() is not None:
             pytest.fail(f"the proxy ended: {output.read_text() if output else ''}")

@@ -78,7 +78,7 @@ def webserver(sms: World, tmp_path: Path) -> Iterator[str]:
     )
     process.start()
     try:
-        wait_until(lambda: Dagster(f"http://127.0.0.1:{port}").state() is not None, 120)
+        wait_until(lambda: Dagster(f"http://127.0.0.1:{port}").state() is not None)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.stop(20)
@@ -100,7 +100,7 @@ def test_a_person_decides_about_ambiguous_recipients_and_undoes_it(sms: World, o
     page = operator.page
     page.goto(f"{operator.url}/locations/{LOCATION}/jobs/sms__reconcile")
     page.get_by_role("button", name="Materialize all").first.click()
-    wait_until(lambda: bool(sms.rows("SELECT 1 FROM campaign_ops.sweep WHERE finished_at IS NOT NULL")), 120)
+    wait_until(lambda: bool(sms.rows("SELECT 1 FROM campaign_ops.sweep WHERE finished_at IS NOT NULL")))
     operator.reads("/assets/sms/campaign_health?view=overview", "take-as-sent")
     decision = {"campaign_id": "marked", "by": "ann", "reason": "the provider has all of them"}
 

@@ -130,7 +130,7 @@ def test_a_run_takes_the_configuration_as_it_is_now(sms: World, deployment: Depl
 def test_the_run_of_a_killed_worker_is_ended_and_its_slot_is_free(deployment: Deployment) -> None:
     """It stayed "started" until its maximum runtime: Celery's stored state says so for ever."""
     run = deployment.launch("hangs__reconcile")
-    wait_until(lambda: deployment.has(run, dg.DagsterRunStatus.STARTED), 120)
+    wait_until(lambda: deployment.has(run, dg.DagsterRunStatus.STARTED))
     assert _check(deployment, run) is WorkerStatus.RUNNING
     assert deployment.worker.pid is not None
     os.killpg(deployment.worker.pid, signal.SIGKILL)
@@ -145,12 +145,12 @@ def test_a_worker_that_was_started_again_does_not_answer_for_the_run_of_the_kill
     deployment: Deployment, tmp_path: Path
 ) -> None:
     run = deployment.launch("hangs__reconcile")
-    wait_until(lambda: deployment.has(run, dg.DagsterRunStatus.STARTED), 120)
+    wait_until(lambda: deployment.has(run, dg.DagsterRunStatus.STARTED))
     assert deployment.worker.pid is not None
     os.killpg(deployment.worker.pid, signal.SIGKILL)
     again = _worker(tmp_path)
     try:
-        wait_until(lambda: bool(_celery(deployment).control.inspect(timeout=2).ping()), 120)
+        wait_until(lambda: bool(_celery(deployment).control.inspect(timeout=2).ping()))
         assert [_check(deployment, run) for _ in range(2)] == [WorkerStatus.RUNNING, WorkerStatus.FAILED]
     finally:
         again.stop(20)
@@ -158,16 +158,16 @@ def test_a_worker_that_was_started_again_does_not_answer_for_the_run_of_the_kill
 
 def test_a_run_that_is_terminated_is_killed_and_the_worker_goes_on(sms: World, deployment: Deployment) -> None:
     run = deployment.launch("hangs__reconcile")
-    wait_until(partial(deployment.has, run, dg.DagsterRunStatus.STARTED), 120)
+    wait_until(partial(deployment.has, run, dg.DagsterRunStatus.STARTED))
     assert deployment.dagster.run_launcher.terminate(run.run_id)
-    wait_until(lambda: _check(deployment, run) is not WorkerStatus.RUNNING, 60)
+    wait_until(lambda: _check(deployment, run) is not WorkerStatus.RUNNING)
     assert deployment.worker.pid is not None
     _succeeds(deployment, "sms__reconcile")
 
 
 def _succeeds(deployment: Deployment, job: str) -> dg.DagsterRun:
     run = deployment.launch(job)
-    wait_until(partial(deployment.has, run, dg.DagsterRunStatus.SUCCESS), 120)
+    wait_until(partial(deployment.has, run, dg.DagsterRunStatus.SUCCESS))
     return run
 
 

@@ -111,7 +111,7 @@ def test_the_daemon_says_once_where_its_runs_are_and_sweeps(home: Path, sms: Wor
     daemon.start()
     try:
         with dg.DagsterInstance.get() as instance:
-            wait_until(lambda: [stored.status for stored in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS], 120)
+            wait_until(lambda: [stored.status for stored in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS])
     finally:
         daemon.stop(30)
     assert sms.app.campaign("finished")["status"] == "sent"

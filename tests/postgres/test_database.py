@@ -184,10 +184,8 @@ def test_a_host_that_takes_the_call_and_never_answers_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         database = Database(f"postgresql+psycopg://u:{PASSWORD}@127.0.0.1:{port}/x", Timeouts(connect_seconds=1))
-        began = time.monotonic()
-        with pytest.raises(DatabaseUnavailable) as caught:
+        with pytest.raises(DatabaseUnavailable) as caught:  # by its own limit: the test's is an error of another kind
             run(database, "SELECT 1")
-    assert time.monotonic() - began < 5
     assert PASSWORD not in all_told(caught.value)
 
 
@@ -354,10 +352,8 @@ def test_a_server_that_takes_no_writes_is_the_wrong_server(connect: Connect) -> 
 
 
 def test_a_statement_that_takes_too_long_is_stopped(connect: Connect) -> None:
-    began = time.monotonic()
     with pytest.raises(DatabaseTimeout, match="statement"):
-        run(connect(statement_seconds=0.1), "SELECT pg_sleep(20)")
-    assert time.monotonic() - began < 5
+        run(connect(statement_seconds=0.1), "SELECT pg_sleep(3600)")
 
 
 def test_a_lock_that_is_not_to_be_had_is_not_waited_for_longer_than_told(connect: Connect) -> None:

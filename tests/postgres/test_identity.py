@@ -44,7 +44,7 @@ def test_a_recovery_from_the_archive_changes_it(server: EmbeddedPostgres, databa
     assert server._home is not None
     (server._home / "data" / "recovery.signal").touch()
     server.restart()
-    wait_until(lambda: database.run(database_id) is not None, 30)  # not while it recovers
+    wait_until(lambda: database.run(database_id) is not None)  # not while it recovers
     assert database.run(database_id) != before
 
 

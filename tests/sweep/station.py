@@ -59,12 +59,12 @@ class Station:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"id": number, "do": do, **arguments}) + "\n")
         self._process.stdin.flush()
-        answer = self._answers.get(timeout=20)
+        answer = self._answers.get(timeout=120)
         assert answer["id"] == number
         assert "error" not in answer, answer.get("error")
         return answer["value"]
 
-    def hear(self, wanted: Callable[[dict[str, Any]], bool], seconds: float = 15) -> dict[str, Any] | None:
+    def hear(self, wanted: Callable[[dict[str, Any]], bool], seconds: float = 120) -> dict[str, Any] | None:
         """Return the first thing of that kind that happened to a worker; None when nothing did in time."""
         deadline = time.monotonic() + seconds
         while True:
@@ -81,7 +81,7 @@ class Station:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(timeout=20)
+        self._process.wait()
         self._listener.join(timeout=20)
         self._process.stdout.close()
 
@@ -213,7 +213,7 @@ class Scene:
             self.send(job)
         if not self.hired:
             self.hire()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while self.jobs(*LIVE):
             assert time.monotonic() < deadline, f"not worked off: {self.states()}"
             for job in self.jobs("delayed"):

@@ -352,7 +352,7 @@ def peak(world: World, what: str) -> dict[str, Any]:
     """Run one look or one sweep in a fresh interpreter: what it found, and its peak memory in kB."""
     command = [sys.executable, "-m", "tests.sweep.peak", world.url, world.queue.url, world.queue.prefix, what]
     home = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -202,7 +202,7 @@ def test_a_platform_under_fire_sends_to_everybody_once(worlds: Worlds, work_dir:
             # A slow machine gets through less in the same time: go on until there was enough to watch.
             if time.monotonic() > deadline and (added(world) > 10 or time.monotonic() > deadline + 60):
                 break
-        soak.settle(60)
+        soak.settle(150)
     finally:
         soak.stop()
     looks, doubled = json.loads(soak.watched.read_text(encoding="utf-8"))

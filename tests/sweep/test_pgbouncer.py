@@ -59,7 +59,7 @@ def _exists(user: str) -> bool:
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         assert process.poll() is None, f"pgbouncer ended with {process.returncode}"
         with closing(socket.socket()) as probe:

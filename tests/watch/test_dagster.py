@@ -66,7 +66,7 @@ def webserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webserver]:
     try:
         with dg.DagsterInstance.from_config(str(home)) as instance:
             dagster = Dagster(f"http://127.0.0.1:{port}/")
-            wait_until(lambda: dagster.state() is not None, 90)
+            wait_until(lambda: dagster.state() is not None)
             yield Webserver(instance, dagster)
     finally:
         process.stop(20)

@@ -67,7 +67,7 @@ def test_a_quiet_half_hour_opens_no_incident_and_sends_nothing(
         sms.queue.add(f"c{tick}", "shop_north", sms.app.pending_ids(f"c{tick}"), batch_size=2)
         seen += watching.tick()
         a_minute_passes(sms)
-    wait_until(lambda: not sms.queue.live_job_ids(), 30)
+    wait_until(lambda: not sms.queue.live_job_ids())
     sms.sweep()
     seen += watching.tick()
     assert worker.pid is not None

@@ -146,7 +146,7 @@ class ShopQueue:
 
         return self._run(remove)
 
-    def fail_waiting(self, reason: str, timeout_seconds: float = 20) -> None:
+    def fail_waiting(self, reason: str, timeout_seconds: float = 120) -> None:
         """Let every live job run out of attempts with ``reason``.
 
         It waits for the back-off between attempts: add such jobs with few attempts and ``backoff=None``.
@@ -157,7 +157,7 @@ class ShopQueue:
 
         self.work_off(raise_reason, timeout_seconds)
 
-    def work_off(self, process: Callable[[Job, str], Awaitable[object]], timeout_seconds: float = 20) -> None:
+    def work_off(self, process: Callable[[Job, str], Awaitable[object]], timeout_seconds: float = 120) -> None:
         """Let a worker of BullMQ process every live job.
 
         Its own loop does not run: `Worker.close` of a running one spins when the event loop is cancelled.

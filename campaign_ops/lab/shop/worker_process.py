@@ -70,7 +70,7 @@ class WorkerProcess:
         """Its process id; None when it is not running."""
         return self._child.pid
 
-    def start(self, *, wait_seconds: float = 15) -> None:
+    def start(self, *, wait_seconds: float = 60) -> None:
         """Start it; with ``wait_seconds`` above 0 return when it is connected to its queue.
 
         Raises:

@@ -80,7 +80,6 @@ class Program:
             capture_output=True,
             text=True,
             encoding="utf-8",
-            timeout=60,
             check=False,
         )
 

@@ -43,9 +43,9 @@ def test_sigterm_ends_the_statement_gives_the_lock_back_and_leaves_no_half_of_a_
     words = configured(tmp_path, entry(sms, timeouts={"lock_seconds": 60})).started("reconcile")
     with table_locked(sms, "CreditReservation"):
         with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environ({})) as process:
-            wait_until(lambda: waits_for_a_lock(sms, process.pid), 60)
+            wait_until(lambda: waits_for_a_lock(sms, process.pid))
             process.send_signal(signal.SIGTERM)
-            _, stderr = process.communicate(timeout=30)
+            _, stderr = process.communicate()
         assert process.returncode == 143
         assert one_line(stderr).startswith("error: terminated (SIGTERM); what was done stands")
         with sms.again().lock(wait_seconds=0).hold():
@@ -66,7 +66,7 @@ def test_the_statement_of_a_sweep_that_is_killed_ends_too(sms: World, tmp_path: 
     words = configured(tmp_path, entry(sms, timeouts={"lock_seconds": 60})).started("reconcile")
     with table_locked(sms, "Campaign"):
         with subprocess.Popen(words, stderr=subprocess.PIPE, env=environ({})) as process:
-            wait_until(lambda: waits_for_a_lock(sms, process.pid), 60)
+            wait_until(lambda: waits_for_a_lock(sms, process.pid))
             process.kill()
-        wait_until(lambda: sms.rows(OPEN, name=f"campaign_ops%:{process.pid}") == [], 30)
+        wait_until(lambda: sms.rows(OPEN, name=f"campaign_ops%:{process.pid}") == [])
     assert sms.app.campaign("done")["status"] == "sending"

@@ -14,7 +14,7 @@ from tests.faces.http.conftest import Api, Serve
 
 def ended(client: httpx.Client, place: str) -> dict[str, Any]:
     """The state of a sweep once it has ended."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         state = client.get(place).json()
         if state["state"] != "running":

@@ -72,7 +72,7 @@ def browser(api: Api) -> Browser:
 
 def eventually(look: Callable[[], Any]) -> Any:
     """What a look gives as soon as it gives something."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if seen := look():
             return seen

@@ -57,7 +57,7 @@ def webserver(sms: World, home: Path, tmp_path: Path, request: pytest.FixtureReq
     process.start()
     try:
         dagster = Dagster(f"http://127.0.0.1:{port}")
-        wait_until(lambda: dagster.state() is not None, 120)
+        wait_until(lambda: dagster.state() is not None)
         yield dagster.url
     finally:
         process.stop(20)
@@ -85,7 +85,7 @@ def test_a_sweep_is_a_run_of_dagster_and_a_second_one_is_refused(
         assert instance.get_run_by_id(state["run_id"]) is not None
     place = f"/api/sweeps/{state['run_id']}?platform=sms"
     assert client.get(place).json()["state"] in ("unknown", "running", "done")
-    wait_until(lambda: bool(sms.rows("SELECT 1 FROM campaign_ops.sweep WHERE finished_at IS NOT NULL")), 120)
+    wait_until(lambda: bool(sms.rows("SELECT 1 FROM campaign_ops.sweep WHERE finished_at IS NOT NULL")))
     assert client.get(place).json()["state"] == "done"
     assert sms.app.campaign("done")["status"] == "sent"
     assert sms.rows("SELECT run_id, actor FROM campaign_ops.sweep") == [{"run_id": state["run_id"], "actor": "bob"}]

@@ -32,6 +32,6 @@ def test_every_endpoint_does_what_openapi_says(
         f"Authorization: Bearer {api.token()}",
     ]
     options = ["--max-examples", "4", "--seed", "1", "--phases", "examples,coverage,fuzzing", "--no-color"]
-    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     assert "lost" in {row["campaign_id"] for row in sms.rows("SELECT campaign_id FROM campaign_ops.attempt")}

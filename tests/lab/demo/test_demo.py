@@ -38,7 +38,7 @@ def test_the_commands_at_the_end_work_on_the_data_of_the_demo(profile: str, work
             undone = run([str(PROGRAM), *shlex.split(confirm)[1:]], work_dir)
             demo.send_signal(signal.SIGINT)
             rest = demo.stdout.read()
-            assert demo.wait(timeout=60) == 0, "".join(shown) + rest
+            assert demo.wait() == 0, "".join(shown) + rest
         finally:
             demo.kill()  # else a failure above would wait for it
     assert "all processes are stopped" in rest

@@ -76,7 +76,7 @@ def test_the_next_start_ends_and_removes_what_a_killed_parent_left_and_spares_th
     for process, pids in ((living, of_living), (last, of_last)):
         directory = directory_of(pids[0])
         os.killpg(process.pid, signal.SIGINT)
-        answer, _ = process.communicate(timeout=15)
+        answer, _ = process.communicate()
         assert answer == "True\n", "the servers of a living parent answer"
         assert not directory.exists(), "and leave nothing when it ends"
 
@@ -124,7 +124,7 @@ def test_two_runs_at_once_in_one_checkout_get_a_directory_each(work_dir: Path) -
 def test_ctrl_c_reaches_the_parent_alone_and_its_clean_exit_stops_the_servers(work_dir: Path) -> None:
     process, pids = parent(work_dir, "wait")
     os.killpg(process.pid, signal.SIGINT)
-    answer, _ = process.communicate(timeout=15)
+    answer, _ = process.communicate()
     assert answer == "True\n", "the servers answered after the interrupt"
     assert process.returncode == 0
     assert all(map(gone, pids)), "stopped by the exit of the process, without a call of stop"
