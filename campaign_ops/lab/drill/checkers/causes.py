@@ -81,8 +81,10 @@ def _cause(records: Records, row: PlanRow) -> Cause | None:
         return Cause.CREDITS_LEAKED if row.needs_person else None
     if row.verdict in VERDICTS:
         return VERDICTS[row.verdict]
-    touched = [change.at for change in records.campaign_changes.get(row.target, ()) if change.at < row.observed_at]
-    age = row.observed_at - max(touched, default=row.observed_at)
+    changes = [change for change in records.campaign_changes.get(row.target, ()) if change.at < row.observed_at]
+    # By the row, not by the change: an undo puts the old moment back.
+    touched = records.names.value("campaign", changes[-1].new, "updated_at") if changes else None
+    age = row.observed_at - (touched or row.observed_at)
     old = age > timedelta(seconds=records.policy.alert_after_seconds) - LATE
     return Cause.STUCK if old and row.verdict not in {*map(str, PATIENT)} else None
 
