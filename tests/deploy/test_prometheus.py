@@ -82,7 +82,7 @@ class Monitoring:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         words = urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(f"{self.url}/api/v1/query?{words}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}/api/v1/query?{words}", timeout=120) as answer:
             document = json.load(answer)
         assert document["status"] == "success"
         return list(document["data"]["result"])

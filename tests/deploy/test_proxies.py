@@ -72,7 +72,7 @@ class Proxy:
     def status(self, method: str, path: str, headers: dict[str, str] | None = None, body: str = "") -> int:
         """The answer's status; signed in unless the headers say otherwise."""
         sent = {"Host": self.host, **LOGIN, **(headers or {})}
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)) as connection:
             connection.request(method, path, body or None, {key: value for key, value in sent.items() if value})
             return connection.getresponse().status
 
