@@ -18,6 +18,7 @@ class Cause(NamedTuple):
     mend: str
 
 
+SILENT = "it does not answer"
 NETWORK = (
     Cause(
         r"too many (connections|clients)|connection slots|max number of clients",
@@ -27,7 +28,7 @@ NETWORK = (
     Cause(r"connection refused", "nothing listens there", "start the server, or correct host and port in {url}"),
     Cause(r"no such file", "there is no such socket", "start the server, or correct the path in {url}"),
     Cause(r"resolve|name or service|getaddrinfo|nodename", "the host name is not known", "correct the host in {url}"),
-    Cause(r"tim(e|ed)[ -]?out|in time", "it does not answer", "check the network and firewall between here and there"),
+    Cause(r"tim(e|ed)[ -]?out|in time", SILENT, "check the network and firewall between here and there"),
     Cause(r"unreachable|no route", "there is no route to that host", "check the network between here and there"),
     Cause(r"certificate|\bssl\b|\btls\b", "no encrypted connection was made", "correct the TLS settings in {url}"),
 )

@@ -21,6 +21,7 @@ from psycopg import capabilities, sql
 from sqlalchemy.util import LRUCache
 
 from campaign_ops.core.errors import DatabaseUnavailable, SweepBusy
+from campaign_ops.core.outages import SILENT
 from campaign_ops.postgres.errors import STATE_SCHEMA, mapped, not_postgresql
 
 __all__ = ["STATE_SCHEMA", "Database", "SweepLock", "Timeouts", "same_database"]
@@ -89,7 +90,7 @@ class Database:
                 with connection, connection.begin():
                     yield connection, value
         except DatabaseUnavailable as error:
-            if "timeout expired" in error.what and self._is_redis():
+            if error.what == SILENT and self._is_redis():
                 raise not_postgresql(self.where) from None
             raise
 

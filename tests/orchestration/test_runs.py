@@ -332,7 +332,7 @@ def test_a_platform_that_is_down_fails_alone_with_one_line(sms: World, instance:
     assert lines
     for line in lines:
         assert line.startswith("127.0.0.1:1/nowhere: ")
-        assert "is PostgreSQL up and reachable?" in line
+        assert "nothing listens there; start the server" in line
         assert "\n" not in line
     log = "".join(str(event) for event in instance.all_logs(failed.run_id))
     assert "psycopg" not in log

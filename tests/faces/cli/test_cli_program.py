@@ -269,6 +269,9 @@ def test_a_pipe_gets_no_progress_and_verbose_logs_every_step(sms: World, tmp_pat
     assert steps == [
         "sms: waiting for the sweep lock",
         "sms: looking for stuck campaigns",
+        # something is stuck: the whole sweep, from the beginning
+        "sms: waiting for the sweep lock",
+        "sms: looking for stuck campaigns",
         "sms: reading the queue",
         "sms: counting the recipients of campaigns (0 of 1)",
         "sms: comparing pending recipients with live jobs",

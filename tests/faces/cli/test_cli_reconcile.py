@@ -259,7 +259,7 @@ def test_a_platform_that_is_down_is_named_on_stderr_and_the_other_is_swept(sms: 
     result = configured(tmp_path, AWAY, sms)("reconcile")
     assert result.exit_code == 1
     assert sms.app.campaign("finished")["status"] == "sent"
-    assert lines_with(result.stderr, "error: away: 127.0.0.1:1/nothing: ", "is PostgreSQL up and reachable?")
+    assert lines_with(result.stderr, "error: away: 127.0.0.1:1/nothing: ", "nothing listens there; start the server")
     assert "away" not in result.stdout
 
 

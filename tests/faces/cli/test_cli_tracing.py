@@ -62,6 +62,9 @@ def test_a_sweep_is_a_span_for_each_platform_and_one_below_it_for_each_step(
     assert [span.name for span in sorted(steps, key=lambda span: span.start_time_unix_nano)] == [
         "waiting for the sweep lock",
         "looking for stuck campaigns",
+        # something is stuck: the whole sweep, from the beginning
+        "waiting for the sweep lock",
+        "looking for stuck campaigns",
         "reading the queue",
         "counting the recipients of campaigns",
         "comparing pending recipients with live jobs",

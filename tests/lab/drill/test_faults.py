@@ -406,7 +406,7 @@ def test_the_disk_is_full_for_the_report_alone(rig: Rig) -> None:
     rig.writer.add_campaign("cmp_1", updated_ago=LONG_AGO, succeeded=3)
     fault, rng = make("disk_full_on_report")
     fault.inject(rig, rng)
-    with pytest.raises(CampaignOpsError, match="No space left"):
+    with pytest.raises(CampaignOpsError, match="it has no disk, memory or connection left"):
         sweep(rig)
     assert status(rig, "cmp_1") == "sent"
     fault.end(rig)
