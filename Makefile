@@ -4,8 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PROFILE ?= sms
 ENGINE ?= podman
+# On two cores two processes of tests leave half of them idle: they wait for other processes most of the time.
+TESTERS ?= 3
+PYTEST = $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal
 
-.PHONY: help env demo up drill drill-rules drill-power test test-fast lowest bench check format lint types contracts image docs site screenshots recording lock clean
+.PHONY: help env demo up drill drill-rules drill-power test test-fast mutants lowest bench check format lint types contracts image docs site screenshots recording lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,10 +39,13 @@ drill-power: env ## the kill rate of random drills, one for each planted fault (
 	@$(BIN)/python -m tests.lab.drill.power $(POWER)
 
 test: env ## the tests, on embedded servers; of the drills with a rule removed, some
-	@$(BIN)/python -m pytest -n 2 -m 'not power'
+	@$(PYTEST) -m 'not power'
 
 test-fast: env ## the tests that take no more than a few seconds each
-	@$(BIN)/python -m pytest -n 2 -m 'not slow and not node and not browser and not power'
+	@$(PYTEST) -m 'not slow and not node and not browser and not power'
+
+mutants: env ## change the product in one place at a time, and print which changes no fast test notices (MUTANTS="--part core")
+	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 check: format lint types contracts test ## what CI checks: format, lint, types, import contracts, all tests
 
