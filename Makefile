@@ -4,9 +4,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PROFILE ?= sms
 ENGINE ?= podman
-# On two cores two processes of tests leave half of them idle: they wait for other processes most of the time.
-TESTERS ?= 3
-PYTEST = $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal
 
 .PHONY: help env demo up drill drill-rules drill-power test test-fast mutants lowest bench check format lint types contracts image docs site screenshots recording lock clean
 
@@ -39,10 +36,10 @@ drill-power: env ## the kill rate of random drills, one for each planted fault (
 	@$(BIN)/python -m tests.lab.drill.power $(POWER)
 
 test: env ## the tests, on embedded servers; of the drills with a rule removed, some
-	@$(PYTEST) -m 'not power'
+	@$(BIN)/python -m pytest -n 2 -m 'not power'
 
 test-fast: env ## the tests that take no more than a few seconds each
-	@$(PYTEST) -m 'not slow and not node and not browser and not power'
+	@$(BIN)/python -m pytest -n 2 -m 'not slow and not node and not browser and not power'
 
 mutants: env ## change the product in one place at a time, and print which changes no fast test notices (MUTANTS="--part core")
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
