@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
+
+from campaign_ops.lab.servers.listening import listening
 
 CHUNK = 1 << 16
 
@@ -102,20 +103,6 @@ def through(way: Wire, url: str) -> str:
 def wire(reach: Callable[[], socket.socket], *, delay_seconds: float = 0) -> Iterator[Wire]:
     """Open a port of 127.0.0.1 that leads to the server that ``reach`` connects to."""
     way = Wire(reach, delay_seconds)
-
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            way.serve(self.request)
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        way.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield way
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(way.serve) as port:
+        way.port = port
+        yield way

@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import socketserver
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
+
+from campaign_ops.lab.servers.listening import listening
 
 CHUNK = 1 << 16
 MULTI, EXEC = b"$5\r\nMULTI\r\n", b"$4\r\nEXEC\r\n"
@@ -159,20 +160,6 @@ class Proxy:
 def proxied(target: int, *, delay_seconds: float = 0) -> Iterator[Proxy]:
     """A proxy in front of the Redis on this port of 127.0.0.1."""
     proxy = Proxy(target, delay_seconds=delay_seconds)
-
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            proxy.serve(self.request)
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        proxy.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(proxy.serve) as port:
+        proxy.port = port
+        yield proxy

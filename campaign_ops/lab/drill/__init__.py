@@ -6,7 +6,7 @@ faults/             the nemesis: everything that goes wrong
 workload            what the application and its users do to campaigns
 gaps, meeting       what happens between two statements of a sweep, and the sweep that waits for it
 environment/        servers, platform, workers, sweepers and the watcher
-on_call, at_work    people who confirm the breaker, and who fix and undo
+on_call, at_work    people who confirm the breaker, and who fix and undo; both are a presence
 watcher, receiver   the watcher with a drill's times, and the web server that gets its notifications
 settling            waits after the faults until nothing is left to do
 ledger, triggers    an independent record of every change, written by PostgreSQL triggers

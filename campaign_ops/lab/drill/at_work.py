@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import threading
 from collections import Counter
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.fixes.ambiguous import send_again
 from campaign_ops.fixes.complete import mark_complete
 from campaign_ops.fixes.fix import Person
@@ -21,6 +17,7 @@ from campaign_ops.fixes.reenqueue import reenqueue_one
 from campaign_ops.fixes.release import release_one
 from campaign_ops.fixes.retry import retry_quarantined
 from campaign_ops.fixes.undo import undo
+from campaign_ops.lab.drill.presence import Presence
 
 if TYPE_CHECKING:
     from campaign_ops.lab.drill.environment.rig import Rig
@@ -42,44 +39,28 @@ _TARGETS: dict[str, str] = {
 _WEIGHTS = {"complete": 2, "reenqueue": 2, "release": 1, "send_again": 1, "lift": 2, "undo": 3}
 
 
-class AtWork:
-    """Makes a fix every few seconds, in a thread, under our own role. A context manager.
+class AtWork(Presence):
+    """Makes a fix every few seconds.
 
     Attributes:
         made: How many fixes of each kind were made; others were refused.
     """
 
     def __init__(self, rig: Rig) -> None:
+        super().__init__(rig)
         self.made: Counter[str] = Counter()
-        self._rig = rig
         self._rng = random.Random(f"{rig.options.seed} at work")
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.leave()
 
     def __str__(self) -> str:
         """The fixes that were made, in words."""
         return ", ".join(f"{number} x {kind}" for kind, number in self.made.most_common()) or "nothing"
 
-    def leave(self) -> None:
-        """Make no more fixes. Returns when the current one is over."""
-        self._over.set()
-        self._thread.join()
+    def _pause_seconds(self) -> float:
+        return self._rng.uniform(*_EVERY_SECONDS)
 
-    def _work(self) -> None:
-        with contextlib.closing(self._rig.connect()) as platform:
-            while not self._over.wait(self._rng.uniform(*_EVERY_SECONDS)):
-                (kind,) = self._rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
-                with contextlib.suppress(CampaignOpsError, sa.exc.SQLAlchemyError, OSError):
-                    self.fix(platform, kind)
+    def _act(self, platform: Platform) -> None:
+        (kind,) = self._rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
+        self.fix(platform, kind)
 
     def fix(self, platform: Platform, kind: str) -> bool:
         """Make one fix of this kind; return whether there was anything to fix.

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
 import time
 from datetime import timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
-from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.lab.drill.ledger import CONFIRMED
+from campaign_ops.lab.drill.presence import Presence
 from campaign_ops.lab.drill.sweep_loop import SweepResult, sweep_line
 from campaign_ops.sweep import Sweep, dry_run
 from campaign_ops.sweep.confirm import confirmation
@@ -29,41 +24,21 @@ _RECENT = timedelta(seconds=10)
 _LOCK_WAIT_SECONDS = 5.0
 
 
-class OnCall:
-    """Polls the plans of sweeps in a thread, under our own role. A context manager.
+class OnCall(Presence):
+    """Polls the plans of sweeps.
 
     A breaker that has held repairs back for three seconds is confirmed for one sweep.
     """
 
     def __init__(self, rig: Rig) -> None:
+        super().__init__(rig)
         self.confirmed = 0
-        self._rig = rig
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
         self._held_since: float | None = None
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+    def _pause_seconds(self) -> float:
+        return _LOOK_EVERY_SECONDS
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.leave()
-
-    def leave(self) -> None:
-        """Stop confirming. Returns when the current sweep is over."""
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        with contextlib.closing(self._rig.connect()) as platform:
-            while not self._over.wait(_LOOK_EVERY_SECONDS):
-                # A server is unavailable: the next poll tries again.
-                with contextlib.suppress(CampaignOpsError, sa.exc.SQLAlchemyError, OSError):
-                    self._look(platform)
-
-    def _look(self, platform: Platform) -> None:
+    def _act(self, platform: Platform) -> None:
         reasons = held_back(platform)
         now = time.monotonic()
         if not reasons:
