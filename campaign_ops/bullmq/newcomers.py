@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from campaign_ops.bullmq.connection import QueueConnection
 from campaign_ops.bullmq.contents import read_contents
@@ -27,8 +27,13 @@ def newcomers(
     """
     wanted = frozenset(campaign_ids)
     payloads = PayloadReader(connection.profile, connection.ids, wanted)
-    aside = _new_aside(connection, reading)  # first: when its turn comes, such a job gets into a state
-    live = connection.live_ids() if look is None else look.live
+    if look is None:
+        (active,) = connection.each("lrange", [[connection.key("active"), "0", "-1"]])
+        aside = _new_aside(connection, reading, active)  # first: when its turn comes, such a job gets into a state
+        live = connection.live_ids()
+    else:  # whatever has got into a state or was kept aside since is new to the guard
+        live = look.live
+        aside = _new_aside(connection, reading, [job_id for job_id, state in live.items() if state == "active"])
     dated = {
         job_id: job
         for job_id, job in reading.dated.items()
@@ -56,9 +61,8 @@ def newcomers(
     return frozenset(with_new_job)
 
 
-def _new_aside(connection: QueueConnection, reading: Reading) -> set[str]:
+def _new_aside(connection: QueueConnection, reading: Reading, active: Sequence[str]) -> set[str]:
     """Return the jobs kept aside now, other than those that were read. They have a job id in place of a time."""
-    (active,) = connection.each("lrange", [[connection.key("active"), "0", "-1"]])
     aside = {kept_aside(name) for _, (name,) in connection.fields(active, "deid") if name is not None}
     now = connection.fields(sorted(aside), "name", "jid")
     return {job_id for job_id, (name, counted) in now if name and (reading.dated.get(job_id) or ("", ""))[1] != counted}

@@ -143,7 +143,7 @@ ADDS = {
     "second page's answer lost": (Fault(b"EVALSHA", at=2, reply_bytes=40), 100),
     "frozen after the second page": (Fault(b"EVALSHA", at=2, kind="freeze"), 100),
     "while confirming": (Fault(b"LPOS", at=1, reply_bytes=10), 50),
-    "between pages": (Fault(b"LRANGE", at=6, reply_bytes=10), 50),
+    "between pages": (Fault(b"LRANGE", at=4, reply_bytes=10), 50),
 }
 
 
