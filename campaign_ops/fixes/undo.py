@@ -170,9 +170,9 @@ def _restore_rows(
         if connection.execute(statement).first() is None:
             raise _changed(repair, repair_id)
         if connection.execute(guarded.restored(table, repair["target"], **images)).first() is None:
-            culprits = ", ".join(guarded.update_triggers(connection, statement)) or "none"
+            triggers = guarded.update_triggers(connection, statement)
             raise StatementRejected(
-                f"{repair['target']} does not stay as it was before the repair; triggers on it: {culprits}",
+                f"{repair['target']} does not stay as it was before the repair; {triggers}",
                 where=f"repair {repair_id}",
                 mend="nothing was undone; let the trigger pass the change, or correct the row in the application",
             )

@@ -57,8 +57,8 @@ _UPDATE_TRIGGERS = sa.text(
 )
 
 
-def update_triggers(connection: sa.Connection, statement: sa.Update) -> list[str]:
-    """The names of enabled BEFORE UPDATE triggers on the statement's table."""
+def update_triggers(connection: sa.Connection, statement: sa.Update) -> str:
+    """The names of enabled BEFORE UPDATE triggers on the statement's table, in words."""
     assert isinstance(statement.table, sa.Table)
     name = connection.dialect.identifier_preparer.format_table(statement.table)
-    return list(connection.scalars(_UPDATE_TRIGGERS, {"name": name}))
+    return f"triggers on it: {', '.join(connection.scalars(_UPDATE_TRIGGERS, {'name': name})) or 'none'}"

@@ -83,6 +83,10 @@ class Settings:
         platforms = tuple(platform for platform in self.platforms if platform.name in names)
         return replace(self, platforms=platforms, broken=tuple(each for each in self.broken if each.name in names))
 
+    def find(self, name: str) -> PlatformSettings | None:
+        """The platform called ``name``; None where there is none or its entry is broken."""
+        return next((platform for platform in self.platforms if platform.name == name), None)
+
     def platform(self, name: str | None = None) -> PlatformSettings:
         """The platform called ``name``; None means the only one.
 
@@ -95,9 +99,8 @@ class Settings:
                     "several platforms are configured", mend=f"name one of {', '.join(self.names)}"
                 )
             name = self.names[0]
-        for platform in self.platforms:
-            if platform.name == name:
-                return platform
+        if (platform := self.find(name)) is not None:
+            return platform
         for broken in self.broken:
             if broken.name == name:
                 raise broken.error.with_traceback(None)

@@ -77,9 +77,9 @@ def effective(
             rows += connection.execute(statement, dict(binds))
             resisting |= wanted - {row.id for row in rows}
     if resisting:
-        culprits = guarded.update_triggers(connection, statement)
+        triggers = guarded.update_triggers(connection, statement)
         raise StatementRejected(
-            f"the update of {min(resisting)} has no effect; triggers on it: {', '.join(culprits) or 'none'}",
+            f"the update of {min(resisting)} has no effect; {triggers}",
             where=platform.database.where,
             mend="let the trigger pass the change, or end the campaign in the application",
         )

@@ -25,17 +25,10 @@ from campaign_ops.sweep.credits import TENANTS, lines_of
 from campaign_ops.sweep.look import Observation
 from campaign_ops.sweep.plan import plan_from, read_queue_state
 from campaign_ops.sweep.progress import doing
-from campaign_ops.sweep.records import (
-    STEP_OF,
-    figures_of,
-    health_record,
-    plan_record,
-    queue_record,
-    recipients_record,
-    stuck_record,
-)
+from campaign_ops.sweep.records import STEP_OF, figures_of, health_record
 from campaign_ops.sweep.report import report_from
 from campaign_ops.sweep.result import StepResult
+from campaign_ops.sweep.seen import seen_by
 
 
 def quiet_sweep(
@@ -58,8 +51,8 @@ def quiet_sweep(
     observation = Observation(answers.at, answers.sending, (), queue)
     last = {document["queue"]: _sighting(document) for document in answers.sightings or ()}
     plan, sightings = plan_from(observation, platform.policy, last, answers.beside)
-    of_queue = queue_record(queue, observation.at)
-    records = [stuck_record(observation), recipients_record(observation), of_queue, plan_record(plan, observation)]
+    seen = seen_by(observation, plan)
+    records = [*seen.records]
     figures = {record.step: record.figures for record in records}
     figures |= {step: figures_of(StepResult(kind)) for kind, step in STEP_OF.items()}
     credit_lines, held = lines_of(plan, [], answers.held) if answers.held is not None else ([], None)
@@ -70,7 +63,7 @@ def quiet_sweep(
         repairs={},
         accepted=0,
         at=observation.at,
-        queue_rows=of_queue.rows,
+        queue_rows=seen.queue.rows,
         credits=credit_lines,
         credits_held=held,
         repairs_of_the_day={row["kind"]: row["number"] for row in answers.repairs},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from campaign_ops.core.plan import Plan
 from campaign_ops.sweep.look import Observation
-from campaign_ops.sweep.records import STEP_OF, Record
+from campaign_ops.sweep.records import STEP_OF, Record, plan_record, queue_record, recipients_record, stuck_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +29,15 @@ class Seen:
     def is_idle(self) -> bool:
         """Whether nothing is to be repaired."""
         return not any(map(self.plan.of, STEP_OF))
+
+
+def seen_by(observation: Observation, plan: Plan) -> Seen:
+    """What a look and its plan leave of the steps up to the plan."""
+    return Seen(
+        observation,
+        plan,
+        stuck_record(observation),
+        recipients_record(observation),
+        queue_record(observation.queue, observation.at),
+        plan_record(plan, observation),
+    )

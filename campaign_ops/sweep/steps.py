@@ -46,7 +46,7 @@ from campaign_ops.sweep.records import (
 from campaign_ops.sweep.reenqueue import reenqueue
 from campaign_ops.sweep.report import report_of
 from campaign_ops.sweep.result import StepResult
-from campaign_ops.sweep.seen import Seen
+from campaign_ops.sweep.seen import Seen, seen_by
 from campaign_ops.sweep.tidy import tidy
 
 log = logging.getLogger(__name__)
@@ -138,14 +138,7 @@ class Steps:
     def _plan_from(self, observation: Observation) -> Seen:
         """The plan that a look gives, written down with all that the look has found."""
         plan, sightings = self._judge(observation)
-        seen = Seen(
-            observation,
-            plan,
-            stuck_record(observation),
-            recipients_record(observation),
-            queue_record(observation.queue, observation.at),
-            plan_record(plan, observation),
-        )
+        seen = seen_by(observation, plan)
         self._write(*seen.records, sightings=sightings)
         self._offer(plan)
         return seen
@@ -283,10 +276,7 @@ class Steps:
 
     def report(self, plan: Plan | None = None) -> HealthReport:
         """The health report of this sweep, from what the journal says it did; ends the sweep."""
-        return self._end(plan or self.load_plan(), self._unwritten or {})
-
-    def _end(self, plan: Plan, unwritten: Mapping[str, Mapping[str, Any]]) -> HealthReport:
-        """Report and end the sweep; ``unwritten`` are figures of earlier steps."""
+        plan, unwritten = plan or self.load_plan(), self._unwritten or {}
         author = self._author()
 
         def _report(connection: sa.Connection) -> tuple[HealthReport, bool]:

@@ -68,7 +68,7 @@ def platforms(request: Request, service: TheService, asker: TheAsker) -> Respons
     pulses, entries = service.health.pulses(), []
     for name, token in service.gate.everywhere(asker):
         known = pulses[name]
-        settings = next((platform for platform in service.settings.platforms if platform.name == name), None)
+        settings = service.settings.find(name)
         entry: shapes.KnownPlatform = {
             **service.health.line(name, known),
             "profile": settings.profile.name if settings is not None else None,

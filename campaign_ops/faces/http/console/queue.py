@@ -39,7 +39,7 @@ def queue(visitor: TheVisitor) -> Response:
 
 
 def _queues(visitor: Visitor, name: str) -> PlatformQueues:
-    settings = next((platform for platform in visitor.service.settings.platforms if platform.name == name), None)
+    settings = visitor.service.settings.find(name)
     if settings is not None and settings.profile.queue is None:
         return PlatformQueues(name, note="It has no queue: the application sends in its own process.")
     try:
