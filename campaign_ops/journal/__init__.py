@@ -9,6 +9,7 @@
     confirmations: codes and their use.
     refusals: repairs that the database refuses.
     binding: the configuration that a campaign table belongs to.
+    question: one statement that asks whether a sweep has anything to do.
     bulk: many rows in one statement.
     migrations: creates and upgrades the schema.
 

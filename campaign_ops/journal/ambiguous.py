@@ -38,6 +38,10 @@ class AmbiguousLog:
             table.tables == self.tables, table.decided_at.is_(None)
         )
 
+    def has_known(self, connection: sa.Connection) -> bool:
+        """Return whether there are suspects, decided or not."""
+        return bool(connection.scalar(sa.select(self.any_known())))
+
     def any_known(self) -> sa.ColumnElement[bool]:
         """There are suspects, decided or not."""
         return sa.exists(ONE).where(schema.ambiguous.c.tables == self.tables)

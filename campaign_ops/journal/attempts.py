@@ -194,6 +194,10 @@ class AttemptLog:
         )
         return {row.job_id: OpenIntent(row.recipients, row.intended_at) for row in connection.execute(query)}
 
+    def has_open(self, connection: sa.Connection) -> bool:
+        """Return whether there are jobs whose outcome is unknown."""
+        return bool(connection.scalar(sa.select(self.any_open())))
+
     def any_open(self) -> sa.ColumnElement[bool]:
         """There are jobs whose outcome is unknown."""
         return sa.exists(ONE).where(schema.intent.c.tables == self.tables, _is_open())

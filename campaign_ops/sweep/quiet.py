@@ -15,11 +15,10 @@ import sqlalchemy as sa
 from campaign_ops.core.report import HealthReport
 from campaign_ops.core.sighting import Sighting
 from campaign_ops.journal import binding, migrations
-from campaign_ops.journal.bulk import as_json
 from campaign_ops.journal.counters import count_sweep
+from campaign_ops.journal.question import Question
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
-from campaign_ops.postgres import campaigns, identity, reservations
 from campaign_ops.postgres.database import SweepLock, at_once
 from campaign_ops.sweep.credits import TENANTS, lines_of
 from campaign_ops.sweep.look import Observation
@@ -88,34 +87,16 @@ def quiet_sweep(
 
 
 def _ask(platform: Platform, connection: sa.Connection, run_id: str) -> sa.Row[Any]:
-    """Ask for every reason to do more than to record the sweep, and for what its report shows."""
-    tables, sweeps = platform.tables(connection), platform.sweeps
-    sending = campaigns.sending_count(tables).subquery()
-    sightings, held = platform.sightings, reservations.held_as_text(tables)
-    question = sa.select(
-        sa.func.now().label("at"),
-        migrations.revision().label("revision"),
-        sending.c.sending,
-        sa.or_(
-            campaigns.any_stuck(tables),
-            platform.attempts.any_open(),
-            platform.ambiguous.any_known(),
-            reservations.any_questionable(tables),
-            sweeps.is_known(sa.literal(run_id)),
-        ).label("is_work"),
-        (identity.database_id_if_allowed(connection, tables) if sightings is not None else sa.null()).label("beside"),
-        (as_json(sightings.known()) if sightings is not None else sa.null()).label("sightings"),
-        (as_json(held) if held is not None else sa.null()).label("held"),
-        as_json(platform.journal.counts(hours=24)).label("repairs"),
-        as_json(sweeps.newest("campaign_health")).label("before"),
+    question = Question(
+        platform.sweeps,
+        platform.journal,
+        platform.attempts,
+        platform.ambiguous,
+        platform.sightings,
+        platform.policy,
+        TENANTS,
     )
-    policy = platform.policy
-    binds = {
-        "stuck_after_seconds": policy.stuck_after_seconds,
-        "max_age": policy.reservation_max_age_seconds,
-        "limit": TENANTS,
-    }
-    return connection.execute(question, binds).one()
+    return question.ask(connection, platform.tables(connection), run_id)
 
 
 def _sighting(document: Mapping[str, Any]) -> Sighting:

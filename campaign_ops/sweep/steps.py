@@ -267,9 +267,8 @@ class Steps:
 
     def _any_intents(self) -> bool:
         """Return whether jobs of earlier sweeps are to be settled."""
-        any_open = sa.select(self.platform.attempts.any_open())
-        return self.platform.queue is not None and bool(
-            self.platform.database.run(lambda connection: connection.scalar(any_open), read_only=True)
+        return self.platform.queue is not None and self.platform.database.run(
+            self.platform.attempts.has_open, read_only=True
         )
 
     # -- report ------------------------------------------------------------------------------------------------
@@ -287,7 +286,7 @@ class Steps:
             sweeps.add_figures(connection, author.sweep_id, {**unwritten, record.step: record.figures})
             sweeps.finish(connection, author.sweep_id)
             count_sweep(connection, sweeps.tables, report.outcome)
-            return report, bool(connection.scalar(sa.select(self.platform.ambiguous.any_known())))
+            return report, self.platform.ambiguous.has_known(connection)
 
         doing(self.platform.name, "writing the report")
         report, any_suspects = self.platform.database.run(_report)
