@@ -552,6 +552,15 @@ def test_sweeps_that_the_breaker_held_back_do_not_count_as_starving(stage: Check
     holds(stage, liveness.starved)
 
 
+def test_a_finished_campaign_that_a_person_reopened_is_not_starving(stage: CheckedWorld) -> None:
+    stage.world.app.add_campaign("c", succeeded=1)
+    stage.world.sweep()
+    undo(stage.world.platform, repair_id(stage, "complete"), PERSON)
+    for _ in range(4):
+        stage.world.sweep()
+    holds(stage, liveness.starved)
+
+
 # -- how it ran ------------------------------------------------------------------------------------------------
 
 

@@ -67,6 +67,7 @@ def test_a_short_drill_ends_with_a_scoreboard_that_holds(tmp_path: Path) -> None
     options = DrillOptions(tmp_path / "work", seed=3, seconds=15, faults=names, dagster=False)
     board = run_drill(options, Console(file=story, width=160))
     told = story.getvalue()
+    assert [figure for figure in board.figures if not figure.holds] == [], told
     assert board.holds, told
     assert {mark.text for mark in board.marks if mark.kind == FAULT} == set(names)
     assert all(f"FAULT {name}" in told for name in names)

@@ -190,6 +190,8 @@ def _starved(records: Records) -> Iterator[str]:
         sweep = records.sweeps[row.sweep_id]
         if row.verdict != "finished" or row.target.startswith(PoisonCampaign.name) or "complete" in sweep.held_back:
             continue
+        if row.needs_person:
+            continue  # a person has undone its completion, or it was refused too often
         began, ended = row.observed_at, sweep.finished_at
         if ended is None or any(since <= ended and began <= until for since, until in disturbed):
             continue
