@@ -24,8 +24,12 @@ SPINS = {
             await asyncio.sleep(0)
             while True:
                 try:
-                    await asyncio.shield(teardown)
-                    break
+                    while True:  # a loop in the loop, so that its jump back, where signals are handled, is in the `try`
+                        try:
+                            await asyncio.shield(teardown)
+                            return
+                        except BaseException:
+                            pass
                 except BaseException:
                     pass
 
