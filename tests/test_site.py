@@ -81,7 +81,7 @@ def texts() -> str:
 
 @pytest.mark.parametrize("heading", HEADINGS)
 def test_each_message_in_the_questions_is_one_of_the_program(heading: str, texts: str) -> None:
-    pieces = [piece.strip(" ,:;") for piece in heading.split("…")]
+    pieces = [piece.strip(" ,:;") for piece in re.split("…|`, `", heading)]
     named = [piece for piece in pieces if len(piece) > 5]
     assert named, heading
     for piece in named:

@@ -19,7 +19,7 @@ from tests.conftest import World, Worlds
 from tests.faces.cli.program import AWAY, BROKEN, configured
 from tests.watch.looking import open_one
 
-STATEMENTS = 11
+STATEMENTS = 9
 Found = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 

@@ -53,7 +53,7 @@ def test_the_totals_outlive_what_is_pruned(sms: World) -> None:
     assert after == {**before, ("done",): 2}
 
 
-@pytest.mark.parametrize("dies_at", ["release", "_end"])
+@pytest.mark.parametrize("dies_at", ["release", "report"])
 def test_the_repairs_of_a_sweep_that_died_are_counted_by_the_next(sms: World, dies_at: str) -> None:
     """It never came to its report; what it did is in the journal and is counted when the next sweep finishes."""
     sms.app.add_campaign("finished", succeeded=3)

@@ -43,7 +43,7 @@ def test_the_commands_at_the_end_work_on_the_data_of_the_demo(profile: str, work
             demo.kill()  # else a failure above would wait for it
     assert "all processes are stopped" in rest
     assert status.returncode == 0, status.stderr
-    assert re.search(rf"{profile}: .* stuck \(", status.stdout)
+    assert re.search(rf"^{profile}: \d+ in sending, \d+ stuck( and \d+ slow)? \(", status.stdout, re.MULTILINE)
     assert history.returncode == 0, history.stderr
     assert " complete " in history.stdout
     assert undo.returncode == 5, undo.stderr
