@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -28,6 +28,9 @@ from campaign_ops.profile.load import load_profile
 from campaign_ops.profile.model import Profile
 from campaign_ops.sweep import Sweep, dry_run
 from campaign_ops.sweep.confirm import confirmation
+
+if TYPE_CHECKING:
+    from tests.collector import Collector
 
 pytest_plugins = ["tests.deadline"]
 _numbers = itertools.count(1)
@@ -175,6 +178,14 @@ def sms(worlds: Worlds) -> World:
 @pytest.fixture
 def messenger(worlds: Worlds) -> World:
     return worlds.make("messenger")
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    from tests.collector import collecting  # here: `make lowest` is without the extra `otel`
+
+    with collecting() as collector:
+        yield collector
 
 
 @pytest.fixture

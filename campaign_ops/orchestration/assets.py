@@ -181,7 +181,7 @@ def _asset(source: PlatformSource, step: Step, fresh: dg.FreshnessPolicy | None)
     )
     def compute(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         try:
-            with resource_of(context, names).sweep(context.run, _coming(context, source)) as sweep:
+            with resource_of(context, names).sweep(context.run, step.name, _coming(context, source)) as sweep:
                 facts = step.work(sweep, source)
                 known = sweep.row_count(step.name)
                 rows = row_count(sweep.platform, step.name) if known is None else known

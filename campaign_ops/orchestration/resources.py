@@ -27,6 +27,7 @@ from campaign_ops.orchestration.names import (
 from campaign_ops.platform import Platform
 from campaign_ops.settings import PlatformSettings
 from campaign_ops.sweep import Sweep
+from campaign_ops.tracing import Traces
 from campaign_ops.watch.dagster import USER_TAG
 
 Connect = Callable[[PlatformSettings], Platform]
@@ -74,12 +75,15 @@ class PlatformResource(dg.ConfigurableResource[Any]):
 
     _made: Platform | None = PrivateAttr(default=None)
     _sweep: Sweep | None = PrivateAttr(default=None)
+    _traces: Traces | None = PrivateAttr(default=None)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - Dagster's signature
         """Close the connections: after the run if one process runs all of it, else after the step."""
         if self._made is not None:
             self._made.close()
-        self._made = self._sweep = None
+        if self._traces is not None:
+            self._traces.close()
+        self._made = self._sweep = self._traces = None
 
     @contextmanager
     def platform(self) -> Iterator[Platform]:
@@ -90,12 +94,14 @@ class PlatformResource(dg.ConfigurableResource[Any]):
             yield self._made
 
     @contextmanager
-    def sweep(self, run: dg.DagsterRun, coming: Collection[str]) -> Iterator[Sweep]:
-        """The sweep of a run: all steps of one run belong to it, and a retried run is another sweep.
+    def sweep(self, run: dg.DagsterRun, step: str, coming: Collection[str]) -> Iterator[Sweep]:
+        """The sweep of a run, for one step: all steps of one run belong to it, and a retried run is another sweep.
 
         ``coming`` are the steps of the run.
         """
-        with self.platform() as platform:
+        if self._traces is None:
+            self._traces = Traces()
+        with self._traces.step(step, self.source.settings.name, run.run_id), self.platform() as platform:
             if self._sweep is None:
                 trigger = trigger_of(run)
                 self._sweep = Sweep(

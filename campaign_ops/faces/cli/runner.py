@@ -27,10 +27,10 @@ from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of, gravest
 from campaign_ops.faces.cli.progress import working
 from campaign_ops.faces.cli.screen import Screen, logging_to_stderr
-from campaign_ops.faces.cli.tracing import Traces
 from campaign_ops.faces.logs import LogFormat, LogFormatOption, without_credentials
 from campaign_ops.platform import Platform
 from campaign_ops.settings import PlatformSettings, Settings, connect, load_settings
+from campaign_ops.tracing import Traces
 
 
 def _platform_names(context: typer.Context, incomplete: str) -> list[str]:

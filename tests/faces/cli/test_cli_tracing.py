@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
-import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
+from tests.collector import Collector, attributes
 from tests.conftest import World
 from tests.faces.cli.program import AWAY, configured
 
 
-@pytest.fixture
-def collector() -> Iterator[tuple[str, list[Any]]]:
-    """The address of a collector, and the spans that it has got."""
-    spans: list[Any] = []
-
-    class Collector(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            assert self.path == "/v1/traces"
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                names = {one.key: one.value.string_value for one in resource.resource.attributes}
-                assert names["service.name"] == "campaign_ops"
-                spans.extend(span for scope in resource.scope_spans for span in scope.spans)
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            """Print nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Collector) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", spans
-        server.shutdown()
-        thread.join()
-
-
-def attributes(span: Any) -> dict[str, Any]:
-    return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
-
-
 def test_a_sweep_is_a_span_for_each_platform_and_one_below_it_for_each_step(
-    sms: World, tmp_path: Path, collector: tuple[str, list[Any]]
+    sms: World, tmp_path: Path, collector: Collector
 ) -> None:
-    endpoint, spans = collector
+    endpoint, spans = collector.endpoint, collector.spans
     sms.app.add_campaign("lost", pending=3, name="Spring sale")
     ended = configured(tmp_path, sms, AWAY).process("reconcile", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
     assert ended.returncode == 1

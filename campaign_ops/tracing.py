@@ -1,4 +1,4 @@
-"""Traces for OpenTelemetry: a span for a command on one platform, and one below it for each step of a sweep.
+"""Traces for OpenTelemetry: a span for a command on one platform or a step of a Dagster run, and the work below it.
 
 Only where the standard variables name a collector; needs the extra ``otel``. Whatever goes wrong here is logged, and
 changes no command and no exit code.
@@ -10,12 +10,15 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from campaign_ops import __version__
+from campaign_ops.core.errors import Refused, SweepBusy
 from campaign_ops.settings import read_tracing
 from campaign_ops.sweep.progress import LOGGER, Doing
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span, Tracer
 
@@ -26,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Traces:
-    """The traces of one run of the program."""
+    """The traces of one process."""
 
     def __init__(self) -> None:
         self._provider = _provider()
@@ -39,8 +42,37 @@ class Traces:
             return
         tracer = self._provider.get_tracer("campaign_ops", __version__)
         attributes = {"campaign_ops.command": name, "campaign_ops.platform": platform}
-        with tracer.start_as_current_span(f"campaign-ops {name}", attributes=attributes) as span, _steps(tracer):
+        with tracer.start_as_current_span(f"campaign-ops {name}", attributes=attributes) as span, _work(tracer):
             yield lambda code: _end(span, code)
+
+    @contextmanager
+    def step(self, name: str, platform: str, run_id: str) -> Iterator[None]:
+        """The span of one step of a Dagster run; an error, except a refusal, marks it, without its text.
+
+        All steps of a run are in the trace whose id is the run's, in whichever processes they are made.
+        """
+        if self._provider is None:
+            yield
+            return
+        from opentelemetry.trace import StatusCode  # noqa: PLC0415 - an extra
+
+        tracer = self._provider.get_tracer("campaign_ops", __version__)
+        attributes = {"campaign_ops.step": name, "campaign_ops.platform": platform, "dagster.run_id": run_id}
+        span = tracer.start_as_current_span(
+            name,
+            context=_trace_of(run_id),
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        with span as current, _work(tracer):
+            try:
+                yield
+            except (Refused, SweepBusy):
+                raise
+            except BaseException:
+                current.set_status(StatusCode.ERROR)
+                raise
 
     def close(self) -> None:
         """Send what has not been sent yet, for as long as `EXPORT_SECONDS`."""
@@ -72,6 +104,15 @@ def _provider() -> TracerProvider | None:
     return provider
 
 
+def _trace_of(run_id: str) -> Context:
+    """The context of a parent that is never sent: its trace is named like the run."""
+    from opentelemetry import trace  # noqa: PLC0415 - an extra
+
+    run = UUID(run_id)
+    parent = trace.SpanContext(run.int, run.node or 1, is_remote=True, trace_flags=trace.TraceFlags(1))
+    return trace.set_span_in_context(trace.NonRecordingSpan(parent))
+
+
 def _end(span: Span, code: int) -> None:
     from opentelemetry.trace import StatusCode  # noqa: PLC0415 - an extra
 
@@ -81,8 +122,8 @@ def _end(span: Span, code: int) -> None:
 
 
 @contextmanager
-def _steps(tracer: Tracer) -> Iterator[None]:
-    handler, progress = _Steps(tracer), logging.getLogger(LOGGER)
+def _work(tracer: Tracer) -> Iterator[None]:
+    handler, progress = _Work(tracer), logging.getLogger(LOGGER)
     level = progress.level
     progress.addHandler(handler)
     progress.setLevel(logging.DEBUG)
@@ -94,8 +135,8 @@ def _steps(tracer: Tracer) -> Iterator[None]:
         handler.end()
 
 
-class _Steps(logging.Handler):
-    """A span for each step, from the records that a terminal's progress is made of."""
+class _Work(logging.Handler):
+    """A span for each piece of work, from the records that a terminal's progress is made of."""
 
     def __init__(self, tracer: Tracer) -> None:
         super().__init__()
@@ -104,17 +145,17 @@ class _Steps(logging.Handler):
         self._span: Span | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        step = record.msg
-        if not isinstance(step, Doing):
+        work = record.msg
+        if not isinstance(work, Doing):
             return
-        if self._span is None or step.what != self._what:
+        if self._span is None or work.what != self._what:
             self.end()
-            self._what, self._span = step.what, self._tracer.start_span(step.what)
-        if step.total is not None:
-            self._span.set_attribute("campaign_ops.total", step.total)
+            self._what, self._span = work.what, self._tracer.start_span(work.what)
+        if work.total is not None:
+            self._span.set_attribute("campaign_ops.total", work.total)
 
     def end(self) -> None:
-        """End the span of the last step."""
+        """End the span of the last piece."""
         if self._span is not None:
             self._span.end()
             self._span = None
