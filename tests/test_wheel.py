@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -105,6 +106,17 @@ def test_the_wheel_holds_the_package_and_dagsters_settings_and_nothing_else(whee
         assert {name for name in archive.namelist() if ".dist-info/" not in name} == package
         for name in SETTINGS_OF_DAGSTER:
             assert archive.read(f"campaign_ops/settings/{name}") == (ROOT / name).read_bytes()
+
+
+def test_its_description_leads_to_no_file_of_the_checkout(wheel: Path) -> None:
+    """A package index shows README.md, but has no docs/ and no pictures."""
+    with ZipFile(wheel) as archive:
+        (metadata,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        description = archive.read(metadata).decode().partition("\n\n")[2]
+    assert description.startswith("# campaign_ops")
+    assert "Before each fix it says whether it can be undone." in description
+    assert "| see what needs a person, and the next step | `campaign-ops incidents`" in description
+    assert [link for link in re.findall(r"\]\(([^)]*)\)", description) if not link.startswith("http")] == []
 
 
 def test_nothing_of_the_checkout_is_on_the_path(installed: Installed) -> None:
