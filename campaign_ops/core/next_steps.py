@@ -79,5 +79,4 @@ def step_about(verdict: Verdict | None, reason: str, platform: str, target: str,
 
 def _filled(step: str, platform: str, target: str) -> str:
     """The step with its blanks filled in; a target that a shell would not read as one word is quoted."""
-    quoted = target if target == "ID" else shlex.quote(target)
-    return step.format(platform=platform).replace(" ID ", f" {quoted} ")
+    return step.format(platform=platform).replace(" ID ", f" {shlex.quote(target)} ")
