@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import copy
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,36 +34,52 @@ class Mutant:
     """One change.
 
     ``path`` is relative to the checkout. ``function`` is the qualified name of the outermost function around it, empty
-    in a Lua script; ``tree`` is the module with the change, ``text`` the script with it.
+    in a Lua script. ``lines`` are those of the statement around it, without the statements inside. ``number`` tells
+    equal changes of one function apart. ``tree`` makes the module with the change; ``text`` is the script with it.
     """
 
     path: str
-    line: int
+    lines: range
     function: str
     what: str
-    tree: ast.Module | None = None
+    number: int = 1
+    tree: Callable[[], ast.Module] | None = None
     text: str = ""
 
+    @property
+    def name(self) -> str:
+        """Its name, which stays when other lines of the file change."""
+        more = f" ({self.number})" if self.number > 1 else ""
+        return f"{self.path.removeprefix('campaign_ops/')} {self.function}: {self.what}{more}"
+
     def __str__(self) -> str:
-        return f"{self.path}:{self.line} {self.function}: {self.what}"
+        return f"{self.name}, line {self.lines.start}"
 
 
 def mutants(root: Path, path: str) -> Iterator[Mutant]:
     """All mutants of the functions of one module, or of one Lua script, in the order of its lines."""
     source = (root / path).read_text(encoding="utf-8")
-    if path.endswith(".lua"):
-        yield from _of_lua(path, source)
-        return
-    tree = ast.parse(source)
+    made = _of_lua(path, source) if path.endswith(".lua") else _of_python(path, ast.parse(source))
+    before: Counter[str] = Counter()
+    for mutant in made:
+        before[mutant.name] += 1
+        yield replace(mutant, number=before[mutant.name])
+
+
+def _of_python(path: str, tree: ast.Module) -> Iterator[Mutant]:
     for function, name in _functions(tree.body, ""):
-        for node in _altered_in(function):
+        for node, lines in _altered_in(function):
             for what, change in _changes(node):
-                memo: dict[int, Any] = {}
-                changed = copy.deepcopy(tree, memo)
-                there = memo[id(node)]
-                if change(there) is False:
-                    _replace(changed, there, ast.Pass())
-                yield Mutant(path, getattr(node, "lineno", 0), name, what, ast.fix_missing_locations(changed))
+                yield Mutant(path, lines, name, what, tree=partial(_changed, tree, node, change))
+
+
+def _changed(tree: ast.Module, node: ast.AST, change: Change) -> ast.Module:
+    memo: dict[int, Any] = {}
+    changed = copy.deepcopy(tree, memo)
+    there = memo[id(node)]
+    if change(there) is False:
+        _replace(changed, there, ast.Pass())
+    return ast.fix_missing_locations(changed)
 
 
 def _functions(body: list[ast.stmt], prefix: str) -> Iterator[tuple[ast.AST, str]]:
@@ -72,20 +90,32 @@ def _functions(body: list[ast.stmt], prefix: str) -> Iterator[tuple[ast.AST, str
             yield from _functions(node.body, f"{prefix}{node.name}.")
 
 
-def _altered_in(function: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a function's body, without texts, log lines, annotations and defaults."""
+def _altered_in(function: ast.AST) -> Iterator[tuple[ast.AST, range]]:
+    """The nodes of a function's body, without texts, log lines, annotations and defaults; with their lines."""
     assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-    waiting: list[ast.AST] = [*reversed(function.body)]
+    waiting: list[tuple[ast.AST, range]] = [(node, range(0)) for node in reversed(function.body)]
     while waiting:
-        node = waiting.pop()
+        node, lines = waiting.pop()
+        if isinstance(node, ast.stmt | ast.excepthandler | ast.match_case):
+            lines = _own_lines(node)
         silent = isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[0] in _NO_EFFECT
         if silent or isinstance(node, ast.JoinedStr | ast.Assert | ast.arguments):
             continue
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue
-        yield node
+        if isinstance(node, ast.keyword) and node.arg == "strict":  # of zip: it asserts, as `assert` does
+            continue
+        yield node, lines
         annotation = getattr(node, "annotation", None)
-        waiting += [child for child in [*ast.iter_child_nodes(node)][::-1] if child is not annotation]
+        waiting += [(child, lines) for child in [*ast.iter_child_nodes(node)][::-1] if child is not annotation]
+
+
+def _own_lines(node: ast.stmt | ast.excepthandler | ast.match_case) -> range:
+    """The lines of a statement, without those of the statements inside it."""
+    first = node.pattern.lineno if isinstance(node, ast.match_case) else node.lineno
+    last = node.body[-1].end_lineno if isinstance(node, ast.match_case) else node.end_lineno
+    inside = [child.lineno for child in ast.walk(node) if isinstance(child, ast.stmt) and child is not node]
+    return range(first, max(first + 1, min(inside, default=(last or first) + 1)))
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, Change]]:  # noqa: PLR0912 - a case for each operator
@@ -179,4 +209,4 @@ def _of_lua(path: str, source: str) -> Iterator[Mutant]:
                 changed = line[:at] + new + line[at + len(old) :]
                 text = "".join([*lines[:number], changed, *lines[number + 1 :]])
                 what = f"{' '.join(code.split())[:80]}: {old.strip()} is {new.strip()}"
-                yield Mutant(path, number + 1, "", what, None, text)
+                yield Mutant(path, range(number + 1, number + 2), "", what, text=text)
