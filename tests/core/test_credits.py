@@ -22,12 +22,13 @@ AN_HOUR_AGO = ago(hours=1)
 def judge(
     campaign: str | None,
     *,
-    created: datetime = AN_HOUR_AGO,
+    created: datetime | None = AN_HOUR_AGO,
     expires: datetime | None = None,
     undone: bool = False,
+    impossible: str = "",
     policy: Policy = POLICY,
 ) -> CreditDecision:
-    held = Reservation("res_1", "shop_1", "cmp_1", "100", created, expires, campaign, release_undone=undone)
+    held = Reservation("res_1", "shop_1", "cmp_1", "100", created, expires, campaign, undone, impossible)
     return judge_reservation(held, sending=SENDING, over=OVER, known=KNOWN, policy=policy, now=NOW)
 
 
@@ -121,6 +122,18 @@ def test_an_idle_campaign_keeps_its_credits_while_they_are_young_and_not_expired
 def test_a_reservation_from_the_future_is_not_an_old_one() -> None:
     """Clocks of two machines disagree; an age below zero is none."""
     assert not judge("paused", created=NOW + timedelta(hours=1)).release
+
+
+@pytest.mark.parametrize("status", [SENDING, "sent", "paused", None])
+def test_a_value_that_cannot_be_is_reported_and_nothing_released(status: str | None) -> None:
+    decision = judge(status, expires=LONG_EXPIRED, impossible="created_at is infinity")
+    assert (decision.release, decision.leaked, decision.needs_person) == (False, False, True)
+    assert "created_at is infinity" in decision.reason
+
+
+def test_a_reservation_whose_age_is_not_known_is_not_an_old_one() -> None:
+    assert not judge("paused", created=None).release
+    assert judge("paused", created=None, expires=LONG_EXPIRED).release
 
 
 moments = st.integers(-100_000, 400_000).map(lambda seconds: NOW - timedelta(seconds=seconds))

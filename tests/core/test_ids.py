@@ -59,10 +59,32 @@ def test_ids_are_spelled_as_the_column_prints_them(type_name: str, value: object
     assert ids.many([]) == ()
 
 
-@pytest.mark.parametrize("broken", [UUID[:-1] + "g", UUID.replace("-", "0", 1), BARE + "----", UUID[1:] + "-"])
-def test_one_broken_uuid_among_good_ones_is_noticed(broken: str) -> None:
-    assert id_type("uuid").many([UUID, UUID, broken]) in (None, (UUID, UUID, id_type("uuid").one(broken)))
-    assert id_type("uuid").many([UUID, UUID]) == (UUID, UUID)
+@pytest.mark.parametrize(
+    "broken",
+    [
+        UUID[:-1] + "g",
+        UUID.replace("-", "0", 1),
+        BARE + "----",
+        UUID[1:] + "-",
+        UUID[0] + "-" + UUID[2:],
+        UUID[:13] + UUID[14] + "-" + UUID[15:],
+        "-".join((BARE[:9], BARE[9:13], BARE[13:17], BARE[17:21], BARE[21:])),
+    ],
+)
+@pytest.mark.parametrize("good", [0, 1, 2])
+def test_one_broken_uuid_among_good_ones_is_noticed(broken: str, good: int) -> None:
+    ids = id_type("uuid")
+    spelled = ids.one(broken)
+    assert ids.many([*[UUID] * good, broken]) == (None if spelled is None else (*[UUID] * good, spelled))
+    assert ids.many([UUID] * good) == (UUID,) * good
+
+
+@pytest.mark.parametrize(
+    ("type_name", "values"),
+    [("text", ["", "a"]), ("int4", [2**31, 5]), ("int4", [-(2**31) - 1, 5]), ("uuid", [UUID, None])],
+)
+def test_one_value_that_is_no_id_spoils_all(type_name: str, values: list[object]) -> None:
+    assert id_type(type_name).many(values) is None
 
 
 def test_numbers_and_texts_may_be_mixed() -> None:

@@ -150,6 +150,17 @@ def test_a_second_look_at_the_same_sweep_is_no_second_look(memory: Memory) -> No
     assert whats(memory.good(evidence="sweep 11")) == [What.RESOLVED]
 
 
+def test_a_look_at_this_moment_is_another_than_one_at_a_sweep(memory: Memory) -> None:
+    assert memory.look(STUCK, evidence="sweep 7") == []
+    assert whats(memory.look(STUCK, after=timedelta(seconds=1))) == [What.OPENED]
+
+
+def test_looks_twenty_seconds_apart_are_two(memory: Memory) -> None:
+    assert memory.look(STUCK) == []
+    assert memory.look(STUCK, after=timedelta(seconds=19.9)) == []
+    assert whats(memory.look(STUCK, after=timedelta(seconds=20))) == [What.OPENED]
+
+
 def test_two_watchers_that_look_at_once_have_looked_once(memory: Memory) -> None:
     away = Symptom(Cause.QUEUE_UNREADABLE)
     assert memory.look(away) == []
@@ -167,6 +178,13 @@ def test_what_comes_back_within_the_hour_is_the_same_incident(memory: Memory) ->
     (change,) = memory.look(STUCK, after=2 * MINUTE)
     assert (change.what, change.notified, change.incident.resolved_at) == (What.REOPENED, True, None)
     assert (change.incident.id, change.incident.first_seen_at) == (1, before.first_seen_at)
+
+
+def test_an_hour_after_the_end_to_the_second_it_is_the_same_incident(memory: Memory) -> None:
+    before = memory.opened()
+    memory.resolved()
+    memory.look(STUCK, after=HOUR)
+    assert memory.known[Cause.STUCK].first_seen_at == before.first_seen_at
 
 
 def test_what_comes_back_later_is_a_new_incident(memory: Memory) -> None:
@@ -212,6 +230,25 @@ def test_worse_speaks_whatever_a_person_said(memory: Memory, state: State) -> No
     assert whats(memory.look(replace(STUCK, count=300))) == [What.WORSENED]
 
 
+def test_the_worst_count_is_kept_and_the_counts_of_looks_begin_again(memory: Memory) -> None:
+    memory.opened(replace(STUCK, count=1))
+    memory.look(replace(STUCK, count=5))
+    memory.look(replace(STUCK, count=2))
+    incident = memory.known[Cause.STUCK]
+    assert (incident.count, incident.worst_count, incident.bad_looks, incident.good_looks) == (2, 5, 4, 0)
+    assert whats(memory.look(replace(STUCK, count=10))) == [What.WORSENED], "ten times one"
+    memory.good()
+    assert (memory.known[Cause.STUCK].bad_looks, memory.known[Cause.STUCK].good_looks) == (0, 1)
+    over = resolved(memory.known[Cause.STUCK], memory.now)
+    assert (over.bad_looks, over.good_looks, over.resolved_at) == (0, 0, memory.now)
+
+
+def test_what_counts_nothing_grows_no_worse(memory: Memory) -> None:
+    away = Symptom(Cause.DATABASE_AWAY)
+    memory.opened(away)
+    assert memory.look(away) == []
+
+
 def test_a_graver_severity_is_worse_and_a_milder_one_is_noted_quietly(memory: Memory) -> None:
     memory.opened()
     (worse,) = memory.look(replace(STUCK, severity=Severity.CRITICAL))
@@ -227,6 +264,14 @@ def test_a_silence_that_ends_while_it_is_still_bad_speaks(memory: Memory) -> Non
     assert memory.look(STUCK, after=59 * MINUTE) == []
     (change,) = memory.look(STUCK, after=2 * MINUTE)
     assert (change.what, change.notified, change.incident.state) == (What.REPEATED, True, State.OPEN)
+
+
+def test_a_silence_ends_at_its_very_moment(memory: Memory) -> None:
+    memory.opened()
+    memory.set(state=State.SILENCED, silenced_until=memory.now + MINUTE)
+    assert whats(memory.look(STUCK)) == [What.REPEATED]
+    memory.set(state=State.SILENCED, silenced_until=memory.now + 3 * MINUTE)
+    assert memory.resolved().notified
 
 
 def test_the_end_of_an_acknowledged_incident_is_told_and_of_a_silenced_one_not(memory: Memory) -> None:
@@ -275,6 +320,11 @@ def test_what_follows_from_a_cause_is_neither_opened_nor_resolved_while_it_holds
         memory.look(Symptom(root, count=1), *(Symptom(cause, count=1) for cause in followers if cause is not kept))
     assert memory.known[kept] == before
     assert set(memory.known) == {root, kept}
+
+
+def test_a_cause_that_was_not_judged_hides_nothing(memory: Memory) -> None:
+    look = Look((Symptom(Cause.DATABASE_AWAY), STUCK), {Cause.STUCK: ""})
+    assert [change.incident.cause for change in judge({}, look, RULES, memory.now)] == [Cause.STUCK]
 
 
 def test_no_cause_hides_itself_and_of_two_causes_one_is_the_root() -> None:

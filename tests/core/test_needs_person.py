@@ -9,14 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from campaign_ops.core.causes import CAUSES, Cause
+from campaign_ops.core.confirmation import Offer
 from campaign_ops.core.console import Console
 from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.needs_person import INLINE, needs_person_now, people
 from campaign_ops.core.next_steps import STEPS, next_step, step_of
 from campaign_ops.core.report import RepairLine, headline, render
+from campaign_ops.core.wording import SHOWN
 from campaign_ops.faces.cli.commands import COMMANDS
 from tests.core.test_report import NASTY, PARSER, a_report, line, report_with, section, shape
-from tests.evidence import QUEUE
+from tests.evidence import NOW, QUEUE
 
 CONSOLE = Console("https://ops.example.com/")
 
@@ -91,13 +93,65 @@ def test_what_kept_the_sweep_from_its_work_comes_first() -> None:
     assert alone.startswith("**Something kept the sweep from its work**\n\n- queue sms-send: half read; next: check")
 
 
-def test_what_finds_no_room_is_counted() -> None:
-    failures = tuple((f"cmp_{number}", "the trigger said no " * 9) for number in range(30))
-    text = needs_person_now(a_report(repairs=[RepairLine(RepairKind.COMPLETE, 30, 0, failures=failures)]))
+def failing(*reasons: str) -> str:
+    """The short form of a report with these failures."""
+    failures = tuple((f"cmp_{number:02}", why) for number, why in enumerate(reasons))
+    return needs_person_now(a_report(repairs=[RepairLine(RepairKind.COMPLETE, len(reasons), 0, failures=failures)]))
+
+
+@pytest.mark.parametrize("number", [29, 30])
+def test_what_finds_no_room_is_counted(number: int) -> None:
+    text = failing(*["the trigger said no " * 9] * number)
     shown = text.count("could not complete")
-    assert 0 < shown < 30
-    assert text.endswith(f"\n- and {30 - shown} more in `report`")
-    assert len(text) <= INLINE
+    assert 0 < shown < number
+    assert text.endswith(f"\n- and {number - shown} more in `report`")
+    assert len(text) <= INLINE < len(text) + len(text.splitlines()[2]), "as many as there is room for"
+    assert "the trigger said no…" not in text
+    assert "…; next: wait" in text, "and each is cut"
+
+
+def test_all_the_room_is_used() -> None:
+    assert max(len(failing(*["x" * 20] * 9, "x" * length)) for length in range(90)) == INLINE
+
+
+@pytest.mark.parametrize(("length", "linked"), [(198, True), (199, False)])
+def test_a_long_address_leaves_the_room_to_what_needs_a_person(length: int, linked: bool) -> None:
+    address = "https://" + "x" * (length - len(" [console](https:///campaigns?platform=sms)"))
+    assert ("[console]" in needs_person_now(a_report(), Console(address))) is linked
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [
+        (["c1"], "- empty: c1: because; next: find out"),
+        (["x" * 40], f"- empty: {'x' * 40}: because; next"),
+        (["x" * 41], f"- empty: {'x' * 41}; next"),
+        (["c1", "c2"], "- empty: c1, c2; next"),
+        (["c1", "c2", "c3"], "- empty: c1, c2, c3; next"),
+        (["c1", "c2", "c3", "c4"], "- empty: c1, c2, c3 and 1 more; next"),
+    ],
+)
+def test_alike_campaigns_are_named_as_long_as_they_are_few(ids: list[str], told: str) -> None:
+    text = needs_person_now(a_report(*(line(name, Verdict.EMPTY, needs_person=True) for name in ids)))
+    assert text.splitlines()[2].startswith(told)
+
+
+def test_ten_campaigns_are_a_line_each_and_none_is_left_to_count() -> None:
+    items = [line(f"c{number}", Verdict.EMPTY, needs_person=True) for number in range(SHOWN)]
+    told = section(render(a_report(*items)), "Needs a person")
+    assert told.count("\n") == SHOWN - 1
+    assert "more" not in told
+
+
+def test_the_command_that_confirms_replaces_the_next_step_of_a_breaker_alone() -> None:
+    held = RepairLine(RepairKind.REENQUEUE, 40, 0, held_back="would re-enqueue 40 of 40", tripped=True)
+    offer = Offer("abcd-efgh-jkmn", NOW, ("reenqueue",))
+    report = a_report(repairs=[held], offers=[offer], queue=replace(QUEUE, problem="half read"), no_offer="No code.")
+    breaker, queue, command, none = section(render(report), "Needs a person").splitlines()
+    assert breaker == "- reenqueue held back: would re-enqueue 40 of 40"
+    assert "half read; next: check Redis" in queue
+    assert "`campaign-ops reconcile --platform sms --confirm abcd-efgh-jkmn --reason WHY`" in command
+    assert none == "- No code."
 
 
 @settings(max_examples=100, deadline=None)
@@ -129,6 +183,8 @@ def test_each_campaign_links_to_its_page_in_the_console() -> None:
     assert told.endswith(" [console](https://ops.example.com/campaigns/sms/a%2Fb%20c)")
     assert "(https://ops.example.com/campaigns?platform=sms)" in needs_person_now(report, CONSOLE)
     assert "](" not in render(report)
+    nowhere = replace(line("r1", None, needs_person=True), campaign_id=None)
+    assert "](" not in section(render(a_report(nowhere), CONSOLE), "Needs a person")
 
 
 @pytest.mark.parametrize("name", NASTY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from campaign_ops.core.model import (
     Tally,
     Verdict,
 )
-from campaign_ops.core.plan import Plan, make_plan
+from campaign_ops.core.plan import Plan, PlanItem, make_plan
 from campaign_ops.core.policy import Policy, check_breaker
 from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.sighting import Sighting, alarms_about, suspicions_about
@@ -71,6 +72,10 @@ def test_what_is_not_known_is_not_written_as_zero() -> None:
     (item,) = plan_of(messenger(10, sent=4)).items
     assert (item.covered, item.marked, item.missing, item.doubled) == (None, None, None, None)
     assert item.drained_per_hour is None, "no earlier look, so no pace"
+    for half in ({"pending_before": 50}, {"observed_before_at": ago(minutes=30)}):
+        assert plan_of(sms(40).with_(**half)).items[0].drained_per_hour is None
+    at_once = sms(40).with_(pending_before=50, observed_before_at=NOW)
+    assert plan_of(at_once).items[0].drained_per_hour is None, "no time has passed, so no pace"
 
 
 def test_the_pace_is_what_went_away_since_the_look_before() -> None:
@@ -207,6 +212,43 @@ def test_a_later_look_does_no_more_than_the_plan_said() -> None:
     assert not plan_of(FINISHED).within(planned, RepairKind.COMPLETE), "planned, but another kind of repair"
 
 
+@pytest.mark.parametrize(
+    ("now", "planned", "within"),
+    [
+        ({}, {}, True),
+        ({"missing": 0}, {}, True),
+        ({}, {"missing": 0}, True),
+        ({"missing": 1}, {}, False),
+        ({"amount": "250.0"}, {"amount": "250"}, True),
+        ({"amount": "249"}, {"amount": "250"}, False),
+        ({"amount": "0"}, {}, True),
+        ({}, {"amount": "0"}, True),
+        ({"amount": "1"}, {}, False),
+    ],
+)
+def test_no_more_recipients_and_the_very_credits_that_were_planned(
+    now: dict[str, Any], planned: dict[str, Any], within: bool
+) -> None:
+    item = PlanItem(RepairKind.RELEASE, "r1", None, "shop", "r1", "leaked")
+    later, before = (Plan((replace(item, **sizes),), 1) for sizes in (now, planned))
+    assert bool(later.within(before, RepairKind.RELEASE)) is within
+
+
+def test_the_kinds_that_a_breaker_holds_back_are_named() -> None:
+    plan = plan_of(*[LOST] * 11, *[FINISHED] * 2)
+    assert plan.tripped() == [RepairKind.REENQUEUE]
+    assert [str(plan.breakers[kind]) for kind in (RepairKind.COMPLETE, RepairKind.REENQUEUE)] == [
+        "closed",
+        "would re-enqueue 11 of 13 sending campaigns, more than 50%",
+    ]
+    lately = check_breaker(POLICY, "complete", count=9, of=10, lately=2, suspicions=["restarted"], alarms=["gone"])
+    assert lately.reasons == (
+        "gone",
+        "would complete 9 of 10 sending campaigns after 2 that were done shortly before, more than 50%",
+        "restarted",
+    )
+
+
 def test_a_suspicion_takes_the_floor_away_but_not_the_share() -> None:
     suspicions = suspicions_about(Sighting("r1", NOW, server_trusted=False), Policy(), NOW)
     assert plan_of(LOST, sending=1, suspicions=suspicions).held_back(RepairKind.REENQUEUE)
@@ -237,6 +279,25 @@ def test_where_nothing_would_be_done_nothing_is_held_back() -> None:
 def test_missing_batches_of_a_queue_without_workers_count_for_the_breaker() -> None:
     waiting = sms(5, coverage=covered_by(5, in_jobs=2)).with_queue(workers=0)
     assert plan_of(*[waiting] * 11).held_back(RepairKind.REENQUEUE)
+
+
+# -- what the database always refuses -----------------------------------------------------------------------------
+
+
+def test_what_the_database_always_refuses_is_reported_and_no_more_tried() -> None:
+    drifting = messenger(10, sent=2, rows=Tally(pending=5, succeeded=5)).with_(rows_when_sent=False)
+    for look, kind in ((FINISHED, RepairKind.COMPLETE), (LOST, RepairKind.REENQUEUE), (drifting, RepairKind.RECOUNT)):
+        plan = plan_of(look, given_up={(kind, "cmp_1"): "refused 3 times", (kind, "cmp_2"): "no"})
+        (item,) = plan.items
+        assert (item.kind, item.needs_person) == (None, True)
+        assert item.reason == f"{look.decide().reason}; {kind} refused 3 times"
+
+
+def test_a_release_that_the_database_always_refuses_is_reported() -> None:
+    due = [(LEAKED, CreditDecision(release=True, reason="over"))]
+    given_up = {(RepairKind.RELEASE, "res_1"): "refused 3 times"}
+    (item,) = make_plan([], due, sending=0, policy=POLICY, given_up=given_up, now=NOW).items
+    assert (item.kind, item.needs_person, item.reason) == (None, True, "over; release refused 3 times")
 
 
 # -- every verdict --------------------------------------------------------------------------------------------------

@@ -6,16 +6,18 @@ import re
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from campaign_ops.core.markdown import table
+from campaign_ops.core.causes import Cause
+from campaign_ops.core.markdown import bullet, table
 from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.plan import Plan, PlanItem
-from campaign_ops.core.queue_state import QueueState
+from campaign_ops.core.queue_state import QueueState, together
 from campaign_ops.core.report import (
     CreditLine,
     HealthReport,
@@ -145,6 +147,77 @@ def test_the_figures_count_what_they_say() -> None:
     }
 
 
+UNKNOWN: dict[str, Any] = {"stuck_seconds": None, "unsent": None, "total": None}
+
+
+def test_what_is_not_known_counts_as_nothing() -> None:
+    unknown = a_report(line(**UNKNOWN), alert_after_seconds=0)
+    assert unknown.figures() == dict.fromkeys(unknown.figures(), 0) | {"stuck": 1, "sending": 20}
+    assert "| jobs_lost | 1 | 0 s | no recipients | - | cmp_1 |" in section(render(unknown), "Stuck campaigns")
+    none = a_report(alert_after_seconds=0)
+    assert none.figures() == dict.fromkeys(none.figures(), 0) | {"sending": 20}
+    groups = by_verdict(a_report(line("b", **UNKNOWN), line("a", stuck_seconds=0), line("c", stuck_seconds=1)))
+    assert [item.target for item in groups[0][1]] == ["c", "a", "b"], "an age that is not known is none"
+
+
+def test_what_a_sweep_has_mended_needs_no_person() -> None:
+    items = [
+        line("completed", Verdict.FINISHED, needs_person=True),
+        line("not", Verdict.FINISHED, needs_person=True),
+        line("released", None, needs_person=True),
+        line("kept", None, needs_person=True),
+        line("well", Verdict.BACKLOG),
+    ]
+    repairs = [
+        RepairLine(RepairKind.COMPLETE, 1, 1, ("completed", "kept", "well")),
+        RepairLine(RepairKind.RELEASE, 1, 1, ("released", "not")),
+    ]
+    assert [item.target for item in a_report(*items, repairs=repairs).for_person] == ["not", "kept"]
+    undone = [replace(repair, done=0) for repair in repairs]
+    assert len(a_report(*items, repairs=undone).for_person) == 4
+
+
+@pytest.mark.parametrize(
+    ("more", "outcome", "causes"),
+    [
+        ({}, "done", []),
+        ({"items": [line(needs_person=True)]}, "needs_person", []),
+        ({"repairs": [RepairLine(RepairKind.COMPLETE, 1, 0, held_back="no")]}, "needs_person", [None]),
+        (
+            {"repairs": [RepairLine(RepairKind.COMPLETE, 1, 0, held_back="no", tripped=True)]},
+            "needs_person",
+            [Cause.BREAKER],
+        ),
+        ({"repairs": [RepairLine(RepairKind.COMPLETE, 1, 0, failures=(("c", "no"),))]}, "needs_person", [None]),
+        ({"queue": replace(QUEUE, problem="half read")}, "needs_person", [Cause.QUEUE_UNREADABLE]),
+        ({"queue": QUEUE}, "done", []),
+        ({"queue": replace(QUEUE, problem="away", away=True)}, "source_away", [Cause.QUEUE_UNREADABLE]),
+        (
+            {"repairs": [RepairLine(RepairKind.COMPLETE, 1, 1), RepairLine(RepairKind.RELEASE, 1, 0, away=True)]},
+            "source_away",
+            [],
+        ),
+    ],
+)
+def test_a_sweep_ends_well_or_with_work_for_a_person_or_for_the_next_sweep(
+    more: dict[str, Any], outcome: str, causes: list[Cause | None]
+) -> None:
+    report = a_report(*more.get("items", ()), **{key: value for key, value in more.items() if key != "items"})
+    assert report.outcome == outcome
+    assert [cause for _, cause in report.troubles] == causes
+
+
+def test_credits_are_leaked_until_they_are_released() -> None:
+    items = [line(f"r{number}", None, kind=RepairKind.RELEASE, amount=f"{number}.50") for number in range(3)]
+    items += [line("unknown", None, kind=RepairKind.RELEASE), line("c1", amount="90")]
+    repairs = [RepairLine(RepairKind.RELEASE, 3, 1, ("r1",)), RepairLine(RepairKind.COMPLETE, 1, 1, ("r2",))]
+    report = a_report(*items, repairs=repairs, credits_held=Decimal(9))
+    assert report.credit_figures() == {"credits_held": "9", "credits_leaked": "3.00"}
+    assert replace(report, dry_run=True).credit_figures()["credits_leaked"] == "4.50"
+    assert a_report(credits_held=Decimal(0)).credit_figures() == {"credits_held": "0", "credits_leaked": "0"}
+    assert a_report(*items).credit_figures() == {}
+
+
 def test_a_campaign_that_lacks_one_recipient_is_not_shown_as_wholly_done() -> None:
     text = render(a_report(line(total=10_000, unsent=1)))
     assert "99% of 10,000" in text
@@ -176,6 +249,58 @@ def test_ids_are_all_named_as_long_as_they_are_few(count: int, shown: str) -> No
     assert ids(map(str, range(count))) == shown
 
 
+def test_the_oldest_of_each_verdict_and_the_repairs_of_the_day_are_shown() -> None:
+    items = [line("a", stuck_seconds=60, total=4, unsent=1), line("b", stuck_seconds=7200, total=None, unsent=None)]
+    repairs = [RepairLine(RepairKind.COMPLETE, 3, 2, ("c",), detail="why"), RepairLine(RepairKind.RELEASE, 1, 0)]
+    text = render(a_report(*items, repairs=repairs, repairs_of_the_day={"complete": 9}, recipients={"pending": 1234}))
+    assert "| jobs_lost | 2 | 2 h | 75% of 4 | unknown | b, a |" in section(text, "Stuck campaigns")
+    told = section(text, "Repairs")
+    assert "| complete | 3 | 2 | 9 | why | c |" in told
+    assert "| release | 1 | 0 | 0 |  |  |" in told
+    assert "| pending | 1,234 |" in section(text, "Recipients of stuck campaigns")
+    assert "Recipients" not in render(a_report())
+    assert "Credits" not in render(a_report())
+    assert "Change" not in render(a_report())
+
+
+def test_a_queue_shows_its_jobs_and_what_is_odd_about_it() -> None:
+    odd = replace(QUEUE, orphans=1, foreign_jobs=2, doomed_jobs=0, unclear_jobs={"x": 3}, paused=True, server_id=None)
+    text = section(render(replace(a_report(queue=odd), plan=Plan((), 20, doubts=("restarted",)))), "Queue sms-send")
+    assert text.startswith(
+        "3 waiting, 2 workers, **paused**, 1 id without a job, 2 jobs of other names, 3 jobs x that "
+    )
+    assert "does not tell which process it is" in text
+    assert "**restarted**" in text
+    assert "| wait | 3 |" in text
+    sound = section(render(a_report(queue=QUEUE)), "Queue sms-send")
+    assert sound.startswith("3 waiting, 2 workers; bullmq:5.0.0\n\n| state")
+
+
+def test_several_queues_have_a_row_each() -> None:
+    parts = [
+        QueueState("q-a", counts={"wait": 1200, "active": 1, "failed": 3}, workers=2, orphans=1),
+        QueueState("q-b", workers=None, exists=False),
+        QueueState("q-c", workers=0, paused=True),
+    ]
+    queue = together("q-{tenant}", "q-{tenant}", parts)
+    told = section(render(replace(a_report(queue=queue), plan=Plan((), 20, doubts=("restarted",)))), "Queues")
+    assert told.startswith("Batches are put back into q-{tenant}. 1,200 waiting in all, 1 id without a job.")
+    assert "**restarted**" in told
+    assert told.splitlines()[-3:] == [
+        "| q-a | 1,200 | 1,201 | 3 | 2 |",
+        "| q-b (never used) | 0 | 0 | 0 | unknown |",
+        "| q-c (paused) | 0 | 0 | 0 | 0 |",
+    ]
+
+
+@pytest.mark.parametrize(("tenants", "more"), [(SHOWN, ""), (SHOWN + 1, "and 1 more tenants")])
+def test_the_tenants_that_hold_most_are_shown_and_the_others_counted(tenants: int, more: str) -> None:
+    lines = [CreditLine(f"t{number}", Decimal(1), Decimal(0), Decimal(0)) for number in range(tenants)]
+    told = section(render(a_report(credits=lines)), "Credits")
+    assert told.count("| t") == SHOWN + 1, "and the head"
+    assert ("more tenants" in told, told.endswith(more)) == (bool(more), True)
+
+
 def test_a_queue_that_could_not_be_read_shows_no_counts() -> None:
     told = section(render(a_report(queue=replace(QUEUE, problem="half read"))), "Queue sms-send")
     assert told == "half read"
@@ -204,6 +329,7 @@ def test_the_change_against_the_sweep_before_carries_its_sign() -> None:
     told = section(render(a_report(line(), before={"stuck": 3, "sending": 20})), "Change against the sweep before")
     assert "| stuck | 3 | 1 | -2 |" in told
     assert "| sending | 20 | 20 | +0 |" in told
+    assert told.count("\n") == 3, "a figure that the sweep before did not have is left out"
 
 
 @pytest.mark.parametrize(
@@ -214,6 +340,10 @@ def test_the_change_against_the_sweep_before_carries_its_sign() -> None:
         ([line(unsent=100, drained_per_hour=0.0)], "never at this pace"),
         ([line(unsent=100, drained_per_hour=50.0)], "2 h"),
         ([line(unsent=50, drained_per_hour=25.0), line(unsent=50, drained_per_hour=25.0)], "2 h"),
+        ([line(unsent=100, drained_per_hour=0.5)], "8 d"),
+        ([line(unsent=1, drained_per_hour=3600.0)], "1 s"),
+        ([line(unsent=3, drained_per_hour=2.0), line(unsent=None)], "90 min"),
+        ([line(unsent=None)], "-"),
         ([], "-"),
     ],
 )
@@ -324,3 +454,17 @@ def test_a_table_has_the_rows_and_cells_that_it_was_given(rows: list[list[str]])
     lines = table(["one", "two"], rows).split("\n")
     assert len(lines) == 2 + len(rows)
     assert all(len(cells(row)) == 2 for row in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "item"),
+    [("plain", "- plain"), ("- item", "- \\- item"), ("a-b", "- a-b"), ("", "- "), ("👩\u200d👧", "- 👩\u200d👧")],
+)
+def test_a_list_item_holds_one_line_of_text(text: str, item: str) -> None:
+    assert bullet(text) == item
+    assert bullet(text, "[more](x)") == f"{item} [more](x)"
+
+
+def test_a_table_takes_other_cells_as_they_are_written() -> None:
+    assert table(["a"], [["x|y"]]) == "| a |\n| --- |\n| x\\|y |"
+    assert table(["a"], [["x|y"]], cell=str.upper).endswith("\n| X|Y |")

@@ -7,8 +7,17 @@ from dataclasses import replace
 import pytest
 
 from campaign_ops.core.policy import Policy
-from campaign_ops.core.queue_state import QueueState
-from campaign_ops.core.sighting import Sighting, alarms_about, all_alarms, confirmed, sighted, suspicions_about
+from campaign_ops.core.queue_state import QueueState, together
+from campaign_ops.core.sighting import (
+    Sighting,
+    alarms_about,
+    all_alarms,
+    all_sighted,
+    all_suspicions,
+    confirmed,
+    sighted,
+    suspicions_about,
+)
 from tests.evidence import NOW, QUEUE, ago
 
 SOUND = QueueState("sms-send", server_id="r1", job_counter=500)
@@ -111,3 +120,71 @@ def test_another_database_beside_the_queue_is_an_alarm_where_something_would_be_
     assert bool(all_alarms(SOUND, known, wanted={SOUND.name})) is replaced
     assert not all_alarms(SOUND, known)
     assert not all_alarms(SOUND, {SOUND.name: confirmed(sighting)}, wanted={SOUND.name})
+
+
+def test_what_a_person_confirmed_is_believed_from_then_on() -> None:
+    doubted = Sighting("r1", NOW, server_trusted=False, emptied="gone", database_replaced=True)
+    assert confirmed(doubted) == Sighting("r1", NOW)
+
+
+def test_a_process_is_first_seen_when_it_first_answers_and_stays_trusted() -> None:
+    silent = replace(SOUND, server_id=None)
+    first = sighted(None, silent, ago(hours=2), wanted=False)
+    named = sighted(first, SOUND, ago(hours=1), wanted=False)
+    assert named == Sighting("r1", ago(hours=1), job_counter=500)
+    assert sighted(named, SOUND, NOW, wanted=False) == named
+    assert sighted(named, replace(SOUND, server_id="r2"), NOW, wanted=False) == Sighting("r2", NOW, False, 500)
+
+
+# -- several queues -------------------------------------------------------------------------------------------------
+
+NORTH, SOUTH = replace(SOUND, name="q-north"), replace(SOUND, name="q-south")
+NEVER = replace(GONE, name="q-east")
+
+
+def several(*parts: QueueState) -> QueueState:
+    return together("q-{tenant}", "q-{tenant}", parts)
+
+
+def test_each_queue_is_remembered_by_its_name() -> None:
+    def look(before: dict[str, Sighting], *parts: QueueState, wanted: tuple[str, ...] = ()) -> dict[str, Sighting]:
+        return all_sighted(before, several(*parts), NOW, wanted=wanted, database_id="1/01")
+
+    known = look({}, NORTH, SOUTH)
+    assert known == {name: Sighting("r1", NOW, True, 500, database_id="1/01") for name in ("q-north", "q-south")}
+    assert look(known, replace(NORTH, job_counter=2))["q-north"].emptied
+    assert look(known, replace(NORTH, problem="half read")) == known, "an unreadable queue teaches nothing"
+    assert all_sighted(known, None, NOW, wanted=(), database_id=None) == known
+    assert not look({}, NEVER)["q-east"].emptied
+    assert look({}, NEVER, wanted=("q-east",))["q-east"].emptied
+
+
+@pytest.mark.parametrize(
+    ("known", "wanted", "named"),
+    [
+        ({}, (), []),
+        ({}, ("q-east",), ["q-east"]),
+        ({"q-east": Sighting("r1", NOW, job_counter=5)}, (), ["q-east"]),
+        ({"q-east": Sighting("r1", NOW)}, (), []),
+        ({"q-north": Sighting("r1", NOW, emptied="gone")}, (), ["q-north"]),
+        ({"q-east": Sighting("r1", NOW, emptied="gone")}, (), ["q-east"]),
+    ],
+)
+def test_of_several_queues_one_that_was_never_used_is_no_alarm(
+    known: dict[str, Sighting], wanted: tuple[str, ...], named: list[str]
+) -> None:
+    alarms = all_alarms(several(NORTH, NEVER), known, wanted=wanted)
+    assert [alarm.split()[1] for alarm in alarms] == named
+    assert all_alarms(several(NORTH, replace(NEVER, problem="half read")), known, wanted=wanted) == []
+
+
+def test_a_database_that_one_queue_has_seen_replaced_is_an_alarm_for_all() -> None:
+    known = {"q-north": Sighting("r1", NOW, job_counter=5), "q-south": Sighting("r1", NOW, database_replaced=True)}
+    assert len(all_alarms(several(NORTH, SOUTH), known, wanted=["q-north"])) == 1
+    assert all_alarms(None, {}, wanted=["q-north"]) == []
+
+
+def test_a_restart_that_all_queues_have_seen_is_one_suspicion() -> None:
+    new = Sighting("r2", NOW, server_trusted=False)
+    assert len(all_suspicions({"q-north": new, "q-south": new}, Policy(), NOW)) == 1
+    assert all_suspicions({"q-north": Sighting("r1", NOW)}, Policy(), NOW) == []

@@ -69,3 +69,20 @@ def test_a_token_of_tenants_sees_their_rows_alone() -> None:
     assert [bound.sees(tenant) for tenant in ("north", "south", "", None)] == [True, False, False, False]
     assert all(token(Scope.READ).sees(tenant) for tenant in ("north", "", None))
     assert not token(Scope.READ, tenants=frozenset()).sees("north")
+
+
+@pytest.mark.parametrize(
+    ("tenants", "asked", "left"),
+    [
+        (None, None, None),
+        (None, "north", {"north"}),
+        ({"north"}, None, {"north"}),
+        ({"north", "south"}, "north", {"north"}),
+        ({"north"}, "south", set()),
+    ],
+)
+def test_a_tenant_that_is_asked_for_is_seen_only_by_a_token_that_reaches_it(
+    tenants: set[str] | None, asked: str | None, left: set[str] | None
+) -> None:
+    mine = token(Scope.READ, tenants=None if tenants is None else frozenset(tenants))
+    assert mine.among(asked) == left

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from campaign_ops.core.model import Action, Counters, Outcome, Tally, Verdict
+from campaign_ops.core.model import PATIENT, Action, Counters, Outcome, Tally, Verdict
 from campaign_ops.core.policy import EmptyPolicy
+from campaign_ops.core.queue_state import together
 from campaign_ops.core.verdicts import decide
-from tests.evidence import NOW, POLICY, SECOND, Look, ago, covered_by, messenger, sms
+from tests.evidence import NOW, POLICY, QUEUE, SECOND, Look, ago, covered_by, messenger, sms
 
 A_MINUTE_AGO = ago(minutes=1)
+COOLING = {"total": 1, "without_progress": 1, "last_at": A_MINUTE_AGO}
 STUCK_AFTER = POLICY.stuck_after
+
+
+def campaign_with(**changes: Any) -> Look:
+    """A campaign with five pending recipients, and other values in its row."""
+    look = sms(5)
+    return look.with_(campaign=replace(look.evidence.campaign, **changes))
 
 
 # -- unknown_status -------------------------------------------------------------------------------------------------
@@ -87,6 +97,7 @@ def test_a_campaign_whose_rows_vanished_with_their_contacts_is_not_empty() -> No
         (messenger(10, sent=1, failed=9, rows=Tally(failed=9)), Outcome.DONE),
         (messenger(10, failed=10, rows=Tally(failed=10)), Outcome.FAILED),
         (messenger(10, rows=Tally(succeeded=10)), Outcome.DONE),
+        (messenger(1, rows=Tally(succeeded=1)), Outcome.DONE),
         (messenger(10, rows=Tally(failed=10)), Outcome.FAILED),
         (messenger(10, sent=2, failed=8, rows=Tally(failed=8)), Outcome.DONE),
     ],
@@ -299,6 +310,12 @@ def test_fewer_unsent_than_at_the_sweep_before_is_progress_where_rows_appear_whe
     assert look.decide().verdict is Verdict.PROGRESSING
 
 
+@pytest.mark.parametrize(("moved", "looked"), [(5, 0.1), (0.1, 5)])
+def test_the_last_sign_of_progress_counts(moved: float, looked: float) -> None:
+    look = sms(5, moved=ago(hours=moved)).with_(pending_before=6, observed_before_at=ago(hours=looked))
+    assert look.decide().verdict is Verdict.PROGRESSING
+
+
 # -- the queue ------------------------------------------------------------------------------------------------------
 
 
@@ -411,6 +428,30 @@ def test_progress_since_the_last_attempt_lifts_the_quarantine(pending_at_last: i
     assert look.decide().verdict is verdict
 
 
+def test_progress_counts_as_no_attempt_in_vain() -> None:
+    look = sms(5).with_attempts(total=1, without_progress=1, last_at=ago(hours=1), pending_at_last=6)
+    assert look.with_policy(max_attempts=1).decide().verdict is Verdict.JOBS_LOST
+
+
+@pytest.mark.parametrize(
+    ("missing", "left_out", "without_progress", "verdict"),
+    [
+        (5, 5, 1, Verdict.JOBS_LOST),
+        (5, 6, 1, Verdict.JOBS_LOST),
+        (1, 1, 1, Verdict.JOBS_LOST),
+        (5, 4, 1, Verdict.COOLDOWN),  # jobs of the attempt are gone already
+        (5, 5, 3, Verdict.COOLDOWN),
+        (0, 0, 1, Verdict.COOLDOWN),
+    ],
+)
+def test_what_the_limits_left_out_of_the_last_attempt_waits_for_no_cooldown(
+    missing: int, left_out: int, without_progress: int, verdict: Verdict
+) -> None:
+    coverage = covered_by(5, marked=5 - missing)
+    history = {"total": 1, "without_progress": without_progress, "last_at": A_MINUTE_AGO, "left_out": left_out}
+    assert sms(5, coverage=coverage).with_attempts(**history).decide().verdict is verdict
+
+
 # -- jobs_failed, jobs_lost, ambiguous, stalled ---------------------------------------------------------------------
 
 
@@ -442,6 +483,157 @@ def test_a_platform_without_a_queue_has_nothing_to_put_its_pending_into() -> Non
     decision = messenger(50, sent=20, rows=Tally(succeeded=20)).decide()
     assert (decision.verdict, decision.action) == (Verdict.STALLED, Action.REPORT)
     assert decision.needs_person
+
+
+# -- what a reason says -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("look", "reason"),
+    [
+        (sms(5), "5 pending: 0 in 0 live jobs, 5 in none; their jobs are in no state of the queue; attempt 1"),
+        (
+            sms(9, coverage=covered_by(9, in_jobs=3, marked=4, in_completed_jobs=1, unread_completed_jobs=7)),
+            "3 in 1 live job, 2 in none, 3 marked as perhaps sent, 1 in completed jobs, so perhaps sent; no job .*, 7",
+        ),
+        (sms(5, coverage=covered_by(5, marked=2, in_completed_jobs=2)), "3 in none, 2 in completed jobs, so perhaps"),
+        (sms(5, coverage=covered_by(5, failed_jobs=2)).with_attempts(total=3), "5 in none; 2 failed jobs; attempt 4"),
+        (
+            sms(5).with_attempts(total=1, without_progress=1, last_at=A_MINUTE_AGO),
+            "5 in none; re-enqueued 60 s ago, its jobs get time",
+        ),
+        (
+            sms(5).with_attempts(total=4, without_progress=3, last_at=ago(hours=1)),
+            "5 in none; re-enqueued 3 times without progress; given up, a person must look",
+        ),
+        (
+            sms(5, coverage=covered_by(5, in_jobs=2)).with_queue(workers=0).with_attempts(total=3, without_progress=3),
+            "no worker is connected to queue sms-send; re-enqueued 3 times without progress",
+        ),
+        (
+            sms(5, coverage=covered_by(5, in_jobs=5)).with_queue(workers=0).with_attempts(total=3, without_progress=3),
+            "no worker is connected to queue sms-send$",
+        ),
+        (sms(succeeded=4, failed=1), "nothing pending: 4 succeeded, 1 failed of 5$"),
+        (sms(accepted=2, failed=1), "2 succeeded, 1 failed of 3 (2 accepted by the provider stay marked pending)$"),
+        (messenger(10, 9, 1, rows=Tally(succeeded=4, failed=1)), "9 succeeded, 1 failed of 10; counters drift: sent"),
+        (messenger(10, sent=2, rows=Tally(accepted=1, succeeded=5)), "4 pending and nothing moves; .*; counters drift"),
+        (messenger(50, sent=20, rows=Tally(succeeded=20)), "no queue to put them back into$"),
+        (
+            messenger(9, failed=9, rows=Tally(accepted=1, succeeded=2, failed=3)),
+            "rows account for 6 of 9, counters for 9",
+        ),
+        (
+            messenger(9, failed=9, rows=Tally(succeeded=1, earlier=1, repeated=2, unsure=1)),
+            "(1 row of an earlier run, 2 rows of a recipient that has another, 1 row that may be either)",
+        ),
+        (
+            messenger(9, sent=3, rows=Tally(succeeded=4)).with_(rows_when_sent=False),
+            "total counter 9, rows 4, and counters account for 3: recipients are still to come, or were deleted",
+        ),
+    ],
+)
+def test_a_reason_has_the_numbers_that_it_rests_on_and_nothing_that_is_not_so(look: Look, reason: str) -> None:
+    pattern = reason.replace("(", r"\(").replace(")", r"\)")
+    assert re.search(pattern, look.decide().reason), look.decide().reason
+
+
+# -- what cannot be judged --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("look", "verdict", "words"),
+    [
+        (sms(5).with_(uncounted="too many rows"), Verdict.UNCOUNTED, "too many rows"),
+        (campaign_with(impossible="updated_at is infinity"), Verdict.IMPOSSIBLE_DATE, "is infinity: how long"),
+        (campaign_with(updated_at=None), Verdict.IMPOSSIBLE_DATE, "no timestamp tells its age"),
+        (sms(5).with_(tally=Tally(5, impossible=2)), Verdict.IMPOSSIBLE_DATE, "2 recipients moved at an impossible"),
+        (sms(succeeded=3).with_(strange_holds=("odd", "x")), Verdict.UNKNOWN_STATUS, "reservations say 'odd', 'x'"),
+        (
+            sms(5, coverage=covered_by(5, unwritable_id="x")),
+            Verdict.JOBS_LOST,
+            "id 'x' cannot be written",
+        ),
+        (
+            sms(5, coverage=covered_by(5, unwritable_id="x", failed_jobs=1)).with_attempts(**COOLING),
+            Verdict.JOBS_FAILED,
+            "id 'x' cannot be written",
+        ),
+        (
+            sms(5, coverage=covered_by(5, in_jobs=2, unwritable_id="x")).with_queue(workers=0),
+            Verdict.NO_WORKERS,
+            "sms-send; id 'x' cannot be written",
+        ),
+    ],
+)
+def test_what_cannot_be_judged_or_mended_is_reported_with_the_cause(look: Look, verdict: Verdict, words: str) -> None:
+    decision = look.decide()
+    assert (decision.verdict, decision.action, decision.needs_person) == (verdict, Action.REPORT, True)
+    assert words in decision.reason
+
+
+def test_reservations_with_strange_words_keep_no_campaign_from_its_jobs() -> None:
+    assert sms(5).with_(strange_holds=("odd",)).decide().verdict is Verdict.JOBS_LOST
+
+
+# -- several queues ---------------------------------------------------------------------------------------------------
+
+
+def in_queues(look: Look, mine: dict[str, Any], other: dict[str, Any]) -> Look:
+    """The same campaign on a platform with a queue for each tenant: its own, and another one."""
+    parts = [replace(QUEUE, name="q-shop_1", **mine), replace(QUEUE, name="q-other", **other)]
+    return replace(look, queue=together("q-{tenant}", "q-{tenant}", parts))
+
+
+LOST, IN_OTHER = sms(5), sms(5, coverage=covered_by(5, in_jobs=5, live_in=frozenset({"q-other"})))
+OVER = sms(failed=5, coverage=covered_by(0, live_jobs=1, live_in=frozenset({"q-other"})))
+PAUSED, IDLE = {"paused": True}, {"workers": 0}
+
+
+@pytest.mark.parametrize(
+    ("look", "mine", "other", "verdict", "named"),
+    [
+        (LOST, {}, {}, Verdict.JOBS_LOST, ""),
+        (LOST, {}, PAUSED, Verdict.JOBS_LOST, ""),
+        (LOST, PAUSED, {}, Verdict.QUEUE_PAUSED, "queue q-shop_1 is paused"),
+        (LOST, IDLE, IDLE, Verdict.JOBS_LOST, ""),
+        (IN_OTHER, {}, {}, Verdict.BACKLOG, "6 jobs queued"),
+        (IN_OTHER, {}, PAUSED, Verdict.QUEUE_PAUSED, "queue q-other is paused"),
+        (IN_OTHER, PAUSED, PAUSED, Verdict.QUEUE_PAUSED, "queue q-shop_1, q-other is paused"),
+        (IN_OTHER, IDLE, {}, Verdict.BACKLOG, ""),
+        (IN_OTHER, {}, IDLE, Verdict.NO_WORKERS, "to queue q-other"),
+        (OVER, {}, {}, Verdict.BACKLOG, ""),
+        (OVER, PAUSED, {}, Verdict.BACKLOG, ""),
+        (OVER, {}, PAUSED, Verdict.QUEUE_PAUSED, "queue q-other is paused"),
+        (OVER, IDLE, {}, Verdict.BACKLOG, ""),
+        (OVER, {}, IDLE, Verdict.NO_WORKERS, "to queue q-other"),
+    ],
+)
+def test_of_several_queues_those_count_that_hold_its_jobs_or_get_them(
+    look: Look, mine: dict[str, Any], other: dict[str, Any], verdict: Verdict, named: str
+) -> None:
+    decision = in_queues(look, mine, other).decide()
+    assert decision.verdict is verdict
+    assert named in decision.reason
+
+
+def test_a_tenant_whose_name_gives_no_queue_gets_no_jobs() -> None:
+    evidence = LOST.evidence
+    nowhere = LOST.with_(campaign=replace(evidence.campaign, tenant="shop_9"))
+    decision = in_queues(nowhere, {}, {}).decide()
+    assert (decision.verdict, decision.action) == (Verdict.QUEUE_UNREADABLE, Action.REPORT)
+    assert decision.needs_person
+
+
+@pytest.mark.parametrize(
+    ("queue", "verdict"), [({}, Verdict.UNCLEAR_JOBS), (PAUSED, Verdict.QUEUE_PAUSED), (IDLE, Verdict.UNCLEAR_JOBS)]
+)
+def test_a_job_that_cannot_be_understood_keeps_a_finished_campaign_open(
+    queue: dict[str, Any], verdict: Verdict
+) -> None:
+    decision = sms(failed=5, coverage=covered_by(0, unclear_jobs={"x": 1})).with_queue(**queue).decide()
+    assert (decision.verdict, decision.action, decision.needs_person) == (verdict, Action.REPORT, True)
+    assert "cannot be understood: x (1)" in decision.reason or verdict is Verdict.QUEUE_PAUSED
 
 
 # -- precedence and holds -------------------------------------------------------------------------------------------
@@ -483,7 +675,9 @@ IN_ORDER: list[tuple[Verdict, Look]] = [
 
 @pytest.mark.parametrize(("verdict", "look"), IN_ORDER, ids=[verdict.value for verdict, _ in IN_ORDER])
 def test_the_first_verdict_that_fits_wins_over_all_that_would_fit_later(verdict: Verdict, look: Look) -> None:
-    assert look.decide().verdict is verdict
+    decision = look.decide()
+    assert decision.verdict is verdict
+    assert decision.needs_person is (verdict not in PATIENT and verdict is not Verdict.FINISHED)
 
 
 def test_the_cases_above_stand_in_the_order_of_judgement() -> None:
