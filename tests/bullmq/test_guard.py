@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from campaign_ops.bullmq import guard as guard_module
+from campaign_ops.bullmq.guard import LastLook, OtherQueue, packed
 from campaign_ops.bullmq.queue import Guard, LookAgain, Queue, QueueAddress
 from campaign_ops.core.errors import Refused
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
@@ -112,6 +115,71 @@ def test_an_id_that_is_used_again_for_a_job_that_is_gone_is_looked_at_again(
     raw.delete(key("shard-1"))
     with pytest.raises(LookAgain, match="shard-1"):
         queue.add([a_job("ops-1")], guard)
+
+
+def test_a_job_that_is_the_one_that_was_read_is_not_new(queue: Queue, raw: Any) -> None:
+    put(raw, "wait", "c1-0", payload("c1", "r9"), timestamp="1")
+    put(raw, "wait", "mail", "{}", name="sendEmail", timestamp="2")
+    guard = Guard(queue.last_look(), dated=read(queue, ["c1"]).dated)
+    assert queue.add([a_job("ops-1")], guard) == {"ops-1"}
+
+
+def test_the_next_job_with_the_deduplication_id_of_an_active_one_is_new(queue: Queue, raw: Any) -> None:
+    put(raw, "active", "1", payload("c9", "r9"), deid="a")
+    put(raw, "active", "2", payload("c9", "r9"), deid="b")
+    aside = {"name": "sendBulkSMS", "data": payload("c1", "r1"), "jid": "17"}
+    look, before = queue.last_look(), read(queue, ["c1"])
+    raw.hset(key("dn:a"), mapping=aside)
+    assert queue.add([a_job("ops-1"), a_job("ops-2", "c2")], Guard(look, dated=before.dated)) == {"ops-2"}
+    after = Guard(look, dated=read(queue, ["c1"]).dated, ours=["ops-2"])
+    raw.hset(key("dn:a"), "jid", "18")
+    assert queue.add([a_job("ops-1")], after) == frozenset()
+    raw.hset(key("dn:a"), "jid", "17")
+    assert queue.add([a_job("ops-1")], after) == {"ops-1"}
+
+
+def test_more_new_jobs_than_can_be_judged_inside_redis_stop_the_add(
+    queue: Queue, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard_module, "MAX_NEW_JOBS", 2)
+    look = queue.last_look()
+    for number in range(2):
+        put(raw, "wait", f"new-{number}", payload("c9", "r9"))
+    assert queue.add([a_job("ops-1")], Guard(look)) == {"ops-1"}
+    put(raw, "wait", "new-2", payload("c9", "r9"))
+    with pytest.raises(LookAgain):
+        queue.add([a_job("ops-2")], Guard(look, ours=["ops-1"]))
+
+
+def test_what_is_sent_to_redis_is_what_concerns_the_jobs() -> None:
+    dated = {"a": ("c-1", "5"), "7": ("c2", "6"), "shard": ("c2", "8"), "mail": (None, None)}
+    other = OtherQueue("bull:other:", LastLook({"b": "wait"}, event="2-0"), {"b": ("c-1", "9")})
+    guard = Guard(LastLook({"a": "wait"}, 5.5, "1-0"), ["ops-1"], dated, "r1", 10, [other])
+    profile = PROFILE.model_copy(update={"further_jobs": ("retry",), "harmless_jobs": ("report",)})
+    assert json.loads(packed(guard, ["c-1"], profile)) == {
+        "known": ["a", "ops-1"],
+        "dated": [["a", "5", "c1"], ["shard", "8", "c2"], ["mail", "", ""]],
+        "event": "1-0",
+        "others": [
+            {
+                "prefix": "bull:other:",
+                "known": ["b", "ops-1"],
+                "dated": [["b", "9", "c1"]],
+                "event": "2-0",
+            }
+        ],
+        "server": "r1",
+        "deadline": 15.5,
+        "sends": {"sendBulkSMS": True, "retry": True},
+        "harmless": {"report": True},
+        "mentions": [["%f[%w]c[^%w]*1%f[%W]", "c1"]],
+        "campaign_key": "campaignid",
+        "recipients_key": "recipientids",
+    }
+    unknown = json.loads(packed(Guard(LastLook({})), ["007", "ü"], profile))
+    assert (unknown["server"], unknown["deadline"], unknown["event"]) == ("", -1, "")
+    assert unknown["mentions"] == [["%f[%w]0*007%f[%W]", "7"], ["", ""]]
+    assert json.loads(packed(None, ["c1"], profile)) == {}
 
 
 def test_our_own_jobs_are_not_new(queue: Queue) -> None:

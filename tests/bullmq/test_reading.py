@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from campaign_ops.bullmq import reader
 from campaign_ops.bullmq.queue import LiveJob, Queue
 from campaign_ops.core.errors import Refused
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
-from tests.bullmq.kit import PROFILE, a_job, add_by_bullmq, contents, key, payload, put, until, workers
+from tests.bullmq.kit import PROFILE, a_job, add_by_bullmq, contents, key, payload, put, read, until, workers
 
 
 def test_reading_leaves_redis_byte_for_byte_as_it_was(queue: Queue, server: EmbeddedRedis, raw: Any) -> None:
@@ -134,6 +135,90 @@ def test_unreadable_recipients_are_doubt_about_their_own_campaign_alone(queue: Q
     another = queue.live_jobs(queue.snapshot(), ["c1"])
     assert list(another) == []
     assert another.result.unclear == {}
+
+
+def test_doubt_about_all_campaigns_is_added_to_the_doubt_about_each(queue: Queue, raw: Any) -> None:
+    put(raw, "wait", "1", payload("c1", None))
+    put(raw, "wait", "2", payload("c1", None))
+    assert read(queue, ["c1", "c2"]).unclear == {"c1": {"sendBulkSMS": 2}}
+    put(raw, "wait", "3", "{")
+    put(raw, "wait", "4", "{")
+    raw.hdel(key("4"), "name")
+    reading = read(queue, ["c1", "c2"])
+    assert reading.unclear == {
+        "c1": {"sendBulkSMS": 3, "without a name": 1},
+        "c2": {"sendBulkSMS": 1, "without a name": 1},
+    }
+    assert reading.state.unclear_jobs == {"sendBulkSMS": 3, "without a name": 1}
+
+
+def test_the_next_job_with_the_deduplication_id_of_an_active_one_covers_its_recipients(queue: Queue, raw: Any) -> None:
+    """BullMQ keeps it in a hash beside the states until the active one ends."""
+    put(raw, "active", "1", payload("c9", "r9"), deid="a")
+    put(raw, "active", "2", payload("c9", "r9"), deid="b")
+    put(raw, "wait", "3", payload("c9", "r9"), deid="c")
+    put(raw, "active", "4", payload("c9", "r9"), deid="d")
+    for name, data in (("a", payload("c1", "r1")), ("b", "{"), ("c", payload("c1", "r2"))):
+        raw.hset(key(f"dn:{name}"), mapping={"name": "sendBulkSMS", "data": data, "jid": "17"})
+    reading = queue.live_jobs(queue.snapshot(), ["c1"])
+    assert list(reading) == [LiveJob("dn:a", "wait", "c1", ("r1",))]
+    assert reading.result.unclear == {"c1": {"sendBulkSMS": 1}}
+    assert reading.result.dated == {"dn:a": ("c1", "17")}
+    raw.hdel(key("dn:b"), "name")
+    assert read(queue, ["c1"]).unclear == {"c1": {"without a name": 1}}
+
+
+def test_jobs_are_remembered_by_the_time_they_were_made_where_their_id_may_come_again(queue: Queue, raw: Any) -> None:
+    put(raw, "wait", "7", payload("c1", "r1"), timestamp="70")
+    put(raw, "wait", "8", payload("c2", "r1"), timestamp="80")
+    put(raw, "wait", "shard", payload("c2", "r1"), timestamp="90")
+    put(raw, "wait", "mail", "{}", name="sendEmail", timestamp="91")
+    dated = {"7": ("c1", "70"), "shard": (None, "90"), "mail": (None, "91")}
+    assert read(queue, ["c1"]).dated == dated
+    raw.lpush(key("wait"), "gone")
+    assert read(queue, ["c1"]).dated == {**dated, "gone": (None, None)}
+
+
+def test_a_job_is_taken_when_a_worker_has_it_or_had_it(queue: Queue, raw: Any) -> None:
+    put(raw, "wait", "new", payload("c1", "r1"))
+    put(raw, "wait", "again", payload("c1", "r1"), processedOn="1")
+    put(raw, "active", "just taken", payload("c1", "r1"))
+    taken = {job.id: job.taken for job in queue.live_jobs(queue.snapshot(), ["c1"])}
+    assert taken == {"new": False, "again": True, "just taken": True}
+
+
+def test_only_the_newest_dead_jobs_are_read(queue: Queue, raw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "FAILED_LOOKED_AT", 3)
+    monkeypatch.setattr(reader, "COMPLETED_LOOKED_AT", 2)
+    for number in range(3):
+        for state in ("failed", "completed", "delayed", "waiting-children"):
+            put(raw, state, f"{state}-{number}", payload("c2" if number == 1 else "c1", "r1"))
+            raw.zadd(key(state), {f"{state}-{number}": number})
+        raw.lpush(key("wait"), f"wait-{number}", "0:1712345678")
+    raw.zadd(key("failed"), {"gone": 9})
+    raw.lpush(key("wait"), "no-such-job")
+    snapshot = queue.snapshot()
+    assert [job.id for job in queue.failed_jobs(snapshot, ["c1"])] == ["failed-2"]
+    assert queue.completed_ids(snapshot) == ["completed-2", "completed-1"]
+    newest = queue.newest(2)
+    assert newest["failed"] == ["gone", "failed-2"]
+    assert newest["delayed"] == ["delayed-2", "delayed-1"]
+    assert newest["wait"] == ["no-such-job"], "a marker of BullMQ 4 is no job"
+    assert newest["active"] == []
+
+
+def test_the_last_look_says_when_it_was_and_what_had_happened(queue: Queue, raw: Any) -> None:
+    def clock() -> float:
+        whole, micros = raw.time()
+        return float(whole + micros / 1_000_000)
+
+    before, look = clock(), queue.last_look()
+    assert look.at is not None
+    assert before <= look.at <= clock()
+    assert (look.event, look.live) == ("0-0", {})
+    event = raw.xadd(key("events"), {"event": "added"})
+    put(raw, "wait", "1", payload("c1", "r1"))
+    assert (queue.last_look().event, queue.last_look().live) == (event, {"1": "wait"})
 
 
 def test_the_result_of_a_reading_does_not_exist_before_its_end(queue: Queue, raw: Any) -> None:
