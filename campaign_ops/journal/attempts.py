@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from campaign_ops.core.model import Attempts
 from campaign_ops.journal import schema
 from campaign_ops.journal.bulk import as_rows, document, insert_rows, texts
-from campaign_ops.postgres.expressions import ONE
+from campaign_ops.postgres.expressions import IDS, ONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,6 @@ class AttemptLog:
         An attempt counts as one without progress only once its first job is in the queue: see `added`. Missing
         recipients are left out of it until `add_intents` names their jobs.
         """
-        table = schema.attempt
         rows = [
             {
                 "tables": self.tables,
@@ -104,27 +104,12 @@ class AttemptLog:
         ]
         if not rows:
             return {}
-        given = as_rows(table, list(rows[0]))
-        # Always in one order: two concurrent writers must not wait for each other.
-        source = sa.select(*given.c, sa.func.now()).order_by(given.c.campaign_id)
-        statement = insert(table).from_select([*rows[0], "last_at"], source)
-        new = statement.excluded
-        statement = statement.on_conflict_do_update(
-            index_elements=["tables", "campaign_id"],
-            set_={name: new[name] for name in ("total", "without_progress", "pending_at_last", "left_out", "last_at")},
-            where=sa.and_(table.c.total + 1 == new.total, table.c.held_by.is_(None)),
-        )
-        begun = connection.execute(statement.returning(table.c.campaign_id, table.c.total), document(rows))
+        begun = connection.execute(_beginning(), document(rows))
         return {row.campaign_id: row.total for row in begun}
 
     def added(self, connection: sa.Connection, campaign_ids: Collection[str]) -> None:
         """Record that a job of the current attempt really is in the queue."""
-        table = schema.attempt
-        connection.execute(
-            sa.update(table)
-            .where(table.c.tables == self.tables, table.c.campaign_id == sa.any_(texts(campaign_ids)))
-            .values(without_progress=table.c.without_progress + 1)
-        )
+        connection.execute(_counting_one_more(), {"tables_key": self.tables, "ids": list(campaign_ids)})
 
     def add_intents(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Record the jobs that are about to be added to the queue."""
@@ -138,37 +123,17 @@ class AttemptLog:
         """Add to the recipients of each campaign that its last attempt left out."""
         if not recipients:
             return
-        table = schema.attempt
-        given = as_rows(table, ("campaign_id", "left_out"))
-        statement = (
-            sa.update(table)
-            .where(table.c.tables == self.tables, table.c.campaign_id == given.c.campaign_id)
-            .values(left_out=sa.func.greatest(table.c.left_out + given.c.left_out, 0))
-        )
         rows = [{"campaign_id": campaign_id, "left_out": number} for campaign_id, number in recipients.items()]
-        connection.execute(statement, document(rows))
+        connection.execute(_leaving_out(), {"tables_key": self.tables, **document(rows)})
 
     def unconfirmed_campaigns(self, connection: sa.Connection, job_ids: Collection[str]) -> set[str]:
         """The campaigns of these open jobs whose attempt was not counted before."""
-        intent, other = schema.intent, schema.intent.alias("other")
-        counted = sa.or_(other.c.added_at.is_not(None), other.c.closed_as == Closed.UNKNOWN.value)
-        confirmed = sa.exists().where(other.c.repair_id == intent.c.repair_id, counted)
-        query = sa.select(intent.c.campaign_id).where(
-            intent.c.job_id == sa.any_(texts(job_ids)), _is_open(), sa.not_(confirmed)
-        )
-        return set(connection.scalars(query))
+        return set(connection.scalars(_unconfirmed(), {"ids": list(job_ids)}))
 
     def confirm_intents(self, connection: sa.Connection, recipients: Mapping[str, int]) -> None:
         """Record that these jobs really are in the queue, with their numbers of recipients."""
-        intent = schema.intent
-        given = as_rows(intent, ("job_id", "recipients"))
-        statement = (
-            sa.update(intent)
-            .where(intent.c.job_id == given.c.job_id, _is_open())
-            .values(added_at=sa.func.clock_timestamp(), recipients=given.c.recipients)
-        )
         rows = [{"job_id": job_id, "recipients": number} for job_id, number in recipients.items()]
-        connection.execute(statement, document(rows))
+        connection.execute(_confirming(), document(rows))
 
     def close_intents(self, connection: sa.Connection, job_ids: Collection[str], closed_as: Closed) -> None:
         """Record that these jobs do not count as added, and why; unless unknown, their recipients were left out."""
@@ -282,3 +247,62 @@ class AttemptLog:
 def _is_open() -> sa.ColumnElement[bool]:
     """The outcome of the intended job is not known yet."""
     return sa.and_(schema.intent.c.added_at.is_(None), schema.intent.c.closed_as.is_(None))
+
+
+# The statements of every page of jobs, made once: to make one takes SQLAlchemy as long as to send it.
+
+
+@cache
+def _beginning() -> sa.Executable:
+    """Count new attempts. Binds: rows."""
+    table = schema.attempt
+    names = ["tables", "campaign_id", "total", "without_progress", "pending_at_last", "left_out"]
+    given = as_rows(table, names)
+    # Always in one order: two concurrent writers must not wait for each other.
+    source = sa.select(*given.c, sa.func.now()).order_by(given.c.campaign_id)
+    statement = insert(table).from_select([*names, "last_at"], source)
+    new = statement.excluded
+    statement = statement.on_conflict_do_update(
+        index_elements=["tables", "campaign_id"],
+        set_={name: new[name] for name in ("total", "without_progress", "pending_at_last", "left_out", "last_at")},
+        where=sa.and_(table.c.total + 1 == new.total, table.c.held_by.is_(None)),
+    )
+    return statement.returning(table.c.campaign_id, table.c.total)
+
+
+@cache
+def _counting_one_more() -> sa.Update:
+    """Count the last attempt of these campaigns. Binds: tables_key, ids."""
+    table = schema.attempt
+    ours = sa.and_(table.c.tables == sa.bindparam("tables_key"), table.c.campaign_id == sa.any_(IDS))
+    return sa.update(table).where(ours).values(without_progress=table.c.without_progress + 1)
+
+
+@cache
+def _leaving_out() -> sa.Update:
+    """Add to what the last attempts left out. Binds: tables_key, rows."""
+    table = schema.attempt
+    given = as_rows(table, ("campaign_id", "left_out"))
+    ours = sa.and_(table.c.tables == sa.bindparam("tables_key"), table.c.campaign_id == given.c.campaign_id)
+    return sa.update(table).where(ours).values(left_out=sa.func.greatest(table.c.left_out + given.c.left_out, 0))
+
+
+@cache
+def _unconfirmed() -> sa.Select[str]:
+    """The campaigns of open jobs whose attempt was not counted before. Binds: ids."""
+    intent, other = schema.intent, schema.intent.alias("other")
+    counted = sa.or_(other.c.added_at.is_not(None), other.c.closed_as == Closed.UNKNOWN.value)
+    confirmed = sa.exists().where(other.c.repair_id == intent.c.repair_id, counted)
+    return sa.select(intent.c.campaign_id).where(intent.c.job_id == sa.any_(IDS), _is_open(), sa.not_(confirmed))
+
+
+@cache
+def _confirming() -> sa.Update:
+    """Confirm open jobs. Binds: rows."""
+    intent = schema.intent
+    given = as_rows(intent, ("job_id", "recipients"))
+    return (
+        sa.update(intent)
+        .where(intent.c.job_id == given.c.job_id, _is_open())
+        .values(added_at=sa.func.clock_timestamp(), recipients=given.c.recipients)
+    )

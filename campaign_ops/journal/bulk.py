@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,11 +33,14 @@ def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Mappi
     """Insert rows that all have the same columns, if there are any."""
     if not rows:
         return
-    names = list(rows[0])
-    given = as_rows(table, names)
-    statement = sa.insert(table).from_select(names, sa.select(*given.c))
+    statement = _insertion(table, tuple(rows[0]))
     for first in range(0, len(rows), ROWS_AT_ONCE):
         connection.execute(statement, document(rows[first : first + ROWS_AT_ONCE]))
+
+
+@cache
+def _insertion(table: sa.Table, names: Sequence[str]) -> sa.Insert:
+    return sa.insert(table).from_select(list(names), sa.select(*as_rows(table, names).c))
 
 
 def as_json(query: sa.Select[*tuple[Any, ...]]) -> sa.ScalarSelect[Any]:

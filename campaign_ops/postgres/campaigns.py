@@ -24,7 +24,7 @@ from campaign_ops.postgres.expressions import (
     tomorrow,
     words,
 )
-from campaign_ops.postgres.tables import PlatformTables
+from campaign_ops.postgres.tables import PlatformTables, made_once
 
 
 def campaign_columns(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
@@ -90,6 +90,7 @@ def is_stuck_undated(tables: PlatformTables, *, any_age: bool = False) -> sa.Col
     return sa.and_(is_sending(tables), sa.or_(sa.and_(campaign.updated_at.is_(None), old), ahead))
 
 
+@made_once
 def stuck(tables: PlatformTables, *, first: bool, any_age: bool = False) -> Query:
     """One keyset page of stuck campaigns, the longest untouched first; with ``any_age`` of all in sending.
 
@@ -104,6 +105,7 @@ def stuck(tables: PlatformTables, *, first: bool, any_age: bool = False) -> Quer
     return query.order_by(campaign.updated_at, campaign.id).limit(sa.bindparam("limit", type_=sa.Integer))
 
 
+@made_once
 def stuck_among(tables: PlatformTables, *, any_age: bool = False) -> Query:
     """The given campaigns that are still stuck, including undated ones. Binds: ids, stuck_after_seconds.
 
@@ -113,6 +115,7 @@ def stuck_among(tables: PlatformTables, *, any_age: bool = False) -> Query:
     return sa.select(*campaign_columns(tables)).where(stuck, one_of(tables.campaign.c.id, IDS))
 
 
+@made_once
 def stuck_undated(tables: PlatformTables, *, first: bool, any_age: bool = False) -> Query:
     """One keyset page of the stuck campaigns that `stuck` leaves out. Binds: stuck_after_seconds, limit, after_id."""
     campaign = tables.campaign.c
@@ -122,6 +125,7 @@ def stuck_undated(tables: PlatformTables, *, first: bool, any_age: bool = False)
     return query.order_by(campaign.id).limit(sa.bindparam("limit", type_=sa.Integer))
 
 
+@made_once
 def by_id(tables: PlatformTables) -> Query:
     """The given campaigns, whatever their status. Binds: ids."""
     return sa.select(*campaign_columns(tables)).where(one_of(tables.campaign.c.id, IDS))
@@ -133,6 +137,7 @@ def any_stuck(tables: PlatformTables) -> sa.ColumnElement[bool]:
     return sa.or_(*(sa.exists(ONE).where(condition) for condition in (is_stuck(tables), undated)))
 
 
+@made_once
 def sending_count(tables: PlatformTables) -> Query:
     """The number of campaigns being sent, stuck or not, and of those that are undated."""
     number = sa.func.count()
@@ -140,12 +145,14 @@ def sending_count(tables: PlatformTables) -> Query:
     return sa.select(number.label("sending"), undated).select_from(tables.campaign).where(is_sending(tables))
 
 
+@made_once
 def sending_tenants(tables: PlatformTables) -> sa.Select[str]:
     """The tenants of campaigns that are being sent."""
     tenant = as_text(tables.campaign.c.tenant)
     return sa.select(tenant).where(is_sending(tables)).distinct().order_by(tenant)
 
 
+@made_once
 def lock_sending(tables: PlatformTables) -> Query:
     """Lock the given campaigns that are being sent, so that none ends meanwhile. Binds: ids."""
     campaign = tables.campaign.c

@@ -14,7 +14,7 @@ from campaign_ops.core.model import Outcome
 from campaign_ops.postgres.campaigns import is_sending
 from campaign_ops.postgres.expressions import IDS, Query, as_moment, as_text, db_now, exact, one_of, settable, words
 from campaign_ops.postgres.recipients import is_settled, standings, went_well
-from campaign_ops.postgres.tables import PlatformTables
+from campaign_ops.postgres.tables import PlatformTables, made_once
 
 # As text, exactly as the database writes it: the driver cannot hold infinity, and NULL is a value here, too.
 UPDATED_ATS = sa.bindparam("updated_ats", type_=sa.ARRAY(sa.Text))
@@ -45,6 +45,7 @@ def campaign_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
     return columns + [campaign[key].label(key) for key in COUNTER_KEYS if key in campaign]
 
 
+@made_once
 def lock_observed(tables: PlatformTables) -> Query:
     """Lock the campaigns that are as observed and not locked; their state before. Binds: ids, updated_ats.
 
@@ -59,6 +60,7 @@ def lock_observed(tables: PlatformTables) -> Query:
     )
 
 
+@made_once
 def lock_still_sending(tables: PlatformTables) -> Query:
     """Lock the campaigns that are as observed, so that none ends meanwhile. Binds: ids, updated_ats.
 
@@ -72,6 +74,7 @@ def lock_still_sending(tables: PlatformTables) -> Query:
     )
 
 
+@made_once
 def complete(tables: PlatformTables, empty_outcome: Outcome | None = None, *, by_person: bool = False) -> sa.Update:
     """Complete campaigns in which nothing is pending; the word follows from the rows. Binds: ids, updated_ats.
 
@@ -106,6 +109,7 @@ def complete(tables: PlatformTables, empty_outcome: Outcome | None = None, *, by
     )
 
 
+@made_once
 def recount(tables: PlatformTables) -> sa.Update:
     """Raise counters to the numbers of rows. Leaves ``updated_at`` alone: a recount is not progress.
 

@@ -19,9 +19,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from campaign_ops.core.model import Suspect
 from campaign_ops.postgres import planner
 from campaign_ops.postgres.copying import LINES, copy_into, lines_of, lines_of_pairs
-from campaign_ops.postgres.expressions import IDS, as_text, one_of
+from campaign_ops.postgres.expressions import IDS, Query, as_text, one_of
 from campaign_ops.postgres.recipients import to_send
-from campaign_ops.postgres.tables import PlatformTables
+from campaign_ops.postgres.tables import PlatformTables, made_once
 
 COVER, MARKED = "campaign_ops_cover", "campaign_ops_marked"
 IDS_AT_ONCE = 50_000  # recipients per round trip
@@ -160,6 +160,14 @@ def fill_batches(
     long; a LATERAL, which would hash the cover again for each campaign, 20 times as long for 500 campaigns and 500,000
     covered recipients. Nested loops took minutes for 20,000 recipients without statistics.
     """
+    with planner.hash_joins(connection):
+        rows = connection.execute(_filling(tables, size), {"ids": list(campaign_ids)})
+        return [Cut(key, (number, hashes), doubled, open_) for key, number, hashes, doubled, open_ in rows]
+
+
+@made_once
+def _filling(tables: PlatformTables, size: int) -> Query:
+    """Fill the batches with those of the given campaigns; a `Cut` of each campaign. Binds: ids."""
     recipient = tables.recipient.c
     covering = sa.select(_COVER.c.recipient_id, sa.func.count().label("jobs")).group_by(_COVER.c.recipient_id)
     covered = covering.subquery("covered")
@@ -182,24 +190,26 @@ def fill_batches(
     numbered = sa.select(batches.campaign_id, batches.start // size, batches.ids)
     filled = sa.insert(_BATCH).from_select(["campaign_id", "number", "recipient_ids"], numbered).cte("filled")
     missing = sa.func.coalesce(sa.func.cardinality(pending.c.ids), 0)
-    query = sa.select(pending.c.campaign_id, pending.c.number, pending.c.hashes, pending.c.doubled, missing)
-    with planner.hash_joins(connection):
-        rows = connection.execute(query.add_cte(filled), {"ids": list(campaign_ids)})
-        return [Cut(key, (number, hashes), doubled, open_) for key, number, hashes, doubled, open_ in rows]
+    cuts = sa.select(pending.c.campaign_id, pending.c.number, pending.c.hashes, pending.c.doubled, missing)
+    return cuts.add_cte(filled)
 
 
 def fingerprints(
     connection: sa.Connection, tables: PlatformTables, campaign_ids: Collection[str]
 ) -> dict[str, Fingerprint]:
     """The fingerprints of these campaigns now; none of those in which nothing is pending."""
+    rows = connection.execute(_fingerprints(tables), {"ids": list(campaign_ids)})
+    return {campaign_id: (number, hashes) for campaign_id, number, hashes in rows}
+
+
+@made_once
+def _fingerprints(tables: PlatformTables) -> Query:
     recipient = tables.recipient.c
-    query = (
+    return (
         sa.select(as_text(recipient.campaign_id), *_fingerprint(tables))
         .where(one_of(recipient.campaign_id, IDS), to_send(tables))
         .group_by(recipient.campaign_id)
     )
-    rows = connection.execute(query, {"ids": list(campaign_ids)})
-    return {campaign_id: (number, hashes) for campaign_id, number, hashes in rows}
 
 
 def _fingerprint(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
@@ -217,6 +227,7 @@ def _slices(rows: sa.FromClause, length: int) -> sa.Subquery:
     return sliced.offset(sa.literal_column("0")).subquery()
 
 
+@made_once
 def missing_of_rows(tables: PlatformTables) -> sa.Select[str | None]:
     """For each recipient of the given campaigns its id, or NULL unless it is pending and in no live job. Binds: ids.
 
@@ -296,11 +307,16 @@ def _suspects_of_batch() -> sa.FromClause:
 
 def as_cut(connection: sa.Connection, chosen: Sequence[tuple[str, int]]) -> Iterator[Batch]:
     """These batches, by campaign and number, as they were cut."""
-    return _chosen(connection, chosen, _BATCH.c.recipient_ids)
+    return _chosen(connection, chosen, _AS_CUT)
 
 
 def read_again(connection: sa.Connection, tables: PlatformTables, chosen: Sequence[tuple[str, int]]) -> Iterator[Batch]:
     """These batches, by campaign and number, with only the recipients that still wait in that campaign, unmarked."""
+    return _chosen(connection, chosen, _still_waiting(tables))
+
+
+@made_once
+def _still_waiting(tables: PlatformTables) -> Query:
     recipient = tables.recipient.c
     listed = sa.func.unnest(_BATCH.c.recipient_ids).table_valued("id").render_derived(name="listed")
     waits = sa.and_(to_send(tables), as_text(recipient.campaign_id) == _BATCH.c.campaign_id)
@@ -316,22 +332,23 @@ def read_again(connection: sa.Connection, tables: PlatformTables, chosen: Sequen
     # A recipient that was marked once stays out, though its marker may be gone by now.
     marked_before = sa.exists().where(_MARKED.c.recipient_id == seen.c.id).select_from(_MARKED)
     waiting = sa.select(as_text(seen.c.id)).where(seen.c.waits, sa.not_(marked_before))
-    return _chosen(connection, chosen, sa.func.array(waiting.scalar_subquery()))
+    return _of_chosen(sa.func.array(waiting.scalar_subquery()))
 
 
-def _chosen(
-    connection: sa.Connection, chosen: Sequence[tuple[str, int]], recipient_ids: sa.ColumnElement[Any]
-) -> Iterator[Batch]:
-    """These batches with the recipients that an expression on each gives."""
-    if not chosen:
-        return
+def _of_chosen(recipient_ids: sa.ColumnElement[Any]) -> Query:
+    """The chosen batches with the recipients that an expression on each gives. Binds: ids, numbers."""
     wanted = (
         sa.func.unnest(IDS, sa.bindparam("numbers", type_=sa.ARRAY(sa.Integer)))
         .table_valued("campaign_id", "number")
         .render_derived(name="wanted")
     )
     same = sa.and_(wanted.c.campaign_id == _BATCH.c.campaign_id, wanted.c.number == _BATCH.c.number)
-    query = sa.select(*_BATCH_KEY, _texts(recipient_ids)).select_from(_BATCH.join(wanted, same)).order_by(*_BATCH_KEY)
+    return sa.select(*_BATCH_KEY, _texts(recipient_ids)).select_from(_BATCH.join(wanted, same)).order_by(*_BATCH_KEY)
+
+
+def _chosen(connection: sa.Connection, chosen: Sequence[tuple[str, int]], query: Query) -> Iterator[Batch]:
+    if not chosen:
+        return
     binds = {"ids": [campaign_id for campaign_id, _ in chosen], "numbers": [number for _, number in chosen]}
     for campaign_id, number, ids in connection.execute(query, binds):
         yield Batch(campaign_id, number, ids)
@@ -389,3 +406,6 @@ def _id_spec(tables: PlatformTables) -> str:
 def _texts(ids: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """Ids as the driver's own list of strings: SQLAlchemy would copy each list."""
     return sa.type_coerce(sa.cast(ids, ARRAY(sa.Text)), sa.types.NullType())
+
+
+_AS_CUT = _of_chosen(_BATCH.c.recipient_ids)

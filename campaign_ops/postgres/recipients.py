@@ -22,7 +22,7 @@ from campaign_ops.postgres.expressions import (
     one_of,
     words,
 )
-from campaign_ops.postgres.tables import PlatformTables
+from campaign_ops.postgres.tables import PlatformTables, made_once
 
 
 def is_pending(tables: PlatformTables) -> sa.ColumnElement[bool]:
@@ -116,6 +116,7 @@ def standings(tables: PlatformTables) -> sa.Subquery:
     )
 
 
+@made_once
 def tallies(tables: PlatformTables) -> Query:
     """Counts of the given campaigns' recipients by status, by acceptance and by `standings`. Binds: ids."""
     row, status, accepted, standing, latest = _kind(tables)
@@ -135,6 +136,7 @@ def tallies(tables: PlatformTables) -> Query:
     )
 
 
+@made_once
 def kinds_of_rows(tables: PlatformTables) -> Query:
     """Each recipient of the given campaigns as `tallies` would count it, to be streamed. Binds: ids."""
     row, status, accepted, standing, latest = _kind(tables)
@@ -157,6 +159,7 @@ def _kind(tables: PlatformTables) -> tuple[Any, Any, Any, Any, sa.ColumnElement[
     return columns, as_text(columns.status), is_accepted(tables), no_standing, latest_activity(tables)
 
 
+@made_once
 def with_more_than(tables: PlatformTables) -> sa.Select[str]:
     """Those of the given campaigns with more recipients than a number; reads no more than that of each.
 
@@ -169,6 +172,7 @@ def with_more_than(tables: PlatformTables) -> sa.Select[str]:
     return sa.select(given.c.id).where(sa.exists(beyond.correlate(given)))
 
 
+@made_once
 def with_pending(tables: PlatformTables) -> sa.Select[str]:
     """Those of the given campaigns in which a recipient still has to be sent to; reads one of each. Binds: ids.
 
@@ -181,6 +185,7 @@ def with_pending(tables: PlatformTables) -> sa.Select[str]:
     return sa.select(given.c.id).where(pending.scalar_subquery())
 
 
+@made_once
 def reopened(tables: PlatformTables, *, by_any_row: bool = False) -> Query:
     """The given campaigns with a recipient to send to, or with ``by_any_row`` with any recipient. Binds: ids."""
     recipient = tables.recipient.c
@@ -218,6 +223,7 @@ def writers(connection: sa.Connection, tables: PlatformTables) -> sa.TextClause:
     return _WRITERS.bindparams(recipient_table=name)
 
 
+@made_once
 def lock_waiting(tables: PlatformTables) -> Query:
     """Lock the given recipients that still have to be sent to in a sending campaign; id and word. Binds: ids."""
     recipient = tables.recipient.c
@@ -229,6 +235,7 @@ def lock_waiting(tables: PlatformTables) -> Query:
     )
 
 
+@made_once
 def take_as_sent(tables: PlatformTables) -> sa.Update:
     """Mark the given recipients as sent, where they still have to be and their campaign is sending. Binds: ids."""
     recipient = tables.recipient.c

@@ -30,7 +30,7 @@ from campaign_ops.postgres.expressions import (
     settable,
     words,
 )
-from campaign_ops.postgres.tables import PlatformTables
+from campaign_ops.postgres.tables import PlatformTables, made_once
 
 
 def is_held(tables: PlatformTables) -> sa.ColumnElement[bool]:
@@ -81,6 +81,7 @@ def held_totals(tables: PlatformTables, tenants: Collection[str] | None = None) 
     )
 
 
+@made_once
 def held_as_text(tables: PlatformTables) -> Query | None:
     """The same, as text: a document would round the sums; None on a platform without reservations. Binds: limit."""
     if tables.reservation is None:
@@ -89,7 +90,8 @@ def held_as_text(tables: PlatformTables) -> Query | None:
     return sa.select(held.tenant, *(sa.cast(held[name], sa.Text).label(name) for name in ("held", "held_by_all")))
 
 
-def held_count(tables: PlatformTables) -> Query:
+@made_once
+def held_count(tables: PlatformTables) -> sa.Select[int]:
     """The number of held reservations."""
     return sa.select(sa.func.count()).select_from(tables.reservations).where(is_held(tables))
 
@@ -109,6 +111,7 @@ def free_credits(balance: sa.Table, tables: PlatformTables) -> Query:
     return sa.select(tenant.label("tenant"), as_text(spendable).label("left")).where(tenant == sa.any_(IDS))
 
 
+@made_once
 def strange_holds(tables: PlatformTables) -> Query:
     """The given campaigns whose reservations all have unknown status words, with the words. Binds: ids."""
     reservation, profile = tables.reservations.c, tables.profile.reservation
@@ -155,6 +158,7 @@ def _impossible_hold(tables: PlatformTables) -> sa.ColumnElement[str]:
     return sa.func.concat_ws(", ", *parts)
 
 
+@made_once
 def questionable(tables: PlatformTables) -> Query:
     """Held reservations whose campaign is not sending, or that are late. Binds: max_age.
 
@@ -180,6 +184,7 @@ def _questionable(tables: PlatformTables, *columns: sa.ColumnElement[Any]) -> Qu
     )
 
 
+@made_once
 def by_id(tables: PlatformTables) -> Query:
     """The given reservations, whatever their state. Binds: ids."""
     reservation, campaign = tables.reservations.c, tables.campaign.c
@@ -203,6 +208,7 @@ def reservation_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
     return columns
 
 
+@made_once
 def lock_holds_of_campaigns(tables: PlatformTables) -> Query:
     """Lock every held reservation of the given campaigns; their state before. Binds: ids.
 
@@ -217,6 +223,7 @@ def lock_holds_of_campaigns(tables: PlatformTables) -> Query:
     )
 
 
+@made_once
 def lock_holds(tables: PlatformTables) -> Query:
     """Lock the given reservations that are still held; their state before. Binds: ids."""
     reservation = tables.reservations.c
@@ -228,6 +235,7 @@ def lock_holds(tables: PlatformTables) -> Query:
     )
 
 
+@made_once
 def lock_campaigns_of_holds(tables: PlatformTables) -> Query:
     """Lock the given reservations' campaigns, so that their status stays; the ids of those locked. Binds: ids."""
     campaign, reservation = tables.campaign.c, tables.reservations.c
@@ -250,6 +258,7 @@ def _released_values(tables: PlatformTables) -> dict[Any, Any]:
     return settable(values)
 
 
+@made_once
 def release_locked(tables: PlatformTables) -> sa.Update:
     """Release reservations that this transaction has locked, with the campaign that it has completed. Binds: ids."""
     reservation = tables.reservations.c
@@ -261,6 +270,7 @@ def release_locked(tables: PlatformTables) -> sa.Update:
     )
 
 
+@made_once
 def release(tables: PlatformTables) -> sa.Update:
     """Release reservations whose campaign is over, or that are late and whose campaign is not sending.
 

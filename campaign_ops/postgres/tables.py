@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -14,6 +16,9 @@ from sqlalchemy.types import UserDefinedType
 from campaign_ops.core.wording import is_unicode
 from campaign_ops.postgres.catalog import INTEGER_TYPES, Catalog
 from campaign_ops.profile.model import Profile
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class PgType(UserDefinedType[Any]):
@@ -128,3 +133,11 @@ def tables_of(profile: Profile, catalog: Catalog) -> PlatformTables:
     if known is None or known.catalog != catalog or known.profile != profile:
         known = _LATEST[key] = PlatformTables(profile, catalog)
     return known
+
+
+def made_once(make: Callable[Concatenate[PlatformTables, P], T]) -> Callable[Concatenate[PlatformTables, P], T]:
+    """Keep the statement that ``make`` returns for a platform's tables, and for arguments that can be compared.
+
+    Making one, and its key among the compiled statements, takes 0.3 to 2 ms each time: more than sending it.
+    """
+    return cast("Callable[Concatenate[PlatformTables, P], T]", lru_cache(maxsize=64)(make))
