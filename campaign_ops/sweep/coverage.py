@@ -51,11 +51,12 @@ class OpenBatch(NamedTuple):
 class JobCounts:
     """Jobs of each stuck campaign: live, failed, and by name those that cannot be understood.
 
-    ``live_in`` names the queues of the live ones, where there are several. ``left_marked`` are recipients of live jobs
-    that a worker has marked and no worker is busy with.
+    ``live_in`` names the queues of the live ones, where there are several; ``listed`` counts their recipients.
+    ``left_marked`` are recipients of live jobs that a worker has marked and no worker is busy with.
     """
 
     live: Counter[str] = field(default_factory=Counter)
+    listed: int = 0
     live_in: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     left_marked: list[str] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
@@ -105,6 +106,7 @@ def _load_cover(
     def _recipients() -> Iterator[str]:
         for job in jobs:
             counts.live[job.campaign_id] += 1
+            counts.listed += len(job.recipient_ids)
             if job.queue:
                 counts.live_in[job.campaign_id].add(job.queue)
             if job.taken and queue.profile.markers:
@@ -156,7 +158,7 @@ def add_coverage(
     if queue is None or state is None or completed is None or state.problem:
         return Covered(evidence, state)
     try:
-        filled = _fill_batches(platform, connection, evidence, patience, size=queue.profile.batch_size)
+        filled = _fill_batches(platform, connection, evidence, reading.jobs.listed, patience)
         known = fresh = False
         if filled.missing or reading.jobs.left_marked:
             known, fresh = find_suspects(platform, queue, connection, state, completed, remembers=remembers)
@@ -185,29 +187,39 @@ class _Filled:
 
     Attributes:
         missing: The pending recipients in no live job.
-        doubled: By campaign, its pending recipients in several live jobs.
+        covered: The pending recipients in live jobs, of campaigns that were cut in one statement.
+        doubled: By campaign, its pending recipients in several live jobs; absent where none is.
         fingerprints: By campaign; absent where it was too large for one statement.
         uncut: By campaign, why its pending recipients could not be read in time.
     """
 
     missing: int = 0
+    covered: int = 0
     doubled: dict[str, int] = field(default_factory=dict)
     fingerprints: dict[str, cover.Fingerprint] = field(default_factory=dict)
     uncut: dict[str, str] = field(default_factory=dict)
 
+    def give_up(self, platform: Platform, campaign_ids: Sequence[str], error: DatabaseTimeout) -> None:
+        """Note that the pending recipients of these campaigns could not be read in time."""
+        log.warning("%s: the pending of campaigns %s could not be read: %s", platform.name, campaign_ids, error)
+        why = f"its pending recipients could not be compared with the queue: {error.what}"
+        self.uncut |= dict.fromkeys(campaign_ids, why)
+
 
 def _fill_batches(
-    platform: Platform, connection: sa.Connection, evidence: Sequence[Evidence], patience: Patience, *, size: int
+    platform: Platform, connection: sa.Connection, evidence: Sequence[Evidence], listed: int, patience: Patience
 ) -> _Filled:
-    """Put pending recipients in no live job into batches.
+    """Put pending recipients in no live job into batches; jobs list ``listed`` recipients.
 
     A statement that takes too long is tried again on half as many, and so are those after it. When all campaigns were
     read one by one instead, 400 of 1,000 pending each took more than a minute on a busy machine, and none was repaired.
     """
-    tables = platform.tables(connection)
+    assert platform.queue is not None
+    tables, size = platform.tables(connection), platform.queue.profile.batch_size
     filled = _Filled()
     large: list[str] = []
-    rest = [case for case in evidence if case.tally.pending]
+    pending = [case for case in evidence if case.tally.pending]
+    rest = pending
     at_once = PENDING_AT_ONCE
     while rest:
         page = _page_of(rest, at_once)
@@ -215,7 +227,7 @@ def _fill_batches(
         if page[0].tally.pending <= PENDING_AT_ONCE:
             try:
                 with bounded(platform.database, connection):
-                    cuts = cover.fill_batches(connection, tables, ids, size=size)
+                    cuts = cover.fill_batches(connection, tables, ids, size=size, listed=listed)
             except DatabaseTimeout as error:
                 log.warning("%s: the pending of %s campaigns took too long: %s", platform.name, len(page), error)
                 if len(page) > 1 and at_once > PENDING_AT_LEAST:
@@ -224,26 +236,36 @@ def _fill_batches(
                 large += ids
             else:
                 filled.missing += sum(cut.missing for cut in cuts)
-                filled.doubled |= {cut.campaign_id: cut.doubled for cut in cuts}
+                filled.covered += sum(cut.fingerprint[0] - cut.missing for cut in cuts)
                 filled.fingerprints |= {cut.campaign_id: cut.fingerprint for cut in cuts}
         else:
             large += ids
         rest = rest[len(page) :]
-    any_doubled = bool(large) and cover.any_doubled(connection)
     for campaign_id in large:
+        stream = patience.stream(platform.database, connection, cover.missing_of_rows(tables), {"ids": [campaign_id]})
         try:
-            with bounded(platform.database, connection), planner.by_index(connection):
-                doubled = cover.doubled(connection, tables, [campaign_id]) if any_doubled else {}
-            stream = patience.stream(
-                platform.database, connection, cover.missing_of_rows(tables), {"ids": [campaign_id]}
-            )
             with mapped(platform.database.where), closing(stream) as pieces:
                 filled.missing += cover.fill_from(connection, tables, campaign_id, pieces, size=size)
-            filled.doubled |= doubled
         except DatabaseTimeout as error:
-            log.warning("%s: the pending of campaign %s could not be read: %s", platform.name, campaign_id, error)
-            filled.uncut[campaign_id] = f"its pending recipients could not be compared with the queue: {error.what}"
+            filled.give_up(platform, [campaign_id], error)
+    # Nearly always as many are covered as jobs list: then no recipient is listed twice.
+    if (large or filled.covered < listed) and cover.any_doubled(connection):
+        _count_doubled(platform, connection, pending, filled)
     return filled
+
+
+def _count_doubled(platform: Platform, connection: sa.Connection, rest: Sequence[Evidence], filled: _Filled) -> None:
+    """Count the pending recipients of each campaign that are in several live jobs."""
+    tables = platform.tables(connection)
+    while rest:
+        page = _page_of(rest, PENDING_AT_ONCE)
+        ids = [case.campaign.id for case in page]
+        try:
+            with bounded(platform.database, connection), planner.by_index(connection):
+                filled.doubled |= cover.doubled(connection, tables, ids)
+        except DatabaseTimeout as error:
+            filled.give_up(platform, ids, error)
+        rest = rest[len(page) :]
 
 
 class _Uncovered:

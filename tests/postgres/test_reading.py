@@ -135,8 +135,8 @@ def test_who_waits_in_no_job_is_cut_into_batches_and_read_again(ground: Ground) 
         assert not cover.any_doubled(connection)
         cover.load(connection, [ids[0]])
         assert cover.any_doubled(connection)
-        cuts = cover.fill_batches(connection, ground.tables, asked, size=3)
-        assert {cut.campaign_id: (cut.doubled, cut.missing) for cut in cuts} == {asked[0]: (1, 4), asked[1]: (0, 2)}
+        cuts = cover.fill_batches(connection, ground.tables, asked, size=3, listed=4)
+        assert {cut.campaign_id: cut.missing for cut in cuts} == {asked[0]: 4, asked[1]: 2}
         prints = {cut.campaign_id: cut.fingerprint for cut in cuts}
         assert [prints[one][0] for one in asked] == [6, 2]
         assert cover.fingerprints(connection, ground.tables, asked) == prints
@@ -161,14 +161,16 @@ def test_who_waits_in_no_job_is_cut_into_batches_and_read_again(ground: Ground) 
         assert [one.recipient_id for one in cover.marked(connection, limit=1)] == sorted(others)[:1]
 
 
-def test_a_campaign_of_many_batches_is_cut_without_a_gap(sms_ground: Ground) -> None:
-    """A long array is cut twice, first into arrays of 40 batches."""
+@pytest.mark.parametrize("listed", [2, cover.LISTED_AS_SET + 1])
+def test_a_campaign_of_many_batches_is_cut_without_a_gap(sms_ground: Ground, listed: int) -> None:
+    """A long array is cut twice, first into arrays of 40 batches; beside many live jobs the recipients are joined."""
     campaign = sms_ground.app.add_campaign("one", pending=201)
     covered, *missing = sms_ground.app.pending_ids("one")
     with sms_ground.begin() as connection:
         cover.create(connection, sms_ground.tables)
-        cover.load(connection, [covered])
-        cover.fill_batches(connection, sms_ground.tables, [campaign], size=2)
+        cover.load(connection, [covered, covered])
+        (cut,) = cover.fill_batches(connection, sms_ground.tables, [campaign], size=2, listed=listed)
+        assert (cut.fingerprint[0], cut.missing) == (201, 200)
         batches = list(cover.batches(connection, size=2))
     assert [batch.number for batch in batches] == list(range(100))
     assert {len(batch.recipient_ids) for batch in batches} == {2}

@@ -81,12 +81,12 @@ def _live_job_hides() -> None:
     """Treat a campaign with a live job as covered completely."""
 
     def of_idle_campaigns(
-        connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int
+        connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], **options: int
     ) -> list[cover.Cut]:
         recipient = tables.recipient.c
         busy = sa.select(as_text(recipient.campaign_id)).where(recipient.id.in_(sa.select(_COVER.c.recipient_id)))
         covered = set(connection.scalars(busy.distinct()))
-        idle: list[cover.Cut] = fill(connection, tables, [one for one in campaign_ids if one not in covered], size=size)
+        idle: list[cover.Cut] = fill(connection, tables, [one for one in campaign_ids if one not in covered], **options)
         return idle
 
     fill = put(cover, "fill_batches", of_idle_campaigns)
@@ -96,15 +96,15 @@ def _whole_campaign() -> None:
     """Re-enqueue all pending recipients of a campaign if any recipient is missing."""
 
     def of_whole_campaigns(
-        connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int
+        connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], **options: int
     ) -> list[cover.Cut]:
-        cuts: list[cover.Cut] = fill(connection, tables, campaign_ids, size=size)
+        cuts: list[cover.Cut] = fill(connection, tables, campaign_ids, **options)
         lost = connection.scalars(sa.select(_BATCH.c.campaign_id).distinct()).all()
         recipient = tables.recipient.c
         theirs = sa.select(recipient.id).where(as_text(recipient.campaign_id).in_(lost))
         connection.execute(sa.delete(_COVER).where(_COVER.c.recipient_id.in_(theirs)))
         connection.execute(sa.delete(_BATCH).where(_BATCH.c.campaign_id.in_(lost)))
-        return [cut for cut in cuts if cut.campaign_id not in lost] + list(fill(connection, tables, lost, size=size))
+        return [cut for cut in cuts if cut.campaign_id not in lost] + list(fill(connection, tables, lost, **options))
 
     fill = put(cover, "fill_batches", of_whole_campaigns)
 
