@@ -12,7 +12,8 @@ import yaml
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.provider import Provider
 from campaign_ops.lab.shop.queue import ShopQueue
-from campaign_ops.lab.shop.row_writer import RowWriter, builtin_profile
+from campaign_ops.lab.shop.queues import open_queue
+from campaign_ops.lab.shop.row_writer import PRISMA, PlatformShape, RowWriter, builtin_profile
 from campaign_ops.lab.shop.worker import WorkerOptions
 from campaign_ops.lab.shop.worker_process import WorkerProcess
 from campaign_ops.profile.model import Profile
@@ -34,6 +35,7 @@ class DemoPlatform:
         reference: The profile as written in the configuration: a name, or a mapping with ``extends``.
         thresholds: The configuration's thresholds.
         schedule: Cron expression of Dagster's schedule; None for the default.
+        shape: The types of its columns.
         roles: Purpose of a campaign (``jobs_lost``, ``backlog``, …) to its id.
         credits: Purpose of a reservation (``over``, ``held_while_sending``, …) to its id.
         workers: Its running workers.
@@ -47,23 +49,26 @@ class DemoPlatform:
     reference: str | Mapping[str, Any]
     thresholds: dict[str, Any] = field(default_factory=dict)
     schedule: str | None = None
+    shape: PlatformShape = PRISMA
     roles: dict[str, str] = field(default_factory=dict)
     credits: dict[str, str] = field(default_factory=dict)
     workers: list[WorkerProcess] = field(default_factory=list)
 
     def writer(self) -> RowWriter:
         """A writer of its rows; the caller closes it."""
-        return RowWriter.connect(self.database_url, self.profile)
+        return RowWriter.connect(self.database_url, self.profile, self.shape)
 
     def queue(self) -> ShopQueue:
         """Its queue; the caller closes it."""
         assert self.queue_url is not None, f"platform {self.name} has no queue"
         assert self.profile.queue is not None
-        return ShopQueue(self.queue_url, self.queue_prefix, self.profile.queue)
+        return open_queue(self.queue_url, self.queue_prefix, self.profile.queue, numeric_ids=self.shape.numeric_ids)
 
     def worker(self, log_dir: Path, options: WorkerOptions) -> WorkerProcess:
         """A worker of its queue, not yet started, added to ``workers``."""
-        process = WorkerProcess(self.database_url, self.queue(), self.profile, log_dir, options=options)
+        process = WorkerProcess(
+            self.database_url, self.queue(), self.profile, log_dir, shape=self.shape, options=options
+        )
         self.workers.append(process)
         return process
 
@@ -86,6 +91,17 @@ class DemoPlatform:
         return entry | ({"thresholds": dict(self.thresholds)} if self.thresholds else {})
 
 
+def changed(profile: Profile, changes: Mapping[str, Any]) -> Profile:
+    """Lay changes over a profile, as ``extends`` in a configuration does."""
+
+    def over(old: Any, new: Any) -> Any:
+        if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+            return new
+        return {**old, **{key: over(old.get(key), value) for key, value in new.items()}}
+
+    return Profile.model_validate(over(profile.model_dump(by_alias=True), changes))
+
+
 def create_platform(
     servers: EmbeddedServers,
     name: str,
@@ -93,7 +109,8 @@ def create_platform(
     *,
     queue_url: str | None = None,
     queue_prefix: str = "bull",
-    without_queue: bool = False,
+    changes: Mapping[str, Any] | None = None,
+    shape: PlatformShape = PRISMA,
 ) -> DemoPlatform:
     """Create an empty platform in its own database, replacing one of the same name from an earlier run.
 
@@ -103,13 +120,11 @@ def create_platform(
         profile_name: A built-in profile.
         queue_url: Its Redis, if not the embedded one.
         queue_prefix: BullMQ's key prefix; existing keys under it are deleted.
-        without_queue: Remove the queue from the profile: the platform sends in process.
+        changes: What its profile says that the built-in one does not, as in the configuration.
+        shape: The types of its columns.
     """
-    profile = builtin_profile(profile_name)
-    reference: str | dict[str, Any] = profile_name
-    if without_queue:
-        profile = profile.model_copy(update={"queue": None})
-        reference = {"extends": profile_name, "queue": None}
+    profile = changed(builtin_profile(profile_name), changes or {})
+    reference = {"extends": profile_name, **changes} if changes else profile_name
     servers.postgres.drop_database(name)
     platform = DemoPlatform(
         name=name,
@@ -118,8 +133,9 @@ def create_platform(
         queue_url=(queue_url or servers.redis.url()) if profile.queue is not None else None,
         queue_prefix=queue_prefix,
         reference=reference,
+        shape=shape,
     )
-    writer = RowWriter.connect(platform.database_url, profile, create=True)
+    writer = RowWriter.connect(platform.database_url, profile, shape, create=True)
     Provider.create(writer.engine)
     writer.close()
     if platform.queue_url == servers.redis.url():

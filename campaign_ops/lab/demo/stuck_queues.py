@@ -45,7 +45,7 @@ def build_outage(servers: EmbeddedServers) -> DemoPlatform:
 
 def build_inline(servers: EmbeddedServers) -> DemoPlatform:
     """``sms_inline``: an application that sends in process, and its process has ended."""
-    platform = create_platform(servers, "sms_inline", "sms", without_queue=True)
+    platform = create_platform(servers, "sms_inline", "sms", changes={"queue": None})
     _add_campaign(platform, "stalled", "cmp_village_fete", "Village fete", 90)
     return platform
 

@@ -1,6 +1,7 @@
 """``campaign-ops drill``: a Jepsen-like test of the whole product. A seed's faults, a workload, and checkers.
 
 drill               a whole run: start, script, settle, check, undo trial, scoreboard
+worlds              how a drill's platform differs from the plain shop
 script, execution   the faults and workload events drawn from the seed, and their execution
 faults/             the nemesis: everything that goes wrong
 workload            what the application and its users do to campaigns

@@ -25,6 +25,8 @@ from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.stopping import INTERRUPTED
 from campaign_ops.lab.drill.options import SIZES, DrillOptions
 from campaign_ops.lab.drill.work_dir import unused_work_dir
+from campaign_ops.lab.drill.worlds import PLAIN, WORLDS
+from campaign_ops.lab.drill.worlds import chosen as chosen_worlds
 
 _WIDTH = 120  # when the output is not a terminal: the scoreboard fits
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -89,6 +91,16 @@ def drill(
     list_faults: Annotated[
         bool, typer.Option("--list-faults", "--list-accidents", help="List all faults and exit.")
     ] = False,
+    world: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--world",
+            metavar="NAME",
+            help="Run this kind of platform: one of --list-worlds, or plain; repeatable. By default the seed draws"
+            " which ones, if any.",
+        ),
+    ] = None,
+    list_worlds: Annotated[bool, typer.Option("--list-worlds", help="List all worlds and exit.")] = False,
     node: Annotated[bool, typer.Option("--node", help="Also run workers of BullMQ 4, 5 and 6 for Node.")] = False,
     no_dagster: Annotated[
         bool, typer.Option("--no-dagster", help="Sweep from two plain processes only, without Dagster.")
@@ -134,6 +146,9 @@ def drill(
         if list_faults:
             _list_faults(console)
             return
+        if list_worlds:
+            _list_worlds(console)
+            return
         chosen = _seed(seed, replay)
         _check_names(fault or [], without or [])
         _check_size(size)
@@ -151,6 +166,7 @@ def drill(
             database_url=database_url,
             redis_url=redis_url,
             throw_away=throw_away,
+            worlds=chosen_worlds(world or (), chosen),
         )
         _check_json(json_to, options.work_dir)
         code = _run(options, console, json_to)
@@ -235,3 +251,10 @@ def _list_faults(console: Console) -> None:
     for name, kind in FAULTS.items():
         needs = f" (needs: {', '.join(sorted(kind.needs))})" if kind.needs else ""
         console.print(f"{name:{width}}  {kind.title}{needs}", markup=False, soft_wrap=True)
+
+
+def _list_worlds(console: Console) -> None:
+    width = max(map(len, WORLDS))
+    console.print(f"{PLAIN:{width}}  the shop as its migrations make it: text ids, one queue", markup=False)
+    for name, world in WORLDS.items():
+        console.print(f"{name:{width}}  {world.what}", markup=False, soft_wrap=True)

@@ -16,7 +16,15 @@ from rich.markup import escape
 
 from campaign_ops.lab.drill import queue_watcher
 from campaign_ops.lab.drill.at_work import AtWork
-from campaign_ops.lab.drill.checkers import WATCHED, check_all, check_so_far, waiting_for_a_person
+from campaign_ops.lab.drill.checkers import (
+    WATCHED,
+    check_all,
+    check_so_far,
+    read,
+    stores_of,
+    waiting_for_a_person,
+)
+from campaign_ops.lab.drill.checkers.worlds import met
 from campaign_ops.lab.drill.environment.rig import Rig
 from campaign_ops.lab.drill.execution import AWAY, CARE_EVERY_SECONDS, Execution
 from campaign_ops.lab.drill.gaps import Gaps
@@ -27,6 +35,7 @@ from campaign_ops.lab.drill.script import feasible_script
 from campaign_ops.lab.drill.settling import settle
 from campaign_ops.lab.drill.timeline import timeline
 from campaign_ops.lab.drill.undo_trial import undo_trial
+from campaign_ops.lab.drill.worlds import WORLDS
 from campaign_ops.lab.servers.processes import ChildProcess, our_path
 
 Say = Callable[[str], None]
@@ -65,6 +74,8 @@ def run_drill(
 
     with make_rig(options, say, stop) as rig, _logging_to(rig.work_dir / "drill.log"):
         rig.say(f"seed {options.seed}, {options.seconds:.0f} s, {options.size}; everything is in {rig.work_dir}")
+        for name in options.worlds:
+            rig.say(f"world {name}: {WORLDS[name].what}")
         execution = Execution(rig, stop, enough)
         script = execution.script()
         with _watcher(rig), OnCall(rig) as person, ExitStack() as beside_sweeps:
@@ -104,7 +115,7 @@ def _check(execution: Execution, began: datetime) -> Scoreboard:
     rig = execution.rig
     cut_short = execution.stop.is_set() or execution.satisfied
     rig.say("checking the stores, the ledger and the queue watcher's samples")
-    figures = check_so_far(rig) if cut_short else check_all(rig)
+    figures = check_so_far(rig) if cut_short else (*check_all(rig), *met(read(stores_of(rig)), rig.options))
     waiting, samples = waiting_for_a_person(rig), timeline(rig, began)
     if not cut_short:
         rig.say("undo trial: undoing every repair that can be undone")

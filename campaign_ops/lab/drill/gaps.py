@@ -176,9 +176,10 @@ class Acts:
 
     def lose_jobs(self, ids: Sequence[str]) -> float | None:
         """The waiting jobs of a campaign vanish."""
-        label = self._one(ids)
-        jobs = [job for job in self._rig.queue.live_job_ids() if self._rig.queue.campaign_of(job) == label]
-        return 0.0 if jobs and self._rig.queue.remove(jobs) else None
+        label, queue = self._one(ids), self._rig.queue
+        campaign = label and self._rig.writer.id(label)
+        jobs = [job for job in queue.live_job_ids() if queue.campaign_of(job) == campaign]
+        return 0.0 if jobs and queue.remove(jobs) else None
 
     def restart_redis(self, _ids: Sequence[str]) -> float | None:
         """Redis is killed and comes back with the data of this moment: another process, as after a failover."""
@@ -214,10 +215,10 @@ class Acts:
     def send(self, ids: Sequence[str]) -> float | None:
         """The application sends to some recipients in process, as a worker whose job was lost goes on doing."""
         label, rig = self._sending(ids), self._rig
-        sent = 0
+        sent, campaign = 0, rig.writer.id(label or "")
         for recipient in self._uncovered(label):
             if self._claims.take(recipient, "in process") is not None:
-                sent += rig.application.write_answer(recipient, rig.provider.send(recipient, label or "", "in process"))
+                sent += rig.application.write_answer(recipient, rig.provider.send(recipient, campaign, "in process"))
         return self._rng.choice((0.0, 1.2)) if sent else None
 
     def claim(self, ids: Sequence[str]) -> float | None:
@@ -279,16 +280,18 @@ class Acts:
     # -- choosing --------------------------------------------------------------------------------------------------
 
     def _one(self, ids: Sequence[str]) -> str | None:
-        """One of the campaigns that the sweep works on; its ids may be those of reservations."""
+        """The label of one of the campaigns that the sweep works on; its ids may be those of reservations."""
         if not ids:
             return None
         rig, key = self._rig, self._rng.choice(list(ids))
-        if not rig.writer.exists(key):
+        label = rig.writer.label(key)
+        if not label:
             reservations = rig.writer.tables.reservations
             query = sa.select(sa.cast(reservations.c.campaign_id, sa.Text))
             with rig.owner.connect() as connection:
                 key = connection.scalar(query.where(sa.cast(reservations.c.id, sa.Text) == key)) or ""
-        return key if key and not key.startswith(_UNTOUCHABLE) and rig.writer.exists(key) else None
+            label = rig.writer.label(key) if key else ""
+        return label if label and not label.startswith(_UNTOUCHABLE) else None
 
     def _sending(self, ids: Sequence[str]) -> str | None:
         label = self._one(ids)

@@ -42,7 +42,7 @@ def _meet(port: int, ids: list[str]) -> None:
     """Say which rows the sweep works on, and sleep for as long as the answer says. Nothing if the drill is over."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_LONGEST_SECONDS) as meeting:
-            meeting.sendall(json.dumps(ids[:20]).encode() + b"\n")
+            meeting.sendall(json.dumps([str(key) for key in ids[:20]]).encode() + b"\n")
             with meeting.makefile() as answer:
                 seconds = float(answer.readline() or 0)
     except (OSError, ValueError):

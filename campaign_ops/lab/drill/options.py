@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from campaign_ops.lab.drill.worlds import PLAIN
+
 
 @dataclass(frozen=True)
 class Size:
@@ -49,6 +51,7 @@ class DrillOptions:
         database_url: An empty PostgreSQL database to use instead of the embedded server.
         redis_url: An empty Redis to use instead of the embedded server.
         throw_away: The external servers may be thrown away even if they look like production.
+        worlds: Names of the platform's worlds, see ``worlds``; the plain platform without any.
     """
 
     work_dir: Path
@@ -64,6 +67,7 @@ class DrillOptions:
     database_url: str | None = None
     redis_url: str | None = None
     throw_away: bool = False
+    worlds: tuple[str, ...] = ()
 
     @property
     def scale(self) -> Size:
@@ -74,6 +78,7 @@ class DrillOptions:
     def command(self) -> str:
         """The command that replays the same script; URLs are left out, since they may hold passwords."""
         words = [f"campaign-ops drill --seed {self.seed} --seconds {self.seconds:.12g} --size {self.size}"]
+        words += [f"--world {name}" for name in self.worlds or (PLAIN,)]
         words += [f"--fault {name}" for name in self.faults or ()]
         words += [f"--without {name}" for name in self.without]
         flags = {

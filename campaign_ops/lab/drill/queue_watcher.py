@@ -4,8 +4,9 @@
         --recipients-key recipientIds \
         --campaign-key campaignId --out watched.jsonl
 
-Each sample reads all live jobs in one atomic script, and then the queue's event stream. Results are appended to a file,
-one JSON object per line, so that a kill loses nothing. While Redis is unavailable it retries.
+Each sample reads all live jobs of all queues in one atomic script, and then the queues' event streams. Of several
+queues, the ids of jobs that are not ours begin with the queue's name, since each counts its own. Results are appended
+to a file, one JSON object per line, so that a kill loses nothing. While Redis is unavailable it retries.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import signal
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any, TextIO
 import redis
 
 from campaign_ops.lab.shop.queue import ShopQueue
+from campaign_ops.lab.shop.queues import queue_names
 
 OURS = "ops-"
 LOOK_EVERY_SECONDS = 0.02
@@ -33,18 +35,21 @@ SAMPLE_EVERY_SECONDS = 1.0
 # All live jobs with their data, atomically.
 _LIVE_JOBS = """
 local jobs = {}
-local function take(ids)
-    for _, id in ipairs(ids) do
-        local data = redis.call('HGET', KEYS[1] .. id, 'data')
-        if data then
-            jobs[#jobs + 1] = id
-            jobs[#jobs + 1] = data
+for number, base in ipairs(KEYS) do
+    local function take(ids)
+        for _, id in ipairs(ids) do
+            local data = redis.call('HGET', base .. id, 'data')
+            if data then
+                jobs[#jobs + 1] = number
+                jobs[#jobs + 1] = id
+                jobs[#jobs + 1] = data
+            end
         end
     end
-end
-for _, state in ipairs({'wait', 'paused', 'active'}) do take(redis.call('LRANGE', KEYS[1] .. state, 0, -1)) end
-for _, state in ipairs({'prioritized', 'delayed', 'waiting-children'}) do
-    take(redis.call('ZRANGE', KEYS[1] .. state, 0, -1))
+    for _, state in ipairs({'wait', 'paused', 'active'}) do take(redis.call('LRANGE', base .. state, 0, -1)) end
+    for _, state in ipairs({'prioritized', 'delayed', 'waiting-children'}) do
+        take(redis.call('ZRANGE', base .. state, 0, -1))
+    end
 end
 return jobs
 """
@@ -74,6 +79,7 @@ class Completed:
 
     at: float
     job_id: str
+    campaign_id: str | None
     recipient_ids: frozenset[str]
 
 
@@ -88,6 +94,8 @@ class Watched:
         doubled: Recipients in several live jobs.
         depth: (time, number of live jobs), about once a second.
         completed: Every job that was completed, in order.
+        added: The number of jobs that were added to each queue, by the queue's name.
+        names: The number of jobs that were added with each name.
         busy: Of each campaign, the times during which every sample showed a live job of it: begin to end.
     """
 
@@ -97,6 +105,8 @@ class Watched:
     doubled: list[Doubled] = field(default_factory=list)
     depth: list[tuple[float, int]] = field(default_factory=list)
     completed: list[Completed] = field(default_factory=list)
+    added: Counter[str] = field(default_factory=Counter)
+    names: Counter[str] = field(default_factory=Counter)
     busy: dict[str, dict[float, float]] = field(default_factory=lambda: defaultdict(dict))
 
 
@@ -122,7 +132,7 @@ def _add(watched: Watched, row: Mapping[str, Any]) -> None:
             recipients = None if row["recipients"] is None else tuple(row["recipients"])
             watched.jobs[row["id"]] = SeenJob(at, row["campaign"], recipients)
         case "completed":
-            watched.completed.append(Completed(row["at"], row["id"], frozenset(row["recipients"])))
+            watched.completed.append(Completed(row["at"], row["id"], row["campaign"], frozenset(row["recipients"])))
         case "busy":
             watched.busy[row["campaign"]][row["since"]] = row["at"]
         case "double":
@@ -131,15 +141,16 @@ def _add(watched: Watched, row: Mapping[str, Any]) -> None:
             # A restarted watcher appends to the same file and counts from zero.
             watched.looks += row["looks"]
             watched.until = row["at"]
+            watched.added.update(row["added"])
+            watched.names.update(row["names"])
             watched.depth.append((row["at"], row["live"]))
 
 
 def command(queue: ShopQueue, out: Path) -> list[str]:
-    """The command line of a watcher for this queue. SIGTERM ends it."""
+    """The command line of a watcher for this queue, or for all queues of a profile with several. SIGTERM ends it."""
     options = {
         "--queue-url": queue.url,
         "--prefix": queue.prefix,
-        "--queue": queue.profile.name,
         "--recipients-key": queue.profile.recipients_key,
         "--campaign-key": queue.profile.campaign_key,
         "--out": str(out),
@@ -149,31 +160,36 @@ def command(queue: ShopQueue, out: Path) -> list[str]:
         "-m",
         "campaign_ops.lab.drill.queue_watcher",
         *(word for pair in options.items() for word in pair),
+        *(f"--queue={name}" for name in queue_names(queue.profile)),
     ]
 
 
 class QueueWatcher:
-    """Samples the queue and writes what is new.
+    """Samples the queues and writes what is new.
 
     Args:
         client: Redis, decoding responses.
-        base: Prefix of the queue's keys, such as ``bull:sms-send:``.
+        bases: Prefixes of each queue's keys, such as ``bull:sms-send:``.
         recipients_key: The payload's key for the recipients.
         campaign_key: The payload's key for the campaign.
         out: The file it writes to.
     """
 
-    def __init__(self, client: redis.Redis, base: str, recipients_key: str, campaign_key: str, out: TextIO) -> None:
+    def __init__(
+        self, client: redis.Redis, bases: Sequence[str], recipients_key: str, campaign_key: str, out: TextIO
+    ) -> None:
         self._client = client
-        self._base = base
+        self._bases = tuple(bases)
         self._recipients_key = recipients_key
         self._campaign_key = campaign_key
         self._out = out
         self._script = client.register_script(_LIVE_JOBS)
-        self._last_event = "0-0"
+        self._last_events = {f"{base}events": "0-0" for base in self._bases}
         self._known: dict[str, bool] = {}
         self._added: dict[str, int] = {}
         self._events = 0
+        self._added_to: Counter[str] = Counter()
+        self._names: Counter[str] = Counter()
         self._doubled: set[tuple[str, tuple[str, ...]]] = set()
         self._busy: dict[str, float] = {}
         self._looks = 0
@@ -183,12 +199,13 @@ class QueueWatcher:
     def look(self) -> None:
         """Take one sample of the events and of all live jobs."""
         self._read_events()
-        reply: list[Any] = self._script(keys=[self._base])
+        reply: list[Any] = self._script(keys=self._bases)
         now = time.time()
         covering: dict[str, set[str]] = defaultdict(set)
         campaigns: set[str] = set()
-        pairs = list(zip(reply[::2], reply[1::2], strict=True))
-        for job_id, data in pairs:
+        live = list(zip(reply[::3], reply[1::3], reply[2::3], strict=True))
+        for number, own_id, data in live:
+            job_id = self._named(self._bases[number - 1], own_id)
             recipients, campaign = self._payload(data)
             if job_id.startswith(OURS) and not self._known.get(job_id):
                 self._known[job_id] = True
@@ -205,14 +222,16 @@ class QueueWatcher:
         self._looks += 1
         if now - self._sampled_at >= SAMPLE_EVERY_SECONDS:
             self._sampled_at = now
-            self.sample(now, len(pairs))
+            self.sample(now, len(live))
             for campaign, since in self._busy.items():
                 self._write("busy", now, campaign=campaign, since=since)
 
     def sample(self, now: float, live: int) -> None:
         """Write the number of samples since the last line, and the number of live jobs."""
-        self._write("sample", now, looks=self._looks, live=live)
+        self._write("sample", now, looks=self._looks, live=live, added=self._added_to, names=self._names)
         self._looks = 0
+        self._added_to.clear()
+        self._names.clear()
 
     def blind(self) -> None:
         """Redis could not be read: what was live meanwhile is not known."""
@@ -234,24 +253,41 @@ class QueueWatcher:
             return [], None  # a job of another kind
 
     def _read_events(self) -> None:
-        key = f"{self._base}events"
-        answer: Any = self._client.xread({key: self._last_event}, count=1000)
-        for _, entries in answer or ():
+        streams: dict[Any, Any] = dict(self._last_events)
+        answer: Any = self._client.xread(streams, count=1000)
+        events: list[tuple[tuple[int, ...], str, Mapping[str, str]]] = []
+        for key, entries in answer or ():
+            self._last_events[key] = entries[-1][0]
             for entry_id, fields in entries:
-                self._last_event = entry_id
-                job_id = fields.get("jobId", "")
-                if fields.get("event") == "completed" and (kept := self._client.hget(self._base + job_id, "data")):
-                    at = int(entry_id.partition("-")[0]) / 1000  # by Redis's clock, when it was completed
-                    self._write("completed", at, id=job_id, recipients=self._payload(str(kept))[0])
-                if fields.get("event") != "added":
-                    continue
-                self._events += 1
-                self._added[job_id] = self._events
-                if job_id.startswith(OURS) and job_id not in self._known:
-                    data: Any = self._client.hget(self._base + job_id, "data")
-                    recipients, campaign = self._payload(data) if data else (None, None)
-                    self._known[job_id] = data is not None
-                    self._write("job", time.time(), id=job_id, campaign=campaign, recipients=recipients)
+                place = tuple(map(int, entry_id.split("-")))
+                events.append((place, key.removesuffix("events"), fields))
+        for place, base, fields in sorted(events, key=lambda event: event[0]):
+            self._read_event(place[0] / 1000, base, fields)
+
+    def _read_event(self, at: float, base: str, fields: Mapping[str, str]) -> None:
+        """Read one event; ``at`` is its time by Redis's clock."""
+        own_id = fields.get("jobId", "")
+        job_id, key = self._named(base, own_id), base + own_id
+        if fields.get("event") == "completed" and (kept := self._client.hget(key, "data")):
+            recipients, campaign = self._payload(str(kept))
+            self._write("completed", at, id=job_id, campaign=campaign, recipients=recipients)
+        if fields.get("event") != "added":
+            return
+        self._events += 1
+        self._added[job_id] = self._events
+        self._added_to[base.split(":")[-2]] += 1
+        self._names[fields.get("name", "")] += 1
+        if job_id.startswith(OURS) and job_id not in self._known:
+            data: Any = self._client.hget(key, "data")
+            listed, campaign = self._payload(data) if data else (None, None)
+            self._known[job_id] = data is not None
+            self._write("job", time.time(), id=job_id, campaign=campaign, recipients=listed)
+
+    def _named(self, base: str, job_id: str) -> str:
+        """The job's id among those of all queues; ours are unique."""
+        if len(self._bases) == 1 or job_id.startswith(OURS):
+            return job_id
+        return f"{base.split(':')[-2]}:{job_id}"
 
     def _write_double(self, now: float, recipient: str, jobs: set[str]) -> None:
         """Write it only if the job added last is ours; otherwise the application itself caused the double."""
@@ -268,8 +304,9 @@ class QueueWatcher:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Watch until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m campaign_ops.lab.drill.queue_watcher", description=__doc__)
-    for name in ("--queue-url", "--prefix", "--queue", "--recipients-key", "--campaign-key", "--out"):
+    for name in ("--queue-url", "--prefix", "--recipients-key", "--campaign-key", "--out"):
         parser.add_argument(name, required=True)
+    parser.add_argument("--queue", action="append", required=True)
     options = parser.parse_args(arguments)
     over = False
 
@@ -283,8 +320,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.queue_url, decode_responses=True, socket_timeout=5, socket_connect_timeout=1, encoding_errors="replace"
     )
     with Path(options.out).open("a", encoding="utf-8", buffering=1) as out:
-        base = f"{options.prefix}:{options.queue}:"
-        watcher = QueueWatcher(client, base, options.recipients_key, options.campaign_key, out)
+        bases = [f"{options.prefix}:{name}:" for name in options.queue]
+        watcher = QueueWatcher(client, bases, options.recipients_key, options.campaign_key, out)
         while not over:
             try:
                 watcher.look()

@@ -19,6 +19,7 @@ from campaign_ops.lab.drill.checkers.figure import Figure
 from campaign_ops.lab.drill.ledger import FAULT, MISSED, Mark
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.timeline import Sample, settled_at, spans
+from campaign_ops.lab.drill.worlds import WORLDS
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Scoreboard:
             "verdict": self.verdict,
             "began": self.began.astimezone(UTC).isoformat(timespec="seconds"),
             "seconds": round(self.seconds, 1),
+            "worlds": {name: WORLDS[name].what for name in self.options.worlds},
             "options": {key: _plain(value) for key, value in asdict(self.options).items() if key not in _PRIVATE},
             "figures": [_plain(figure) for figure in self.figures],
             "waiting": [{"campaign": campaign, "reason": reason} for campaign, reason in self.waiting],

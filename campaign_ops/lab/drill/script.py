@@ -14,6 +14,8 @@ from typing import Any
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.lab.drill.faults import FAULTS, Fault
 from campaign_ops.lab.drill.options import DrillOptions
+from campaign_ops.lab.drill.worlds import WORLDS
+from campaign_ops.lab.shop.queues import TENANTS
 
 WARM_UP_SECONDS = 3.0
 """Time for workers and sweepers to start before the first fault."""
@@ -28,7 +30,6 @@ faults are repeated."""
 PEOPLE_EVERY_SECONDS = 2.0
 _SHORTEST_SECONDS = 3.0
 _SCARCE_SHARE = 0.5
-_TENANTS = ("shop_north", "shop_south", "shop_harbour")
 _PEOPLE = ("pause", "pause", "cancel", "resume", "resume", "retry", "reopen", "move", "import_more")
 """What people let the application do: methods of the workload."""
 
@@ -87,7 +88,7 @@ def make_script(options: DrillOptions, available: Sequence[str]) -> tuple[Event,
         options: Seed, length and size.
         available: Names of the possible faults. Each is planned at least once if the length allows.
     """
-    events = [*_campaigns(options), *_people(options), *_faults(options, available)]
+    events = [*_campaigns(options), *_people(options), *_applications(options), *_faults(options, available)]
     # Sorted by time only: events of the same moment keep their order.
     return tuple(sorted(events, key=lambda event: event.at))
 
@@ -115,7 +116,7 @@ def _campaigns(options: DrillOptions) -> Iterator[Event]:
             f"cmp_{number}",
             {
                 "size": rng.randint(*size.recipients),
-                "tenant": rng.choice(_TENANTS),
+                "tenant": rng.choice(TENANTS),
                 "job_options": {"priority": 5} if kind < 0.2 else {"delay": 400} if kind < 0.3 else {},
             },
         )
@@ -130,6 +131,16 @@ def _people(options: DrillOptions) -> Iterator[Event]:
         arguments = {"which": rng.random(), "frees_credits": rng.random() < 0.7}
         yield Event(round(at, 2), "person", rng.choice(_PEOPLE), arguments)
         at += rng.uniform(0.5, 1.5) * PEOPLE_EVERY_SECONDS
+
+
+def _applications(options: DrillOptions) -> Iterator[Event]:
+    """What the application does in the worlds of the drill, and in no other."""
+    for name in options.worlds:
+        rng, acts = random.Random(f"{options.seed} {name}"), WORLDS[name].acts
+        at = WARM_UP_SECONDS
+        while acts and at < options.seconds - CALM_SECONDS:
+            yield Event(round(at, 2), "person", rng.choice(acts), {"which": rng.random()})
+            at += rng.uniform(0.5, 1.5) * PEOPLE_EVERY_SECONDS
 
 
 def _faults(options: DrillOptions, available: Sequence[str]) -> Iterator[Event]:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from campaign_ops.core.wording import plural
+from campaign_ops.lab.drill.worlds import CRON_JOB, EXPORT_JOB, REPORT_JOB, SECOND_JOB, SYNC_JOB
 from campaign_ops.lab.shop.provider import share_of
+from campaign_ops.lab.shop.queues import TENANTS
 from campaign_ops.lab.shop.row_reader import Row
 from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.lab.shop.worker import RETRY
@@ -32,12 +34,14 @@ _SOON = timedelta(seconds=6)
 _TWO_RESERVATIONS, _EXPIRE_SOON = 0.3, 0.3
 _IMPORTED = 5
 _RETRY_MS = 4_000
+_OTHER_MS = 2_000
+_UNTOUCHED = timedelta(seconds=2)
 
 
 class Workload:
     """Actions of the application and its users. Stateless: any number of instances are equivalent."""
 
-    tenants = ("shop_north", "shop_south", "shop_harbour")
+    tenants = TENANTS
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
@@ -56,7 +60,7 @@ class Workload:
         writer = self._rig.writer
         if writer.exists(label):
             return
-        writer.add_campaign(label, name=label.replace("_", " "), tenant=tenant, updated_ago=_NOW, pending=size)
+        writer.add_campaign(label, tenant=tenant, updated_ago=_NOW, pending=size)
         self._reserve(label, size, tenant)
 
     def _reserve(self, label: str, size: int, tenant: str) -> None:
@@ -79,7 +83,7 @@ class Workload:
         """Cancel a sending or paused campaign; without ``frees_credits`` the application leaks its credits."""
         words = (self.sending, PAUSED)
         campaign = _select([row for word in words for row in self._ordinary(word)], which)
-        return None if campaign is None else self.cancel_one(campaign["id"], frees_credits=frees_credits)
+        return None if campaign is None else self.cancel_one(campaign["name"], frees_credits=frees_credits)
 
     def cancel_one(self, label: str, *, frees_credits: bool) -> str | None:
         """Cancel one campaign, if it is sending or paused."""
@@ -99,7 +103,7 @@ class Workload:
     def pause(self, which: float) -> str | None:
         """Pause a sending campaign and remove its jobs from the queue."""
         campaign = _select(self._ordinary(self.sending), which)
-        return None if campaign is None else self.pause_one(campaign["id"])
+        return None if campaign is None else self.pause_one(campaign["name"])
 
     def pause_one(self, label: str) -> str | None:
         """Pause one campaign, if it is sending."""
@@ -119,20 +123,20 @@ class Workload:
         if campaign is None or not self._change(campaign["id"], (PAUSED,), self.sending):
             return None
         jobs = self._enqueue(campaign["id"], {})
-        return f"person: resumed {campaign['id']}, {plural(len(jobs), 'job')}"
+        return f"person: resumed {campaign['name']}, {plural(len(jobs), 'job')}"
 
     def import_more(self, which: float) -> str | None:
         """Import more recipients into a sending campaign."""
         campaign = _select(self._ordinary(self.sending), which)
-        if campaign is None or not self.extend(campaign["id"], _IMPORTED):
+        if campaign is None or not self.extend(campaign["name"], _IMPORTED):
             return None
-        return f"person: imported {_IMPORTED} recipients into {campaign['id']}"
+        return f"person: imported {_IMPORTED} recipients into {campaign['name']}"
 
     def reopen(self, which: float) -> str | None:
         """Send a campaign that is over to more recipients."""
         words = self._rig.profile.campaign.words.all_over
         campaign = _select([row for word in words for row in self._ordinary(word)], which)
-        return None if campaign is None else self.reopen_one(campaign["id"])
+        return None if campaign is None else self.reopen_one(campaign["name"])
 
     def reopen_one(self, label: str) -> str | None:
         """Send one campaign that is over to more recipients, if it is over."""
@@ -148,7 +152,7 @@ class Workload:
         """Try failed recipients of a campaign again in a moment; until then a job lists recipients that have failed."""
         candidates = [row for row in self._ordinary(self.sending) if self._rig.writer.failed_ids(row["id"])]
         campaign = _select(candidates, which)
-        return None if campaign is None else self.retry_one(campaign["id"])
+        return None if campaign is None else self.retry_one(campaign["name"])
 
     def retry_one(self, label: str) -> str | None:
         """Try failed recipients of one campaign again, unless a live job does so already."""
@@ -157,8 +161,46 @@ class Workload:
         if not failed:
             return None
         tenant = rig.writer.campaign(label)["tenant"]
-        rig.queue.add(label, tenant, failed, batch_size=BATCH_SIZE, more={RETRY: True}, delay=_RETRY_MS)
+        rig.queue.add(rig.writer.id(label), tenant, failed, batch_size=BATCH_SIZE, more={RETRY: True}, delay=_RETRY_MS)
         return f"application: tries {len(failed)} failed recipients of {label} again"
+
+    def run_cron(self, which: float) -> str | None:
+        """Put pending recipients of an untouched campaign into new jobs, as the application's own cron does.
+
+        Its rule is a simple one: it does not see jobs with a priority, nor those that a worker holds.
+        """
+        rig, old = self._rig, datetime.now(UTC) - _UNTOUCHED
+        campaign = _select([row for row in self._ordinary(self.sending) if row["updated_at"] < old], which)
+        if campaign is None:
+            return None
+        covered = rig.live_recipients("wait", "delayed")
+        pending = [one for one in rig.writer.pending_ids(campaign["id"]) if one not in covered]
+        jobs = rig.queue.add(campaign["id"], campaign["tenant"], pending, job=CRON_JOB, batch_size=BATCH_SIZE)
+        return f"application: its cron added {plural(len(jobs), 'job')} of {campaign['name']}" if jobs else None
+
+    def add_other_job(self, which: float) -> str | None:
+        """Add one of the application's other jobs, about a sending campaign."""
+        rig = self._rig
+        campaign = _select(self._ordinary(self.sending), which)
+        if campaign is None:
+            return None
+        name = (SECOND_JOB, REPORT_JOB, EXPORT_JOB, SYNC_JOB)[int(which * 997) % 4]
+        own = rig.queue.payload(campaign["id"], campaign["tenant"], rig.writer.pending_ids(campaign["id"])[:BATCH_SIZE])
+        profile = rig.profile.queue
+        assert profile is not None
+        mentioned, recipients = own[profile.campaign_key], own[profile.recipients_key]
+        if name == SECOND_JOB:
+            covered = rig.live_recipients()
+            pending = [one for one in rig.writer.pending_ids(campaign["id"]) if one not in covered][:BATCH_SIZE]
+            rig.queue.add(campaign["id"], campaign["tenant"], pending, job=name, batch_size=BATCH_SIZE)
+        else:
+            data = {
+                REPORT_JOB: {profile.campaign_key: mentioned, "format": "pdf"},
+                EXPORT_JOB: {"campaign": mentioned, "recipients": recipients},
+                SYNC_JOB: {"contacts": recipients},
+            }[name]
+            rig.queue.add_other(name, data, delay=_OTHER_MS)
+        return f"application: adds a job {name} about {campaign['name']}"
 
     def move(self, which: float) -> str | None:
         """Move recipients of a paused campaign of which no job is left to a sending one, which gets jobs for them."""
@@ -170,7 +212,7 @@ class Workload:
         moved = self._rig.writer.hand_over(pending, target["id"])
         if moved:
             self._rig.queue.add(target["id"], target["tenant"], moved, batch_size=BATCH_SIZE)
-        return f"person: moved {plural(len(moved), 'recipient')} from {source['id']} to {target['id']}"
+        return f"person: moved {plural(len(moved), 'recipient')} from {source['name']} to {target['name']}"
 
     def extend(self, label: str, number: int) -> bool:
         """Import more recipients into a campaign, if it is sending. The import touches the campaign first."""
@@ -186,12 +228,12 @@ class Workload:
 
     def _ordinary(self, status: str) -> list[Row]:
         """Campaigns in one status that were not started by a fault."""
-        return [row for row in self._rig.writer.campaigns(status) if _ORDINARY.fullmatch(row["id"])]
+        return [row for row in self._rig.writer.campaigns(status) if _ORDINARY.fullmatch(row["name"])]
 
     def _change(self, campaign: str, old: tuple[str, ...], new: str) -> bool:
         table = self._rig.writer.tables.campaign
         moment = sa.func.timezone("utc", sa.func.now())
-        premise = (table.c.id == campaign, table.c.status.in_(old))
+        premise = (table.c.id == self._rig.writer.bound(campaign), table.c.status.in_(old))
         with self._rig.owner.begin() as connection:
             changed = connection.execute(table.update().where(*premise).values(status=new, updated_at=moment))
             return changed.rowcount == 1
@@ -201,16 +243,16 @@ class Workload:
         tenant = rig.writer.campaign(campaign)["tenant"]
         covered = rig.live_recipients()
         pending = [recipient for recipient in rig.writer.pending_ids(campaign) if recipient not in covered]
-        return rig.queue.add(campaign, tenant, pending, batch_size=BATCH_SIZE, **job_options)
+        return rig.queue.add(rig.writer.id(campaign), tenant, pending, batch_size=BATCH_SIZE, **job_options)
 
     def _remove_jobs(self, campaign: str) -> int:
         """Remove a campaign's jobs from the queue. Returns how many are left because a worker holds them."""
-        queue = self._rig.queue
-        jobs = [job for job in queue.live_job_ids() if queue.campaign_of(job) == campaign]
+        queue, own = self._rig.queue, self._rig.writer.id(campaign)
+        jobs = [job for job in queue.live_job_ids() if queue.campaign_of(job) == own]
         return len(jobs) - queue.remove(jobs) if jobs else 0
 
 
 def _select(rows: list[Row], which: float) -> Row | None:
     """The campaign selected by a number from 0 to 1; None if there is none."""
-    ordered = sorted(rows, key=lambda row: str(row["id"]))
+    ordered = sorted(rows, key=lambda row: str(row["name"]))
     return ordered[int(which * len(ordered))] if ordered else None

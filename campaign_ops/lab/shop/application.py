@@ -22,13 +22,13 @@ class Application(RowReader):
         table = self.tables.campaign
         with self.engine.connect() as connection:
             word = connection.scalar(
-                sa.select(sa.cast(table.c.status, sa.Text)).where(table.c.id == self._bound(campaign))
+                sa.select(sa.cast(table.c.status, sa.Text)).where(table.c.id == self.bound(campaign))
             )
         return word == self.profile.campaign.words.sending
 
     def unsent(self, campaign: str, recipient_ids: Sequence[str]) -> list[str]:
         """Return the recipients that are still pending and carry no provider id, in order."""
-        wanted = self.tables.recipient.c.id.in_([self._bound(recipient) for recipient in recipient_ids])
+        wanted = self.tables.recipient.c.id.in_([self.bound(recipient) for recipient in recipient_ids])
         return self._ids(self._of(campaign), wanted, *self._unsent())
 
     def write_answer(self, recipient: str, answer: Answer) -> bool:
@@ -40,14 +40,14 @@ class Application(RowReader):
         activity = self.profile.recipient.activity
         if activity:
             changes[activity[0] if answer.accepted else activity[-1]] = self._ago(_NOW)
-        statement = table.update().where(table.c.id == self._bound(recipient), *self._unsent()).values(changes)
+        statement = table.update().where(table.c.id == self.bound(recipient), *self._unsent()).values(changes)
         with self.engine.begin() as connection:
             return connection.execute(statement).rowcount == 1
 
     def write_provider_id(self, recipient: str, answer: Answer) -> bool:
         """Write only the id that the provider gave; the status stays pending, as until a webhook brings it."""
         table = self.tables.recipient
-        premise = (table.c.id == self._bound(recipient), *self._unsent())
+        premise = (table.c.id == self.bound(recipient), *self._unsent())
         with self.engine.begin() as connection:
             changed = connection.execute(table.update().where(*premise).values(provider_id=answer.message_id))
             return changed.rowcount == 1
@@ -55,7 +55,7 @@ class Application(RowReader):
     def retry_failed(self, campaign: str, recipient_ids: Sequence[str]) -> list[str]:
         """Set those of the recipients that have failed back to pending; return them."""
         table, words = self.tables.recipient, self.profile.recipient.words
-        theirs = table.c.id.in_([self._bound(recipient) for recipient in recipient_ids])
+        theirs = table.c.id.in_([self.bound(recipient) for recipient in recipient_ids])
         failed = (self._of(campaign), theirs, table.c.status.in_(words.failed))
         statement = table.update().where(*failed).values(status=words.pending[0])
         with self.engine.begin() as connection:
@@ -64,7 +64,7 @@ class Application(RowReader):
     def touch(self, campaign: str) -> None:
         """Update the campaign's timestamp: it is being worked on."""
         table = self.tables.campaign
-        statement = table.update().where(table.c.id == self._bound(campaign)).values(updated_at=self._ago(_NOW))
+        statement = table.update().where(table.c.id == self.bound(campaign)).values(updated_at=self._ago(_NOW))
         with self.engine.begin() as connection:
             connection.execute(statement)
 
@@ -73,8 +73,8 @@ class Application(RowReader):
         recipient, table, words = self.tables.recipient, self.tables.campaign, self.profile.recipient.words
         activity = self.profile.recipient.activity
         values: dict[str, Any] = {
-            "id": self._bound(label),
-            "campaign_id": self._bound(campaign),
+            "id": self.bound(label),
+            "campaign_id": self.bound(campaign),
             "phone": "+15550000000",
             "status": words.succeeded[0] if answer.accepted else words.failed[0],
         }
@@ -86,7 +86,7 @@ class Application(RowReader):
         counted = {counter.key: counter + 1, "updated_at": self._ago(_NOW)}
         with self.engine.begin() as connection:
             connection.execute(recipient.insert().values(values))
-            connection.execute(table.update().where(table.c.id == self._bound(campaign)).values(counted))
+            connection.execute(table.update().where(table.c.id == self.bound(campaign)).values(counted))
 
     def complete(self, campaign: str) -> bool:
         """Complete the campaign and release its credits, if it is sending and no recipient is left; return whether."""
@@ -98,7 +98,7 @@ class Application(RowReader):
             changes: dict[str, Any] = {"status": outcome, "updated_at": self._ago(_NOW)}
             if "completed_at" in table.c:
                 changes["completed_at"] = self._ago(_NOW)
-            premise = (table.c.id == self._bound(campaign), table.c.status == words.sending, ~left)
+            premise = (table.c.id == self.bound(campaign), table.c.status == words.sending, ~left)
             completed = connection.execute(table.update().where(*premise).values(changes)).rowcount == 1
             if completed:
                 self._release(connection, campaign)
@@ -111,5 +111,5 @@ class Application(RowReader):
         changes: dict[str, Any] = {"status": names.words.released}
         if "released_at" in table.c:
             changes["released_at"] = self._ago(_NOW)
-        held = (table.c.campaign_id == self._bound(campaign), table.c.status == names.words.held)
+        held = (table.c.campaign_id == self.bound(campaign), table.c.status == names.words.held)
         connection.execute(table.update().where(*held).values(changes))

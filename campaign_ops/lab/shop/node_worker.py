@@ -21,6 +21,7 @@ import redis
 import sqlalchemy as sa
 from bullmq.custom_errors import DelayedError
 
+from campaign_ops.lab.shop.queues import queue_names
 from campaign_ops.lab.shop.worker import KEPT_JOBS, ShopWorker, make_worker
 from campaign_ops.lab.shop.worker_command import READY, WorkerCommand, parse_command
 
@@ -97,16 +98,17 @@ async def run(command: WorkerCommand, major: int) -> None:
         "stalledInterval": options.stalled_ms,
         "removeOnComplete": {"count": KEPT_JOBS},
     }
+    names = ",".join(queue_names(profile.queue))
     node = await asyncio.create_subprocess_exec(
         "node",
-        *(str(_SCRIPT), str(major), str(PACKAGES), command.queue_url, profile.queue.name, json.dumps(settings)),
+        *(str(_SCRIPT), str(major), str(PACKAGES), command.queue_url, names, json.dumps(settings)),
         stdin=PIPE,
         stdout=PIPE,
         stderr=sys.stderr,
         limit=_LONGEST_LINE,
     )
     hands = _Hands(node, worker)
-    listening = asyncio.create_task(hands.listen(options.name, profile.queue.name))
+    listening = asyncio.create_task(hands.listen(options.name, names))
     stopping = asyncio.create_task(worker.stopping.wait())
     await asyncio.wait((listening, stopping), return_when=asyncio.FIRST_COMPLETED)
     if not listening.done():

@@ -22,6 +22,18 @@ T = TypeVar("T")
 
 # The version that a current Node application writes into `meta`; the Python client does not.
 _OWNER = "bullmq:6.7.0"
+_STALLED = "job stalled more than allowable limit"
+# Atomic: BullMQ never marks a job that a worker has taken meanwhile.
+_DOOM_WAITING = f"""
+local doomed = 0
+for i = 2, #KEYS do
+    if redis.call('LPOS', KEYS[1], ARGV[i - 1]) then
+        redis.call('HSET', KEYS[i], 'defa', '{_STALLED}')
+        doomed = doomed + 1
+    end
+end
+return doomed
+"""
 _LIVE_LISTS = ("wait", "paused", "active")
 _LIVE_SETS = ("prioritized", "delayed", "waiting-children")
 
@@ -34,6 +46,9 @@ class ShopQueue:
         prefix: BullMQ's key prefix.
         profile: Queue name, job name and payload.
         numeric_ids: Whether ids are numbers in a job's payload.
+
+    Attributes:
+        job_options: BullMQ job options of every job that `add` adds, on top of the profile's.
     """
 
     def __init__(self, url: str, prefix: str, profile: QueueProfile, *, numeric_ids: bool = False) -> None:
@@ -41,6 +56,7 @@ class ShopQueue:
         self.prefix = prefix
         self.profile = profile
         self.numeric_ids = numeric_ids
+        self.job_options: dict[str, Any] = {}
         self._redis = redis.Redis.from_url(url, decode_responses=True)
 
     def close(self) -> None:
@@ -63,6 +79,7 @@ class ShopQueue:
         tenant: str,
         recipient_ids: Sequence[str],
         *,
+        job: str | None = None,
         batch_size: int | None = None,
         job_ids: Sequence[str] | None = None,
         more: Mapping[str, Any] | None = None,
@@ -74,6 +91,7 @@ class ShopQueue:
             campaign: The campaign's id.
             tenant: Its owner.
             recipient_ids: The recipients to send to.
+            job: The name of the jobs; the profile's unless given.
             batch_size: Recipients per job; the profile's unless given.
             job_ids: Ids of the jobs; without them BullMQ numbers the jobs.
             more: More keys of each job's data.
@@ -83,12 +101,13 @@ class ShopQueue:
             The ids of the jobs.
         """
         size = batch_size or self.profile.batch_size
+        options = {**self.profile.options, **self.job_options, **options}
         batches = [recipient_ids[start : start + size] for start in range(0, len(recipient_ids), size)]
         jobs = [
             {
-                "name": self.profile.job,
+                "name": job or self.profile.job,
                 "data": self.payload(campaign, tenant, batch) | dict(more or {}),
-                "opts": {**self.profile.options, **options, **({"jobId": job_ids[i]} if job_ids else {})},
+                "opts": {**options, **({"jobId": job_ids[i]} if job_ids else {})},
             }
             for i, batch in enumerate(batches)
         ]
@@ -100,11 +119,11 @@ class ShopQueue:
 
         return self._run(add)
 
-    def add_other(self, name: str, data: object) -> None:
+    def add_other(self, name: str, data: object, **options: Any) -> None:
         """Add a job of any name and payload, as other parts of the application do."""
 
         async def add(queue: Queue) -> None:
-            await queue.add(name, data, {})
+            await queue.add(name, data, options)
 
         self.open()
         self._run(add)
@@ -178,9 +197,14 @@ class ShopQueue:
 
         self._run(work)
 
-    def doom(self, job_id: str, reason: str = "job stalled more than allowable limit") -> None:
+    def doom(self, job_id: str, reason: str = _STALLED) -> None:
         """Mark a job as BullMQ does when it stalled too often: it waits again, but fails as soon as it is picked up."""
         self._redis.hset(self.key(job_id), "defa", reason)
+
+    def doom_waiting(self, job_ids: Sequence[str]) -> int:
+        """Mark those of the jobs that wait as stalled too often; return how many. No worker's job is marked."""
+        keys = [self.key("wait"), *map(self.key, job_ids)]
+        return int(self._redis.eval(_DOOM_WAITING, len(keys), *keys, *job_ids))
 
     def leave_orphan(self, job_id: str) -> None:
         """Put a job id without a job into `wait`, as an eviction leaves it."""

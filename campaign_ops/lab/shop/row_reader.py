@@ -5,6 +5,7 @@ Rows are keyed by the profile's role names (``updated_at``), ids and words are t
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 import zlib
 from datetime import UTC, datetime, timedelta
@@ -50,16 +51,25 @@ class RowReader:
                     return str(uuid.UUID(label))
                 except ValueError:
                     return str(uuid.uuid5(uuid.NAMESPACE_OID, label))
-            case "integer" | "bigint":
+            case "integer":
                 return label if label.isdecimal() else str(1 + zlib.crc32(label.encode()) % 1_000_000_000)
+            case "bigint":  # as in `RowWriter`
+                return label if label.isdecimal() else str(int(hashlib.md5(label.encode()).hexdigest()[:13], 16))
 
     def campaign(self, campaign: str) -> Row:
         """Read the campaign's row."""
         return self._one(self.tables.campaign, campaign)
 
+    def label(self, campaign: str) -> str:
+        """Return the campaign's name: the label that it was written with, unless it was given another name."""
+        table = self.tables.campaign
+        with self.engine.connect() as connection:
+            name = connection.scalar(sa.select(table.c.name).where(table.c.id == self.bound(campaign)))
+        return str(name or "")
+
     def exists(self, campaign: str) -> bool:
         """Return whether there is such a campaign."""
-        wanted = sa.select(sa.literal(1)).where(self.tables.campaign.c.id == self._bound(campaign))
+        wanted = sa.select(sa.literal(1)).where(self.tables.campaign.c.id == self.bound(campaign))
         with self.engine.connect() as connection:
             return connection.scalar(wanted) is not None
 
@@ -80,7 +90,7 @@ class RowReader:
     def reservations(self, campaign: str) -> list[Row]:
         """Read the campaign's reservations, by id."""
         table = self.tables.reservations
-        of_campaign = table.c.campaign_id == self._bound(campaign)
+        of_campaign = table.c.campaign_id == self.bound(campaign)
         return self._rows(self._readable(table).where(of_campaign).order_by("id"))
 
     def recipient_ids(self, campaign: str) -> list[str]:
@@ -107,12 +117,13 @@ class RowReader:
         with self.engine.connect() as connection:
             return database_fingerprint(connection, self.profile.db_schema)
 
-    def _bound(self, label: str) -> str | int:
+    def bound(self, label: str) -> str | int:
+        """Return the id that ``label`` stands for, as the driver takes it."""
         key = self.id(label)
         return int(key) if self.tables.shape.numeric_ids else key
 
     def _of(self, campaign: str) -> sa.ColumnElement[bool]:
-        return self.tables.recipient.c.campaign_id == self._bound(campaign)
+        return self.tables.recipient.c.campaign_id == self.bound(campaign)
 
     def _unsent(self) -> list[sa.ColumnElement[bool]]:
         """Pending, and not accepted by the provider."""
@@ -138,7 +149,7 @@ class RowReader:
             return list(connection.scalars(sa.select(sa.cast(column, sa.Text)).where(*premises).order_by(column)))
 
     def _one(self, table: sa.Table, label: str) -> Row:
-        (row,) = self._rows(self._readable(table).where(table.c.id == self._bound(label)))
+        (row,) = self._rows(self._readable(table).where(table.c.id == self.bound(label)))
         return row
 
     def _rows(self, statement: sa.Select[Any]) -> list[Row]:

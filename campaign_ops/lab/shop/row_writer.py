@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, Literal, TypedDict, Unpack
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 
 from campaign_ops.core.model import Counters
 from campaign_ops.lab.shop.fingerprint import redis_fingerprint
@@ -100,7 +101,7 @@ class RowWriter(RowReader):
         """
         label = label or f"cmp_{next(self._labels)}"
         values: Row = {
-            "id": self._bound(label),
+            "id": self.bound(label),
             "tenant": tenant,
             "name": name or label,
             "status": status or self.profile.campaign.words.sending,
@@ -140,8 +141,8 @@ class RowWriter(RowReader):
         assert self.profile.reservation is not None
         expired_ago = None if expires_in is None else -expires_in
         values: Row = {
-            "id": self._bound(label),
-            "campaign_id": None if campaign is None else self._bound(campaign),
+            "id": self.bound(label),
+            "campaign_id": None if campaign is None else self.bound(campaign),
             "amount": amount,
             "status": status or self.profile.reservation.words.held,
             "created_at": self._ago(created_ago),
@@ -175,8 +176,8 @@ class RowWriter(RowReader):
     def hand_over(self, recipient_ids: Sequence[str], campaign: str) -> list[str]:
         """Move pending recipients to another campaign; return those that were still pending."""
         table = self.tables.recipient
-        theirs = table.c.id.in_([self._bound(recipient) for recipient in recipient_ids])
-        statement = table.update().where(theirs, *self._unsent()).values(campaign_id=self._bound(campaign))
+        theirs = table.c.id.in_([self.bound(recipient) for recipient in recipient_ids])
+        statement = table.update().where(theirs, *self._unsent()).values(campaign_id=self.bound(campaign))
         with self.engine.begin() as connection:
             return [str(key) for key in connection.scalars(statement.returning(sa.cast(table.c.id, sa.Text)))]
 
@@ -198,7 +199,7 @@ class RowWriter(RowReader):
     def _set(self, table: sa.Table, label: str, values: Row) -> None:
         changed = {key: self._ago(value) if isinstance(value, timedelta) else value for key, value in values.items()}
         with self.engine.begin() as connection:
-            connection.execute(table.update().where(table.c.id == self._bound(label)).values(changed))
+            connection.execute(table.update().where(table.c.id == self.bound(label)).values(changed))
 
     def _moments(self, table: sa.Table, **ages: timedelta | None) -> Row:
         """Return the ages as values for those of the columns that the platform has."""
@@ -247,7 +248,7 @@ class RowWriter(RowReader):
         own_word, changes = self._state(state, label, moved)
         values: Row = {
             "id": self._recipient_id(label, number, first),
-            "campaign_id": sa.cast(sa.literal(self._bound(campaign)), table.c.campaign_id.type),
+            "campaign_id": sa.cast(sa.literal(self.bound(campaign)), table.c.campaign_id.type),
             "phone": sa.literal("+1555") + sa.func.lpad(sa.cast(number, sa.Text), 7, "0"),
             "message": sa.literal("Hi! This is a demo message."),
             "status": sa.cast(sa.literal(word or own_word), table.c.status.type),
@@ -266,7 +267,10 @@ class RowWriter(RowReader):
                 return label
             case "uuid":
                 return sa.cast(sa.func.md5(label), column.type)
-            case "integer" | "bigint":
+            case "bigint":  # of 52 bits, as a JavaScript number can be; made at once by writers that do not wait
+                hashed = sa.literal("x") + sa.func.substr(sa.func.md5(label), 1, 13)
+                return sa.cast(sa.cast(hashed, pg.BIT(52)), column.type)
+            case "integer":
                 highest = sa.select(sa.func.coalesce(sa.func.max(column), 0)).scalar_subquery()
                 return highest + (number - (first - 1))
 

@@ -28,6 +28,7 @@ class PlatformShape:
         statuses: Free text, or one enum type for each status column.
         timestamps: ``naive`` is ``timestamp(3)`` without time zone, holding UTC.
         amounts: Type of a reservation's amount.
+        foreign_keys: Whether a recipient's campaign is a foreign key.
         extra_words: Recipient words of the platform that the profile does not know; needed for enum types only.
     """
 
@@ -35,6 +36,7 @@ class PlatformShape:
     statuses: Literal["text", "enum"] = "text"
     timestamps: Literal["naive", "aware"] = "naive"
     amounts: Literal["integer", "numeric"] = "integer"
+    foreign_keys: bool = True
     extra_words: tuple[str, ...] = ()
 
     @property
@@ -103,7 +105,7 @@ class ShopTables:
         parent = sa.ForeignKey(self.campaign.c.id, onupdate="CASCADE", ondelete="SET NULL" if keeps else "CASCADE")
         columns: Columns = [
             self._id(names.id, "id", primary_key=True),
-            self._id(names.campaign_id, "campaign_id", parent, nullable=keeps),
+            self._id(names.campaign_id, "campaign_id", *([parent] if self.shape.foreign_keys else []), nullable=keeps),
             sa.Column("phone", sa.Text, nullable=False),
             sa.Column("message", sa.Text),
             self._status(names.status, names.table, (*names.words.all_known, *self.shape.extra_words)),

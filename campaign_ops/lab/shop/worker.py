@@ -28,6 +28,7 @@ from bullmq.custom_errors import DelayedError
 from campaign_ops.lab.shop.application import Application
 from campaign_ops.lab.shop.claims import Claims
 from campaign_ops.lab.shop.provider import Provider, share_of
+from campaign_ops.lab.shop.queues import queue_names
 from campaign_ops.lab.shop.schema import PlatformShape
 from campaign_ops.lab.shop.worker_command import READY, WorkerOptions, parse_command
 from campaign_ops.profile.model import Profile
@@ -73,15 +74,16 @@ class ShopWorker:
         self._options = options
         self._claims = claims
         self._sends = 0
+        self._labels: dict[str, str] = {}
         self.stopping = asyncio.Event()
         self.hanging = asyncio.Event()
 
     async def process(self, job: TakenJob, token: str) -> str:
         """Send to one job's recipients; return the outcome, for BullMQ's record."""
-        if job.name != self._queue.job:
+        if job.name not in (self._queue.job, *self._queue.further_jobs):
             return f"job {job.name} is not ours"
         campaign = str(job.data[self._queue.campaign_key])
-        if self._options.drops and campaign.startswith(self._options.drops):
+        if await asyncio.to_thread(self._is_one_of, campaign, self._options.drops):
             return f"campaign {campaign} is dropped"
         recipients = [str(recipient) for recipient in job.data[self._queue.recipients_key]]
         if await asyncio.to_thread(self._too_early, campaign, recipients):
@@ -113,12 +115,20 @@ class ShopWorker:
         await job.moveToDelayed(round(time.time() * 1000) + milliseconds, token)
         raise DelayedError
 
+    def _is_one_of(self, campaign: str, prefix: str) -> bool:
+        """Return whether the campaign's name begins with a prefix that is not empty."""
+        if not prefix:
+            return False
+        if campaign not in self._labels:
+            self._labels[campaign] = self._application.label(campaign)
+        return self._labels[campaign].startswith(prefix)
+
     def _too_early(self, campaign: str, recipients: Sequence[str]) -> bool:
         """Return whether the batch with the campaign's last recipient must wait for the others."""
-        if not self._options.stages or not campaign.startswith(self._options.stages):
+        if not self._is_one_of(campaign, self._options.stages):
             return False
         others = set(self._application.pending_ids(campaign)) - set(recipients)
-        return bool(others) and max(self._application.recipient_ids(campaign)) in recipients
+        return bool(others) and self._application.recipient_ids(campaign)[-1] in recipients
 
     def _prepare_retry(self, campaign: str, recipients: Sequence[str]) -> None:
         """Set failed recipients back to pending, without their markers: the application wants to try them again."""
@@ -200,28 +210,27 @@ async def run(
     engine = sa.create_engine(database_url, pool_size=options.concurrency + 1, pool_pre_ping=True)
     client = redis.Redis.from_url(queue_url)
     shop_worker = make_worker(engine, client, profile, shape, options)
-    worker = Worker(
-        profile.queue.name,
-        shop_worker.process,
-        {
-            "connection": queue_url,
-            "prefix": prefix,
-            "name": options.name,
-            "concurrency": options.concurrency,
-            "lockDuration": options.lock_ms,
-            "stalledInterval": options.stalled_ms,
-            "runRetryDelay": 1000,
-            "removeOnComplete": {"count": KEPT_JOBS},
-            "autorun": False,
-        },
-    )
-    worker.on("error", lambda *problem: log.warning("queue: %s", problem[0]))
-    worker.on("failed", lambda job, problem: log.warning("job %s failed: %s", job.id, problem))
-    working = asyncio.create_task(worker.run())
-    log.info("worker %s %s %s", options.name, READY, profile.queue.name)
+    settings = {
+        "connection": queue_url,
+        "prefix": prefix,
+        "name": options.name,
+        "concurrency": options.concurrency,
+        "lockDuration": options.lock_ms,
+        "stalledInterval": options.stalled_ms,
+        "runRetryDelay": 1000,
+        "removeOnComplete": {"count": KEPT_JOBS},
+        "autorun": False,
+    }
+    names = queue_names(profile.queue)
+    workers = [Worker(name, shop_worker.process, dict(settings)) for name in names]
+    for worker in workers:
+        worker.on("error", lambda *problem: log.warning("queue: %s", problem[0]))
+        worker.on("failed", lambda job, problem: log.warning("job %s failed: %s", job.id, problem))
+    working = [asyncio.create_task(worker.run()) for worker in workers]
+    log.info("worker %s %s %s", options.name, READY, ", ".join(names))
     await shop_worker.stopping.wait()
-    await worker.close()
-    await working
+    await asyncio.gather(*(worker.close() for worker in workers))
+    await asyncio.gather(*working)
     client.close()
     engine.dispose()
 

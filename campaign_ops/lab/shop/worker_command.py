@@ -35,8 +35,8 @@ class WorkerOptions:
         claim_seconds: How long a claim lasts.
         loose: Send whatever a job lists, without a claim and without reading the rows.
         status_later: Share of recipients whose row gets only the provider's id, as where a webhook brings the status.
-        drops: A bug: jobs of campaigns whose id has this prefix end at once, and nothing is sent; empty for none.
-        stages: In campaigns whose id has this prefix, the last recipient is sent to after all others; empty for none.
+        drops: A bug: jobs of campaigns whose name has this prefix end at once, and nothing is sent; empty for none.
+        stages: In campaigns whose name has this prefix, the last recipient is sent to after all others; empty for none.
         die_at: Crash (SIGKILL) at one moment of a send: ``before_send`` when the recipient is claimed, ``after_send``
             before the answer is written, ``after_write``; empty for never.
         die_after: Crash at this send of the process' life, counted from 1.

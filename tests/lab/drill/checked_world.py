@@ -20,6 +20,7 @@ from campaign_ops.lab.drill.ledger import SETTLING, Ledger
 from campaign_ops.lab.drill.queue_watcher import QueueWatcher
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.provider import Provider
+from campaign_ops.lab.shop.queues import queue_names
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Database, Timeouts
 from campaign_ops.profile.model import Profile
@@ -101,7 +102,9 @@ class CheckedWorld:
     def watcher(self) -> Iterator[QueueWatcher]:
         """A queue watcher in this process."""
         with redis.Redis.from_url(self.world.queue.url, decode_responses=True) as client, self._watched() as out:
-            yield QueueWatcher(client, self.world.queue.key(""), "recipientIds", "campaignId", out)
+            jobs = self.world.queue
+            bases = [f"{jobs.prefix}:{name}:" for name in queue_names(jobs.profile)]
+            yield QueueWatcher(client, bases, "recipientIds", "campaignId", out)
 
     def _watched(self) -> TextIO:
         return (self.work_dir / WATCHED).open("a", encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from campaign_ops.lab.drill.faults import FAULTS
+from campaign_ops.lab.drill.worlds import WORLDS
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "drill.md").read_text(encoding="utf-8")
 
@@ -19,6 +20,11 @@ def test_every_fault_is_listed_with_its_title() -> None:
     rows = [line for line in PAGE.splitlines() if line.startswith("| `")]
     listed = [line for line in rows if line.split("`")[1] in FAULTS]
     assert listed == [f"| `{name}` | {fault.title} |" for name, fault in FAULTS.items()]
+
+
+def test_every_world_is_listed_with_what_is_different() -> None:
+    rows = [line for line in PAGE.splitlines() if line.startswith("| `") and line.split("`")[1] in WORLDS]
+    assert rows == [f"| `{name}` | {world.what} |" for name, world in WORLDS.items()]
 
 
 def test_figures_are_explained_by_the_names_that_a_drill_prints() -> None:

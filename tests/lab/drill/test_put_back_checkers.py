@@ -124,9 +124,11 @@ def test_a_recipient_that_a_completed_job_lists_is_named_where_the_queue_keeps_i
     put_back(stage)
     stage.holds(putting_back.put_back_marked)
     with stage.watcher() as watcher:
-        watcher._write("completed", time.time(), id="7", recipients=[RECIPIENT])
+        watcher._write("completed", time.time(), id="6", campaign="another", recipients=[RECIPIENT, "c_r000002"])
+        watcher._write("completed", time.time(), id="7", campaign="c", recipients=[RECIPIENT])
     stage.holds(putting_back.put_back_marked)  # after the intent
     stage.owner(LATER)
+    assert stage.check(putting_back.put_back_marked).found == "1", "a job of another campaign is not read"
     stage.fails(putting_back.put_back_marked, RECIPIENT, "listed by job 7, which was completed")
 
 

@@ -33,7 +33,7 @@ _TRIES, _KINDS, _BACK_OFF_SECONDS = 3, 3, 4
 def still_stuck(records: Records) -> Figure:
     """Campaigns that are stuck after the faults and some more sweeps, and do not wait for a person."""
     latest = _latest_plan(records)
-    persons = {key for key, _ in waiting(records)}
+    persons = {key for key, _ in _theirs(records)}
     violations = []
     for key in _stuck(records):
         if key not in persons:
@@ -54,10 +54,13 @@ def _for_a_person(row: PlanRow) -> bool:
 
 def waiting(records: Records) -> tuple[tuple[str, str], ...]:
     """(campaign, reason) of the stuck campaigns that the last sweep left for a person."""
+    return tuple((records.label(key), f"{row.verdict}: {row.reason}") for key, row in _theirs(records))
+
+
+def _theirs(records: Records) -> list[tuple[str, PlanRow]]:
     latest = _latest_plan(records)
     stuck = [(key, latest.get(key)) for key in _stuck(records)]
-    theirs = [(key, row) for key, row in stuck if row is not None and _for_a_person(row)]
-    return tuple((key, f"{row.verdict}: {row.reason}") for key, row in theirs)
+    return [(key, row) for key, row in stuck if row is not None and _for_a_person(row)]
 
 
 def _stuck(records: Records) -> list[str]:
@@ -188,7 +191,9 @@ def _starved(records: Records) -> Iterator[str]:
     passed: Counter[tuple[str, datetime | None]] = Counter()
     for row in records.plan:
         sweep = records.sweeps[row.sweep_id]
-        if row.verdict != "finished" or row.target.startswith(PoisonCampaign.name) or "complete" in sweep.held_back:
+        if row.verdict != "finished" or "complete" in sweep.held_back:
+            continue
+        if records.label(row.target).startswith(PoisonCampaign.name):
             continue
         if row.needs_person:
             continue  # a person has undone its completion, or it was refused too often

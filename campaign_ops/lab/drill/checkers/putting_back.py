@@ -91,7 +91,8 @@ def marker_forbids(records: Records, recipient: str, intent: Intent) -> str | No
         alive = claim.at < intent.intended_at and until < claim.until - 2 * LOOKING
         if alive and claim.job_id != intent.job_id and not _deleted(records, recipient, claim.at, until):
             return f"marked by job {claim.job_id or '?'} at {clock(claim.at)}"
-    for completed_at, job_id in records.completed_with.get(recipient, ()):
+    # A job of another campaign is not read: recipients are moved, and old data of Redis has jobs from before.
+    for completed_at, job_id in records.completed_with.get((intent.campaign_id, recipient), ()):
         decided = any(completed_at < one.at < intent.intended_at and not one.undecided for one in known)
         if completed_at < intent.intended_at and not decided and not _deleted(records, recipient, completed_at, until):
             return f"listed by job {job_id}, which was completed at {clock(completed_at)} and kept"

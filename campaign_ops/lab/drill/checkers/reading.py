@@ -62,6 +62,7 @@ def read(stores: Stores) -> Records:
             plan=tuple(PlanRow(*row) for row in connection.execute(_PLAN, ours)),
             marks=tuple(ledger.marks(connection)),
             excuses=tuple(ledger.excuses(connection)),
+            facts=_facts(connection, stores.ledger.profile),
             sent_again=_sent_again(connection),
             sends=connection.execute(sa.text("SELECT count(*) FROM demo.provider_send")).scalar_one(),
             carried=_carried(connection, watched),
@@ -96,6 +97,11 @@ _PLAN = sa.text(
     "SELECT sweep_id, observed_at, campaign_id, target, verdict, reason, needs_person, unsent"
     " FROM campaign_ops.repair_plan_history WHERE platform = :platform ORDER BY sweep_id"
 )
+_FACTS = sa.text(
+    "SELECT (SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY(oids)) AS foreign_keys,"
+    " (SELECT count(*) FROM pg_class WHERE relrowsecurity AND oid = ANY(oids)) AS row_security"
+    " FROM (SELECT array_agg(CAST(name AS regclass)) AS oids FROM unnest(CAST(:tables AS text[])) name) AS platform"
+)
 _SENT_AGAIN = sa.text(
     "SELECT campaign_id, recipient_id, worker, job_id, sent_at FROM demo.provider_send WHERE recipient_id IN"
     " (SELECT recipient_id FROM demo.provider_send GROUP BY recipient_id HAVING count(*) > 1) ORDER BY id"
@@ -114,6 +120,12 @@ def _repair(row: sa.Row[Any]) -> Repair:
 
 def _sweep(row: sa.Row[Any]) -> SweepRow:
     return SweepRow(row.id, row.run_id, row.started_at, row.finished_at, row.planned, frozenset(row.breakers))
+
+
+def _facts(connection: sa.Connection, profile: Profile) -> Mapping[str, int]:
+    parts = (profile.campaign, profile.recipient, profile.reservation)
+    tables = [qualified(profile, part.table) for part in parts if part is not None]
+    return dict(connection.execute(_FACTS, {"tables": tables}).mappings().one())
 
 
 def _sent_again(connection: sa.Connection) -> Mapping[str, Sequence[Send]]:

@@ -186,6 +186,7 @@ class SlowStatement:
 class Records:
     """Everything that the figures are computed from. The files were read before the database.
 
+    ``facts``: of the platform's tables, how many ``foreign_keys`` they have, and how many have ``row_security``.
     ``carried``: the recipients of each job of ours, as far as it was seen in the queue or sent; ``moves``, ``claims``
     and ``suspicions`` are by recipient, in order.
     """
@@ -200,6 +201,7 @@ class Records:
     plan: Sequence[PlanRow]
     marks: Sequence[Mark]
     excuses: Sequence[Excuse]
+    facts: Mapping[str, int]
     sent_again: Mapping[str, Sequence[Send]]
     sends: int
     carried: Mapping[str, frozenset[str]]
@@ -228,6 +230,10 @@ class Records:
     def is_ours(self, change: Change) -> bool:
         """Return whether campaign_ops made this change."""
         return change.role == self.stores.ledger.ops_role
+
+    def label(self, campaign: str) -> str:
+        """The name with which the drill made a campaign; its id where it is gone."""
+        return self.names.text("campaign", self.rows["campaign"].get(campaign), "name") or campaign
 
     def of(self, relation: str) -> Iterator[Change]:
         """The changes of one relation, in order."""
@@ -267,12 +273,12 @@ class Records:
         return found
 
     @cached_property
-    def completed_with(self) -> Mapping[str, Sequence[tuple[datetime, str]]]:
-        """By recipient, the completed jobs that list it and that the queue must have kept up to now."""
-        jobs: dict[str, list[tuple[datetime, str]]] = defaultdict(list)
+    def completed_with(self) -> Mapping[tuple[str | None, str], Sequence[tuple[datetime, str]]]:
+        """By campaign and recipient, the completed jobs that list both and that the queue must have kept up to now."""
+        jobs: dict[tuple[str | None, str], list[tuple[datetime, str]]] = defaultdict(list)
         for job in self.watched.completed[-SURELY_KEPT:]:
             for recipient_id in job.recipient_ids:
-                jobs[recipient_id].append((datetime.fromtimestamp(job.at, UTC), job.job_id))
+                jobs[job.campaign_id, recipient_id].append((datetime.fromtimestamp(job.at, UTC), job.job_id))
         return jobs
 
     def planned_at(self, sweep_id: int) -> datetime | None:

@@ -7,6 +7,7 @@ grants: the session's user shows which of the two changed a row.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,13 @@ import yaml
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.doctor.grants import grants
 from campaign_ops.journal.migrations import migrate
-from campaign_ops.lab.demo.platforms import DemoPlatform, create_platform
+from campaign_ops.lab.demo.platforms import DemoPlatform, changed, create_platform
 from campaign_ops.lab.drill.environment import external_servers
 from campaign_ops.lab.drill.options import DrillOptions
+from campaign_ops.lab.drill.worlds import WORLDS
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.provider import Provider
-from campaign_ops.lab.shop.row_writer import RowWriter
+from campaign_ops.lab.shop.row_writer import PlatformShape, RowWriter
 from campaign_ops.postgres.database import Database
 from campaign_ops.profile.load import load_profile
 
@@ -118,24 +120,26 @@ def prepare(options: DrillOptions, running: ExitStack) -> Environment:
     """
     if options.database_url is None or options.redis_url is None:
         return _embedded(options, running)
-    return _external(external_servers.database_url(options.database_url), options.redis_url, running)
+    return _external(options, external_servers.database_url(options.database_url), options.redis_url, running)
 
 
 def _embedded(options: DrillOptions, running: ExitStack) -> Environment:
     servers = running.enter_context(EmbeddedServers(options.work_dir / "servers", postgres_port=0, settings=_SERVER))
-    platform = create_platform(servers, PLATFORM, PLATFORM)
-    _adapt(platform)
+    changes, shape = profile_changes(options.worlds), shape_of(options.worlds)
+    platform = create_platform(servers, PLATFORM, PLATFORM, changes=changes, shape=shape)
+    platform.thresholds = dict(_THRESHOLDS)
     servers.postgres.drop_database(_DAGSTER)
     servers.postgres.create_database(_DAGSTER)
-    _grant_access(platform)
+    _grant_access(platform, options.worlds)
     ops = sa.make_url(servers.postgres.url(PLATFORM, tcp=True)).set(username=OPS_ROLE)
     return Environment(
         servers, platform, ops.render_as_string(hide_password=False), servers.postgres.psycopg2_url(_DAGSTER, tcp=True)
     )
 
 
-def _external(url: str, redis_url: str, running: ExitStack) -> Environment:
-    profile = load_profile(PLATFORM)
+def _external(options: DrillOptions, url: str, redis_url: str, running: ExitStack) -> Environment:
+    changes, shape = profile_changes(options.worlds), shape_of(options.worlds)
+    profile = changed(load_profile(PLATFORM), changes)
     assert profile.queue is not None
     markers = tuple(profile.queue.markers)
     owner = sa.create_engine(url, poolclass=sa.NullPool)
@@ -147,12 +151,20 @@ def _external(url: str, redis_url: str, running: ExitStack) -> Environment:
 
     clean()
     running.callback(clean)
-    platform = DemoPlatform(PLATFORM, profile, url, redis_url, external_servers.PREFIX, PLATFORM)
-    writer = RowWriter.connect(url, profile, create=True)
+    platform = DemoPlatform(
+        name=PLATFORM,
+        profile=profile,
+        database_url=url,
+        queue_url=redis_url,
+        queue_prefix=external_servers.PREFIX,
+        reference={"extends": PLATFORM, **changes},
+        thresholds=dict(_THRESHOLDS),
+        shape=shape,
+    )
+    writer = RowWriter.connect(url, profile, shape, create=True)
     Provider.create(writer.engine)
     writer.close()
-    _adapt(platform)
-    _grant_access(platform)
+    _grant_access(platform, options.worlds)
     password = secrets.token_hex(16)
     with owner.begin() as connection:
         external_servers.set_password(connection, OPS_ROLE, password)
@@ -160,20 +172,28 @@ def _external(url: str, redis_url: str, running: ExitStack) -> Environment:
     return Environment(None, platform, ops.render_as_string(hide_password=False), None)
 
 
-def _adapt(platform: DemoPlatform) -> None:
-    """Set small batches, quick retries, and thresholds of seconds."""
-    assert platform.profile.queue is not None
-    queue = platform.profile.queue.model_copy(update=_QUEUE)
-    platform.profile = platform.profile.model_copy(update={"queue": queue})
-    platform.reference = {"extends": platform.reference, "queue": _QUEUE}
-    platform.thresholds = dict(_THRESHOLDS)
+def profile_changes(worlds: Sequence[str]) -> dict[str, Any]:
+    """What the platform's profile says that the built-in one does not: small batches, quick retries, its worlds."""
+    queue = dict(_QUEUE)
+    for name in worlds:
+        for key, value in WORLDS[name].queue.items():
+            queue[key] = [*queue.get(key, ()), *value] if isinstance(value, list) else value
+    return {"queue": queue}
 
 
-def _grant_access(platform: DemoPlatform) -> None:
+def shape_of(worlds: Sequence[str]) -> PlatformShape:
+    """The types of the platform's columns in these worlds."""
+    return PlatformShape(**{key: value for name in worlds for key, value in WORLDS[name].shape.items()})
+
+
+def _grant_access(platform: DemoPlatform, worlds: Sequence[str]) -> None:
     """Create our schema and our role, as documented."""
     database = Database(platform.database_url)
     migrate(database)
     with database.transaction() as connection:
         for statement in grants(platform.profile, OPS_ROLE):
             connection.exec_driver_sql(statement)
+        for name in worlds:
+            for statement in WORLDS[name].statements(platform.profile, OPS_ROLE):
+                connection.exec_driver_sql(statement)
     database.close()

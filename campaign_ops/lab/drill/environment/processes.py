@@ -14,6 +14,7 @@ from campaign_ops.lab.drill.sweep_loop import SweeperOptions
 from campaign_ops.lab.servers.processes import ChildProcess, our_path
 from campaign_ops.lab.shop.node_worker import PACKAGES
 from campaign_ops.lab.shop.queue import ShopQueue
+from campaign_ops.lab.shop.schema import PRISMA, PlatformShape
 from campaign_ops.lab.shop.worker_command import WorkerOptions
 from campaign_ops.lab.shop.worker_process import WorkerProcess
 from campaign_ops.profile.model import Profile
@@ -46,10 +47,11 @@ class NodeWorker(WorkerProcess):
         log_dir: Path,
         *,
         major: int,
+        shape: PlatformShape = PRISMA,
         options: WorkerOptions,
     ) -> None:
         self.major = major
-        super().__init__(database_url, queue, profile, log_dir, options=options)
+        super().__init__(database_url, queue, profile, log_dir, shape=shape, options=options)
 
     def _more(self) -> list[str]:
         return [f"--major={self.major}"]

@@ -154,8 +154,8 @@ class Rig(Workforce):
             connect_args={"connect_timeout": 3, "options": "-c lock_timeout=2000", "application_name": "drill"},
         )
         self._running.callback(self.owner.dispose)
-        self.writer = RowWriter(self.owner, self.profile)
-        self.application = Application(self.owner, self.profile)
+        self.writer = RowWriter(self.owner, self.profile, self.platform.shape)
+        self.application = Application(self.owner, self.profile, self.platform.shape)
         self.provider = Provider(self.owner, reject_share=WORKER.reject_share)
         self.queue = self.platform.queue()
         self._running.callback(self.queue.close)
@@ -196,10 +196,11 @@ class Rig(Workforce):
         with self.owner.connect() as connection:
             return list(connection.scalars(sa.select(own).where(sent, *unwritten).order_by(own)))
 
-    def live_recipients(self) -> set[str]:
-        """Recipients of all live jobs, including jobs that will fail when they are taken."""
+    def live_recipients(self, *states: str) -> set[str]:
+        """Recipients of all live jobs, or of those in some states, including jobs that will fail when taken."""
         assert self.profile.queue is not None
-        jobs = (self.queue.job_data(job_id) for job_id in self.queue.live_job_ids())
+        ids = [job_id for state in states for job_id in self.queue.job_ids(state)]
+        jobs = (self.queue.job_data(job_id) for job_id in (ids if states else self.queue.live_job_ids()))
         return {str(recipient) for job in jobs for recipient in job.get(self.profile.queue.recipients_key, ())}
 
     # -- Redis that loses data ---------------------------------------------------------------------------------

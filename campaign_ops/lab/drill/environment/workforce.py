@@ -105,14 +105,12 @@ class Workforce:
         loose = node is None and self.loose_every > 0 and number % self.loose_every == 0
         kind = LOOSE if loose else "worker" if node is None else f"node{node}"
         chosen = replace(WORKER, **{"name": f"{kind}-{number}", "loose": loose, **options})
-        where = (
-            self.environment.platform.database_url,
-            self.environment.platform.queue(),
-            self.environment.platform.profile,
-            self.work_dir / "workers",
-        )
+        platform = self.environment.platform
+        where = (platform.database_url, platform.queue(), platform.profile, self.work_dir / "workers")
         worker = (
-            WorkerProcess(*where, options=chosen) if node is None else NodeWorker(*where, major=node, options=chosen)
+            WorkerProcess(*where, shape=platform.shape, options=chosen)
+            if node is None
+            else NodeWorker(*where, major=node, shape=platform.shape, options=chosen)
         )
         worker.start(wait_seconds=0)
         self.workers.append(worker)

@@ -26,9 +26,9 @@ _ALL_FAIL = 0.3
 
 def _send_all(rig: Rig, label: str) -> int:
     """Send to a campaign's recipients in this process, as a worker does, but do not write the campaign's status."""
-    recipients = rig.writer.pending_ids(label)
+    recipients, campaign = rig.writer.pending_ids(label), rig.writer.id(label)
     for recipient in recipients:
-        rig.application.write_answer(recipient, rig.provider.send(recipient, label, "in process"))
+        rig.application.write_answer(recipient, rig.provider.send(recipient, campaign, "in process"))
     return len(recipients)
 
 
@@ -103,12 +103,13 @@ class PoisonCampaign(Fault):
         self.label = label = workload.label(self.name, rng)
         campaign = rig.writer.tables.campaign
         key, word = (f'NEW."{campaign.c[name].name}"' for name in ("id", "status"))
+        is_it = f"{key} = {literal(rig.writer.id(label))}"
         define(
             rig,
             f"CREATE OR REPLACE FUNCTION {SCHEMA}.poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION"
             " 'this campaign may not end' USING ERRCODE = '23514'; END $$",
             f"CREATE OR REPLACE TRIGGER {_trigger(label)} BEFORE UPDATE ON {qualified(campaign)} FOR EACH ROW WHEN"
-            f" ({key} = {literal(label)} AND {word} <> {literal(workload.sending)}) EXECUTE FUNCTION {SCHEMA}.poison()",
+            f" ({is_it} AND {word} <> {literal(workload.sending)}) EXECUTE FUNCTION {SCHEMA}.poison()",
         )
         workload.write(label, rng.randint(3, 10), rng.choice(workload.tenants))
         _send_all(rig, label)

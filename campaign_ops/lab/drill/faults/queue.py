@@ -5,26 +5,11 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-import redis
-
 from campaign_ops.lab.drill.faults.base import Fault
 from campaign_ops.lab.drill.workload import Workload
 
 if TYPE_CHECKING:
     from campaign_ops.lab.drill.environment.rig import Rig
-    from campaign_ops.profile.queue import QueueProfile
-
-# Atomic: BullMQ never marks a job that a worker has taken meanwhile.
-_DOOM_WAITING = """
-local doomed = 0
-for i = 2, #KEYS do
-    if redis.call('LPOS', KEYS[1], ARGV[i - 1]) then
-        redis.call('HSET', KEYS[i], 'defa', 'job stalled more than allowable limit')
-        doomed = doomed + 1
-    end
-end
-return doomed
-"""
 
 
 class PauseQueue(Fault):
@@ -53,22 +38,15 @@ class Priorities(Fault):
     resources = frozenset({"job options"})
     duration_seconds = (6.0, 10.0)
 
-    def __init__(self) -> None:
-        self._before: QueueProfile | None = None
-
     def inject(self, rig: Rig, rng: random.Random) -> str:
         """Give a priority to every job that the application adds from now on."""
-        queue, priority = rig.queue, rng.randint(1, 50)
-        if self._before is None:
-            self._before = queue.profile
-        options = {**self._before.options, "priority": priority}
-        queue.profile = self._before.model_copy(update={"options": options})
+        priority = rng.randint(1, 50)
+        rig.queue.job_options = {"priority": priority}
         return f"a new version of the application is deployed: its jobs have priority {priority}"
 
     def end(self, rig: Rig) -> None:
         """Roll back to the old version."""
-        if self._before is not None:
-            rig.queue.profile = self._before
+        rig.queue.job_options = {}
 
 
 class LoseJobs(Fault):
@@ -115,8 +93,6 @@ class DoomJobs(Fault):
         """Start a campaign, and mark its waiting jobs as stalled too often."""
         workload = Workload(rig)
         jobs = workload.start(workload.label(self.name, rng), rng.randint(140, 260), rng.choice(workload.tenants))
-        keys = [rig.queue.key("wait"), *map(rig.queue.key, jobs[1:])]
-        with redis.Redis.from_url(rig.queue.url) as client:
-            doomed = client.eval(_DOOM_WAITING, len(keys), *keys, *jobs[1:])
+        doomed = rig.queue.doom_waiting(jobs[1:])
         self.missed = not doomed
         return f"{doomed} of {len(jobs)} jobs of a campaign stalled too often and will fail"
