@@ -110,7 +110,7 @@ def test_every_fault_is_listed_with_its_title(option: str) -> None:
         (
             ["--throw-away", "--database-url", "postgresql://app@nowhere.invalid/test", "--redis-url", "redis://a"],
             1,
-            "nowhere.invalid:5432/test: failed to resolve host",
+            "nowhere.invalid:5432/test: the host name is not known",
         ),
         (
             ["--database-url", "postgresql://app@db.example.com/app", "--redis-url", "redis://127.0.0.1:1/0"],
