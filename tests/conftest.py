@@ -32,7 +32,7 @@ from campaign_ops.sweep.confirm import confirmation
 if TYPE_CHECKING:
     from tests.collector import Collector
 
-pytest_plugins = ["tests.deadline"]
+pytest_plugins = ["tests.deadline", "tests.in_memory"]
 _numbers = itertools.count(1)
 
 
