@@ -7,6 +7,7 @@ the profile, what the application does, the draw, the options of the command lin
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.wording import nearest
 from campaign_ops.doctor.grants import qualified, quoted
+from campaign_ops.lab.drill.ledger import ADDED
 
 if TYPE_CHECKING:
     from campaign_ops.lab.drill.checkers.records import Records
@@ -25,6 +27,8 @@ SHARE = 0.3
 """The share of drills that take a world, if no world that they have taken changes the same part."""
 SECOND_JOB, REPORT_JOB, EXPORT_JOB, SYNC_JOB = "resendBulkSMS", "campaignReport", "exportRecipients", "syncContacts"
 CRON_JOB = "cronBulkSMS"
+NODE_MAJORS = (4, 5, 6)
+"""Major versions of BullMQ's client for Node."""
 """Names of the application's other jobs. Workers send from the first and from the cron's; the others send nothing."""
 
 
@@ -45,6 +49,8 @@ class World:
         statements: The statements for a profile and the role of campaign_ops that the owner of the database runs when
             the tables and the role exist.
         acts: Methods of the workload that the application calls every two seconds, one at a time.
+        clients: Major versions of BullMQ's clients for Node with which the application adds jobs, in turn; needs
+            ``--node``.
         met: Counts what shows, in the records of a drill, that the drill was in this world.
         counted: What it counts, for people.
     """
@@ -56,6 +62,7 @@ class World:
     queue: Mapping[str, Any] = field(default_factory=dict)
     statements: Callable[[Profile, str], Iterable[str]] = _no_statements
     acts: tuple[str, ...] = ()
+    clients: tuple[int, ...] = ()
     met: Callable[[Records], int]
     counted: str
 
@@ -79,6 +86,11 @@ def _without_foreign_key(records: Records) -> int:
 
 def _with_other_names(records: Records) -> int:
     return sum(records.watched.names[name] for name in (SECOND_JOB, REPORT_JOB, EXPORT_JOB, SYNC_JOB))
+
+
+def _by_the_rarest_client(records: Records) -> int:
+    times = Counter(mark.text for mark in records.marked(ADDED))
+    return min(times[str(major)] for major in NODE_MAJORS)
 
 
 def _row_security(profile: Profile, role: str) -> Iterable[str]:
@@ -163,26 +175,34 @@ _ALL = (
         met=lambda records: records.watched.names[CRON_JOB],
         counted="jobs of its cron",
     ),
+    World(
+        name="mixed_clients",
+        what="the application adds its jobs with BullMQ 4, 5 and 6 for Node in turn (only with --node)",
+        part="clients",
+        clients=NODE_MAJORS,
+        met=_by_the_rarest_client,
+        counted="times that the rarest of them added jobs",
+    ),
 )
 WORLDS: Mapping[str, World] = {world.name: world for world in _ALL}
 """All worlds by name."""
 
 
-def drawn(seed: int) -> tuple[str, ...]:
-    """Return the worlds of a drill whose options name none."""
+def drawn(seed: int, *, node: bool = False) -> tuple[str, ...]:
+    """Return the worlds of a drill whose options name none; ``node``: clients for Node are there."""
     rng = random.Random(f"{seed} worlds")
     taken: dict[str, World] = {}
     for world in rng.sample(_ALL, len(_ALL)):
-        if rng.random() < SHARE:
+        if rng.random() < SHARE and (node or not world.clients):
             taken.setdefault(world.part, world)
     return tuple(world.name for world in _ALL if world in taken.values())
 
 
-def chosen(names: Sequence[str], seed: int) -> tuple[str, ...]:
+def chosen(names: Sequence[str], seed: int, *, node: bool = False) -> tuple[str, ...]:
     """Return the worlds that options name, or without any name those of the seed.
 
     Raises:
-        ConfigurationError: There is no such world, or two of them change the same part.
+        ConfigurationError: There is no such world, two of them change the same part, or one needs ``node``.
     """
     known = [*WORLDS, PLAIN]
     if unknown := next((name for name in names if name not in known), None):
@@ -192,6 +212,8 @@ def chosen(names: Sequence[str], seed: int) -> tuple[str, ...]:
         if (rival := wanted.setdefault(world.part, world)) is not world:
             problem = f"{rival.name} and {world.name} both change the {world.part}"
             raise ConfigurationError(problem, where="--world", mend="name one of them")
+        if world.clients and not node:
+            raise ConfigurationError(f"{world.name} needs Node's clients", where="--world", mend="give --node, too")
     if PLAIN in names and wanted:
         raise ConfigurationError(f"{PLAIN} is the platform without a world", where="--world", mend="name it alone")
-    return tuple(world.name for world in _ALL if world in wanted.values()) if names else drawn(seed)
+    return tuple(world.name for world in _ALL if world in wanted.values()) if names else drawn(seed, node=node)

@@ -49,6 +49,8 @@ class ShopQueue:
 
     Attributes:
         job_options: BullMQ job options of every job that `add` adds, on top of the profile's.
+        adder: Adds jobs (name, data and options of each) to the queue of this name and returns their ids; None for the
+            maintainers' Python client.
     """
 
     def __init__(self, url: str, prefix: str, profile: QueueProfile, *, numeric_ids: bool = False) -> None:
@@ -57,6 +59,7 @@ class ShopQueue:
         self.profile = profile
         self.numeric_ids = numeric_ids
         self.job_options: dict[str, Any] = {}
+        self.adder: Callable[[str, Sequence[dict[str, Any]]], list[str]] | None = None
         self._redis = redis.Redis.from_url(url, decode_responses=True)
 
     def close(self) -> None:
@@ -112,6 +115,8 @@ class ShopQueue:
             for i, batch in enumerate(batches)
         ]
         self.open()
+        if self.adder is not None:
+            return self.adder(self.profile.name, jobs)
 
         async def add(queue: Queue) -> list[str]:
             # One by one: addBulk of this client returns no ids.

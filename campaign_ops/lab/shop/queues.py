@@ -71,6 +71,7 @@ class ShopQueues(ShopQueue):
         added: list[str] = []
         for number, start in enumerate(range(0, len(recipient_ids), size)):
             queue = queue_name(patterns[number % len(patterns)], tenant)
+            self._members[queue].adder = self.adder
             (job_id,) = self._members[queue].add(
                 campaign,
                 tenant,

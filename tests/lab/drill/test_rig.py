@@ -18,10 +18,11 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import ConfigurationError, Refused
 from campaign_ops.lab.drill.checkers import liveness, read, stores_of
 from campaign_ops.lab.drill.environment import processes
-from campaign_ops.lab.drill.environment.processes import NODE_MAJORS, node_missing
+from campaign_ops.lab.drill.environment.processes import node_missing
 from campaign_ops.lab.drill.environment.rig import OPS_ROLE, SWEEPERS, Rig
 from campaign_ops.lab.drill.on_call import OnCall
 from campaign_ops.lab.drill.options import DrillOptions
+from campaign_ops.lab.drill.worlds import NODE_MAJORS
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from tests.lab.waiting import wait_until
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from campaign_ops.lab.drill.sweep_loop import SweeperOptions
+from campaign_ops.lab.drill.worlds import NODE_MAJORS
 from campaign_ops.lab.servers.processes import ChildProcess, our_path
 from campaign_ops.lab.shop.node_worker import PACKAGES
 from campaign_ops.lab.shop.queue import ShopQueue
@@ -18,9 +19,6 @@ from campaign_ops.lab.shop.schema import PRISMA, PlatformShape
 from campaign_ops.lab.shop.worker_command import WorkerOptions
 from campaign_ops.lab.shop.worker_process import WorkerProcess
 from campaign_ops.profile.model import Profile
-
-NODE_MAJORS = (4, 5, 6)
-"""Major versions of BullMQ's client for Node."""
 
 
 def node_missing() -> str | None:

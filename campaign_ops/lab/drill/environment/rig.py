@@ -11,11 +11,11 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import redis
 import sqlalchemy as sa
@@ -25,14 +25,16 @@ from campaign_ops.lab.demo.platforms import DemoPlatform
 from campaign_ops.lab.drill.environment.environment import OPS_ROLE, PLATFORM, check, prepare
 from campaign_ops.lab.drill.environment.processes import node_missing
 from campaign_ops.lab.drill.environment.workforce import DAGSTER, SWEEPERS, WORKER, Workforce
-from campaign_ops.lab.drill.ledger import EMPTIED, REDIS_LOSS, Ledger
+from campaign_ops.lab.drill.ledger import ADDED, EMPTIED, REDIS_LOSS, Ledger
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.receiver import RECEIVED, Receiver
 from campaign_ops.lab.drill.work_dir import create_work_dir
+from campaign_ops.lab.drill.worlds import WORLDS
 from campaign_ops.lab.servers import pgbouncer as bouncing
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.servers.pgbouncer import PgBouncer
 from campaign_ops.lab.shop.application import Application
+from campaign_ops.lab.shop.node_adders import NodeAdders
 from campaign_ops.lab.shop.provider import Provider, provider_send
 from campaign_ops.lab.shop.queue import ShopQueue
 from campaign_ops.lab.shop.row_writer import RowWriter
@@ -159,6 +161,9 @@ class Rig(Workforce):
         self.provider = Provider(self.owner, reject_share=WORKER.reject_share)
         self.queue = self.platform.queue()
         self._running.callback(self.queue.close)
+        if majors := [major for name in self.options.worlds for major in WORLDS[name].clients]:
+            self._adders = self._running.enter_context(NodeAdders(self.queue.url, self.queue.prefix, majors))
+            self.queue.adder = self._add_with_node
         self.queue.open()
         self.ledger = Ledger(self.owner, OPS_ROLE, self.profile)
         self.ledger.install()
@@ -182,6 +187,11 @@ class Rig(Workforce):
     def configure(self, *, second_database_url: str | None = None) -> None:
         """Write the deployment's configuration; processes started from now on read it."""
         self.environment.write_config(self.config, second_database_url=second_database_url)
+
+    def _add_with_node(self, queue: str, jobs: Sequence[dict[str, Any]]) -> list[str]:
+        major, job_ids = self._adders.add(queue, jobs)
+        self.ledger.note(ADDED, str(major))
+        return job_ids
 
     def connect(self) -> Platform:
         """The platform as campaign_ops sees it, under its role. The caller closes it."""

@@ -13,10 +13,11 @@ from typing import Any
 import yaml
 
 from campaign_ops.lab.drill.environment.environment import PLATFORM, Environment
-from campaign_ops.lab.drill.environment.processes import NODE_MAJORS, NodeWorker, SweeperProcess
+from campaign_ops.lab.drill.environment.processes import NodeWorker, SweeperProcess
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.receiver import WATCH_LOG
 from campaign_ops.lab.drill.sweep_loop import SweeperOptions
+from campaign_ops.lab.drill.worlds import NODE_MAJORS
 from campaign_ops.lab.servers.processes import ChildProcess, our_path
 from campaign_ops.lab.shop.worker_command import WorkerOptions
 from campaign_ops.lab.shop.worker_process import WorkerProcess
