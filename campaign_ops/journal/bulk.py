@@ -17,10 +17,14 @@ _NO_ROWS: sa.ColumnElement[Any] = sa.literal_column("'[]'::jsonb", JSONB)
 ROWS_AT_ONCE = 10_000  # documents have a maximum size, and memory holds several copies of each
 
 
-def as_rows(table: sa.Table, names: Sequence[str]) -> sa.TableValuedAlias:
-    """The bound document as rows of these columns of the table. Binds: rows, as `document` makes it."""
+def as_rows(table: sa.Table, names: Sequence[str], *, numbered: bool = False) -> sa.TableValuedAlias:
+    """The bound document as rows of these columns of the table. Binds: rows, as `document` makes it.
+
+    With ``numbered``, each row has its place in the document as ``place``, too.
+    """
     rows = sa.cast(sa.bindparam(ROWS, type_=sa.Text), JSONB)
     columns = [sa.column(name, table.c[name].type) for name in names]
+    columns += [sa.column("place", sa.Integer)] if numbered else []
     return sa.func.jsonb_to_recordset(rows).table_valued(*columns).render_derived(name="given", with_types=True)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from campaign_ops.core.model import RepairKind
 from campaign_ops.journal import schema
-from campaign_ops.journal.bulk import texts
+from campaign_ops.journal.bulk import as_rows, document, texts
 from campaign_ops.journal.sweeps import CONFIRMED, Author
 
 
@@ -52,6 +53,7 @@ class Journal:
             return []
         rows = [
             {
+                "place": place,
                 "platform": self.platform,
                 "tables": self.tables,
                 "sweep_id": author.sweep_id,
@@ -69,10 +71,9 @@ class Journal:
                 "after": dict(entry.after or {}),
                 "parent_id": entry.parent_id,
             }
-            for entry in entries
+            for place, entry in enumerate(entries)
         ]
-        statement = sa.insert(schema.repair).returning(schema.repair.c.id, sort_by_parameter_order=True)
-        return [row.id for row in connection.execute(statement, rows)]
+        return sorted(connection.scalars(_recording(), document(rows)))
 
     def repairs(
         self,
@@ -220,3 +221,15 @@ def _took_effect() -> sa.ColumnElement[bool]:
     """A re-enqueue took effect once one of its jobs was confirmed; every other repair commits with its row."""
     added = sa.exists().where(schema.intent.c.repair_id == schema.repair.c.id, schema.intent.c.added_at.is_not(None))
     return sa.or_(schema.repair.c.kind != RepairKind.REENQUEUE.value, added)
+
+
+@cache
+def _recording() -> sa.Executable:
+    """Write repairs; their numbers ascend with their places. Binds: rows.
+
+    With parameters for each row, the driver took 10 ms to find the names of 100 rows in the statement.
+    """
+    names = [column.name for column in schema.repair.c if column.name not in ("id", "at", "undone_by")]
+    given = as_rows(schema.repair, names, numbered=True)
+    rows = sa.select(*(given.c[name] for name in names)).order_by(given.c.place)
+    return sa.insert(schema.repair).from_select(names, rows).returning(schema.repair.c.id)
