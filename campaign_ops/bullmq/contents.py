@@ -26,7 +26,8 @@ for i = 1, #KEYS do
   local data, cut = job[2], 0
   local _, first = string.find(data or '', ARGV[1])
   local last = first and string.find(data, ']', first + 1, true)
-  if last and not string.find(string.sub(data, first + 1, last - 1), '{', 1, true) then
+  local object = last and string.find(data, '{', first + 1, true)
+  if last and not (object and object < last) then
     job[2] = string.sub(data, 1, first) .. string.sub(data, last)
     cut = 1
   end
@@ -55,6 +56,7 @@ def read_contents(
         QueueUnavailable: They could not be read to the end.
     """
     cuts = len(job_ids) > CUT_FROM
+    others: set[str] = set()  # payloads, cut: those of one campaign are alike
     for page in pages(job_ids, JOBS_PER_PAGE):
         whole: Sequence[str] = page
         if cuts and (heads := _heads(connection, page, more)) is not None:
@@ -62,7 +64,8 @@ def read_contents(
             for job_id, (name, data, *further, cut) in zip(page, heads, strict=True):
                 if not cut:
                     yield _job(payloads, job_id, name, data, further)
-                elif payloads.is_about_others(data):
+                elif data in others or payloads.is_about_others(data):
+                    others.add(data)
                     yield Job(job_id, name, ABOUT_OTHERS, further)
                 else:
                     whole.append(job_id)
