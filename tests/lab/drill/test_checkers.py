@@ -39,6 +39,7 @@ from campaign_ops.lab.drill.checkers import (
 from campaign_ops.lab.drill.ledger import CONFIRMED, FAULT, REDIS_LOSS
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from campaign_ops.lab.shop.application import Application
+from campaign_ops.lab.shop.provider import Provider
 from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.lab.shop.schema import PlatformShape
 from campaign_ops.profile.model import Profile
@@ -114,6 +115,16 @@ def test_a_recipient_sent_to_twice_is_named_with_both_jobs(stage: CheckedWorld) 
     stage.provider.send("r1", "c", "worker-2", "ops-c-a1-b0-x")
     fails(stage, sending.sent_twice, "r1 of c", "by worker-1 from job 1", "by worker-2 from job ops-c-a1-b0-x")
     assert stage.check(sending.sent_twice).found == "1"
+
+
+def test_what_the_provider_rejected_was_not_sent(stage: CheckedWorld) -> None:
+    """Seen where the application tried failed recipients again that a fault had sent to without a claim."""
+    rejecting = Provider(stage.world.app.engine, reject_share=1)
+    rejecting.send("r1", "c", "worker-1", "1")
+    stage.provider.send("r1", "c", "worker-2", "2")
+    holds(stage, sending.sent_twice)
+    stage.provider.send("r1", "c", "worker-2", "3")
+    fails(stage, sending.sent_twice, "from job 2", "from job 3")
 
 
 def test_an_unknowable_recipient_is_excused_only_between_its_two_sends(stage: CheckedWorld) -> None:

@@ -103,7 +103,7 @@ _FACTS = sa.text(
     " FROM (SELECT array_agg(CAST(name AS regclass)) AS oids FROM unnest(CAST(:tables AS text[])) name) AS platform"
 )
 _SENT_AGAIN = sa.text(
-    "SELECT campaign_id, recipient_id, worker, job_id, sent_at FROM demo.provider_send WHERE recipient_id IN"
+    "SELECT campaign_id, recipient_id, worker, job_id, sent_at, accepted FROM demo.provider_send WHERE recipient_id IN"
     " (SELECT recipient_id FROM demo.provider_send GROUP BY recipient_id HAVING count(*) > 1) ORDER BY id"
 )
 

@@ -147,6 +147,7 @@ class Send:
     worker: str
     job_id: str | None
     at: datetime
+    accepted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,8 +61,9 @@ def _loosely(records: Records, first: Send, second: Send) -> bool:
 
 
 def _again(records: Records) -> Iterator[tuple[Send, Send]]:
+    """Pairs of sends; what the provider rejected, and the application tries again, was not sent."""
     for sends in records.sent_again.values():
-        yield from pairwise(sends)
+        yield from ((first, second) for first, second in pairwise(sends) if first.accepted)
 
 
 def _unknowable(records: Records, first: Send, second: Send) -> bool:
