@@ -90,25 +90,25 @@ async def run(command: WorkerCommand, major: int) -> None:
     engine = sa.create_engine(command.database_url, pool_size=options.concurrency + 1, pool_pre_ping=True)
     client = redis.Redis.from_url(command.queue_url)
     worker = make_worker(engine, client, profile, command.shape, options)
+    names = queue_names(profile.queue)
     settings = {
         "prefix": command.prefix,
         "name": options.name,
-        "concurrency": options.concurrency,
+        "concurrency": max(1, options.concurrency // len(names)),
         "lockDuration": options.lock_ms,
         "stalledInterval": options.stalled_ms,
         "removeOnComplete": {"count": KEPT_JOBS},
     }
-    names = ",".join(queue_names(profile.queue))
     node = await asyncio.create_subprocess_exec(
         "node",
-        *(str(_SCRIPT), str(major), str(PACKAGES), command.queue_url, names, json.dumps(settings)),
+        *(str(_SCRIPT), str(major), str(PACKAGES), command.queue_url, ",".join(names), json.dumps(settings)),
         stdin=PIPE,
         stdout=PIPE,
         stderr=sys.stderr,
         limit=_LONGEST_LINE,
     )
     hands = _Hands(node, worker)
-    listening = asyncio.create_task(hands.listen(options.name, names))
+    listening = asyncio.create_task(hands.listen(options.name, ", ".join(names)))
     stopping = asyncio.create_task(worker.stopping.wait())
     await asyncio.wait((listening, stopping), return_when=asyncio.FIRST_COMPLETED)
     if not listening.done():

@@ -210,18 +210,18 @@ async def run(
     engine = sa.create_engine(database_url, pool_size=options.concurrency + 1, pool_pre_ping=True)
     client = redis.Redis.from_url(queue_url)
     shop_worker = make_worker(engine, client, profile, shape, options)
+    names = queue_names(profile.queue)
     settings = {
         "connection": queue_url,
         "prefix": prefix,
         "name": options.name,
-        "concurrency": options.concurrency,
+        "concurrency": max(1, options.concurrency // len(names)),
         "lockDuration": options.lock_ms,
         "stalledInterval": options.stalled_ms,
         "runRetryDelay": 1000,
         "removeOnComplete": {"count": KEPT_JOBS},
         "autorun": False,
     }
-    names = queue_names(profile.queue)
     workers = [Worker(name, shop_worker.process, dict(settings)) for name in names]
     for worker in workers:
         worker.on("error", lambda *problem: log.warning("queue: %s", problem[0]))

@@ -23,7 +23,7 @@ class WorkerOptions:
 
     Attributes:
         name: Its name in Redis' client list.
-        concurrency: Jobs at the same time.
+        concurrency: Jobs at the same time, of all queues, and at least one of each.
         delay_ms: Time before each send: the provider's rate limit.
         answer_ms: Time between a send and its answer; a crash meanwhile leaves a recipient whose send is not known.
         reject_share: Share of recipients that the provider rejects.
