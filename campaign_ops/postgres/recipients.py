@@ -117,9 +117,20 @@ def standings(tables: PlatformTables) -> sa.Subquery:
 
 
 @made_once
-def tallies(tables: PlatformTables) -> Query:
-    """Counts of the given campaigns' recipients by status, by acceptance and by `standings`. Binds: ids."""
+def tallies(tables: PlatformTables, *, exact: bool = True) -> Query:
+    """Counts of the given campaigns' recipients by status, by acceptance and by `standings`. Binds: ids.
+
+    Unless ``exact``, ``impossible`` only says of each group whether it has impossible moments, and ``last_activity``
+    counts where it has none: to judge a million recipients' moments each takes 0.05 s of 0.35.
+    """
     row, status, accepted, standing, latest = _kind(tables)
+    newest, oldest = sa.func.max(latest), sa.func.min(latest)
+    last_activity: sa.ColumnElement[Any] = sa.case((sa.not_(impossible(newest)), newest))
+    any_impossible = sa.func.coalesce(sa.or_(impossible(newest), impossible(oldest)), False)
+    number_impossible: sa.ColumnElement[int] = sa.cast(any_impossible, sa.Integer)
+    if exact:
+        last_activity = newest.filter(sa.not_(impossible(latest)))
+        number_impossible = sa.func.count().filter(impossible(latest))
     kinds = [row.campaign_id, status, accepted, *([standing] if tables.profile.recipient.rows == "sent" else [])]
     return (
         sa.select(
@@ -128,8 +139,8 @@ def tallies(tables: PlatformTables) -> Query:
             accepted.label("accepted"),
             standing.label("standing"),
             sa.func.count().label("number"),
-            aware(sa.func.max(latest).filter(sa.not_(impossible(latest)))).label("last_activity"),
-            sa.func.count().filter(impossible(latest)).label("impossible"),
+            aware(last_activity).label("last_activity"),
+            number_impossible.label("impossible"),
         )
         .where(one_of(row.campaign_id, IDS))
         .group_by(*kinds)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
@@ -134,12 +134,17 @@ def _tally_in_pieces(
         tallies.by_campaign[campaign_id] = replace(tally, impossible=impossible)
 
 
-def _groups(connection: sa.Connection, tables: PlatformTables, ids: Sequence[str]) -> Iterator[Group]:
-    for row in connection.execute(recipients.tallies(tables), {"ids": list(ids)}):
-        yield Group(*row)
+def _groups(connection: sa.Connection, tables: PlatformTables, ids: Sequence[str]) -> Sequence[Group]:
+    """The groups of these campaigns; counted once more, exactly, where moments are impossible: hardly ever any is."""
+    for exact in (False, True):
+        rows = connection.execute(recipients.tallies(tables, exact=exact), {"ids": list(ids)})
+        groups = [Group(*row) for row in rows]
+        if not any(group.impossible for group in groups):
+            break
+    return groups
 
 
-def _added_up(tables: PlatformTables, groups: Iterator[Group] | Sequence[Group]) -> dict[str, Tally]:
+def _added_up(tables: PlatformTables, groups: Sequence[Group]) -> dict[str, Tally]:
     """Recipients of each campaign by the meaning of their status."""
     tallies: dict[str, Tally] = {}
     for group in groups:
