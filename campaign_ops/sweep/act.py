@@ -122,6 +122,8 @@ def _one_by_one(
                 result.held_back = f"stopped half way: {error}"
                 result.away = True
                 return
+        else:
+            away_in_a_row = 0
 
 
 def _write(platform: Platform, result: StepResult, page: Sequence[PlanItem], write_page: WritePage) -> None:
