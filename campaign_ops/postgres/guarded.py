@@ -36,7 +36,7 @@ def _as_left(table: sa.Table, row_id: str, after: Mapping[str, Any]) -> list[sa.
 
 def _value(column: sa.Column[Any], value: Any) -> sa.ColumnElement[Any]:
     if isinstance(column.type, sa.DateTime):
-        return as_moment(column, sa.cast(sa.bindparam(None, value, type_=sa.Text), sa.DateTime(timezone=True)))
+        return as_moment(column, sa.bindparam(None, value, type_=sa.Text))
     return sa.bindparam(None, value, type_=column.type)
 
 
