@@ -160,6 +160,7 @@ def test_credits_spent_since_are_not_held_a_second_time(
     completion = completed(world)
     world.app.add_campaign("other", pending=1, tenant="shop")
     world.app.add_reservation("others", campaign="other", amount=7)
+    world.app.add_reservation("another tenant's", campaign="other", amount=99, tenant="elsewhere")
     for dry_run in (True, False):
         with pytest.raises(Refused, match="50 credits would be held again, and tenant shop has 49 left"):
             undo(world.platform, completion, ANOTHER, dry_run=dry_run)

@@ -43,17 +43,18 @@ def test_a_finished_campaign_gets_the_word_the_moment_and_nothing_else(ground: G
         }
 
 
-@pytest.mark.parametrize("open_", ["pending", "unknown", "null"])
+@pytest.mark.parametrize("open_", ["pending", "unknown", "null", "unknown, with the provider's id"])
 def test_one_open_recipient_keeps_a_campaign_from_being_completed_in_the_write_itself(
     ground: Ground, open_: str
 ) -> None:
     """A verdict is minutes old when it is written; what was judged must be true then."""
     ground.app.add_campaign("one", succeeded=2)
-    ground.app.add_recipients("one", pending=1)
+    accepted = "provider" in open_
+    ground.app.add_recipients("one", pending=not accepted, accepted=accepted)
     if open_ != "pending":
         recipient = ground.app.tables.recipient
         waiting = recipient.c.status == ground.platform.profile.recipient.words.pending[0]
-        ground.set_word(recipient, "odd" if open_ == "unknown" else None, waiting)
+        ground.set_word(recipient, None if open_ == "null" else "odd", waiting)
     assert complete(ground, "one") == []
     assert ground.app.campaign("one")["status"] == ground.platform.profile.campaign.words.sending
 
@@ -112,6 +113,11 @@ def test_a_campaign_whose_recipients_have_no_rows_yet_is_neither_empty_nor_finis
     assert complete(messenger, "one", empty=Outcome.FAILED) == []
 
 
+def test_a_campaign_with_rows_is_not_empty_though_its_own_total_says_so(counting: Ground) -> None:
+    counting.app.add_campaign("one", pending=1, counters=Counters(0, 0, 0))
+    assert complete(counting, "one", empty=Outcome.FAILED) == []
+
+
 def test_a_moment_of_completion_that_is_there_already_is_kept(counting: Ground) -> None:
     counting.app.add_campaign("one", succeeded=1, completed_ago=hours(3))
     before = counting.app.campaign("one")["completed_at"]
@@ -129,6 +135,7 @@ FAILED_THEN_SENT = """
         SELECT max("contactId") FROM "Message" o WHERE o."campaignId" = m."campaignId" AND status = 'SENT'
     ) WHERE status = 'FAILED' AND "campaignId" LIKE '%%again%%'
 """
+SENT_LAST = """UPDATE "Message" SET status = status WHERE status = 'SENT' AND "campaignId" LIKE '%%again%%'"""
 GONE_CONTACT = """UPDATE "Message" SET "contactId" = NULL WHERE "campaignId" LIKE '%%gone%%' AND status = 'FAILED'"""
 RESENT = """UPDATE "Campaign" SET "startedAt" = now() WHERE id LIKE '%%resent%%'"""
 COMPLETED_BEFORE = """UPDATE "Campaign" SET "completedAt" = now() WHERE id LIKE '%%over%%'"""
@@ -163,7 +170,7 @@ def test_runs_and_tries_are_told_apart_in_the_write_as_in_the_verdict(grounds: G
             moved_ago=hours(1),
             started_ago=None if kind == "unknown" else hours(2),
         )
-    for statement in (FAILED_THEN_SENT, GONE_CONTACT, RESENT, COMPLETED_BEFORE, SENT_SINCE):
+    for statement in (FAILED_THEN_SENT, SENT_LAST, GONE_CONTACT, RESENT, COMPLETED_BEFORE, SENT_SINCE):
         change(ground, statement)
     seen = observe(platform, coverage=False)
     judged = {one.campaign.id: decide(one, None, platform.policy, seen.at) for one in seen.evidence}
@@ -226,6 +233,16 @@ def test_a_campaign_that_somebody_holds_is_skipped_and_not_waited_for(ground: Gr
         connection.execute(completion.lock_observed(ground.tables), ground.observed("held"))
         assert ground.ids(completion.lock_observed(ground.tables), **binds) == [ground.app.id("free")]
         assert ground.ids(completion.lock_still_sending(ground.tables), **binds) == [ground.app.id("free")]
+
+
+def test_recipients_may_be_added_while_a_re_enqueue_is_being_journaled(ground: Ground) -> None:
+    ground.app.add_campaign("one", pending=1)
+    with ground.begin() as connection:
+        assert connection.scalars(completion.lock_still_sending(ground.tables), ground.observed("one")).all()
+        with ground.app.engine.begin() as adding:
+            adding.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+            ground.app._insert_recipients(adding, "one", {"pending": 1})
+    assert len(ground.app.recipient_ids("one")) == 2
 
 
 def test_a_recipient_being_added_keeps_its_campaign_from_being_locked(ground: Ground) -> None:

@@ -225,6 +225,27 @@ def test_credits_are_summed_by_tenant_and_by_whether_they_are_being_used(ground:
         ("b", 1, 5, 0),
     ]
     assert len(ground.do(reservations.held_totals(ground.tables), limit=1)) == 1
+    assert [row["tenant"] for row in ground.do(reservations.held_totals(ground.tables, ["b", "x"]), limit=10)] == ["b"]
+    if isinstance(ground.tables.reservations.c.amount.type, sa.Numeric):
+        change = ground.app.tables.reservation
+        assert change is not None
+        with ground.app.engine.begin() as connection:
+            connection.execute(change.update().values(amount=sa.cast("NaN", sa.Numeric)))
+        rows = ground.do(reservations.held_totals(ground.tables), limit=10)
+        assert {(row["held"], row["held_sending"], row["held_by_all"]) for row in rows} == {(0, 0, 0)}
+
+
+def test_campaigns_whose_every_reservation_says_a_strange_word_are_named_with_the_words(ground: Ground) -> None:
+    for label in ("strange", "mixed", "another"):
+        ground.app.add_campaign(label)
+        ground.app.add_reservation(f"of {label}", campaign=label)
+    reservation = ground.app.tables.reservation
+    assert reservation is not None
+    ground.set_word(reservation, "odd")
+    ground.app.add_reservation("known", campaign="mixed")
+    asked = [ground.app.id("strange"), ground.app.id("mixed")]
+    rows = ground.do(reservations.strange_holds(ground.tables), ids=asked)
+    assert [(row["campaign_id"], row["words"]) for row in rows] == [(asked[0], ["odd"])]
 
 
 def test_reservations_to_look_at_are_those_that_are_late_or_whose_campaign_is_not_sending(ground: Ground) -> None:

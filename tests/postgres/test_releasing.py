@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from campaign_ops.core.model import Counters
 from campaign_ops.lab.shop.row_writer import hours, minutes
-from campaign_ops.postgres import completion, guarded, reservations
+from campaign_ops.postgres import completion, guarded, recipients, reservations
 from tests.postgres.ground import MAX_AGE, Ground, kept, seconds_since
 
 
@@ -94,6 +96,18 @@ def test_a_hold_that_somebody_else_has_locked_is_skipped(ground: Ground) -> None
         assert release(ground, "taken", "free") == {ground.app.id("free")}
 
 
+def test_no_statement_takes_a_reservation_that_holds_nothing(ground: Ground) -> None:
+    """Each has the premise itself: a sweep locks first, and so never showed that the release has it too."""
+    profile = ground.platform.profile.reservation
+    assert profile is not None
+    campaign = ground.app.add_campaign("over", status=ground.platform.profile.campaign.words.done)
+    one = ground.app.add_reservation("one", campaign="over", status=profile.words.released)
+    assert ground.ids(reservations.lock_holds_of_campaigns(ground.tables), ids=[campaign]) == []
+    for statement in (reservations.lock_holds, reservations.release_locked):
+        assert ground.ids(statement(ground.tables), ids=[one]) == []
+    assert ground.ids(reservations.release(ground.tables), ids=[one], locked=[campaign], max_age=MAX_AGE) == []
+
+
 def test_every_hold_of_a_completed_campaign_is_found_and_let_go(ground: Ground) -> None:
     """A second reservation of the same campaign leaked."""
     campaign = ground.app.add_campaign("one", succeeded=1)
@@ -133,3 +147,23 @@ def test_what_somebody_changed_since_is_not_taken_back(ground: Ground) -> None:
     changed = ground.app.reservation("one")
     assert ground.ids(guarded.restore(table, one, before=before, after=after)) == []
     assert ground.app.reservation("one") == changed
+
+
+def test_a_person_s_choice_about_recipients_is_written_only_while_their_campaign_is_sending(ground: Ground) -> None:
+    words = ground.platform.profile.campaign.words
+    ground.app.add_campaign("open", pending=2)
+    ground.app.add_campaign("over", pending=2, status=words.over[0])
+    open_ids = ground.app.pending_ids("open")
+    ids = [*open_ids, *ground.app.pending_ids("over")]
+    for statement in (recipients.lock_waiting, recipients.take_as_sent):
+        assert sorted(ground.ids(statement(ground.tables), ids=ids)) == sorted(open_ids)
+    assert ground.ids(recipients.lock_waiting(ground.tables), ids=ids) == [], "they were taken as sent"
+    binds = {"ids": ids, "taken_at": datetime.now(UTC)}
+    back = recipients.give_back(ground.platform.profile.recipient.words.pending[0], ground.tables)
+    campaign = ground.app.tables.campaign
+    for word, expected in ((words.over[0], []), (words.sending, sorted(open_ids))):
+        with ground.app.engine.begin() as connection:
+            connection.execute(campaign.update().where(campaign.c.name == "open").values(status=word))
+        assert sorted(ground.ids(recipients.as_taken(ground.tables), **binds)) == expected
+        assert sorted(ground.ids(back, **binds)) == expected
+    assert sorted(ground.app.pending_ids("open")) == sorted(open_ids)
