@@ -103,6 +103,15 @@ def test_an_id_that_is_used_again_for_another_job_is_new(queue: Queue, raw: Any)
     assert queue.add([a_job("ops-1"), a_job("ops-2", "c2")], guard) == {"ops-2"}
 
 
+def test_a_campaign_whose_job_has_ended_since_waits_though_its_id_is_another_campaign_s_now(
+    queue: Queue, raw: Any
+) -> None:
+    put(raw, "wait", "shard-1", payload("c1", "r9"), timestamp="1")
+    guard = Guard(queue.last_look(), dated=read(queue, ["c1", "c2"]).dated)
+    raw.hset(key("shard-1"), mapping={"data": payload("c2", "r1"), "timestamp": "2"})
+    assert queue.add([a_job(f"ops-{number}", f"c{number}") for number in (1, 2, 3)], guard) == {"ops-3"}
+
+
 def test_an_id_that_is_used_again_for_a_job_that_is_gone_is_looked_at_again(
     queue: Queue, raw: Any, server: EmbeddedRedis
 ) -> None:

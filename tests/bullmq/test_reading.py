@@ -260,6 +260,7 @@ def test_a_job_that_finished_and_came_back_under_its_id_while_it_was_read_is_see
 def test_an_id_that_is_listed_without_a_job_is_an_orphan_and_covers_no_recipient(queue: Queue, raw: Any) -> None:
     raw.lpush(key("wait"), "lost")
     raw.lpush(key("active"), "lost-too")
+    raw.set(key("lost:lock"), "of a worker that has stalled")
     reading = queue.live_jobs(queue.snapshot(), ["c1"])
     assert list(reading) == []
     assert reading.result.state.orphans == 2

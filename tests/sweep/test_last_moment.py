@@ -48,8 +48,10 @@ def test_an_error_of_redis_after_part_of_a_page_was_added_is_reported(
     world.app.add_campaign("b", pending=2)
     line = world.sweep().repairs[1]
     assert "OOM no memory" in str(line.held_back)
-    assert line.done == 1
-    assert len(covered(world)) == 2
+    assert (line.done, line.targets, line.away) == (1, ("a",), True)
+    assert covered(world) == dict.fromkeys(world.app.pending_ids("a"), 1)
+    rows = world.rows("SELECT campaign_id, added_at FROM campaign_ops.intent")
+    assert {row["campaign_id"]: row["added_at"] is not None for row in rows} == {"a": True, "b": False}
 
 
 # -- others enqueue ----------------------------------------------------------------------------------------------------

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 import redis
 import sqlalchemy as sa
 
+from campaign_ops.bullmq.queue import Guard, NewJob
 from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.core.report import render
 from campaign_ops.journal.attempts import AttemptLog
+from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.postgres import cover
 from campaign_ops.postgres.database import Database, Timeouts
 from campaign_ops.sweep import Sweep, add_page
@@ -197,6 +201,13 @@ def test_a_page_whose_rows_cannot_be_read_stops_only_itself(worlds: Worlds, monk
     monkeypatch.setattr(reenqueue_module, "JOBS_PER_PAGE", 1)
     for number in range(4):
         world.app.add_campaign(f"c{number}", pending=2)
+    damage_the_first_reading(monkeypatch)
+    report = world.sweep()
+    assert len(covered(world)) == 6
+    assert len(report.repairs[1].failures) == 1
+
+
+def damage_the_first_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     fingerprints, calls = cover.fingerprints, []
 
     def damaged(connection: sa.Connection, *arguments: object) -> object:
@@ -206,9 +217,63 @@ def test_a_page_whose_rows_cannot_be_read_stops_only_itself(worlds: Worlds, monk
         return fingerprints(connection, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cover, "fingerprints", damaged)
-    report = world.sweep()
-    assert len(covered(world)) == 6
-    assert len(report.repairs[1].failures) == 1
+
+
+def test_a_campaign_whose_page_failed_gets_no_job_of_a_later_page(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages of one job, and two jobs for each campaign."""
+    monkeypatch.setattr(reenqueue_module, "JOBS_PER_PAGE", 1)
+    profile, queue = world.platform.profile, world.platform.queue
+    assert profile.queue is not None
+    assert queue is not None
+    queue.profile = profile.queue.model_copy(update={"batch_size": 2})
+    world.platform.profile = profile.model_copy(update={"queue": queue.profile})
+    world.app.add_campaign("failing", pending=4, updated_ago=hours(2))
+    world.app.add_campaign("other", pending=4)
+    damage_the_first_reading(monkeypatch)
+    (failure,) = world.sweep().repairs[1].failures
+    assert failure[0] == "failing"
+    assert covered(world) == dict.fromkeys(world.app.pending_ids("other"), 1)
+    intents = world.rows("SELECT campaign_id, added_at FROM campaign_ops.intent")
+    assert Counter((row["campaign_id"], row["added_at"] is not None) for row in intents) == {
+        ("failing", False): 1,
+        ("other", True): 2,
+    }
+    assert [row["total"] for row in world.rows("SELECT total FROM campaign_ops.attempt")] == [1, 1]
+
+
+def test_a_campaign_whose_every_recipient_was_sent_to_meanwhile_gets_no_empty_job(world: World) -> None:
+    world.app.add_campaign("sent", pending=2)
+    world.app.add_campaign("other", pending=2)
+    with interfering(world, before="newcomers", what=lambda: world.app.move_recipients("sent", "succeeded", 2)):
+        world.sweep()
+    assert len(world.queue.live_job_ids()) == 1
+    assert covered(world) == dict.fromkeys(world.app.pending_ids("other"), 1)
+
+
+def test_of_an_add_whose_answer_was_lost_the_jobs_that_are_there_count_and_the_others_stay_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for label in ("a", "b"):
+        world.app.add_campaign(label, pending=2)
+    queue = world.platform.queue
+    assert queue is not None
+    add = queue.add
+
+    def cut_off(jobs: Sequence[NewJob], guard: Guard) -> object:
+        add([job for job in jobs if job.campaign_id == "a"], guard)
+        raise QueueUnavailable("the connection was lost")
+
+    monkeypatch.setattr(queue, "add", cut_off)
+    line = world.sweep().repairs[1]
+    assert (line.done, line.targets, line.away) == (1, ("a",), True)
+    assert "the connection was lost" in str(line.held_back)
+    rows = world.rows("SELECT campaign_id, added_at, closed_as FROM campaign_ops.intent ORDER BY 1")
+    assert [(row["campaign_id"], row["added_at"] is not None, row["closed_as"]) for row in rows] == [
+        ("a", True, None),
+        ("b", False, None),
+    ]
 
 
 def test_a_slow_queue_is_not_the_database_s_timeout(world: World) -> None:

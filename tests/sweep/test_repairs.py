@@ -359,6 +359,7 @@ def test_a_trigger_that_refuses_one_campaign_does_not_stop_the_others(
     assert any("bad" in line and "not this one" in line for line in report.trouble)
     assert report.figures()["completed"] == 2
     assert "bad" in caplog.text
+    assert "null" not in caplog.text, "its state is logged with what is known"
 
 
 def test_the_breaker_holds_completions_back_until_a_person_confirms(sms: World) -> None:
