@@ -142,9 +142,12 @@ def coverage(root: Path, paths: Collection[str], options: list[str]) -> Coverage
 
     A test that fails is left out; the second time, other databases and keys are there already, as for each mutant.
     """
-    sources = sorted([*(root / "campaign_ops").rglob("*.py"), *(root / "tests").rglob("*.py")])
-    content = hashlib.sha256(repr(options).encode() + b"".join(path.read_bytes() for path in sources)).hexdigest()
-    kept = Path(tempfile.gettempdir(), f"campaign-ops-mutants-{content[:16]}.json")
+    places = [root / option for option in options if option.startswith("tests/")]
+    rooms = {place if place.is_dir() else place.parent for place in places}
+    sources = [*(root / "campaign_ops").rglob("*.py"), *(root / "tests").glob("*.py")]
+    sources += [path for room in rooms for path in room.rglob("*.py")]
+    content = hashlib.sha256(repr(options).encode() + b"".join(path.read_bytes() for path in sorted(sources)))
+    kept = Path(tempfile.gettempdir(), f"campaign-ops-mutants-{content.hexdigest()[:16]}.json")
     if not kept.exists():
         kept.write_text(json.dumps(_measured(root, paths, options)))
     covering: Coverage = defaultdict(list)
