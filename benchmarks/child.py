@@ -43,7 +43,11 @@ def main(contestant: str, url: str, redis_url: str) -> None:
         from benchmarks import contestants  # noqa: PLC0415
 
         if contestant != "nothing":
-            {"sweep": contestants.sweep, "floor": contestants.floor}[contestant](dataset)
+            {
+                "sweep": contestants.sweep,
+                "limited sweep": contestants.limited_sweep,
+                "floor": contestants.floor,
+            }[contestant](dataset)
     sys.stdout.write(json.dumps({"peak": peak_of_this_process()}))
 
 

@@ -36,6 +36,9 @@ MEASURES = {
     "runs": Measure("fresh_runs", "the CPU of a run's process by the number of platforms, and that of the code server"),
     "workers": Measure("workers", "sweeps of 20 and 200 platforms at once: processes against workers of Celery"),
     "growth": Measure("growth", "how the time grows with what is stuck, with live jobs, and with what is not stuck"),
+    "one": Measure(
+        "one_platform", "one very large platform: up to 100,000 stuck campaigns, with the limits as shipped"
+    ),
     "idle": Measure("idle", "a sweep that finds nothing"),
     "latency": Measure("latency", "a sweep 20 ms from PostgreSQL and 200 ms from Redis, and its round trips"),
     "indexes": Measure("indexes", "what each index that the doctor advises is worth"),
