@@ -21,22 +21,17 @@ from campaign_ops.core.plan import Plan
 from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.report import HealthReport
 from campaign_ops.core.sighting import Sighting
-from campaign_ops.journal.counters import count_sweep
-from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
 from campaign_ops.postgres.database import SweepLock
 from campaign_ops.sweep import act
 from campaign_ops.sweep.confirm import offer_for, orders_of
 from campaign_ops.sweep.look import Observation, looking, observe
+from campaign_ops.sweep.notes import Notes
 from campaign_ops.sweep.orders import Orders
 from campaign_ops.sweep.plan import completions_now, judge_again, plan_of, read_queue_state, releases_now
 from campaign_ops.sweep.progress import doing
 from campaign_ops.sweep.records import (
-    STEP_OF,
-    Record,
-    figures_of,
-    health_record,
     plan_record,
     queue_record,
     recipients_record,
@@ -44,7 +39,6 @@ from campaign_ops.sweep.records import (
     stuck_record,
 )
 from campaign_ops.sweep.reenqueue import reenqueue
-from campaign_ops.sweep.report import report_of
 from campaign_ops.sweep.result import StepResult
 from campaign_ops.sweep.seen import Seen, seen_by
 from campaign_ops.sweep.tidy import tidy
@@ -86,12 +80,9 @@ class Steps:
         self.confirm = confirm
         self.lock_wait_seconds = lock_wait_seconds
         self._lock: SweepLock | None = None
-        self._begun: Author | None = None
-        self._may_write = False
+        self._notes = Notes(platform, run_id, trigger, actor)
         self._coming = frozenset(coming)
         self._seen: Seen | None = None
-        self._unwritten: dict[str, Mapping[str, Any]] | None = None
-        """Figures of steps that had nothing to do, to be written with the report; None where it may not come."""
 
     # -- observe -----------------------------------------------------------------------------------------------
 
@@ -99,20 +90,20 @@ class Steps:
         """Stuck campaigns, the longest untouched first: the rows of ``stuck_campaigns``."""
         if seen := self._see():
             return seen.stuck.rows
-        return self._write(stuck_record(observe(self.platform, coverage=False)))
+        return self._notes.add(stuck_record(observe(self.platform, coverage=False)))
 
     def tally(self) -> list[dict[str, Any]]:
         """Recipients of every stuck campaign by state: the rows of ``recipient_status``."""
         if seen := self._see():
             return seen.recipients.rows
-        return self._write(recipients_record(observe(self.platform, coverage=False)))
+        return self._notes.add(recipients_record(observe(self.platform, coverage=False)))
 
     def read_queue(self) -> QueueState | None:
         """The queue by state: the row of ``queue_state``. An unreadable queue is a result, not an error."""
         if seen := self._see():
             return seen.observation.queue
         queue = read_queue_state(self.platform)
-        self._write(queue_record(queue, self._now()))
+        self._notes.add(queue_record(queue, self._now()))
         return queue
 
     # -- decide ------------------------------------------------------------------------------------------------
@@ -123,7 +114,7 @@ class Steps:
             return seen.plan
         observation = self._observe()
         plan, sightings = self._judge(observation)
-        self._write(plan_record(plan, observation), sightings=sightings)
+        self._notes.add(plan_record(plan, observation), sightings=sightings)
         self._offer(plan)
         return plan
 
@@ -132,19 +123,19 @@ class Steps:
         if self._seen is None and "repair_plan" in self._coming:
             self._seen = self._plan_from(self._observe())
             if self._seen.is_idle and "campaign_health" in self._coming:
-                self._unwritten = {}
+                self._notes.defer()
         return self._seen
 
     def _plan_from(self, observation: Observation) -> Seen:
         """The plan that a look gives, written down with all that the look has found."""
         plan, sightings = self._judge(observation)
         seen = seen_by(observation, plan)
-        self._write(*seen.records, sightings=sightings)
+        self._notes.add(*seen.records, sightings=sightings)
         self._offer(plan)
         return seen
 
     def _observe(self) -> Observation:
-        before = self._author().sweep_id
+        before = self._notes.author().sweep_id
 
         def _look() -> Observation:
             with looking(self.platform, before=before) as look:
@@ -164,7 +155,7 @@ class Steps:
 
     def _judge(self, observation: Observation) -> tuple[Plan, Mapping[str, Sighting]]:
         """The plan that a look gives, and what is to be remembered of the queue."""
-        before = self._author().sweep_id
+        before = self._notes.author().sweep_id
         return self.platform.database.run(
             lambda connection: plan_of(self.platform, connection, observation, before=before)
         )
@@ -177,7 +168,7 @@ class Steps:
         """
         if self._seen is not None:
             return self._seen.plan
-        sweep_id = self._author().sweep_id
+        sweep_id = self._notes.author().sweep_id
         plan = self.platform.database.run(
             lambda connection: recorded_plan(self.platform.sweeps, connection, sweep_id, PLAN_MAX_AGE)
         )
@@ -206,7 +197,7 @@ class Steps:
             offer_for(self.platform, plan, self.run_id)
 
     def _orders(self, plan: Plan, now: Plan, *kinds: RepairKind) -> Orders:
-        return orders_of(self.platform, self._author(), self.confirm, plan, now, kinds)
+        return orders_of(self.platform, self._notes.author(), self.confirm, plan, now, kinds)
 
     def _trust(self, *, to_re_enqueue: bool) -> None:
         """Believe the queue as it is from now on: a person has confirmed all repairs that rest on it."""
@@ -218,17 +209,17 @@ class Steps:
     def complete(self, plan: Plan | None = None) -> tuple[StepResult, StepResult]:
         """Complete finished campaigns and raise counters that are behind: (completed, recounted)."""
         plan = plan or self.load_plan()
-        author = self._writing_author()
+        author = self._notes.writing_author()
         if not plan.of(RepairKind.COMPLETE) and not plan.of(RepairKind.RECOUNT):
             nothing = StepResult(RepairKind.COMPLETE), StepResult(RepairKind.RECOUNT)
-            self._note_results(*nothing)
+            self._notes.add_results(*nothing)
             return nothing
         with self._locked() as lock:
             now = completions_now(self.platform, author, plan)
             orders = self._orders(plan, now, RepairKind.COMPLETE, RepairKind.RECOUNT)
             recounted = act.recount(self.platform, author, orders, lock)
             completed = act.complete(self.platform, author, orders, lock)
-        self._note_results(recounted, completed)
+        self._notes.add_results(recounted, completed)
         nothing_else_rests_on_the_queue = not now.of(RepairKind.REENQUEUE)
         if completed.confirmed and not completed.held_back and now.emptied and nothing_else_rests_on_the_queue:
             self._trust(to_re_enqueue=False)
@@ -237,7 +228,7 @@ class Steps:
     def reenqueue(self, plan: Plan | None = None) -> StepResult:
         """Put lost batches back into the queue."""
         plan = plan or self.load_plan()
-        author = self._writing_author()
+        author = self._notes.writing_author()
         if not plan.of(RepairKind.REENQUEUE) and not self._any_intents():
             return self._noted(StepResult(RepairKind.REENQUEUE))
 
@@ -250,14 +241,14 @@ class Steps:
         return result
 
     def _end_reenqueue(self, result: StepResult) -> None:
-        self._note_results(result)
+        self._notes.add_results(result)
         if result.confirmed and not result.held_back:
             self._trust(to_re_enqueue=True)
 
     def release(self, plan: Plan | None = None) -> StepResult:
         """Release credits that are held for nothing."""
         plan = plan or self.load_plan()
-        author = self._writing_author()
+        author = self._notes.writing_author()
         if not plan.of(RepairKind.RELEASE):
             return self._noted(StepResult(RepairKind.RELEASE))
         with self._locked() as lock:
@@ -275,25 +266,13 @@ class Steps:
 
     def report(self, plan: Plan | None = None) -> HealthReport:
         """The health report of this sweep, from what the journal says it did; ends the sweep."""
-        plan, unwritten = plan or self.load_plan(), self._unwritten or {}
-        author = self._author()
-
-        def _report(connection: sa.Connection) -> tuple[HealthReport, bool]:
-            sweeps = self.platform.sweeps
-            report = report_of(self.platform, connection, author, plan)
-            record = health_record(report)
-            sweeps.add_history(connection, record.table, author, record.at, record.rows)
-            sweeps.add_figures(connection, author.sweep_id, {**unwritten, record.step: record.figures})
-            sweeps.finish(connection, author.sweep_id)
-            count_sweep(connection, sweeps.tables, report.outcome)
-            return report, self.platform.ambiguous.has_known(connection)
-
+        plan = plan or self.load_plan()
         doing(self.platform.name, "writing the report")
-        report, any_suspects = self.platform.database.run(_report)
-        tidy(self.platform, author, any_suspects=any_suspects)
+        report, any_suspects = self._notes.end(plan)
+        tidy(self.platform, self._notes.author(), any_suspects=any_suspects)
         return report
 
-    # -- lock and journal --------------------------------------------------------------------------------------
+    # -- lock and notes --------------------------------------------------------------------------------------
 
     @contextmanager
     def _locked(self) -> Iterator[SweepLock]:
@@ -309,54 +288,9 @@ class Steps:
             finally:
                 self._lock = None
 
-    def _author(self) -> Author:
-        """The journal's author of this sweep; begins it the first time."""
-        if self._begun is None:
-            self._begun = self.platform.database.run(
-                lambda connection: self.platform.begin(connection, self.run_id, self.trigger, self.actor)
-            )
-        return self._begun
-
-    def _writing_author(self) -> Author:
-        """The same, after a check that this role may write what a repair writes."""
-        if not self._may_write:
-            self.platform.database.run(self.platform.check_writable)
-            self._may_write = True
-        return self._author()
-
     def _now(self) -> datetime:
         return self.platform.database.run(database_now)
 
-    def _write(self, *records: Record, sightings: Mapping[str, Sighting] | None = None) -> list[dict[str, Any]]:
-        """Write the records of steps, all or nothing; the rows of the last one."""
-        author, log_of_sightings = self._author(), self.platform.sightings
-
-        def _written(connection: sa.Connection) -> None:
-            sweeps = self.platform.sweeps
-            for record in records:
-                sweeps.add_history(connection, record.table, author, record.at, record.rows)
-                if record.queues:
-                    self.platform.queue_looks.note(connection, record.queues)
-            figures = {record.step: record.figures for record in records}
-            along = None
-            if log_of_sightings is not None and sightings:
-                along = log_of_sightings.noting(sightings, records[-1].at)
-            sweeps.add_figures(connection, author.sweep_id, figures, along=along)
-
-        self.platform.database.run(_written)
-        return records[-1].rows
-
     def _noted(self, result: StepResult) -> StepResult:
-        self._note_results(result)
+        self._notes.add_results(result)
         return result
-
-    def _note_results(self, *results: StepResult) -> None:
-        """Write the figures of repairing steps; they leave no rows."""
-        figures = {STEP_OF[result.kind]: figures_of(result) for result in results}
-        if self._unwritten is not None and not any(result.planned or result.settled for result in results):
-            self._unwritten |= figures
-            return
-        author = self._author()
-        self.platform.database.run(
-            lambda connection: self.platform.sweeps.add_figures(connection, author.sweep_id, figures)
-        )

@@ -56,8 +56,8 @@ class Sweep(Steps):
     def _whole(self) -> HealthReport:
         """All steps, each where it has something to do."""
         with self._locked():
-            self._unwritten = {}
-            author = self._writing_author()
+            self._notes.defer()
+            author = self._notes.writing_author()
             settled = self._settle()
             with ExitStack() as open_look:
                 look = self.platform.database.retrying(
@@ -83,7 +83,7 @@ class Sweep(Steps):
 
     def _reenqueue_from(self, look: Look, plan: Plan, settled: Mapping[str, int]) -> None:
         """Put lost batches back into the queue, from the very look that the plan was made from."""
-        author = self._writing_author()
+        author = self._notes.writing_author()
         with self._locked() as lock:
             orders = self._orders(plan, plan, RepairKind.REENQUEUE)
             result = reenqueue_from(look, author, lock, orders)

@@ -59,8 +59,8 @@ def test_the_repairs_of_a_sweep_that_died_are_counted_by_the_next(sms: World, di
     sms.app.add_campaign("finished", succeeded=3)
 
     def dying() -> None:
+        sms.platform = sms.again()
         sweep = sms.begin(trigger="schedule", run_id="dies")
-        sweep.platform = sms.again()
         assert hasattr(sweep, dies_at)
         setattr(sweep, dies_at, lambda *_: os._exit(7))
         sweep.run()
