@@ -1,8 +1,6 @@
 """Stories in which people fix, undo and confirm while the application and sweeps go on, with two queues.
 
 `INTERLEAVINGS=200` plays so many. ``-m power`` removes one rule after the other, and expects the stories to notice.
-Sixty stories have not shown an undo that does not compare, a release without its guard, or a breaker that is not asked
-again.
 """
 
 from __future__ import annotations
@@ -12,19 +10,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
 from campaign_ops.bullmq.queue import NewJob
 from campaign_ops.bullmq.queue_group import QueueGroup
-from campaign_ops.postgres import cover
+from campaign_ops.core.model import RepairKind
+from campaign_ops.core.plan import PlanItem
+from campaign_ops.postgres import cover, guarded, reservations
+from campaign_ops.postgres.expressions import IDS, one_of
+from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.sweep import reenqueue as reenqueue_module
 from campaign_ops.sweep.add_page import Adder
 from campaign_ops.sweep.coverage import OpenBatch
 from campaign_ops.sweep.look import Look
+from campaign_ops.sweep.orders import Orders
+from campaign_ops.sweep.result import StepResult
 from tests.conftest import Worlds
-from tests.sweep.stage import BATCH, STEPS
+from tests.sweep.stage import BATCH, STEPS, Act, Place
 from tests.sweep.test_interleavings import ACTS, MEANWHILE, SMALL, STORIES, Interleavings, Moment, acts, small_batches
 from tests.sweep.town import SECOND, Town
 
@@ -89,11 +94,55 @@ class People(Interleavings):
         self.place[who] = STEPS.index(step)
         self.step(who, [])
 
+    @rule(nth=SMALL, reopened=st.booleans())
+    def a_person_undoes_a_completion(self, nth: int, reopened: bool) -> None:
+        """Perhaps of a campaign that the application has reopened since."""
+        self.stage.answer_all(self._campaign(nth))
+        self.plan_and("complete")
+        campaign = self.stage.campaign_of_newest_repair()
+        if reopened and campaign is not None:
+            self.stage.reopen(campaign)
+        self.play([("undo", 0, 0)])
+
+    @rule(nth=SMALL, at=st.integers(1, 60))
+    def a_campaign_is_reopened_while_its_credits_are_released(self, nth: int, at: int) -> None:
+        campaign = self._campaign(nth)
+        self.stage.answer_all(campaign)
+        self.stage.forget_credits(campaign)
+        self.plan_and("release", moments=[(at, partial(self.stage.reopen, campaign))])
+
+    @rule(healthy=st.integers(2, 4), lost=st.booleans())
+    def healthy_campaigns_end_between(self, healthy: int, lost: bool) -> None:
+        """What was a small share of the campaigns that are sending is most of them when it is put back."""
+        first = len(self.stage.campaigns)
+        for _ in range(healthy):
+            self.stage.start_campaign(2, 2, 0)
+        if lost:
+            self.stage.start_campaign(2, 0, 0)
+        self.plan_and(
+            "reenqueue",
+            between=[
+                partial(self.stage.set_status, one, "cancelled") for one in self.stage.campaigns[first:][:healthy]
+            ],
+        )
+
     @rule(meanwhile=MEANWHILE, old=st.booleans())
     def a_person_confirms(self, meanwhile: list[Moment], old: bool) -> None:
         self.stage.time_passes()
         moments = [(at, partial(self.acts[name], a, b)) for at, (name, a, b) in meanwhile if name != "kill"]
         self.stage.confirm(moments, old_code=old)
+
+    def plan_and(self, step: str, *, between: Sequence[Act] = (), moments: Sequence[tuple[Place, Act]] = ()) -> None:
+        """Make a plan of all that is old enough, and one step of it; acts come between the two or within the step."""
+        self.stage.time_passes()
+        self.place[0], self.round[0] = 0, self.round[0] + 1
+        self.step(0, [])
+        for what in between:
+            self.stage.act(what)
+        self.stage.step(0, f"run-0-{self.round[0]}", step, moments)
+
+    def _campaign(self, nth: int) -> str:
+        return self.stage.campaigns[nth % len(self.stage.campaigns)]
 
     def play(self, whats: list[tuple[str, int, int]]) -> None:
         for name, a, b in whats:
@@ -141,9 +190,38 @@ def _no_second_look(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Adder, "_still_wanted", as_first_seen)
 
 
+def _undo_not_compared(patch: pytest.MonkeyPatch) -> None:
+    def same_id(table: sa.Table, row_id: str, _after: object) -> list[sa.ColumnElement[bool]]:
+        return [table.c.id == sa.bindparam(None, row_id, type_=table.c.id.type)]
+
+    patch.setattr(guarded, "_as_left", same_id)
+
+
+def _release_unguarded(patch: pytest.MonkeyPatch) -> None:
+    def release(tables: PlatformTables) -> sa.Update:
+        return (
+            sa.update(tables.reservations)
+            .values(reservations._released_values(tables))
+            .where(reservations.is_held(tables), one_of(tables.reservations.c.id, IDS))
+            .returning(*reservations.reservation_state(tables))
+        )
+
+    patch.setattr(reservations, "release", release)
+
+
+def _breaker_of_the_plan(patch: pytest.MonkeyPatch) -> None:
+    def targets(orders: Orders, kind: RepairKind, result: StepResult) -> list[PlanItem]:
+        return [] if orders.planned.held_back(kind) else orders.now.within(orders.planned, kind)
+
+    patch.setattr(Orders, "targets", targets)
+
+
 FAULTS = {
     "markers never asked": (_markers_never_asked, "marked"),
     "second look left out": (_no_second_look, "when added"),
+    "undo not compared": (_undo_not_compared, "undid a repair whose row was changed since"),
+    "release without its guard": (_release_unguarded, "released although the campaign was sending"),
+    "breaker not asked again": (_breaker_of_the_plan, "past the breaker"),
 }
 
 

@@ -16,6 +16,7 @@ from campaign_ops.bullmq.queue import Queue
 from campaign_ops.bullmq.queue_group import QueueGroup
 from campaign_ops.fixes.confirm import FixCall, make_confirmed, try_out
 from campaign_ops.fixes.fix import Person
+from campaign_ops.lab.shop.provider import Answer
 from campaign_ops.sweep import Sweep
 from campaign_ops.sweep.confirm import confirmation
 from campaign_ops.sweep.report import dry_run
@@ -94,6 +95,24 @@ class Town(Stage):
         for job_id in self._second("wait"):
             self.redis.lrem(self._key("wait"), 0, job_id)
             self.redis.delete(self._key(job_id))
+
+    def answer_all(self, campaign: str) -> None:
+        """Every message of a campaign went out, and its worker died before it completed the campaign."""
+        if not self.app.is_sending(campaign):
+            return
+        jobs = [job for job in self.world.queue.live_job_ids() if self._lists(job, campaign)]
+        for job_id in jobs:
+            self.redis.delete(self.world.queue.key(f"{job_id}:lock"))
+        self.world.queue.remove(jobs)
+        for recipient in self.app.pending_ids(campaign):
+            self.sends[recipient] = self.sends[recipient] or 1
+            self.app.write_answer(recipient, Answer(f"msg_{recipient}"))
+
+    def forget_credits(self, campaign: str) -> None:
+        """The application completes a campaign, and dies before it releases the credits."""
+        if self.app.is_sending(campaign) and not self.app.pending_ids(campaign):
+            self.world.app.set_campaign(campaign, status="sent")
+            self.completed_by_application.add(campaign)
 
     def reopen(self, campaign: str) -> None:
         """The application sends a campaign that is over to one recipient more, and takes credits for it again."""
@@ -176,6 +195,13 @@ class Town(Stage):
             if not same["same"]:
                 return False
         return True
+
+    def campaign_of_newest_repair(self) -> str | None:
+        """The campaign that the newest repair was made on, if there is one."""
+        repairs = self.world.rows(
+            "SELECT campaign_id FROM campaign_ops.repair WHERE kind IN ('complete', 'release') ORDER BY id DESC LIMIT 1"
+        )
+        return repairs[0]["campaign_id"] if repairs else None
 
     def confirm(self, meanwhile: Sequence[tuple[Place, Act]], *, old_code: bool = False) -> None:
         """A person confirms what a plan shows to be held back; perhaps with a code that was used before."""
@@ -260,6 +286,9 @@ class Town(Stage):
     def _journaled_releases(self) -> set[str]:
         rows = self.world.rows("SELECT target FROM campaign_ops.repair WHERE kind = 'release' AND undone_by IS NULL")
         return {row["target"] for row in rows}
+
+    def _lists(self, job_id: str, campaign: str) -> bool:
+        return bool(self.world.queue.job_data(job_id)["campaignId"] == campaign)
 
     def _key(self, part: str) -> str:
         return f"{self.world.queue.prefix}:{SECOND}:{part}"
