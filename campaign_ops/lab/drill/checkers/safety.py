@@ -72,7 +72,11 @@ def alarm_ignored(records: Records) -> Figure:
 
 
 def _alarms_ignored(records: Records) -> Iterator[str]:
-    losses = [mark.at for mark in records.marked(ledger.REDIS_LOSS) if mark.text == ledger.EMPTIED]
+    looked = [sweep.finished_at for sweep in records.sweeps.values() if sweep.planned and sweep.finished_at]
+    # A queue that no sweep has looked at before it was emptied looks like a new one.
+    known = min(looked, default=records.now)
+    emptied = [mark.at for mark in records.marked(ledger.REDIS_LOSS) if mark.text == ledger.EMPTIED]
+    losses = [at for at in emptied if at > known]
     confirmed = [mark.at for mark in records.marked(ledger.CONFIRMED)]
     for repair in records.by_sweeps("reenqueue"):
         intended = [job.intended_at for job in records.intents_of.get(repair.id, ()) if job.added_at is not None]
