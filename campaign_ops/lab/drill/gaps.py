@@ -26,15 +26,13 @@ from campaign_ops.lab.drill.environment.workforce import WORKER
 from campaign_ops.lab.drill.faults.base import role_of
 from campaign_ops.lab.drill.faults.servers import DropConnections, RedisOldData
 from campaign_ops.lab.drill.ledger import END, FAULT, LOCK_LOSS
-from campaign_ops.lab.drill.workload import Workload
+from campaign_ops.lab.drill.workload import UNTOUCHABLE, Workload
 from campaign_ops.lab.shop.claims import Claims
 
 if TYPE_CHECKING:
     from campaign_ops.lab.drill.environment.rig import Rig
 
 Act = Callable[[Sequence[str]], float | None]
-_UNTOUCHABLE = ("unsendable", "poison_campaign", "unknown_word")
-"""Campaigns of these faults stay as they are: a figure waits for what becomes of them."""
 _RESTART_EVERY_SECONDS = 25.0
 _TRIED = 3
 _LOCK_HOLDERS = sa.text(
@@ -291,7 +289,7 @@ class Acts:
             with rig.owner.connect() as connection:
                 key = connection.scalar(query.where(sa.cast(reservations.c.id, sa.Text) == key)) or ""
             label = rig.writer.label(key) if key else ""
-        return label if label and not label.startswith(_UNTOUCHABLE) else None
+        return label if label and not label.startswith(UNTOUCHABLE) else None
 
     def _sending(self, ids: Sequence[str]) -> str | None:
         label = self._one(ids)

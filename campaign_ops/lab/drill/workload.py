@@ -34,8 +34,12 @@ _SOON = timedelta(seconds=6)
 _TWO_RESERVATIONS, _EXPIRE_SOON = 0.3, 0.3
 _IMPORTED = 5
 _RETRY_MS = 4_000
-_OTHER_MS = 2_000
+_LATER_MS = 3_000
+"""So long that a campaign is stuck while only such a job covers it."""
 _UNTOUCHED = timedelta(seconds=2)
+_CRON_CAMPAIGNS = 6
+UNTOUCHABLE = ("unsendable", "poison_campaign", "unknown_word")
+"""Campaigns of these faults stay as they are: a figure waits for how they end."""
 
 
 class Workload:
@@ -164,24 +168,25 @@ class Workload:
         rig.queue.add(rig.writer.id(label), tenant, failed, batch_size=BATCH_SIZE, more={RETRY: True}, delay=_RETRY_MS)
         return f"application: tries {len(failed)} failed recipients of {label} again"
 
-    def run_cron(self, which: float) -> str | None:
-        """Put pending recipients of an untouched campaign into new jobs, as the application's own cron does.
+    def run_cron(self, _which: float) -> str | None:
+        """Put pending recipients of untouched campaigns into new jobs, as the application's own cron does.
 
         Its rule is a simple one: it does not see jobs with a priority, nor those that a worker holds.
         """
         rig, old = self._rig, datetime.now(UTC) - _UNTOUCHED
-        campaign = _select([row for row in self._ordinary(self.sending) if row["updated_at"] < old], which)
-        if campaign is None:
-            return None
+        untouched = [row for row in rig.writer.campaigns(self.sending) if row["updated_at"] < old]
         covered = rig.live_recipients("wait", "delayed")
-        pending = [one for one in rig.writer.pending_ids(campaign["id"]) if one not in covered]
-        jobs = rig.queue.add(campaign["id"], campaign["tenant"], pending, job=CRON_JOB, batch_size=BATCH_SIZE)
-        return f"application: its cron added {plural(len(jobs), 'job')} of {campaign['name']}" if jobs else None
+        jobs: list[str] = []
+        for campaign in [row for row in untouched if not row["name"].startswith(UNTOUCHABLE)][:_CRON_CAMPAIGNS]:
+            pending = [one for one in rig.writer.pending_ids(campaign["id"]) if one not in covered]
+            jobs += rig.queue.add(campaign["id"], campaign["tenant"], pending, job=CRON_JOB, delay=_LATER_MS)
+        return f"application: its cron added {plural(len(jobs), 'job')}" if jobs else None
 
     def add_other_job(self, which: float) -> str | None:
         """Add one of the application's other jobs, about a sending campaign."""
         rig = self._rig
-        campaign = _select(self._ordinary(self.sending), which)
+        sending = rig.writer.campaigns(self.sending)
+        campaign = _select([row for row in sending if not row["name"].startswith(UNTOUCHABLE)], which)
         if campaign is None:
             return None
         name = (SECOND_JOB, REPORT_JOB, EXPORT_JOB, SYNC_JOB)[int(which * 997) % 4]
@@ -192,14 +197,14 @@ class Workload:
         if name == SECOND_JOB:
             covered = rig.live_recipients()
             pending = [one for one in rig.writer.pending_ids(campaign["id"]) if one not in covered][:BATCH_SIZE]
-            rig.queue.add(campaign["id"], campaign["tenant"], pending, job=name, batch_size=BATCH_SIZE)
+            rig.queue.add(campaign["id"], campaign["tenant"], pending, job=name, delay=_LATER_MS)
         else:
             data = {
                 REPORT_JOB: {profile.campaign_key: mentioned, "format": "pdf"},
                 EXPORT_JOB: {"campaign": mentioned, "recipients": recipients},
                 SYNC_JOB: {"contacts": recipients},
             }[name]
-            rig.queue.add_other(name, data, delay=_OTHER_MS)
+            rig.queue.add_other(name, data, delay=_LATER_MS)
         return f"application: adds a job {name} about {campaign['name']}"
 
     def move(self, which: float) -> str | None:

@@ -27,9 +27,10 @@ SHARE = 0.3
 """The share of drills that take a world, if no world that they have taken changes the same part."""
 SECOND_JOB, REPORT_JOB, EXPORT_JOB, SYNC_JOB = "resendBulkSMS", "campaignReport", "exportRecipients", "syncContacts"
 CRON_JOB = "cronBulkSMS"
+"""Names of the application's other jobs. Workers send from the first and from the cron's, of which the profile does not
+know; the others send nothing."""
 NODE_MAJORS = (4, 5, 6)
 """Major versions of BullMQ's client for Node."""
-"""Names of the application's other jobs. Workers send from the first and from the cron's; the others send nothing."""
 
 
 def _no_statements(_profile: Profile, _role: str) -> Iterable[str]:
@@ -170,7 +171,6 @@ _ALL = (
         name="own_cron",
         what="the application's own cron puts pending recipients into new jobs, by its own rule",
         part="cron",
-        queue={"further_jobs": [CRON_JOB]},
         acts=("run_cron",),
         met=lambda records: records.watched.names[CRON_JOB],
         counted="jobs of its cron",

@@ -80,7 +80,7 @@ class ShopWorker:
 
     async def process(self, job: TakenJob, token: str) -> str:
         """Send to one job's recipients; return the outcome, for BullMQ's record."""
-        if job.name not in (self._queue.job, *self._queue.further_jobs):
+        if not {self._queue.campaign_key, self._queue.recipients_key} <= {*job.data}:
             return f"job {job.name} is not ours"
         campaign = str(job.data[self._queue.campaign_key])
         if await asyncio.to_thread(self._is_one_of, campaign, self._options.drops):
