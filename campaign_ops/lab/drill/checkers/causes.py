@@ -53,7 +53,8 @@ _PLANS = 3
 def held(records: Records, cause: Cause, at: datetime) -> bool:
     """Return whether the marks or the plans show that a cause held a moment before ``at``."""
     if cause is Cause.SWEEP_STALE:
-        ends = [row.finished_at for row in records.sweeps.values() if row.finished_at is not None]
+        # A fix by a person is in the same table, and no sweep.
+        ends = [row.finished_at for row in records.sweeps.values() if row.planned and row.finished_at is not None]
         return not any(at - STALE < end < at - LATE for end in ends)
     if cause in OF_A_PLAN:
         return any(cause in causes_of(records, sweep) for sweep in plans_until(records, at))
