@@ -10,10 +10,14 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.model import RepairKind
+from campaign_ops.core.plan import PlanItem
+from campaign_ops.fixes.complete import mark_complete
 from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.reenqueue import reenqueue_one
+from campaign_ops.fixes.undo import undo
 from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.sweep import dry_run
+from campaign_ops.sweep.guarded import lock_stuck
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered
 
@@ -175,6 +179,17 @@ def test_a_step_completes_only_what_its_plan_named(sms: World) -> None:
     sweep.complete()
     assert sms.app.campaign("planned")["status"] == "sent"
     assert sms.app.campaign("open")["status"] == "sending"
+
+
+def test_what_a_person_took_back_is_locked_for_a_person_alone(sms: World) -> None:
+    """An undo puts back the very moment that an older plan has seen."""
+    sms.app.add_campaign("done", succeeded=2)
+    (repair,) = mark_complete(sms.platform, "done", Person("ann", "it is over", "first")).repair_ids
+    undo(sms.platform, repair, Person("bob", "it is not", "second"))
+    item = PlanItem(RepairKind.COMPLETE, "done", "done", "shop_north", "done", "finished")
+    with sms.platform.database.transaction() as connection:
+        assert lock_stuck(sms.platform, connection, [item]) == {}
+        assert lock_stuck(sms.platform, connection, [item], by_person=True).keys() == {"done"}
 
 
 def test_a_mass_release_of_credits_waits_for_a_person(worlds: Worlds) -> None:

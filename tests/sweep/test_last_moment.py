@@ -114,11 +114,20 @@ def test_a_job_that_comes_and_goes_at_the_moment_of_the_add_is_looked_at_again(w
     assert covered(world) == dict.fromkeys(others, 1)
 
 
+def test_a_recipient_that_is_marked_before_the_last_look_is_left_out(world: World) -> None:
+    world.app.add_campaign("c", pending=4)
+    sent, *others = world.app.pending_ids("c")
+    with interfering(world, before="newcomers", what=lambda: world.queue.mark([sent])):
+        world.sweep()
+    assert covered(world) == dict.fromkeys(others, 1)
+
+
 def test_a_queue_paused_at_the_moment_of_the_add_gets_nothing_and_the_next_sweep_goes_on(world: World) -> None:
     world.app.add_campaign("c", pending=4)
     at_the_add(world, lambda: _pause(world, "1"))
     report = world.sweep()
     assert "paused" in str(report.repairs[1].held_back)
+    assert not report.repairs[1].away, "a person paused it, and Redis is there"
     assert covered(world) == {}
     _pause(world, None)
     world.sweep()

@@ -222,14 +222,14 @@ def damage_the_first_reading(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_campaign_whose_page_failed_gets_no_job_of_a_later_page(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pages of one job, and two jobs for each campaign."""
+    """Pages of one job, and two or three jobs for each campaign."""
     monkeypatch.setattr(reenqueue_module, "JOBS_PER_PAGE", 1)
     profile, queue = world.platform.profile, world.platform.queue
     assert profile.queue is not None
     assert queue is not None
     queue.profile = profile.queue.model_copy(update={"batch_size": 2})
     world.platform.profile = profile.model_copy(update={"queue": queue.profile})
-    world.app.add_campaign("failing", pending=4, updated_ago=hours(2))
+    world.app.add_campaign("failing", pending=6, updated_ago=hours(2))
     world.app.add_campaign("other", pending=4)
     damage_the_first_reading(monkeypatch)
     (failure,) = world.sweep().repairs[1].failures
