@@ -242,7 +242,8 @@ def _fill_batches(
             large += ids
         rest = rest[len(page) :]
     for campaign_id in large:
-        stream = patience.stream(platform.database, connection, cover.missing_of_rows(tables), {"ids": [campaign_id]})
+        missing = cover.missing_of_rows(tables, listed=listed)
+        stream = patience.stream(platform.database, connection, missing, {"ids": [campaign_id]})
         try:
             with mapped(platform.database.where), closing(stream) as pieces:
                 filled.missing += cover.fill_from(connection, tables, campaign_id, pieces, size=size)

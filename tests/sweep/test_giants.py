@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_ops.core.model import Tally, Verdict
-from campaign_ops.postgres import bounded
+from campaign_ops.postgres import bounded, cover
 from campaign_ops.sweep import coverage, tally
 from campaign_ops.sweep.look import Observation, observe
 from tests.conftest import World, Worlds
@@ -27,8 +27,11 @@ def looked(world: World) -> Observation:
     return observe(world.platform, any_age=True)
 
 
-@pytest.mark.parametrize("profile", ["sms", "messenger"])
-def test_pieces_show_what_one_statement_shows(worlds: Worlds, profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("profile", "set_of"), [("sms", 500_000), ("sms", 0), ("messenger", 500_000)])
+def test_pieces_show_what_one_statement_shows(
+    worlds: Worlds, profile: str, set_of: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where jobs list more recipients than PostgreSQL makes a set of."""
     world = worlds.make(profile)
     chance = random.Random(profile)
     for number in range(12):
@@ -46,6 +49,7 @@ def test_pieces_show_what_one_statement_shows(worlds: Worlds, profile: str, monk
                     world.queue.add(f"c{number}", "shop_north", listed)
     whole = looked(world)
     in_pieces(monkeypatch)
+    monkeypatch.setattr(cover, "LISTED_AS_SET", set_of)
     pieces = looked(world)
     assert {case.campaign.id: case for case in pieces.evidence} == {case.campaign.id: case for case in whole.evidence}
     assert not any(case.uncounted for case in pieces.evidence)
