@@ -67,7 +67,7 @@ def _size(item: PlanItem) -> int | str:
     if item.kind is RepairKind.REENQUEUE:
         return item.missing or 0
     if item.kind is RepairKind.RELEASE:
-        return str(Decimal(item.amount or 0).normalize())
+        return f"{Decimal(item.amount or 0).normalize():f}"
     return item.outcome.value if item.outcome is not None else ""
 
 

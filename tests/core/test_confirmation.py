@@ -27,7 +27,7 @@ def test_a_code_is_three_groups_of_four_clear_letters_and_new_each_time() -> Non
 def test_a_code_covers_targets_with_their_sizes_and_the_queue() -> None:
     assert COVERS == {
         "queue": "queue q",
-        "repairs": {"reenqueue": {"c1": 5}, "complete": {"c2": "done"}, "release": {"r1": "2.5E+2"}},
+        "repairs": {"reenqueue": {"c1": 5}, "complete": {"c2": "done"}, "release": {"r1": "250"}},
     }
     unknown = (replace(LOST, missing=None), replace(ENDED, outcome=None), replace(LEAKED, amount=None))
     sizes = covers_of(replace(PLAN, items=unknown), set(RepairKind))["repairs"]
@@ -52,7 +52,7 @@ def test_a_code_covers_targets_with_their_sizes_and_the_queue() -> None:
         ([replace(ENDED, outcome=Outcome.FAILED)], "queue q", ("c2: failed now, done then",)),
         ([LEAKED], "queue p", ()),  # rests on no queue
         ([replace(LEAKED, amount="250")], "queue q", ()),
-        ([replace(LEAKED, amount="251")], "queue q", ("r1: 251 now",)),
+        ([replace(LEAKED, amount="251")], "queue q", ("r1: 251 now, 250 then",)),
     ],
 )
 def test_what_exceeds_a_code_is_named_and_less_passes(
