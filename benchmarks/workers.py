@@ -39,7 +39,7 @@ TAG = "campaign_ops/benchmark"
 
 
 def measure(session: Session) -> Result:
-    """Sweep 20 platforms once to warm up, and once that counts; 200 only with most processes: it takes minutes."""
+    """Sweep 20 platforms once to warm up, and once that counts; 200 by the launcher and by most processes alone."""
     result, counts = Result(), COUNTS[:1] if session.quick else COUNTS
     os.environ["CAMPAIGN_OPS_CELERY_URL"] = session.servers.redis.url(9)
     with (
@@ -48,7 +48,9 @@ def measure(session: Session) -> Result:
     ):
         dataset.calm()
         os.environ["CAMPAIGN_OPS_CONFIG"] = str(_configured(session.servers, dataset, home, max(counts)))
-        rows = [["a process for each run", f"{counts[0]}", *_figures(counts[0], *_in_processes(home, counts[0]))]]
+        rows = [
+            ["a process for each run", f"{count}", *_figures(count, *_in_processes(home, count))] for count in counts
+        ]
         for processes in PROCESSES:
             with _worker(home, processes) as worker:
                 for count in counts if processes == max(PROCESSES) else counts[:1]:
