@@ -3,12 +3,14 @@
     python -m campaign_ops.lab.drill.dagster_sweeper --config campaign_ops.yaml --platform sms --name dagster \\
         --work-dir …
 
-DAGSTER_HOME names the instance. Runs carry the schedule's tags.
+DAGSTER_HOME names the instance. Runs carry the schedule's tags. Without any argument it only makes the instance's
+storage: a server that was killed while Dagster made its tables left some of them, and Dagster never swept.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,6 +28,9 @@ _STORAGE_DRIVER = "psycopg2"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the job until SIGTERM; `SweeperOptions` describes the command line."""
+    if not (sys.argv[1:] if arguments is None else arguments):
+        with dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"]):
+            return
     options = read_options(arguments, __doc__)
     names = Names(options.platform)
     job = build_definitions(options.settings()).resolve_job_def(names.job(RECONCILE))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -89,6 +91,8 @@ class Workforce:
 
     def start_all(self) -> None:
         """Start workers and sweepers, and Dagster's and the watcher if the options ask for them."""
+        if self.options.dagster:
+            self._make_dagsters_storage()
         for name in (*SWEEPERS, *([DAGSTER] if self.options.dagster else [])):
             self.start_sweeper(name)
         if self.options.watch:
@@ -202,6 +206,11 @@ class Workforce:
         sweeper = self.sweepers[options.name] = SweeperProcess(module, options, environment)
         sweeper.start()
         return sweeper
+
+    def _make_dagsters_storage(self) -> None:
+        environment = {**os.environ, "DAGSTER_HOME": str(self._dagster_home())}
+        command = [sys.executable, "-m", "campaign_ops.lab.drill.dagster_sweeper"]
+        subprocess.run(command, env=environment, check=False, capture_output=True)  # an error comes again in its log
 
     def _dagster_home(self) -> Path:
         home, storage = self.work_dir / "dagster_home", self.environment.dagster_storage
