@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.deadline", "tests.in_memory"]
 _numbers = itertools.count(1)
+_names_in_use: set[str] = set()
+TEMPLATES_OF_PARENT: dict[tuple[str, bool], str] = {}
+"""Those that a process has made for its children, which share its servers."""
 
 
 @pytest.fixture(scope="session")
@@ -42,14 +45,38 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
         yield running
 
 
+@dataclass
+class Templates:
+    """Databases to be copied: to migrate one, and to create an application's tables, takes longer than copying.
+
+    Copies have the same oids, too, so that statements on their tables are made and compiled once.
+    """
+
+    servers: EmbeddedServers
+    made: dict[tuple[str, bool], str] = field(default_factory=dict)
+
+    def of(self, profile: str, *, migrated: bool = True) -> str:
+        """One with the tables of a platform of this built-in profile; with our schema if ``migrated``."""
+        if (profile, migrated) not in self.made:
+            name = f"template_{profile}{'_migrated' if migrated else ''}"
+            url = self.servers.postgres.create_database(name, self.migrated() if migrated else None)
+            RowWriter.connect(url, load_profile(profile), create=True).close()
+            self.made[profile, migrated] = name
+        return self.made[profile, migrated]
+
+    def migrated(self) -> str:
+        """One with our schema alone."""
+        if ("", True) not in self.made:
+            database = Database(self.servers.postgres.create_database("template_migrated"))
+            migrate(database)
+            database.close()
+            self.made["", True] = "template_migrated"
+        return self.made["", True]
+
+
 @pytest.fixture(scope="session")
-def migrated_template(servers: EmbeddedServers) -> str:
-    """An empty database with our schema, to be copied: migrating takes longer than copying."""
-    name = "template_migrated"
-    database = Database(servers.postgres.create_database(name))
-    migrate(database)
-    database.close()
-    return name
+def templates(servers: EmbeddedServers) -> Templates:
+    return Templates(servers, dict(TEMPLATES_OF_PARENT))
 
 
 @dataclass
@@ -111,7 +138,7 @@ class Worlds:
     """Creates platforms, and closes after the test what they opened."""
 
     servers: EmbeddedServers
-    template: str
+    templates: Templates
     created: list[World] = field(default_factory=list)
 
     def make(
@@ -126,11 +153,15 @@ class Worlds:
     ) -> World:
         number = next(_numbers)
         chosen = load_profile(profile) if isinstance(profile, str) else profile
-        name = f"world_{number}"
-        url = self.servers.postgres.create_database(name, self.template if migrated else None)
+        name = _free_name()
+        has_tables = isinstance(profile, str) and shape == PRISMA
+        template = self.templates.migrated() if migrated else None
+        if has_tables:
+            template = self.templates.of(chosen.name, migrated=migrated)
+        url = self.servers.postgres.create_database(name, template)
         if timezone is not None:
             _set_timezone(url, name, timezone)
-        app = RowWriter.connect(url, chosen, shape, create=True)
+        app = RowWriter.connect(url, chosen, shape, create=not has_tables)
         database = Database(url, Timeouts(statement_seconds=30, lock_seconds=1))
         queue, jobs, where = None, None, None
         if chosen.queue is not None:
@@ -149,7 +180,16 @@ class Worlds:
             world.close()
             # 9 MB each: with a thousand of them left, the servers' end took more than a minute.
             with suppress(DatabaseUnavailable):  # a prepared transaction, for one, keeps its database
-                self.servers.postgres.drop_database(world.url.partition("?")[0].rpartition("/")[2])
+                name = world.url.partition("?")[0].rpartition("/")[2]
+                self.servers.postgres.drop_database(name)
+                _names_in_use.discard(name)
+
+
+def _free_name() -> str:
+    """A database's name that no other has now: what was compiled for an address is used by the next test."""
+    name = next(name for name in (f"world_{number}" for number in itertools.count(1)) if name not in _names_in_use)
+    _names_in_use.add(name)
+    return name
 
 
 def _set_timezone(url: str, database: str, timezone: str) -> None:
@@ -162,10 +202,10 @@ def _set_timezone(url: str, database: str, timezone: str) -> None:
 
 
 @pytest.fixture
-def worlds(servers: EmbeddedServers, migrated_template: str) -> Iterator[Worlds]:
+def worlds(servers: EmbeddedServers, templates: Templates) -> Iterator[Worlds]:
     with redis.Redis.from_url(servers.redis.url()) as client:
         client.flushall()  # markers have no prefix: another test's would mark recipients with the same id
-    created = Worlds(servers, migrated_template)
+    created = Worlds(servers, templates)
     yield created
     created.close()
 

@@ -29,7 +29,7 @@ from campaign_ops.lab.servers.processes import ChildProcess
 from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.queries.metrics import platform_metrics
 from campaign_ops.watch.symptoms import RESTARTS_AN_HOUR
-from tests.conftest import World, Worlds
+from tests.conftest import Templates, World, Worlds
 from tests.lab.waiting import wait_until
 from tests.watch.looking import open_one
 
@@ -102,9 +102,9 @@ def hurried(rules: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def sms(servers: EmbeddedServers, migrated_template: str) -> Iterator[World]:
+def sms(servers: EmbeddedServers, templates: Templates) -> Iterator[World]:
     """One platform for the module: its Prometheus and Alertmanager take seconds to start."""
-    worlds = Worlds(servers, migrated_template)
+    worlds = Worlds(servers, templates)
     yield worlds.make("sms")
     worlds.close()
 

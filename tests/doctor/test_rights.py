@@ -77,9 +77,9 @@ def test_a_right_too_many_is_found_and_revoked_and_a_sweep_goes_on_working(
 @pytest.fixture
 def editors(sms: World) -> str:
     """A group of its own for each test: roles belong to the whole server."""
-    (row,) = sms.rows("SELECT 'editors_' || current_database() AS name")
-    run(sms, f"CREATE ROLE {row['name']} NOLOGIN")
-    return str(row["name"])
+    name = f"editors_{sms.queue.prefix}"
+    run(sms, f"CREATE ROLE {name} NOLOGIN")
+    return name
 
 
 @pytest.mark.parametrize(

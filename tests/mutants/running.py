@@ -30,16 +30,13 @@ import pytest
 import sqlalchemy as sa
 
 import tests.conftest as worlds
-from campaign_ops.journal.migrations import migrate
 from campaign_ops.lab.servers.embedded import EmbeddedServers
-from campaign_ops.postgres.database import Database
 from tests.mutants.operators import Mutant
 
 Line = tuple[str, int]
 Coverage = dict[Line, list[tuple[float, str]]]
 """The tests that reach a line, with their CPU seconds."""
 CHILDREN = itertools.count(1)
-_TEMPLATE = "template_migrated"
 _QUIET = ["-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
 _servers: list[EmbeddedServers] = []
 
@@ -57,16 +54,16 @@ def load(root: Path, places: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def servers(directory: Path) -> Iterator[None]:
-    """Servers and a migrated database for all children, in place of their own."""
+    """Servers and databases to be copied for all children, in place of their own."""
     with EmbeddedServers(directory) as running:
 
         def shared(_directory: Path) -> contextlib.AbstractContextManager[EmbeddedServers]:
             return contextlib.nullcontext(running)
 
         vars(worlds)["EmbeddedServers"] = shared
-        database = Database(running.postgres.create_database(_TEMPLATE))
-        migrate(database)
-        database.close()
+        templates = worlds.Templates(running, worlds.TEMPLATES_OF_PARENT)
+        for profile, migrated in itertools.product(("sms", "messenger"), (True, False)):
+            templates.of(profile, migrated=migrated)
         _servers.append(running)
         yield
 
@@ -74,12 +71,11 @@ def servers(directory: Path) -> Iterator[None]:
 def _separate(number: int) -> None:
     """Give this child names of its own for what it creates in the servers."""
     worlds._numbers = itertools.count(number * 10_000)
-    vars(worlds)["migrate"] = lambda _database: None
     for running in _servers:
-        create, url = running.postgres.create_database, running.postgres.url
+        create = running.postgres.create_database
 
-        def named(name: str, template: str | None = None, create: Any = create, url: Any = url) -> str:
-            return str(url(name) if name == _TEMPLATE else create(f"child{number}_{name}", template))
+        def named(name: str, template: str | None = None, create: Any = create) -> str:
+            return str(create(f"child{number}_{name}", template))
 
         running.postgres.create_database = named  # type: ignore[method-assign]
 
