@@ -32,6 +32,7 @@ class Backup:
         self._name = sa.make_url(world.url).database or ""
         self._copy = f"{self._name}_backup"
         self._apart()
+        self._postgres.drop_database(self._copy)  # of another test
         self._postgres.create_database(self._copy, self._name)
 
     def restore(self) -> None:
