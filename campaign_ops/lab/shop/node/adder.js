@@ -5,18 +5,10 @@
 'use strict';
 
 const [major, home, url, prefix] = process.argv.slice(2);
-const { createRequire } = require('node:module');
 const { createInterface } = require('node:readline');
-const { Queue } = createRequire(`${home}/`)(`bullmq${major}`);
-const { hostname, port, pathname, username, password } = new URL(url);
-const connection = {
-  host: hostname,
-  port: Number(port || 6379),
-  db: Number(pathname.slice(1) || 0),
-  username: decodeURIComponent(username) || undefined,
-  password: decodeURIComponent(password) || undefined,
-  maxRetriesPerRequest: 1,
-};
+const { clientOf, connectionTo } = require('./client.js');
+const { Queue } = clientOf(major, home);
+const connection = connectionTo(url, 1);
 const queues = new Map();
 
 function queueOf(name) {

@@ -6,18 +6,10 @@
 'use strict';
 
 const [major, home, url, names, options] = process.argv.slice(2);
-const { createRequire } = require('node:module');
 const { createInterface } = require('node:readline');
-const { DelayedError, Worker } = createRequire(`${home}/`)(`bullmq${major}`);
-const { hostname, port, pathname, username, password } = new URL(url);
-const connection = {
-  host: hostname,
-  port: Number(port || 6379),
-  db: Number(pathname.slice(1) || 0),
-  username: decodeURIComponent(username) || undefined,
-  password: decodeURIComponent(password) || undefined,
-  maxRetriesPerRequest: null,
-};
+const { clientOf, connectionTo } = require('./client.js');
+const { DelayedError, Worker } = clientOf(major, home);
+const connection = connectionTo(url, null);
 const send = value => process.stdout.write(JSON.stringify(value) + '\n');
 const waiting = new Map();
 let taken = 0;
