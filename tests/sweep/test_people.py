@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
@@ -20,8 +19,6 @@ from campaign_ops.bullmq.queue_group import QueueGroup
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import PlanItem
 from campaign_ops.postgres import cover, guarded, reservations
-from campaign_ops.postgres.expressions import IDS, one_of
-from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.sweep import reenqueue as reenqueue_module
 from campaign_ops.sweep.add_page import Adder
 from campaign_ops.sweep.coverage import OpenBatch
@@ -29,6 +26,7 @@ from campaign_ops.sweep.look import Look
 from campaign_ops.sweep.orders import Orders
 from campaign_ops.sweep.result import StepResult
 from tests.conftest import Worlds
+from tests.lab.drill.mutations.completing import of_same_id, release_unguarded
 from tests.sweep.stage import BATCH, STEPS, Act, Place
 from tests.sweep.test_interleavings import ACTS, MEANWHILE, SMALL, STORIES, Interleavings, Moment, acts, small_batches
 from tests.sweep.town import SECOND, Town
@@ -191,22 +189,11 @@ def _no_second_look(patch: pytest.MonkeyPatch) -> None:
 
 
 def _undo_not_compared(patch: pytest.MonkeyPatch) -> None:
-    def same_id(table: sa.Table, row_id: str, _after: object) -> list[sa.ColumnElement[bool]]:
-        return [table.c.id == sa.bindparam(None, row_id, type_=table.c.id.type)]
-
-    patch.setattr(guarded, "_as_left", same_id)
+    patch.setattr(guarded, "_as_left", of_same_id)
 
 
 def _release_unguarded(patch: pytest.MonkeyPatch) -> None:
-    def release(tables: PlatformTables) -> sa.Update:
-        return (
-            sa.update(tables.reservations)
-            .values(reservations._released_values(tables))
-            .where(reservations.is_held(tables), one_of(tables.reservations.c.id, IDS))
-            .returning(*reservations.reservation_state(tables))
-        )
-
-    patch.setattr(reservations, "release", release)
+    patch.setattr(reservations, "release", release_unguarded)
 
 
 def _breaker_of_the_plan(patch: pytest.MonkeyPatch) -> None:

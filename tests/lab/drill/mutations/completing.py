@@ -49,7 +49,8 @@ def _first_reservation_only() -> None:
     put(reservations, "lock_holds_of_campaigns", lambda tables: holds(tables).limit(1))
 
 
-def _release_unguarded(tables: PlatformTables) -> sa.Update:
+def release_unguarded(tables: PlatformTables) -> sa.Update:
+    """Release reservations whatever their campaign does."""
     return (
         sa.update(tables.reservations)
         .values(reservations._released_values(tables))
@@ -68,7 +69,7 @@ def _late_is_leaked() -> None:
         return decision
 
     judge = put(judging, "judge_reservation", judged)
-    put(reservations, "release", _release_unguarded)
+    put(reservations, "release", release_unguarded)
 
 
 def _holds_ignored() -> None:
@@ -79,12 +80,13 @@ def _holds_ignored() -> None:
     put(AttemptLog, "held", lambda *_: set())
 
 
+def of_same_id(table: sa.Table, row_id: str, _after: object) -> list[sa.ColumnElement[bool]]:
+    """The row that a repair changed, whatever it is now."""
+    return [table.c.id == sa.bindparam(None, row_id, type_=table.c.id.type)]
+
+
 def _undo_not_compared() -> None:
-    put(
-        guarded,
-        "_as_left",
-        lambda table, row_id, _after: [table.c.id == sa.bindparam(None, row_id, type_=table.c.id.type)],
-    )
+    put(guarded, "_as_left", of_same_id)
 
 
 def _releases_not_journaled() -> None:
@@ -128,7 +130,7 @@ PLANTED: Mapping[str, Planted] = {
     "release_unguarded": Planted(
         rule=3,
         what="the write that releases a reservation does not look at its campaign",
-        apply=lambda: put(reservations, "release", _release_unguarded),
+        apply=lambda: put(reservations, "release", release_unguarded),
     ),
     "late_is_leaked": Planted(
         rule=3, what="an expired reservation is released although its campaign is sending", apply=_late_is_leaked
