@@ -15,6 +15,7 @@ from benchmarks.dataset import Dataset, connected_worker, load
 from benchmarks.sizes import Kind, Size
 from benchmarks.statements import Counts, counted, payload_bytes
 from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.queries.status import campaign_status
 from campaign_ops.sweep import reenqueue
 
 SIZE = Size(20, 100, 300, mix=(Kind.FINISHED, Kind.COVERED, Kind.COVERED, Kind.LOST, Kind.LOST))
@@ -64,6 +65,21 @@ def test_recipients_are_read_as_often_as_a_rule_asks_for(counting: Counting, mon
     pending = sum(spec.recipients - spec.sent for spec in PENDING)
     compared = sum(spec.recipients - spec.sent for spec in LOST)
     assert counts.rows == stuck + pending + 2 * compared + 2 * finished + len(PENDING)
+
+
+def test_status_counts_each_recipient_once_and_compares_those_of_stuck_campaigns(counting: Counting) -> None:
+    """It once counted those of stuck campaigns twice, and compared all that were pending in any campaign."""
+
+    def _status(dataset: Dataset) -> None:
+        platform = dataset.platform()
+        assert len(campaign_status(platform)) == len(list(SIZE.campaigns()))
+        platform.close()
+
+    counting.dataset.restore()
+    counts = counted(_status, counting.dataset, counting.log)
+    assert counts.rows == sum(spec.recipients for spec in SIZE.campaigns()) + sum(
+        spec.recipients - spec.sent for spec in PENDING
+    )
 
 
 def test_of_other_campaigns_jobs_no_recipient_ids_leave_redis(

@@ -94,6 +94,11 @@ class Campaign:
         """Whole seconds since it was last touched; None where that is not known."""
         return None if self.updated_at is None else int(age(self.updated_at, now).total_seconds())
 
+    def is_stuck(self, now: datetime, after_seconds: float) -> bool:
+        """Return whether it was not touched for so long, or nothing tells when it was."""
+        untouched = self.untouched_seconds(now)
+        return untouched is None or untouched > after_seconds or bool(self.impossible)
+
 
 @dataclass(frozen=True, slots=True)
 class Counters:

@@ -35,7 +35,7 @@ def mark_complete(
         StillWriting: A transaction that has written recipients is still open.
     """
     find_campaign(platform, campaign_id, tenant)
-    seen = observe(platform, only=[campaign_id], coverage=False, any_age=True)
+    seen = observe(platform, only=[campaign_id], compare="none", any_age=True)
     evidence = still_sending(platform, campaign_id, seen)
     decision = decide(evidence, None, platform.policy, seen.at)
     open_ = unsent(evidence)

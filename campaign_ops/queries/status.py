@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from campaign_ops.core.accounting import total_recipients, unsent
-from campaign_ops.core.model import Campaign, Evidence, age
+from campaign_ops.core.model import Evidence, age
 from campaign_ops.core.verdicts import decide
 from campaign_ops.platform import Platform
 from campaign_ops.sweep.look import Observation, observe
@@ -32,16 +32,14 @@ class StatusLine:
 
 def campaign_status(platform: Platform) -> list[StatusLine]:
     """Return all campaigns in sending, the longest untouched first."""
-    seen = observe(platform, any_age=True, coverage=False)
-    if any(_is_stuck(platform, seen, evidence.campaign) for evidence in seen.evidence):
-        seen = observe(platform, any_age=True)  # only their verdicts need the queue, and redis-py takes 0.2 s to import
+    seen = observe(platform, any_age=True, compare="stuck")
     return [status_line(platform, seen, evidence) for evidence in seen.evidence]
 
 
 def status_line(platform: Platform, seen: Observation, evidence: Evidence) -> StatusLine:
     """Progress and verdict of one campaign of an observation."""
     campaign, tally, counters = evidence.campaign, evidence.tally, evidence.campaign.counters
-    stuck = _is_stuck(platform, seen, campaign)
+    stuck = campaign.is_stuck(seen.at, platform.policy.stuck_after_seconds)
     verdict, reason = "sending", "touched lately"
     if stuck:
         decision = decide(evidence, seen.queue, platform.policy, seen.at)
@@ -65,8 +63,3 @@ def status_line(platform: Platform, seen: Observation, evidence: Evidence) -> St
         verdict=verdict,
         reason=reason,
     )
-
-
-def _is_stuck(platform: Platform, seen: Observation, campaign: Campaign) -> bool:
-    untouched = campaign.untouched_seconds(seen.at)
-    return untouched is None or untouched > platform.policy.stuck_after_seconds or bool(campaign.impossible)

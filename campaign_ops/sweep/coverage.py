@@ -72,7 +72,7 @@ class QueueReading(NamedTuple):
     completed: CompletedJobs | None = None
 
 
-def read_queue(queue: Queue | None, connection: sa.Connection, ids: Sequence[str]) -> QueueReading:
+def read_queue(queue: Queue | None, connection: sa.Connection, ids: Collection[str]) -> QueueReading:
     """Take the snapshot and load the recipients that it covers into the transaction's own table."""
     jobs = JobCounts()
     if queue is None:
@@ -96,7 +96,7 @@ def read_queue(queue: Queue | None, connection: sa.Connection, ids: Sequence[str
 
 
 def _load_cover(
-    queue: Queue, connection: sa.Connection, snapshot: Snapshot, ids: Sequence[str], counts: JobCounts
+    queue: Queue, connection: sa.Connection, snapshot: Snapshot, ids: Collection[str], counts: JobCounts
 ) -> Reading:
     """Load the recipients of all live jobs, count the jobs, and return what they revealed."""
     wanted = frozenset(ids)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
+from typing import Literal
 
 import sqlalchemy as sa
 
@@ -117,7 +118,7 @@ def looking(
     *,
     only: Collection[str] | None = None,
     before: int | None = None,
-    coverage: bool = True,
+    compare: Literal["all", "stuck", "none"] = "all",
     any_age: bool = False,
     completing: Collection[str] | None = None,
 ) -> Iterator[Look]:
@@ -127,36 +128,44 @@ def looking(
         platform: The platform to look at.
         only: Campaign ids; None for all that are stuck.
         before: Compare with the sweeps before this one; None for all.
-        coverage: Read the queue, too. Without it, the evidence serves no decision about the queue.
+        compare: The campaigns, of those looked at, whose pending recipients are compared with the queue; with
+            ``stuck``, where none is, it is not read. The evidence of others serves no decision about the queue.
         any_age: Look at every campaign in sending, touched this moment or, by a wrong clock, in the future.
         completing: Leave out campaigns with a recipient that still has to be sent to, apart from these: to count them
             decides nothing about what is completed.
     """
-    queue = platform.queue if coverage else None
+    queue = None if compare == "none" else platform.queue
     with platform.database.transaction(read_only=queue is None) as connection:
         doing(platform.name, "looking for stuck campaigns")
         tables = platform.tables(connection)
         sending, undated = connection.execute(campaigns.sending_count(tables)).one()
-        stuck = list(stuck_campaigns(platform, connection, only, any_age=any_age))
+        looked_at = list(stuck_campaigns(platform, connection, only, any_age=any_age))
         if undated and only is None:
-            stuck += stuck_undated(platform, connection, any_age=any_age)
+            looked_at += stuck_undated(platform, connection, any_age=any_age)
         if completing is not None:
-            stuck = without_pending(platform, connection, stuck, beside=completing)
-        if queue is not None and stuck:
-            cover.create(connection, tables)
-        elif queue is not None:
-            connection.execute(cover.READ_ONLY)
-        if queue is not None:
-            doing(platform.name, "reading the queue")
-        reading = read_queue(queue, connection, [campaign.id for campaign in stuck])
+            looked_at = without_pending(platform, connection, looked_at, beside=completing)
         at = database_now(connection)
-        remembers = bool(stuck) and is_current(connection)
+        compared = set() if compare == "none" else {campaign.id for campaign in looked_at}
+        if compare == "stuck":
+            after = platform.policy.stuck_after_seconds
+            compared = {campaign.id for campaign in looked_at if campaign.is_stuck(at, after)}
+        if queue is not None:
+            if compared:
+                cover.create(connection, tables)
+            else:
+                connection.execute(cover.READ_ONLY)
+            doing(platform.name, "reading the queue")
+        reading = read_queue(queue if compared or compare == "all" else None, connection, compared)
+        remembers = bool(looked_at) and is_current(connection)
         patience = Patience()
-        evidence = read_evidence(platform, connection, stuck, before, remembers=remembers, patience=patience)
-        if queue is not None and stuck:
+        evidence = read_evidence(platform, connection, looked_at, before, remembers=remembers, patience=patience)
+        if queue is not None and compared:
             doing(platform.name, "comparing pending recipients with live jobs")
-        covered = add_coverage(platform, connection, evidence, reading, patience, remembers=remembers)
-        observation = Observation(at, sending, tuple(covered.evidence), covered.queue)
+        of_compared = [case for case in evidence if case.campaign.id in compared]
+        covered = add_coverage(platform, connection, of_compared, reading, patience, remembers=remembers)
+        by_id = {case.campaign.id: case for case in covered.evidence}
+        evidence = [by_id.get(case.campaign.id, case) for case in evidence]
+        observation = Observation(at, sending, tuple(evidence), covered.queue)
         yield Look(
             platform,
             connection,
@@ -174,7 +183,7 @@ def observe(
     *,
     only: Collection[str] | None = None,
     before: int | None = None,
-    coverage: bool = True,
+    compare: Literal["all", "stuck", "none"] = "all",
     any_age: bool = False,
     completing: Collection[str] | None = None,
 ) -> Observation:
@@ -182,7 +191,7 @@ def observe(
 
     def _look() -> Observation:
         with looking(
-            platform, only=only, before=before, coverage=coverage, any_age=any_age, completing=completing
+            platform, only=only, before=before, compare=compare, any_age=any_age, completing=completing
         ) as look:
             return look.observation
 

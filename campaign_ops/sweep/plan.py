@@ -130,7 +130,7 @@ def completions_now(platform: Platform, author: Author, plan: Plan) -> Plan:
     if not planned:
         return plan
     before = author.sweep_id
-    now = judge_again(platform, author, observe(platform, before=before, coverage=False, completing=planned))
+    now = judge_again(platform, author, observe(platform, before=before, compare="none", completing=planned))
     held_back = plan.held_back(RepairKind.COMPLETE) or now.held_back(RepairKind.COMPLETE)
     if platform.queue is not None and (held_back or alarms_now(platform)):
         now = judge_again(platform, author, observe(platform, before=before))

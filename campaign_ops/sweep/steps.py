@@ -90,13 +90,13 @@ class Steps:
         """Stuck campaigns, the longest untouched first: the rows of ``stuck_campaigns``."""
         if seen := self._see():
             return seen.stuck.rows
-        return self._notes.add(stuck_record(observe(self.platform, coverage=False)))
+        return self._notes.add(stuck_record(observe(self.platform, compare="none")))
 
     def tally(self) -> list[dict[str, Any]]:
         """Recipients of every stuck campaign by state: the rows of ``recipient_status``."""
         if seen := self._see():
             return seen.recipients.rows
-        return self._notes.add(recipients_record(observe(self.platform, coverage=False)))
+        return self._notes.add(recipients_record(observe(self.platform, compare="none")))
 
     def read_queue(self) -> QueueState | None:
         """The queue by state: the row of ``queue_state``. An unreadable queue is a result, not an error."""

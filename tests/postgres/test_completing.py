@@ -172,7 +172,7 @@ def test_runs_and_tries_are_told_apart_in_the_write_as_in_the_verdict(grounds: G
         )
     for statement in (FAILED_THEN_SENT, SENT_LAST, GONE_CONTACT, RESENT, COMPLETED_BEFORE, SENT_SINCE):
         change(ground, statement)
-    seen = observe(platform, coverage=False)
+    seen = observe(platform, compare="none")
     judged = {one.campaign.id: decide(one, None, platform.policy, seen.at) for one in seen.evidence}
     assert len(judged) == len(kinds) * len(rows) * len(told)
     binds = {"ids": list(judged), "updated_ats": [one.campaign.updated_at for one in seen.evidence]}
@@ -203,7 +203,7 @@ def test_what_is_written_is_what_would_have_been_judged(counting: Ground) -> Non
             counters=counted,
             moved_ago=hours(1),
         )
-    seen = observe(counting.platform, coverage=False)
+    seen = observe(counting.platform, compare="none")
     judged = {one.campaign.id: decide(one, None, counting.platform.policy, seen.at) for one in seen.evidence}
     binds = {"ids": list(judged), "updated_ats": [one.campaign.updated_at for one in seen.evidence]}
     assert len(judged) == 96
