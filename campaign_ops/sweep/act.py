@@ -83,6 +83,8 @@ def _by_pages(
 ) -> None:
     done = 0
     for page in in_pages(items, PAGE):
+        if result.held_back:  # given up on an earlier page
+            return
         doing(platform.name, _ACTING[result.kind], done, len(items))
         done += len(page)
         lock.check()

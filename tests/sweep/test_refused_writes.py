@@ -146,6 +146,10 @@ def test_three_time_outs_in_a_row_end_a_step_and_a_transaction_that_stays_open_e
     assert [target for target, _ in line.failures] == ["a", "b", "e", "f", "g"]
     assert (line.done, line.targets, line.away) == (2, ("c", "d"), True)
     assert "took too long" in str(line.held_back)
+    monkeypatch.setattr(act, "PAGE", 3)  # they end the step, not only the page
+    errors.update(dict.fromkeys("abefgh", Unavailable("took too long")))
+    line = sms.sweep().repairs[0]
+    assert [target for target, _ in line.failures] == ["a", "b", "e"]
     errors.clear()
     errors["b"] = StillWriting("a transaction is open")
     line = sms.sweep().repairs[0]
