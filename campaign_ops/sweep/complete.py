@@ -62,8 +62,7 @@ def complete_page(
 
     wait_out(connection, tables, where)
     statement = completion.complete(tables, empty_outcome, by_person=by_person)
-    sending = platform.profile.campaign.words.sending
-    after = write_locked(platform, connection, statement, before, was=sending)
+    after = write_locked(platform, connection, statement, before)
     if not after:
         return [], []
 

@@ -46,16 +46,27 @@ def observed_now(
 
 
 def write_locked(
-    platform: Platform, connection: sa.Connection, statement: sa.Update, locked: Rows, *, was: str = ""
+    platform: Platform,
+    connection: sa.Connection,
+    statement: sa.Update,
+    locked: Rows,
+    *,
+    changes: Sequence[str] = ("status",),
 ) -> list[sa.Row[Any]]:
     """The rows that a guarded statement on locked campaigns has changed; see `effective`."""
     binds = {"ids": list(locked), "updated_ats": [row.updated_at for row in locked.values()]}
     with planner.by_index(connection):
-        return effective(platform, connection, statement, binds, was=was)
+        return effective(platform, connection, statement, binds, locked, changes=changes)
 
 
 def effective(
-    platform: Platform, connection: sa.Connection, statement: sa.Update, binds: Mapping[str, Any], *, was: str = ""
+    platform: Platform,
+    connection: sa.Connection,
+    statement: sa.Update,
+    binds: Mapping[str, Any],
+    before: Rows,
+    *,
+    changes: Sequence[str] = ("status",),
 ) -> list[sa.Row[Any]]:
     """The rows that a guarded statement has changed: all of those that its premise holds for.
 
@@ -64,19 +75,20 @@ def effective(
         connection: The transaction that has locked them.
         statement: Update whose premise is in its WHERE.
         binds: Its binds.
-        was: The status word that it replaces; empty for one that sets none.
+        before: The rows as they were locked.
+        changes: Columns, at least one of which differs afterwards.
 
     Raises:
         StatementRejected: Something keeps rows from being changed, or changes them back.
     """
     rows = list(connection.execute(statement, dict(binds)))
-    resisting = {row.id for row in rows if was and row.status == was}
+    wanted: set[str] = set()
     if len(rows) < len(binds["ids"]):
         wanted = set(connection.scalars(guarded.matching(statement), dict(binds)))
         if wanted:  # once more: the premise may have come true between the two statements
             rows += connection.execute(statement, dict(binds))
-            resisting |= wanted - {row.id for row in rows}
-    if resisting:
+    changed = {row.id for row in rows if any(getattr(row, key) != getattr(before[row.id], key) for key in changes)}
+    if resisting := (wanted | {row.id for row in rows}) - changed:
         triggers = guarded.update_triggers(connection, statement)
         raise StatementRejected(
             f"the update of {min(resisting)} has no effect; {triggers}",

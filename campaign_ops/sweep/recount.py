@@ -17,6 +17,7 @@ from campaign_ops.sweep.guarded import Written, campaign_entries, lock_stuck, wr
 def recount_page(platform: Platform, author: Author, connection: sa.Connection, page: Sequence[PlanItem]) -> Written:
     """Raise the counters of those of the page that are still stuck and behind their rows."""
     before = lock_stuck(platform, connection, page)
-    after = write_locked(platform, connection, completion.recount(platform.tables(connection)), before)
+    statement = completion.recount(platform.tables(connection))
+    after = write_locked(platform, connection, statement, before, changes=completion.COUNTER_KEYS)
     entries = campaign_entries(RepairKind.RECOUNT, page, before, after)
     return entries, platform.journal.record(connection, author, entries)

@@ -13,7 +13,6 @@ from campaign_ops.journal.journal import Entry
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import reservations
-from campaign_ops.postgres.tables import PlatformTables
 from campaign_ops.sweep.guarded import Rows, Written, columns, effective
 
 
@@ -28,7 +27,7 @@ def release_page(
     before = _may_be_released(platform, connection, locked, by_person=by_person)
     binds = {"ids": list(before), "locked": campaigns, "max_age": platform.policy.reservation_max_age_seconds}
     reasons = {item.target: item.reason for item in page}
-    released = effective(platform, connection, reservations.release(tables), binds, was=_held(tables))
+    released = effective(platform, connection, reservations.release(tables), binds, before)
     entries = [release_entry(before[row.id], row, reasons[row.id]) for row in released]
     return entries, platform.journal.record(connection, author, entries)
 
@@ -45,7 +44,7 @@ def release_with_campaigns(
     if not before:
         return
     binds = {"ids": list(before)}
-    for row in effective(platform, connection, reservations.release_locked(tables), binds, was=_held(tables)):
+    for row in effective(platform, connection, reservations.release_locked(tables), binds, before):
         yield release_entry(before[row.id], row, "its campaign is over: completed with it", parents[row.campaign_id])
 
 
@@ -56,12 +55,6 @@ def _may_be_released(
     rows = {row.id: row for row in locked}
     undone = set() if by_person else platform.journal.undone_releases(connection, rows)
     return {key: row for key, row in rows.items() if key not in undone}
-
-
-def _held(tables: PlatformTables) -> str:
-    profile = tables.profile.reservation
-    assert profile is not None
-    return profile.words.held
 
 
 def release_entry(before: sa.Row[Any], after: sa.Row[Any], reason: str, parent_id: int | None = None) -> Entry:

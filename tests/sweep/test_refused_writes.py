@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from campaign_ops.core.errors import ProfileMismatch, StatementRejected, StillWriting, Unavailable
+from campaign_ops.core.model import Counters
 from campaign_ops.fixes.complete import mark_complete
 from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.undo import undo
 from campaign_ops.lab.shop.row_writer import hours
+from campaign_ops.profile.load import load_profile
 from campaign_ops.sweep import act
 from campaign_ops.sweep.complete import complete_page
 from campaign_ops.sweep.report import dry_run
@@ -59,6 +61,23 @@ def test_it_is_tried_again_after_a_day_and_then_done(sms: World) -> None:
     assert sms.sweep().figures()["completed"] == 0
     run(sms, "UPDATE campaign_ops.refusal SET last_at = last_at - interval '25 h'")
     assert sms.sweep().figures()["completed"] == 1
+
+
+def test_a_recount_that_a_trigger_changes_back_is_given_up_for_a_person(worlds: Worlds) -> None:
+    """Measured before: journaled and reported as made, with the same counters before and after, in every sweep."""
+    profile = load_profile("messenger")
+    recipient = profile.recipient.model_copy(update={"rows": "all"})
+    world = worlds.make(profile.model_copy(update={"recipient": recipient}))
+    for label in ("kept", "sound"):
+        world.app.add_campaign(label, pending=2, succeeded=10, counters=Counters(12, 4, 0))
+    keep_back(world, "Campaign", row="OLD")
+    for number in range(3):
+        report = world.sweep()
+        assert report.repairs[3].targets == (("sound",) if number == 0 else ())
+        assert any("keep_back_campaign" in line for line in report.trouble)
+    assert world.app.campaign("sound")["succeeded"] == 10
+    assert any("refused 3 times" in item.reason for item in world.sweep().for_person if item.target == "kept")
+    assert world.rows("SELECT target FROM campaign_ops.repair") == [{"target": "sound"}]
 
 
 def test_a_release_that_a_trigger_does_not_let_through_is_given_up_for_a_person(sms: World) -> None:
