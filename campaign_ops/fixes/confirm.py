@@ -14,7 +14,7 @@ from campaign_ops.core.confirmation import Confirmation, Covers, Offer, exceeds
 from campaign_ops.core.errors import Refused, SweepBusy
 from campaign_ops.fixes.fix import Fix, Person
 from campaign_ops.fixes.table import FIXES
-from campaign_ops.journal.migrations import check_current, is_current
+from campaign_ops.journal.migrations import check_current, has_records
 from campaign_ops.platform import Platform
 
 
@@ -46,7 +46,7 @@ def try_out(platform: Platform, call: FixCall) -> tuple[Fix, Offer | None]:
     would = call.of(platform, dry_run=True)
 
     def _offer(connection: sa.Connection) -> Offer | None:
-        if not is_current(connection):
+        if not has_records(connection, platform.database.where):
             return None
         return platform.confirmations.offer(connection, call.what, _covers(call, would), call.person.run_id)
 

@@ -14,7 +14,7 @@ from campaign_ops.core.verdicts import decide
 from campaign_ops.core.wording import plural
 from campaign_ops.fixes.fix import Fix, Person, author_of, check_confirmed, locked
 from campaign_ops.fixes.target import check_queue_answers, find_campaign, still_sending
-from campaign_ops.journal.migrations import check_current, is_current
+from campaign_ops.journal.migrations import check_current, has_records
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import SweepLock
 from campaign_ops.sweep.look import Observation, looking
@@ -85,7 +85,7 @@ def _check_alarms(platform: Platform, seen: Observation, where: str, *, dry_run:
     assert sightings is not None
 
     def _alarms(connection: sa.Connection) -> list[str]:
-        last = sightings.last(connection) if is_current(connection) else {}
+        last = sightings.last(connection) if has_records(connection, platform.database.where) else {}
         wanted = seen.put_back_into
         beside = platform.database_id(connection)
         after = all_sighted(last, seen.queue, seen.at, wanted=wanted, database_id=beside)

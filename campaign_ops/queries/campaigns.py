@@ -14,7 +14,7 @@ from campaign_ops.core.errors import NotFound, Refused
 from campaign_ops.core.model import Campaign, Coverage, Evidence
 from campaign_ops.core.verdicts import decide
 from campaign_ops.journal.finished import latest_finished
-from campaign_ops.journal.migrations import is_current
+from campaign_ops.journal.migrations import has_records
 from campaign_ops.journal.plan_pages import StuckFilter, stuck_counts, stuck_page, verdicts_of
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
@@ -140,7 +140,7 @@ def campaign_detail(platform: Platform, campaign_id: str, observation: Observati
 
     def _records(connection: sa.Connection) -> tuple[datetime, list[Any], list[Any], list[str]]:
         now = database_now(connection) if observation is None else observation.at
-        if not is_current(connection):
+        if not has_records(connection, platform.database.where):
             return now, [], [], []
         return (
             now,
@@ -189,7 +189,7 @@ def _find(platform: Platform, campaign_id: str) -> Campaign:
 
 def _evidence(platform: Platform, campaign: Campaign) -> Evidence:
     def _read(connection: sa.Connection) -> Evidence:
-        remembers = is_current(connection)
+        remembers = has_records(connection, platform.database.where)
         (evidence,) = read_evidence(platform, connection, [campaign], None, remembers=remembers)
         return evidence
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import CampaignOpsError
+from campaign_ops.core.errors import CampaignOpsError, StateSchemaError
 from campaign_ops.core.model import PATIENT
 from campaign_ops.journal.counters import totals
 from campaign_ops.journal.finished import latest_finished, stuck_by_verdict
-from campaign_ops.journal.migrations import is_current
+from campaign_ops.journal.migrations import has_records
 from campaign_ops.journal.queue_looks import QueueLook, WorkerHealth
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
@@ -42,7 +42,7 @@ class SweepFigures:
 
 @dataclass(frozen=True, slots=True)
 class PlatformMetrics:
-    """What is known of one platform. ``error`` says why nothing is: database away, or our schema missing.
+    """What is known of one platform. ``error`` says why nothing is: database away, or our schema missing or older.
 
     ``totals`` holds counters by name and labels, as `journal.counters` names them; ``incidents`` counts those that are
     not resolved by cause and severity.
@@ -62,8 +62,8 @@ def platform_metrics(platform: Platform) -> PlatformMetrics:
     """Read the figures of one platform. Never raises an error of ours: monitoring needs an answer."""
 
     def _read(connection: sa.Connection) -> PlatformMetrics:
-        if not is_current(connection):
-            return PlatformMetrics(platform.name, True, "schema campaign_ops is missing or of another revision")
+        if not has_records(connection, platform.database.where):
+            return PlatformMetrics(platform.name, True, "schema campaign_ops does not exist")
         now = database_now(connection)
         looks = platform.queue_looks
         fresh = {look.queue: look for look in looks.last(connection) if now - look.seen_at <= LOOK_MAX_AGE}
@@ -79,6 +79,8 @@ def platform_metrics(platform: Platform) -> PlatformMetrics:
 
     try:
         return platform.database.run(_read, read_only=True)
+    except StateSchemaError as error:
+        return PlatformMetrics(platform.name, True, str(error))
     except CampaignOpsError as error:
         return PlatformMetrics(platform.name, False, str(error))
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from campaign_ops.journal.migrations import is_current
+from campaign_ops.journal.migrations import has_records
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import reservations
 from campaign_ops.sweep.evidence import campaign_by_id
@@ -53,7 +53,7 @@ def _reservation(platform: Platform, connection: sa.Connection, reservation_id: 
 
 
 def _repair(platform: Platform, connection: sa.Connection, repair_id: str) -> Owner | None:
-    if not repair_id.isdecimal() or not is_current(connection):
+    if not repair_id.isdecimal() or not has_records(connection, platform.database.where):
         return None
     row = platform.journal.repair(connection, int(repair_id))
     return None if row is None else Owner(row["tenant"] or "")

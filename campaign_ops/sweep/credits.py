@@ -14,7 +14,7 @@ from campaign_ops.core.credits import judge_reservation
 from campaign_ops.core.model import CreditDecision, RepairKind, Reservation
 from campaign_ops.core.plan import Plan, make_plan, releases_without_asking
 from campaign_ops.core.report import CreditLine
-from campaign_ops.journal.migrations import is_current
+from campaign_ops.journal.migrations import has_records
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import planner, reservations
 from campaign_ops.postgres.clock import database_now
@@ -129,7 +129,7 @@ def questionable_reservations(platform: Platform, connection: sa.Connection) -> 
     tables = platform.tables(connection)
     if tables.reservation is None:
         return
-    known_to_us = is_current(connection)
+    known_to_us = has_records(connection, platform.database.where)
     query = reservations.questionable(tables).execution_options(yield_per=PAGE)
     with planner.read_to_the_end(connection):
         questionable = connection.execute(query, {"max_age": platform.policy.reservation_max_age_seconds})

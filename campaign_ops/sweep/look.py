@@ -19,7 +19,7 @@ from campaign_ops.bullmq.completed_jobs import CompletedJobs
 from campaign_ops.bullmq.queue import Reading
 from campaign_ops.core.model import Campaign, Evidence, Suspect
 from campaign_ops.core.queue_state import QueueState
-from campaign_ops.journal.migrations import is_current
+from campaign_ops.journal.migrations import has_records
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns, cover, planner
 from campaign_ops.postgres.bounded import Patience
@@ -156,7 +156,7 @@ def looking(
                 connection.execute(cover.READ_ONLY)
             doing(platform.name, "reading the queue")
         reading = read_queue(queue if compared or compare == "all" else None, connection, compared)
-        remembers = bool(looked_at) and is_current(connection)
+        remembers = bool(looked_at) and has_records(connection, platform.database.where)
         patience = Patience()
         evidence = read_evidence(platform, connection, looked_at, before, remembers=remembers, patience=patience)
         if queue is not None and compared:

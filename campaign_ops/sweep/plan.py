@@ -15,7 +15,7 @@ from campaign_ops.core.policy import Policy
 from campaign_ops.core.queue_state import QueueState
 from campaign_ops.core.sighting import DATABASE_REPLACED, Sighting, all_alarms, all_sighted, all_suspicions
 from campaign_ops.core.verdicts import decide
-from campaign_ops.journal.migrations import is_current
+from campaign_ops.journal.migrations import has_records
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
@@ -46,7 +46,7 @@ def plan_of(
     last: Mapping[str, Sighting] = {}
     lately: Collection[str] = ()
     tried: Collection[str] = ()
-    remembers = is_current(connection)
+    remembers = has_records(connection, platform.database.where)
     if remembers:
         last = platform.sightings.last(connection) if platform.sightings is not None else {}
         # Whatever was lost at one moment has become stuck when this time has passed.

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import StateSchemaError
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.reenqueue import reenqueue_one
 from campaign_ops.journal.migrations import HEAD, migrate
 from campaign_ops.lab.servers.embedded import EmbeddedServers
+from campaign_ops.queries.metrics import platform_metrics
+from campaign_ops.queries.status import campaign_status
+from campaign_ops.sweep.report import dry_run
 from tests.conftest import World
 
 
@@ -47,6 +53,42 @@ def test_a_sweep_that_is_under_way_when_a_later_version_migrates_ends_as_it_bega
         "reenqueue",
         "release",
     }
+
+
+def test_a_sweep_over_a_newer_schema_still_knows_who_is_marked(sms: World) -> None:
+    """It took our records for absent, so the three counted as missing, and it put back none of the six."""
+    sms.app.add_campaign("lost", pending=6)
+    marked = sorted(sms.app.pending_ids("lost"))[:3]
+    sms.queue.mark(marked)
+    sweep = sms.begin()
+    plan = sweep.make_plan()
+    assert sms.platform.queue is not None
+    sms.platform.queue.forget_marks(marked)
+    upgraded(sms)
+    sweep.reenqueue(plan)
+    (job,) = sms.queue.live_job_ids()
+    assert not set(marked) & set(sms.queue.job_data(job)["recipientIds"])
+
+
+def test_nothing_is_planned_or_tried_out_over_an_older_schema(sms: World) -> None:
+    """Our records cannot be read there, and were taken for absent: a campaign in quarantine was planned again."""
+    sms.app.add_campaign("lost", pending=3)
+    sms.sweep()
+    with sms.app.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE campaign_ops.alembic_version SET version_num = '0007'"))
+    reading: list[Callable[[], object]] = [
+        lambda: dry_run(sms.platform, run_id="x"),
+        lambda: campaign_status(sms.platform),
+        lambda: reenqueue_one(sms.platform, "lost", Person("ann", "why", "y"), dry_run=True),
+    ]
+    for read in reading:
+        with pytest.raises(StateSchemaError, match=f"at 0007, not {HEAD}") as refused:
+            read()
+        assert "migrate" in refused.value.mend
+    metrics = platform_metrics(sms.platform)
+    assert metrics.database_up
+    assert metrics.sweep is None
+    assert "0007" in metrics.error
 
 
 @pytest.mark.parametrize("what", ["sweep", "migrate"])

@@ -28,9 +28,16 @@ def revision() -> sa.ScalarSelect[str]:
     return sa.select(table.c.version_num).scalar_subquery()
 
 
-def is_current(connection: sa.Connection) -> bool:
-    """Return whether the schema exists at this program's revision; otherwise none of our records can be read."""
-    return current(connection) == HEAD
+def has_records(connection: sa.Connection, where: str) -> bool:
+    """Return whether there are records of ours. A later version's can be read: its migrations only add.
+
+    Raises:
+        StateSchemaError: The schema is older: its records cannot be read, and must not be taken for absent.
+    """
+    there = current(connection)
+    if there is not None and there < HEAD:
+        check_current(connection, where)
+    return there is not None
 
 
 def check_current(connection: sa.Connection, where: str) -> None:
