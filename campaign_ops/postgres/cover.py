@@ -349,7 +349,9 @@ def read_again(connection: sa.Connection, tables: PlatformTables, chosen: Sequen
 def _still_waiting(tables: PlatformTables) -> Query:
     recipient = tables.recipient.c
     listed = sa.func.unnest(_BATCH.c.recipient_ids).table_valued("id").render_derived(name="listed")
-    waits = sa.and_(to_send(tables), as_text(recipient.campaign_id) == _BATCH.c.campaign_id)
+    # Named, since a column of any other collation than ours cannot be compared without.
+    same_campaign = as_text(recipient.campaign_id) == _BATCH.c.campaign_id.collate("C")
+    waits = sa.and_(to_send(tables), same_campaign)
     # OFFSET 0 is a fence: rows are found by id alone. Recipients inserted since the last ANALYZE look like a handful,
     # and the planner would read all that wait, or the whole campaign, again for each id.
     seen = (

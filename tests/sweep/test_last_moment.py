@@ -14,6 +14,7 @@ from campaign_ops.bullmq import guard
 from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.sweep.look import Look
 from tests.conftest import World, Worlds
+from tests.doctor.bench import run
 from tests.sweep.actors import covered, interfering
 
 
@@ -193,6 +194,15 @@ def test_a_job_that_lists_somebody_who_was_sent_to_at_the_moment_of_the_add_is_t
     world.app.add_campaign("c", pending=4)
     at_the_add(world, lambda: world.app.move_recipients("c", "succeeded", 1))
     world.sweep()
+    assert covered(world) == {}
+
+
+def test_it_is_taken_out_again_whatever_the_collation_of_ids(world: World) -> None:
+    """Measured before: 42P22, "could not determine which collation to use", and the job stayed."""
+    run(world, 'ALTER TABLE "CampaignRecipient" ALTER "campaignId" TYPE text COLLATE "POSIX"')
+    world.app.add_campaign("c", pending=4)
+    at_the_add(world, lambda: world.app.move_recipients("c", "succeeded", 1))
+    assert world.sweep().trouble == []
     assert covered(world) == {}
 
 
