@@ -20,15 +20,20 @@ local function campaigns_of(job_key)
   if not job[2] then return false end
   local text, values, found = string.lower(job[2]), {}, {}
   local key = '"' .. string.gsub(guard.campaign_key, '[^%w]', '%%%0') .. '"%s*:%s*'
-  for value in string.gmatch(text, key .. '"([^"]*)"') do values[#values + 1] = value end
-  for value in string.gmatch(text, key .. '([^"%s,}%]][^,}%]]*)') do values[#values + 1] = value end
-  local clear = #values > 0 and not string.find(text, guard.campaign_key .. '\\', 1, true)
-  for _, value in ipairs(values) do
-    clear = clear and not string.find(value, '\\', 1, true)
-    found[canonical(value)] = true
+  local clear = not string.find(text, guard.campaign_key .. '\\', 1, true)
+  for value in string.gmatch(text, key .. '"([^"]*)"') do
+    values[#values + 1] = value
+    clear = clear and string.find(value, '%S') and not string.find(value, '\\', 1, true)
   end
-  if clear or guard.harmless[job[1]] then return found end
-  if guard.sends[job[1]] or string.find(text, '"' .. guard.recipients_key .. '"', 1, true) then return false end
+  for value in string.gmatch(text, key .. '([^"%s,}%]][^,}%]]*)') do
+    values[#values + 1] = value
+    clear = clear and string.find(value, '^%-?%d+%.?0*%s*$')
+  end
+  for _, value in ipairs(values) do found[canonical(value)] = true end
+  local sends = guard.sends[job[1]] or string.find(text, '"' .. guard.recipients_key .. '"', 1, true)
+  if guard.harmless[job[1]] or (sends and clear and #values > 0) then return found end
+  if sends then return false end
+  text = string.gsub(string.gsub(text, '\\u%x%x%x%x', ' '), '\\%a', ' ')
   for _, mention in ipairs(guard.mentions) do
     if string.find(text, mention[1]) then found[mention[2]] = true end
   end

@@ -53,10 +53,18 @@ def test_an_id_is_recognised_in_every_spelling(queue: Queue, raw: Any, data: str
     assert queue.add([a_job("ops-1", ID)], Guard(look)) == frozenset()
 
 
-@pytest.mark.parametrize("text", ["/campaigns/c1/again", '{\\"campaignId\\": \\"c1\\"}'])
-def test_a_job_of_another_name_that_mentions_the_campaign_may_be_about_it(queue: Queue, raw: Any, text: str) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"what":"/campaigns/c1/again"}',
+        '{"what":"{\\"campaignId\\": \\"c1\\"}"}',
+        '{"what":"again:\\nc1"}',
+        '{"campaignId":"c9","next":["c1"]}',
+    ],
+)
+def test_a_job_of_another_name_that_mentions_the_campaign_may_be_about_it(queue: Queue, raw: Any, data: str) -> None:
     look = queue.last_look()
-    put(raw, "wait", "new", f'{{"what": "{text}"}}', name="another")
+    put(raw, "wait", "new", data, name="another")
     assert queue.add([a_job("ops-1"), a_job("ops-2", "c11")], Guard(look)) == {"ops-2"}
 
 
@@ -75,7 +83,18 @@ def test_a_number_is_recognised_in_every_spelling(queue: Queue, raw: Any, value:
     assert queue.add([a_job("ops-1", "41"), a_job("ops-2", "410")], Guard(look)) == {"ops-2"}
 
 
-@pytest.mark.parametrize("data", ["{", '{"recipientIds":["r1"]}', '{"campaignId":"\\u0063\\u0031"}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        "{",
+        '{"recipientIds":["r1"]}',
+        '{"campaignId":"\\u0063\\u0031"}',
+        '{"campaignId":null,"recipientIds":["r1"]}',
+        '{"campaignId":" ","recipientIds":["r1"]}',
+        '{"campaignId":["c9","c1"],"recipientIds":["r1"]}',
+        '{"campaignId":{"id":"c1"},"recipientIds":["r1"]}',
+    ],
+)
 def test_a_new_job_that_cannot_be_understood_stops_every_add(queue: Queue, raw: Any, data: str) -> None:
     look = queue.last_look()
     put(raw, "wait", "new", data)
