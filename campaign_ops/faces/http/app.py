@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from campaign_ops import __version__
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.faces.http.api import campaigns, fixes, health, incidents, records, sweeps
+from campaign_ops.faces.http.api.common import only_known_parameters
 from campaign_ops.faces.http.console import campaigns as campaign_pages
 from campaign_ops.faces.http.console import credits as credit_pages
 from campaign_ops.faces.http.console import fix, journal, login, now, plan, platforms, queue, tokens
@@ -29,7 +30,7 @@ from campaign_ops.faces.http.service import Service
 from campaign_ops.settings import Settings
 
 STATIC = Path(__file__).parent / "console" / "static"
-API = (health.router, campaigns.router, fixes.router, records.router, incidents.router, sweeps.router)
+API = (campaigns.router, fixes.router, records.router, incidents.router, sweeps.router)
 PAGES = (
     login.router,
     now.router,
@@ -69,7 +70,10 @@ def create_app(service: Service) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.service = service
-    for router in (*API, *PAGES):
+    app.include_router(health.router)  # a probe may add what it likes to the address
+    for router in API:
+        app.include_router(router, dependencies=[Depends(only_known_parameters)])
+    for router in PAGES:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC))
     for error in (Problem, CampaignOpsError, RequestValidationError, HTTPException, Exception):

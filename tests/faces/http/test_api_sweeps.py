@@ -23,6 +23,22 @@ def ended(client: httpx.Client, place: str) -> dict[str, Any]:
     raise AssertionError(state)
 
 
+def test_a_parameter_in_the_address_that_an_endpoint_does_not_have_is_refused(client: httpx.Client, sms: World) -> None:
+    """`?platform=sms&dry_run=true` beside an empty body was ignored: every platform was swept, and really."""
+    sms.app.add_campaign("done", succeeded=3)
+    for method, path, wrong in (
+        ("POST", "/api/internal/reconciliation?dry_run=true", "dry_run"),
+        ("POST", "/api/plan/confirm?platform=sms", "platform"),
+        ("GET", "/api/repairs?campaign_id=done", "campaign_id"),
+    ):
+        answer = client.request(method, path, json={} if method == "POST" else None)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+        assert f"query.{wrong}: " in answer.json()["detail"]
+    assert sms.app.campaign("done")["status"] == "sending"
+    assert sms.rows("SELECT * FROM campaign_ops.sweep") == []
+    assert client.get("/api/health?probe=1").status_code == 200
+
+
 def test_a_sweep_is_started_and_its_place_says_how_it_ended(api: Api, sms: World) -> None:
     sms.app.add_campaign("done", succeeded=5)
     client = api.client(api.token(name="bob"))

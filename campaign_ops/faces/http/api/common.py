@@ -8,7 +8,7 @@ from fastapi import Depends, Header, Path, Query
 from pydantic import AfterValidator, StringConstraints
 from starlette.requests import Request
 
-from campaign_ops.core.wording import is_unicode
+from campaign_ops.core.wording import closest, is_unicode
 from campaign_ops.faces.http.attempts import Attempt
 from campaign_ops.faces.http.gate import Asker
 from campaign_ops.faces.http.problems import MEDIA_TYPE, Problem
@@ -78,3 +78,19 @@ def checked(text: str, place: str) -> str:
     if "\x00" in text or not is_unicode(text):
         raise Problem(422, "invalid", f"{place}: holds what no text holds", "take it out")
     return text
+
+
+def only_known_parameters(request: Request) -> None:
+    """Refuse a query that has a parameter which its endpoint does not take.
+
+    Ignored, a filter shows everything, and a sweep of ``?platform=sms&dry_run=true`` swept every platform, really.
+
+    Raises:
+        Problem: 422, with the nearest parameter.
+    """
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            nearest = closest(name, known)
+            mend = f"did you mean {nearest}?" if nearest else "see /api/openapi.json"
+            raise Problem(422, "invalid", f"query.{name[:100]}: this endpoint has no such parameter", mend)
