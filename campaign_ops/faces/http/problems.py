@@ -131,15 +131,23 @@ def of_validation(error: RequestValidationError) -> Problem:
     """The answer to a request that does not fit its endpoint: every mistake with its place."""
     mistakes = []
     for mistake in error.errors():
+        if mistake["type"] == "json_invalid":
+            return _no_json(f": {mistake['ctx']['error']} at character {mistake['loc'][-1]}")
         place = ".".join(str(part) for part in mistake["loc"] if part != "body") or "body"
         mistakes.append(f"{place}: {mistake['msg'][:200]}")
     return Problem(422, "invalid", "; ".join(mistakes[:5]), "see /api/openapi.json")
+
+
+def _no_json(why: str = "") -> Problem:
+    return Problem(422, "invalid", f"body: is not JSON{why}", "see /api/openapi.json")
 
 
 def of_http(error: HTTPException) -> Problem:
     """The answer to an error of the framework: no such path, no such method."""
     if error.status_code == 413:
         return too_large()
+    if error.status_code == 400 and "parsing the body" in str(error.detail):  # another encoding, or nested too deeply
+        return _no_json()
     codes = {404: "no_such_path", 405: "no_such_method"}
     code = codes.get(error.status_code, "error")
     detail = {404: "there is nothing at this path", 405: "this path does not take this method"}

@@ -83,7 +83,9 @@ class Protection:
                     self._limiter.hit(*guess)
             await send(message)
 
-        await self._app(scope, body, _with_headers(_send, scope))
+        # HEAD is answered as GET is; the server leaves the body out. Monitors ask /api/health with it.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        await self._app(asked, body, _with_headers(_send, scope))
 
     def _refusal(self, scope: Scope) -> Problem | None:
         headers = Headers(scope=scope)

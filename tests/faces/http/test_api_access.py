@@ -175,6 +175,23 @@ def test_a_large_body_is_refused_whether_or_not_its_length_is_told(client: httpx
     assert client.post(path, content=chunks).status_code == 413
 
 
+def test_head_is_answered_as_get_without_a_body(client: httpx.Client, api: Api) -> None:
+    """It was 405, also at /api/health, which monitors like to ask with it: they called the service down."""
+    for path, status in (("/api/health", 200), ("/api/campaigns", 200), ("/api/campaigns/x/reenqueue", 405)):
+        answer = client.head(path)
+        assert (answer.status_code, answer.content) == (status, b"")
+    assert api.client().head("/api/campaigns").status_code == 401
+
+
+@pytest.mark.parametrize("body", [b'{"reason": ', b'{"reason": "\xff"}', b"[" * 30_000])
+def test_a_body_that_is_no_json_is_called_that(client: httpx.Client, body: bytes) -> None:
+    """`1: JSON decode error`, or 400, which says elsewhere that several platforms have the id."""
+    sent = {"Content-Type": "application/json"}
+    answer = client.post("/api/campaigns/x/mark-complete", content=body, headers=sent)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    assert answer.json()["detail"].startswith("body: is not JSON")
+
+
 def test_guessing_is_slowed_down_and_a_valid_token_counts_too(api: Api) -> None:
     stranger = api.client("ops_aaaaaaaaaa_" + "x" * 40)
     answers = [stranger.get("/api/platforms").status_code for _ in range(40)]
