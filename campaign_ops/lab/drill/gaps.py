@@ -37,7 +37,7 @@ _RESTART_EVERY_SECONDS = 25.0
 _TRIED = 3
 _LOCK_HOLDERS = sa.text(
     "SELECT a.application_name, pg_terminate_backend(pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
-    " WHERE l.locktype = 'advisory' AND l.granted AND a.usename = :role"
+    " WHERE l.locktype = 'advisory' AND l.granted AND a.usename = :role AND a.datname = current_database()"
 )
 
 

@@ -128,7 +128,7 @@ def statements(profile: Profile) -> Iterator[str]:
         f"wanted := NEW.campaign_id; SELECT to_jsonb(row) INTO seen FROM {campaigns} AS row"
         f" WHERE {campaign_id} = wanted;"
         " SELECT a.application_name INTO holder FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
-        " WHERE l.locktype = 'advisory' AND l.granted AND l.database = a.datid"
+        " WHERE l.locktype = 'advisory' AND l.granted AND l.database = a.datid AND a.datname = current_database()"
         f" AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended({lock}, 0) LIMIT 1;"
         " INSERT INTO drill.journaled (repair_id, campaign, recipients, lock_holder)"
         " VALUES (NEW.id, seen, drill.count_recipients(NEW.campaign_id), holder);",

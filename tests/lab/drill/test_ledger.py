@@ -76,6 +76,14 @@ def test_a_journal_row_written_without_the_lock_has_no_holder(watched: CheckedWo
     assert (one.campaign["status"], one.recipients.waiting) == ("sending", 1)
 
 
+def test_the_holder_of_the_same_lock_in_another_database_holds_none_here(watched: CheckedWorld, worlds: Worlds) -> None:
+    """With a second platform beside the first, three repairs seemed to be written without the lock."""
+    watched.world.app.add_campaign("c", pending=1)
+    with worlds.make("sms").platform.lock(wait_seconds=0).hold():
+        plant_journal_row(watched)
+    assert journaled(watched)[-1].lock_holder is None
+
+
 def plant_journal_row(watched: CheckedWorld) -> None:
     watched.world.sweep()
     watched.ops(
