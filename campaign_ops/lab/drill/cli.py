@@ -166,7 +166,7 @@ def drill(
             database_url=database_url,
             redis_url=redis_url,
             throw_away=throw_away,
-            worlds=chosen_worlds(world or (), chosen, node=node),
+            worlds=chosen_worlds(world or (), chosen, node=node, embedded=database_url is None and redis_url is None),
         )
         _check_json(json_to, options.work_dir)
         code = _run(options, console, json_to)

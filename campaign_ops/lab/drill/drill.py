@@ -24,6 +24,7 @@ from campaign_ops.lab.drill.checkers import (
     stores_of,
     waiting_for_a_person,
 )
+from campaign_ops.lab.drill.checkers.counters import check_beside, of_platform_beside
 from campaign_ops.lab.drill.checkers.worlds import met
 from campaign_ops.lab.drill.environment.rig import Rig
 from campaign_ops.lab.drill.execution import AWAY, CARE_EVERY_SECONDS, Execution
@@ -115,11 +116,17 @@ def _check(execution: Execution, began: datetime) -> Scoreboard:
     rig = execution.rig
     cut_short = execution.stop.is_set() or execution.satisfied
     rig.say("checking the stores, the ledger and the queue watcher's samples")
-    figures = check_so_far(rig) if cut_short else (*check_all(rig), *met(read(stores_of(rig)), rig.options))
+    figures = check_so_far(rig) if cut_short else check_all(rig)
+    beside = None if rig.beside is None else read(stores_of(rig.beside))
+    if beside is not None:
+        figures += check_beside(beside, at_the_end=not cut_short)
+    if not cut_short:
+        figures += met(read(stores_of(rig)), rig.options, beside)
     waiting, samples = waiting_for_a_person(rig), timeline(rig, began)
     if not cut_short:
         rig.say("undo trial: undoing every repair that can be undone")
         figures += undo_trial(rig)
+        figures += of_platform_beside(undo_trial(rig.beside)) if rig.beside is not None else ()
     return Scoreboard(
         options=rig.options,
         began=began,

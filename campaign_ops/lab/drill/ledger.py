@@ -32,13 +32,16 @@ LOCK_LOSS = "lock_loss"
 SETTLING = "settling"
 UNDOING = "undoing"
 ADDED = "added"
+PLANNED = "planned"
+SENT_OUT = "sent_out"
 """Kinds of marks. ``again``: a fault that could not be injected because a server was unavailable is retried.
 ``missed``: a fault of that name found nothing to harm, or could not be injected; noted when all are over.
 ``redis_loss``: Redis lost all its data (the text is ``EMPTIED``) or went back to old data, noted while it is down.
 ``lock_loss``: the session with the sweep lock was ended; the text is its ``application_name``. ``confirmed``: a person
 is about to confirm the breaker; the text is the sweep's run id. ``settling``: no more faults from now on. ``undoing``:
 the checks are complete, and the undo trial begins. ``added``: the application has added jobs with a client for Node, of
-the major version in the text."""
+the major version in the text. ``planned``: on the platform beside, the application is about to begin a run of the
+campaign in the text; ``sent_out``: nobody is left to be sent to in that run."""
 
 EMPTIED = "Redis lost all its data"
 

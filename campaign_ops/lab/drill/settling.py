@@ -6,10 +6,14 @@ import json
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from campaign_ops.journal.outbox import LEASE
+from campaign_ops.lab.drill.checkers import read, stores_of
+from campaign_ops.lab.drill.checkers.counters import left_open
+from campaign_ops.lab.drill.checkers.reservations import leaked
 from campaign_ops.lab.drill.environment.rig import Rig
 from campaign_ops.lab.drill.execution import AWAY, CARE_EVERY_SECONDS
 from campaign_ops.lab.drill.workload import PAUSED
@@ -60,8 +64,9 @@ def settle(rig: Rig, stop: threading.Event) -> None:
         rig.keep_alive()
         with suppress(*AWAY):
             let_time_pass(rig)
-            if _quiet(rig) and _all_notified(rig) and _complete_sweeps(rig, began) >= COMPLETE_SWEEPS:
-                rig.say(f"quiet after {_complete_sweeps(rig, began)} complete sweeps since the last fault")
+            sweeps = _complete_sweeps(rig.work_dir, began)
+            if _quiet(rig) and _quiet_beside(rig, began) and _all_notified(rig) and sweeps >= COMPLETE_SWEEPS:
+                rig.say(f"quiet after {sweeps} complete sweeps since the last fault")
                 return
         if time.monotonic() > deadline:
             rig.say(f"not quiet after {SETTLE_SECONDS:.0f} s; checking the current state")
@@ -95,8 +100,18 @@ def _quiet(rig: Rig) -> bool:
         return sending <= set(connection.scalars(plan))
 
 
-def _complete_sweeps(rig: Rig, since: float) -> int:
+def _quiet_beside(rig: Rig, began: float) -> bool:
+    """Return whether the second platform, if there is one, has nothing left to send, to complete or to release."""
+    if rig.beside is None:
+        return True
+    if rig.beside.application.lives or _complete_sweeps(rig.beside.work_dir, began) < COMPLETE_SWEEPS:
+        return False
+    records = read(stores_of(rig.beside))
+    return left_open(records).holds and leaked(records).holds
+
+
+def _complete_sweeps(work_dir: Path, since: float) -> int:
     """The number of successful sweeps that began after ``since`` (seconds of the epoch), by the sweepers' files."""
-    files = rig.work_dir.glob("sweeps-*.jsonl")
+    files = work_dir.glob("sweeps-*.jsonl")
     rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     return sum(row["outcome"] == "done" and row["began"] > since for row in rows)

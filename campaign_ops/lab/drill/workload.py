@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from campaign_ops.core.wording import plural
+from campaign_ops.lab.drill.environment.environment import BESIDE
 from campaign_ops.lab.drill.worlds import CRON_JOB, EXPORT_JOB, REPORT_JOB, SECOND_JOB, SYNC_JOB
 from campaign_ops.lab.shop.provider import share_of
 from campaign_ops.lab.shop.queues import TENANTS
@@ -206,6 +207,17 @@ class Workload:
             }[name]
             rig.queue.add_other(name, data, delay=_LATER_MS)
         return f"application: adds a job {name} about {campaign['name']}"
+
+    def start_beside(self, which: float) -> str | None:
+        """Let the application of the second platform start a campaign."""
+        beside = self._rig.beside
+        return None if beside is None else f"application beside: {beside.application.start(which)}"
+
+    def kill_sweeper_beside(self, which: float) -> str | None:
+        """Let the sweeper of the second platform die at a statement; it is started again."""
+        statement = 1 + int(which * 80)
+        self._rig.start_sweeper(BESIDE, die_after_statements=statement)
+        return f"the sweeper of the second platform will be killed (kill -9) at statement {statement}"
 
     def move(self, which: float) -> str | None:
         """Move recipients of a paused campaign of which no job is left to a sending one, which gets jobs for them."""

@@ -52,6 +52,8 @@ class World:
         acts: Methods of the workload that the application calls every two seconds, one at a time.
         clients: Major versions of BullMQ's clients for Node with which the application adds jobs, in turn; needs
             ``--node``.
+        beside: The built-in profile of a second platform beside the first, in a database of its own; needs the embedded
+            servers. What shows this world is then in the records of the second.
         met: Counts what shows, in the records of a drill, that the drill was in this world.
         counted: What it counts, for people.
     """
@@ -64,6 +66,7 @@ class World:
     statements: Callable[[Profile, str], Iterable[str]] = _no_statements
     acts: tuple[str, ...] = ()
     clients: tuple[int, ...] = ()
+    beside: str = ""
     met: Callable[[Records], int]
     counted: str
 
@@ -92,6 +95,10 @@ def _with_other_names(records: Records) -> int:
 def _by_the_rarest_client(records: Records) -> int:
     times = Counter(mark.text for mark in records.marked(ADDED))
     return min(times[str(major)] for major in NODE_MAJORS)
+
+
+def _completed(records: Records) -> int:
+    return sum(repair.kind == "complete" for repair in records.repairs)
 
 
 def _row_security(profile: Profile, role: str) -> Iterable[str]:
@@ -183,26 +190,42 @@ _ALL = (
         met=_by_the_rarest_client,
         counted="times that the rarest of them added jobs",
     ),
+    World(
+        name="counters",
+        what="a second platform without a queue, with counters, whose rows appear only when sent",
+        part="platform beside",
+        acts=("start_beside",) * 5 + ("kill_sweeper_beside",),
+        beside="messenger",
+        met=_completed,
+        counted="campaigns of the second platform completed by sweeps",
+    ),
 )
 WORLDS: Mapping[str, World] = {world.name: world for world in _ALL}
 """All worlds by name."""
 
 
-def drawn(seed: int, *, node: bool = False) -> tuple[str, ...]:
-    """Return the worlds of a drill whose options name none; ``node``: clients for Node are there."""
+def drawn(seed: int, *, node: bool = False, embedded: bool = True) -> tuple[str, ...]:
+    """Return the worlds of a drill whose options name none.
+
+    Args:
+        seed: The drill's seed.
+        node: Clients for Node are there.
+        embedded: The drill starts its own servers.
+    """
     rng = random.Random(f"{seed} worlds")
     taken: dict[str, World] = {}
     for world in rng.sample(_ALL, len(_ALL)):
-        if rng.random() < SHARE and (node or not world.clients):
+        if rng.random() < SHARE and (node or not world.clients) and (embedded or not world.beside):
             taken.setdefault(world.part, world)
     return tuple(world.name for world in _ALL if world in taken.values())
 
 
-def chosen(names: Sequence[str], seed: int, *, node: bool = False) -> tuple[str, ...]:
+def chosen(names: Sequence[str], seed: int, *, node: bool = False, embedded: bool = True) -> tuple[str, ...]:
     """Return the worlds that options name, or without any name those of the seed.
 
     Raises:
-        ConfigurationError: There is no such world, two of them change the same part, or one needs ``node``.
+        ConfigurationError: There is no such world, two of them change the same part, or one needs ``node`` or
+            ``embedded`` servers.
     """
     known = [*WORLDS, PLAIN]
     if unknown := next((name for name in names if name not in known), None):
@@ -214,6 +237,11 @@ def chosen(names: Sequence[str], seed: int, *, node: bool = False) -> tuple[str,
             raise ConfigurationError(problem, where="--world", mend="name one of them")
         if world.clients and not node:
             raise ConfigurationError(f"{world.name} needs Node's clients", where="--world", mend="give --node, too")
+        if world.beside and not embedded:
+            problem = f"{world.name} needs a database of its own on the embedded servers"
+            raise ConfigurationError(problem, where="--world", mend="leave --database-url and --redis-url out")
     if PLAIN in names and wanted:
         raise ConfigurationError(f"{PLAIN} is the platform without a world", where="--world", mend="name it alone")
-    return tuple(world.name for world in _ALL if world in wanted.values()) if names else drawn(seed, node=node)
+    if not names:
+        return drawn(seed, node=node, embedded=embedded)
+    return tuple(world.name for world in _ALL if world in wanted.values())

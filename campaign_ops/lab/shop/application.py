@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from campaign_ops.lab.shop.provider import Answer
 from campaign_ops.lab.shop.row_reader import RowReader
@@ -68,8 +69,14 @@ class Application(RowReader):
         with self.engine.begin() as connection:
             connection.execute(statement)
 
-    def insert_answer(self, campaign: str, label: str, answer: Answer) -> None:
-        """Insert the row of a recipient after the send and count it, as an application without a queue does."""
+    def insert_answer(
+        self, campaign: str, label: str, answer: Answer, *, about: str | None = None, counted: bool = True
+    ) -> None:
+        """Insert the row of a recipient after the send and count it, as an application without a queue does.
+
+        Does nothing if the row exists. ``about`` is the recipient's contact; then the row also has its creation time.
+        Without ``counted`` the campaign's row stays as it is.
+        """
         recipient, table, words = self.tables.recipient, self.tables.campaign, self.profile.recipient.words
         activity = self.profile.recipient.activity
         values: dict[str, Any] = {
@@ -82,11 +89,13 @@ class Application(RowReader):
             values[activity[0] if answer.accepted else activity[-1]] = self._ago(_NOW)
         if "provider_id" in recipient.c:
             values["provider_id"] = answer.message_id
+        if about is not None:
+            values |= {"about": about, "created_at": self._ago(_NOW)}
         counter = table.c.succeeded if answer.accepted else table.c.failed
-        counted = {counter.key: counter + 1, "updated_at": self._ago(_NOW)}
+        changes = {counter.key: counter + 1, "updated_at": self._ago(_NOW)}
         with self.engine.begin() as connection:
-            connection.execute(recipient.insert().values(values))
-            connection.execute(table.update().where(table.c.id == self.bound(campaign)).values(counted))
+            if connection.execute(insert(recipient).values(values).on_conflict_do_nothing()).rowcount and counted:
+                connection.execute(table.update().where(table.c.id == self.bound(campaign)).values(changes))
 
     def complete(self, campaign: str) -> bool:
         """Complete the campaign and release its credits, if it is sending and no recipient is left; return whether."""

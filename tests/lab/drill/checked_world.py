@@ -47,8 +47,8 @@ class CheckedWorld:
 
     def connect(self, profile: Profile | None = None, **policy: Any) -> Platform:
         """A new view of the platform; other thresholds or names make it break a rule."""
-        old, jobs = self.world.platform, self.world.queue
-        queue = Queue(QueueAddress(jobs.url, jobs.prefix), jobs.profile)
+        old, jobs = self.world.platform, self.world.jobs
+        queue = None if jobs is None else Queue(QueueAddress(jobs.url, jobs.prefix), jobs.profile)
         url = sa.make_url(self.world.url).set(username=OPS).render_as_string(hide_password=False)
         database = Database(url, Timeouts(statement_seconds=30, lock_seconds=1))
         return Platform(old.name, profile or old.profile, replace(old.policy, **policy), database, queue)

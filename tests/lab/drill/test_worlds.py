@@ -43,6 +43,9 @@ def test_seeds_draw_every_world_some_of_them_together_and_often_none() -> None:
     assert max(map(len, draws)) > 2
     by_client = {name for name, world in WORLDS.items() if world.clients}
     assert [drawn(seed) for seed in SEEDS] == [tuple(n for n in names if n not in by_client) for names in draws]
+    beside = {name for name, world in WORLDS.items() if world.beside}
+    external = [drawn(seed, node=True, embedded=False) for seed in SEEDS]
+    assert external == [tuple(n for n in names if n not in beside) for names in draws]
     for names in draws:
         parts = [WORLDS[name].part for name in names]
         assert len(set(parts)) == len(parts)
@@ -60,6 +63,8 @@ def test_a_person_chooses_worlds_that_fit_together() -> None:
     ):
         with pytest.raises(ConfigurationError, match=complaint):
             chosen(names, 3)
+    with pytest.raises(ConfigurationError, match="counters needs a database of its own"):
+        chosen(["counters"], 3, embedded=False)
 
 
 def test_the_scoreboard_names_the_worlds_and_its_command_draws_none() -> None:

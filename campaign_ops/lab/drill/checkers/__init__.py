@@ -9,6 +9,7 @@ safety             the rules that make a repair safe
 people             what a person has undone
 liveness           what is stuck at the end, times, bounds, errors
 watching           incidents and notifications; incident_records reads them, causes judges what held
+counters           the platform beside: nothing completed too early, nothing finished left open
 worlds             what shows that the platform was as the drill's worlds say
 
 A new property is a function here, listed below, with its damage planted in test_checkers.py and a row in docs/drill.md.

@@ -11,14 +11,21 @@ LONG_ENOUGH_SECONDS = 30
 """A shorter drill may end before the application of a world has done anything."""
 
 
-def met(records: Records, options: DrillOptions) -> tuple[Figure, ...]:
-    """One figure for each world of the drill; one that says so where it was the plain platform."""
+def met(records: Records, options: DrillOptions, beside: Records | None = None) -> tuple[Figure, ...]:
+    """One figure for each world of the drill; one that says so where it was the plain platform.
+
+    Args:
+        records: Those of the first platform.
+        options: The drill's options.
+        beside: Those of the second platform, where there is one.
+    """
     if not options.worlds:
         return (shown(f"world_{PLAIN}", "world of this drill", "plain"),)
     figures = []
     for name in options.worlds:
         world = WORLDS[name]
-        key, what, number = f"world_{name}", f"world {name}: {world.what}", world.met(records)
+        seen = beside if world.beside else records
+        key, what, number = f"world_{name}", f"world {name}: {world.what}", 0 if seen is None else world.met(seen)
         if number == 0 and options.seconds < LONG_ENOUGH_SECONDS:
             figures.append(shown(key, what, f"not met: no {world.counted} in {options.seconds:g} s"))
             continue

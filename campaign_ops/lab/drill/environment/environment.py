@@ -30,6 +30,8 @@ from campaign_ops.postgres.database import Database
 from campaign_ops.profile.load import load_profile
 
 PLATFORM = "sms"
+BESIDE = "beside"
+"""The name of the second platform, in the worlds that have one."""
 OPS_ROLE = "drill_ops"
 BATCH_SIZE = 20
 _DAGSTER = "dagster"
@@ -65,24 +67,32 @@ class Environment:
         platform: The platform, as its owner sees it.
         ops_url: SQLAlchemy URL of its database over TCP, as role ``drill_ops``.
         dagster_storage: psycopg2 URL of an empty database for Dagster; None for a file.
+        beside: The second platform, as its owner sees it; None in worlds without one.
     """
 
     servers: EmbeddedServers | None
     platform: DemoPlatform
     ops_url: str
     dagster_storage: str | None
+    beside: DemoPlatform | None = None
 
     def write_config(
         self, path: Path, *, second_database_url: str | None = None, channel_url: str | None = None
     ) -> None:
-        """Write a configuration: with a second platform if its database URL is passed, with a channel if its URL is."""
-        entry = self.platform.entry() | {"database_url": self.ops_url, "timeouts": _TIMEOUTS}
+        """Write a configuration: with a platform `annex` if its database URL is passed, with a channel if its URL is.
+
+        With a channel, the first platform is the only one: what the channel receives is compared with its outbox.
+        """
+        entries = [self.platform.entry() | {"database_url": self.ops_url, "timeouts": _TIMEOUTS}]
+        if self.beside is not None and channel_url is None:
+            url = sa.make_url(self.ops_url).set(database=self.beside.name).render_as_string(hide_password=False)
+            entries.append(self.beside.entry() | {"database_url": url, "timeouts": _TIMEOUTS})
         second = (
             []
             if second_database_url is None
             else [_SECOND | {"timeouts": _TIMEOUTS, "database_url": second_database_url}]
         )
-        document: dict[str, Any] = {"platforms": [entry, *second]}
+        document: dict[str, Any] = {"platforms": [*entries, *second]}
         if channel_url is not None:
             document["notify"] = {"channels": [{"name": "oncall", "url": channel_url}]}
         # Atomic: another process may be reading it.
@@ -133,8 +143,24 @@ def _embedded(options: DrillOptions, running: ExitStack) -> Environment:
     _grant_access(platform, options.worlds)
     ops = sa.make_url(servers.postgres.url(PLATFORM, tcp=True)).set(username=OPS_ROLE)
     return Environment(
-        servers, platform, ops.render_as_string(hide_password=False), servers.postgres.psycopg2_url(_DAGSTER, tcp=True)
+        servers,
+        platform,
+        ops.render_as_string(hide_password=False),
+        servers.postgres.psycopg2_url(_DAGSTER, tcp=True),
+        _beside(servers, options.worlds),
     )
+
+
+def _beside(servers: EmbeddedServers, worlds: Sequence[str]) -> DemoPlatform | None:
+    """The second platform of these worlds. No person confirms its breaker."""
+    profile = next((WORLDS[name].beside for name in worlds if WORLDS[name].beside), None)
+    if profile is None:
+        return None
+    changes = {"reservation": reservation_beside()}
+    platform = create_platform(servers, BESIDE, profile, changes=changes, shape=shape_of(worlds))
+    platform.thresholds = {**_THRESHOLDS, "breaker_share": 1}
+    _grant_access(platform, ())
+    return platform
 
 
 def _external(options: DrillOptions, url: str, redis_url: str, running: ExitStack) -> Environment:
@@ -179,6 +205,12 @@ def profile_changes(worlds: Sequence[str]) -> dict[str, Any]:
         for key, value in WORLDS[name].queue.items():
             queue[key] = [*queue.get(key, ()), *value] if isinstance(value, list) else value
     return {"queue": queue}
+
+
+def reservation_beside() -> dict[str, Any]:
+    """The reservations in the second platform's profile: those of the first."""
+    reservation: dict[str, Any] = load_profile(PLATFORM).model_dump(by_alias=True)["reservation"]
+    return reservation
 
 
 def shape_of(worlds: Sequence[str]) -> PlatformShape:

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from campaign_ops.core.errors import ConfigurationError, DatabaseUnavailable
 from campaign_ops.lab.demo.platforms import DemoPlatform
+from campaign_ops.lab.drill.environment.beside import Beside
 from campaign_ops.lab.drill.environment.environment import OPS_ROLE, PLATFORM, check, prepare
 from campaign_ops.lab.drill.environment.processes import node_missing
 from campaign_ops.lab.drill.environment.workforce import DAGSTER, SWEEPERS, WORKER, Workforce
@@ -72,6 +73,7 @@ class Rig(Workforce):
         ops_url: SQLAlchemy URL of the database over TCP, as our role.
         receiver: Receives the watcher's notifications; None in a drill without a watcher.
         pgbouncer: In front of the database; None if the program is not installed.
+        beside: The second platform; None in worlds without one.
         redis_in_use: Held by whoever stops and starts Redis.
         story: (second, line) of everything that was logged.
     """
@@ -92,6 +94,7 @@ class Rig(Workforce):
         super().__init__(options)
         self.receiver: Receiver | None = None
         self.pgbouncer: PgBouncer | None = None
+        self.beside: Beside | None = None
         self.redis_in_use = threading.RLock()
         self._stop = stop or threading.Event()
         self.story: list[tuple[float, str]] = []
@@ -168,6 +171,8 @@ class Rig(Workforce):
         self.ledger = Ledger(self.owner, OPS_ROLE, self.profile)
         self.ledger.install()
         self.configure()
+        if environment.beside is not None:
+            self.beside = self._running.enter_context(Beside(environment.beside, self.work_dir, self.config))
         if self.options.watch:
             self.receiver = self._running.enter_context(Receiver(self.work_dir / RECEIVED))
             self.environment.write_config(self.watch_config, channel_url=self.receiver.url)

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from campaign_ops.lab.drill.environment.environment import PLATFORM, Environment
+from campaign_ops.lab.drill.environment.environment import BESIDE, PLATFORM, Environment
 from campaign_ops.lab.drill.environment.processes import NodeWorker, SweeperProcess
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.receiver import WATCH_LOG
@@ -93,7 +93,8 @@ class Workforce:
         """Start workers and sweepers, and Dagster's and the watcher if the options ask for them."""
         if self.options.dagster:
             self._make_dagsters_storage()
-        for name in (*SWEEPERS, *([DAGSTER] if self.options.dagster else [])):
+        beside = [BESIDE] if self.environment.beside is not None else []
+        for name in (*SWEEPERS, *beside, *([DAGSTER] if self.options.dagster else [])):
             self.start_sweeper(name)
         if self.options.watch:
             self.start_watcher()
@@ -135,7 +136,7 @@ class Workforce:
         When it dies, ``keep_alive`` starts it again without ``die_after_statements``.
 
         Args:
-            name: One of ``SWEEPERS``, ``DAGSTER``, or another name.
+            name: One of ``SWEEPERS``, ``DAGSTER``, or another name; ``BESIDE`` sweeps the second platform.
             database_url: Another URL of the database, such as PgBouncer's.
             queue_url: Another URL of the queue.
             clock_skew_seconds: How far its clock is ahead.
@@ -145,9 +146,9 @@ class Workforce:
             self.sweepers[name].stop()
         options = SweeperOptions(
             config=str(self.config),
-            platform=PLATFORM,
+            platform=BESIDE if name == BESIDE else PLATFORM,
             name=name,
-            work_dir=str(self.work_dir),
+            work_dir=str(self.work_dir / BESIDE if name == BESIDE else self.work_dir),
             database_url=database_url or "",
             queue_url=queue_url or "",
             clock_skew_seconds=clock_skew_seconds,
