@@ -18,10 +18,12 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import ConfigurationError, Refused
 from campaign_ops.lab.drill.checkers import liveness, read, stores_of
 from campaign_ops.lab.drill.environment import processes
+from campaign_ops.lab.drill.environment.environment import BESIDE
 from campaign_ops.lab.drill.environment.processes import node_missing
 from campaign_ops.lab.drill.environment.rig import OPS_ROLE, SWEEPERS, Rig
 from campaign_ops.lab.drill.on_call import OnCall
 from campaign_ops.lab.drill.options import DrillOptions
+from campaign_ops.lab.drill.workload import Workload
 from campaign_ops.lab.drill.worlds import NODE_MAJORS
 from campaign_ops.lab.servers.embedded import EmbeddedServers
 from tests.lab.waiting import wait_until
@@ -89,9 +91,16 @@ def test_a_statement_of_ours_that_runs_too_long_is_found_in_the_servers_log(rig:
     assert "pg_sleep(1.2)" in result.examples[0]
 
 
-def test_nothing_is_left_running(tmp_path: Path) -> None:
-    with Rig(DrillOptions(tmp_path, seed=1, dagster=False)) as rig:
+def test_a_second_platform_is_swept_beside_and_nothing_is_left_running(tmp_path: Path) -> None:
+    with Rig(DrillOptions(tmp_path, seed=1, dagster=False, worlds=("counters", "bigint_ids"))) as rig:
         rig.start_all()
+        assert rig.beside is not None
+        assert "cmp_1" in str(Workload(rig).start_beside(0.0))
+        sweeps = rig.beside.work_dir / f"sweeps-{BESIDE}.jsonl"
+        wait_until(lambda: sweeps.exists() and '"done"' in sweeps.read_text(), 20)
+        assert "beside" not in rig.watch_config.read_text()
+        (campaign,) = rig.beside.application.campaigns()
+        assert campaign["total"] == 5
         pids = [one.pid for one in rig.workers] + [one.pid for one in rig.sweepers.values()]
         assert None not in pids
         pids += [rig.servers.postgres.pid, rig.servers.redis.pid] if rig.servers else []
