@@ -10,7 +10,7 @@ import redis
 import sqlalchemy as sa
 from bullmq import Job, Worker
 
-from campaign_ops.core.errors import Refused
+from campaign_ops.core.errors import Refused, StateSchemaError
 from campaign_ops.core.model import Verdict
 from campaign_ops.fixes.ambiguous import send_again, take_as_sent
 from campaign_ops.fixes.fix import Person
@@ -99,7 +99,7 @@ def test_a_dry_run_uses_what_is_remembered_and_remembers_nothing(sms: World) -> 
     assert remembered(sms) == {first}
 
 
-def test_a_plan_works_before_the_tables_are_there_and_on_those_of_an_older_version(worlds: Worlds) -> None:
+def test_a_plan_works_before_the_tables_are_there_and_not_on_those_of_an_older_version(worlds: Worlds) -> None:
     bare, older = worlds.make("sms", migrated=False), worlds.make("sms")
     with older.platform.database.transaction() as connection:
         connection.execute(sa.text("DROP TABLE campaign_ops.ambiguous"))
@@ -107,9 +107,11 @@ def test_a_plan_works_before_the_tables_are_there_and_on_those_of_an_older_versi
     for world in (bare, older):
         world.app.add_campaign("c", pending=2)
         world.queue.mark(world.app.pending_ids("c")[:1])
-        (evidence,) = observe(world.platform).evidence
-        assert evidence.coverage is not None
-        assert (evidence.coverage.marked, evidence.coverage.missing) == (1, 1)
+    (evidence,) = observe(bare.platform).evidence
+    assert evidence.coverage is not None
+    assert (evidence.coverage.marked, evidence.coverage.missing) == (1, 1)
+    with pytest.raises(StateSchemaError, match="0001"):
+        observe(older.platform)
 
 
 def test_what_moved_is_forgotten_and_may_be_sent_to_when_it_is_set_back(sms: World) -> None:
