@@ -15,7 +15,7 @@ from campaign_ops.core.model import Action, RepairKind, Suspect, Verdict
 from campaign_ops.core.next_steps import step_of
 from campaign_ops.core.verdicts import decide, unclear
 from campaign_ops.core.wording import plural
-from campaign_ops.fixes.fix import Fix, Person, author_of, check_confirmed, locked
+from campaign_ops.fixes.fix import Fix, Person, author_of, check_confirmed, locked, set_word
 from campaign_ops.fixes.reenqueue import reenqueue_locked
 from campaign_ops.fixes.target import check_queue_answers, find_campaign
 from campaign_ops.journal.journal import Entry
@@ -109,7 +109,8 @@ def take_as_sent(
             author = author_of(platform, connection, person)
             tables = platform.tables(connection)
             before = {row.id: row.status for row in connection.execute(recipients.lock_waiting(tables), {"ids": ids})}
-            written = list(connection.scalars(recipients.take_as_sent(tables), {"ids": list(before)}))
+            sent = platform.profile.recipient.words.sent
+            written = set_word(connection, recipients.take_as_sent(tables), {"ids": list(before)}, sent)
             if not written:
                 raise Refused("they changed while we looked; nothing was done", where=f"campaign {campaign_id}")
             why = f"{plural(len(written), 'recipient')} marked as perhaps sent"
@@ -121,7 +122,7 @@ def take_as_sent(
                 campaign.tenant,
                 why,
                 before={"ids_by_status": words},
-                after={"status": platform.profile.recipient.words.sent, "ids": written},
+                after={"status": sent, "ids": written},
             )
             platform.ambiguous.forget(connection, written)
             return platform.journal.record(connection, author, [entry])[0], len(written)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import sqlalchemy as sa
 
 from campaign_ops.core.confirmation import Sizes, exceeds
-from campaign_ops.core.errors import Refused
+from campaign_ops.core.errors import Refused, StatementRejected
 from campaign_ops.core.model import RepairKind
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
+from campaign_ops.postgres import guarded
 from campaign_ops.postgres.database import SweepLock
 
 LOCK_WAIT_SECONDS = 30
@@ -64,6 +66,22 @@ def author_of(platform: Platform, connection: sa.Connection, person: Person) -> 
     platform.check_writable(connection)
     author = platform.begin(connection, person.run_id, person.trigger, person.name)
     return replace(author, person_reason=person.reason)
+
+
+def set_word(connection: sa.Connection, statement: sa.Update, binds: Mapping[str, Any], word: str) -> list[str]:
+    """Set recipients to a status word by a statement that returns id and word; return the ids of those that it set.
+
+    Raises:
+        StatementRejected: A trigger changes one of them back. Called sent all the same, it would get another message.
+    """
+    rows = list(connection.execute(statement, dict(binds)))
+    if resisting := [row.id for row in rows if row.status != word]:
+        raise StatementRejected(
+            f"{min(resisting)} is not {word!r} afterwards; {guarded.update_triggers(connection, statement)}",
+            where=f"table {statement.table.description}",
+            mend="nothing was done; let the trigger pass the change, or correct the rows in the application",
+        )
+    return [row.id for row in rows]
 
 
 def already_made(platform: Platform, person: Person, kind: RepairKind, target: str) -> list[int]:

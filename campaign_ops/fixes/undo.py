@@ -17,7 +17,7 @@ from campaign_ops.core.model import Attempts, RepairKind, Suspect
 from campaign_ops.core.undoing import UNDOING, Restores, why_not
 from campaign_ops.core.wording import plural
 from campaign_ops.fixes.balance import held_again
-from campaign_ops.fixes.fix import Fix, Person, author_of, locked
+from campaign_ops.fixes.fix import Fix, Person, author_of, locked, set_word
 from campaign_ops.journal.journal import Entry
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns, guarded, recipients
@@ -184,7 +184,7 @@ def _give_back(platform: Platform, connection: sa.Connection, repair: Mapping[st
     sending = connection.scalar(campaigns.lock_sending(tables), {"ids": [campaign_id]})
     _check_sending(platform, repair, sending is not None)
     given_back = {
-        word: list(connection.scalars(recipients.give_back(word, tables), _taken(repair, ids)))
+        word: set_word(connection, recipients.give_back(word, tables), _taken(repair, ids), word)
         for word, ids in repair["before"]["ids_by_status"].items()
     }
     suspects = [Suspect(campaign_id, recipient) for ids in given_back.values() for recipient in ids]

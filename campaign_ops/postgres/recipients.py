@@ -248,7 +248,10 @@ def lock_waiting(tables: PlatformTables) -> Query:
 
 @made_once
 def take_as_sent(tables: PlatformTables) -> sa.Update:
-    """Mark the given recipients as sent, where they still have to be and their campaign is sending. Binds: ids."""
+    """Mark the given recipients as sent, where they still have to be and their campaign is sending; id and word.
+
+    Binds: ids.
+    """
     recipient = tables.recipient.c
     return (
         sa.update(tables.recipient)
@@ -256,7 +259,7 @@ def take_as_sent(tables: PlatformTables) -> sa.Update:
             {recipient.status: sa.bindparam(None, tables.profile.recipient.words.sent, type_=recipient.status.type)}
         )
         .where(one_of(recipient.id, IDS), to_send(tables), _campaign_is_sending(tables))
-        .returning(as_text(recipient.id))
+        .returning(as_text(recipient.id).label("id"), as_text(recipient.status).label("status"))
     )
 
 
@@ -266,13 +269,16 @@ def as_taken(tables: PlatformTables) -> Query:
 
 
 def give_back(word: str, tables: PlatformTables) -> sa.Update:
-    """Set the given recipients that are still as `take_as_sent` left them to ``word``. Binds: ids, taken_at."""
+    """Set the given recipients that are still as `take_as_sent` left them to ``word``; id and word.
+
+    Binds: ids, taken_at.
+    """
     recipient = tables.recipient.c
     return (
         sa.update(tables.recipient)
         .values({recipient.status: sa.bindparam(None, word, type_=recipient.status.type)})
         .where(*_as_taken(tables))
-        .returning(as_text(recipient.id))
+        .returning(as_text(recipient.id).label("id"), as_text(recipient.status).label("status"))
     )
 
 

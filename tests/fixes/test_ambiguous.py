@@ -10,7 +10,7 @@ import redis
 import sqlalchemy as sa
 from bullmq import Job, Worker
 
-from campaign_ops.core.errors import Refused, StateSchemaError
+from campaign_ops.core.errors import Refused, StatementRejected, StateSchemaError
 from campaign_ops.core.model import Verdict
 from campaign_ops.fixes.ambiguous import send_again, take_as_sent
 from campaign_ops.fixes.fix import Person
@@ -18,6 +18,7 @@ from campaign_ops.fixes.reenqueue import reenqueue_one
 from campaign_ops.profile.load import load_profile
 from campaign_ops.sweep.look import observe
 from tests.conftest import World, Worlds
+from tests.doctor.bench import run
 from tests.sweep.actors import covered
 
 OPERATOR = Person("the operator", "ticket 42", "manual-run")
@@ -183,6 +184,28 @@ def test_what_is_taken_as_sent_is_forgotten(sms: World) -> None:
     take_as_sent(sms.platform, "c", OPERATOR)
     assert remembered(sms) == set()
     assert sms.app.tally("c") == {"sent": 2}
+
+
+def test_a_recipient_that_a_trigger_keeps_pending_is_not_called_sent(sms: World) -> None:
+    """Measured before: reported as sent and forgotten, so the next sweep sent to it again."""
+    sms.app.add_campaign("c", pending=2)
+    ids = sms.app.pending_ids("c")
+    sms.queue.mark(ids)
+    body = (
+        """ BEGIN IF NEW.status = 'sent' AND NEW."mittoMessageId" IS NULL THEN RETURN OLD; END IF; RETURN NEW; END """
+    )
+    run(
+        sms,
+        f"CREATE FUNCTION needs_id() RETURNS trigger LANGUAGE plpgsql AS $${body}$$",
+        'CREATE TRIGGER needs_id BEFORE UPDATE ON "CampaignRecipient" FOR EACH ROW EXECUTE FUNCTION needs_id()',
+    )
+    sms.sweep()
+    expire_markers(sms, ids)
+    with pytest.raises(StatementRejected, match=r"c_r000001 is not 'sent' afterwards; triggers on it: needs_id"):
+        take_as_sent(sms.platform, "c", OPERATOR)
+    assert sms.rows("SELECT id FROM campaign_ops.repair") == []
+    sms.sweep()
+    assert covered(sms) == {}
 
 
 def take_one(world: World, *, then_die: bool) -> None:

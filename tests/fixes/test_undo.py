@@ -69,6 +69,14 @@ def test_what_was_taken_as_sent_is_pending_and_ambiguous_again(sms: World) -> No
         undo(sms.platform, repair, ANOTHER)
 
 
+def test_recipients_that_a_trigger_keeps_sent_are_not_called_pending(sms: World) -> None:
+    repair, _ = taken(sms)
+    trigger(sms, "IF OLD.status = 'sent' THEN NEW.status = OLD.status; END IF;", sms.platform.profile.recipient.table)
+    with pytest.raises(StatementRejected, match=r"is not 'pending' afterwards; triggers on it: app"):
+        undo(sms.platform, repair, ANOTHER)
+    assert sms.rows("SELECT id FROM campaign_ops.repair WHERE kind = 'undo' OR undone_by IS NOT NULL") == []
+
+
 def test_recipients_that_something_has_touched_since_stay(sms: World) -> None:
     repair, (delivered, answered, stamped) = taken(sms)
     update_recipients(sms, [delivered], "status = 'delivered'")
@@ -172,9 +180,8 @@ def test_credits_spent_since_are_not_held_a_second_time(
     assert world.app.reservation("hold")["status"] == "active"
 
 
-def trigger(world: World, body: str) -> None:
-    """A BEFORE UPDATE trigger of the application on its campaign table."""
-    table = world.platform.profile.campaign.table
+def trigger(world: World, body: str, table: str = "Campaign") -> None:
+    """A BEFORE UPDATE trigger of the application on a table."""
     with world.app.engine.begin() as connection:
         function = f"CREATE FUNCTION app() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NEW; END $$"
         connection.execute(sa.text(function))
