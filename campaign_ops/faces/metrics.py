@@ -35,7 +35,7 @@ FAMILIES: Mapping[str, Family] = {
         "Campaigns stuck for longer than alert_after_seconds at the latest sweep; without those that progress or wait."
     ),
     "campaigns_sending": Family("Campaigns in sending at the latest sweep."),
-    "campaigns_need_person": Family("Campaigns and reservations that no later sweep repairs without a person."),
+    "campaigns_need_person": Family("Campaigns that no later sweep repairs without a person."),
     "queue_sms_waiting": Family("Jobs that wait for a worker in all queues: wait, paused and prioritized."),
     "campaign_ops_queue_jobs": Family("Jobs in a queue, by state.", ("queue", "state")),
     "campaign_ops_queue_paused": Family("1 while the queue is paused.", ("queue",)),

@@ -103,6 +103,10 @@ def test_credits_that_are_held_and_those_held_for_nothing(sms: World, tmp_path: 
     found = scraped(tmp_path, sms)
     assert value(found, "campaign_ops_credits_held", platform="sms") == 30
     assert value(found, "campaign_ops_credits_leaked", platform="sms") == 0, "the sweep released them"
+    sms.app.add_reservation("expired", campaign="going", expires_in=hours(-1))
+    assert sms.sweep().figures()["reservations_need_person"] == 1
+    assert value(scraped(tmp_path, sms), "campaigns_need_person", platform="sms") == 0
+    assert FAMILIES["campaigns_need_person"].help.startswith("Campaigns that")
 
 
 def test_incidents_are_counted_until_they_are_resolved(sms: World, tmp_path: Path) -> None:
