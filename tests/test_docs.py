@@ -52,6 +52,11 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_no_command_waits_for_a_doctor_that_exits_with_0() -> None:
+    """The installation said `doctor && migrate`: before `migrate` it exits with 5, so there was never a schema."""
+    assert not [page.name for page in PAGES if re.search(r"campaign-ops doctor *&&", page.read_text(encoding="utf-8"))]
+
+
 def test_every_verdict_is_explained() -> None:
     page = (ROOT / "docs" / "states.md").read_text(encoding="utf-8")
     for verdict in Verdict:

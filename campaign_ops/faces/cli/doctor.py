@@ -25,7 +25,7 @@ def doctor(call: Call) -> Answer:
     """Check that a platform is ready to be swept.
 
     Examines database, rights, profile, indexes, schema and queue, and says how to mend each problem. Reads only. Exits
-    with 1 when a sweep would fail, with 5 when it would work but something needs attention.
+    with 1 when a sweep would fail, with 5 when it would work, perhaps after `migrate`, but something needs attention.
     """
     findings = examine(call.platform)
     level = max((finding.level for finding in findings), key=list(Level).index, default=Level.OK)
