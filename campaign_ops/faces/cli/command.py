@@ -10,8 +10,9 @@ from typing import Any, get_type_hints
 
 import typer
 
+from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.faces import shapes
-from campaign_ops.faces.cli.exit_codes import ExitCode
+from campaign_ops.faces.cli.exit_codes import ExitCode, exit_code_of
 from campaign_ops.faces.cli.program import INDEX, Group, Section, app
 from campaign_ops.faces.cli.runner import Answer, Command, Common, Run, gravest_of
 from campaign_ops.faces.cli.stopping import STOPPED, stop_code
@@ -131,6 +132,9 @@ def _entry_of(command: Command, parameters: Sequence[inspect.Parameter]) -> Call
             ended = stop_code(stop)
             run.screen.error(f"{STOPPED[ended]}; what was done stands, and the next sweep continues from there")
             raise typer.Exit(ended) from None
+        except CampaignOpsError as error:
+            run.screen.error(str(error))
+            raise typer.Exit(exit_code_of(error).value) from None
         raise typer.Exit(code.value)
 
     entry.__doc__ = help_of(command)

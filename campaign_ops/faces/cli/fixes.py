@@ -101,7 +101,9 @@ def release(
 )
 def undo(
     call: Call,
-    repair: Annotated[int, typer.Argument(metavar="REPAIR", min=1, help="The repair's number, from `history`.")],
+    repair: Annotated[
+        int, typer.Argument(metavar="REPAIR", min=1, max=2**63 - 1, help="The repair's number, from `history`.")
+    ],
     *,
     options: TenantFixOptions,
 ) -> Answer:

@@ -21,7 +21,7 @@ from campaign_ops.queries.incidents import incidents as read_incidents
 from campaign_ops.watch import incidents as handling
 
 IncidentId: TypeAlias = Annotated[
-    int, typer.Argument(metavar="INCIDENT", min=1, help="The incident's number, from `incidents`.")
+    int, typer.Argument(metavar="INCIDENT", min=1, max=2**63 - 1, help="The incident's number, from `incidents`.")
 ]
 Reason: TypeAlias = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the journal.")]
 By: TypeAlias = Annotated[

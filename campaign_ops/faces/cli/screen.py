@@ -5,6 +5,7 @@ Names and texts are foreign data: everything is printed without markup, and cont
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import shutil
@@ -20,6 +21,7 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
+from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.faces.logs import JsonFormatter, LogFormat, without_credentials
 from campaign_ops.sweep.progress import LOGGER as PROGRESS
 
@@ -105,12 +107,24 @@ def bar(done: int, total: int, *, plain: bool = False) -> str:
     return full * cells + empty * (BAR_CELLS - cells)
 
 
+@contextmanager
+def _stdout_checked() -> Iterator[None]:
+    """Raise one of our errors where stdout cannot be written, as on a full disk; a closed pipe ends the program."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        what = f"cannot be written: {error.strerror}"
+        raise CampaignOpsError(what, where="stdout", mend="what was done stands") from None
+
+
 class Screen:
     """Stdout and stderr as they are when it is created; ``errors`` is the console of stderr."""
 
     def __init__(self, log_format: LogFormat = LogFormat.TEXT) -> None:
         self._json = JsonFormatter() if log_format is LogFormat.JSON else None
-        self._out = sys.stdout
+        self._out = sys.stdout or io.StringIO()  # None where the caller has closed it
         width = shutil.get_terminal_size((_UNWRAPPED, 24)).columns
         self._console = Console(file=self._out, width=width, markup=False, highlight=False, emoji=False)
         self.errors = Console(file=sys.stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
@@ -127,7 +141,7 @@ class Screen:
 
     def show(self, renderables: Sequence[RenderableType]) -> None:
         """Print to stdout. A plain string is not wrapped here, so that it can be copied; the terminal wraps it."""
-        with self._console.capture() as captured:
+        with _stdout_checked(), self._console.capture() as captured:
             for renderable in renderables:
                 self._console.print(renderable, soft_wrap=isinstance(renderable, str))
         text = captured.get()
@@ -136,10 +150,15 @@ class Screen:
         self.write(text)
 
     def write(self, text: str) -> None:
-        """Print to stdout as it is."""
+        """Print to stdout as it is.
+
+        Raises:
+            CampaignOpsError: It cannot be written.
+        """
         encoding = getattr(self._out, "encoding", None) or "utf-8"
-        self._out.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        self._out.flush()
+        with _stdout_checked():
+            self._out.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            self._out.flush()
 
     def error(self, message: str) -> None:
         """Print one line to stderr."""

@@ -170,7 +170,7 @@ def test_an_integer_id_is_accepted_as_it_is_printed(worlds: Worlds, tmp_path: Pa
 
 
 def test_an_invalid_repair_number_is_a_command_line_error(program: Program) -> None:
-    for wrong in ("abc", "0"):
+    for wrong in ("abc", "0", str(2**63)):
         result = program.confirmed("undo", wrong, "--reason", "x")
         assert result.exit_code == 2
         assert "REPAIR" in result.stderr

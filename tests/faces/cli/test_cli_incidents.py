@@ -110,6 +110,9 @@ def test_an_incident_that_is_not_there_is_refused(program: Program, sms: World) 
     result = program("acknowledge", 99, "--reason", "why")
     assert result.exit_code == 3
     assert "no such incident" in one_line(result.stderr)
+    beyond = program("acknowledge", 2**63, "--reason", "why")
+    assert beyond.exit_code == 2, "the database was asked, and its complaint about bigint was the answer"
+    assert "INCIDENT" in beyond.stderr
 
 
 # -- notifications --------------------------------------------------------------------------------------------------

@@ -319,6 +319,18 @@ def test_a_closed_pipe_ends_the_program_quietly(sms: World, tmp_path: Path) -> N
     assert stderr == ""
 
 
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_an_answer_that_cannot_be_written_is_one_line(words: list[str], sms: World, tmp_path: Path) -> None:
+    """On a full disk: a traceback with --json, and "unexpected" without, after a sweep that had done its work."""
+    sms.app.add_campaign("done", succeeded=1)
+    with Path("/dev/full").open("w") as full:
+        started = configured(tmp_path, sms).started("reconcile", *words)
+        ended = subprocess.run(started, stdout=full, stderr=subprocess.PIPE, text=True, env=environ({}), check=False)
+    assert ended.returncode == 1
+    assert one_line(ended.stderr).startswith("error: stdout: cannot be written: No space left on device; what was done")
+    assert sms.app.campaign("done")["status"] == "sent"
+
+
 def test_without_a_command_the_help_is_shown_and_an_unknown_one_is_refused() -> None:
     assert "Look:" in run().output
     wrong = run("reconsile")
