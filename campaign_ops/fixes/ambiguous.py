@@ -37,6 +37,7 @@ def send_again(
         Refused: It is not sending, or no recipient is marked.
     """
     campaign = find_campaign(platform, campaign_id, tenant)
+    campaign_id = campaign.id
     queue = _queue(platform, campaign_id)
     with locked(platform) as lock:
         marked, seen = _marked(platform, campaign_id)
@@ -94,6 +95,7 @@ def take_as_sent(
         PermissionMissing: The role may not update recipients, which sweeps never do.
     """
     campaign = find_campaign(platform, campaign_id, tenant)
+    campaign_id = campaign.id
     _queue(platform, campaign_id)
     with locked(platform):
         marked, _ = _marked(platform, campaign_id)

@@ -34,7 +34,7 @@ def mark_complete(
         QueueUnavailable: The queue could not be asked whether live jobs list it.
         StillWriting: A transaction that has written recipients is still open.
     """
-    find_campaign(platform, campaign_id, tenant)
+    campaign_id = find_campaign(platform, campaign_id, tenant).id
     seen = observe(platform, only=[campaign_id], compare="none", any_age=True)
     evidence = still_sending(platform, campaign_id, seen)
     decision = decide(evidence, None, platform.policy, seen.at)

@@ -25,6 +25,7 @@ def release_one(
         Refused: It is not held, or its campaign may still need it.
     """
     held = find_reservation(platform, reservation_id, tenant)
+    reservation_id = held.id
     where = f"reservation {reservation_id}"
     decision = judge_one(platform, held)
     if not decision.release:

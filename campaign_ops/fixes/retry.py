@@ -23,6 +23,7 @@ def retry_quarantined(
         Refused: It is neither quarantined nor held.
     """
     campaign = find_campaign(platform, campaign_id, tenant)
+    campaign_id = campaign.id
     where = f"campaign {campaign_id}"
 
     def _attempts(connection: sa.Connection) -> str | None:

@@ -14,7 +14,7 @@ from campaign_ops.sweep.look import Observation
 
 
 def find_campaign(platform: Platform, campaign_id: str, tenant: str | None) -> Campaign:
-    """Return the campaign.
+    """Return the campaign, with its id as the database spells it: a person may have written a UUID in capitals.
 
     Raises:
         NotFound: No such campaign, or another tenant's.
@@ -34,7 +34,7 @@ def find_campaign(platform: Platform, campaign_id: str, tenant: str | None) -> C
 
 
 def find_reservation(platform: Platform, reservation_id: str, tenant: str | None) -> Reservation:
-    """Return the reservation.
+    """Return the reservation, with its id as the database spells it.
 
     Raises:
         NotFound: No such reservation, or another tenant's.

@@ -88,6 +88,21 @@ def test_an_id_that_cannot_be_one_is_not_there(worlds: Worlds, ids: str) -> None
             release_one(world.platform, wrong, OPERATOR)
 
 
+def test_an_id_may_be_written_in_another_spelling(worlds: Worlds) -> None:
+    """Measured before: a KeyError, and of a campaign that was held "it is neither quarantined nor held"."""
+    world = worlds.make("sms", shape=PlatformShape(ids="uuid"))
+    over, lost = world.app.add_campaign("over", succeeded=3), world.app.add_campaign("lost", pending=2)
+    old = world.app.add_reservation("old", campaign=None, created_ago=hours(99))
+    release_one(world.platform, old.upper(), OPERATOR)
+    completion = mark_complete(world.platform, over.upper(), OPERATOR).repair_ids[0]
+    undo(world.platform, completion, OPERATOR)
+    retry_quarantined(world.platform, over.upper(), OPERATOR)
+    world.queue.mark(world.app.pending_ids("lost"))
+    take_as_sent(world.platform, lost.upper(), OPERATOR)
+    kinds = {"release": old, "complete": over, "undo": over, "lift": over, "take_as_sent": lost}
+    assert {kind: target for kind, target, _ in journal(world)} == kinds
+
+
 def test_re_enqueue_puts_back_what_is_missing_whatever_the_age(sms: World) -> None:
     sms.app.add_campaign("lost", pending=700, updated_ago=minutes(2))
     sms.queue.add("lost", "shop_north", sms.app.pending_ids("lost")[:500])
