@@ -28,7 +28,7 @@ from campaign_ops.lab.shop.provider import Answer
 from campaign_ops.lab.shop.worker import Claims
 from campaign_ops.platform import Platform
 from campaign_ops.sweep import Sweep
-from tests.conftest import World
+from tests.conftest import World, Worlds
 
 T = TypeVar("T")
 Act = Callable[[], object]
@@ -41,6 +41,18 @@ QUEUE_CALLS = frozenset(
     {"state", "snapshot", "live_jobs", "last_look", "newcomers", "live_ids", "fields", "marked", "present", "add"}
 )
 OURS = "ops-"
+
+
+def small_batches(worlds: Worlds, size: int) -> World:
+    """An SMS platform with jobs of so many recipients."""
+    world = worlds.make("sms")
+    profile = world.platform.profile
+    assert profile.queue is not None
+    # Workers complete the jobs of a campaign that was paused meanwhile without sending to anybody.
+    small = profile.queue.model_copy(update={"batch_size": size, "completed_means": "nothing"})
+    world.platform.profile = profile.model_copy(update={"queue": small})
+    world.queue.profile = small
+    return world
 
 
 class Killed(BaseException):

@@ -19,6 +19,7 @@ from campaign_ops.postgres.database import Database
 from campaign_ops.sweep import Sweep, dry_run
 from tests.conftest import World, Worlds
 from tests.sweep.actors import InterferingQueue, covered, ended, in_child, interfering, state_fingerprint
+from tests.sweep.stage import small_batches
 
 # -- people ----------------------------------------------------------------------------------------------------------
 
@@ -176,12 +177,12 @@ def test_a_sweep_killed_at_any_step_leaves_a_state_from_which_the_next_is_right(
     at = 0
     while True:
         at += 1
-        world = worlds.make("sms")
+        world = small_batches(worlds, 5)
         world.app.add_campaign("done", succeeded=3)
         world.app.add_reservation("hold", campaign="done", amount=10)
         world.app.add_campaign("cancelled", status="cancelled")
         world.app.add_reservation("leak", campaign="cancelled", amount=5)
-        world.app.add_campaign("lost", pending=1200)
+        world.app.add_campaign("lost", pending=12)
 
         def _sweep_until_killed(world: World = world, at: int = at) -> None:
             platform = world.again()
@@ -196,7 +197,7 @@ def test_a_sweep_killed_at_any_step_leaves_a_state_from_which_the_next_is_right(
         eager = world.again(cooldown_seconds=0)
         Sweep(eager, run_id="eager", trigger="test", actor="tests").run()
         check_world(world, at)
-        world.close()
+        worlds.drop(world)
         if code == 0:
             break
     assert at > 15

@@ -26,7 +26,7 @@ from campaign_ops.sweep import reenqueue as reenqueue_module
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered, interfering
 from tests.sweep.soak import RECIPIENTS, Soak
-from tests.sweep.stage import BATCH, DEATHS, STEPS, Place, Stage
+from tests.sweep.stage import BATCH, DEATHS, STEPS, Place, Stage, small_batches
 
 STORIES = int(os.environ.get("INTERLEAVINGS", "0"))
 PROFILE = settings(
@@ -52,18 +52,6 @@ PLACES = st.sampled_from(
 )
 MEANWHILE = st.lists(st.tuples(st.integers(1, 130) | PLACES, ACT | ENQUEUEING), min_size=1, max_size=4)
 Moment = tuple[Place, tuple[str, int, int]]
-
-
-def small_batches(worlds: Worlds, size: int) -> World:
-    """An SMS platform with jobs of so many recipients."""
-    world = worlds.make("sms")
-    profile = world.platform.profile
-    assert profile.queue is not None
-    # Workers complete the jobs of a campaign that was paused meanwhile without sending to anybody.
-    small = profile.queue.model_copy(update={"batch_size": size, "completed_means": "nothing"})
-    world.platform.profile = profile.model_copy(update={"queue": small})
-    world.queue.profile = small
-    return world
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ from campaign_ops.sweep.orders import Orders
 from campaign_ops.sweep.result import StepResult
 from tests.conftest import Worlds
 from tests.lab.drill.mutations.completing import of_same_id, release_unguarded
-from tests.sweep.stage import BATCH, STEPS, Act, Place
-from tests.sweep.test_interleavings import ACTS, MEANWHILE, SMALL, STORIES, Interleavings, Moment, acts, small_batches
+from tests.sweep.stage import BATCH, STEPS, Act, Place, small_batches
+from tests.sweep.test_interleavings import ACTS, MEANWHILE, SMALL, STORIES, Interleavings, Moment, acts
 from tests.sweep.town import SECOND, Town
 
 FIXES = ("mark-complete", "reenqueue", "release", "send-again", "take-as-sent")
