@@ -219,6 +219,11 @@ def _judge_coverage(
         can = coverage.missing and not held_back and not coverage.unwritable_id
         act = Action.REENQUEUE if can else Action.REPORT
         return Decision(Verdict.NO_WORKERS, reason, act, needs_person=True)
+    if not pending and not coverage.live_jobs:
+        reason = (
+            f"{unsent(evidence)} of {total_recipients(evidence)} recipients have no row, so nothing can be put back"
+        )
+        return Decision(Verdict.STALLED, reason, Action.REPORT, needs_person=True)
     if not coverage.missing and not coverage.marked:  # not by covered: one may have been sent between the two readings
         return Decision(
             Verdict.BACKLOG, f"{shares}; waiting its turn, {plural(queue.depth, 'job')} queued", Action.NONE

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from campaign_ops.core.model import PATIENT, Action, Counters, Outcome, Tally, Verdict
+from campaign_ops.core.model import PATIENT, Action, Counters, Coverage, Outcome, Tally, Verdict
 from campaign_ops.core.policy import EmptyPolicy
 from campaign_ops.core.queue_state import together
 from campaign_ops.core.verdicts import decide
@@ -80,6 +80,16 @@ def test_a_campaign_that_has_not_sent_its_first_message_is_not_empty() -> None:
 def test_a_campaign_whose_rows_vanished_with_their_contacts_is_not_empty() -> None:
     decision = sms(counters=Counters(5, 5, 0)).with_policy(empty_campaigns=EmptyPolicy.FAIL).decide()
     assert (decision.verdict, decision.outcome) == (Verdict.FINISHED, Outcome.DONE)
+
+
+@pytest.mark.parametrize("succeeded", [0, 2])
+def test_recipients_without_a_row_wait_for_a_person_unless_a_live_job_lists_the_campaign(succeeded: int) -> None:
+    """Measured before: "waiting its turn, 0 jobs queued", in every sweep, and nobody was told."""
+    look = sms(counters=Counters(5, succeeded, 0))
+    decision = look.decide()
+    assert (decision.verdict, decision.action, decision.needs_person) == (Verdict.STALLED, Action.REPORT, True)
+    assert f"{5 - succeeded} of 5 recipients have no row" in decision.reason
+    assert look.with_(coverage=Coverage(live_jobs=1)).decide().verdict is Verdict.BACKLOG
 
 
 # -- finished -------------------------------------------------------------------------------------------------------
