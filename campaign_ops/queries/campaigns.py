@@ -128,6 +128,7 @@ def campaign_detail(platform: Platform, campaign_id: str, observation: Observati
         Unavailable: The database is away. (A queue that is away gives the verdict ``queue_unreadable``.)
     """
     campaign = _find(platform, campaign_id)
+    campaign_id = campaign.id  # as our records spell it
     sending = campaign.status == platform.profile.campaign.words.sending
     case = _case_of(campaign, observation)
     if sending and case is None:

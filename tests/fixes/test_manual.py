@@ -20,6 +20,7 @@ from campaign_ops.fixes.retry import retry_quarantined
 from campaign_ops.fixes.undo import undo
 from campaign_ops.lab.shop.row_writer import hours, minutes, redis_fingerprint
 from campaign_ops.lab.shop.schema import PlatformShape
+from campaign_ops.queries.campaigns import campaign_detail
 from tests.conftest import World, Worlds
 from tests.proxy import Fault, proxied
 from tests.sweep.actors import counting_profile, covered, state_fingerprint
@@ -101,6 +102,7 @@ def test_an_id_may_be_written_in_another_spelling(worlds: Worlds) -> None:
     take_as_sent(world.platform, lost.upper(), OPERATOR)
     kinds = {"release": old, "complete": over, "undo": over, "lift": over, "take_as_sent": lost}
     assert {kind: target for kind, target, _ in journal(world)} == kinds
+    assert [repair["kind"] for repair in campaign_detail(world.platform, lost.upper()).repairs] == ["take_as_sent"]
 
 
 def test_re_enqueue_puts_back_what_is_missing_whatever_the_age(sms: World) -> None:
