@@ -72,6 +72,10 @@ BROKEN = Sample("campaign_ops_source_up", 0.0, {"source": "configuration"})
 """The one sample of a platform whose entry in the configuration is broken."""
 
 
+AWAY = Sample("campaign_ops_source_up", 0.0, {"source": "database"})
+"""The one sample of a platform whose database is away."""
+
+
 def samples(metrics: PlatformMetrics) -> Iterator[Sample]:
     """The samples of one platform, without the label ``platform``."""
     yield Sample("campaign_ops_source_up", float(metrics.database_up), {"source": "database"})

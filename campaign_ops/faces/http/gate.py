@@ -20,7 +20,7 @@ from typing import TypeAlias
 from starlette.requests import Request
 
 from campaign_ops.access import authenticate
-from campaign_ops.core.errors import CampaignOpsError
+from campaign_ops.core.errors import CampaignOpsError, DatabaseUnavailable
 from campaign_ops.core.tokens import Scope, Token, parse
 from campaign_ops.faces.http.pool import PlatformPool
 from campaign_ops.faces.http.problems import Problem, problem_of
@@ -30,6 +30,8 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 COOKIE = "campaign_ops_session"
 REMEMBERED_SECONDS = 10
 """How long a recognised token is believed for reads. Changes always ask the database."""
+AWAY_SECONDS = 5
+"""How long reads do not ask a database again that is away: three attempts to connect take a second or more."""
 _REMEMBERED = 10_000
 
 
@@ -103,6 +105,7 @@ class Gate:
     def __init__(self, pool: PlatformPool, names: tuple[str, ...], access: Access) -> None:
         self._pool, self._names, self._access = pool, names, access
         self._remembered: dict[tuple[str, str], tuple[float, Token | None]] = {}
+        self._away: dict[str, tuple[float, DatabaseUnavailable]] = {}
         self._valid: set[str] = set()
         self._lock = threading.Lock()
 
@@ -152,8 +155,15 @@ class Gate:
         now = time.monotonic()
         if not fresh and (known := self._remembered.get(key)) is not None and known[0] > now:
             return known[1]
-        with self._pool.reading(platform) as connected:
-            token = authenticate(connected, asker.secret)
+        until, away = self._away.get(platform, (0.0, None))
+        if not fresh and away is not None and until > now:
+            raise away.with_traceback(None)
+        try:
+            with self._pool.reading(platform) as connected:
+                token = authenticate(connected, asker.secret)
+        except DatabaseUnavailable as error:
+            self._away[platform] = (time.monotonic() + AWAY_SECONDS, error)
+            raise
         with self._lock:
             if len(self._remembered) >= _REMEMBERED:
                 self._remembered.clear()
@@ -170,20 +180,41 @@ class Gate:
         Raises:
             Problem: 401 where none knows it, 503 where none could be asked.
         """
-        known, errors = False, []
+        known, _ = self.reach(asker)
+        yield from known.items()
+
+    def reach(self, asker: Asker) -> tuple[dict[str, Token], list[str]]:
+        """The platforms on which the asker is known; and those that could not be asked, unless they did not know it.
+
+        A platform that cannot be asked now and knew the asker before is the last of the known ones. Nothing can be read
+        there, and a page that left it out would hide that.
+
+        Raises:
+            Problem: As `everywhere`.
+        """
+        known: dict[str, Token] = {}
+        before: dict[str, Token] = {}
+        errors: dict[str, CampaignOpsError] = {}
+        unasked = []
         for name in self._names:
             try:
                 token = self.on(asker, name)
             except CampaignOpsError as error:
-                errors.append(error)
+                errors[name] = error
+                _, last = self._remembered.get((name, _hash(asker)), (0, None))
+                if last is not None:
+                    before[name] = last
+                elif (name, _hash(asker)) not in self._remembered:
+                    unasked.append(name)
                 continue
             if token is not None:
-                known = True
-                yield name, token
-        if not known and not errors:
-            self._valid.discard(_hash(asker))
-        if not known:
-            raise problem_of(errors[0]) if errors else unauthorized("no platform knows this token")
+                known[name] = token
+        if known or before:
+            return known | before, unasked
+        if errors:
+            raise problem_of(next(iter(errors.values())))
+        self._valid.discard(_hash(asker))
+        raise unauthorized("no platform knows this token")
 
     def allowed(self, asker: Asker, scope: Scope) -> dict[str, Token]:
         """The platforms on which the asker may do this.

@@ -17,7 +17,7 @@ from campaign_ops.faces.http.looks import SharedLooks
 from campaign_ops.faces.http.pool import PlatformPool
 from campaign_ops.faces.http.problems import Problem
 from campaign_ops.faces.http.sweeps import Sweeps
-from campaign_ops.faces.metrics import BROKEN, CachedExposition, Sample, samples
+from campaign_ops.faces.metrics import AWAY, BROKEN, CachedExposition, Sample, samples
 from campaign_ops.platform import Platform
 from campaign_ops.queries.metrics import platform_metrics
 from campaign_ops.queries.owners import Owner, Subject, owner_of
@@ -50,7 +50,9 @@ class Service:
     access: Access = field(default_factory=Access)
     dagster: Dagster | None = None
     held_keys: set[tuple[str, str]] = field(default_factory=set, repr=False)
-    _expositions: dict[frozenset[str], CachedExposition] = field(default_factory=dict, repr=False)
+    _expositions: dict[tuple[frozenset[str], frozenset[str]], CachedExposition] = field(
+        default_factory=dict, repr=False
+    )
 
     @cached_property
     def pool(self) -> PlatformPool:
@@ -77,11 +79,11 @@ class Service:
         """The pulse of every platform."""
         return Health(self.settings, self.pool)
 
-    def exposition(self, names: frozenset[str]) -> str:
-        """The metrics of these platforms, a few seconds old at most."""
-        if names not in self._expositions:
-            self._expositions[names] = CachedExposition(partial(self._samples, names))
-        return self._expositions[names]()
+    def exposition(self, names: frozenset[str], away: frozenset[str]) -> str:
+        """The metrics of these platforms, a few seconds old at most; of those that are ``away``, only that they are."""
+        if (names, away) not in self._expositions:
+            self._expositions[names, away] = CachedExposition(partial(self._samples, names, away))
+        return self._expositions[names, away]()
 
     def places(self, asker: Asker, scope: Scope, platform: str | None) -> list[Place]:
         """The platforms of a request: the one that it names, else all on which the asker may do this.
@@ -167,9 +169,13 @@ class Service:
         self.sweeps.close()
         self.pool.close()
 
-    def _samples(self, names: frozenset[str]) -> Iterator[tuple[str, Iterable[Sample]]]:
-        for name in sorted(names):
+    def _samples(self, names: frozenset[str], away: frozenset[str]) -> Iterator[tuple[str, Iterable[Sample]]]:
+        for name in sorted(names | away):
             try:
+                if name in away:
+                    self.settings.platform(name)
+                    yield name, [AWAY]
+                    continue
                 with self.pool.reading(name) as platform:
                     yield name, list(samples(platform_metrics(platform)))
             except ConfigurationError:

@@ -8,9 +8,13 @@ from datetime import timedelta
 
 import httpx
 import pytest
+import sqlalchemy as sa
+import tenacity
+from prometheus_client.parser import text_string_to_metric_families
 
 from campaign_ops.access import revoke_token
 from campaign_ops.core.tokens import Scope
+from campaign_ops.faces.http import gate
 from campaign_ops.faces.http.gate import Access, Proxy
 from tests.conftest import World, Worlds
 from tests.faces.cli.program import AWAY, BROKEN
@@ -238,6 +242,38 @@ def test_one_platform_that_is_away_does_not_stop_the_others(serve: Serve, sms: W
     assert client.get("/api/campaigns?platform=away").status_code == 503
     answer = client.get("/api/campaigns?platform=broken")
     assert (answer.status_code, answer.json()["code"]) == (503, "configuration_broken")
+
+
+def test_a_platform_that_cannot_know_the_token_now_is_shown_as_away(
+    serve: Serve, worlds: Worlds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token is known by each platform's own database. One that was away left the platform out of every page, of every
+    list's `away` and of the metrics, so that the alert `source_up == 0` could not fire."""
+    monkeypatch.setattr(gate, "REMEMBERED_SECONDS", 0)
+    monkeypatch.setattr(tenacity, "wait_exponential_jitter", lambda **_: tenacity.wait_none())
+    sms, messenger = worlds.make("sms"), worlds.make("messenger")
+    api = serve(sms, messenger, AWAY, BROKEN)
+    token = api.token()
+    client = api.client(token)
+    assert len(client.get("/api/platforms").json()["platforms"]) == 2
+    with sms.app.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        database = sa.make_url(messenger.url).database
+        connection.exec_driver_sql(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS false')
+        connection.exec_driver_sql(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+        )
+        up = {
+            sample.labels["platform"]: sample.value
+            for family in text_string_to_metric_families(client.get("/metrics").text)
+            for sample in family.samples
+            if sample.name == "campaign_ops_source_up" and sample.labels["source"] in ("database", "configuration")
+        }
+        assert up == {"sms": 1, "messenger": 0, "away": 0, "broken": 0}
+        assert client.get("/api/incidents").json()["away"] == ["messenger"]
+        page = api.client(Cookie=f"campaign_ops_session={token}", Accept="text/html").get("/").text
+        assert all(f"<h2>{name} " in page for name in ("sms", "messenger", "away", "broken"))
+        assert "No incident is open." not in page
+        connection.exec_driver_sql(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS true')
 
 
 def test_no_answer_names_a_driver_a_password_or_a_stack(serve: Serve, sms: World) -> None:

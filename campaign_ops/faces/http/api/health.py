@@ -59,7 +59,8 @@ def metrics(service: TheService, asker: TheAsker) -> Response:
     may = service.gate.allowed(asker, Scope.METRICS)
     if any(token.tenants is not None for token in may.values()):
         raise Problem(403, "forbidden", "metrics are of all tenants, the token of some", "use another token")
-    return Response(service.exposition(frozenset(may)), media_type=CONTENT_TYPE_LATEST)
+    _, away = service.gate.reach(asker)
+    return Response(service.exposition(frozenset(may), frozenset(away)), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/api/platforms", response_model=shapes.Platforms, responses=problems())

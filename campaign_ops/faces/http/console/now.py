@@ -48,6 +48,7 @@ def now(visitor: TheVisitor) -> Response:
     service = visitor.service
     lines = {line["platform"]: line for line in service.health.lines()}
     platforms = [_platform(visitor, lines[name]) for name in visitor.platforms]
+    platforms += [PlatformNow(lines[name], error="whether it knows you cannot be asked") for name in visitor.unasked]
     places = [place for place in service.places(visitor.asker, Scope.READ, None) if place.platform in visitor.platforms]
     waiting = _needs_person(visitor, places)
     return render(visitor, "now.html", platforms=platforms, waiting=waiting)

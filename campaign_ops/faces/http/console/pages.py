@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -45,12 +45,13 @@ MENU = (
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who looks at a page, and what they may do on which platform."""
+    """Who looks at a page, and what they may do on which platform; ``unasked`` could not say whether it knows them."""
 
     request: Request
     service: Service
     asker: Asker
     tokens: Mapping[str, Token]
+    unasked: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -80,7 +81,7 @@ def visitor_of(request: Request) -> Visitor:
         Problem: 401, which becomes the way to the login; 503 where no database answers.
     """
     service, asker = service_of(request), asker_of(request)
-    return Visitor(request, service, asker, dict(service.gate.everywhere(asker)))
+    return Visitor(request, service, asker, *service.gate.reach(asker))
 
 
 def render(visitor: Visitor, template: str, *, status: int = 200, **values: Any) -> Response:
