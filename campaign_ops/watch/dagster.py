@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from http.client import HTTPException
 from typing import Any
 
 from campaign_ops.core.causes import Cause
@@ -71,7 +72,7 @@ mutation Launch($selector: JobOrPipelineSelector!, $tags: [ExecutionTag!]) {
   }
 }
 """
-_NO_ANSWER = (OSError, ValueError, KeyError, TypeError)
+_NO_ANSWER = (OSError, HTTPException, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 
 from pydantic import SecretStr
 
@@ -27,7 +28,7 @@ def ping(url: SecretStr) -> bool:
             return True
     except urllib.error.HTTPError as error:
         log.warning("the dead man's switch answered %d", error.code)
-    except (OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None)
         log.warning("the dead man's switch did not answer: %s", type(reason or error).__name__)
     return False

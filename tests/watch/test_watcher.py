@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socketserver
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Database, Timeouts
 from campaign_ops.watch.channels import Notify
+from campaign_ops.watch.dagster import Dagster
 from campaign_ops.watch.watcher import Seen, Watch, Watched, Watcher
 from tests.conftest import World, Worlds
 from tests.faces.cli.program import PROGRAM, configured
@@ -82,6 +84,14 @@ def calls() -> Iterator[tuple[str, list[str]]]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/ping/secret", called
         server.shutdown()
+
+
+class Babbler(socketserver.BaseRequestHandler):
+    """Answers anything with a line that is no HTTP."""
+
+    def handle(self) -> None:
+        self.request.recv(65_536)
+        self.request.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
 
 
 def test_a_healthy_platform_is_looked_at_in_silence(sms: World, hook: Received) -> None:
@@ -263,6 +273,24 @@ def test_the_dead_mans_switch_is_called_only_while_sweeps_are_fresh(sms: World, 
     with calls() as (url, paths):
         ticks(watcher(watched(sms), dead_man_url=url), 2)
     assert len(paths) == called
+
+
+def test_an_address_where_something_else_answers_does_not_end_the_watcher(
+    sms: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line that is no HTTP, as from a port of another service, is no OSError: the process ended with it."""
+    sms.sweep()
+    with socketserver.TCPServer(("127.0.0.1", 0), Babbler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        watch = Watch((watched(sms),), dagster=Dagster(address), dead_man_url=SecretStr(f"{address}/ping/secret"))
+        (seen,) = Watcher(watch, HASTY).tick()
+        assert Dagster(address).launch("sms", "ada") is None
+        server.shutdown()
+    assert seen.fresh
+    assert "the dead man's switch did not answer: BadStatusLine" in caplog.text
+    assert "Dagster's webserver did not answer as expected: BadStatusLine" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_a_switch_that_does_not_answer_stops_nothing_and_is_not_shown(
