@@ -175,7 +175,7 @@ class QueueGroup(Queue):
         return frozenset(chain.from_iterable(new))
 
     def newest(self, limit: int) -> dict[str, list[str]]:
-        """Read the ids of the newest jobs of every state in all queues, at most ``limit`` of each."""
+        """Read the ids of the newest jobs of every state in all queues, of at most ``limit``; ours left out."""
         by_state: dict[str, list[str]] = {}
         for queue in self.members():
             for state, ids in queue.newest(limit).items():

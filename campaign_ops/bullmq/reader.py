@@ -24,7 +24,7 @@ from campaign_ops.bullmq.owner import read_owner
 from campaign_ops.bullmq.payload import PayloadReader
 from campaign_ops.bullmq.server import ServerFacts
 from campaign_ops.bullmq.snapshot import Snapshot
-from campaign_ops.bullmq.states import DEAD, LISTS, LIVE, SORTED_SETS, is_marker, state_by_id
+from campaign_ops.bullmq.states import DEAD, LISTS, LIVE, OWN_ID_PREFIX, SORTED_SETS, is_marker, state_by_id
 from campaign_ops.bullmq.workers import Clients, connected_workers
 from campaign_ops.core.queue_state import QueueState
 
@@ -140,7 +140,7 @@ class QueueReader(QueueConnection):
         return traces_of(self._client, self.key("events"), job_ids, self.where)
 
     def newest(self, limit: int) -> dict[str, list[str]]:
-        """Read the ids of the newest jobs of every state, dead ones included, at most ``limit`` of each."""
+        """Read the ids of the newest jobs of every state, dead ones included, of at most ``limit``; ours left out."""
         with driver_errors_mapped(self.where), self._client.pipeline(transaction=False) as pipe:
             for state in LISTS:
                 pipe.lrange(self.key(state), 0, limit - 1)
@@ -148,7 +148,7 @@ class QueueReader(QueueConnection):
                 pipe.zrange(self.key(state), 0, limit - 1, desc=True)
             answers = pipe.execute()
         return {
-            state: [job_id for job_id in ids if not is_marker(job_id)]
+            state: [job_id for job_id in ids if not (is_marker(job_id) or job_id.startswith(OWN_ID_PREFIX))]
             for state, ids in zip(LIVE + DEAD, answers, strict=True)
         }
 

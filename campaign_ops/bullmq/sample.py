@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from campaign_ops.bullmq.reader import QueueReader
-from campaign_ops.bullmq.states import OWN_ID_PREFIX
 from campaign_ops.bullmq.writer import NewJob, fill_payload
 from campaign_ops.core.errors import Refused
 from campaign_ops.profile.queue import QueueProfile
@@ -47,8 +46,7 @@ def sample_jobs(reader: QueueReader) -> list[SampledJob]:
         QueueUnavailable: Redis is away.
     """
     states = {job_id: state for state, ids in reader.newest(PER_STATE).items() for job_id in ids}
-    theirs = [job_id for job_id in states if not job_id.startswith(OWN_ID_PREFIX)]
-    rows = reader.fields(theirs, "name", "data", "opts")
+    rows = reader.fields(list(states), "name", "data", "opts")
     return [
         SampledJob(states[job_id], name, _object(data), _object(options))
         for job_id, (name, data, options) in rows

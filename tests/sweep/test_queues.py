@@ -44,11 +44,19 @@ class Application:
     def key(self, queue: str, part: str) -> str:
         return f"{self.world.queue.prefix}:{queue}:{part}"
 
-    def add(self, queue: str, campaign: str, recipients: list[str], tenant: str = "shop", **options: Any) -> str:
+    def add(
+        self,
+        queue: str,
+        campaign: str,
+        recipients: list[str],
+        tenant: str = "shop",
+        name: str = "sendBulkSMS",
+        **options: Any,
+    ) -> str:
         data = self.world.queue.payload(campaign, tenant, recipients)
 
         async def _add(bull: BullQueue) -> str:
-            return str((await bull.add("sendBulkSMS", data, {"attempts": 1, **options})).id)
+            return str((await bull.add(name, data, {"attempts": 1, **options})).id)
 
         return str(self._run(queue, _add))
 
@@ -127,6 +135,18 @@ def test_coverage_is_the_union_and_the_rest_goes_into_the_queue_of_the_profile(t
     assert app.recipients(RETRY) == ids[3:6]
     rows = world.rows("SELECT job_id, added_at IS NOT NULL AS there FROM campaign_ops.intent")
     assert [row["there"] for row in rows] == [True]
+
+
+def test_our_own_jobs_do_not_show_how_the_application_s_are_named(two: tuple[World, Application]) -> None:
+    """Measured before: after one job of ours, any number was added that the application's workers do not know."""
+    world, app = two
+    world.app.add_campaign("c1", pending=2)
+    world.sweep()
+    app.add(RETRY, "over", ["r1"], name="sendSmsV2")
+    world.app.add_campaign("c2", pending=2)
+    report = world.sweep()
+    assert "no job is named 'sendBulkSMS', but those named 'sendSmsV2' (1)" in report.trouble[0]
+    assert app.recipients("sms-send") == ["c1_r000001", "c1_r000002"]
 
 
 def test_jobs_of_both_queues_may_have_the_same_id(two: tuple[World, Application]) -> None:
