@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from campaign_ops import __version__
 from campaign_ops.faces.cli.exit_codes import MEANINGS
-from campaign_ops.faces.cli.stopping import stop_on_sigterm
+from campaign_ops.faces.cli.stopping import STOPPED, stop_code, stop_on_sigterm
 
 
 class Section(StrEnum):
@@ -125,7 +125,12 @@ class _Program(Group):
         member = super().get_command(ctx, cmd_name)
         if self._only_names or member is None or cmd_name not in INDEX:
             return member
-        load(cmd_name)
+        try:
+            load(cmd_name)
+        except KeyboardInterrupt as stop:  # in the first second; the framework would exit with 130 for SIGTERM, too
+            code = stop_code(stop)
+            typer.echo(f"error: {STOPPED[code]}; nothing was done", err=True)
+            raise typer.Exit(code) from None
         registered: Any = typer.main.get_command(app)
         return registered.commands[cmd_name]
 

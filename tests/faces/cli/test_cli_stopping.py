@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
+from campaign_ops.faces.cli import program
+from campaign_ops.faces.cli.stopping import Terminated
 from tests.conftest import World
-from tests.faces.cli.program import configured, entry, environ, one_line
+from tests.faces.cli.program import configured, entry, environ, one_line, run
 from tests.lab.waiting import wait_until
 
 OPEN = "SELECT wait_event_type AS waits FROM pg_stat_activity WHERE application_name LIKE :name"
@@ -70,3 +73,16 @@ def test_the_statement_of_a_sweep_that_is_killed_ends_too(sms: World, tmp_path: 
             process.kill()
         wait_until(lambda: sms.rows(OPEN, name=f"campaign_ops%:{process.pid}") == [])
     assert sms.app.campaign("done")["status"] == "sending"
+
+
+def test_a_signal_while_a_command_is_loaded_has_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM in the first second, while modules are imported, exited with 130, silently."""
+    for stop, code in ((Terminated(), 143), (KeyboardInterrupt(), 130)):
+
+        def _stopped(_: str, stop: KeyboardInterrupt = stop) -> None:
+            raise stop
+
+        monkeypatch.setattr(program, "load", _stopped)
+        result = run("plan")
+        assert result.exit_code == code
+        assert "nothing was done" in result.stderr
