@@ -24,7 +24,7 @@ def put_campaign(draft: Draft, choice: Choice, words: Sequence[WordCount]) -> No
     part.taken |= {column.name for column in counters.values()}
     part.needed("tenant", "any")
     part.needed("name", "text")
-    part.column("status", part.status)
+    part.put_status()
     part.needed("updated_at", "moment", "every change by the application must touch it")
     for role in ("created_at", "started_at"):
         part.picked(role, "moment")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from campaign_ops.postgres.relations import Column
 from campaign_ops.postgres.survey import SurveyedTable, WordCount
-from campaign_ops.profile.habits import TEXTS, folded
+from campaign_ops.profile.habits import COLUMNS, TEXTS, folded
 from campaign_ops.proposal.draft import Draft
 from campaign_ops.proposal.tables import pick, picked_surely, place_of
 
@@ -34,6 +34,19 @@ class Part:
         self.taken.add(column.name)
         meaning = note or ("by its name alone" if unsure else column.type_name)
         self.draft.put(f"{self.name}.{role}", column.name, meaning, unsure=unsure)
+
+    def put_status(self) -> None:
+        """Set the status column, with the other columns that it may be as much."""
+        patterns = COLUMNS["status"]
+        place = next(place for place, pattern in enumerate(patterns) if pattern.fullmatch(folded(self.status.name)))
+        rivals = [
+            column.name
+            for column in self.table.of_kind("word")
+            if column is not self.status
+            and any(pattern.fullmatch(folded(column.name)) for pattern in patterns[: place + 1])
+        ]
+        note = f"or {', '.join(rivals)}" if rivals else ""
+        self.column("status", self.status, note, unsure=bool(rivals) or place > 0)
 
     def picked(self, role: str, kind: str, note: str = "") -> Column | None:
         """Set a role to the column that fits by type and name, if there is one."""

@@ -67,7 +67,7 @@ def propose(wish: Wish) -> Draft:
         tables = read_survey(connection)
         named = wish.campaign_table or wish.recipient_table
         if wish.built_in and not named and (known := _built_in(connection, wish, tables, database.where)):
-            return _extending(known, wish)
+            return _extending(*known, wish)
         return _drafted(connection, wish, tables)
 
 
@@ -94,17 +94,24 @@ def _words(connection: sa.Connection, table: SurveyedTable, columns: Sequence[st
     return count_words(connection, table, status_of(table).name, columns)
 
 
-def _built_in(connection: sa.Connection, wish: Wish, tables: Sequence[SurveyedTable], where: str) -> Profile | None:
-    """A built-in profile of which every table, column and word is there, and that knows every word in a sample."""
+def _built_in(
+    connection: sa.Connection, wish: Wish, tables: Sequence[SurveyedTable], where: str
+) -> tuple[Profile, list[str]] | None:
+    """A built-in profile of which every table, column and word is there, and that knows every word in a sample.
+
+    Where several schemas have its campaign table, the one with most rows that fits, and the names of the others.
+    """
     for profile in map(load_profile, built_in_profiles()):
-        for schema in dict.fromkeys(table.schema for table in tables if wish.schema in (None, table.schema)):
+        named = [each for each in tables if each.name == profile.campaign.table and wish.schema in (None, each.schema)]
+        schemas = [table.schema for table in sorted(named, key=lambda table: -table.rows)]
+        for schema in schemas:
             moved = profile.model_copy(update={"db_schema": schema})
             try:
                 read_catalog(connection, moved, where)
             except ProfileMismatch:
                 continue
             if _knows_every_word(connection, moved, {table.name: table for table in tables if table.schema == schema}):
-                return moved
+                return moved, [other for other in schemas if other != schema]
     return None
 
 
@@ -122,11 +129,13 @@ def _knows_every_word(connection: sa.Connection, profile: Profile, tables: Mappi
     return True
 
 
-def _extending(profile: Profile, wish: Wish) -> Draft:
+def _extending(profile: Profile, rivals: Sequence[str], wish: Wish) -> Draft:
     draft = Draft()
     draft.put("extends", profile.name, "every table, column and word of this built-in profile is there")
     draft.put("name", wish.name)
-    if profile.db_schema != "public":
+    if rivals:
+        draft.put("schema", profile.db_schema, f"or {', '.join(rivals)}: one platform for each", unsure=True)
+    elif profile.db_schema != "public":
         draft.put("schema", profile.db_schema)
     if profile.queue is not None and wish.queue_url is not None:
         draft.queue_prefix = prefix_of(wish.queue_url, profile.queue.name)

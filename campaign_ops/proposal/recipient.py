@@ -28,10 +28,13 @@ def put_recipient(draft: Draft, choice: Choice, words: Sequence[WordCount], fewe
     """
     table = choice.recipient
     part = Part(draft, "recipient", table)
+    if choice.recipient_rivals:
+        note = f"or {', '.join(choice.recipient_rivals)}: of a campaign, a profile knows the recipients of one table"
+        draft.put("recipient.table", table.name, note, unsure=True)
     by_key = choice.reference in table.parents
     reference = table.columns[choice.reference]
     part.column("campaign_id", reference, "a foreign key" if by_key else "by its name alone", unsure=not by_key)
-    part.column("status", part.status)
+    part.put_status()
     provider = provider_of(table)
     if provider is None:
         what = "no column says that the provider has a message; a recipient that is pending counts as not sent to"

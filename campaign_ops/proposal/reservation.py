@@ -29,7 +29,7 @@ def put_reservation(draft: Draft, choice: Choice, words: Sequence[WordCount]) ->
     part.needed("tenant", "any")
     part.column("campaign_id", table.columns[reference])
     part.needed("amount", "number")
-    part.column("status", part.status)
+    part.put_status()
     part.needed("created_at", "moment")
     for role in ("expires_at", "released_at", "updated_at"):
         part.picked(role, "moment")

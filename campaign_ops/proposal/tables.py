@@ -24,6 +24,7 @@ class Choice:
         reference: The recipients' column that names the campaign.
         reservation: The reservations with their column that names the campaign; None where there are none.
         rivals: Other tables that look like campaigns with recipients as much.
+        recipient_rivals: Other tables that look like recipients of these campaigns as much.
     """
 
     campaign: SurveyedTable
@@ -31,6 +32,7 @@ class Choice:
     reference: str
     reservation: tuple[SurveyedTable, str] | None = None
     rivals: tuple[str, ...] = ()
+    recipient_rivals: tuple[str, ...] = ()
 
 
 def choose_tables(
@@ -59,10 +61,17 @@ def choose_tables(
         what += f"; tables with a status and a primary key of one column: {shown or 'none'}"
         raise ConfigurationError(what, where="database", mend="name them with --campaign-table and --recipient-table")
     likely = {
-        other.name for _, other, *_ in pairs if place_of("campaign", other.name) <= place_of("campaign", above.name)
+        other.name if other.schema == above.schema else f"{other.schema}.{other.name}"
+        for _, other, *_ in pairs
+        if other is not above and place_of("campaign", other.name) <= place_of("campaign", above.name)
     }
-    rivals = () if campaign else tuple(sorted(likely - {above.name}))
-    return Choice(above, below, reference, _reservation(seen, above, below), rivals)
+    others = {
+        other.name
+        for _, parent, other, _ in pairs
+        if parent is above and place_of("recipient", other.name) <= place_of("recipient", below.name)
+    }
+    recipients_too = tuple(sorted(others - {below.name}))
+    return Choice(above, below, reference, _reservation(seen, above, below), tuple(sorted(likely)), recipients_too)
 
 
 def _named(tables: Sequence[SurveyedTable], name: str | None, option: str) -> list[SurveyedTable]:

@@ -380,6 +380,60 @@ def test_of_two_likely_tables_the_one_with_rows_is_taken_and_the_other_is_named(
     assert "table: sms_campaigns  # unsure: or mail_campaigns: one platform for each" in newcomer.written
 
 
+def test_of_two_schemas_with_the_same_tables_the_one_with_rows_is_taken_and_the_other_is_named(
+    servers: EmbeddedServers, tmp_path: Path
+) -> None:
+    """Seen before: the first by its name, as if it were the only one, with or without a built-in profile."""
+    rows = "INSERT INTO mail_campaigns VALUES (1, 1, 'a', now(), 'sending');"
+    rows += "INSERT INTO mail_recipients VALUES (1, 1, NULL, 'waiting');"
+    statements = "".join(
+        f"CREATE SCHEMA {schema}; SET LOCAL search_path = {schema};" + MAILINGS.format("mail") + more
+        for schema, more in (("archive", ""), ("live", rows))
+    )
+    newcomer = with_tables(servers, tmp_path, statements)
+    newcomer("--no-dagster")
+    assert "table: mail_campaigns  # unsure: or archive.mail_campaigns: one platform for each" in newcomer.written
+    newcomer("--no-dagster", "--campaign-table", "mail_campaigns", "--force")
+    assert "table: mail_campaigns  # unsure: or archive.mail_campaigns: one platform for each" in newcomer.written
+    newcomer("--no-dagster", "--schema", "archive", "--force")
+    assert "table: mail_campaigns\n" in newcomer.written
+
+
+def test_of_several_statuses_and_recipient_tables_none_is_taken_for_sure(servers: EmbeddedServers) -> None:
+    """A campaign is over once the recipients of one table are settled, by one column: the other choice is named."""
+    url = with_tables(
+        servers,
+        Path(),
+        """
+        CREATE TABLE campaigns (id int PRIMARY KEY, team_id int, name text, updated_at timestamp, approval_status text);
+        CREATE TABLE sms_recipients (
+            id int PRIMARY KEY, campaign_id int REFERENCES campaigns, sent_at timestamp, status text, state text
+        );
+        CREATE TABLE mail_recipients (id int PRIMARY KEY, campaign_id int REFERENCES campaigns, status text);
+        INSERT INTO campaigns VALUES (1, 1, 'spring', now(), 'approved');
+        INSERT INTO sms_recipients VALUES (1, 1, NULL, 'pending', 'confirmed');
+        """,
+    ).url
+    keys = propose(Wish("shop", SecretStr(url))).keys
+    unsure = {".".join(path): (key.value, key.note) for path, key in keys.items() if key.unsure}
+    assert unsure["campaign.status"] == ("approval_status", "by its name alone")
+    assert unsure["recipient.status"] == ("status", "or state")
+    note = "or mail_recipients: of a campaign, a profile knows the recipients of one table"
+    assert unsure["recipient.table"] == ("sms_recipients", note)
+
+
+def test_a_built_in_profile_that_fits_two_schemas_takes_the_one_with_rows_and_names_the_other(worlds: Worlds) -> None:
+    world = lived_in(worlds, "sms", "prisma")
+    with world.app.engine.begin() as connection:
+        for table in ("Campaign", "CampaignRecipient", "CreditReservation"):
+            connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS archive")
+            connection.exec_driver_sql(f'CREATE TABLE archive."{table}" (LIKE public."{table}" INCLUDING ALL)')
+    draft = propose(Wish("shop", SecretStr(world.url)))
+    assert draft.keys[("schema",)].value == "public"
+    assert draft.keys[("schema",)].note == "or archive: one platform for each"
+    assert draft.unsure == ["schema", "queue"]
+
+
 def test_a_role_that_may_read_few_columns_is_enough(stranger: Newcomer, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what it may not read is not in the draft."""
     engine = sa.create_engine(stranger.url)
