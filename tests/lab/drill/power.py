@@ -1,6 +1,6 @@
 """The power of a random drill: of the faults planted in the product, which ones it sees, and by which figure.
 
-    python -m tests.lab.drill.power --seconds 75 --seed 1 --out power.jsonl [NAME …]
+    python -m tests.lab.drill.power --seconds 75 --seed 1 --out power.jsonl [--sample 20 | NAME …]
 
 Each planted fault gets a drill of its own, in a process of its own, without any chosen fault. Results are appended to
 the file; what it holds already is not run again. The first drill is one without a planted fault: a figure that fails
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -137,6 +138,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="planted faults; all by default")
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sample", type=int, help="so many of the planted faults, drawn by the seed")
     parser.add_argument("--at-once", type=int, default=1, help="drills that run at the same time")
     parser.add_argument("--out", type=Path, default=Path(".drill/power.jsonl"))
     parser.add_argument("--work-dir", default=".drill/power")
@@ -146,6 +148,8 @@ def main() -> None:
         one = DrillOptions(Path(options.work_dir), seed=options.seed, seconds=options.seconds)
         print(json.dumps(drill(options.one, one)))  # noqa: T201 - read by the parent
         return
+    if options.sample:
+        options.names = random.Random(f"{options.seed} power").sample(sorted(PLANTED), options.sample)
     if unknown := set(options.names) - {HEALTHY, *PLANTED}:
         parser.error(f"no such planted fault: {', '.join(sorted(unknown))}")
     for number in (signal.SIGTERM, signal.SIGINT):
