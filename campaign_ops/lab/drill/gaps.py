@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 Act = Callable[[Sequence[str]], float | None]
 _RESTART_EVERY_SECONDS = 25.0
 _TRIED = 3
+_ACTS_AT_ONCE = 4
+"""So many acts are tried until one has an effect: most need a campaign in some state."""
 _LOCK_HOLDERS = sa.text(
     "SELECT a.application_name, pg_terminate_backend(pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
     " WHERE l.locktype = 'advisory' AND l.granted AND a.usename = :role AND a.datname = current_database()"
@@ -84,15 +86,15 @@ class Gaps:
     def meet(self, ids: Sequence[str]) -> float:
         """Do one thing while a sweep waits; return for how long it is to sleep after that."""
         with self._acting:
-            act = self._acts.any()
-            try:
-                seconds = act(ids)
-            except (sa.exc.SQLAlchemyError, redis.RedisError, CampaignOpsError, OSError):
-                return 0.0  # a server is away
-            if seconds is None:
-                return 0.0
-            self.acted[act.__name__] += 1
-            return seconds
+            for act in (self._acts.any() for _ in range(_ACTS_AT_ONCE)):
+                try:
+                    seconds = act(ids)
+                except (sa.exc.SQLAlchemyError, redis.RedisError, CampaignOpsError, OSError):
+                    return 0.0  # a server is away
+                if seconds is not None:
+                    self.acted[act.__name__] += 1
+                    return seconds
+            return 0.0
 
 
 class Acts:
@@ -140,8 +142,11 @@ class Acts:
     # -- the process -----------------------------------------------------------------------------------------------
 
     def sleep(self, _ids: Sequence[str]) -> float:
-        """The process sleeps: for so long that others act, or that a look is too old."""
-        return self._rng.choice((0.3, 0.3, 1.2, 1.2, 3.0, 11.0))
+        """The process sleeps: for so long that others act, or, rarely, that a look is too old.
+
+        It holds the lock meanwhile. With every sixth sleep of 11 s, 74 of 120 s passed in them, and 58 acts in all.
+        """
+        return self._rng.choices((0.3, 1.2, 3.0, 11.0), (6, 6, 2, 1))[0]
 
     def lose_lock(self, _ids: Sequence[str]) -> float | None:
         """The session that holds the sweep lock ends, and a second passes."""
