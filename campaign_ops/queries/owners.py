@@ -53,7 +53,8 @@ def _reservation(platform: Platform, connection: sa.Connection, reservation_id: 
 
 
 def _repair(platform: Platform, connection: sa.Connection, repair_id: str) -> Owner | None:
-    if not repair_id.isdecimal() or not has_records(connection, platform.database.where):
+    is_number = repair_id.isdecimal() and len(repair_id) < len(str(2**63))
+    if not is_number or not has_records(connection, platform.database.where):
         return None
     row = platform.journal.repair(connection, int(repair_id))
     return None if row is None else Owner(row["tenant"] or "")

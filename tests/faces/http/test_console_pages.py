@@ -180,6 +180,9 @@ def test_the_journal_shows_who_why_and_what_changed_and_leads_to_the_undo(browse
     place = browser.submit("/fix/undo").headers["location"]
     assert sms.app.campaign("done")["status"] == "sending"
     assert "Done: undo" in browser.open(place)
+    browser.open(f"/fix/undo?platform=sms&target={10**20}")
+    browser.submit("/fix/undo", 404, reason="why")
+    assert "there is no such repair" in browser.page, "the answer was the database's complaint about bigint"
 
 
 def test_the_journal_goes_on_page_by_page_and_filters(browser: Browser, sms: World) -> None:
