@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import CampaignOpsError, Refused
+from campaign_ops.core.errors import CampaignOpsError, QueueUnavailable, Refused
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.journal import binding
 from campaign_ops.platform import Platform
@@ -44,6 +44,10 @@ def _binding(platform: Platform, connection: sa.Connection, catalog: Catalog) ->
         binding.check(connection, claim, platform.answers(connection, catalog))
     except Refused as refused:
         yield Finding(CHECK, Level.ERROR, refused.what, refused.mend)
+        return
+    except QueueUnavailable as error:
+        what = f"could not find out whether the last sweep read the same Redis under another address: {error.where}"
+        yield Finding(CHECK, Level.WARNING, f"{what}: {error.what}", error.mend)
         return
     bound = binding.bound_to(connection, claim)
     if bound is not None and bound.platform != platform.name:

@@ -287,6 +287,16 @@ def keys(world: World) -> list[str]:
         return [str(key) for key in client.keys("*")]
 
 
+def test_the_doctor_does_not_blame_the_database_for_another_redis_that_is_away(sms: World) -> None:
+    """It said "PostgreSQL at Redis …: the connection was lost", and examined nothing more of the database."""
+    sms.sweep()
+    findings = examine(as_platform(sms, "sms", redis="redis://127.0.0.1:1/0"))
+    assert [one.what for one in findings if one.check == "database" and one.level is not Level.OK] == []
+    (shared,) = [one for one in findings if one.check == "sharing"]
+    assert (shared.level, "127.0.0.1:1/0" in shared.what) == (Level.WARNING, True)
+    assert {"index", "words", "queue"} <= {one.check for one in findings}
+
+
 def test_the_same_queue_on_another_redis_is_another_queue(sms: World, worlds: Worlds) -> None:
     sms.sweep()
     other = sms.queue.url.rsplit("/", 1)[0] + "/7"
