@@ -82,10 +82,19 @@ def tomorrow(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
 
 def is_finite(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     """The number can be added up: neither NaN nor infinity. An integer always can."""
-    if not isinstance(column.type, sa.Numeric) and getattr(column.type, "spec", "") not in _FLOATS:
+    if not isinstance(column.type, sa.Numeric) and not _is_float(column):
         return sa.true()
     not_finite = [sa.cast(sa.literal_column(f"'{text}'"), column.type) for text in ("NaN", "Infinity", "-Infinity")]
     return column.not_in(not_finite)
+
+
+def summable(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """The number as a type that adds up exactly: 0.1 and 0.2 in double precision are 0.30000000000000004."""
+    return sa.cast(column, sa.Numeric) if _is_float(column) else column
+
+
+def _is_float(column: sa.ColumnElement[Any]) -> bool:
+    return getattr(column.type, "spec", "") in _FLOATS
 
 
 def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:

@@ -28,6 +28,7 @@ from campaign_ops.postgres.expressions import (
     say_if,
     seconds,
     settable,
+    summable,
     words,
 )
 from campaign_ops.postgres.tables import PlatformTables, made_once
@@ -61,17 +62,17 @@ def held_totals(tables: PlatformTables, tenants: Collection[str] | None = None) 
     ``tenants``, if given.
     """
     reservation, campaign = tables.reservations.c, tables.campaign.c
-    tenant = as_text(reservation.tenant)
-    total = sa.func.sum(reservation.amount).filter(is_finite(reservation.amount))
+    tenant, amount = as_text(reservation.tenant), summable(reservation.amount)
+    total = sa.func.sum(amount).filter(is_finite(reservation.amount))
     return (
         sa.select(
             tenant.label("tenant"),
             sa.func.count().label("reservations"),
             sa.func.coalesce(total, 0).label("held"),
             sa.func.coalesce(sa.func.sum(total).over(), 0).label("held_by_all"),
-            sa.func.coalesce(
-                sa.func.sum(reservation.amount).filter(is_finite(reservation.amount), is_sending(tables)), 0
-            ).label("held_sending"),
+            sa.func.coalesce(sa.func.sum(amount).filter(is_finite(reservation.amount), is_sending(tables)), 0).label(
+                "held_sending"
+            ),
         )
         .select_from(tables.reservations.outerjoin(tables.campaign, campaign.id == reservation.campaign_id))
         .where(is_held(tables), *([] if tenants is None else [tenant.in_(sorted(tenants))]))
@@ -102,12 +103,13 @@ def free_credits(balance: sa.Table, tables: PlatformTables) -> Query:
     assert profile is not None
     tenant = as_text(balance.c.tenant)
     held = (
-        sa.select(sa.func.coalesce(sa.func.sum(reservation.amount), 0))
-        .where(is_held(tables), as_text(reservation.tenant) == tenant)
+        sa.select(sa.func.coalesce(sa.func.sum(summable(reservation.amount)), 0))
+        .where(is_held(tables), is_finite(reservation.amount), as_text(reservation.tenant) == tenant)
         .correlate(balance)
         .scalar_subquery()
     )
-    spendable = balance.c.credits - held if profile.includes_held else balance.c.credits
+    owned = summable(balance.c.credits)
+    spendable = owned - held if profile.includes_held else owned
     return sa.select(tenant.label("tenant"), as_text(spendable).label("left")).where(tenant == sa.any_(IDS))
 
 

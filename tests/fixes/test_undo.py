@@ -20,6 +20,7 @@ from campaign_ops.fixes.undo import undo
 from campaign_ops.profile.load import load_profile
 from campaign_ops.profile.tables import BalanceTable
 from tests.conftest import World, Worlds
+from tests.doctor.bench import run
 from tests.fixes.test_ambiguous import expire_markers, remembered, update_recipients
 from tests.sweep.actors import covered
 
@@ -178,6 +179,28 @@ def test_credits_spent_since_are_not_held_a_second_time(
         connection.execute(sa.text('UPDATE "Shop" SET credits = :n'), {"n": enough})
     undo(world.platform, completion, ANOTHER)
     assert world.app.reservation("hold")["status"] == "active"
+
+
+def test_credits_in_double_precision_add_up_and_one_that_is_no_number_is_left_out(worlds: Worlds) -> None:
+    """Measured before: 0.19999999999999998 left of 0.2, then an internal error; the report had 52 decimals."""
+    world = with_balance(worlds, 3)
+    run(
+        world,
+        'ALTER TABLE "Shop" ALTER credits TYPE double precision USING credits / 10.0',
+        'ALTER TABLE "CreditReservation" ALTER amount TYPE double precision',
+    )
+    completion = completed(world)
+    world.app.add_reservation("other", campaign=None, tenant="shop")
+    world.app.add_reservation("odd", campaign=None, tenant="shop")
+    run(
+        world,
+        """UPDATE "CreditReservation" SET amount = CASE id WHEN 'hold' THEN 0.2 WHEN 'odd' THEN 'NaN' ELSE 0.1 END""",
+        "UPDATE campaign_ops.repair SET amount = 0.2 WHERE kind = 'release'",
+    )
+    undo(world.platform, completion, ANOTHER)
+    assert world.app.reservation("hold")["status"] == "active"
+    (line,) = world.sweep().credits
+    assert str(line.held) == "0.3"
 
 
 def trigger(world: World, body: str, table: str = "Campaign") -> None:
