@@ -94,11 +94,13 @@ def health_record(report: HealthReport) -> Record:
     return Record("campaign_health", schema.campaign_health, report.at, rows, figures | report.credit_figures())
 
 
-def recorded_plan(sweeps: SweepLog, connection: sa.Connection, sweep_id: int, max_age: timedelta) -> Plan | None:
+def recorded_plan(
+    sweeps: SweepLog, connection: sa.Connection, sweep_id: int, max_age: timedelta | None = None
+) -> Plan | None:
     """The plan that this sweep has recorded, else the newest of another sweep that is younger than ``max_age``."""
-    step = sweeps.latest_step(connection, "repair_plan", sweep_id=sweep_id) or sweeps.latest_step(
-        connection, "repair_plan", younger_than=max_age
-    )
+    step = sweeps.latest_step(connection, "repair_plan", sweep_id=sweep_id)
+    if step is None and max_age is not None:
+        step = sweeps.latest_step(connection, "repair_plan", younger_than=max_age)
     if step is None:
         return None
     planned_by, figures = step

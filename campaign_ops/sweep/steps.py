@@ -166,19 +166,19 @@ class Steps:
         Raises:
             Refused: There is none.
         """
+        minutes = PLAN_MAX_AGE // timedelta(minutes=1)
+        return self._recorded(PLAN_MAX_AGE, f"there is no plan of this run and none younger than {minutes} minutes")
+
+    def _recorded(self, max_age: timedelta | None, what: str) -> Plan:
         if self._seen is not None:
             return self._seen.plan
         sweep_id = self._notes.author().sweep_id
         plan = self.platform.database.run(
-            lambda connection: recorded_plan(self.platform.sweeps, connection, sweep_id, PLAN_MAX_AGE)
+            lambda connection: recorded_plan(self.platform.sweeps, connection, sweep_id, max_age)
         )
         if plan is None:
-            minutes = PLAN_MAX_AGE // timedelta(minutes=1)
-            raise Refused(
-                f"there is no plan of this run and none younger than {minutes} minutes",
-                where=self.platform.name,
-                mend="make repair_plan first, or run the whole reconcile job",
-            )
+            mend = "make repair_plan first, or run the whole reconcile job"
+            raise Refused(what, where=self.platform.name, mend=mend)
         return plan
 
     # -- confirm -----------------------------------------------------------------------------------------------
@@ -265,8 +265,12 @@ class Steps:
     # -- report ------------------------------------------------------------------------------------------------
 
     def report(self, plan: Plan | None = None) -> HealthReport:
-        """The health report of this sweep, from what the journal says it did; ends the sweep."""
-        plan = plan or self.load_plan()
+        """The health report of this sweep, from what the journal says it did; ends the sweep.
+
+        Raises:
+            Refused: The sweep has made no plan: it would be the latest sweep, and one without a stuck campaign.
+        """
+        plan = plan or self._recorded(None, "this run has made no plan, so that it has nothing to report")
         doing(self.platform.name, "writing the report")
         report, any_suspects = self._notes.end(plan)
         tidy(self.platform, self._notes.author(), any_suspects=any_suspects)

@@ -14,6 +14,7 @@ from campaign_ops.core.model import Counters
 from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.orchestration.endings import refusals_of
 from campaign_ops.postgres.database import STATE_SCHEMA
+from campaign_ops.queries.metrics import platform_metrics
 from tests.conftest import World, Worlds
 from tests.orchestration.harness import (
     NOWHERE,
@@ -260,6 +261,30 @@ def test_a_repair_without_a_plan_is_refused_with_the_next_step(sms: World, insta
     result = run(dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])), "only_this", instance)
     refused_run(instance, result, "there is no plan of this run", "make repair_plan first")
     assert sms.app.campaign("finished")["status"] == "sending"
+
+
+def test_a_run_of_the_last_steps_alone_ends_no_sweep(sms: World, instance: dg.DagsterInstance) -> None:
+    """As when a failed run is executed again from its failed step: it acts on the plan of that run, and has none.
+
+    Seen before: its report said that the platform has no queue, `nothing_needs_a_person` passed, and for monitoring
+    it was the latest sweep, without a stuck campaign.
+    """
+    sms.app.add_campaign("strange", words={"bounced": 4})
+    definitions = deployed(configured(sms))
+    reconciled(sms, instance)
+    before = platform_metrics(sms.platform)
+    assert before.sweep is not None
+    assert before.sweep.need_person == 1
+    sms.app.add_campaign("finished", succeeded=3)
+    run(definitions, "sms__plan", instance)
+    keys = [dg.AssetKey(["sms", name]) for name in ("completed_campaigns", "campaign_health")]
+    last = dg.define_asset_job("last", selection=keys)
+    result = run(dg.Definitions.merge(definitions, dg.Definitions(jobs=[last])), "last", instance)
+    assert materialized(result) == {"completed_campaigns"}
+    assert sms.app.campaign("finished")["status"] == "sent"
+    (refusal,) = refusals_of(result)
+    assert "this run has made no plan" in refusal
+    assert platform_metrics(sms.platform).sweep == before.sweep
 
 
 @pytest.mark.parametrize(
