@@ -48,7 +48,9 @@ def config(call: Call) -> Answer:
 
 def _config_text(settings: PlatformSettings, result: shapes.ConfigResult) -> list[RenderableType]:
     rows: list[tuple[str, object]] = [
-        (key, value) for key, value in result.items() if value is not None and not isinstance(value, dict)
+        (key, ", ".join(value) or "no channel" if isinstance(value, list) else value)
+        for key, value in result.items()
+        if value is not None and not isinstance(value, dict)
     ]
     for section in (result["thresholds"], result["timeouts"]):
         rows += section.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
@@ -20,6 +21,8 @@ from campaign_ops.watch.channels import Channel
 from campaign_ops.watch.notify import send_due
 from campaign_ops.watch.sending import check, send
 
+log = logging.getLogger(__name__)
+
 
 @command(
     several=True,
@@ -35,11 +38,13 @@ def notify(
     """Send the notifications that are due, or a test message.
 
     The watcher sends them too; this is for a cron job, and for trying a channel out. Exits with 1 when a channel does
-    not accept its message: what it did not accept is tried again later. A test without a channel exits with 2.
+    not accept its message: what it did not accept is tried again later. A test without a channel exits with 2, and so
+    does a mistake in one: the other channels get theirs.
     """
-    if (mistakes := check(call.settings.notify)) is not None:
-        raise mistakes
+    mistakes = check(call.settings.notify)
     channels = _chosen(call, channel)
+    if mistakes is not None and not channels:
+        raise mistakes
     if test and not channels:
         mend = "add one, such as {name: oncall, url: ${ONCALL_URL}}; docs/incidents.md shows more"
         raise ConfigurationError(
@@ -67,6 +72,10 @@ def notify(
     rows = [[row["name"], row["problem"] or "accepted"] for row in result["channels"] if test or row["problem"]]
     if rows:
         text.append(Rows(["", ""], rows))
+    for mistake in str(mistakes or "").splitlines():
+        log.warning("%s", mistake)
+    if mistakes is not None:
+        return Answer(result, text, ExitCode.SET_UP)
     return Answer(result, text, ExitCode.FAILED if refused else ExitCode.DONE)
 
 

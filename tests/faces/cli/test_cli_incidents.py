@@ -169,6 +169,22 @@ def test_an_unknown_channel_is_answered_with_the_nearest(sms: World, hook: Recei
     assert "no channel 'oncal' is configured for sms; did you mean oncall?" in one_line(result.stderr)
 
 
+def test_a_mistake_in_one_channel_does_not_stop_the_others(sms: World, hook: Received, tmp_path: Path) -> None:
+    """As docs/incidents.md promises. A cron job of `notify` sent nothing to anybody."""
+    odd: list[dict[str, Any]] = [{"name": "odd", "url": "nope://x"}, {"name": "none"}]
+    program = with_channels(sms, tmp_path, *odd, {"name": "oncall", "url": hook.url})
+    open_one(sms, STUCK, Notify(channels=(hook.channel("oncall"),)))
+    result = program("notify")
+    assert result.exit_code == 2
+    assert len(hook.messages) == 1
+    assert "1 message sent" in result.stdout
+    assert lines_with(result.stderr, "notify.channels[1].url: ", "is missing")
+    tested = program("notify", "--test")
+    assert tested.exit_code == 2
+    assert len(hook.messages) == 2
+    assert lines_with(tested.stdout, "oncall", "accepted")
+
+
 @pytest.mark.parametrize("command", ["config", "notify"])
 def test_a_mistake_in_a_channel_is_a_line_without_its_url(sms: World, tmp_path: Path, command: str) -> None:
     program = with_channels(sms, tmp_path, {"name": "odd", "url": f"nope://{SECRET}"}, {"name": "none"})
@@ -186,3 +202,4 @@ def test_the_configuration_shows_channels_without_their_urls(sms: World, hook: R
         assert shown.exit_code == 0
         assert "hook (from critical on)" in shown.stdout
         assert SECRET not in shown.output
+    assert "['" not in program("config").stdout, "a list was shown as Python writes it"
