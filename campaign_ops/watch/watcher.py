@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from campaign_ops.core.causes import Cause
 from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
 from campaign_ops.core.incidents import Change, Incident, Look, Rules, judge
+from campaign_ops.core.notices import Message
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import Platform
 from campaign_ops.sweep.plan import read_queue_state
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 """Platforms looked at together: one whose database hangs does not delay the others."""
+_UNSENT_KEPT = 10
+"""Messages about one platform that wait for a channel in memory; older ones are dropped."""
 _UNWRITABLE = frozenset({Cause.DATABASE_AWAY, Cause.CONFIGURATION_BROKEN})
 
 
@@ -88,7 +91,7 @@ class Seen:
 
 
 class Watcher:
-    """Watches until it is stopped. Keeps in memory only the incidents of platforms that cannot be written.
+    """Watches until it is stopped. Keeps in memory only the incidents and messages of platforms that cannot be written.
 
     Args:
         watch: What is watched.
@@ -101,6 +104,7 @@ class Watcher:
         self.rules = rules or Rules()
         self.limits = limits or Limits()
         self._unwritten: dict[str, dict[Cause, Incident]] = {}
+        self._unsent: dict[str, list[tuple[str, Message]]] = {}
 
     def run(self, stop: Event, every_seconds: float, ticked: Callable[[], None] = lambda: None) -> None:
         """Tick at this pace until ``stop`` is set, and call ``ticked`` after each tick.
@@ -178,20 +182,28 @@ class Watcher:
             discarded = {change.incident.cause for change in changes if change.discarded}
             kept = {**known, **{change.incident.cause: change.incident for change in changes}}
             self._unwritten[name] = {cause: incident for cause, incident in kept.items() if cause not in discarded}
-            for change in changes:
-                if change.notified and change.what is not None:
-                    self._send_now(name, change)
         else:
             changes = []
+        self._send_unwritten(name, changes)
         return Seen(name, _causes(look), tuple(changes), error=error)
 
-    def _send_now(self, name: str, change: Change) -> None:
-        assert change.what is not None
-        incident = replace(change.incident, id=change.incident.id or 0)
+    def _send_unwritten(self, name: str, changes: Sequence[Change]) -> None:
+        """Send what no outbox holds; what a channel does not take is tried again in the next tick, after the older."""
+        unsent = self._unsent.pop(name, [])
+        for change in changes:
+            if change.notified and change.what is not None:
+                incident = replace(change.incident, id=change.incident.id or 0)
+                unsent += self.watch.notify.messages(name, incident, change.what)
         channels = {channel.name: channel for channel in self.watch.notify.channels}
-        for channel, message in self.watch.notify.messages(name, incident, change.what):
-            if problem := send(channels[channel], message):
+        failed: dict[str, list[tuple[str, Message]]] = {}
+        for channel, message in unsent:
+            if channel not in failed and (problem := send(channels[channel], message)):
                 log.warning("%s: channel %s: %s", name, channel, problem)
+                failed[channel] = []
+            if channel in failed:
+                failed[channel].append((channel, message))
+        if failed:
+            self._unsent[name] = [waiting for each in failed.values() for waiting in each[-_UNSENT_KEPT:]]
 
 
 def _causes(look: Look) -> tuple[Cause, ...]:

@@ -154,6 +154,31 @@ def test_a_platform_whose_database_is_away_is_told_without_it(sms: World, hook: 
 
 
 @pytest.mark.usefixtures("no_back_off")
+def test_a_message_without_the_database_is_tried_again_until_the_channel_takes_it(sms: World, hook: Received) -> None:
+    """One error of the channel, and the database was away for four hours without a word."""
+    there = False
+
+    def connect() -> Platform:
+        platform = sms.again()
+        if not there:
+            platform.database = Database("postgresql+psycopg://nobody@127.0.0.1:1/away", Timeouts(connect_seconds=1))
+        return platform
+
+    sms.sweep()
+    watching = watcher(Watched("sms", connect), hook=hook)
+    hook.status = 503
+    ticks(watching, 3)
+    hook.status = 200
+    ticks(watching, 2)
+    assert ["the database is away" in subject for subject in hook.subjects] == [True]
+    hook.status, there = 503, True
+    ticks(watching, 3)
+    hook.status = 200
+    ticks(watching, 2)
+    assert ["resolved" in subject for subject in hook.subjects] == [False, True]
+
+
+@pytest.mark.usefixtures("no_back_off")
 def test_a_database_that_is_away_is_noticed_where_the_names_of_the_queues_come_from_it(sms: World) -> None:
     """The look failed as a whole: no incident was opened, and the dead man's switch was called."""
     profile = sms.platform.profile
