@@ -49,7 +49,8 @@ def mark_complete(
         raise Refused(
             strange_holds(evidence), where=f"campaign {campaign_id}", mend="correct reservation.words of the profile"
         )
-    empty = Outcome.DONE if decision.verdict is Verdict.EMPTY else None
+    is_empty = not total_recipients(evidence) and not evidence.tally.earlier  # whatever its dates are
+    empty = Outcome.DONE if is_empty else None
     if dry_run:
         _no_live_work(platform, campaign_id)
         outcome = decision.outcome or Outcome.DONE

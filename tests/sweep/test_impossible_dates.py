@@ -193,6 +193,10 @@ def test_with_neither_a_person_is_asked_and_may_complete_it(worlds: Worlds) -> N
     assert world.app.campaign("undated")["status"] == "sent"
     undo(world.platform, fix.repair_ids[0], Person("me", "it was wrong", "back"))
     assert (world.app.campaign("undated")["status"], world.app.campaign("undated")["updated_at"]) == ("sending", None)
+    world.app.add_campaign("empty")  # refused before: "it changed while we looked"
+    put(world, "Campaign", "empty", updatedAt=None)
+    mark_complete(world.platform, "empty", ME)
+    assert world.app.campaign("empty")["status"] == "sent"
 
 
 def test_what_moved_since_is_not_overwritten_whatever_it_was(worlds: Worlds) -> None:
