@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -196,6 +196,15 @@ def test_files_that_exist_are_kept_unless_force_is_given(stranger: Newcomer) -> 
     assert stranger("--dagster", "--force").exit_code == 5
     assert yaml.safe_load(kept.read_text())["storage"]["custom"]["class"] == "Storage"
     assert (stranger.home / "workspace.yaml").exists()
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(stranger: Newcomer) -> None:
+    """It was a traceback, after a minute of reading on a large database."""
+    (stranger.home / "file").write_text("mine")
+    result = replace(stranger, home=stranger.home / "file")()
+    assert result.exit_code == 2
+    (line,) = result.output.strip().splitlines()
+    assert "file: cannot be written: " in line
 
 
 @pytest.mark.parametrize(

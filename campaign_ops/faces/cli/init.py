@@ -84,13 +84,21 @@ def init(
     if stdout:
         screen.write(text)
     else:
-        directory.mkdir(parents=True, exist_ok=True)
-        files[0].write_text(text, encoding="utf-8")
-        for path in files[1:]:
-            shutil.copyfile(shipped(path.name), path)
+        _write(files, text)
         screen.show([line(f"wrote {', '.join(map(str, files))}", style="bold"), *map(line, _unsure(draft))])
         _judge(screen, files[0])
     raise typer.Exit(ExitCode.PERSON if draft.unsure else ExitCode.DONE)
+
+
+def _write(files: list[Path], text: str) -> None:
+    try:
+        files[0].parent.mkdir(parents=True, exist_ok=True)
+        files[0].write_text(text, encoding="utf-8")
+        for path in files[1:]:
+            shutil.copyfile(shipped(path.name), path)
+    except OSError as error:
+        what, where = f"cannot be written: {error.strerror}", str(error.filename2 or error.filename)
+        raise ConfigurationError(what, where=where, mend="name another directory, or --stdout") from None
 
 
 def name_of(url: SecretStr) -> str:
