@@ -38,7 +38,7 @@ def mark_complete(
     seen = observe(platform, only=[campaign_id], compare="none", any_age=True)
     evidence = still_sending(platform, campaign_id, seen)
     decision = decide(evidence, None, platform.policy, seen.at)
-    open_ = unsent(evidence)
+    open_ = 0 if evidence.uncounted else unsent(evidence)  # the write counts them itself, and takes more time
     if open_:
         raise Refused(
             f"{open_} of {total_recipients(evidence)} recipients still pending",
@@ -49,7 +49,7 @@ def mark_complete(
         raise Refused(
             strange_holds(evidence), where=f"campaign {campaign_id}", mend="correct reservation.words of the profile"
         )
-    is_empty = not total_recipients(evidence) and not evidence.tally.earlier  # whatever its dates are
+    is_empty = not (evidence.uncounted or total_recipients(evidence) or evidence.tally.earlier)  # whatever its dates
     empty = Outcome.DONE if is_empty else None
     if dry_run:
         _no_live_work(platform, campaign_id)
@@ -68,9 +68,8 @@ def mark_complete(
         entries, repair_ids = platform.database.run(_write)
         repair_ids = repair_ids or already_made(platform, person, RepairKind.COMPLETE, campaign_id)
     if not repair_ids:
-        raise Refused(
-            "it changed while we looked; nothing was done", where=f"campaign {campaign_id}", mend="look again"
-        )
+        why = evidence.uncounted or "it changed while we looked"
+        raise Refused(f"{why}; nothing was done", where=f"campaign {campaign_id}", mend="look again")
     released = sum(entry.kind is RepairKind.RELEASE for entry in entries)
     also = f", {plural(released, 'reservation')} released" if released else ""
     word = (entries[0].after or {}).get("status") if entries else "completed"

@@ -8,10 +8,15 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from campaign_ops.core.model import Tally, Verdict
+from campaign_ops.core.errors import Refused
+from campaign_ops.core.model import Counters, Tally, Verdict
+from campaign_ops.fixes.complete import mark_complete
+from campaign_ops.fixes.fix import Person
+from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.postgres import bounded, cover
 from campaign_ops.sweep import coverage, tally
 from campaign_ops.sweep.look import Observation, observe
+from campaign_ops.sweep.report import dry_run
 from tests.conftest import World, Worlds
 from tests.sweep.actors import covered
 
@@ -86,6 +91,22 @@ def test_a_giant_that_is_not_read_in_time_stops_only_itself(sms: World, monkeypa
     assert sorted(counted) == ["finished", "lost"], "no number stands for what was not counted"
     sms.sweep()
     assert set(sms.app.pending_ids("giant")) <= set(covered(sms)), "nothing is left of it"
+
+
+def test_a_giant_that_is_not_read_in_time_is_completed_by_a_person_if_it_is_over(
+    messenger: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_pieces(monkeypatch)
+    monkeypatch.setattr(bounded, "PATIENCE_SECONDS", 0.0)
+    messenger.app.add_campaign("over", succeeded=200, started_ago=hours(2))
+    messenger.app.add_campaign("behind", succeeded=200, counters=Counters(200, 90, 0), started_ago=hours(2))
+    messenger.app.add_campaign("open", succeeded=199, counters=Counters(200, 199, 0), started_ago=hours(2))
+    assert {item.verdict for item in dry_run(messenger.platform).stuck} == {Verdict.UNCOUNTED}
+    for label in ("over", "behind"):
+        mark_complete(messenger.platform, label, Person("me", "it is over", label))
+        assert messenger.app.campaign(label)["status"] == "COMPLETED"
+    with pytest.raises(Refused, match="could not be counted"):
+        mark_complete(messenger.platform, "open", Person("me", "it is over", "open"))
 
 
 @pytest.mark.slow
