@@ -5,13 +5,14 @@ from __future__ import annotations
 import ipaddress
 import logging
 import signal
+import socket
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvicorn
 
-from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
 from campaign_ops.core.tokens import Scope
 from campaign_ops.core.wording import nearest
 from campaign_ops.faces.cli.exit_codes import ExitCode
@@ -79,13 +80,27 @@ def serve(
     access = Access(open_as=operator() if no_login else None, proxy=proxy)
     service = Service(load_settings(config), access, Dagster(dagster) if dagster is not None else None)
     server = uvicorn.Server(server_config(create_app(service), host, port))
-    log.info("serving %s at http://%s:%s%s", ", ".join(service.settings.names), host, port, _hint(access))
+    sockets = _listening(host, port)
+    named = f"[{host}]" if ":" in host else host
+    log.info("serving %s at http://%s:%s%s", ", ".join(service.settings.names), named, port, _hint(access))
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn ends in order, then raises the signal again: an orderly end exits with 0.
         signal.signal(number, lambda *_: None)
-    server.run()
+    server.run(sockets)
     if not server.started:
         raise typer.Exit(ExitCode.FAILED)  # uvicorn has said why
+
+
+def _listening(host: str, port: int) -> list[socket.socket]:
+    """The sockets of an address, bound before it is announced."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+        return [socket.create_server(address, family=family) for family, address in addresses]
+    except OSError as error:
+        why, _, _ = str(error.strerror).partition(" (")  # Python adds the address
+        what, mend = f"cannot listen there: {why}", "stop what does, or give another --host or --port"
+        raise CampaignOpsError(what, where=f"{host}:{port}", mend=mend) from None
 
 
 def _hint(access: Access) -> str:
