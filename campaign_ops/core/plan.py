@@ -201,6 +201,7 @@ def _for_person(item: PlanItem, why: str) -> PlanItem:
 def campaign_item(evidence: Evidence, decision: Decision, now: datetime) -> PlanItem:
     """The line of one stuck campaign."""
     campaign, coverage = evidence.campaign, evidence.coverage
+    is_counted = not evidence.uncounted or evidence.tally.rows > 0
     return PlanItem(
         kind=_KINDS.get(decision.action),
         target=campaign.id,
@@ -215,11 +216,11 @@ def campaign_item(evidence: Evidence, decision: Decision, now: datetime) -> Plan
         covered=coverage.covered if coverage else None,
         marked=coverage.marked if coverage else None,
         doubled=coverage.doubled if coverage else None,
-        total=total_recipients(evidence),
-        unsent=unsent(evidence),
+        total=total_recipients(evidence) if is_counted else None,
+        unsent=unsent(evidence) if is_counted else None,
         stuck_seconds=campaign.untouched_seconds(now),
-        drained_per_hour=_drained_per_hour(evidence, now),
-        drift=drift(evidence),
+        drained_per_hour=_drained_per_hour(evidence, now) if is_counted else None,
+        drift=drift(evidence) if is_counted else "",
     )
 
 

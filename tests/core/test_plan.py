@@ -94,6 +94,14 @@ def test_a_campaign_that_grew_has_no_pace_below_zero() -> None:
     assert plan_of(look).items[0].drained_per_hour == 0.0
 
 
+@pytest.mark.parametrize("look", [sms(), sms(counters=Counters(50, 4, 0))])
+def test_no_number_stands_for_recipients_that_were_not_counted(look: Look) -> None:
+    """Measured before: none of 40 was left, so 40 an hour; and "sent counter 4, rows 0"."""
+    uncounted = look.with_(uncounted="too many rows", pending_before=40, observed_before_at=ago(hours=1))
+    (item,) = plan_of(uncounted).items
+    assert (item.total, item.unsent, item.drained_per_hour, item.drift) == (None, None, None, "")
+
+
 def test_a_recount_is_a_line_of_its_own_and_says_from_what_to_what() -> None:
     look = messenger(10, sent=2, rows=Tally(pending=4, succeeded=5, failed=1)).with_(rows_when_sent=False)
     report, recount = plan_of(look).items
