@@ -37,7 +37,7 @@ PAGES = (
     "/tokens",
 )
 FOR_ALL_TENANTS = ("/plan", "/queue", "/platforms/sms/examination", "/tokens", "/sweeps/sms/none")
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}"
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}\u202e"
 
 
 class Browser:
@@ -453,6 +453,7 @@ def test_hostile_words_are_shown_and_not_run(api: Api, sms: World) -> None:
         page = browser.open(path)
         shown += "&lt;script&gt;alert(1)" in page
         assert "<script>alert" not in page, path
+        assert "\u202e" not in page, "what comes after the name was shown from right to left"
         assert "<img" not in page, path
     assert shown >= 9
 

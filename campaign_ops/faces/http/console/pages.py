@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -216,10 +217,19 @@ def _without(query: Mapping[str, str], *names: str, **more: str) -> str:
     return urlencode(kept | more)
 
 
+def _straight(value: Any) -> Any:
+    """Foreign text with marks of direction as escapes, as on the command line: they turn around what comes after it."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return _TURNING.sub(lambda mark: mark[0].encode("unicode_escape").decode(), value)
+
+
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _env = Environment(
     loader=FileSystemLoader(HERE / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
+    finalize=_straight,
     trim_blocks=True,
     lstrip_blocks=True,
 )
