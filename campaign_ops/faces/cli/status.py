@@ -20,7 +20,8 @@ from campaign_ops.queries.status import StatusLine, campaign_status
 def status(call: Call) -> Answer:
     """Show every campaign in sending: progress, verdict and reason.
 
-    Includes campaigns that were touched recently; the stuck ones are marked. Changes nothing.
+    Includes campaigns that were touched recently; the stuck ones are marked. Changes nothing. Exits with 0 whatever it
+    shows; `plan` exits with 5 where a person is needed.
     """
     campaigns = campaign_status(call.platform)
     stuck = [campaign for campaign in campaigns if campaign.stuck]
