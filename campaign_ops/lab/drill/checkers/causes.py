@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from campaign_ops.core.causes import Cause
 from campaign_ops.core.model import PATIENT
@@ -53,9 +53,14 @@ _PLANS = 3
 def held(records: Records, cause: Cause, at: datetime) -> bool:
     """Return whether the marks or the plans show that a cause held a moment before ``at``."""
     if cause is Cause.SWEEP_STALE:
-        # A fix by a person is in the same table, and no sweep.
-        ends = [row.finished_at for row in records.sweeps.values() if row.planned and row.finished_at is not None]
-        return not any(at - STALE < end < at - LATE for end in ends)
+        # A fix by a person is in the same table, and no sweep. A sweep may sleep before it commits its end.
+        latest = {line.run_id: datetime.fromtimestamp(line.ended, UTC) for line in records.sweep_lines}
+        ends = [
+            (row.finished_at, latest.get(row.run_id, row.finished_at))
+            for row in records.sweeps.values()
+            if row.planned and row.finished_at is not None
+        ]
+        return not any(at - STALE < end and committed < at - LATE for end, committed in ends)
     if cause in OF_A_PLAN:
         return any(cause in causes_of(records, sweep) for sweep in plans_until(records, at))
     if cause is Cause.WORKERS_RESTARTING:  # the restarts of an hour
