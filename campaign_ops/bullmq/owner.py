@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from campaign_ops.bullmq.payload import named
+
 KNOWN_MAJORS = (4, 5, 6)
 _PRO_KEYS = ("groups", "groups:limit", "groups:max", "groups:paused", "groups:metas")
 # Bull's, and what BullMQ wrote before version 4. Observed with Bull 3.29 and 4.16.
@@ -64,7 +66,7 @@ def read_owner(answers: Sequence[Any]) -> Owner:
     (version, paused, max_events), counter, has_events, has_meta, pro, old_keys = answers
     old = old_keys or (counter is not None and not (has_events or version or max_events))
     return Owner(
-        version,
+        version and named(version),  # it is written into our tables, whatever a client has written there
         paused=paused is not None,
         exists=bool(has_meta or old),
         jobs_added=int(counter) if counter and counter.isdecimal() else 0,

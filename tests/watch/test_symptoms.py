@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import redis
 import sqlalchemy as sa
 
 from campaign_ops.core.causes import Cause, Severity
@@ -150,6 +151,18 @@ def test_an_outage_is_seen_between_sweeps_and_changes_nothing_else(worlds: World
     world.platform = healthy
     assert watch(world, 3) == [What.RESOLVED]
     assert open_causes(world) == ["stuck"]
+
+
+def test_a_version_that_is_no_text_makes_the_queue_unreadable_and_nothing_else(sms: World) -> None:
+    """Any client of Redis can write it. PostgreSQL takes neither a NUL nor half a character: no sweep ended, no
+    credits were released, and the watcher's look failed before it could open an incident.
+    """
+    with redis.Redis.from_url(sms.queue.url) as raw:
+        for version in (b"bullmq:99\x00", b"bullmq:\xff"):
+            raw.hset(sms.queue.key("meta"), "version", version)
+            assert sms.sweep().queue.problem  # type: ignore[union-attr]
+            watch(sms)
+    assert open_causes(sms) == [Cause.QUEUE_UNREADABLE.value]
 
 
 def test_a_queue_that_is_paused_for_long_is_one_incident(sms: World) -> None:
