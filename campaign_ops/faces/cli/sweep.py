@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,10 @@ from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import Rows, clean_lines, line
 from campaign_ops.faces.documents import sweep_document
 from campaign_ops.faces.outcomes import Ending, Outcome, held_back, outcomes_of
+from campaign_ops.queries.history import repairs
 from campaign_ops.sweep import Sweep, dry_run
+
+log = logging.getLogger(__name__)
 
 _DONE = {
     RepairKind.COMPLETE: "completed",
@@ -106,12 +110,20 @@ def reconcile(
         ).run()
     if markdown is not None:
         markdown.write_text(clean_lines(render(report)), encoding="utf-8")
+    if confirm and not held_back(report) and not _was_used(call):
+        log.warning("code %s was not used: no breaker held anything back", confirm)
     outcomes = outcomes_of(report)
     return Answer(
         _result(call, report, outcomes),
         _sections(call, report, outcomes),
         _code(report, outcomes),
     )
+
+
+def _was_used(call: Call) -> bool:
+    """Return whether the code of this call is in the journal."""
+    used = repairs(call.platform, kind=RepairKind.CONFIRM, limit=1).repairs
+    return bool(used) and used[0]["run_id"] == call.run_id
 
 
 @command(several=True, shape=shapes.SweepResult, examples=["plan", "plan --platform sms --json"])

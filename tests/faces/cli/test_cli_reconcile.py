@@ -167,7 +167,10 @@ def test_a_tripped_breaker_is_marked_and_the_command_it_prints_confirms_it(progr
     assert printed[0] == "campaign-ops"
     confirmed = run(*printed[1:])
     assert confirmed.exit_code == 0, confirmed.output
+    assert "was not used" not in confirmed.stderr
     assert len(sms.queue.live_job_ids()) == 12
+    mistyped = program("reconcile", "--confirm", "aaaa-bbbb-cccc", "--reason", "x")
+    assert lines_with(mistyped.stderr, "aaaa-bbbb-cccc was not used", "no breaker held anything back")
 
 
 def test_a_tripped_breaker_is_in_the_plan_and_in_the_json(program: Program, sms: World) -> None:
