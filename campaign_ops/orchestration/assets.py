@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from campaign_ops.orchestration import metadata
-from campaign_ops.orchestration.endings import REFUSALS, refused
+from campaign_ops.orchestration.endings import REFUSALS, forget_outcome, refused
 from campaign_ops.orchestration.lineage import column_lineage
 from campaign_ops.orchestration.metadata import Metadata
 from campaign_ops.orchestration.names import owners
@@ -180,8 +180,11 @@ def _asset(source: PlatformSource, step: Step, fresh: dg.FreshnessPolicy | None)
         output_required=False,
     )
     def compute(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+        resource = resource_of(context, names)
+        if resource.is_new:
+            forget_outcome(context)
         try:
-            with resource_of(context, names).sweep(context.run, step.name, _coming(context, source)) as sweep:
+            with resource.sweep(context.run, step.name, _coming(context, source)) as sweep:
                 facts = step.work(sweep, source)
                 known = sweep.row_count(step.name)
                 rows = row_count(sweep.platform, step.name) if known is None else known

@@ -63,6 +63,12 @@ def tag_outcome(context: dg.OpExecutionContext | dg.AssetExecutionContext, outco
     context.instance.add_run_tags(context.run.run_id, {OUTCOME_TAG: outcome})
 
 
+def forget_outcome(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> None:
+    """Overwrite the outcome that Dagster has copied from the run of which this one is a repetition."""
+    if OUTCOME_TAG in context.run.tags:
+        tag_outcome(context, "executed again")
+
+
 def refused(context: dg.OpExecutionContext | dg.AssetExecutionContext, refusal: CampaignOpsError) -> dict[str, str]:
     """End the run as refused: its tag, a warning in its log, and the metadata that says why and what to do next."""
     context.log.warning("refused: %s", refusal)

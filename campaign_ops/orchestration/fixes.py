@@ -18,7 +18,7 @@ from campaign_ops.core.model import RepairKind
 from campaign_ops.fixes.confirm import FixCall, make_confirmed, try_out
 from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.table import FIXES
-from campaign_ops.orchestration.endings import REFUSALS, failing_in_one_line, refused, tag_outcome
+from campaign_ops.orchestration.endings import REFUSALS, failing_in_one_line, forget_outcome, refused, tag_outcome
 from campaign_ops.orchestration.jobs import IN_ONE_PROCESS
 from campaign_ops.orchestration.names import FIX
 from campaign_ops.orchestration.resources import PlatformSource, no_hand_over
@@ -170,6 +170,7 @@ def _job(source: PlatformSource, fix: FixJob) -> dg.JobDefinition:
         pool=source.names.pool,
     )
     def apply(context: dg.OpExecutionContext) -> None:
+        forget_outcome(context)
         try:
             _apply(context, source, fix)
         except REFUSALS as refusal:

@@ -85,6 +85,11 @@ class PlatformResource(dg.ConfigurableResource[Any]):
             self._traces.close()
         self._made = self._sweep = self._traces = None
 
+    @property
+    def is_new(self) -> bool:
+        """Return whether no step has begun its sweep yet."""
+        return self._sweep is None
+
     @contextmanager
     def platform(self) -> Iterator[Platform]:
         """The platform. Our errors fail the step with their one line, except refusals."""

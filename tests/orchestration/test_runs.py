@@ -287,6 +287,19 @@ def test_a_run_of_the_last_steps_alone_ends_no_sweep(sms: World, instance: dg.Da
     assert platform_metrics(sms.platform).sweep == before.sweep
 
 
+def test_a_run_that_is_executed_again_has_no_outcome_of_the_refused_one(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    """Dagster copies the tags: the sweep that succeeded was refused in the list of runs, and for incidents."""
+    inherited = {"campaign_ops/outcome": "refused"}
+    again = run(deployed(configured(sms)), "sms__reconcile", instance, tags=inherited)
+    assert materialized(again) == SMS
+    assert instance.get_run_by_id(again.run_id).tags["campaign_ops/outcome"] == "executed again"  # type: ignore[union-attr]
+    config = {"resources": {"sms_platform": {"config": {"confirm": "x"}}}}
+    refused = run(deployed(configured(sms)), "sms__reconcile", instance, tags=inherited, run_config=config)
+    refused_run(instance, refused, "who confirms, and why?", "add `by` and `reason`")
+
+
 @pytest.mark.parametrize(
     "confirmation", [{"confirm": "x"}, {"confirm": "x", "by": "ada"}, {"confirm": "x", "reason": "y"}]
 )
