@@ -136,7 +136,7 @@ stays as it was:
 ```sh
 campaign-ops incidents --platform sms                                   # exits with 5 while one is open
 campaign-ops acknowledge 12 --platform sms --reason "TICKET-12"         # not repeated any more; getting worse, and its end, are still sent
-campaign-ops silence 12 --platform sms --until 4h --reason "deployment" # nothing until then, not even its end; unless it gets worse
+campaign-ops silence 12 --platform sms --until 4h --reason "deployment" # nothing until then, not even its end or its return within an hour; unless it gets worse
 campaign-ops resolve 12 --platform sms --reason "workers are back"      # over; new bad looks open it again
 ```
 

@@ -201,6 +201,10 @@ def _bad(incident: Incident | None, symptom: Symptom, evidence: str, rules: Rule
         return [Change(incident)]
     what = What.OPENED if incident.state is State.SUSPECTED else What.REOPENED
     opened = replace(incident, state=State.OPEN, opened_at=incident.opened_at or now, resolved_at=None)
+    silent = _is_silent(opened, now)
+    opened = replace(opened, state=State.SILENCED) if silent else replace(opened, silenced_until=None)
+    if silent and not _worse(opened, rules):
+        return [Change(opened, what)]
     return [Change(_as_notified(opened, now), what, notified=True)]
 
 
@@ -214,11 +218,11 @@ def _opens(incident: Incident, symptom: Symptom, rules: Rules, now: datetime) ->
 
 
 def _still_bad(incident: Incident, before: Severity, rules: Rules, now: datetime) -> Change:
-    if _worse(incident, rules):
-        return Change(_as_notified(incident, now), What.WORSENED, notified=True)
-    silence_ended = incident.silenced_until is not None and incident.silenced_until <= now
+    silence_ended = incident.silenced_until is not None and not _is_silent(incident, now)
     if silence_ended:
         incident = replace(incident, state=State.OPEN, silenced_until=None)
+    if _worse(incident, rules):
+        return Change(_as_notified(incident, now), What.WORSENED, notified=True)
     since_notified = now - incident.notified_at if incident.notified_at is not None else timedelta.max
     due = since_notified >= timedelta(seconds=rules.repeat_seconds)
     if incident.state is State.OPEN and (silence_ended or due):
@@ -243,13 +247,19 @@ def _good(incident: Incident, evidence: str, rules: Rules, now: datetime) -> Ite
     incident = replace(incident, looked_at=now, evidence=evidence, bad_looks=0, good_looks=looks)
     if looks < rules.looks_to_resolve:
         return [Change(incident)]
-    silent = incident.silenced_until is not None and incident.silenced_until > now
-    return [Change(resolved(incident, now), What.RESOLVED, notified=not silent)]
+    silent = _is_silent(incident, now)
+    over = replace(resolved(incident, now), silenced_until=incident.silenced_until if silent else None)
+    return [Change(over, What.RESOLVED, notified=not silent)]
 
 
 def resolved(incident: Incident, now: datetime) -> Incident:
     """The incident, over."""
     return replace(incident, state=State.RESOLVED, resolved_at=now, bad_looks=0, good_looks=0, silenced_until=None)
+
+
+def _is_silent(incident: Incident, now: datetime) -> bool:
+    """Return whether a person's silence holds. It outlasts the incident's end: what comes back is silent, too."""
+    return incident.silenced_until is not None and incident.silenced_until > now
 
 
 def _as_notified(incident: Incident, now: datetime) -> Incident:

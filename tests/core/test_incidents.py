@@ -266,6 +266,28 @@ def test_a_silence_that_ends_while_it_is_still_bad_speaks(memory: Memory) -> Non
     assert (change.what, change.notified, change.incident.state) == (What.REPEATED, True, State.OPEN)
 
 
+def test_a_silence_outlasts_an_end_and_a_return_within_the_hour(memory: Memory) -> None:
+    """Workers that restart in a deployment: each return spoke, hours before the silence was over."""
+    memory.opened()
+    memory.set(state=State.SILENCED, silenced_until=memory.now + HOUR)
+    assert not memory.resolved().notified
+    memory.look(STUCK)
+    (back,) = memory.look(STUCK)
+    assert (back.what, back.notified, back.incident.state) == (What.REOPENED, False, State.SILENCED)
+    (worse,) = memory.look(replace(STUCK, count=30))
+    assert (worse.what, worse.notified) == (What.WORSENED, True)
+    (ended,) = memory.look(STUCK, after=HOUR)
+    assert (ended.what, ended.notified, ended.incident.state) == (What.REPEATED, True, State.OPEN)
+
+
+def test_a_silence_that_ends_when_it_gets_worse_speaks_once(memory: Memory) -> None:
+    memory.opened()
+    memory.set(state=State.SILENCED, silenced_until=memory.now + MINUTE)
+    (change,) = memory.look(replace(STUCK, count=30))
+    assert (change.what, change.incident.state) == (What.WORSENED, State.OPEN)
+    assert memory.look(replace(STUCK, count=30)) == []
+
+
 def test_a_silence_ends_at_its_very_moment(memory: Memory) -> None:
     memory.opened()
     memory.set(state=State.SILENCED, silenced_until=memory.now + MINUTE)

@@ -59,7 +59,7 @@ def incidents(
 
 
 def _block(row: shapes.Incident) -> list[RenderableType]:
-    state = row["state"] + (f" until {_minute(row['silenced_until'])}" if row["silenced_until"] else "")
+    state = row["state"] + (f" until {_minute(row['silenced_until'])}" if row["state"] == "silenced" else "")
     if row["handled_by"]:
         state += f"; {row['handled_by']}: {row['handled_reason']}"
     since = f"{_minute(row['first_seen_at'])} UTC, last seen {_minute(row['last_seen_at'])}"
