@@ -29,7 +29,9 @@ local function campaigns_of(job_key)
     values[#values + 1] = value
     clear = clear and string.find(value, '^%-?%d+%.?0*%s*$')
   end
-  for _, value in ipairs(values) do found[canonical(value)] = true end
+  for _, value in ipairs(values) do
+    found[canonical(value)] = true
+  end
   local sends = guard.sends[job[1]] or string.find(text, '"' .. guard.recipients_key .. '"', 1, true)
   if guard.harmless[job[1]] or (sends and clear and #values > 0) then return found end
   if sends then return false end
