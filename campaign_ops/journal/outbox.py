@@ -68,14 +68,14 @@ class Outbox:
         assert now is not None
         return now
 
-    def due(self, connection: sa.Connection, now: datetime, *, limit: int) -> list[Waiting]:
-        """The notifications that may be sent now and that no other process has claimed, the oldest first."""
+    def due(self, connection: sa.Connection, now: datetime, channels: Collection[str], *, limit: int) -> list[Waiting]:
+        """The unclaimed notifications of these channels that may be sent now, the oldest first."""
         table = schema.notification.c
         free = sa.or_(table.claimed_at.is_(None), table.claimed_at < now - LEASE)
         query = (
             sa.select(schema.notification)
             .where(table.tables == self.tables, table.sent_at.is_(None), table.gave_up_at.is_(None))
-            .where(table.not_before <= now, free)
+            .where(table.not_before <= now, free, table.channel.in_(sorted(channels)))
             .order_by(table.id)
             .limit(limit)
         )

@@ -111,7 +111,7 @@ def _claim(
     """Claim the notifications of the next message."""
     outbox = platform.outbox
     now = outbox.lock(connection)
-    due = [waiting for waiting in outbox.due(connection, now, limit=1_000) if waiting.channel in channels]
+    due = outbox.due(connection, now, channels, limit=1_000)
     sent = outbox.sent_since(connection, now - timedelta(hours=1)) if due else {}
     for name in dict.fromkeys(waiting.channel for waiting in due):
         free = limits.messages_an_hour - sent.get(name, 0)

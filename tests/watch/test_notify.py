@@ -17,6 +17,7 @@ from campaign_ops.core.causes import Cause, Severity
 from campaign_ops.core.errors import StateSchemaError
 from campaign_ops.core.incidents import Symptom, What
 from campaign_ops.core.notices import Message
+from campaign_ops.journal import schema
 from campaign_ops.watch.channels import Channel, Notify
 from campaign_ops.watch.incidents import acknowledge, resolve
 from campaign_ops.watch.notify import Limits, send_due
@@ -238,6 +239,17 @@ def test_what_waits_for_a_channel_that_is_gone_is_given_up_too(sms: World) -> No
     make_due(sms, created_at=timedelta(hours=7))
     assert send_due(sms.platform, []).gave_up == 1
     assert "no process of this configuration" in events(sms)[-1][2]
+
+
+def test_what_waits_for_a_channel_that_is_gone_keeps_no_other_waiting(sms: World, hook: Received) -> None:
+    open_one(sms, STUCK, to(nowhere("old")))
+    names = [column.name for column in schema.notification.columns if column.name not in ("id", "channel")]
+    columns = ", ".join(names)
+    with sms.platform.database.transaction() as connection:
+        copies = f"SELECT {columns}, 'old ' || number FROM campaign_ops.notification, generate_series(1, 1000) number"
+        connection.execute(sa.text(f"INSERT INTO campaign_ops.notification ({columns}, channel) {copies}"))
+    open_one(sms, Symptom(Cause.QUARANTINED, count=1), to(hook.channel()))
+    assert send_due(sms.platform, to(hook.channel()).channels).sent == 1
 
 
 def test_two_that_send_at_once_send_once(sms: World, hook: Received) -> None:
