@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from campaign_ops.core.wording import plural
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.grants import quoted
-from campaign_ops.postgres.database import Timeouts
+from campaign_ops.postgres.database import CONNECTIONS, Timeouts
 from campaign_ops.postgres.inspection import Server
 
 OLDEST = 14
@@ -40,7 +41,13 @@ def session(server: Server) -> Iterator[Finding]:
         seconds = server.transaction_timeout_ms / 1000
         what = f"the server ends transactions after {seconds:g} s: a longer sweep would lose its lock half way"
         yield Finding("session", Level.WARNING, what, f"{setting} transaction_timeout = 0")
-    if not server.read_only and not server.transaction_timeout_ms:
+    too_few = server.connections is not None and server.connections < CONNECTIONS
+    if too_few:
+        role, database = quoted(server.role), quoted(server.database)
+        what = f"{role} may have {plural(server.connections or 0, 'connection')}, and a sweep needs {CONNECTIONS}"
+        mend = f"ALTER ROLE {role} CONNECTION LIMIT -1, and the same for database {database}"
+        yield Finding("session", Level.ERROR, what, mend)
+    if not (server.read_only or server.transaction_timeout_ms or too_few):
         yield Finding("session", Level.OK, "no default of the session stops a sweep")
 
 

@@ -40,6 +40,8 @@ class Timeouts:
     queue_seconds: float = 10
 
 
+CONNECTIONS = 3
+"""Of one sweep: the lock, the look and the write."""
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 # A statement whose client is gone ends within seconds, not at its timeout: a killed process, or a run terminated in
@@ -194,7 +196,7 @@ def _first_engine(url: sa.URL, timeouts: Timeouts, _process: int) -> sa.Engine:
     """The engine whose dialect, and whose compiled statements, all engines of an address share. It never connects."""
     return sa.create_engine(
         url,
-        pool_size=3,  # the lock, the look and the write of one sweep
+        pool_size=CONNECTIONS,
         use_native_hstore=False,
         execution_options={"compiled_cache": LRUCache(500)},
         connect_args={

@@ -22,8 +22,10 @@ _SERVER = sa.text(
            has_database_privilege(current_database(), 'TEMPORARY') AS may_make_temporary,
            s.time_zone, (now() AT TIME ZONE s.time_zone) - (now() AT TIME ZONE 'UTC') AS utc_offset,
            s.read_only = 'on' AS read_only, s.transaction_timeout::int AS transaction_timeout_ms,
+           CASE WHEN NOT r.rolsuper THEN least(nullif(r.rolconnlimit, -1), nullif(d.datconnlimit, -1)) END
+               AS connections,
            pg_backend_pid() AS backend_pid
-    FROM pg_roles r CROSS JOIN (
+    FROM pg_roles r JOIN pg_database d ON d.datname = current_database() CROSS JOIN (
         SELECT max(reset_val) FILTER (WHERE name = 'TimeZone') AS time_zone,
                max(reset_val) FILTER (WHERE name = 'default_transaction_read_only') AS read_only,
                max(reset_val) FILTER (WHERE name = 'transaction_timeout') AS transaction_timeout
@@ -148,7 +150,8 @@ _PATIENCE = sa.text(
 class Server:
     """Facts about the server and our role; ``time_zone`` and ``read_only`` are a new session's defaults.
 
-    ``transaction_timeout_ms`` is None before PostgreSQL 17. ``pooled``: a pooler is between us and the server.
+    ``transaction_timeout_ms`` is None before PostgreSQL 17. ``connections``: how many our role may have; None without
+    a limit. ``pooled``: a pooler is between us and the server.
     """
 
     version: int
@@ -164,6 +167,7 @@ class Server:
     utc_offset: timedelta
     read_only: bool
     transaction_timeout_ms: int | None
+    connections: int | None
     pooled: bool
 
 

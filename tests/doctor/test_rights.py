@@ -164,3 +164,11 @@ def test_defaults_of_a_session_that_would_stop_a_sweep_are_found(
     assert words in found.what
     mend(sms, found)
     assert complaints(fresh(sms)) == []
+
+
+def test_a_role_with_too_few_connections_for_a_sweep_is_found(sms: World) -> None:
+    role = least(sms)
+    run(sms, f"ALTER ROLE {quoted(role)} CONNECTION LIMIT 2")
+    (found,) = complaints(fresh(sms))
+    assert (found.check, found.level) == ("session", Level.ERROR)
+    assert "2 connections, and a sweep needs 3" in found.what

@@ -202,7 +202,9 @@ def test_a_pooler_in_between_is_noticed_and_does_no_harm(sms: World) -> None:
     [(130_004, Level.ERROR, "13 is older"), (140_000, Level.OK, "14.0"), (180_004, Level.OK, "18.4")],
 )
 def test_a_server_that_is_too_old_is_refused(number: int, level: Level, words: str) -> None:
-    server = Server(number, False, "d", "r", False, False, False, False, True, "UTC", timedelta(0), False, None, False)
+    server = Server(
+        number, False, "d", "r", False, False, False, False, True, "UTC", timedelta(0), False, None, None, False
+    )
     found = version(server)
     assert found.level is level
     assert words in found.what
