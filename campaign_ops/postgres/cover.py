@@ -145,7 +145,7 @@ def doubled(connection: sa.Connection, tables: PlatformTables, campaign_ids: Seq
     """The number of pending recipients of each campaign that are in two or more live jobs; absent where none is."""
     recipient = tables.recipient.c
     query = (
-        sa.select(as_text(recipient.campaign_id).label("campaign_id"), sa.func.count().label("number"))
+        sa.select(tables.campaign_of(recipient.campaign_id).label("campaign_id"), sa.func.count().label("number"))
         .where(one_of(recipient.campaign_id, IDS), to_send(tables), recipient.id.in_(_DOUBLED))
         .group_by(recipient.campaign_id)
     )
@@ -191,7 +191,7 @@ def _filling(tables: PlatformTables, size: int, *, as_set: bool) -> Query:
         is_open = covered.c.recipient_id.is_(None)
     cut = (
         sa.select(
-            as_text(recipient.campaign_id).label("campaign_id"),
+            tables.campaign_of(recipient.campaign_id).label("campaign_id"),
             *_fingerprint(tables),
             sa.literal_column("0", sa.Integer).label("start"),
             sa.func.array_agg(recipient.id).filter(is_open).label("ids"),
@@ -222,7 +222,7 @@ def fingerprints(
 def _fingerprints(tables: PlatformTables) -> Query:
     recipient = tables.recipient.c
     return (
-        sa.select(as_text(recipient.campaign_id), *_fingerprint(tables))
+        sa.select(tables.campaign_of(recipient.campaign_id), *_fingerprint(tables))
         .where(one_of(recipient.campaign_id, IDS), to_send(tables))
         .group_by(recipient.campaign_id)
     )
@@ -350,7 +350,7 @@ def _still_waiting(tables: PlatformTables) -> Query:
     recipient = tables.recipient.c
     listed = sa.func.unnest(_BATCH.c.recipient_ids).table_valued("id").render_derived(name="listed")
     # Named, since a column of any other collation than ours cannot be compared without.
-    same_campaign = as_text(recipient.campaign_id) == _BATCH.c.campaign_id.collate("C")
+    same_campaign = tables.campaign_of(recipient.campaign_id) == _BATCH.c.campaign_id.collate("C")
     waits = sa.and_(to_send(tables), same_campaign)
     # OFFSET 0 is a fence: rows are found by id alone. Recipients inserted since the last ANALYZE look like a handful,
     # and the planner would read all that wait, or the whole campaign, again for each id.
@@ -402,12 +402,12 @@ def marked(connection: sa.Connection, *, limit: int) -> list[Suspect]:
 def not_remembered(connection: sa.Connection, tables: PlatformTables) -> Iterator[list[Suspect]]:
     """Marked recipients that still wait and that no earlier look saw marked, page by page."""
     recipient = tables.recipient.c
-    campaign_id, recipient_id = as_text(recipient.campaign_id), as_text(recipient.id)
+    campaign_id, recipient_id = tables.campaign_of(recipient.campaign_id), as_text(recipient.id)
     query = (
         sa.select(campaign_id, recipient_id, _JOB_IDS)
         .select_from(tables.recipient.join(_MARKED, _MARKED.c.recipient_id == recipient.id))
         .where(to_send(tables))
-        .group_by(campaign_id, recipient_id)
+        .group_by(recipient.campaign_id, recipient.id)
         .having(sa.not_(sa.func.bool_or(_MARKED.c.known)))
         .execution_options(stream_results=True, yield_per=LINES)
     )

@@ -134,7 +134,7 @@ def tallies(tables: PlatformTables, *, exact: bool = True) -> Query:
     kinds = [row.campaign_id, status, accepted, *([standing] if tables.profile.recipient.rows == "sent" else [])]
     return (
         sa.select(
-            as_text(row.campaign_id).label("campaign_id"),
+            tables.campaign_of(row.campaign_id).label("campaign_id"),
             status.label("status"),
             accepted.label("accepted"),
             standing.label("standing"),
@@ -200,7 +200,7 @@ def with_pending(tables: PlatformTables) -> sa.Select[str]:
 def reopened(tables: PlatformTables, *, by_any_row: bool = False) -> Query:
     """The given campaigns with a recipient to send to, or with ``by_any_row`` with any recipient. Binds: ids."""
     recipient = tables.recipient.c
-    query = sa.select(as_text(recipient.campaign_id)).where(one_of(recipient.campaign_id, IDS)).distinct()
+    query = sa.select(tables.campaign_of(recipient.campaign_id)).where(one_of(recipient.campaign_id, IDS)).distinct()
     return query if by_any_row else query.where(to_send(tables))
 
 

@@ -122,7 +122,7 @@ def strange_holds(tables: PlatformTables) -> Query:
     known = sa.func.coalesce(words(reservation.status, profile.words.all_known), sa.false())
     return (
         sa.select(
-            as_text(reservation.campaign_id).label("campaign_id"),
+            tables.campaign_of(reservation.campaign_id).label("campaign_id"),
             sa.func.array_agg(word.distinct()).label("words"),
         )
         .where(one_of(reservation.campaign_id, IDS))
@@ -138,7 +138,7 @@ def reservation_columns(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
     return [
         as_text(reservation.id).label("id"),
         as_text(reservation.tenant).label("tenant"),
-        as_text(reservation.campaign_id).label("campaign_id"),
+        tables.campaign_of(reservation.campaign_id).label("campaign_id"),
         as_text(reservation.amount).label("amount"),
         as_text(reservation.status).label("status"),
         readable(reservation.created_at).label("created_at"),
@@ -203,9 +203,9 @@ _RELEASE_MOMENTS = ("released_at", "updated_at")
 def reservation_state(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
     """The reservation columns that a repair may write, as the journal keeps them."""
     reservation = tables.reservations.c
-    columns: list[sa.ColumnElement[Any]] = [
-        as_text(reservation[key]).label(key) for key in ("id", "tenant", "campaign_id", "amount", "status")
-    ]
+    texts = ("id", "tenant", "amount", "status")
+    columns: list[sa.ColumnElement[Any]] = [as_text(reservation[key]).label(key) for key in texts]
+    columns.append(tables.campaign_of(reservation.campaign_id).label("campaign_id"))
     columns += [exact(reservation[key]).label(key) for key in _RELEASE_MOMENTS if key in reservation]
     return columns
 

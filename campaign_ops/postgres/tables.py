@@ -107,6 +107,18 @@ class PlatformTables:
                 return False
         return "\0" not in text and is_unicode(text)
 
+    def campaign_of(self, reference: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+        """A reference to a campaign, as text, in the spelling of the campaign's own id.
+
+        Only citext spells an id in several ways: a campaign ``One`` with recipients of ``one`` had none.
+        """
+        as_written = sa.cast(reference, sa.Text)
+        if self.catalog.column(self.campaign.name, self.campaign.c.id.name).type_name != "citext":
+            return as_written
+        own = self.campaign.alias("referred")
+        spelled = sa.select(sa.cast(own.c.id, sa.Text)).where(own.c.id == reference).correlate_except(own)
+        return sa.func.coalesce(spelled.scalar_subquery(), as_written)
+
     @property
     def reservations(self) -> sa.Table:
         """The reservation table; only for a platform that has one."""
