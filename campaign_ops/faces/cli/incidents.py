@@ -55,6 +55,8 @@ def incidents(
     for row in rows:
         text += [*_block(row), line("")]
     summary = f"{call.name}: {plural(len(rows), 'incident')}, {is_open} open"
+    if not rows and not read_incidents(call.platform, everything=True, limit=1):
+        summary += "; none was ever recorded: is `campaign-ops watch` or Dagster's sensor `incidents` running?"
     return Answer(result, [*text, line(summary, style="bold")], ExitCode.PERSON if is_open else ExitCode.DONE)
 
 
