@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from campaign_ops.lab.servers.scratch import kill_tree, remember_child, scratch
+from campaign_ops.lab.servers.scratch import end_orphans, kill_tree, remember_child, scratch
 
 
 def our_path() -> dict[str, str]:
@@ -109,13 +109,19 @@ class ChildProcess:
         self._note = remember_child(self._process.pid, self._stop_signal)
 
     def stop(self, timeout_seconds: float = 10) -> None:
-        """Ask it to stop and wait; kill it with its children if it does not."""
+        """Ask it to stop and wait; kill it if it does not, and its children that go on without it.
+
+        Dagster's webserver, stopped while its code server starts, left that running for good.
+        """
         if self._process is not None and self.running:
-            self._process.send_signal(self._stop_signal)
-            try:
-                self._process.wait(timeout_seconds)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family = psutil.Process(self._process.pid).children(recursive=True)
+                self._process.send_signal(self._stop_signal)
+                try:
+                    self._process.wait(timeout_seconds)
+                except subprocess.TimeoutExpired:
+                    self.kill()
+                end_orphans(family)
         self._forget()
 
     def kill(self) -> None:

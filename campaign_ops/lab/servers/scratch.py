@@ -14,7 +14,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -144,11 +144,16 @@ def kill_tree(process: psutil.Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         family = process.children(recursive=True)
         process.kill()
-        # PostgreSQL's backends exit once their parent is gone, and must, before it can start again.
-        wait_until(lambda: not any(map(alive, family)), seconds=3, poll_seconds=0.01)
-        for member in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
+        end_orphans(family)
+
+
+def end_orphans(family: Sequence[psutil.Process]) -> None:
+    """Kill those that do not end by themselves once their parent is gone."""
+    # PostgreSQL's backends do, and must, before it can start again.
+    wait_until(lambda: not any(map(alive, family)), seconds=3, poll_seconds=0.01)
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
 
 
 def alive(process: psutil.Process) -> bool:

@@ -19,8 +19,10 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import ConfigurationError, DatabaseUnavailable, QueueUnavailable
 from campaign_ops.lab.servers.directories import fresh_work_dir
 from campaign_ops.lab.servers.embedded import EmbeddedPostgres, EmbeddedRedis
+from campaign_ops.lab.servers.processes import ChildProcess
 from campaign_ops.lab.servers.scratch import PREFIX
 from campaign_ops.lab.servers.unprivileged import reachable_installation, server_home, server_user
+from tests.lab.waiting import wait_until
 
 # A parent that starts servers in argv[1], prints their process ids and then crashes or waits, by argv[2].
 PARENT = """
@@ -178,3 +180,14 @@ def test_a_server_that_cannot_start_reports_the_cause_and_its_log(work_dir: Path
             EmbeddedRedis(work_dir / "second", port=first.port).start()
         with pytest.raises(DatabaseUnavailable, match=r"could not create any TCP/IP sockets.*see postgres.log"):
             EmbeddedPostgres(work_dir / "third", port=first.port).start()
+
+
+def test_a_child_that_is_stopped_leaves_no_child_of_its_own_running(tmp_path: Path) -> None:
+    forsaking = f"import subprocess, time; print(subprocess.Popen({['sleep', '600']}).pid, flush=True); time.sleep(600)"
+    child = ChildProcess("parent", [sys.executable, "-c", forsaking], log_path=tmp_path / "log")
+    child.start()
+    wait_until(lambda: (tmp_path / "log").read_text().endswith("\n"))
+    own = int((tmp_path / "log").read_text())
+    assert not gone(own)
+    child.stop()
+    assert gone(own)
