@@ -92,6 +92,9 @@ def reconcile(
         raise typer.BadParameter("cannot be combined with --dry-run", param_hint="--confirm")
     if confirm and not reason.strip():
         raise typer.BadParameter("say why you confirm it, for the journal", param_hint="--reason")
+    if not confirm and (reason or by):
+        hint = "--reason" if reason else "--by"
+        raise typer.BadParameter("goes with --confirm CODE, and would be recorded nowhere without", param_hint=hint)
     if not call.alone and (confirm or markdown):
         hint = "--confirm" if confirm else "--markdown"
         raise typer.BadParameter("is for one platform: name it with --platform", param_hint=hint)

@@ -196,6 +196,16 @@ def test_one_breaker_confirmation_is_for_one_platform(worlds: Worlds, tmp_path: 
     assert first.app.campaign("finished")["status"] == "sending"
 
 
+@pytest.mark.parametrize("option", ["--reason", "--by"])
+def test_a_reason_or_a_name_without_a_code_is_refused(program: Program, sms: World, option: str) -> None:
+    sms.app.add_campaign("done", succeeded=1)
+    result = program("reconcile", option, "TICKET-1")
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert "goes with --confirm" in result.stderr
+    assert sms.app.campaign("done")["status"] == "sending"
+
+
 def test_a_confirmation_without_effect_is_refused(program: Program) -> None:
     result = program("reconcile", "--dry-run", "--confirm", "aaaa-bbbb-cccc", "--reason", "x")
     assert result.exit_code == 2
