@@ -36,7 +36,7 @@ Act = Callable[[Sequence[str]], float | None]
 _RESTART_EVERY_SECONDS = 25.0
 _TRIED = 3
 _ACTS_AT_ONCE = 4
-"""So many acts are tried until one has an effect: most need a campaign in some state."""
+"""So many acts are tried until one has an effect: most need a campaign in some state, and half of all were sleeps."""
 _LOCK_HOLDERS = sa.text(
     "SELECT a.application_name, pg_terminate_backend(pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
     " WHERE l.locktype = 'advisory' AND l.granted AND a.usename = :role AND a.datname = current_database()"
@@ -86,7 +86,7 @@ class Gaps:
     def meet(self, ids: Sequence[str]) -> float:
         """Do one thing while a sweep waits; return for how long it is to sleep after that."""
         with self._acting:
-            for act in (self._acts.any() for _ in range(_ACTS_AT_ONCE)):
+            for act in (self._acts.any(sleeps=not number) for number in range(_ACTS_AT_ONCE)):
                 try:
                     seconds = act(ids)
                 except (sa.exc.SQLAlchemyError, redis.RedisError, CampaignOpsError, OSError):
@@ -111,10 +111,10 @@ class Acts:
         self._restart_at = time.monotonic() + _RESTART_EVERY_SECONDS / 2
         self._threads: list[threading.Thread] = []
 
-    def any(self) -> Act:
-        """One of the acts at random, by their weights."""
+    def any(self, *, sleeps: bool = True) -> Act:
+        """One of the acts at random, by their weights; without ``sleeps`` one in which the process does not sleep."""
         acts = {
-            self.sleep: 6,
+            self.sleep: 6 if sleeps else 0,
             self.touch: 1,
             self.enqueue: 3,
             self.send: 3,
