@@ -86,6 +86,20 @@ def calls() -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
+class Comes:
+    """A platform's database that is away until it is ``there``."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.there = False
+
+    def connect(self) -> Platform:
+        platform = self._world.again()
+        if not self.there:
+            platform.database = Database("postgresql+psycopg://nobody@127.0.0.1:1/away", Timeouts(connect_seconds=1))
+        return platform
+
+
 class Babbler(socketserver.BaseRequestHandler):
     """Answers anything with a line that is no HTTP."""
 
@@ -133,21 +147,13 @@ def test_two_watchers_send_each_change_once(sms: World, hook: Received) -> None:
 def test_a_platform_whose_database_is_away_is_told_without_it(sms: World, hook: Received) -> None:
     """Nothing can be written there: the watcher remembers by itself, tells once, and tells the end."""
     sms.sweep()
-    there = True
-
-    def connect() -> Platform:
-        platform = sms.again()
-        if not there:
-            platform.database = Database("postgresql+psycopg://nobody@127.0.0.1:1/away", Timeouts(connect_seconds=1))
-        return platform
-
-    watching = watcher(Watched("sms", connect), hook=hook)
-    there = False
+    database = Comes(sms)
+    watching = watcher(Watched("sms", database.connect), hook=hook)
     seen = ticks(watching, 4)
     assert all(platform.causes == (Cause.DATABASE_AWAY,) and not platform.fresh for platform in seen)
     assert len(hook.messages) == 1
     assert "the database is away" in hook.subjects[0]
-    there = True
+    database.there = True
     ticks(watching, 4)
     assert len(hook.messages) == 2
     assert "resolved" in hook.subjects[1]
@@ -156,22 +162,15 @@ def test_a_platform_whose_database_is_away_is_told_without_it(sms: World, hook: 
 @pytest.mark.usefixtures("no_back_off")
 def test_a_message_without_the_database_is_tried_again_until_the_channel_takes_it(sms: World, hook: Received) -> None:
     """One error of the channel, and the database was away for four hours without a word."""
-    there = False
-
-    def connect() -> Platform:
-        platform = sms.again()
-        if not there:
-            platform.database = Database("postgresql+psycopg://nobody@127.0.0.1:1/away", Timeouts(connect_seconds=1))
-        return platform
-
     sms.sweep()
-    watching = watcher(Watched("sms", connect), hook=hook)
+    database = Comes(sms)
+    watching = watcher(Watched("sms", database.connect), hook=hook)
     hook.status = 503
     ticks(watching, 3)
     hook.status = 200
     ticks(watching, 2)
     assert ["the database is away" in subject for subject in hook.subjects] == [True]
-    hook.status, there = 503, True
+    hook.status, database.there = 503, True
     ticks(watching, 3)
     hook.status = 200
     ticks(watching, 2)
