@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 MAX_EXACT_FLOAT = 2**53
+LARGEST_NUMBER = 2**63 - 1
+"""Of a row of our own tables: they are numbered by a bigint."""
 _INTEGER_RANGES = {"int2": 2**15, "int4": 2**31, "int8": 2**63}
 _WHOLE_NUMBER = re.compile(r"\s*([+-]?\d{1,40})(?:\.0*)?\s*", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")

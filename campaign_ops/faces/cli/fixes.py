@@ -10,6 +10,7 @@ import typer
 from rich.console import RenderableType
 
 from campaign_ops.core.confirmation import Offer
+from campaign_ops.core.ids import LARGEST_NUMBER
 from campaign_ops.faces import shapes
 from campaign_ops.faces.cli.command import command
 from campaign_ops.faces.cli.exit_codes import ExitCode
@@ -102,7 +103,7 @@ def release(
 def undo(
     call: Call,
     repair: Annotated[
-        int, typer.Argument(metavar="REPAIR", min=1, max=2**63 - 1, help="The repair's number, from `history`.")
+        int, typer.Argument(metavar="REPAIR", min=1, max=LARGEST_NUMBER, help="The repair's number, from `history`.")
     ],
     *,
     options: TenantFixOptions,

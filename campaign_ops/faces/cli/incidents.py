@@ -8,6 +8,7 @@ import typer
 from rich.console import RenderableType
 
 from campaign_ops.core.causes import CAUSES
+from campaign_ops.core.ids import LARGEST_NUMBER
 from campaign_ops.core.incidents import Incident, State
 from campaign_ops.core.wording import plural
 from campaign_ops.faces import shapes
@@ -21,7 +22,7 @@ from campaign_ops.queries.incidents import incidents as read_incidents
 from campaign_ops.watch import incidents as handling
 
 IncidentId: TypeAlias = Annotated[
-    int, typer.Argument(metavar="INCIDENT", min=1, max=2**63 - 1, help="The incident's number, from `incidents`.")
+    int, typer.Argument(metavar="INCIDENT", min=1, max=LARGEST_NUMBER, help="The incident's number, from `incidents`.")
 ]
 Reason: TypeAlias = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the journal.")]
 By: TypeAlias = Annotated[

@@ -8,6 +8,7 @@ from fastapi import Depends, Header, Path, Query
 from pydantic import AfterValidator, StringConstraints
 from starlette.requests import Request
 
+from campaign_ops.core.ids import LARGEST_NUMBER
 from campaign_ops.core.wording import closest, is_unicode
 from campaign_ops.faces.http.attempts import Attempt
 from campaign_ops.faces.http.gate import Asker
@@ -21,7 +22,7 @@ PlatformName = Annotated[str | None, Query(description="Only this platform.", ma
 Limit = Annotated[int, Query(description="The most entries of a page.", ge=1, le=500)]
 Cursor = Annotated[str | None, Query(description="From `next` of the page before.", max_length=600)]
 Id = Annotated[str, Path(max_length=255)]
-Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
+Number = Annotated[int, Path(ge=1, le=LARGEST_NUMBER)]
 Key = Annotated[
     str | None,
     Header(

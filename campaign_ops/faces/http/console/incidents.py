@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -16,6 +16,7 @@ from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.incidents import UNRESOLVED, State, What
 from campaign_ops.core.tokens import Scope
 from campaign_ops.faces import shapes
+from campaign_ops.faces.http.api.common import Number
 from campaign_ops.faces.http.api.incidents import Handling, Silencing, handle, incident_detail, list_incidents
 from campaign_ops.faces.http.attempts import Attempt
 from campaign_ops.faces.http.console.pages import Visitor, form_of, reason_of, render, visitor_of
@@ -23,7 +24,6 @@ from campaign_ops.faces.http.problems import Problem, problem_of
 
 router = APIRouter(include_in_schema=False)
 TheVisitor = Annotated[Visitor, Depends(visitor_of)]
-Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 SHOWN = 100
 HOW = {"acknowledge": What.ACKNOWLEDGED, "silence": What.SILENCED, "resolve": What.RESOLVED}
