@@ -12,7 +12,7 @@ import dagster as dg
 
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.wording import plural
-from campaign_ops.orchestration.names import ENDED, PLATFORM_TAG, prefixed
+from campaign_ops.orchestration.names import PLATFORM_TAG, prefixed
 from campaign_ops.orchestration.resources import PlatformSource
 from campaign_ops.orchestration.rounds import AT_MOST, ask_in_turn, in_words
 from campaign_ops.watch.dagster import EndedRun, ended_run
@@ -65,9 +65,9 @@ def _look(instance: dg.DagsterInstance, source: PlatformSource) -> str:
 
 
 def _latest_run(instance: dg.DagsterInstance, platform: str) -> EndedRun | None:
-    """The platform's run that ended last and says something; None without any."""
-    filters = dg.RunsFilter(tags={PLATFORM_TAG: platform}, statuses=ENDED)
+    """The platform's run that ended last and proves something; None without any."""
+    success, failure = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
+    filters = dg.RunsFilter(tags={PLATFORM_TAG: platform}, statuses=[success, failure])
     runs = instance.get_runs(filters, limit=_EXAMINED)
-    failure = dg.DagsterRunStatus.FAILURE
     ended = (ended_run(run.run_id, run.job_name, run.tags, failed=run.status is failure) for run in runs)
     return next(filter(None, ended), None)

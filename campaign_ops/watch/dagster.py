@@ -1,5 +1,7 @@
 """The state of Dagster: the heartbeats of its daemons, and how the latest run of each platform ended.
 
+A run that was cancelled proves nothing: the one before it counts.
+
 Asked over GraphQL, which is Dagster's contract; the tables of its storage are not, and change between versions. It
 needs the webserver: while that is away nothing is known of the daemons, and nothing is judged. A dead daemon is then
 still noticed by the age of the last sweep.
@@ -46,7 +48,7 @@ OUTCOME_TAG, REFUSED = "campaign_ops/outcome", "refused"
 _QUERY = """
 query Watch($runs: Int!) {
   instance { daemonHealth { allDaemonStatuses { daemonType lastHeartbeatTime } } }
-  runsOrError(filter: {statuses: [SUCCESS, FAILURE, CANCELED]}, limit: $runs) {
+  runsOrError(filter: {statuses: [SUCCESS, FAILURE]}, limit: $runs) {
     __typename
     ... on Runs { results { runId status pipelineName tags { key value } } }
   }

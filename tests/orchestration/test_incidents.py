@@ -86,6 +86,19 @@ def test_a_refused_sweep_counts_as_failed_and_a_refused_fix_as_nothing(
     assert open_causes(sms) == [Cause.RUN_FAILED.value]
 
 
+def test_a_cancelled_run_proves_nothing(sms: World, instance: dg.DagsterInstance, hook: Received) -> None:
+    """Three that a person had cancelled ended the incident, and no run had succeeded."""
+    sms.sweep()
+    for _ in range(2):
+        begun(instance, dg.DagsterRunStatus.FAILURE)
+        evaluate(sms, instance, hook)
+    for _ in range(4):
+        begun(instance, dg.DagsterRunStatus.CANCELED)
+        evaluate(sms, instance, hook)
+    assert open_causes(sms) == [Cause.RUN_FAILED.value]
+    assert ["resolved" in subject for subject in hook.subjects] == [False]
+
+
 def test_the_same_failed_run_is_one_look(sms: World, instance: dg.DagsterInstance, hook: Received) -> None:
     sms.sweep()
     begun(instance, dg.DagsterRunStatus.FAILURE)

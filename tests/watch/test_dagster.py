@@ -89,6 +89,7 @@ def test_the_latest_ended_run_of_each_platform_counts(webserver: Webserver) -> N
     webserver.run(dg.DagsterRunStatus.SUCCESS)
     failed = webserver.run(dg.DagsterRunStatus.FAILURE, "messenger")
     webserver.run(dg.DagsterRunStatus.STARTED, "messenger")
+    webserver.run(dg.DagsterRunStatus.CANCELED, "messenger")
     state = webserver.state()
     assert not state.last_runs["sms"].failed
     assert (state.last_runs["messenger"].run_id, state.last_runs["messenger"].failed) == (failed, True)
