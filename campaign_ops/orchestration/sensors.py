@@ -50,7 +50,7 @@ def queue_backlog(sources: Sequence[PlatformSource], jobs: Sequence[AssetJob], p
     )
     def look(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         before = Queues.load(context.cursor)
-        asked = ask_in_turn(_scheduled(with_queue, context.instance), before.after, _queue)
+        asked = ask_in_turn(_scheduled(with_queue, context), before.after, _queue)
         now, busy = datetime.now(UTC), None
         names = {source.settings.name: source for source in with_queue}
         watched = {name: facts for name, facts in before.watched.items() if name in names}
@@ -108,7 +108,7 @@ def startup_sweep(sources: Sequence[PlatformSource], jobs: Sequence[AssetJob], p
         busy = active_runs(context.instance, left[0].max_runtime, datetime.now(UTC))
         said = {name: f"not swept since the start yet, but {run}" for name, run in busy.items() if name not in swept}
         free = [source for source in left if source.settings.name not in busy]
-        chosen = _scheduled(free, context.instance)[:AT_MOST]
+        chosen = _scheduled(free, context)[:AT_MOST]
         requests = [_sweep(source, f"{source.settings.name}: start {start}") for source in chosen]
         names = sorted([*swept, *(source.settings.name for source in chosen)])
         cursor = json.dumps({"start": start, "swept": names}) if chosen else None
@@ -126,12 +126,15 @@ def _swept(cursor: str | None, start: str) -> Sequence[str]:
         return []
 
 
-def _scheduled(sources: Iterable[PlatformSource], instance: dg.DagsterInstance) -> list[PlatformSource]:
-    """The platforms whose schedule is running."""
-    states = instance.all_instigator_state(
+def _scheduled(sources: Iterable[PlatformSource], context: dg.SensorEvaluationContext) -> list[PlatformSource]:
+    """The platforms whose schedule is running. One of the same name in another code location is of another platform."""
+    here = context.code_location_origin
+    states = context.instance.all_instigator_state(
         instigator_type=InstigatorType.SCHEDULE, instigator_statuses={InstigatorStatus.STOPPED}
     )
-    stopped = {state.instigator_name for state in states}
+    stopped = {
+        state.instigator_name for state in states if here is None or state.origin.location_name == here.location_name
+    }
     return [source for source in sources if source.names.schedule not in stopped]
 
 

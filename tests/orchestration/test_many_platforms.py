@@ -209,15 +209,23 @@ def test_one_sensor_asks_a_thousand_platforms_in_ten_evaluations(sensor: str, in
 
 
 def test_a_platform_whose_schedule_was_stopped_is_left_alone(instance: dg.DagsterInstance) -> None:
-    origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("campaign_ops"), "__repository__")
-    schedule = RemoteInstigatorOrigin(origin, "p001__reconcile_schedule")
-    stopped = ScheduleInstigatorData("*/10 * * * *")
-    instance.add_instigator_state(InstigatorState(schedule, InstigatorType.SCHEDULE, InstigatorStatus.STOPPED, stopped))
+    """A stopped schedule of the same name in another code location is of another platform: it was left alone, too."""
+    here, there = RegisteredCodeLocationOrigin("campaign_ops"), RegisteredCodeLocationOrigin("shop")
+    for location, platform in ((here, "p001"), (there, "p002")):
+        schedule = RemoteInstigatorOrigin(
+            RemoteRepositoryOrigin(location, "__repository__"), f"{platform}__reconcile_schedule"
+        )
+        stopped = ScheduleInstigatorData("*/10 * * * *")
+        instance.add_instigator_state(
+            InstigatorState(schedule, InstigatorType.SCHEDULE, InstigatorStatus.STOPPED, stopped)
+        )
     counting = Counting()
     shared = code_location(*Deployment(many(3), "", counting).parts()).get_repository_def()
     started = []
     for sensor in ("startup_sweep", "queue_backlog"):
-        with dg.build_sensor_context(instance) as context:
+        with dg.SensorEvaluationContext(
+            instance.get_ref(), None, None, None, None, "__repository__", instance=instance, code_location_origin=here
+        ) as context:
             data = shared.get_sensor_def(sensor).evaluate_tick(context)
         started += [request.job_name for request in data.run_requests or ()]
     assert started == ["p000__reconcile", "p002__reconcile"]
