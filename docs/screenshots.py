@@ -93,7 +93,7 @@ def _photograph(url: str, demo: DemoPlatform) -> None:
         page.set_default_timeout(120_000)
         page.goto(url)
         _picture(page, "now")
-        page.goto(f"{url}/campaigns/sms/{ambiguous}")
+        page.goto(f"{url}/campaigns/sms?id={ambiguous}")
         _picture(page, "campaign")
         page.goto(f"{url}/fix/take-as-sent?platform=sms&target={ambiguous}")
         page.get_by_label("Why?").fill("TICKET-42: the provider's log has all of them")

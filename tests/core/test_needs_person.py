@@ -180,7 +180,7 @@ def test_no_name_breaks_it(name: str) -> None:
 def test_each_campaign_links_to_its_page_in_the_console() -> None:
     report = a_report(line("a/b c", Verdict.STALLED, needs_person=True))
     told = section(render(report, CONSOLE), "Needs a person")
-    assert told.endswith(" [console](https://ops.example.com/campaigns/sms/a%2Fb%20c)")
+    assert told.endswith(" [console](https://ops.example.com/campaigns/sms?id=a%2Fb%20c)")
     assert "(https://ops.example.com/campaigns?platform=sms)" in needs_person_now(report, CONSOLE)
     assert "](" not in render(report)
     nowhere = replace(line("r1", None, needs_person=True), campaign_id=None)
@@ -195,4 +195,4 @@ def test_no_id_breaks_out_of_a_link(name: str) -> None:
         child.attrs["href"] for token in PARSER.parse(text) for child in token.children or [] if "href" in child.attrs
     ]
     assert len(links) == 1
-    assert all(str(link).startswith("https://ops.example.com/campaigns/sms/") for link in links)
+    assert all(str(link).startswith("https://ops.example.com/campaigns/sms?id=") for link in links)

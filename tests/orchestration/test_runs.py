@@ -144,7 +144,7 @@ def test_reports_link_to_the_console_where_one_is_configured(
     monkeypatch.setenv("CAMPAIGN_OPS_CONSOLE_URL", "https://ops.example.com")
     result = reconciled(busy(sms), instance)
     report = metadata_of(result, "campaign_health")["report"]
-    assert "[console](https://ops.example.com/campaigns/sms/strange)" in report
+    assert "[console](https://ops.example.com/campaigns/sms?id=strange)" in report
     for asset, key in (("campaign_health", "needs_person_now"), ("repair_plan", "report")):
         assert "(https://ops.example.com/campaigns?platform=sms)" in metadata_of(result, asset)[key]
     graph = deployed(configured(sms)).resolve_asset_graph()

@@ -95,7 +95,7 @@ def _refusal(request: Request, problem: Problem) -> Response:
 
 
 def _is_page(request: Request) -> bool:
-    return not request.url.path.startswith("/api") and "text/html" in request.headers.get("accept", "")
+    return not request.scope["path"].startswith("/api") and "text/html" in request.headers.get("accept", "")
 
 
 def _describe_security(app: FastAPI) -> None:

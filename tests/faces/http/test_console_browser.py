@@ -159,7 +159,7 @@ def test_an_incident_from_the_notice_to_the_undo(visit: Any, sms: World, scripts
 def test_lost_recipients_are_put_back_into_the_queue_and_taken_out_again(visit: Any, sms: World, scripts: bool) -> None:
     sms.app.add_campaign("lost", name="Spring sale", pending=3)
     person = visit(java_script_enabled=scripts)
-    person.open("/campaigns/sms/lost")
+    person.open("/campaigns/sms?id=lost")
     person.reads("their jobs are in no state of the queue")
     person.press("Put the missing recipients back …")
     person.page.get_by_label("Why?").fill("TICKET-4")
@@ -231,8 +231,8 @@ def paths(world: World) -> list[str]:
     return [
         "/",
         "/campaigns",
-        "/campaigns/sms/marked",
-        f"/campaigns/sms/{LONG}",
+        "/campaigns/sms?id=marked",
+        f"/campaigns/sms?id={LONG}",
         "/fix/take-as-sent?platform=sms&target=marked",
         "/plan",
         f"/journal?done={repair['id']}",
@@ -302,7 +302,7 @@ def test_hostile_words_run_nowhere(visit: Any, sms: World) -> None:
     sms.app.add_campaign("bad", name=hostile, tenant=hostile, pending=3)
     sms.sweep(actor=hostile)
     person = visit()
-    for path in ("/", "/campaigns", "/campaigns/sms/bad", "/plan", "/journal", f"/journal?campaign={hostile}"):
+    for path in ("/", "/campaigns", "/campaigns/sms?id=bad", "/plan", "/journal", f"/journal?campaign={hostile}"):
         person.open(path)
         assert person.page.title() != "run", path
         assert person.page.locator("main img").count() == 0, path

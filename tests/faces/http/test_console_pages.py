@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
@@ -192,11 +194,11 @@ def test_the_journal_goes_on_page_by_page_and_filters(browser: Browser, sms: Wor
     seen, path = set(), "/journal?kind=complete"
     while path:
         page = browser.open(path)
-        seen |= set(re.findall(r"/campaigns/sms/(done\d\d)", page))
+        seen |= set(re.findall(r"/campaigns/sms\?id=(done\d\d)", page))
         link = re.search(r'href="(/journal\?[^"]*cursor[^"]*)">Older', page)
         path = link[1].replace("&amp;", "&") if link else ""
     assert len(seen) == 35
-    assert set(re.findall(r"/campaigns/sms/(done\d\d)", browser.open("/journal?campaign=done07"))) == {"done07"}
+    assert set(re.findall(r"/campaigns/sms\?id=(done\d\d)", browser.open("/journal?campaign=done07"))) == {"done07"}
     assert "Nothing was repaired as filtered" in browser.open("/journal?kind=release")
 
 
@@ -286,7 +288,7 @@ def test_an_incident_is_acknowledged_silenced_and_resolved(browser: Browser, sms
     number = open_incident(sms, "c1")
     path = f"/incidents/sms/{number}"
     assert path in browser.open("/incidents")
-    assert "/campaigns/sms/c1" in browser.open(path)
+    assert "/campaigns/sms?id=c1" in browser.open(path)
     browser.submit(f"{path}/acknowledge", reason="on it")
     browser.open(path)
     key = re.search(r'name="form_key" value="([^"]+)"', browser.page)
@@ -449,7 +451,7 @@ def test_hostile_words_are_shown_and_not_run(api: Api, sms: World) -> None:
     place = browser.submit("/plan/sweep").headers["location"]
     eventually(lambda: "http-equiv" not in browser.open(place))
     shown = 0
-    for path in (*PAGES, place, f"/incidents/sms/{number}", "/campaigns/sms/bad", f"/journal?campaign={HOSTILE}"):
+    for path in (*PAGES, place, f"/incidents/sms/{number}", "/campaigns/sms?id=bad", f"/journal?campaign={HOSTILE}"):
         page = browser.open(path)
         shown += "&lt;script&gt;alert(1)" in page
         assert "<script>alert" not in page, path
@@ -479,3 +481,33 @@ def test_a_refused_request_of_a_browser_is_answered_with_a_page(api: Api) -> Non
     assert (refused.status_code, refused.headers["content-type"].partition(";")[0]) == (403, "text/html")
     assert "the request comes from another site" in refused.text
     assert "frame-ancestors" in refused.headers["content-security-policy"]
+
+
+IDS = ("a/mark-complete", "/b//c/", "..", "what?id=1#x", "50%2F", "ü\nü+&")
+
+
+def test_a_campaign_is_reached_whatever_its_id_holds(api: Api, sms: World) -> None:
+    """The page of ``..`` was the list of campaigns, and the API had no path for an id with a slash."""
+    for campaign_id in IDS:
+        sms.app.add_campaign(campaign_id, succeeded=1)
+    sms.app.add_reservation("r/1", campaign="..", amount=3)
+    browser, programs = Browser(api, api.token()), api.client(api.token())
+    links = re.findall(r'href="(/campaigns/sms[^"]*)"', browser.open("/plan"))
+    pages = [browser.open(html.unescape(link)) for link in links]
+    shown = [re.search(r"<dt>Id</dt><dd>(.*?)</dd>", page, re.DOTALL) for page in pages]
+    assert {html.unescape(found[1]) for found in shown if found is not None} == set(IDS)
+    body = {"reason": "why", "dry_run": True}
+    for campaign_id in IDS:
+        path = f"/api/campaigns/{quote(campaign_id, safe='').replace('.', '%2E')}"
+        tried = programs.post(f"{path}/mark-complete", json=body).json()
+        assert tried["target"] == campaign_id, tried
+    assert programs.get("/api/campaigns/a/mark-complete").json()["campaign"]["id"] == "a/mark-complete"
+    release = programs.post("/api/reservations/r%2F1/release", json=body)
+    assert release.json()["detail"].startswith("reservation r/1: 3 credits stay held")
+    audited = {row["path"] for row in sms.rows("SELECT path FROM campaign_ops.audit")}
+    assert {f"/api/campaigns/{campaign_id}/mark-complete" for campaign_id in IDS} < audited
+    browser.open(f"/fix/mark-complete?{urlencode({'platform': 'sms', 'target': '..'})}")
+    browser.submit("/fix/mark-complete", 200, reason="why")
+    place = browser.submit("/fix/mark-complete", reason="why").headers["location"]
+    assert "Done: complete" in browser.open(place)
+    assert sms.app.campaign("..")["status"] == "sent"

@@ -146,7 +146,10 @@ def _stuck(platform: str, row: Any) -> shapes.StuckCampaign:
 
 
 @router.get(
-    "/api/campaigns/{campaign_id}", response_model=shapes.CampaignDocument, responses=problems(400, 404), tags=["Look"]
+    "/api/campaigns/{campaign_id:id}",
+    response_model=shapes.CampaignDocument,
+    responses=problems(400, 404),
+    tags=["Look"],
 )
 def campaign(
     request: Request, service: TheService, asker: TheAsker, campaign_id: Id, platform: PlatformName = None

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Query
 from pydantic import AfterValidator, StringConstraints
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 
 from campaign_ops.core.ids import LARGEST_NUMBER
@@ -22,6 +23,7 @@ PlatformName = Annotated[str | None, Query(description="Only this platform.", ma
 Limit = Annotated[int, Query(description="The most entries of a page.", ge=1, le=500)]
 Cursor = Annotated[str | None, Query(description="From `next` of the page before.", max_length=600)]
 Id = Annotated[str, Path(max_length=255)]
+"""Of the application, in a path as ``{…:id}``."""
 Number = Annotated[int, Path(ge=1, le=LARGEST_NUMBER)]
 Key = Annotated[
     str | None,
@@ -33,6 +35,15 @@ Key = Annotated[
         pattern=r"^[!-~]+$",
     ),
 ]
+
+
+class _IdConvertor(StringConvertor):
+    """Takes whatever is in the path: the application chooses its ids, and `%2F` arrives here as a slash."""
+
+    regex = "(?s:.+)"
+
+
+register_url_convertor("id", _IdConvertor())
 
 
 def _storable(text: str) -> str:
@@ -67,7 +78,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def attempt_of(request: Request, asker: Asker, key: str | None) -> Attempt:
     """The request, for the audit."""
-    return Attempt(asker, request.method, request.url.path, key or "")
+    return Attempt(asker, request.method, request.scope["path"], key or "")
 
 
 def checked(text: str, place: str) -> str:

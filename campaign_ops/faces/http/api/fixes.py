@@ -89,11 +89,11 @@ for _name, _summary in {
     "send-again": "Put a campaign's ambiguous recipients back into the queue, although they may get the message twice.",
     "take-as-sent": "Record a campaign's ambiguous recipients as sent, although they may have got nothing.",
 }.items():
-    _endpoint(_name, f"/api/campaigns/{{campaign_id}}/{_name}", _summary)
+    _endpoint(_name, f"/api/campaigns/{{campaign_id:id}}/{_name}", _summary)
 
 
 @router.post(
-    "/api/reservations/{reservation_id}/release",
+    "/api/reservations/{reservation_id:id}/release",
     response_model=shapes.FixAnswer,
     responses=problems(400, 404, 409, 413),
 )

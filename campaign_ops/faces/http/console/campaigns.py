@@ -59,8 +59,13 @@ def campaigns(
     return render(visitor, "campaigns.html", document=document, verdicts=list(Verdict), platform=platform)
 
 
-@router.get("/campaigns/{platform}/{campaign_id:path}")
-def campaign(visitor: TheVisitor, platform: str, campaign_id: str, done: int | None = None) -> Response:
+@router.get("/campaigns/{platform}")
+def campaign(
+    visitor: TheVisitor,
+    platform: str,
+    campaign_id: Annotated[str, Query(alias="id")],
+    done: int | None = None,
+) -> Response:
     """One campaign, read now."""
     place, _ = visitor.service.find(
         visitor.asker, Scope.READ, platform, Subject.CAMPAIGN, checked(campaign_id, "campaign")

@@ -11,10 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from campaign_ops.core.console import campaign_path
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.faces.http.api.common import checked
 from campaign_ops.faces.http.attempts import Attempt
-from campaign_ops.faces.http.console.pages import Visitor, campaign_path, form_of, reason_of, render, visitor_of
+from campaign_ops.faces.http.console.pages import Visitor, form_of, reason_of, render, visitor_of
 from campaign_ops.faces.http.fixes import ROUTES, FixOrder, carry_out
 from campaign_ops.faces.http.problems import Problem, problem_of
 from campaign_ops.faces.http.shapes import FixAnswer
@@ -101,10 +102,10 @@ def _go_on(request: Request, name: str, fields: dict[str, str]) -> Response:
 
 def _afterwards(name: str, answer: FixAnswer) -> str:
     """The page that shows what was done."""
-    done = f"?done={answer['repair_ids'][0]}" if answer["repair_ids"] else ""
+    done = f"&done={answer['repair_ids'][0]}" if answer["repair_ids"] else ""
     if ROUTES[name].subject is Subject.CAMPAIGN:
         return campaign_path(answer["platform"], answer["target"]) + done
-    return f"/journal?platform={answer['platform']}" + done.replace("?", "&")
+    return f"/journal?platform={answer['platform']}" + done
 
 
 def _page(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from campaign_ops import __version__
+from campaign_ops.core.console import campaign_path
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.tokens import Scope, Token
 from campaign_ops.core.wording import duration, plural
@@ -180,11 +181,6 @@ def anonymous(request: Request, template: str, *, status: int = 200, **values: A
     answer = HTMLResponse(html, status)
     set_cookie(answer, request, FORM_COOKIE, key)
     return answer
-
-
-def campaign_path(platform: str, campaign_id: str) -> str:
-    """The page of a campaign."""
-    return f"/campaigns/{quote(platform, safe='')}/{quote(campaign_id)}"
 
 
 def fix_path(name: str, platform: str, target: object) -> str:
