@@ -158,7 +158,7 @@ def driver_errors_mapped(where: str) -> Iterator[None]:
 
 def unavailable(error: Exception, where: str) -> QueueUnavailable:
     """Return what an error of the driver or the network means, with its mend."""
-    what, mend = _explain(error)
+    what, mend = _explain(error, where)
     return QueueUnavailable(what, where=where, mend=mend)
 
 
@@ -214,11 +214,11 @@ def _explanations() -> tuple[tuple[tuple[type[Exception], ...], str, str], ...]:
     )
 
 
-def _explain(error: Exception) -> tuple[str, str]:
+def _explain(error: Exception, where: str) -> tuple[str, str]:
     """Return what went wrong, and the mend."""
     # In a pipeline the driver puts the command before the text, arguments and all; a payload must not be shown.
     text = str(error).rpartition("caused error: ")[2].strip() or type(error).__name__
-    log.info("%s: %s", type(error).__name__, text)
+    log.info("%s: %s: %s", where, type(error).__name__, text)
     for kinds, what, mend in _explanations():
         if isinstance(error, kinds):
             return what.format(text), mend

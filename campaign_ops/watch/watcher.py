@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from campaign_ops.core.causes import Cause
 from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
 from campaign_ops.core.incidents import Change, Incident, Look, Rules, judge
-from campaign_ops.core.notices import Message
+from campaign_ops.core.notices import Message, one_line
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import Platform
 from campaign_ops.sweep.plan import read_queue_state
@@ -129,7 +129,7 @@ class Watcher:
                 log.warning("the dead man's switch is not called: no fresh sweep of %s", ", ".join(stale))
             else:
                 ping(self.watch.dead_man_url)
-        wrong = sum(len(platform.causes) for platform in seen)
+        wrong = sum(len(platform.causes) or bool(platform.error) for platform in seen)
         seconds = time.monotonic() - began
         log.info("looked at %s in %.2f s: %s wrong", plural(len(seen), "platform"), seconds, wrong or "nothing")
         return seen
@@ -159,7 +159,7 @@ class Watcher:
         for change in changes:
             if change.what is not None:
                 log.info("%s: %s: incident %s %s", watched.name, change.incident.cause, change.incident.id, change.what)
-        return Seen(watched.name, _causes(look), tuple(changes), sent)
+        return Seen(watched.name, _logged(watched.name, look), tuple(changes), sent)
 
     def _look_at(self, platform: Platform) -> Look:
         """Look, and keep what was seen of the queue and its workers."""
@@ -185,7 +185,7 @@ class Watcher:
         else:
             changes = []
         self._send_unwritten(name, changes)
-        return Seen(name, _causes(look), tuple(changes), error=error)
+        return Seen(name, _logged(name, look), tuple(changes), error=error)
 
     def _send_unwritten(self, name: str, changes: Sequence[Change]) -> None:
         """Send what no outbox holds; what a channel does not take is tried again in the next tick, after the older."""
@@ -206,5 +206,8 @@ class Watcher:
             self._unsent[name] = [waiting for each in failed.values() for waiting in each[-_UNSENT_KEPT:]]
 
 
-def _causes(look: Look) -> tuple[Cause, ...]:
+def _logged(name: str, look: Look) -> tuple[Cause, ...]:
+    """Log what a look at a platform found wrong; its causes."""
+    for symptom in look.symptoms:
+        log.info("%s: %s: %s", name, symptom.cause, one_line(symptom.detail))
     return tuple(symptom.cause for symptom in look.symptoms)

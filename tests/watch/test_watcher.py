@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socketserver
@@ -239,6 +240,7 @@ def test_a_broken_entry_is_told_and_does_not_stop_the_others(sms: World, hook: R
 def test_a_surprise_on_one_platform_is_logged_and_the_watch_goes_on(
     sms: World, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "campaign_ops")
     sms.sweep()
 
     def surprising() -> Platform:
@@ -248,9 +250,14 @@ def test_a_surprise_on_one_platform_is_logged_and_the_watch_goes_on(
     assert [(platform.platform, platform.error) for platform in seen] == [("odd", "the look failed"), ("sms", "")]
     assert [platform.fresh for platform in seen] == [False, True]
     assert "a bug" in caplog.text
+    assert "1 wrong" in caplog.text, "the line of each look said that nothing was"
 
 
-def test_a_redis_outage_over_many_campaigns_is_one_incident(worlds: Worlds, hook: Received) -> None:
+def test_a_redis_outage_over_many_campaigns_is_one_incident(
+    worlds: Worlds, hook: Received, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the log, an error of Redis named neither platform nor queue, only the port."""
+    caplog.set_level(logging.INFO, "campaign_ops")
     world = worlds.make("sms")
     for number in range(30):
         world.app.add_campaign(f"c{number}", pending=1, updated_ago=hours(2))
@@ -267,6 +274,8 @@ def test_a_redis_outage_over_many_campaigns_is_one_incident(worlds: Worlds, hook
     ticks(watcher(Watched("sms", connect), hook=hook), 4)
     assert open_causes(world) == [Cause.QUEUE_UNREADABLE.value]
     assert len(hook.messages) == 1
+    assert "sms: queue_unreadable: Redis 127.0.0.1:1/0, queue bull:sms-send: " in caplog.text
+    assert "Redis 127.0.0.1:1/0, queue bull:sms-send: ConnectionError: Error 111" in caplog.text
 
 
 def test_what_is_seen_of_the_queue_and_its_workers_is_kept(sms: World) -> None:
