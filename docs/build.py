@@ -125,7 +125,8 @@ stays as it was:
 - Unknown is neither good nor bad: a cause that a look could not judge changes nothing.
 - {rules.looks_to_open} bad looks in a row open an incident; one where the table says so. Where it says how long, the bad looks must have lasted that long. One
   good look before forgets it.
-- {rules.looks_to_resolve} good looks in a row resolve it. What comes back within {reopen} is the same incident, reopened.
+- {rules.looks_to_resolve} good looks in a row resolve it. What comes back within {reopen} is the same incident, reopened. Where a queue is taken out of the
+  profile, its incidents end in this way, too, with that as the reason.
 - Two looks at the rows of the same sweep are one look; so are two looks within {rules.same_look_seconds:g} s, by several watchers for example.
 - It is notified when it opens, reopens, gets worse and ends, and again every {repeat} as long as it is open. *Worse* is a graver severity, or
   a count {rules.worse_factor} times the one of the last notification.

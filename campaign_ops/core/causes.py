@@ -184,11 +184,9 @@ CAUSES: Mapping[Cause, CauseDoc] = {
     ),
 }
 
-_OF_A_SWEEP = frozenset(
-    {Cause.BREAKER, Cause.STUCK, Cause.QUARANTINED, Cause.AMBIGUOUS, Cause.UNKNOWN_WORD, Cause.CREDITS_LEAKED}
-)
-_OF_THE_QUEUE = frozenset(
+OF_THE_QUEUE = frozenset(
     {
+        Cause.QUEUE_UNREADABLE,
         Cause.QUEUE_EMPTIED,
         Cause.QUEUE_PAUSED,
         Cause.NO_WORKERS,
@@ -196,13 +194,15 @@ _OF_THE_QUEUE = frozenset(
         Cause.BACKLOG,
     }
 )
+"""The causes of a platform with a queue alone."""
 
 FOLLOWS: Mapping[Cause, frozenset[Cause]] = {
     Cause.CONFIGURATION_BROKEN: frozenset(Cause) - {Cause.CONFIGURATION_BROKEN},
     Cause.DATABASE_AWAY: frozenset(Cause) - {Cause.CONFIGURATION_BROKEN, Cause.DATABASE_AWAY, Cause.DAEMON_DEAD},
     Cause.DAEMON_DEAD: frozenset({Cause.SWEEP_STALE}),
     # Unknown words and leaked credits are found without the queue.
-    Cause.QUEUE_UNREADABLE: _OF_THE_QUEUE | {Cause.BREAKER, Cause.STUCK, Cause.QUARANTINED, Cause.AMBIGUOUS},
+    Cause.QUEUE_UNREADABLE: OF_THE_QUEUE - {Cause.QUEUE_UNREADABLE}
+    | {Cause.BREAKER, Cause.STUCK, Cause.QUARANTINED, Cause.AMBIGUOUS},
     Cause.QUEUE_PAUSED: frozenset({Cause.NO_WORKERS, Cause.BACKLOG}),
     Cause.NO_WORKERS: frozenset({Cause.WORKERS_RESTARTING, Cause.BACKLOG}),
 }

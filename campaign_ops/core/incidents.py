@@ -79,15 +79,18 @@ class Look:
         symptoms: The problems.
         judged: The causes that the look could judge, each with what it rests on, such as ``sweep 12``. A second look at
             the same evidence is no second look; empty text is evidence of its own moment.
+        why_over: Why a cause cannot hold any more, where it does not end because all is well; sent with its end.
     """
 
     symptoms: tuple[Symptom, ...] = ()
     judged: Mapping[Cause, str] = field(default_factory=dict)
+    why_over: Mapping[Cause, str] = field(default_factory=dict)
 
     def __or__(self, other: Look) -> Look:
         """Both looks; where both judged a cause, the second counts."""
         mine = tuple(symptom for symptom in self.symptoms if symptom.cause not in other.judged)
-        return Look((*mine, *other.symptoms), {**self.judged, **other.judged})
+        judged, why_over = {**self.judged, **other.judged}, {**self.why_over, **other.why_over}
+        return Look((*mine, *other.symptoms), judged, why_over)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +147,16 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An incident after a look. ``what`` is None where only its looks were counted; ``notified``: people are."""
+    """An incident after a look. ``what`` is None where only its looks were counted; ``notified``: people are.
+
+    ``why`` is the reason of an end that its evidence does not give.
+    """
 
     incident: Incident
     what: What | None = None
     notified: bool = False
     discarded: bool = False
+    why: str = ""
 
 
 def judge(known: Mapping[Cause, Incident], look: Look, rules: Rules, now: datetime) -> list[Change]:
@@ -171,7 +178,7 @@ def judge(known: Mapping[Cause, Incident], look: Look, rules: Rules, now: dateti
         if symptom is not None:
             changes += _bad(incident, symptom, evidence, rules, now)
         elif incident is not None:
-            changes += _good(incident, evidence, rules, now)
+            changes += _good(incident, evidence, look.why_over.get(cause, ""), rules, now)
     return changes
 
 
@@ -236,7 +243,7 @@ def _worse(incident: Incident, rules: Rules) -> bool:
     return graver or (incident.notified_count > 0 and incident.count >= rules.worse_factor * incident.notified_count)
 
 
-def _good(incident: Incident, evidence: str, rules: Rules, now: datetime) -> Iterable[Change]:
+def _good(incident: Incident, evidence: str, why_over: str, rules: Rules, now: datetime) -> Iterable[Change]:
     if incident.state is State.SUSPECTED:
         return [Change(incident, discarded=True)]
     if incident.state is State.RESOLVED:
@@ -249,7 +256,7 @@ def _good(incident: Incident, evidence: str, rules: Rules, now: datetime) -> Ite
         return [Change(incident)]
     silent = _is_silent(incident, now)
     over = replace(resolved(incident, now), silenced_until=incident.silenced_until if silent else None)
-    return [Change(over, What.RESOLVED, notified=not silent)]
+    return [Change(over, What.RESOLVED, notified=not silent, why=why_over)]
 
 
 def resolved(incident: Incident, now: datetime) -> Incident:

@@ -57,7 +57,8 @@ def _written(platform: Platform, connection: sa.Connection, change: Change, noti
         return change
     incident = replace(incident, id=log.write(connection, incident))
     if change.what is not None:
-        _noted(platform, connection, incident, change.what, notify if change.notified else _NO_CHANNELS)
+        channels = notify if change.notified else _NO_CHANNELS
+        _noted(platform, connection, incident, change.what, channels, reason=change.why)
     return replace(change, incident=incident)
 
 

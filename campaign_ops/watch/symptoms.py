@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from campaign_ops.core.causes import Cause
+from campaign_ops.core.causes import OF_THE_QUEUE, Cause
 from campaign_ops.core.errors import CampaignOpsError, DatabaseUnavailable
 from campaign_ops.core.incidents import Look, Symptom
 from campaign_ops.core.model import PATIENT, RepairKind, Verdict
@@ -30,6 +30,7 @@ RESTARTS_AN_HOUR = 5
 """More restarts or reconnects of a queue's workers in an hour are too many."""
 _BY_QUEUE = frozenset({RepairKind.COMPLETE, RepairKind.REENQUEUE})
 _BY_ROW = (Cause.UNKNOWN_WORD, Cause.QUARANTINED, Cause.AMBIGUOUS, Cause.STUCK, Cause.CREDITS_LEAKED)
+_NO_QUEUE = "the platform has no queue any more"
 _Row: TypeAlias = Mapping[str, Any]
 _Campaigns: TypeAlias = Mapping[Cause, Sequence[_Row]]
 
@@ -86,6 +87,8 @@ def _look(platform: Platform, latest: Latest, queue: QueueState | None, stale_af
         look |= Look((symptom,) if emptied else (), {Cause.QUEUE_EMPTIED: ""})
         look |= _queue(latest, sweep, queue, campaigns, platform.policy)
         look |= _restarts(latest)
+    else:  # it may have been taken out of the profile while something was wrong with it
+        look |= Look((), dict.fromkeys(OF_THE_QUEUE, ""), dict.fromkeys(OF_THE_QUEUE, _NO_QUEUE))
     return look
 
 

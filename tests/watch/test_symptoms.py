@@ -13,9 +13,12 @@ from campaign_ops.core.incidents import Look, Symptom, What
 from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Database
+from campaign_ops.watch.channels import Notify
+from campaign_ops.watch.notify import send_due
 from campaign_ops.watch.symptoms import look_at
 from tests.conftest import World, Worlds
-from tests.watch.looking import incidents, open_causes, watch
+from tests.watch.looking import events, incidents, open_causes, watch
+from tests.watch.receivers import webhook
 
 NO_REDIS = "redis://127.0.0.1:1/0"
 HOUR = timedelta(hours=1)
@@ -46,10 +49,23 @@ def test_a_sound_platform_has_no_symptom_and_all_is_judged(sms: World) -> None:
     assert incidents(sms) == []
 
 
-def test_a_platform_without_a_queue_is_not_judged_by_one(messenger: World) -> None:
-    messenger.sweep()
-    assert found(messenger) == {}
-    assert not {Cause.QUEUE_UNREADABLE, Cause.QUEUE_EMPTIED, Cause.NO_WORKERS, Cause.BACKLOG} & judged(messenger)
+def test_a_queue_that_was_taken_out_of_the_profile_has_no_incident_any_more(worlds: Worlds) -> None:
+    """No look judged it any more: the incident stayed open until a person ended it by hand."""
+    world = worlds.make("sms", queue_url=NO_REDIS)
+    world.sweep()
+    with webhook() as hook:
+        channels = Notify(channels=(hook.channel(),))
+        assert watch(world, 2, notify=channels) == [What.OPENED]
+        without = world.platform.profile.model_copy(update={"queue": None})
+        world.platform = Platform("sms", without, world.platform.policy, world.platform.database, None)
+        assert found(world) == {}
+        assert watch(world, 2, notify=channels) == []
+        assert watch(world, notify=channels) == [What.RESOLVED]
+        send_due(world.platform, channels.channels)
+    assert events(world)[-1] == ("resolved", "watch", "the platform has no queue any more")
+    assert "Resolved by watch: the platform has no queue any more." in hook.messages[-1]["message"]
+    assert watch(world, 5) == []
+    assert open_causes(world) == []
 
 
 def test_a_sweep_that_is_too_old_opens_at_once(sms: World) -> None:
