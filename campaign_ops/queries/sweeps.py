@@ -13,19 +13,22 @@ from campaign_ops.core.errors import CampaignOpsError, DatabaseUnavailable
 from campaign_ops.journal.finished import latest_finished
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
+from campaign_ops.sweep.records import STEP_OF
 
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
     """Whether a platform is swept. ``now`` is the database's clock; None where the database is away.
 
-    ``error`` says why nothing is known: empty if all is well.
+    ``error`` says why nothing is known: empty if all is well. ``needs_attention``: an incident is not resolved, or the
+    latest sweep left something to a person.
     """
 
     database_up: bool
     error: str = ""
     now: datetime | None = None
     last_sweep_at: datetime | None = None
+    needs_attention: bool = False
 
     @property
     def age_seconds(self) -> float | None:
@@ -39,13 +42,27 @@ def pulse(platform: Platform) -> Pulse:
     """Ask when the latest sweep finished. Never raises an error of ours: probes need an answer."""
 
     def _read(connection: sa.Connection) -> Pulse:
-        latest = latest_finished(connection, platform.profile.tables_key)
-        return Pulse(True, "", database_now(connection), latest.finished_at if latest is not None else None)
+        now, latest = database_now(connection), latest_finished(connection, platform.profile.tables_key)
+        if latest is None:
+            return Pulse(True, "", now)
+        attention = _left_to_a_person(latest.figures) or bool(platform.incidents.open_counts(connection))
+        return Pulse(True, "", now, latest.finished_at, attention)
 
     try:
         return platform.on_state(_read, read_only=True)
     except CampaignOpsError as error:
         return Pulse(not isinstance(error, DatabaseUnavailable), str(error))
+
+
+def _left_to_a_person(figures: Mapping[str, Any]) -> bool:
+    """Return whether a sweep left a campaign, a reservation or a breaker to a person.
+
+    The plan's breakers count only where no step has repaired: what a person has confirmed was made.
+    """
+    plan = figures.get("repair_plan", {})
+    steps = [figures[step] for step in STEP_OF.values() if step in figures]
+    tripped = any(step.get("tripped") for step in steps) if steps else bool(plan.get("breakers"))
+    return tripped or bool(plan.get("needs_person"))
 
 
 def sweep_of_run(platform: Platform, run_id: str) -> Mapping[str, Any] | None:

@@ -24,7 +24,10 @@ class PlatformLine(TypedDict):
     """One platform, as probes see it."""
 
     platform: str
-    status: Annotated[str, "`ok`, `stale` (no sweep for three ticks), `never_swept`, `away` or `broken`"]
+    status: Annotated[
+        str,
+        "`ok` (swept lately, whatever it found), `stale` (no sweep for three ticks), `never_swept`, `away` or `broken`",
+    ]
     last_sweep_at: str | None
     last_sweep_age_seconds: float | None
 

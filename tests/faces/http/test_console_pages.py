@@ -20,7 +20,7 @@ from campaign_ops.core.tokens import Scope
 from campaign_ops.faces.http.console import incidents as incident_pages
 from campaign_ops.faces.http.gate import COOKIE, Access
 from campaign_ops.lab.shop.row_writer import hours
-from campaign_ops.watch.incidents import update
+from campaign_ops.watch.incidents import acknowledge, resolve, update
 from tests.conftest import World, Worlds
 from tests.faces.cli.program import AWAY, BROKEN
 from tests.faces.http.conftest import Api, Serve
@@ -363,6 +363,39 @@ def test_the_doctor_names_the_mend(browser: Browser, sms: World) -> None:
     page = browser.open("/platforms/sms/examination")
     assert "Works, and needs attention" in page
     assert "Mend:" in page
+
+
+def test_a_platform_is_ok_only_while_nothing_needs_a_person(api: Api, sms: World) -> None:
+    """The badge said "ok" beside a critical incident, quarantined campaigns and a breaker: it meant "swept lately"."""
+    browser = Browser(api, api.token())
+    bound = Browser(api, api.token(tenants=frozenset({"shop_north"})))
+
+    def badges(visitor: Browser = browser) -> set[str]:
+        api.service.__dict__.pop("health", None)  # what is remembered for some seconds
+        return {
+            badge for path in ("/", "/platforms") for badge in re.findall(r"<h2>sms (<.*?>)</h2>", visitor.open(path))
+        }
+
+    good, bad = '<span class="badge good">ok</span>', '<span class="badge bad">needs attention</span>'
+    sms.sweep()
+    assert badges() == {good}
+    number = open_incident(sms)
+    assert badges() == {bad}
+    acknowledge(sms.platform, number, by="ann", reason="on it")
+    assert badges() == {bad}
+    resolve(sms.platform, number, by="ann", reason="mended")
+    assert badges() == {good}
+    sms.app.add_campaign("empty", updated_ago=hours(1))
+    sms.sweep()
+    assert badges() == {bad}, "a campaign needs a person"
+    sms.app.set_campaign("empty", status="sent")
+    sms.sweep()
+    assert badges() == {good}
+    trip_the_breaker(sms)
+    sms.sweep()
+    assert badges() == {bad}, "a breaker holds repairs back"
+    # Of other tenants' trouble nothing is shown, so that nothing is said of the whole platform.
+    assert badges(bound) == {'<span class="badge">swept</span>'}
 
 
 def test_tokens_and_attempts_are_shown_without_a_secret(api: Api, sms: World) -> None:

@@ -28,6 +28,7 @@ from campaign_ops.faces.http.etags import tagged_html
 from campaign_ops.faces.http.gate import Asker, Way
 from campaign_ops.faces.http.problems import Problem
 from campaign_ops.faces.http.service import Place, Service, asker_of, service_of
+from campaign_ops.faces.http.shapes import PlatformLine
 
 HERE = Path(__file__).parent
 FORM_COOKIE = "campaign_ops_form"
@@ -69,6 +70,19 @@ class Visitor:
     def platforms(self) -> list[str]:
         """The platforms that they may look at."""
         return sorted(name for name, token in self.tokens.items() if token.may(Scope.READ))
+
+    def badge(self, line: PlatformLine) -> tuple[str, str]:
+        """The state of a platform in a word, and the colour of its badge: ok while nothing needs a person.
+
+        Who sees some tenants only learns nothing of the others' trouble, and so not that all is well.
+        """
+        name, status = line["platform"], line["status"]
+        if status != "ok":
+            return status, "bad"
+        if name not in self.tokens or self.bound(name):
+            return "swept", ""
+        attention = self.service.health.pulses()[name].needs_attention
+        return ("needs attention", "bad") if attention else ("ok", "good")
 
     def bound(self, platform: str) -> bool:
         """Return whether they see some tenants of a platform only."""
