@@ -78,6 +78,7 @@ if guard.known then
       for _, id in ipairs(redis.call(state <= 3 and 'LRANGE' or 'ZRANGE', states[state], 0, -1)) do note(id) end
     end
     -- Jobs that came and went since then are in no state; the events name them.
+    local asides = {}
     local events = seen.event ~= '' and redis.pcall('XRANGE', events_key, seen.event, '+', 'COUNT', MAX_EVENTS) or {}
     for _, event in ipairs(events.err and {} or events) do
       local told = {}
@@ -85,13 +86,17 @@ if guard.known then
       if event[1] ~= seen.event and told.jobId then
         if told.event == 'added' and dated[told.jobId] then known[told.jobId] = nil end
         note(told.jobId)
+        if told.event == 'deduplicated' and told.deduplicationId then asides[told.deduplicationId] = true end
       end
     end
-    -- The next job with a deduplication id is in no state while another one is active.
+    -- The next job with a deduplication id is in no state until another one ends, which was active when it came.
     for _, id in ipairs(redis.call('LRANGE', states[3], 0, -1)) do
       local name = redis.call('HGET', prefix .. id, 'deid')
-      local aside = name and redis.call('HMGET', prefix .. 'dn:' .. name, 'name', 'jid')
-      if aside and aside[1] and aside[2] ~= dated['dn:' .. name] then new[#new + 1] = 'dn:' .. name end
+      if name then asides[name] = true end
+    end
+    for name in pairs(asides) do
+      local aside = redis.call('HMGET', prefix .. 'dn:' .. name, 'name', 'jid')
+      if aside[1] and aside[2] ~= dated['dn:' .. name] then new[#new + 1] = 'dn:' .. name end
     end
     if #new > MAX_NEW then return new[1] end
     for _, id in ipairs(new) do

@@ -31,6 +31,8 @@ class Reading:
         finished: Ids whose job had finished when it was to be read: a job under such an id later is a new one.
         dated: Id of each job that covers recipients, to its campaign and the time it was made: another job may have the
             same id later. And of other jobs whose id the application chose, without a campaign.
+        holders: Id of each job with a deduplication id, to the id of what may be kept aside while it is not over, and
+            the state in which nothing can be: empty for a job that a worker has taken.
         parts: Of several queues, the reading of each by name.
     """
 
@@ -39,6 +41,7 @@ class Reading:
     unclear: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     finished: frozenset[str] = frozenset()
     dated: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    holders: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     parts: Mapping[str, Reading] = field(default_factory=dict)
 
 
@@ -88,7 +91,7 @@ class _Reader:
         self._snapshot = snapshot
         self._payloads = PayloadReader(connection.profile, connection.ids, campaign_ids)
         self._dated: dict[str, tuple[str | None, str | None]] = {}
-        self._kept_aside: set[str] = set()
+        self._holders: dict[str, tuple[str, str]] = {}
         self._foreign = 0
         self._doomed = 0
         self._old: str | None = None
@@ -122,7 +125,8 @@ class _Reader:
             doomed_jobs=self._doomed,
             problem="; ".join(filter(None, problems)) or None,
         )
-        return Reading(self._snapshot, state, self._unclear_by_campaign(), frozenset(finished), self._dated)
+        unclear = self._unclear_by_campaign()
+        return Reading(self._snapshot, state, unclear, frozenset(finished), self._dated, self._holders)
 
     def _unclear_by_campaign(self) -> Mapping[str, Mapping[str, int]]:
         in_doubt = self._payloads.wanted.everybody if self._unclear_to_all else self._unclear_to
@@ -142,8 +146,10 @@ class _Reader:
             if content is None:
                 gone.add(job_id)
                 continue
-            if deduplication is not None and live[job_id] == "active":
-                self._kept_aside.add(kept_aside(deduplication))
+            # BullMQ 4 moves a job to `active` a moment before it writes `processedOn`.
+            taken = taken_at is not None or live[job_id] == "active"
+            if deduplication is not None:
+                self._holders[job_id] = kept_aside(deduplication), "" if taken else live[job_id]
             if options and is_bulls_job(job_id, options[0]):
                 self._old = BULL
             if content.doubt:
@@ -155,16 +161,13 @@ class _Reader:
                 # worker reports its version: it covers its recipients until it is over.
                 self._doomed += defa is not None
                 self._dated[job_id] = (content.campaign_id, made_at)
-                # BullMQ 4 moves a job to `active` a moment before it writes `processedOn`.
-                taken = taken_at is not None or live[job_id] == "active"
                 yield LiveJob(job_id, live[job_id], content.campaign_id, content.recipient_ids, taken)
         return gone
 
     def _look_aside(self) -> Generator[LiveJob, None, None]:
-        """Yield the jobs of these campaigns that wait for an active one to end, in no state."""
-        for job_id, name, content, (counted,) in read_contents(
-            self._connection, self._payloads, sorted(self._kept_aside), "jid"
-        ):
+        """Yield the jobs of these campaigns that wait, in no state, for one to end that a worker has taken."""
+        aside = sorted({name for name, untaken_in in self._holders.values() if not untaken_in})
+        for job_id, name, content, (counted,) in read_contents(self._connection, self._payloads, aside, "jid"):
             if content is not None and content.doubt:
                 self._note_doubt(named(name or "without a name"), content.doubt)
             if content is not None and content.campaign_id is not None:

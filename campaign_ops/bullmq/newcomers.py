@@ -27,13 +27,18 @@ def newcomers(
     """
     wanted = frozenset(campaign_ids)
     payloads = PayloadReader(connection.profile, connection.ids, wanted)
+    aside = {name for name, untaken_in in reading.holders.values() if not untaken_in}
     if look is None:
         (active,) = connection.each("lrange", [[connection.key("active"), "0", "-1"]])
-        aside = _new_aside(connection, reading, active)  # first: when its turn comes, such a job gets into a state
+        # First: when its turn comes, such a job gets into a state.
+        aside = _not_read(connection, reading, aside | _held_by(connection, active))
         live = connection.live_ids()
     else:  # whatever has got into a state or was kept aside since is new to the guard
         live = look.live
-        aside = _new_aside(connection, reading, [job_id for job_id, state in live.items() if state == "active"])
+        active = [job_id for job_id, state in live.items() if state == "active"]
+        aside = _not_read(connection, reading, aside | _held_by(connection, active))
+    moved = {name for job_id, (name, state) in reading.holders.items() if state and live.get(job_id, state) != state}
+    aside |= _not_read(connection, reading, moved - aside)
     dated = {
         job_id: job
         for job_id, job in reading.dated.items()
@@ -46,24 +51,35 @@ def newcomers(
     again = {job_id for job_id, made in others.items() if made is not None}
     known = (reading.snapshot.live.keys() - reading.finished - again) | frozenset(ours)
     new = [job_id for job_id in live if job_id not in known]
-    gone = set()
-    for job_id, _, content, _ in read_contents(connection, payloads, [*new, *aside]):
-        if content is None:
-            gone.add(job_id)
-            continue
-        if content.doubt is payloads.wanted.everybody:
-            raise _unclear(connection, job_id)
-        with_new_job |= content.doubt
-        if content.campaign_id is not None:
-            with_new_job.add(content.campaign_id)
+    gone: set[str] = set()
+    unread = [*new, *aside]
+    while unread:
+        held: set[str] = set()
+        for job_id, _, content, (deduplication,) in read_contents(connection, payloads, unread, "deid"):
+            if content is None:
+                gone.add(job_id)
+                continue
+            if content.doubt is payloads.wanted.everybody:
+                raise _unclear(connection, job_id)
+            with_new_job |= content.doubt
+            if content.campaign_id is not None:
+                with_new_job.add(content.campaign_id)
+            if deduplication is not None:
+                held.add(kept_aside(deduplication))
+        unread = [*_not_read(connection, reading, held - aside)]
+        aside.update(unread)
     if still_listed := gone and gone & (connection.live_ids().keys() | aside):
         raise _unclear(connection, min(still_listed))
     return frozenset(with_new_job)
 
 
-def _new_aside(connection: QueueConnection, reading: Reading, active: Sequence[str]) -> set[str]:
+def _held_by(connection: QueueConnection, active: Sequence[str]) -> set[str]:
+    """Return the ids of what may be kept aside until these jobs end."""
+    return {kept_aside(name) for _, (name,) in connection.fields(active, "deid") if name is not None}
+
+
+def _not_read(connection: QueueConnection, reading: Reading, aside: Collection[str]) -> set[str]:
     """Return the jobs kept aside now, other than those that were read. They have a job id in place of a time."""
-    aside = {kept_aside(name) for _, (name,) in connection.fields(active, "deid") if name is not None}
     now = connection.fields(sorted(aside), "name", "jid")
     return {job_id for job_id, (name, counted) in now if name and (reading.dated.get(job_id) or ("", ""))[1] != counted}
 

@@ -26,9 +26,10 @@ def is_marker(member: str) -> bool:
 
 
 def kept_aside(deduplication_id: str) -> str:
-    """Return the id under whose key BullMQ keeps the next job while one with this deduplication id is active.
+    """Return the id under whose key BullMQ keeps the next job until one with this deduplication id ends.
 
-    With the option `keepLastIfActive` such a job is in no state until the active one ends (5.81 and 6.7).
+    With the option `keepLastIfActive` a job that comes while that one is active is in no state until it ends (5.81 and
+    6.7), also while it is in `delayed` or `wait` again: it failed and is to be tried again, or it stalled.
     """
     return f"dn:{deduplication_id}"
 

@@ -166,6 +166,18 @@ def test_the_next_job_with_the_deduplication_id_of_an_active_one_is_new(queue: Q
     assert queue.add([a_job("ops-1")], after) == {"ops-1"}
 
 
+def test_a_job_kept_aside_is_new_though_the_one_it_waits_for_is_already_to_be_tried_again(
+    queue: Queue, raw: Any
+) -> None:
+    put(raw, "active", "1", payload("c9", "r9"), deid="a")
+    guard = Guard(queue.last_look(), dated=read(queue, ["c1"]).dated)
+    raw.hset(key("dn:a"), mapping={"name": "sendBulkSMS", "data": payload("c1", "r1"), "jid": "17"})
+    raw.xadd(key("events"), {"event": "deduplicated", "jobId": "1", "deduplicationId": "a", "deduplicatedJobId": "17"})
+    raw.lrem(key("active"), 1, "1")
+    raw.zadd(key("delayed"), {"1": 1})
+    assert queue.add([a_job("ops-1"), a_job("ops-2", "c2")], guard) == {"ops-2"}
+
+
 def test_more_new_jobs_than_can_be_judged_inside_redis_stop_the_add(
     queue: Queue, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,3 +73,24 @@ def test_a_recipient_is_marked_by_a_marker_under_any_of_its_keys(queue: Queue, r
 def test_without_markers_in_the_profile_no_recipient_is_marked_and_nothing_is_asked() -> None:
     profile = PROFILE.model_copy(update={"markers": ()})
     assert Queue(QueueAddress("redis://127.0.0.1:1/0"), profile).marked(["r1"]) == frozenset()
+
+
+def test_a_job_kept_aside_is_read_while_the_job_it_waits_for_is_to_be_tried_again(queue: Queue, raw: Any) -> None:
+    """A failed try leaves `active` for `delayed`, a stalled one for `wait`: what was kept aside stays aside."""
+    aside = {"name": "sendBulkSMS", "data": payload("c1", "r1"), "jid": "17"}
+    put(raw, "delayed", "1", payload("c9", "r9"), deid="tried", processedOn="1")
+    put(raw, "wait", "2", payload("c9", "r9"), deid="later")
+    raw.hset(key("dn:tried"), mapping=aside)
+    jobs = queue.live_jobs(queue.snapshot(), ["c1", "c2", "c3", "c4"])
+    assert [job.recipient_ids for job in jobs] == [("r1",)]
+    before = jobs.result
+    assert queue.newcomers(before, ["c1", "c2"]) == frozenset()
+    raw.hset(key("dn:tried"), mapping=aside | {"data": payload("c2", "r2"), "jid": "18"})
+    raw.lrem(key("wait"), 1, "2")
+    put(raw, "delayed", "2", payload("c9", "r9"), deid="later", processedOn="1")
+    raw.hset(key("dn:later"), mapping=aside | {"data": payload("c3", "r3")})
+    put(raw, "delayed", "3", payload("c9", "r9"), deid="new", processedOn="1")
+    raw.hset(key("dn:new"), mapping=aside | {"data": payload("c4", "r4")})
+    everybody = ["c1", "c2", "c3", "c4"]
+    assert queue.newcomers(before, everybody) == {"c2", "c3", "c4"}
+    assert queue.newcomers(before, everybody, look=queue.last_look()) == {"c2", "c3", "c4"}
