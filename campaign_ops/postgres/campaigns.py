@@ -131,6 +131,11 @@ def by_id(tables: PlatformTables) -> Query:
     return sa.select(*campaign_columns(tables)).where(one_of(tables.campaign.c.id, IDS))
 
 
+def own_spelling(tables: PlatformTables, campaign_id: str) -> Query:
+    """The spelling in which a campaign's id is journaled, of a text that may be its id; also once the row is gone."""
+    return sa.select(tables.campaign_of(sa.bindparam(None, campaign_id, type_=tables.campaign.c.id.type)))
+
+
 def any_stuck(tables: PlatformTables) -> sa.ColumnElement[bool]:
     """A campaign is stuck, or its age cannot be told. Binds: stuck_after_seconds."""
     undated = sa.and_(is_sending(tables), is_undated(tables))

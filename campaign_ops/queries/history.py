@@ -9,8 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from campaign_ops.core.errors import PermissionMissing, ProfileMismatch
 from campaign_ops.core.model import RepairKind
 from campaign_ops.platform import Platform
+from campaign_ops.postgres import campaigns
 from campaign_ops.postgres.clock import database_now
 
 
@@ -37,7 +39,7 @@ def repairs(
 
     Args:
         platform: The platform of the journal.
-        campaign_id: Only of this campaign.
+        campaign_id: Only of this campaign, in any spelling of its id.
         tenant: Only of this owner.
         kind: Only of this kind.
         since: Only after this moment, or within this time before now by the database's clock.
@@ -53,7 +55,7 @@ def repairs(
         now = database_now(connection)
         return platform.journal.repairs(
             connection,
-            campaign_id=campaign_id,
+            campaign_id=None if campaign_id is None else _spelled(platform, connection, campaign_id),
             tenant=tenant,
             kind=None if kind is None else kind.value,
             since=now - since if isinstance(since, timedelta) else since,
@@ -64,3 +66,14 @@ def repairs(
 
     rows = platform.on_state(_read, read_only=True)
     return Page(rows[:limit], len(rows) > limit)
+
+
+def _spelled(platform: Platform, connection: sa.Connection, campaign_id: str) -> str:
+    """Return a campaign's id as the journal spells it; as it is where the campaign table cannot be read now."""
+    try:
+        tables = platform.tables(connection)
+    except (ProfileMismatch, PermissionMissing):
+        return campaign_id
+    if not tables.may_be_id(tables.campaign, campaign_id):
+        return campaign_id
+    return str(connection.scalar(campaigns.own_spelling(tables, campaign_id)))

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from campaign_ops.lab.shop.row_writer import hours
+from campaign_ops.lab.shop.schema import PlatformShape
 from tests.conftest import World, Worlds
 from tests.faces.cli.program import Program, configured, confirmed, entry, lines_with, one_line, run
 
@@ -50,6 +52,21 @@ def test_each_filter_keeps_only_what_it_names(program: Program, sms: World) -> N
     assert repairs(program, "--kind", "release") == [("release", "hold")]
     assert repairs(program, "--since", "1h", "--tenant", "shop_north", "--kind", "complete") == [("complete", "north")]
     assert program.only("history", "--kind", "release")["repairs"][0]["amount"] == "3"
+
+
+def test_a_campaign_is_found_in_any_spelling_of_its_id(worlds: Worlds, tmp_path: Path) -> None:
+    """`history --campaign` of a UUID in capitals showed nothing, where `undo` and `mark-complete` take it."""
+    world = worlds.make("sms", shape=PlatformShape(ids="uuid"))
+    campaign = world.app.add_campaign("done", succeeded=1)
+    program = configured(tmp_path, world)
+    program("reconcile")
+    assert repairs(program, "--campaign", campaign.upper()) == [("complete", campaign)]
+    assert world.app.remove_campaigns(untouched_for=hours(-1)) == [campaign]
+    assert repairs(program, "--campaign", campaign.upper()) == [("complete", campaign)]
+    assert repairs(program, "--campaign", "no such id") == []
+    with world.platform.database.transaction() as connection:
+        connection.execute(sa.text('ALTER TABLE "Campaign" RENAME TO "Elsewhere"'))
+    assert repairs(program, "--campaign", campaign) == [("complete", campaign)]
 
 
 def test_since_counts_back_by_the_databases_clock(program: Program, sms: World) -> None:
