@@ -9,6 +9,12 @@
 local prefix, guard, size = ARGV[1], cjson.decode(ARGV[2]), tonumber(ARGV[3])
 local taken = {}
 
+-- As `states.is_marker`.
+local function is_marker(id)
+  local moment = string.match(id, '^0:(%d+)$') or string.match(id, '^0:(%d+)%.%d+$')
+  return id == '0:0' or (moment and #moment == 13)
+end
+
 local function canonical(id)
   local plain = string.gsub(string.gsub(string.lower(id), '^(%s*[+-]?%d+)%.0*%s*$', '%1'), '[^%w]', '')
   return (string.gsub(string.gsub(plain, '^urnuuid', ''), '^0+', ''))
@@ -69,13 +75,15 @@ if guard.known then
       end
     end
     local function note(id)
-      if not known[id] and not string.find(id, '^0:%d+$') then
+      if not known[id] then
         known[id] = true
         new[#new + 1] = id
       end
     end
     for state = 1, 6 do
-      for _, id in ipairs(redis.call(state <= 3 and 'LRANGE' or 'ZRANGE', states[state], 0, -1)) do note(id) end
+      for _, id in ipairs(redis.call(state <= 3 and 'LRANGE' or 'ZRANGE', states[state], 0, -1)) do
+        if state > 3 or not is_marker(id) then note(id) end
+      end
     end
     -- Jobs that came and went since then are in no state; the events name them.
     local asides = {}

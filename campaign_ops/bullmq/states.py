@@ -16,8 +16,10 @@ DEAD = ("failed", "completed")
 OWN_ID_PREFIX = "ops-"
 """Every id of our own jobs begins with this."""
 
-# BullMQ 4 wakes its workers by `0:1712345678` in `wait`. Ids of schedulers contain colons too, and they are jobs.
-_MARKER = re.compile(r"0:\d+")
+# BullMQ 4 wakes its workers by `0:0` in `wait`, or by a moment in milliseconds: of more than 200 jobs for the same one,
+# with a fraction. Ids of schedulers contain colons too, and so may an application's own, as of batch and campaign
+# (`0:17`, by Python's client): they are jobs.
+_MARKER = re.compile(r"0:(?:0|\d{13}(?:\.\d+)?)")
 
 
 def is_marker(member: str) -> bool:
@@ -42,5 +44,8 @@ def may_come_again(job_id: str) -> bool:
 def state_by_id(ids: Sequence[Sequence[str]]) -> dict[str, str]:
     """Return the state of each live job by its id, from the ids in each of ``LIVE``, in that order."""
     return {
-        job_id: state for state, of_state in zip(LIVE, ids, strict=True) for job_id in of_state if not is_marker(job_id)
+        job_id: state
+        for state, of_state in zip(LIVE, ids, strict=True)
+        for job_id in of_state
+        if state in SORTED_SETS or not is_marker(job_id)
     }

@@ -24,7 +24,7 @@ def test_an_add_passes_while_nothing_new_concerns_its_campaign(queue: Queue, raw
     raw.lmove(key("wait"), key("active"), "LEFT", "RIGHT")
     put(raw, "delayed", "theirs", payload("c2", "r3"))
     put(raw, "wait", "mail", '{"to": "somebody"}', name="sendEmail")
-    raw.lpush(key("wait"), "0:1712345678")
+    raw.lpush(key("wait"), "0:1712345678901")
     add_by_bullmq(server, [{"name": "sendBulkSMS", "data": {"campaignId": "c3", "recipientIds": []}, "opts": {}}])
     assert queue.add([a_job("ops-1")], Guard(look)) == {"ops-1"}
 
@@ -34,6 +34,14 @@ def test_a_campaign_that_got_a_job_in_any_state_gets_none_of_ours(queue: Queue, 
     look = queue.last_look()
     put(raw, state, "new", payload("c1", "r1"), name="another")
     assert queue.add([a_job("ops-1"), a_job("ops-2", "c2")], Guard(look)) == {"ops-2"}
+
+
+def test_wake_up_markers_are_not_jobs_and_ids_like_them_are(queue: Queue, raw: Any) -> None:
+    look = queue.last_look()
+    raw.lpush(key("wait"), "0:0", "0:1712345678901", "0:1712345678901.2")
+    put(raw, "wait", "0:17", payload("c1", "r1"))
+    put(raw, "delayed", "0:1712345678902", payload("c2", "r1"))
+    assert queue.add([a_job(f"ops-{number}", f"c{number}") for number in (1, 2, 3)], Guard(look)) == {"ops-3"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ def test_only_the_newest_dead_jobs_are_read(queue: Queue, raw: Any, monkeypatch:
         for state in ("failed", "completed", "delayed", "waiting-children"):
             put(raw, state, f"{state}-{number}", payload("c2" if number == 1 else "c1", "r1"))
             raw.zadd(key(state), {f"{state}-{number}": number})
-        raw.lpush(key("wait"), f"wait-{number}", "0:1712345678")
+        raw.lpush(key("wait"), f"wait-{number}", "0:1712345678901")
     raw.zadd(key("failed"), {"gone": 9})
     raw.lpush(key("wait"), "no-such-job")
     snapshot = queue.snapshot()
@@ -304,3 +305,19 @@ def test_reading_thousands_of_jobs_sees_each_once_while_workers_move_them(
             assert reading.result.state.live == 2_000
             assert reading.result.state.problem is None
         assert len(taken()) > before, "the workers did not work meanwhile"
+
+
+def test_a_job_whose_id_looks_like_a_wake_up_marker_is_a_job(queue: Queue, raw: Any, server: EmbeddedRedis) -> None:
+    """Python's client takes any id, such as batch and campaign. Only BullMQ 4 has markers, and it sends no such job."""
+    ids = {"0:17": "r1", "0:998877665544": "r2"}
+    add_by_bullmq(
+        server,
+        [
+            {"name": "sendBulkSMS", "data": json.loads(payload("c1", recipient)), "opts": {"jobId": job_id}}
+            for job_id, recipient in ids.items()
+        ],
+    )
+    put(raw, "delayed", "0:1712345678901", payload("c1", "r3"))
+    raw.rpush(key("wait"), "0:0", "0:1712345678901.2")
+    covered = [recipient for job in queue.live_jobs(queue.snapshot(), ["c1"]) for recipient in job.recipient_ids]
+    assert sorted(covered) == ["r1", "r2", "r3"]
