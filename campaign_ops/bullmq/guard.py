@@ -90,8 +90,12 @@ class Guard:
 
 
 def canonical(campaign_id: str) -> str:
-    """Reduce an id to what its spellings have in common. Two campaigns may share it: then one waits for the other."""
-    return re.sub(r"[^A-Za-z0-9]", "", campaign_id).lower().lstrip("0")
+    """Reduce an id to what its spellings have in common, as the script does with what it reads in jobs.
+
+    Two campaigns may share it: then one waits for the other.
+    """
+    whole = re.sub(r"\A(\s*[+-]?\d+)\.0*\s*\Z", r"\1", campaign_id, flags=re.ASCII)
+    return re.sub(r"[^A-Za-z0-9]", "", whole).lower().removeprefix("urnuuid").lstrip("0")
 
 
 def _mention(campaign_id: str) -> str:

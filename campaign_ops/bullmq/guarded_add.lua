@@ -38,7 +38,7 @@ local function campaigns_of(job_key)
   for _, value in ipairs(values) do
     found[canonical(value)] = true
   end
-  local sends = guard.sends[job[1]] or string.find(text, '"' .. guard.recipients_key .. '"', 1, true)
+  local sends = not job[1] or guard.sends[job[1]] or string.find(text, '"' .. guard.recipients_key .. '"', 1, true)
   if guard.harmless[job[1]] or (sends and clear and #values > 0) then return found end
   if sends then return false end
   text = string.gsub(string.gsub(text, '\\u%x%x%x%x', ' '), '\\%a', ' ')

@@ -61,6 +61,14 @@ def test_an_id_is_recognised_in_every_spelling(queue: Queue, raw: Any, data: str
     assert queue.add([a_job("ops-1", ID)], Guard(look)) == frozenset()
 
 
+def test_an_id_that_is_a_text_like_a_decimal_number_is_recognised(queue: Queue, raw: Any) -> None:
+    put(raw, "wait", "shard-1", payload("5.0", "r9"), timestamp="1")
+    guard = Guard(queue.last_look(), dated=read(queue, ["5.0"]).dated)
+    raw.hset(key("shard-1"), mapping={"data": payload("c9", "r9"), "timestamp": "2"})
+    put(raw, "wait", "new", '{"next":["7.00"]}', name="another")
+    assert queue.add([a_job("ops-1", "5.0"), a_job("ops-2", "7.00"), a_job("ops-3", "c2")], guard) == {"ops-3"}
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -109,6 +117,14 @@ def test_a_new_job_that_cannot_be_understood_stops_every_add(queue: Queue, raw: 
     with pytest.raises(LookAgain, match="may cover any recipient"):
         queue.add([a_job("ops-1")], Guard(look))
     assert not raw.exists(key("ops-1"))
+
+
+def test_a_new_job_without_a_name_may_be_any_campaigns(queue: Queue, raw: Any) -> None:
+    look = queue.last_look()
+    put(raw, "wait", "new", '{"list": 7}')
+    raw.hdel(key("new"), "name")
+    with pytest.raises(LookAgain, match="may cover any recipient"):
+        queue.add([a_job("ops-1")], Guard(look))
 
 
 def test_a_job_that_came_and_went_is_named_by_the_events(queue: Queue, raw: Any, server: EmbeddedRedis) -> None:
