@@ -28,9 +28,9 @@ class AuditEntry:
         actor: The name of the token, or of the person whom a trusted proxy named; may be empty.
         address: Where the request came from.
         method: The HTTP method.
-        path: The path of the URL, without its query.
+        path: The path of the URL, without its query; for a fix from the console, the page that it begins on.
         status: The HTTP status of the answer.
-        why: Why it was refused, or the reason that the person gave.
+        why: Why it was refused, or the reason that the person gave; after ``dry run: `` if it was one.
     """
 
     at: datetime

@@ -27,12 +27,14 @@ HELD_KEYS = 10_000
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request for a change, for the audit: who, from where, with which idempotency key."""
+    """One request for a change, for the audit: who, from where, what and why, with which idempotency key."""
 
     asker: Asker
     method: str
     path: str
     key: str = ""
+    reason: str = ""
+    dry_run: bool = False
 
 
 Answered = tuple[int, Any]
@@ -141,6 +143,7 @@ def _replayed(known: access.Finished) -> Answered:
 
 def _note(platform: Platform, attempt: Attempt, token: Token, status: int, why: str) -> None:
     """Record an attempt. What was done stays done, and is reported as such, where that fails."""
+    why = why or attempt.reason
     try:
         access.audit(
             platform,
@@ -150,7 +153,7 @@ def _note(platform: Platform, attempt: Attempt, token: Token, status: int, why: 
             method=attempt.method,
             path=attempt.path,
             status=status,
-            why=why,
+            why=": ".join(filter(None, ("dry run" if attempt.dry_run else "", why))),
         )
     except CampaignOpsError as error:
         log.warning("%s %s by %s (%s) is not in the audit: %s", attempt.method, attempt.path, token.name, status, error)

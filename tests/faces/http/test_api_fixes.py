@@ -285,4 +285,6 @@ def test_every_attempt_is_audited_and_so_are_the_refused_ones(api: Api, sms: Wor
         ("/api/campaigns/open/mark-complete", 409),
     ]
     assert {row["actor"] for row in rows} == {"bob"}
-    assert "still pending" in rows[-1]["why"]
+    tried, made, refused = (row["why"] for row in rows)
+    assert (tried, made) == ("dry run: TICKET-1", "TICKET-1")
+    assert refused.startswith("dry run: campaign open: 5 of 5 recipients still pending")

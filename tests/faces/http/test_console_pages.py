@@ -137,8 +137,8 @@ def test_a_person_confirms_what_the_breaker_holds_back(browser: Browser, sms: Wo
     assert len(sms.queue.live_job_ids()) == 12
     (confirmed,) = sms.rows("SELECT actor, person_reason FROM campaign_ops.repair WHERE kind = 'confirm'")
     assert confirmed == {"actor": "ann", "person_reason": "emptied on purpose"}
-    statuses = sms.rows("SELECT path, status FROM campaign_ops.audit ORDER BY id")
-    assert statuses == [{"path": "/plan/confirm", "status": 202}]
+    audit = sms.rows("SELECT path, status, why FROM campaign_ops.audit ORDER BY id")
+    assert audit == [{"path": "/plan/confirm", "status": 202, "why": "emptied on purpose"}]
 
 
 def test_without_the_scope_the_plan_has_no_form_and_a_forged_one_does_nothing(api: Api, sms: World) -> None:
@@ -313,8 +313,9 @@ def test_an_incident_is_acknowledged_silenced_and_resolved(browser: Browser, sms
         ("silenced", "ann", "until noon"),
         ("resolved", "ann", "mended"),
     ]
-    audit = sms.rows("SELECT path, status FROM campaign_ops.audit ORDER BY id")
-    assert [row["status"] for row in audit] == [200, 200, 200, 409]
+    audit = sms.rows("SELECT status, why FROM campaign_ops.audit ORDER BY id")
+    assert [tuple(row.values()) for row in audit[:3]] == [(200, "on it"), (200, "until noon"), (200, "mended")]
+    assert audit[3]["status"] == 409
 
 
 def test_an_incident_leads_to_the_page_that_helps_with_it(browser: Browser, sms: World) -> None:
@@ -544,3 +545,7 @@ def test_a_campaign_is_reached_whatever_its_id_holds(api: Api, sms: World) -> No
     place = browser.submit("/fix/mark-complete", reason="why").headers["location"]
     assert "Done: complete" in browser.open(place)
     assert sms.app.campaign("..")["status"] == "sent"
+    latest = sms.rows("SELECT path, why FROM campaign_ops.audit ORDER BY id DESC LIMIT 2")
+    page = "/fix/mark-complete?platform=sms&target=.."
+    assert latest == [{"path": page, "why": "why"}, {"path": page, "why": "dry run: why"}]
+    assert "dry run: why" in browser.open("/tokens")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Header, Path, Query
 from pydantic import AfterValidator, StringConstraints
@@ -76,9 +76,16 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": meanings[status], "content": content, "model": ProblemDocument} for status in every}
 
 
-def attempt_of(request: Request, asker: Asker, key: str | None) -> Attempt:
+class Change(Protocol):
+    """The body of a request for a change."""
+
+    reason: str
+    dry_run: bool
+
+
+def attempt_of(request: Request, asker: Asker, key: str | None, body: Change) -> Attempt:
     """The request, for the audit."""
-    return Attempt(asker, request.method, request.scope["path"], key or "")
+    return Attempt(asker, request.method, request.scope["path"], key or "", body.reason, body.dry_run)
 
 
 def checked(text: str, place: str) -> str:

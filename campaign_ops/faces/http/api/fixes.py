@@ -78,7 +78,7 @@ def fixed(
         confirm=body.confirm,
         tenant=body.tenant,
     )
-    status, document = carry_out(service, attempt_of(request, asker, key), order)
+    status, document = carry_out(service, attempt_of(request, asker, key, body), order)
     return JSONResponse(document, status)
 
 

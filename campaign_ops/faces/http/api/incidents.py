@@ -246,7 +246,7 @@ def acknowledge(
     key: Key = None,
 ) -> JSONResponse:
     """Take an incident on: it is not notified again unless it gets worse. Scope `incident`."""
-    status, document = handle(service, attempt_of(request, asker, key), number, What.ACKNOWLEDGED, body, platform)
+    status, document = handle(service, attempt_of(request, asker, key, body), number, What.ACKNOWLEDGED, body, platform)
     return JSONResponse(document, status)
 
 
@@ -266,7 +266,7 @@ def silence(
     key: Key = None,
 ) -> JSONResponse:
     """Send nothing about an incident for a time, unless it gets worse. Scope `incident`."""
-    status, document = handle(service, attempt_of(request, asker, key), number, What.SILENCED, body, platform)
+    status, document = handle(service, attempt_of(request, asker, key, body), number, What.SILENCED, body, platform)
     return JSONResponse(document, status)
 
 
@@ -286,5 +286,5 @@ def resolve(
     key: Key = None,
 ) -> JSONResponse:
     """End an incident. If its cause holds, new looks reopen it. Scope `incident`."""
-    status, document = handle(service, attempt_of(request, asker, key), number, What.RESOLVED, body, platform)
+    status, document = handle(service, attempt_of(request, asker, key, body), number, What.RESOLVED, body, platform)
     return JSONResponse(document, status)

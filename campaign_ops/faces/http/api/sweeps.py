@@ -78,7 +78,8 @@ def reconciliation(
 
     Answers 202 with the place to look, or 409 where one is under way on every platform that was asked for.
     """
-    body, attempt = body or SweepRequest(), attempt_of(request, asker, key)
+    body = body or SweepRequest()
+    attempt = attempt_of(request, asker, key, body)
     with refusals_noted(service, attempt, body.platform):
         places = service.places(asker, Scope.SWEEP, body.platform)
         for place in places:
@@ -146,7 +147,7 @@ def confirm(
 
     Scope `confirm`. Waits for the sweep's end for a while, then answers 202 with the place to look.
     """
-    attempt = attempt_of(request, asker, key)
+    attempt = attempt_of(request, asker, key, body)
     with refusals_noted(service, attempt, body.platform):
         places = service.places(asker, Scope.CONFIRM, body.platform)
         if len(places) > 1:

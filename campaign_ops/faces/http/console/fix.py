@@ -15,7 +15,7 @@ from campaign_ops.core.console import campaign_path
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.faces.http.api.common import checked
 from campaign_ops.faces.http.attempts import Attempt
-from campaign_ops.faces.http.console.pages import Visitor, form_of, reason_of, render, visitor_of
+from campaign_ops.faces.http.console.pages import Visitor, fix_path, form_of, reason_of, render, visitor_of
 from campaign_ops.faces.http.fixes import ROUTES, FixOrder, carry_out
 from campaign_ops.faces.http.problems import Problem, problem_of
 from campaign_ops.faces.http.shapes import FixAnswer
@@ -91,8 +91,10 @@ def _go_on(request: Request, name: str, fields: dict[str, str]) -> Response:
     except Problem as problem:
         return _page(visitor, name, platform, target, problem=problem)
     order = FixOrder(name, target, reason, platform=platform, dry_run=not confirm, confirm=confirm)
+    path = fix_path(name, platform, target)
+    attempt = Attempt(visitor.asker, request.method, path, reason=reason, dry_run=order.dry_run)
     try:
-        _, answer = carry_out(visitor.service, Attempt(visitor.asker, request.method, request.url.path), order)
+        _, answer = carry_out(visitor.service, attempt, order)
     except (Problem, CampaignOpsError) as error:
         return _page(visitor, name, platform, target, reason=reason, problem=problem_of(error))
     if not confirm:

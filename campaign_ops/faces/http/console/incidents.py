@@ -96,7 +96,7 @@ def _take_on(request: Request, platform: str, number: int, how: str, fields: dic
         body = Handling(reason=reason)
         if how == "silence":
             body = Silencing(reason=reason, minutes=_minutes(fields))
-        attempt = Attempt(visitor.asker, request.method, request.url.path)
+        attempt = Attempt(visitor.asker, request.method, request.url.path, reason=reason)
         handle(visitor.service, attempt, number, HOW[how], body, platform)
     except (Problem, CampaignOpsError) as error:
         return _page(visitor, platform, number, problem_of(error), fields.get("reason", ""))

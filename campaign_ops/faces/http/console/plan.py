@@ -87,8 +87,8 @@ async def confirm(request: Request) -> Response:
     return await run_in_threadpool(_confirm, request, fields)
 
 
-def _attempt(visitor: Visitor) -> Attempt:
-    return Attempt(visitor.asker, visitor.request.method, visitor.request.url.path)
+def _attempt(visitor: Visitor, reason: str = "") -> Attempt:
+    return Attempt(visitor.asker, visitor.request.method, visitor.request.url.path, reason=reason)
 
 
 def _confirm(request: Request, fields: dict[str, str]) -> Response:
@@ -120,7 +120,8 @@ def _started(request: Request, fields: dict[str, str], scope: Scope, confirmatio
         return 202, visitor.service.sweeps.run(place.platform, by, confirmation).document
 
     try:
-        _, state = once(visitor.service, _attempt(visitor), place, {}, _start)
+        attempt = _attempt(visitor, confirmation.reason if confirmation is not None else "")
+        _, state = once(visitor.service, attempt, place, {}, _start)
     except (Problem, CampaignOpsError) as error:
         return _page(visitor, place, problem_of(error))
     return RedirectResponse(f"/sweeps/{quote(place.platform, safe='')}/{quote(state['run_id'], safe='')}", 303)
