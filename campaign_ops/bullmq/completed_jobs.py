@@ -20,6 +20,7 @@ class CompletedJobs:
         self._connection = connection
         self._newest = newest
         self._read: set[str] = set()
+        self._later: list[CompletedJob] = []
 
     def new(self, campaign_ids: Collection[str]) -> Iterator[CompletedJob]:
         """Read, page by page, the jobs of these campaigns that no earlier call has read.
@@ -33,3 +34,12 @@ class CompletedJobs:
             if job.content is not None and job.content.campaign_id is not None:
                 yield CompletedJob(job.id, job.content.campaign_id, job.content.recipient_ids)
         self._read.update(new)
+
+    def later(self, campaign_ids: Collection[str]) -> Sequence[CompletedJob]:
+        """Return all jobs completed since `new` was called, however often this is asked, always for these campaigns.
+
+        Raises:
+            QueueUnavailable: They could not be read to the end.
+        """
+        self._later.extend(self.new(campaign_ids))
+        return self._later

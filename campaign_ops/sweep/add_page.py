@@ -153,8 +153,8 @@ class Adder:
 
     def _unmarked(self, jobs: Sequence[NewJob]) -> list[NewJob]:
         """Without recipients that are marked by now: a job that came and went may have sent and never written it."""
-        at = self._look.observation.at
-        marked = marked_meanwhile(self._look.platform, self._queue, self._completed, jobs, at=at)
+        among, at = self._intents.campaigns, self._look.observation.at
+        marked = marked_meanwhile(self._look.platform, self._queue, self._completed, jobs, among=among, at=at)
         if marked:
             jobs = [replace(job, recipient_ids=_others(job.recipient_ids, marked)) for job in jobs]
         return [job for job in jobs if job.recipient_ids]

@@ -69,6 +69,11 @@ class Intents:
         self._judged = judged
         self._live_jobs = live_jobs
 
+    @property
+    def campaigns(self) -> Collection[str]:
+        """The campaigns that may get jobs."""
+        return self._judged.keys()
+
     def campaign(self, campaign_id: str) -> Campaign:
         """The campaign as it was observed."""
         return self._judged[campaign_id].evidence.campaign

@@ -73,7 +73,13 @@ def unread_completed_jobs(queue: Queue, state: QueueState) -> int:
 
 
 def marked_meanwhile(
-    platform: Platform, queue: Queue, completed: CompletedJobs, jobs: Sequence[NewJob], *, at: datetime
+    platform: Platform,
+    queue: Queue,
+    completed: CompletedJobs,
+    jobs: Sequence[NewJob],
+    *,
+    among: Collection[str],
+    at: datetime,
 ) -> frozenset[str]:
     """The recipients of jobs about to be added that were marked since the look; they are also written down.
 
@@ -82,11 +88,12 @@ def marked_meanwhile(
         queue: Its queue.
         completed: Has read the completed jobs of the look.
         jobs: The jobs.
+        among: All campaigns that get jobs: each completed job is read once, and may be about those of another page.
         at: The moment of the look.
     """
     campaigns: dict[str, str] = {}
     suspects: dict[str, Suspect] = {}
-    for recipients, names in _found_marked(queue, completed, jobs):
+    for recipients, names in _found_marked(queue, completed, jobs, among):
         # Nearly always nothing is found; so many recipients in a dictionary are not made for nothing.
         campaigns = campaigns or {recipient: job.campaign_id for job in jobs for recipient in job.recipient_ids}
         for recipient in campaigns.keys() & set(recipients):
@@ -97,13 +104,13 @@ def marked_meanwhile(
 
 
 def _found_marked(
-    queue: Queue, completed: CompletedJobs, jobs: Sequence[NewJob]
+    queue: Queue, completed: CompletedJobs, jobs: Sequence[NewJob], among: Collection[str]
 ) -> Iterator[tuple[Collection[str], tuple[str, ...]]]:
     """Recipients that have a marker, and those of each job completed since the look, with its name."""
     if marked := queue.marked([recipient for job in jobs for recipient in job.recipient_ids]):
         yield marked, ()
     if queue.profile.completed_means == "sent":
-        for job in completed.new({job.campaign_id for job in jobs}):
+        for job in completed.later(among):
             yield job.recipient_ids, (named(job.id),)
 
 

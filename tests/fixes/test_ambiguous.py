@@ -10,12 +10,14 @@ import redis
 import sqlalchemy as sa
 from bullmq import Job, Worker
 
+from campaign_ops.bullmq.queue import LastLook, LookAgain
 from campaign_ops.core.errors import Refused, StatementRejected, StateSchemaError
 from campaign_ops.core.model import Verdict
 from campaign_ops.fixes.ambiguous import send_again, take_as_sent
 from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.reenqueue import reenqueue_one
 from campaign_ops.profile.load import load_profile
+from campaign_ops.sweep import reenqueue as putting_back
 from campaign_ops.sweep.look import observe
 from tests.conftest import World, Worlds
 from tests.doctor.bench import run
@@ -349,3 +351,35 @@ def test_a_job_that_came_and_completed_right_before_the_add_is_noticed(sms: Worl
     sms.sweep()
     assert covered(sms) == {}
     assert remembered(sms) == set(ids)
+
+
+def test_jobs_completed_since_the_look_are_noticed_at_every_page_and_every_look_before_the_add(
+    sms: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each was read once: the page that read it was looked at again, or the recipients were another page's."""
+    monkeypatch.setattr(putting_back, "JOBS_PER_PAGE", 1)
+    for campaign in ("c", "d"):
+        sms.app.add_campaign(campaign, pending=2)
+    ids = {campaign: sms.app.pending_ids(campaign) for campaign in ("c", "d")}
+    queue = sms.platform.queue
+    assert queue is not None
+    last_look, add, looks = queue.last_look, queue.add, []
+
+    def come_and_go_before() -> LastLook:
+        looks.append("look")
+        if len(looks) == 1:
+            for campaign, batch in ids.items():
+                sms.queue.add(campaign, "shop", batch[:1])
+            complete_waiting(sms)
+        return last_look()
+
+    def moved_at_first(*arguments: Any) -> frozenset[str]:
+        if len(looks) == 1:
+            raise LookAgain("a job came meanwhile")
+        return add(*arguments)
+
+    monkeypatch.setattr(queue, "last_look", come_and_go_before)
+    monkeypatch.setattr(queue, "add", moved_at_first)
+    sms.sweep()
+    assert covered(sms) == dict.fromkeys([ids["c"][1], ids["d"][1]], 1)
+    assert remembered(sms) == {ids["c"][0], ids["d"][0]}
