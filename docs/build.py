@@ -10,7 +10,7 @@ from pathlib import Path
 
 from campaign_ops.core import errors
 from campaign_ops.core.causes import CAUSES, FOLLOWS, Cause
-from campaign_ops.core.incidents import Rules
+from campaign_ops.core.incidents import UNWATCHED_SECONDS, Rules
 from campaign_ops.core.markdown import table
 from campaign_ops.core.next_steps import STEPS
 from campaign_ops.core.wording import duration, plural
@@ -189,8 +189,9 @@ workers for `campaign-ops workers` and the metrics, brings incidents up to date,
 - The *dead man's switch* is an address outside that is called after each look in which the last sweep of every platform was fresh
   (younger than {stale}). Its owner raises the alarm when the calls stop: with the watcher, its host, its network or the sweeps.
 - A platform whose database cannot be written has no place for its incident. The watcher remembers it and notifies directly, without the
-  outbox: one that the channel does not accept is in the log only, and a watcher that is restarted meanwhile may notify once more.
-- Where no watcher runs, Dagster's sensor `incidents` of each platform makes the same looks. It dies with Dagster's daemon.
+  outbox: a channel that does not accept it is tried again at each look. A watcher that is restarted meanwhile may notify once more.
+- Where no watcher runs, Dagster's sensor `incidents` makes the same looks. It dies with Dagster's daemon. Where neither has looked for
+  {unwatched}, `campaign-ops incidents`, the console and the doctor ask for it: incidents stay as they were at the last look.
 """
 
 
@@ -242,6 +243,7 @@ def _incidents() -> str:
         repeat=duration(rules.repeat_seconds),
         longest=duration(int(limits.longest_retry_seconds)),
         give_up=duration(int(limits.give_up_seconds)),
+        unwatched=duration(UNWATCHED_SECONDS),
         dead=duration(DEAD_AFTER_SECONDS),
         stale=duration(STALE_AFTER_SECONDS),
     )

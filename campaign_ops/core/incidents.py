@@ -12,8 +12,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from campaign_ops.core.causes import CAUSES, Cause, Severity, hidden_by
+from campaign_ops.core.wording import duration
 
 SAMPLE = 20  # campaigns kept with an incident
+UNWATCHED_SECONDS = 900
+"""A watcher looks each minute; where Dagster's sensor does, it asks each of 1,000 platforms every ten minutes."""
 
 
 class State(StrEnum):
@@ -285,6 +288,15 @@ def _same_look(incident: Incident, evidence: str, rules: Rules, now: datetime) -
     if evidence:
         return evidence == incident.evidence
     return not incident.evidence and now - incident.looked_at < timedelta(seconds=rules.same_look_seconds)
+
+
+def unwatched(last_look: datetime | None, now: datetime) -> str:
+    """Say that nothing keeps a platform's incidents up to date; empty text where a watcher does."""
+    age = None if last_look is None else int((now - last_look).total_seconds())
+    if age is not None and age <= UNWATCHED_SECONDS:
+        return ""
+    what = "no watcher has looked yet" if age is None else f"the last look of a watcher is {duration(age)} old"
+    return f"{what}: is `campaign-ops watch` or Dagster's sensor `incidents` running?"
 
 
 def loudest_severity(incident: Incident) -> Severity:

@@ -22,6 +22,7 @@ from campaign_ops.doctor.own_schema import own_schema
 from campaign_ops.doctor.queue import queue
 from campaign_ops.doctor.sharing import sharing
 from campaign_ops.doctor.unreachable import database_finding, unexamined
+from campaign_ops.doctor.watcher import watcher
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import inspection, samples
 from campaign_ops.postgres.catalog import Catalog, read_catalog
@@ -82,9 +83,16 @@ class _Examination:
         self.findings += [server.pooler(facts), rights.role(facts)]
         self._check("clock", lambda: [self._skew()])
         self._check("journal", lambda: own_schema(self.connection, facts))
+        if self._has_journal:
+            self._check("watcher", lambda: [watcher(self.platform, self.connection)])
         catalog = self._ask("profile", self._catalog)
         if catalog is not None:
             self._examine_tables(facts, catalog)
+
+    @property
+    def _has_journal(self) -> bool:
+        """Return whether our own schema can be read, according to the findings so far."""
+        return any(finding.check == "journal" and finding.level is Level.OK for finding in self.findings)
 
     def _server(self) -> Server:
         inspection.be_impatient(self.connection, statement_seconds=STATEMENT_SECONDS, lock_seconds=LOCK_SECONDS)
@@ -116,8 +124,7 @@ class _Examination:
         tables = self._ask("tables", lambda: inspection.read_tables(connection, profile.db_schema, names))
         if tables is None or set(names) - set(tables):
             return
-        journal = any(finding.check == "journal" and finding.level is Level.OK for finding in self.findings)
-        self._check("sharing", lambda: sharing(self.platform, connection, catalog, journal=journal))
+        self._check("sharing", lambda: sharing(self.platform, connection, catalog, journal=self._has_journal))
         self._check("excess", lambda: self._excess(facts, tables))
         self.findings += [*fit.row_security(facts, tables), *fit.triggers(profile, tables)]
         self._check("foreign_key", self._foreign_key)

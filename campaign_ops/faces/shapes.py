@@ -277,6 +277,7 @@ class IncidentsResult(TypedDict):
     """What needs a person."""
 
     open: Annotated[int, "those that no person has acknowledged or silenced"]
+    last_look_at: Annotated[str | None, "when a watcher last looked; null before the first time"]
     incidents: Annotated[list[Incident], "the newest first"]
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from campaign_ops.core.causes import Cause, Severity
 from campaign_ops.core.incidents import Incident, State, What
@@ -34,6 +35,17 @@ class IncidentLog:
         now: datetime | None = connection.scalar(sa.select(sa.func.clock_timestamp()))
         assert now is not None
         return now
+
+    def looked(self, connection: sa.Connection, at: datetime) -> None:
+        """Record that a watcher has looked."""
+        statement = insert(schema.watcher_look).values(tables=self.tables, looked_at=at)
+        connection.execute(statement.on_conflict_do_update(index_elements=["tables"], set_={"looked_at": at}))
+
+    def last_look(self, connection: sa.Connection) -> datetime | None:
+        """The moment of a watcher's last look; None before the first."""
+        table = schema.watcher_look.c
+        at: datetime | None = connection.scalar(sa.select(table.looked_at).where(table.tables == self.tables))
+        return at
 
     def known(self, connection: sa.Connection, since: datetime) -> dict[Cause, Incident]:
         """By cause, the incident that is not resolved, else the latest resolved since, or suspected again."""

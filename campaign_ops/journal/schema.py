@@ -288,6 +288,13 @@ notification = sa.Table(
     sa.Index("notification_sent", "tables", "sent_at", postgresql_where=sa.text("sent_at IS NOT NULL")),
 )
 
+watcher_look = sa.Table(
+    "watcher_look",
+    metadata,
+    sa.Column("tables", TEXT, primary_key=True),
+    sa.Column("looked_at", MOMENT, nullable=False),
+)
+
 token = sa.Table(
     "token",
     metadata,

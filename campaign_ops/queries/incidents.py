@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import NotFound
+from campaign_ops.core.incidents import unwatched
 from campaign_ops.platform import Platform
+from campaign_ops.postgres.clock import database_now
 
 
 def incidents(platform: Platform, *, everything: bool = False, limit: int = 100) -> list[Mapping[str, Any]]:
@@ -19,6 +23,30 @@ def incidents(platform: Platform, *, everything: bool = False, limit: int = 100)
     """
     return platform.on_state(
         lambda connection: platform.incidents.page(connection, everything=everything, limit=limit), read_only=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LastLook:
+    """A watcher's last look at a platform; ``at`` is None before the first. ``now`` is the database's clock."""
+
+    at: datetime | None
+    now: datetime
+
+    @property
+    def problem(self) -> str:
+        """Why the incidents may be out of date; empty while a watcher looks."""
+        return unwatched(self.at, self.now)
+
+
+def last_look(platform: Platform) -> LastLook:
+    """Read when a watcher has looked.
+
+    Raises:
+        StateSchemaError: Our own schema is missing or of another revision.
+    """
+    return platform.on_state(
+        lambda connection: LastLook(platform.incidents.last_look(connection), database_now(connection)), read_only=True
     )
 
 

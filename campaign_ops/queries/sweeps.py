@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_ops.core.errors import CampaignOpsError, DatabaseUnavailable
+from campaign_ops.core.incidents import unwatched
 from campaign_ops.journal.finished import latest_finished
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
@@ -21,7 +22,7 @@ class Pulse:
     """Whether a platform is swept. ``now`` is the database's clock; None where the database is away.
 
     ``error`` says why nothing is known: empty if all is well. ``needs_attention``: an incident is not resolved, or the
-    latest sweep left something to a person.
+    latest sweep left something to a person. ``last_look_at`` is that of a watcher.
     """
 
     database_up: bool
@@ -29,6 +30,7 @@ class Pulse:
     now: datetime | None = None
     last_sweep_at: datetime | None = None
     needs_attention: bool = False
+    last_look_at: datetime | None = None
 
     @property
     def age_seconds(self) -> float | None:
@@ -37,16 +39,22 @@ class Pulse:
             return None
         return max(0.0, (self.now - self.last_sweep_at).total_seconds())
 
+    @property
+    def unwatched(self) -> str:
+        """Why the incidents may be out of date; empty while a watcher looks, and where that is not known."""
+        return "" if self.now is None else unwatched(self.last_look_at, self.now)
+
 
 def pulse(platform: Platform) -> Pulse:
     """Ask when the latest sweep finished. Never raises an error of ours: probes need an answer."""
 
     def _read(connection: sa.Connection) -> Pulse:
         now, latest = database_now(connection), latest_finished(connection, platform.profile.tables_key)
+        looked_at = platform.incidents.last_look(connection)
         if latest is None:
-            return Pulse(True, "", now)
+            return Pulse(True, "", now, last_look_at=looked_at)
         attention = _left_to_a_person(latest.figures) or bool(platform.incidents.open_counts(connection))
-        return Pulse(True, "", now, latest.finished_at, attention)
+        return Pulse(True, "", now, latest.finished_at, attention, looked_at)
 
     try:
         return platform.on_state(_read, read_only=True)

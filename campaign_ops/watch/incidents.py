@@ -43,6 +43,7 @@ def update(platform: Platform, look: Look, notify: Notify = _NO_CHANNELS, *, rul
         check_current(connection, platform.database.where)
         log = platform.incidents
         now = log.lock(connection)
+        log.looked(connection, now)
         known = log.known(connection, now - timedelta(seconds=rules.reopen_seconds))
         return [_written(platform, connection, change, notify) for change in judge(known, look, rules, now)]
 

@@ -99,6 +99,15 @@ def test_a_dry_run_needs_no_schema_of_ours_but_a_sweep_does(worlds: Worlds) -> N
     assert "campaign-ops migrate" in missing.mend
 
 
+def test_a_watcher_that_has_stopped_is_a_warning_and_that_there_never_was_one_a_note(sms: World) -> None:
+    assert the(examine(sms.platform), "watcher").level is Level.NOTE
+    watch(sms)
+    assert the(examine(sms.platform), "watcher").level is Level.OK
+    sms.rows("UPDATE campaign_ops.watcher_look SET looked_at = now() - interval '1 hour' RETURNING tables")
+    stopped = the(examine(sms.platform), "watcher")
+    assert (stopped.level, "the last look of a watcher is 60 min old" in stopped.what) == (Level.WARNING, True)
+
+
 def test_the_grants_may_be_run_again(sms: World) -> None:
     role = least(sms)
     run(sms, *grants(sms.platform.profile, role))

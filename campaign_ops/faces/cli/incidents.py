@@ -19,6 +19,7 @@ from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import Rows, line
 from campaign_ops.faces.documents import incident_document, iso
 from campaign_ops.queries.incidents import incidents as read_incidents
+from campaign_ops.queries.incidents import last_look
 from campaign_ops.watch import incidents as handling
 
 IncidentId: TypeAlias = Annotated[
@@ -51,13 +52,13 @@ def incidents(
     read = read_incidents(call.platform, everything=everything, limit=limit)
     rows = [incident_document(call.name, row) for row in read]
     is_open = sum(row["state"] == State.OPEN for row in rows)
-    result: shapes.IncidentsResult = {"open": is_open, "incidents": rows}
+    look = last_look(call.platform)
+    result: shapes.IncidentsResult = {"open": is_open, "last_look_at": iso(look.at), "incidents": rows}
     text: list[RenderableType] = []
     for row in rows:
         text += [*_block(row), line("")]
     summary = f"{call.name}: {plural(len(rows), 'incident')}, {is_open} open"
-    if not rows and not read_incidents(call.platform, everything=True, limit=1):
-        summary += "; none was ever recorded: is `campaign-ops watch` or Dagster's sensor `incidents` running?"
+    summary += f"; {look.problem}" if look.problem else ""
     return Answer(result, [*text, line(summary, style="bold")], ExitCode.PERSON if is_open else ExitCode.DONE)
 
 

@@ -150,6 +150,7 @@ class PlatformIncidents(TypedDict):
     """The incidents of one platform."""
 
     platform: str
+    last_look_at: Annotated[str | None, "when a watcher last looked, as far as is known"]
     incidents: list[shapes.Incident]
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from campaign_ops.core.errors import StateSchemaError
 from campaign_ops.postgres.database import STATE_SCHEMA, Database
 
-HEAD = "0008"
+HEAD = "0009"
 """The revision that this program needs."""
 _MIGRATING_SECONDS = 60
 

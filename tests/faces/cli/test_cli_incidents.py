@@ -40,7 +40,8 @@ def with_channels(world: World, directory: Path, *channels: dict[str, Any]) -> P
 
 def test_what_needs_a_person_is_shown_with_its_next_step(program: Program, sms: World) -> None:
     never = program("incidents").stdout
-    assert never.startswith("sms: 0 incidents, 0 open; none was ever recorded: is `campaign-ops watch`")
+    assert never.startswith("sms: 0 incidents, 0 open; no watcher has looked yet: is `campaign-ops watch`")
+    assert program.only("incidents")["last_look_at"] is None
     number = open_one(sms, STUCK)
     shown = program("incidents")
     assert shown.exit_code == 5
@@ -49,6 +50,9 @@ def test_what_needs_a_person_is_shown_with_its_next_step(program: Program, sms: 
     assert lines_with(shown.stdout, "Next step", "campaign-ops status --platform sms")
     (row,) = program.only("incidents")["incidents"]
     assert (row["cause"], row["state"], row["count"], row["tenants"]) == ("stuck", "open", 3, ["north"])
+    assert "is `campaign-ops watch`" not in shown.stdout
+    sms.rows("UPDATE campaign_ops.watcher_look SET looked_at = now() - interval '25 minutes' RETURNING tables")
+    assert lines_with(program("incidents").stdout, "the last look of a watcher is 25 min old: is `campaign-ops watch`")
 
 
 def test_every_command_that_a_next_step_names_exists() -> None:

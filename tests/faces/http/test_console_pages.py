@@ -46,6 +46,7 @@ class Browser:
     """A browser with a session: it keeps cookies, follows redirects, and fills in the forms that it was shown."""
 
     def __init__(self, api: Api, token: str) -> None:
+        self.api = api
         self.client = api.client(**HTML)
         self.client.cookies.set(COOKIE, token)
         self.page = ""
@@ -397,6 +398,27 @@ def test_a_platform_is_ok_only_while_nothing_needs_a_person(api: Api, sms: World
     assert badges() == {bad}, "a breaker holds repairs back"
     # Of other tenants' trouble nothing is shown, so that nothing is said of the whole platform.
     assert badges(bound) == {'<span class="badge">swept</span>'}
+
+
+def test_without_a_watcher_the_pages_ask_for_it(api: Api, sms: World) -> None:
+    """They said "No incident is open." hours after the last watcher had died."""
+    browser, asked = Browser(api, api.token()), "is `campaign-ops watch` or Dagster&#39;s sensor `incidents` running?"
+    sms.sweep()
+    for age, words in ((None, "no watcher has looked yet: "), (25, "the last look of a watcher is 25 min old: ")):
+        if age is not None:
+            update(sms.platform, Look())
+            assert asked not in pulsed(browser, "/") + browser.open("/incidents")
+            sms.rows("UPDATE campaign_ops.watcher_look SET looked_at = now() - interval '25 minutes' RETURNING tables")
+        assert f"sms: {words}{asked}" in pulsed(browser, "/")
+        assert f"sms: {words}{asked}" in browser.open("/incidents")
+    (known,) = browser.client.get("/api/incidents").json()["platforms"]
+    assert known["last_look_at"] is not None
+
+
+def pulsed(browser: Browser, path: str) -> str:
+    """A page without what the service remembers for some seconds."""
+    browser.api.service.__dict__.pop("health", None)
+    return browser.open(path)
 
 
 def test_tokens_and_attempts_are_shown_without_a_secret(api: Api, sms: World) -> None:

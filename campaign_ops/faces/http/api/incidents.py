@@ -63,9 +63,13 @@ def list_incidents(service: Service, places: Sequence[Place], *, everything: boo
         CampaignOpsError: The only platform cannot be read.
     """
     listed, away = service.read_each(places, partial(visible_incidents, everything=everything, limit=limit))
+    pulses = service.health.pulses()
     return {
         "open": sum(row["state"] == State.OPEN for rows in listed.values() for row in rows),
-        "platforms": [{"platform": name, "incidents": rows} for name, rows in listed.items()],
+        "platforms": [
+            {"platform": name, "last_look_at": iso(pulses[name].last_look_at), "incidents": rows}
+            for name, rows in listed.items()
+        ],
         "away": away,
     }
 

@@ -84,6 +84,11 @@ class Visitor:
         attention = self.service.health.pulses()[name].needs_attention
         return ("needs attention", "bad") if attention else ("ok", "good")
 
+    def unwatched(self) -> list[str]:
+        """The platforms whose incidents no watcher keeps up to date, with the question for it."""
+        pulses = self.service.health.pulses()
+        return [f"{name}: {pulses[name].unwatched}" for name in self.platforms if pulses[name].unwatched]
+
     def bound(self, platform: str) -> bool:
         """Return whether they see some tenants of a platform only."""
         token = self.tokens.get(platform)
