@@ -63,6 +63,8 @@ class Adder:
         self._result = result
         self._dropped: set[str] = set()
         """Campaigns that moved meanwhile or failed: left to the next sweep."""
+        self._marked: set[str] = set()
+        """Recipients that were marked at one of the looks: a marker may be gone at the next."""
 
     def add_page(self, page: Sequence[OpenBatch]) -> bool:
         """Add one page of batches; False when nothing more is to be tried in this sweep."""
@@ -154,9 +156,9 @@ class Adder:
     def _unmarked(self, jobs: Sequence[NewJob]) -> list[NewJob]:
         """Without recipients that are marked by now: a job that came and went may have sent and never written it."""
         among, at = self._intents.campaigns, self._look.observation.at
-        marked = marked_meanwhile(self._look.platform, self._queue, self._completed, jobs, among=among, at=at)
-        if marked:
-            jobs = [replace(job, recipient_ids=_others(job.recipient_ids, marked)) for job in jobs]
+        self._marked |= marked_meanwhile(self._look.platform, self._queue, self._completed, jobs, among=among, at=at)
+        if self._marked:
+            jobs = [replace(job, recipient_ids=_others(job.recipient_ids, self._marked)) for job in jobs]
         return [job for job in jobs if job.recipient_ids]
 
     def _as_observed(self, now: Mapping[str, Campaign]) -> set[str]:

@@ -21,7 +21,7 @@ from campaign_ops.sweep import reenqueue as putting_back
 from campaign_ops.sweep.look import observe
 from tests.conftest import World, Worlds
 from tests.doctor.bench import run
-from tests.sweep.actors import covered
+from tests.sweep.actors import covered, interfering
 
 OPERATOR = Person("the operator", "ticket 42", "manual-run")
 
@@ -383,3 +383,30 @@ def test_jobs_completed_since_the_look_are_noticed_at_every_page_and_every_look_
     sms.sweep()
     assert covered(sms) == dict.fromkeys([ids["c"][1], ids["d"][1]], 1)
     assert remembered(sms) == {ids["c"][0], ids["d"][0]}
+
+
+def test_a_marker_that_ends_between_two_looks_at_a_page_keeps_its_recipient_out(
+    sms: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sms.app.add_campaign("c", pending=3)
+    marked, *others = sms.app.pending_ids("c")
+    queue = sms.platform.queue
+    assert queue is not None
+    add, tries = queue.add, []
+
+    def moved_at_first(*arguments: Any) -> frozenset[str]:
+        tries.append("add")
+        if len(tries) == 1:
+            expire_markers(sms, [marked])
+            raise LookAgain("a job came meanwhile")
+        return add(*arguments)
+
+    def mark_at_first() -> None:
+        if not tries:
+            sms.queue.mark([marked])
+
+    with interfering(sms, before="newcomers", what=mark_at_first):
+        monkeypatch.setattr(sms.platform.queue, "add", moved_at_first)
+        sms.sweep()
+    assert covered(sms) == dict.fromkeys(others, 1)
+    assert remembered(sms) == {marked}
