@@ -11,6 +11,7 @@ CampaignOpsError
 └── Unavailable                 worth trying again
     ├── SweepBusy               another sweep of this platform is under way
     ├── DatabaseUnavailable     unreachable, restarting, out of connections
+    │   ├── CommitUnknown       the answer to a commit was lost: it may have been written
     │   └── DatabaseTimeout     a statement or lock timeout ran out
     │       └── Conflict        deadlock or serialization failure: the same work may succeed at once
     ├── StillWriting            an open transaction of the application may change what we would judge
@@ -92,6 +93,10 @@ class SweepBusy(Unavailable):
 
 class DatabaseUnavailable(Unavailable):
     """PostgreSQL could not be reached, or the connection was lost."""
+
+
+class CommitUnknown(DatabaseUnavailable):
+    """The connection was lost while a commit was answered: it may have been written, or not."""
 
 
 class DatabaseTimeout(DatabaseUnavailable):

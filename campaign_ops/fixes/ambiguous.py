@@ -51,6 +51,8 @@ def send_again(
         check_confirmed(person, covers, f"campaign {campaign_id}")
 
         def _intend(connection: sa.Connection) -> int:
+            if ours := platform.journal.made(connection, person.run_id, RepairKind.SEND_AGAIN, campaign_id):
+                return ours[-1]  # the answer to the first commit was lost
             author = author_of(platform, connection, person)
             entry = Entry(RepairKind.SEND_AGAIN, campaign_id, campaign_id, campaign.tenant, f"{many} perhaps sent")
             platform.ambiguous.decide(connection, marked)
@@ -114,6 +116,9 @@ def take_as_sent(
             sent = platform.profile.recipient.words.sent
             written = set_word(connection, recipients.take_as_sent(tables), {"ids": list(before)}, sent)
             if not written:
+                if ours := platform.journal.made(connection, person.run_id, RepairKind.TAKE_AS_SENT, campaign_id):
+                    taken = platform.journal.repair(connection, ours[-1]) or {}
+                    return ours[-1], len(taken["after"]["ids"])  # the answer to the first commit was lost
                 raise Refused("they changed while we looked; nothing was done", where=f"campaign {campaign_id}")
             why = f"{plural(len(written), 'recipient')} marked as perhaps sent"
             words = {word: [key for key in written if before[key] == word] for word in {*before.values()}}

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from campaign_ops.core.confirmation import Sizes, exceeds
-from campaign_ops.core.errors import Refused, StatementRejected
+from campaign_ops.core.errors import Refused, StatementRejected, Unavailable
 from campaign_ops.core.model import RepairKind
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import guarded
 from campaign_ops.postgres.database import SweepLock
+
+log = logging.getLogger(__name__)
 
 LOCK_WAIT_SECONDS = 30
 
@@ -51,8 +54,12 @@ class Fix:
 @contextmanager
 def locked(platform: Platform) -> Iterator[SweepLock]:
     """Hold the sweep lock, so that a fix and a sweep take turns."""
-    with platform.lock(wait_seconds=LOCK_WAIT_SECONDS).hold() as lock:
-        yield lock
+    with ExitStack() as holding:
+        yield holding.enter_context(platform.lock(wait_seconds=LOCK_WAIT_SECONDS).hold())
+        try:
+            holding.close()
+        except Unavailable as error:  # the fix is made
+            log.warning("%s: the sweep lock did not end in order: %s", platform.name, error)
 
 
 def check_confirmed(person: Person, sizes: Sizes, where: str) -> None:

@@ -47,6 +47,8 @@ def _rebind(platform: Platform, connection: sa.Connection, person: Person, *, dr
     was = f" (was {bound.platform}, {_jobs_in(bound.queues, bound.redis)})" if bound else ""
     if dry_run:
         return Fix(claim.tables, False, f"would bind campaign table {claim.tables} {now}{was}")
+    if ours := platform.journal.made(connection, person.run_id, RepairKind.BIND, claim.tables):
+        return Fix(claim.tables, True, f"bound campaign table {claim.tables} {now}", tuple(ours))  # its answer was lost
     binding.adopt(connection, claim, platform.answers(connection, catalog))
     binding.write(connection, claim, redis, by=person.name)
     entry = Entry(

@@ -6,7 +6,7 @@ Takes an open connection everywhere, so that a journal row commits with the repa
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -205,6 +205,18 @@ class Journal:
             repair.target == target,
         )
         return list(connection.scalars(query.order_by(repair.id)))
+
+    def entries_of(
+        self, connection: sa.Connection, sweep_id: int, kind: RepairKind, targets: Collection[str]
+    ) -> dict[int, Entry]:
+        """Repairs of this kind that a sweep made to these targets, with what it made together with them, by number."""
+        repair = schema.repair.c
+        mine = sa.and_(repair.sweep_id == sweep_id, repair.kind == kind.value, repair.target == sa.any_(texts(targets)))
+        parents = sa.select(repair.id).where(mine)
+        query = sa.select(schema.repair).where(sa.or_(mine, repair.parent_id.in_(parents))).order_by(repair.id)
+        names = [field.name for field in fields(Entry) if field.name != "kind"]
+        rows = connection.execute(query).mappings()
+        return {row["id"]: Entry(RepairKind(row["kind"]), **{name: row[name] for name in names}) for row in rows}
 
     def set_after(self, connection: sa.Connection, repair_id: int, after: Mapping[str, Any]) -> None:
         """Add the outcome to a repair whose effect outside the database is known only now."""

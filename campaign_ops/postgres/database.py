@@ -20,7 +20,7 @@ import tenacity
 from psycopg import capabilities, sql
 from sqlalchemy.util import LRUCache
 
-from campaign_ops.core.errors import DatabaseUnavailable, SweepBusy
+from campaign_ops.core.errors import CommitUnknown, DatabaseTimeout, DatabaseUnavailable, SweepBusy
 from campaign_ops.core.outages import SILENT
 from campaign_ops.postgres.errors import STATE_SCHEMA, mapped, not_postgresql
 
@@ -78,6 +78,7 @@ class Database:
 
         Raises:
             DatabaseUnavailable, DatabaseTimeout, Conflict: try again later.
+            CommitUnknown: look before you try again.
             PermissionMissing, StateSchemaError, ProfileMismatch, StatementRejected, ConfigurationError: do not.
         """
         with self.asking("NULL", read_only=read_only) as (connection, _):
@@ -86,12 +87,17 @@ class Database:
     @contextmanager
     def asking(self, expression: str, *, read_only: bool = False) -> Iterator[tuple[sa.Connection, Any]]:
         """A `transaction`, with the value of an SQL expression that its first round trip asks for."""
+        is_committing = False
         try:
             with mapped(self.where):
                 connection, value = self._begin(expression, read_only=read_only)
                 with connection, connection.begin():
                     yield connection, value
+                    is_committing = not read_only
         except DatabaseUnavailable as error:
+            if is_committing and not isinstance(error, DatabaseTimeout):
+                what = "the connection was lost during a commit: whether it was written is unknown"
+                raise CommitUnknown(what, where=self.where, mend="look before you try again") from None
             if error.what == SILENT and self._is_redis():
                 raise not_postgresql(self.where) from None
             raise
@@ -165,8 +171,17 @@ class Database:
         """Call ``work``; after a transient database error call it again, three times in all, with back-off.
 
         ``work`` must be guarded by its own premises: when the connection is lost during a commit, it is unknown whether
-        the first try took effect.
+        the first try took effect. If no later one succeeds, the error says so.
         """
+        unknown: list[CommitUnknown] = []
+
+        def _try() -> T:
+            try:
+                return work()
+            except CommitUnknown as error:
+                unknown.append(error)
+                raise
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(DatabaseUnavailable),
             stop=tenacity.stop_after_attempt(3),
@@ -174,7 +189,10 @@ class Database:
             before_sleep=_log_retry,
             reraise=True,
         )
-        return retrying(work)
+        try:
+            return retrying(_try)
+        except DatabaseUnavailable as error:
+            raise unknown[0] if unknown else error from None
 
     def close(self) -> None:
         """Close the pooled connections."""

@@ -18,6 +18,7 @@ from campaign_ops.core.errors import QueueUnavailable, QueueUnclear, StatementRe
 from campaign_ops.core.model import Outcome, RepairKind, Verdict
 from campaign_ops.core.paging import in_pages
 from campaign_ops.core.plan import PlanItem
+from campaign_ops.journal.journal import Entry
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import SweepLock
@@ -57,6 +58,7 @@ def complete(platform: Platform, author: Author, orders: Orders, lock: SweepLock
     except OF_ALL as error:
         result.held_back = str(error)
         result.away = isinstance(error, QueueUnavailable) and not isinstance(error, QueueUnclear)
+    _add_unanswered(platform, author, result, items)
     return result
 
 
@@ -68,6 +70,7 @@ def recount(platform: Platform, author: Author, orders: Orders, lock: SweepLock)
     """Raise counters that are behind the rows, of campaigns that are not complete."""
     result, items = orders.begin(RepairKind.RECOUNT)
     _by_pages(platform, lock, result, items, partial(recount_page, platform, author))
+    _add_unanswered(platform, author, result, items)
     return result
 
 
@@ -75,6 +78,7 @@ def release(platform: Platform, author: Author, orders: Orders, lock: SweepLock)
     """Release credits that are held for nothing."""
     result, items = orders.begin(RepairKind.RELEASE)
     _by_pages(platform, lock, result, items, partial(release_page, platform, author))
+    _add_unanswered(platform, author, result, items)
     return result
 
 
@@ -133,6 +137,29 @@ def _write(platform: Platform, result: StepResult, page: Sequence[PlanItem], wri
     entries, repair_ids = platform.database.run(lambda connection: write_page(connection, page))
     result.entries.extend(entries)
     result.repair_ids.extend(repair_ids)
+
+
+def _add_unanswered(platform: Platform, author: Author, result: StepResult, items: Sequence[PlanItem]) -> None:
+    """Add what the journal has and the result has not: the answer to its commit was lost, and a retry changed nothing.
+
+    It was reported as changed meanwhile, beside a repair that was done.
+    """
+    unknown = {item.target for item in items} - {entry.target for entry in result.entries}
+    if not unknown:
+        return
+
+    def _read(connection: sa.Connection) -> dict[int, Entry]:
+        return platform.journal.entries_of(connection, author.sweep_id, result.kind, unknown)
+
+    try:
+        unanswered = platform.database.run(_read, read_only=True)
+    except (StatementRejected, Unavailable) as error:
+        log.warning("%s: whether all of %s was written is not known: %s", platform.name, result.kind, error)
+        return
+    result.repair_ids.extend(unanswered)
+    result.entries.extend(unanswered.values())
+    written = {entry.target for entry in unanswered.values()}
+    result.failures = [failure for failure in result.failures if failure.target not in written]
 
 
 def _note_refusal(platform: Platform, kind: RepairKind, target: str, why: str) -> None:

@@ -29,8 +29,8 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.DONE: "done, and nothing needs a person",
-    ExitCode.FAILED: "a server cannot be reached (database: nothing was done; queue: what does not need it was done)"
-    " or something unexpected happened; trying again may help",
+    ExitCode.FAILED: "a server cannot be reached (database: nothing was done, unless the message calls that unknown;"
+    " queue: what does not need it was done) or something unexpected happened; trying again may help",
     ExitCode.SET_UP: "command line, configuration, profile, schema or permissions are wrong; a retry does not help",
     ExitCode.REFUSED: "refused: a premise does not hold, the id does not exist, or the database rejects it;"
     " nothing was changed",

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from campaign_ops.core.errors import (
     CampaignOpsError,
+    CommitUnknown,
     ConfigurationError,
     DatabaseTimeout,
     NotFound,
@@ -103,6 +104,7 @@ _STATUS: tuple[tuple[type[CampaignOpsError], int, str], ...] = (
     (ProfileMismatch, 503, "profile_mismatch"),
     (StateSchemaError, 503, "schema_missing"),
     (PermissionMissing, 503, "permission_missing"),
+    (CommitUnknown, 503, "commit_unknown"),
     (DatabaseTimeout, 503, "timeout"),
     (Unavailable, 503, "unavailable"),
 )
@@ -119,7 +121,7 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, CampaignOpsError):
         status, code = next((found[1:] for found in _STATUS if isinstance(error, found[0])), (500, "unexpected"))
         detail = f"{error.where}: {error.what}" if error.where else error.what
-        again = isinstance(error, Unavailable)
+        again = isinstance(error, Unavailable) and not isinstance(error, CommitUnknown)
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if again else {}
         return Problem(status, code, " ".join(detail.split()), error.mend, headers=headers)
     number = uuid4().hex[:12]
