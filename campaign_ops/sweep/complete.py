@@ -62,7 +62,8 @@ def complete_page(
 
     wait_out(connection, tables, where)
     statement = completion.complete(tables, empty_outcome, by_person=by_person)
-    after = write_locked(platform, connection, statement, before)
+    over = platform.profile.campaign.words.all_over
+    after = write_locked(platform, connection, statement, before, into=over)
     if not after:
         return [], []
 

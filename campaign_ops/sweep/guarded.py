@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -51,12 +51,13 @@ def write_locked(
     statement: sa.Update,
     locked: Rows,
     *,
+    into: Collection[str],
     changes: Sequence[str] = ("status",),
 ) -> list[sa.Row[Any]]:
     """The rows that a guarded statement on locked campaigns has changed; see `effective`."""
     binds = {"ids": list(locked), "updated_ats": [row.updated_at for row in locked.values()]}
     with planner.by_index(connection):
-        return effective(platform, connection, statement, binds, locked, changes=changes)
+        return effective(platform, connection, statement, binds, locked, into=into, changes=changes)
 
 
 def effective(
@@ -66,6 +67,7 @@ def effective(
     binds: Mapping[str, Any],
     before: Rows,
     *,
+    into: Collection[str],
     changes: Sequence[str] = ("status",),
 ) -> list[sa.Row[Any]]:
     """The rows that a guarded statement has changed: all of those that its premise holds for.
@@ -76,10 +78,11 @@ def effective(
         statement: Update whose premise is in its WHERE.
         binds: Its binds.
         before: The rows as they were locked.
+        into: The status words that they may have afterwards.
         changes: Columns, at least one of which differs afterwards.
 
     Raises:
-        StatementRejected: Something keeps rows from being changed, or changes them back.
+        StatementRejected: Something keeps rows from being changed, or changes them back or to another word.
     """
     rows = list(connection.execute(statement, dict(binds)))
     wanted: set[str] = set()
@@ -88,10 +91,12 @@ def effective(
         if wanted:  # once more: the premise may have come true between the two statements
             rows += connection.execute(statement, dict(binds))
     changed = {row.id for row in rows if any(getattr(row, key) != getattr(before[row.id], key) for key in changes)}
-    if resisting := (wanted | {row.id for row in rows}) - changed:
-        triggers = guarded.update_triggers(connection, statement)
+    turned = {row.id: row.status for row in rows if row.status not in {*into, before[row.id].status}}
+    if resisting := (wanted | {row.id for row in rows}) - changed | turned.keys():
+        triggers, first = guarded.update_triggers(connection, statement), min(resisting)
+        end = f"would leave it {turned[first]!r}" if first in turned else "has no effect"
         raise StatementRejected(
-            f"the update of {min(resisting)} has no effect; {triggers}",
+            f"the update of {first} {end}; {triggers}",
             where=platform.database.where,
             mend="let the trigger pass the change, or end the campaign in the application",
         )

@@ -18,6 +18,7 @@ def recount_page(platform: Platform, author: Author, connection: sa.Connection, 
     """Raise the counters of those of the page that are still stuck and behind their rows."""
     before = lock_stuck(platform, connection, page)
     statement = completion.recount(platform.tables(connection))
-    after = write_locked(platform, connection, statement, before, changes=completion.COUNTER_KEYS)
+    sending, counters = {platform.profile.campaign.words.sending}, completion.COUNTER_KEYS
+    after = write_locked(platform, connection, statement, before, into=sending, changes=counters)
     entries = campaign_entries(RepairKind.RECOUNT, page, before, after)
     return entries, platform.journal.record(connection, author, entries)

@@ -27,7 +27,8 @@ def release_page(
     before = _may_be_released(platform, connection, locked, by_person=by_person)
     binds = {"ids": list(before), "locked": campaigns, "max_age": platform.policy.reservation_max_age_seconds}
     reasons = {item.target: item.reason for item in page}
-    released = effective(platform, connection, reservations.release(tables), binds, before)
+    free = _free_words(platform)
+    released = effective(platform, connection, reservations.release(tables), binds, before, into=free)
     entries = [release_entry(before[row.id], row, reasons[row.id]) for row in released]
     return entries, platform.journal.record(connection, author, entries)
 
@@ -43,9 +44,15 @@ def release_with_campaigns(
     before = _may_be_released(platform, connection, locked, by_person=by_person)
     if not before:
         return
-    binds = {"ids": list(before)}
-    for row in effective(platform, connection, reservations.release_locked(tables), binds, before):
+    binds, free = {"ids": list(before)}, _free_words(platform)
+    for row in effective(platform, connection, reservations.release_locked(tables), binds, before, into=free):
         yield release_entry(before[row.id], row, "its campaign is over: completed with it", parents[row.campaign_id])
+
+
+def _free_words(platform: Platform) -> tuple[str, ...]:
+    """The words of reservations under which nothing is set aside."""
+    profile = platform.profile.reservation
+    return (profile.words.released, *profile.words.over) if profile is not None else ()
 
 
 def _may_be_released(

@@ -52,6 +52,25 @@ def test_a_completion_that_a_trigger_does_not_let_through_is_given_up_for_a_pers
         mark_complete(sms.platform, "kept", Person("me", "try", "run"))
 
 
+@pytest.mark.parametrize(("table", "word"), [("Campaign", "paused"), ("CreditReservation", "frozen")])
+def test_what_a_trigger_changes_to_another_word_is_not_reported_as_made(sms: World, table: str, word: str) -> None:
+    """Measured before: reported as completed, with its credits as released, and no sweep looked at it again."""
+    sms.app.add_campaign("kept", succeeded=2)
+    sms.app.add_reservation("its", campaign="kept")
+    sms.app.add_campaign("over", status="cancelled")
+    sms.app.add_reservation("late", campaign="over")
+    run(
+        sms,
+        f"CREATE FUNCTION turn() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.status = '{word}'; RETURN NEW; END$$",
+        f'CREATE TRIGGER turn BEFORE UPDATE ON "{table}" FOR EACH ROW EXECUTE FUNCTION turn()',
+    )
+    report = sms.sweep()
+    assert any(f"{word!r}" in line and "triggers on it: turn" in line for line in report.trouble)
+    assert (sms.app.campaign("kept")["status"], sms.app.reservation("its")["status"]) == ("sending", "active")
+    freed = [] if table == "CreditReservation" else ["late"]
+    assert [row["target"] for row in sms.rows("SELECT target FROM campaign_ops.repair")] == freed
+
+
 def test_it_is_tried_again_after_a_day_and_then_done(sms: World) -> None:
     sms.app.add_campaign("kept", succeeded=2)
     keep_back(sms, "Campaign")
