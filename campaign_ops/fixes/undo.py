@@ -74,7 +74,7 @@ def _foretell(platform: Platform, connection: sa.Connection, repair: Mapping[str
         return ""
     together = _together(platform, connection, repair)
     for each in together:
-        query = guarded.as_left(_table(platform, connection, each), each["target"], after=each["after"])
+        query = guarded.as_left(_table(platform, connection, each), each["target"], after=_with_credits(each, "after"))
         if connection.execute(query).first() is None:
             raise _changed(each, repair["id"])
     return held_again(platform, connection, repair["id"], together)
@@ -90,6 +90,11 @@ def _together(platform: Platform, connection: sa.Connection, repair: Mapping[str
 def _table(platform: Platform, connection: sa.Connection, repair: Mapping[str, Any]) -> sa.Table:
     tables = platform.tables(connection)
     return tables.reservations if repair["kind"] == RepairKind.RELEASE else tables.campaign
+
+
+def _with_credits(repair: Mapping[str, Any], image: str) -> dict[str, Any]:
+    """Return the columns of a row, with the credits of a reservation, which a release does not write."""
+    return {**repair[image], **({"amount": repair["amount"]} if repair["kind"] == RepairKind.RELEASE else {})}
 
 
 def _changed(repair: Mapping[str, Any], repair_id: int) -> Refused:
@@ -165,11 +170,12 @@ def _restore_rows(
     """Restore the rows of these repairs: all of them, or none."""
     for repair in together:
         table = _table(platform, connection, repair)
-        images = {"before": repair["before"], "after": repair["after"]}
-        statement = guarded.restore(table, repair["target"], **images)
-        if connection.execute(statement).first() is None:
+        as_left = guarded.as_left(table, repair["target"], after=_with_credits(repair, "after"))
+        statement = guarded.restore(table, repair["target"], before=repair["before"], after=repair["after"])
+        if connection.execute(as_left).first() is None or connection.execute(statement).first() is None:
             raise _changed(repair, repair_id)
-        if connection.execute(guarded.restored(table, repair["target"], **images)).first() is None:
+        before, after = _with_credits(repair, "before"), _with_credits(repair, "after")
+        if connection.execute(guarded.restored(table, repair["target"], before=before, after=after)).first() is None:
             triggers = guarded.update_triggers(connection, statement)
             raise StatementRejected(
                 f"{repair['target']} does not stay as it was before the repair; {triggers}",

@@ -72,7 +72,7 @@ def release_entry(before: sa.Row[Any], after: sa.Row[Any], reason: str, parent_i
         campaign_id=after.campaign_id,
         tenant=after.tenant,
         reason=reason,
-        amount=after.amount,
+        amount=before.amount,
         before=columns(before),
         after=columns(after),
         parent_id=parent_id,

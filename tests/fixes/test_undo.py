@@ -224,6 +224,17 @@ def test_an_undo_that_a_trigger_resists_restores_nothing_and_is_not_reported_as_
     assert sms.rows("SELECT id FROM campaign_ops.repair WHERE kind = 'undo' OR undone_by IS NOT NULL") == []
 
 
+def test_a_release_whose_credits_are_not_those_of_the_journal_any_more_is_not_undone(sms: World) -> None:
+    """They were said to be held again, and the reservation held another number."""
+    repair = completed(sms)
+    run(sms, """UPDATE "CreditReservation" SET amount = 0 WHERE id = 'hold'""")
+    before = sms.app.fingerprint()
+    for dry_run in (True, False):
+        with pytest.raises(Refused, match="release of hold: the row is no longer as the repair left it"):
+            undo(sms.platform, repair, OPERATOR, dry_run=dry_run)
+    assert sms.app.fingerprint() == before
+
+
 def test_a_trigger_that_keeps_the_time_of_the_last_change_does_not_keep_an_undo_out(sms: World) -> None:
     trigger(sms, f"NEW.\"{sms.platform.profile.campaign.updated_at}\" = clock_timestamp() AT TIME ZONE 'utc';")
     undo(sms.platform, completed(sms), OPERATOR)

@@ -193,3 +193,16 @@ def test_three_time_outs_in_a_row_end_a_step_and_a_transaction_that_stays_open_e
     line = sms.sweep().repairs[0]
     assert (line.targets, line.failures, line.away) == (("a",), (), False)
     assert "a transaction is open" in str(line.held_back)
+
+
+def test_the_journal_has_the_credits_that_were_held_though_a_trigger_empties_the_reservation(sms: World) -> None:
+    sms.app.add_campaign("c", succeeded=2)
+    sms.app.add_reservation("its", campaign="c", amount=7)
+    run(
+        sms,
+        "CREATE FUNCTION empty() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.amount = 0; RETURN NEW; END$$",
+        'CREATE TRIGGER empty BEFORE UPDATE ON "CreditReservation" FOR EACH ROW EXECUTE FUNCTION empty()',
+    )
+    report = sms.sweep()
+    assert [line.released for line in report.credits] == [7]
+    assert [row["amount"] for row in sms.rows("SELECT amount FROM campaign_ops.repair WHERE kind = 'release'")] == [7]
