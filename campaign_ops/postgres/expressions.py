@@ -16,6 +16,7 @@ ONE: sa.ColumnElement[int] = sa.literal_column("1")
 Query = sa.Select[*tuple[Any, ...]]
 NO_MOMENT = sa.cast(sa.null(), sa.DateTime(timezone=True))
 _FLOATS = ("real", "double precision")
+_SMALL_INTEGERS = ("smallint", "integer")
 _OUR_YEARS = "0001-01-01", "9999-12-31 23:59:59.999999"
 
 
@@ -102,9 +103,17 @@ def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
     return sa.cast(column, sa.Text)
 
 
+def id_type(column: sa.ColumnElement[Any]) -> sa.types.TypeEngine[Any]:
+    """The type of ids to compare the column with: any integer for integers, as an index on the column serves, too.
+
+    A reference may be an ``integer`` and its campaign's id a ``bigint``: one id beyond the first stopped every sweep.
+    """
+    return sa.BigInteger() if getattr(column.type, "spec", "") in _SMALL_INTEGERS else column.type
+
+
 def one_of(column: sa.ColumnElement[Any], values: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """``column = ANY (values)`` with the values, a text array, cast to the column's type."""
-    return column == sa.any_(sa.cast(values, ARRAY(column.type)))
+    """``column = ANY (values)`` with the values, a text array of ids, cast to the column's type."""
+    return column == sa.any_(sa.cast(values, ARRAY(id_type(column))))
 
 
 def words(column: sa.ColumnElement[Any], values: tuple[str, ...]) -> sa.ColumnElement[bool]:

@@ -18,6 +18,7 @@ from campaign_ops.postgres.expressions import (
     as_moment,
     as_text,
     aware,
+    id_type,
     impossible,
     one_of,
     words,
@@ -178,7 +179,7 @@ def with_more_than(tables: PlatformTables) -> sa.Select[str]:
     """
     recipient = tables.recipient.c
     given = sa.func.unnest(IDS).table_valued("id").render_derived(name="given")
-    same = recipient.campaign_id == sa.cast(given.c.id, recipient.campaign_id.type)
+    same = recipient.campaign_id == sa.cast(given.c.id, id_type(recipient.campaign_id))
     beyond = sa.select(ONE).select_from(tables.recipient).where(same).offset(sa.bindparam("number")).limit(1)
     return sa.select(given.c.id).where(sa.exists(beyond.correlate(given)))
 
@@ -191,7 +192,7 @@ def with_pending(tables: PlatformTables) -> sa.Select[str]:
     """
     recipient = tables.recipient.c
     given = sa.func.unnest(IDS).table_valued("id").render_derived(name="given")
-    same = recipient.campaign_id == sa.cast(given.c.id, recipient.campaign_id.type)
+    same = recipient.campaign_id == sa.cast(given.c.id, id_type(recipient.campaign_id))
     pending = sa.select(sa.true()).where(same, to_send(tables)).limit(1).correlate(given)
     return sa.select(given.c.id).where(pending.scalar_subquery())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
@@ -13,6 +15,8 @@ from campaign_ops.lab.shop.schema import PlatformShape
 from campaign_ops.profile.load import load_profile
 from campaign_ops.sweep.report import dry_run
 from tests.conftest import World, Worlds
+from tests.doctor.bench import run
+from tests.shapes import SHAPES
 from tests.sweep.actors import counting_profile, covered
 
 
@@ -384,3 +388,21 @@ def test_a_campaign_with_200_000_recipients_is_tallied_and_put_back_in_batches(w
     assert len(recipients) == len(set(recipients)) == 150_000
     (line,) = [one for one in report.repairs if one.kind is RepairKind.REENQUEUE]
     assert "300 jobs, 150000 recipients" in line.detail
+
+
+def test_a_campaign_s_id_beyond_what_its_references_can_hold_stops_no_other(worlds: Worlds) -> None:
+    """Measured before: every sweep ended with "value 3000000000 is out of range for type integer"."""
+    world = worlds.make("sms", shape=replace(SHAPES["integer"], foreign_keys=False))
+    lost, done = world.app.add_campaign(pending=2), world.app.add_campaign(succeeded=2)
+    large = world.app.add_campaign()
+    world.app.add_reservation(campaign=done)
+    run(
+        world,
+        'ALTER TABLE "Campaign" ALTER id TYPE bigint',
+        f'UPDATE "Campaign" SET id = 3000000000 WHERE id = {large}',
+    )
+    report = world.sweep()
+    verdicts = {lost: Verdict.JOBS_LOST, done: Verdict.FINISHED, "3000000000": Verdict.EMPTY}
+    assert {item.target: item.verdict for item in report.stuck} == verdicts
+    assert world.app.campaign(done)["status"] == "sent"
+    assert list(covered(world).values()) == [1, 1]
