@@ -131,7 +131,7 @@ def by_id(tables: PlatformTables) -> Query:
     return sa.select(*campaign_columns(tables)).where(one_of(tables.campaign.c.id, IDS))
 
 
-def own_spelling(tables: PlatformTables, campaign_id: str) -> Query:
+def own_spelling(campaign_id: str, tables: PlatformTables) -> Query:
     """The spelling in which a campaign's id is journaled, of a text that may be its id; also once the row is gone."""
     return sa.select(tables.campaign_of(sa.bindparam(None, campaign_id, type_=tables.campaign.c.id.type)))
 

@@ -76,4 +76,4 @@ def _spelled(platform: Platform, connection: sa.Connection, campaign_id: str) ->
         return campaign_id
     if not tables.may_be_id(tables.campaign, campaign_id):
         return campaign_id
-    return str(connection.scalar(campaigns.own_spelling(tables, campaign_id)))
+    return str(connection.scalar(campaigns.own_spelling(campaign_id, tables)))
