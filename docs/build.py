@@ -20,8 +20,8 @@ from campaign_ops.faces.metrics import FAMILIES
 from campaign_ops.profile.load import built_in_profiles
 from campaign_ops.settings import describe_profile, describe_settings, markdown_table
 from campaign_ops.watch.dagster import DEAD_AFTER_SECONDS
+from campaign_ops.watch.freshness import STALE_AFTER_SECONDS
 from campaign_ops.watch.notify import Limits
-from campaign_ops.watch.symptoms import STALE_AFTER_SECONDS
 
 HERE = Path(__file__).parent
 
@@ -130,7 +130,7 @@ stays as it was:
 - Two looks at the rows of the same sweep are one look; so are two looks within {rules.same_look_seconds:g} s, by several watchers for example.
 - It is notified when it opens, reopens, gets worse and ends, and again every {repeat} as long as it is open. *Worse* is a graver severity, or
   a count {rules.worse_factor} times the one of the last notification.
-- A platform that was never swept has half an hour before that is an incident.
+- The last sweep is too old after {stale}, or after three ticks of a slower schedule. A platform that was never swept has as long.
 
 ## What a person does
 
@@ -187,7 +187,7 @@ workers for `campaign-ops workers` and the metrics, brings incidents up to date,
 - Dagster is asked over the GraphQL of its webserver. While that is away, nothing is known of the daemons; a dead one is still noticed by
   the age of the last sweep. A daemon is dead after {dead} without a heartbeat.
 - The *dead man's switch* is an address outside that is called after each look in which the last sweep of every platform was fresh
-  (younger than {stale}). Its owner raises the alarm when the calls stop: with the watcher, its host, its network or the sweeps.
+  (younger than {stale}, or than three ticks of a slower schedule). Its owner raises the alarm when the calls stop: with the watcher, its host, its network or the sweeps.
 - A platform whose database cannot be written has no place for its incident. The watcher remembers it and notifies directly, without the
   outbox: a channel that does not accept it is tried again at each look. A watcher that is restarted meanwhile may notify once more.
 - Where no watcher runs, Dagster's sensor `incidents` makes the same looks. It dies with Dagster's daemon. Where neither has looked for

@@ -6,6 +6,7 @@ quickly count as one. It cannot notice the death of Dagster's own daemon, in whi
 
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from functools import partial
 
 import dagster as dg
@@ -16,6 +17,7 @@ from campaign_ops.orchestration.names import PLATFORM_TAG, prefixed
 from campaign_ops.orchestration.resources import PlatformSource
 from campaign_ops.orchestration.rounds import AT_MOST, ask_in_turn, in_words
 from campaign_ops.watch.dagster import EndedRun, ended_run
+from campaign_ops.watch.freshness import stale_after
 from campaign_ops.watch.incidents import update
 from campaign_ops.watch.notify import Limits, send_due
 from campaign_ops.watch.symptoms import look_at
@@ -50,7 +52,7 @@ def _look(instance: dg.DagsterInstance, source: PlatformSource) -> str:
     """Look at one platform; what is said of it."""
     platform = source.settings
     with closing(source.make(short_timeouts=True)) as watched:
-        seen = look_at(watched)
+        seen = look_at(watched, stale_after_seconds=stale_after(platform.schedule, datetime.now(UTC)))
         if (run := _latest_run(instance, platform.name)) is not None:
             seen |= run.look()
         try:

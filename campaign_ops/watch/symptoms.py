@@ -24,8 +24,8 @@ from campaign_ops.queries.latest import Latest, ask_latest
 from campaign_ops.sweep.plan import read_queue_state
 from campaign_ops.sweep.records import STEP_OF
 from campaign_ops.sweep.rows import queue_of
+from campaign_ops.watch.freshness import STALE_AFTER_SECONDS
 
-STALE_AFTER_SECONDS = 1800
 RESTARTS_AN_HOUR = 5
 """More restarts or reconnects of a queue's workers in an hour are too many."""
 _BY_QUEUE = frozenset({RepairKind.COMPLETE, RepairKind.REENQUEUE})

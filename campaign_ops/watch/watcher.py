@@ -28,10 +28,11 @@ from campaign_ops.sweep.plan import read_queue_state
 from campaign_ops.watch.channels import Notify
 from campaign_ops.watch.dagster import Dagster, DagsterState
 from campaign_ops.watch.dead_man import ping
+from campaign_ops.watch.freshness import stale_after
 from campaign_ops.watch.incidents import update
 from campaign_ops.watch.notify import Limits, send_due
 from campaign_ops.watch.sending import send
-from campaign_ops.watch.symptoms import STALE_AFTER_SECONDS, look_from, of_error
+from campaign_ops.watch.symptoms import look_from, of_error
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,12 @@ class Watched:
     Attributes:
         name: Its name in the configuration.
         connect: Makes it, with timeouts of a few seconds; raises where its entry in the configuration is broken.
+        schedule: The cron expression by which it is swept; empty where that is not known.
     """
 
     name: str
     connect: Callable[[], Platform]
+    schedule: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,14 @@ class Watch:
         notify: The channels.
         dagster: Dagster's webserver; None without one.
         dead_man_url: Called at the end of a tick in which the sweeps of all platforms were fresh; None for nothing.
-        stale_after_seconds: The age at which the last finished sweep is too old.
+        stale_after_seconds: The age at which the last finished sweep is too old; None for what the schedule says.
     """
 
     platforms: Sequence[Watched]
     notify: Notify = field(default_factory=Notify)
     dagster: Dagster | None = None
     dead_man_url: SecretStr | None = None
-    stale_after_seconds: int = STALE_AFTER_SECONDS
+    stale_after_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ class Watcher:
         except ConfigurationError as error:
             return self._tell_without_database(watched.name, of_error(error), str(error))
         with closing(platform):
-            look = self._look_at(platform)
+            look = self._look_at(platform, watched.schedule)
             if dagster is not None:
                 look |= dagster.look(watched.name)
             try:
@@ -161,7 +164,7 @@ class Watcher:
                 log.info("%s: %s: incident %s %s", watched.name, change.incident.cause, change.incident.id, change.what)
         return Seen(watched.name, _logged(watched.name, look), tuple(changes), sent)
 
-    def _look_at(self, platform: Platform) -> Look:
+    def _look_at(self, platform: Platform, schedule: str) -> Look:
         """Look, and keep what was seen of the queue and its workers."""
         try:
             queue = read_queue_state(platform)
@@ -172,7 +175,9 @@ class Watcher:
                 platform.database.run(lambda connection: platform.queue_looks.note(connection, queue.each))
             except CampaignOpsError as error:
                 log.warning("%s: the look at its queue was not kept: %s", platform.name, error)
-        return look_from(platform, queue, stale_after_seconds=self.watch.stale_after_seconds)
+        seconds = self.watch.stale_after_seconds
+        seconds = stale_after(schedule, datetime.now(UTC)) if seconds is None else seconds
+        return look_from(platform, queue, stale_after_seconds=seconds)
 
     def _tell_without_database(self, name: str, look: Look, error: str = "") -> Seen:
         """Judge a look against what this process remembers, and send what comes of it."""

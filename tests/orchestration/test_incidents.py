@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -23,11 +24,11 @@ def hook() -> Iterator[Received]:
         yield received
 
 
-def evaluate(world: World, instance: dg.DagsterInstance, hook: Received) -> str:
+def evaluate(world: World, instance: dg.DagsterInstance, hook: Received, **changes: Any) -> str:
     """One evaluation of the sensor; what it says."""
     # Looks at the present moment count once in 20 seconds; the test does not wait for them.
     world.rows("UPDATE campaign_ops.incident SET looked_at = looked_at - interval '1 minute' RETURNING id")
-    definitions = deployed(configured(world, notify=Notify(channels=(hook.channel(),))))
+    definitions = deployed(configured(world, notify=Notify(channels=(hook.channel(),)), **changes))
     sensor = definitions.get_repository_def().get_sensor_def("incidents")
     with dg.build_sensor_context(instance, resources=dict(definitions.resources or {})) as context:
         data = sensor.evaluate_tick(context)
@@ -41,6 +42,15 @@ def test_a_healthy_platform_has_no_incident(sms: World, instance: dg.DagsterInst
     assert [evaluate(sms, instance, hook) for _ in range(3)] == ["sms: wrong: nothing"] * 3
     assert open_causes(sms) == []
     assert hook.messages == []
+
+
+def test_a_sweep_is_too_old_by_the_schedule_of_its_platform(
+    sms: World, instance: dg.DagsterInstance, hook: Received
+) -> None:
+    sms.sweep()
+    sms.rows("UPDATE campaign_ops.sweep SET finished_at = now() - interval '40 minutes' RETURNING id")
+    assert evaluate(sms, instance, hook, schedule="0 * * * *") == "sms: wrong: nothing"
+    assert "wrong: sweep_stale" in evaluate(sms, instance, hook)
 
 
 def test_campaigns_stuck_over_the_alert_age_are_an_incident_that_is_sent_once(

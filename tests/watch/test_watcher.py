@@ -308,6 +308,17 @@ def test_the_dead_mans_switch_is_called_only_while_sweeps_are_fresh(sms: World, 
     assert len(paths) == called
 
 
+def test_a_sweep_is_too_old_by_the_schedule_of_its_platform(sms: World, hook: Received) -> None:
+    """A platform that is swept every hour had a critical incident, and no call of the switch, half of each hour."""
+    sms.sweep()
+    slow = Watched("sms", sms.again, schedule="0 * * * *")
+    for age, subjects in (("119 minutes", []), ("4 hours", ["[critical] sms: no sweep has finished for too long"])):
+        sms.rows(f"UPDATE campaign_ops.sweep SET finished_at = now() - interval '{age}' RETURNING id")
+        with calls() as (url, paths):
+            (seen,) = ticks(watcher(slow, hook=hook, dead_man_url=url), 1)
+        assert (seen.fresh, bool(paths), hook.subjects) == (not subjects, not subjects, subjects)
+
+
 def test_an_address_where_something_else_answers_does_not_end_the_watcher(
     sms: World, caplog: pytest.LogCaptureFixture
 ) -> None:

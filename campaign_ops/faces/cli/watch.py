@@ -84,8 +84,9 @@ def watch_of(settings: Settings) -> Watch:
     """All platforms and channels of the configuration, and the addresses in the environment."""
     environment = read_watch_environment()
     dagster = environment.dagster_webserver
+    schedules = {platform.name: platform.schedule for platform in settings.platforms}
     return Watch(
-        [Watched(name, partial(_connected, settings, name)) for name in settings.names],
+        [Watched(name, partial(_connected, settings, name), schedules.get(name, "")) for name in settings.names],
         notify=settings.notify,
         dagster=Dagster(dagster) if dagster is not None else None,
         dead_man_url=environment.dead_man_url,

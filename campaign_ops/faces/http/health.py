@@ -5,22 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from datetime import datetime
-
-from croniter import croniter
 
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.faces.http.pool import PlatformPool
 from campaign_ops.faces.http.shapes import PlatformLine
 from campaign_ops.queries.sweeps import Pulse, pulse
 from campaign_ops.settings import Settings
+from campaign_ops.watch.freshness import TICKS, ticks_ago
 
 REMEMBERED_SECONDS = 5
 ANSWER_SECONDS = 2
 """A database that says nothing for so long is away. Three of them, asked in turn until given up, took 41 s."""
 AT_ONCE = 32
-TICKS = 3
-"""Sweeps that may be missed: a tick is skipped while a run goes on, and the next one is the retry."""
 
 
 class Health:
@@ -89,12 +85,3 @@ class Health:
             return "never_swept"
         oldest = ticks_ago(self._settings.platform(name).schedule, known.now, TICKS)
         return "ok" if known.last_sweep_at >= oldest else "stale"
-
-
-def ticks_ago(schedule: str, now: datetime, ticks: int) -> datetime:
-    """When the schedule ticked some ticks ago."""
-    cron = croniter(schedule, now)
-    moment = now
-    for _ in range(ticks):
-        moment = cron.get_prev(datetime)
-    return moment
