@@ -21,6 +21,11 @@ CampaignOpsError
 
 from __future__ import annotations
 
+from campaign_ops.core.wording import cut_in_the_middle
+
+LONGEST_PLACE = 300
+"""Characters: an id that a person or a program has sent may be of any length."""
+
 
 class CampaignOpsError(Exception):
     """Base of all errors that reach a user.
@@ -30,7 +35,7 @@ class CampaignOpsError(Exception):
 
     def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
         self.what = what
-        self.where = where
+        self.where = cut_in_the_middle(where, LONGEST_PLACE)
         self.mend = mend
         super().__init__(what)
 

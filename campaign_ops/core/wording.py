@@ -39,6 +39,11 @@ def cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
+def cut_in_the_middle(text: str, longest: int) -> str:
+    """The text, without its middle where it is longer than ``longest`` characters."""
+    return text if len(text) <= longest else f"{text[: longest // 2]}…{text[len(text) - longest // 2 :]}"
+
+
 def duration(seconds: int) -> str:
     """Seconds in the unit that a person would use."""
     if seconds < 120:

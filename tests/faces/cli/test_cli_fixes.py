@@ -136,7 +136,9 @@ def test_without_a_reason_nothing_is_done(program: Program, sms: World, reason: 
         (("release", "absent"), "reservation absent: there is no such reservation"),
         (("retry-quarantined", "absent"), "campaign absent: there is no such campaign"),
         (("undo", "4711"), "repair 4711: there is no such repair"),
+        (("reenqueue", "a" * 50_000 + "b" * 50_000), f"campaign {'a' * 141}…{'b' * 150}: there is no such campaign"),
     ],
+    ids=lambda case: case[0] if isinstance(case, tuple) else "",
 )
 def test_an_unknown_id_is_refused_in_one_line(program: Program, words: tuple[str, str], what: str) -> None:
     result = program(*words, "--reason", "x")
