@@ -23,7 +23,10 @@ Add here what reads options and prints answers. Not here: decisions, statements 
 those belong in ``sweep``, ``fixes`` and ``queries``.
 """
 
-from campaign_ops.faces.cli import plugins  # noqa: F401 - registers the commands of other packages
-from campaign_ops.faces.cli.program import app, main
+from campaign_ops.faces.cli.stopping import while_loading
+
+with while_loading():
+    from campaign_ops.faces.cli import plugins  # noqa: F401 - registers the commands of other packages
+    from campaign_ops.faces.cli.program import app, main
 
 __all__ = ["app", "main"]

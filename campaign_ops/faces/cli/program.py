@@ -5,6 +5,7 @@ The module of a command is imported when the command is called: with all of them
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from importlib import import_module
 from typing import Annotated, Any, NamedTuple
@@ -14,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from campaign_ops import __version__
 from campaign_ops.faces.cli.exit_codes import MEANINGS
-from campaign_ops.faces.cli.stopping import STOPPED, stop_code, stop_on_sigterm
+from campaign_ops.faces.cli.stopping import stop_code, stop_on_sigterm, while_loading
 
 
 class Section(StrEnum):
@@ -125,12 +126,8 @@ class _Program(Group):
         member = super().get_command(ctx, cmd_name)
         if self._only_names or member is None or cmd_name not in INDEX:
             return member
-        try:
+        with while_loading():
             load(cmd_name)
-        except KeyboardInterrupt as stop:  # in the first second; the framework would exit with 130 for SIGTERM, too
-            code = stop_code(stop)
-            typer.echo(f"error: {STOPPED[code]}; nothing was done", err=True)
-            raise typer.Exit(code) from None
         registered: Any = typer.main.get_command(app)
         return registered.commands[cmd_name]
 
@@ -190,4 +187,7 @@ def _program(
 def main() -> None:
     """Run the program."""
     stop_on_sigterm()
-    app(prog_name="campaign-ops")
+    try:
+        app(prog_name="campaign-ops")
+    except KeyboardInterrupt as stop:  # before a command begins, or after its end
+        sys.exit(stop_code(stop))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -30,3 +33,20 @@ def _terminate(*_: object) -> None:
 def stop_code(stop: KeyboardInterrupt) -> int:
     """The exit code of a command that was stopped."""
     return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+
+
+@contextmanager
+def while_loading() -> Iterator[None]:
+    """Import modules; a signal ends the process with one line. Before, the first tenth of a second had a traceback.
+
+    Python hides it in a RuntimeError where it comes while a class is being made.
+    """
+    try:
+        yield
+    except BaseException as error:
+        stop = error if isinstance(error, KeyboardInterrupt) else error.__cause__
+        if not isinstance(stop, KeyboardInterrupt):
+            raise
+        code = stop_code(stop)
+        sys.stderr.write(f"error: {STOPPED[code]}; nothing was done\n")
+        raise SystemExit(code) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,12 +78,28 @@ def test_the_statement_of_a_sweep_that_is_killed_ends_too(sms: World, tmp_path: 
 
 def test_a_signal_while_a_command_is_loaded_has_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGTERM in the first second, while modules are imported, exited with 130, silently."""
-    for stop, code in ((Terminated(), 143), (KeyboardInterrupt(), 130)):
+    hidden = RuntimeError("Error calling __set_name__")
+    hidden.__cause__ = KeyboardInterrupt()
+    for stop, code in ((Terminated(), 143), (KeyboardInterrupt(), 130), (hidden, 130)):
 
-        def _stopped(_: str, stop: KeyboardInterrupt = stop) -> None:
+        def _stopped(_: str, stop: BaseException = stop) -> None:
             raise stop
 
         monkeypatch.setattr(program, "load", _stopped)
         result = run("plan")
         assert result.exit_code == code
         assert "nothing was done" in result.stderr
+
+
+def test_a_signal_while_the_program_itself_is_loaded_shows_no_traceback() -> None:
+    """Ctrl-C in the first tenth of a second."""
+    interrupting = (
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from campaign_ops.faces.cli import main"
+    )
+    ended = subprocess.run([sys.executable, "-c", interrupting], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "error: interrupted; nothing was done\n")
