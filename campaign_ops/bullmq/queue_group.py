@@ -182,6 +182,10 @@ class QueueGroup(Queue):
                 by_state.setdefault(state, []).extend(_joined(queue.name, job_id) for job_id in ids)
         return by_state
 
+    def count_aside(self, limit: int) -> int:
+        """Count the jobs that are kept aside in all queues; see `QueueReader.count_aside`."""
+        return sum(queue.count_aside(limit) for queue in self.members())
+
     def present(self, job_ids: Iterable[str]) -> frozenset[str]:
         """Return those of our own jobs that exist in any queue."""
         wanted = list(job_ids)

@@ -24,7 +24,7 @@ from campaign_ops.bullmq.owner import read_owner
 from campaign_ops.bullmq.payload import PayloadReader
 from campaign_ops.bullmq.server import ServerFacts
 from campaign_ops.bullmq.snapshot import Snapshot
-from campaign_ops.bullmq.states import DEAD, LISTS, LIVE, OWN_ID_PREFIX, SORTED_SETS, is_marker, state_by_id
+from campaign_ops.bullmq.states import DEAD, LISTS, LIVE, OWN_ID_PREFIX, SORTED_SETS, is_marker, kept_aside, state_by_id
 from campaign_ops.bullmq.workers import Clients, connected_workers
 from campaign_ops.core.queue_state import QueueState
 
@@ -151,6 +151,12 @@ class QueueReader(QueueConnection):
             state: [job_id for job_id in ids if not (is_marker(job_id) or job_id.startswith(OWN_ID_PREFIX))]
             for state, ids in zip(LIVE + DEAD, answers, strict=True)
         }
+
+    def count_aside(self, limit: int) -> int:
+        """Count the jobs that BullMQ keeps aside for the newest live jobs of every state, of at most ``limit``."""
+        live = [job_id for state, ids in self.newest(limit).items() if state in LIVE for job_id in ids]
+        names = {kept_aside(name) for _, (name,) in self.fields(live, "deid") if name is not None}
+        return len(self.present(names))
 
     def refused(self) -> list[str]:
         """Return the commands that this user may not run; without them a sweep goes on and knows less."""

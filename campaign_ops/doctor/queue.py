@@ -10,12 +10,14 @@ from campaign_ops.bullmq.queue import Queue, ServerFacts
 from campaign_ops.core.errors import CampaignOpsError, QueueUnavailable
 from campaign_ops.core.policy import Policy
 from campaign_ops.core.queue_state import QueueState
+from campaign_ops.core.wording import plural
 from campaign_ops.doctor.finding import Finding, Level
 from campaign_ops.doctor.prefixes import prefixes_of
 from campaign_ops.doctor.unreachable import queue_finding
 from campaign_ops.platform import Platform
 
 OLDEST_REDIS = (6, 2)
+LOOKED_AT = 500  # jobs of each state
 REPLICA_ROLES = frozenset({"slave", "replica"})
 
 
@@ -47,6 +49,7 @@ def queue(platform: Platform) -> Iterator[Finding]:
         yield _named(state, each, _paused(each))
         yield _named(state, each, _workers(each))
     yield depth(state, platform.policy)
+    yield from _aside(platform.queue)
 
 
 def _named(state: QueueState, part: QueueState, finding: Finding) -> Finding:
@@ -173,6 +176,21 @@ def _paused(state: QueueState) -> Finding:
             "ask who paused it; resume it in the application (queue.resume())",
         )
     return Finding("queue_paused", Level.OK, "the queue is not paused")
+
+
+def _aside(queue: Queue) -> Iterator[Finding]:
+    """Report jobs that are in no state, so that neither BullMQ's counters nor ours show them."""
+    try:
+        aside = queue.count_aside(LOOKED_AT)
+    except QueueUnavailable as error:
+        yield queue_finding("queue_aside", error)
+        return
+    if aside:
+        what = (
+            f"{plural(aside, 'job')} kept aside (`keepLastIfActive`) until the job before under its deduplication id"
+            " ends: in no state and in no count of the queue; sweeps read them, and their recipients count as covered"
+        )
+        yield Finding("queue_aside", Level.NOTE, what)
 
 
 def _workers(state: QueueState) -> Finding:

@@ -44,6 +44,16 @@ def looked_at(server: EmbeddedRedis, url: str | None = None, *, prefix: str = "b
         return list(queue(Platform("sms", profile, Policy(), Database(NOWHERE), it)))
 
 
+def test_jobs_that_are_kept_aside_are_mentioned(shared: EmbeddedRedis, redis: Any) -> None:
+    """They are in no state, so that the doctor said "no job is live" while one waited for its turn."""
+    put(redis, "active", "7", payload("c1"))
+    redis.hset(key("7"), "deid", "c1")
+    redis.hset(key("dn:c1"), mapping={"name": "sendBulkSMS", "data": "{}"})
+    found = the(looked_at(shared), "queue_aside")
+    assert found.level is Level.NOTE
+    assert found.what.startswith("1 job kept aside")
+
+
 def test_a_queue_as_it_should_be_earns_no_complaint(shared: EmbeddedRedis, redis: Any, tmp_path: Path) -> None:
     with workers(shared, 2, tmp_path):
         until(lambda: the(looked_at(shared), "queue_workers").level is Level.OK)
