@@ -47,6 +47,16 @@ def hook() -> Iterator[Received]:
         yield received
 
 
+@pytest.fixture(autouse=True)
+def log_of_this_process() -> Iterator[None]:
+    """As it was: a command that was run here would go on writing to a stream that is closed."""
+    ours = logging.getLogger("campaign_ops")
+    handlers, propagate, level = ours.handlers, ours.propagate, ours.level
+    yield
+    ours.handlers, ours.propagate = handlers, propagate
+    ours.setLevel(level)
+
+
 @pytest.fixture
 def no_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that is away is tried again at once: three tries took 3 s of each look."""
@@ -401,6 +411,20 @@ def test_one_look_for_cron_tells_by_its_exit_code(sms: World, tmp_path: Path, ag
     sms.sweep()
     sms.rows(f"UPDATE campaign_ops.sweep SET finished_at = now() - interval '{age}' RETURNING id")
     assert configured(tmp_path, sms)("watch", "--once").exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [
+        ("[]", "no channel is configured: incidents are recorded, and nobody is notified"),
+        ("[{name: oncall, url: '${NO_SUCH_VARIABLE}'}]", "notify.channels[0].url"),
+    ],
+)
+def test_a_watcher_without_a_channel_says_so(sms: World, tmp_path: Path, channels: str, said: str) -> None:
+    """It watched in silence: a variable that its environment lacks had taken the only channel away."""
+    program = configured(tmp_path, sms)
+    program.config.write_text(f"{program.config.read_text()}\nnotify: {{channels: {channels}}}\n")
+    assert said in program("watch", "--once").stderr
 
 
 def test_an_address_that_is_none_is_told_without_showing_it(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,12 @@ from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.logs import LogFormat, LogFormatOption, log_to_stderr
 from campaign_ops.platform import Platform
 from campaign_ops.settings import Settings, connect, load_settings, read_watch_environment
+from campaign_ops.watch.channels import Notify
 from campaign_ops.watch.dagster import Dagster
+from campaign_ops.watch.sending import check
 from campaign_ops.watch.watcher import Watch, Watched, Watcher
 
+log = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
@@ -54,6 +58,7 @@ def watch(
     """
     log_to_stderr(log_format)
     watcher = Watcher(watch_of(load_settings(config)))
+    _report_channels(watcher.watch.notify, once=once)
     if once:
         wrong = any(platform.causes or platform.error for platform in watcher.tick())
         raise typer.Exit(ExitCode.PERSON if wrong else ExitCode.DONE)
@@ -70,6 +75,17 @@ def watch_until_stopped(watcher: Watcher, every_seconds: float, heartbeat: Path 
     else:
         _touch(heartbeat)
         watcher.run(stop, every_seconds, lambda: _touch(heartbeat))
+
+
+def _report_channels(notify: Notify, *, once: bool) -> None:
+    """Log the mistakes in the configuration of the channels, and that there is none.
+
+    What only apprise can see in a URL is examined once in the life of a process that stays: it takes 1.4 s to load.
+    """
+    for mistake in str((notify.error if once else check(notify)) or "").splitlines():
+        log.warning("%s", mistake)
+    if not notify.channels:
+        log.warning("no channel is configured: incidents are recorded, and nobody is notified")
 
 
 def _touch(heartbeat: Path) -> None:
