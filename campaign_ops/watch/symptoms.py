@@ -31,6 +31,7 @@ RESTARTS_AN_HOUR = 5
 _BY_QUEUE = frozenset({RepairKind.COMPLETE, RepairKind.REENQUEUE})
 _BY_ROW = (Cause.UNKNOWN_WORD, Cause.QUARANTINED, Cause.AMBIGUOUS, Cause.STUCK, Cause.CREDITS_LEAKED)
 _NO_QUEUE = "the platform has no queue any more"
+_NOTHING_TO_CONFIRM = "; no repair is held back by it: acknowledge it, and confirm it once a plan shows a code"
 _Row: TypeAlias = Mapping[str, Any]
 _Campaigns: TypeAlias = Mapping[Cause, Sequence[_Row]]
 
@@ -68,7 +69,7 @@ def _look(platform: Platform, latest: Latest, queue: QueueState | None, stale_af
     sweep = latest.finished()
     look = Look(judged={Cause.DATABASE_AWAY: "", Cause.CONFIGURATION_BROKEN: ""})
     look |= _age(latest, sweep, stale_after_seconds)
-    emptied = _emptied(latest) if platform.queue is not None else ""
+    emptied = _emptied(latest, _names(latest, sweep, queue)) if platform.queue is not None else ""
     campaigns: _Campaigns = {}
     if sweep is not None and "repair_plan" in sweep.figures:  # a run of Dagster may be of some steps only
         held = _held_back(sweep.figures, emptied=bool(emptied))
@@ -83,7 +84,8 @@ def _look(platform: Platform, latest: Latest, queue: QueueState | None, stale_af
             symptoms.append(_concerning(Cause.BREAKER, campaigns.get(Cause.BREAKER, ()), why))
         look |= Look(tuple(symptoms), dict.fromkeys((*_BY_ROW, Cause.BREAKER), f"sweep {sweep.id}"))
     if platform.queue is not None:
-        symptom = _concerning(Cause.QUEUE_EMPTIED, campaigns.get(Cause.QUEUE_EMPTIED, ()), emptied)
+        held_up = campaigns.get(Cause.QUEUE_EMPTIED, ())
+        symptom = _concerning(Cause.QUEUE_EMPTIED, held_up, emptied if held_up else emptied + _NOTHING_TO_CONFIRM)
         look |= Look((symptom,) if emptied else (), {Cause.QUEUE_EMPTIED: ""})
         look |= _queue(latest, sweep, queue, campaigns, platform.policy)
         look |= _restarts(latest)
@@ -166,9 +168,17 @@ def _held_back(figures: Mapping[str, Any], *, emptied: bool) -> dict[str, tuple[
     }
 
 
-def _emptied(latest: Latest) -> str:
-    """Say how a queue was emptied, until a person confirms that it may be believed; else empty text."""
-    return "; ".join(f"queue {name}: {seen.emptied}" for name, seen in latest.sightings().items() if seen.emptied)
+def _emptied(latest: Latest, names: Collection[str]) -> str:
+    """Say how one of these queues was emptied, until a person confirms that it may be believed; else empty text."""
+    sightings = latest.sightings().items()
+    return "; ".join(f"queue {name}: {seen.emptied}" for name, seen in sightings if seen.emptied and name in names)
+
+
+def _names(latest: Latest, sweep: FinishedSweep | None, queue: QueueState | None) -> set[str]:
+    """The queues that are read: of another one that was emptied, no plan has anything to confirm."""
+    if queue is not None:
+        return {part.name for part in queue.each}
+    return set() if sweep is None else {queue_of(row).name for row in latest.rows_of("queue_state", sweep.id)}
 
 
 def _queue(

@@ -224,6 +224,21 @@ def test_a_queue_that_was_emptied_opens_at_once_and_is_one_incident(sms: World) 
     assert watch(sms, 3) == [What.RESOLVED]
 
 
+def test_a_queue_that_was_emptied_and_taken_out_of_the_profile_is_no_incident_any_more(sms: World) -> None:
+    """The plan had nothing to confirm, since no sweep reads that queue: the incident stayed open whatever was done."""
+    sms.queue.add("other", "shop_north", ["r1"])
+    sms.sweep()
+    sms.rows(
+        "INSERT INTO campaign_ops.queue_sighting (tables, queue, server_since, server_trusted, emptied)"
+        " SELECT tables, 'sms-old', now(), true, 'it did not exist' FROM campaign_ops.binding RETURNING queue"
+    )
+    assert Cause.QUEUE_EMPTIED not in found(sms)
+    sms.rows("UPDATE campaign_ops.queue_sighting SET emptied = 'gone' WHERE queue = 'sms-send' RETURNING queue")
+    for options in ({}, {"ask_queue": False}):
+        emptied = found(sms, **options)[Cause.QUEUE_EMPTIED]
+        assert emptied.detail.startswith("queue sms-send: gone; no repair is held back by it: ")
+
+
 def test_a_breaker_opens_at_once_and_a_confirmation_ends_it(worlds: Worlds) -> None:
     world = worlds.make("messenger")
     for number in range(12):
