@@ -99,11 +99,21 @@ SELECT look.queue, look.workers, look.seen_at,
     CAST(extract(epoch FROM now() - min(worker.connected_at) FILTER (WHERE worker.last_seen_at = look.workers_seen_at))
         AS double precision) AS oldest_uptime_seconds,
     max(worker.last_seen_at) AS last_seen_at,
-    count(*) FILTER (WHERE worker.restarted AND worker.first_seen_at > now() - interval '1 hour') AS restarts_last_hour
+    count(*) FILTER (WHERE worker.restarted AND worker.first_seen_at > now() - interval '1 hour') AS restarts_last_hour,
+    (
+        SELECT CAST(coalesce(sum(greatest(restarts - greatest(connected, 1), 0)), 0) AS bigint)
+        FROM (
+            SELECT count(*) FILTER (WHERE restarted AND first_seen_at > now() - interval '1 hour') AS restarts,
+                count(*) FILTER (WHERE last_seen_at = look.workers_seen_at) AS connected
+            FROM campaign_ops.worker AS seen
+            WHERE seen.tables = look.tables AND seen.queue = look.queue
+            GROUP BY regexp_replace(address, ':[0-9]+$', '')
+        ) AS by_host
+    ) AS restarts_again
 FROM campaign_ops.queue_look AS look
 LEFT JOIN campaign_ops.worker AS worker ON worker.tables = look.tables AND worker.queue = look.queue
 WHERE look.tables = :tables
-GROUP BY look.queue, look.workers, look.seen_at
+GROUP BY look.tables, look.queue
 ORDER BY look.queue
 """)
 
@@ -127,7 +137,8 @@ class WorkerHealth:
     """The workers of one queue. ``workers`` is None where the host hides its clients or the queue could not be read.
 
     ``oldest_uptime_seconds`` is that of the worker that is connected for the longest; None without any.
-    ``restarts_last_hour`` counts restarts and reconnects that the looks of the last hour noticed.
+    ``restarts_last_hour`` counts restarts and reconnects that the looks of the last hour noticed; ``restarts_again``
+    those beyond one of each worker, host by host: a deployment, or a restart of Redis, is one of each.
     """
 
     queue: str
@@ -136,6 +147,7 @@ class WorkerHealth:
     oldest_uptime_seconds: float | None
     last_seen_at: datetime | None
     restarts_last_hour: int
+    restarts_again: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,10 @@ from campaign_ops.sweep.rows import queue_of
 from campaign_ops.watch.freshness import STALE_AFTER_SECONDS
 
 RESTARTS_AN_HOUR = 5
-"""More restarts or reconnects of a queue's workers in an hour are too many."""
+"""So many restarts or reconnects of a queue's workers in an hour, beyond one of each, are too many.
+
+Each deployment of more than five workers, and each restart of Redis under them, was an incident.
+"""
 _BY_QUEUE = frozenset({RepairKind.COMPLETE, RepairKind.REENQUEUE})
 _BY_ROW = (Cause.UNKNOWN_WORD, Cause.QUARANTINED, Cause.AMBIGUOUS, Cause.STUCK, Cause.CREDITS_LEAKED)
 _NO_QUEUE = "the platform has no queue any more"
@@ -107,7 +110,7 @@ def _age(latest: Latest, sweep: FinishedSweep | None, stale_after_seconds: int) 
 def _restarts(latest: Latest) -> Look:
     """Workers that restart again and again, from what the looks of the last hour noticed."""
     health = latest.workers()
-    often = {queue.queue: queue.restarts_last_hour for queue in health if queue.restarts_last_hour > RESTARTS_AN_HOUR}
+    often = {queue.queue: queue.restarts_last_hour for queue in health if queue.restarts_again >= RESTARTS_AN_HOUR}
     detail = "; ".join(f"queue {queue}: {restarts} restarts in the last hour" for queue, restarts in often.items())
     symptoms = (Symptom(Cause.WORKERS_RESTARTING, count=sum(often.values()), detail=detail),) if often else ()
     return Look(symptoms, {Cause.WORKERS_RESTARTING: ""} if health else {})

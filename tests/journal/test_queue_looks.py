@@ -57,6 +57,30 @@ def test_a_worker_that_is_added_and_one_that_leaves_are_no_restarts(sms: World) 
     assert restarts_in_all(sms) == 0, "the two others were gone a look earlier"
 
 
+def test_a_deployment_is_one_restart_of_each_worker_and_a_crash_loop_is_many_of_one(
+    sms: World,
+) -> None:
+    """Each deployment of more than five workers was an incident: "workers restart again and again"."""
+
+    def forget_the_last_hour() -> None:
+        sms.rows("UPDATE campaign_ops.worker SET first_seen_at = now() - interval '2 hours' RETURNING queue")
+
+    note(sms, look(*range(1, 9)), look(*range(11, 19)))
+    assert (health(sms).restarts_last_hour, health(sms).restarts_again) == (8, 0), "a deployment to other hosts"
+    note(sms, look(*range(100, 108), host="10.1.1.1"))
+    forget_the_last_hour()
+    note(sms, look(*range(200, 208), host="10.1.1.1", server_id="redis-2"))
+    assert (health(sms).restarts_last_hour, health(sms).restarts_again) == (8, 0), "a restart of Redis"
+    forget_the_last_hour()
+    for number in range(300, 307):
+        note(sms, look(*range(200, 207), number, host="10.1.1.1", server_id="redis-2"))
+    assert health(sms).restarts_last_hour == 7
+    note(sms, look(400, host="10.2.2.2"))
+    forget_the_last_hour()
+    note(sms, *(look(number, host="10.2.2.2") for number in range(401, 408)))
+    assert (health(sms).restarts_last_hour, health(sms).restarts_again) == (7, 6), "one that crashes again and again"
+
+
 def test_workers_that_are_away_at_a_look_before_they_are_back_are_restarts(sms: World) -> None:
     """One that crashes again and again is away for longer each time, and was never counted: a look saw it go, and the
     next one saw a worker that was new.
