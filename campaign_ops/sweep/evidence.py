@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import sqlalchemy as sa
 
@@ -17,6 +17,7 @@ from campaign_ops.sweep.progress import doing
 from campaign_ops.sweep.tally import tally_page
 
 PAGE = 1000  # campaigns per statement
+_SHARED = "campaigns of several tenants have this id, so it is not known whose its recipients are"
 
 
 def stuck_campaigns(
@@ -109,6 +110,7 @@ def read_evidence(
     when_sent = platform.profile.recipient.rows == "sent"
     people_known = "about" in tables.recipient.c
     evidence: list[Evidence] = []
+    shared = several_tenants(campaigns)
     for page in in_pages(campaigns, PAGE):
         doing(platform.name, "counting the recipients of campaigns", len(evidence), len(campaigns))
         ids = [campaign.id for campaign in page]
@@ -122,7 +124,7 @@ def read_evidence(
                 Evidence(
                     campaign=campaign,
                     tally=tallies.by_campaign.get(campaign.id, Tally()),
-                    uncounted=tallies.uncounted.get(campaign.id, ""),
+                    uncounted=tallies.uncounted.get(campaign.id, _SHARED if campaign.id in shared else ""),
                     rows_when_sent=when_sent,
                     people_known=people_known,
                     attempts=attempts.get(campaign.id, Attempts()),
@@ -132,6 +134,12 @@ def read_evidence(
                 )
             )
     return evidence
+
+
+def several_tenants(campaigns: Iterable[Campaign]) -> set[str]:
+    """The ids that campaigns of several tenants share, where each tenant counts its own."""
+    owner: dict[str, str] = {}
+    return {campaign.id for campaign in campaigns if owner.setdefault(campaign.id, campaign.tenant) != campaign.tenant}
 
 
 def _strange_holds(connection: sa.Connection, tables: PlatformTables, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:

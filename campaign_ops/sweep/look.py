@@ -29,6 +29,7 @@ from campaign_ops.sweep.coverage import OpenBatch, add_coverage, read_queue
 from campaign_ops.sweep.evidence import (
     campaign_of,
     read_evidence,
+    several_tenants,
     stuck_campaigns,
     stuck_undated,
     without_pending,
@@ -96,10 +97,12 @@ class Look:
             return {(batch.campaign_id, batch.number): batch.recipient_ids for batch in batches}
 
     def campaigns_now(self, campaign_ids: Collection[str]) -> dict[str, Campaign]:
-        """These campaigns as they are now."""
+        """These campaigns as they are now; none whose id another tenant's campaign has, too."""
         query = campaigns.by_id(self.platform.tables(self.connection))
         with mapped(self.platform.database.where), planner.by_index_apart(self.connection):
-            return {row.id: campaign_of(row) for row in self.connection.execute(query, {"ids": list(campaign_ids)})}
+            now = [campaign_of(row) for row in self.connection.execute(query, {"ids": list(campaign_ids)})]
+        shared = several_tenants(now)
+        return {campaign.id: campaign for campaign in now if campaign.id not in shared}
 
     def marked(self, limit: int) -> list[Suspect]:
         """Pending recipients in no live job that the provider may have."""

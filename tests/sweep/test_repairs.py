@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_ops.core.model import Counters, RepairKind, Verdict
-from campaign_ops.core.report import HealthReport
+from campaign_ops.core.report import HealthReport, render
 from campaign_ops.journal import bulk
 from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.lab.shop.schema import PlatformShape
@@ -406,3 +406,22 @@ def test_a_campaign_s_id_beyond_what_its_references_can_hold_stops_no_other(worl
     assert {item.target: item.verdict for item in report.stuck} == verdicts
     assert world.app.campaign(done)["status"] == "sent"
     assert list(covered(world).values()) == [1, 1]
+
+
+def test_a_campaign_whose_id_another_tenant_s_has_too_gets_no_jobs(worlds: Worlds) -> None:
+    """Where each tenant counts its own: measured before, recipients of the one in a job of the other."""
+    world = worlds.make("sms", shape=PlatformShape(foreign_keys=False))
+    for label in ("1", "2", "other"):
+        world.app.add_campaign(label, pending=2, tenant="north")
+    columns = """id, 'south', name, message, {word}, "updatedAt\""""
+    south = f'INSERT INTO "Campaign" SELECT {columns} FROM "Campaign" WHERE id = {{id}}'
+    run(
+        world,
+        'ALTER TABLE "Campaign" DROP CONSTRAINT "Campaign_pkey", ADD PRIMARY KEY ("shopId", id)',
+        south.format(word="status", id="'1'"),
+        south.format(word="'sent'", id="'2'"),
+    )
+    report = world.sweep()
+    assert [item.verdict for item in report.stuck if item.target == "1"] == [Verdict.UNCOUNTED] * 2
+    assert "campaigns of several tenants have this id" in render(report)
+    assert covered(world) == dict.fromkeys(world.app.pending_ids("other"), 1)
