@@ -74,7 +74,8 @@ mutation Launch($selector: JobOrPipelineSelector!, $tags: [ExecutionTag!]) {
   }
 }
 """
-_NO_ANSWER = (OSError, HTTPException, ValueError, KeyError, TypeError)
+_NO_ANSWER = (OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError)
+"""No server, no HTTP, no JSON, or JSON of another shape."""
 
 
 @dataclass(frozen=True, slots=True)

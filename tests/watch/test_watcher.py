@@ -347,6 +347,37 @@ def test_an_address_where_something_else_answers_does_not_end_the_watcher(
     assert "secret" not in caplog.text
 
 
+def test_an_answer_of_another_shape_does_not_end_the_watcher(sms: World) -> None:
+    """A proxy, or another service behind the address, may answer in JSON: the process ended with an AttributeError."""
+    daemons = {"instance": {"daemonHealth": {"allDaemonStatuses": []}}}
+    sms.sweep()
+    for runs in (None, [], "no"):
+        with answering({"data": {**daemons, "runsOrError": runs, "repositoriesOrError": runs}}) as url:
+            (seen,) = Watcher(Watch((watched(sms),), dagster=Dagster(url)), HASTY).tick()
+            assert Dagster(url).launch("sms", "ada") is None
+        assert seen.fresh
+
+
+@contextmanager
+def answering(document: object) -> Iterator[str]:
+    """An address that answers each POST with a document."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(document).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 def test_a_switch_that_does_not_answer_stops_nothing_and_is_not_shown(
     sms: World, caplog: pytest.LogCaptureFixture
 ) -> None:
