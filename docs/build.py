@@ -164,6 +164,7 @@ stops neither sweeps nor the other channels.
 The watcher sends what is due, and so does the sensor `incidents` of Dagster. Without either, a cron job may: `campaign-ops notify`.
 
 - A notification is written in the transaction that changes the incident, and sent after it. Several processes may send: one claims each.
+- A channel of some owners gets an incident when it opens, or begins to concern one of them later. Each channel that got one gets its end.
 - A channel that does not accept it is tried again after {limits.first_retry_seconds:g} s, then later and later up to {longest}, and given up after {give_up}, with
   an event in the incident. The other channels go on.
 - A channel gets at most {limits.messages_an_hour} messages an hour about one platform; what is more comes as one message.

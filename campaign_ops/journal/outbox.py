@@ -60,6 +60,13 @@ class Outbox:
         if rows:
             connection.execute(insert(schema.notification).values(rows).on_conflict_do_nothing())
 
+    def told(self, connection: sa.Connection, incident_id: int) -> set[str]:
+        """The channels that have a message about this incident and none since that it is over."""
+        table = schema.notification.c
+        query = sa.select(table.channel, table.over).where(table.incident_id == incident_id).order_by(table.id)
+        last = {row.channel: row.over for row in connection.execute(query)}
+        return {channel for channel, over in last.items() if not over}
+
     def lock(self, connection: sa.Connection) -> datetime:
         """Let no other process claim from this outbox before this transaction ends; the database's clock."""
         key = sa.func.hashtextextended(f"campaign_ops:outbox:{self.tables}", 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
@@ -60,10 +60,17 @@ class Notify:
         wanted = tuple(channel for channel in self.channels if not channel.platforms or platform in channel.platforms)
         return replace(self, channels=wanted)
 
-    def messages(self, platform: str, incident: Incident, what: What, *, by: str = "") -> Sequence[tuple[str, Message]]:
-        """The message for each channel that wants the incident, with the channel's name."""
+    def messages(
+        self, platform: str, incident: Incident, what: What, *, by: str = "", told: Collection[str] = ()
+    ) -> Sequence[tuple[str, Message]]:
+        """The message for each channel that wants the incident or was ``told`` of it, with the channel's name."""
         return [
             (channel.name, message(platform, incident, what, link=self.link, tenants=channel.tenants, by=by))
             for channel in self.channels
-            if channel.wants(platform, incident)
+            if channel.name in told or channel.wants(platform, incident)
         ]
+
+    def of_owners(self, platform: str, incident: Incident, told: Collection[str]) -> Notify:
+        """The same with the channels of owners whom the incident concerns and who were not told of it."""
+        wanting = (channel for channel in self.channels if channel.tenants and channel.wants(platform, incident))
+        return replace(self, channels=tuple(channel for channel in wanting if channel.name not in told))

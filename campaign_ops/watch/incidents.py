@@ -60,7 +60,23 @@ def _written(platform: Platform, connection: sa.Connection, change: Change, noti
     if change.what is not None:
         channels = notify if change.notified else _NO_CHANNELS
         _noted(platform, connection, incident, change.what, channels, reason=change.why)
+    if incident.state in (State.OPEN, State.ACKNOWLEDGED):
+        _tell_new_owners(platform, connection, incident, notify)
     return replace(change, incident=incident)
+
+
+def _tell_new_owners(platform: Platform, connection: sa.Connection, incident: Incident, notify: Notify) -> None:
+    """Tell owners whom an open incident begins to concern: to them it is new, whoever has acknowledged it."""
+    assert incident.id is not None
+    if not notify.of_owners(platform.name, incident, ()).channels:
+        return
+    late = notify.of_owners(platform.name, incident, platform.outbox.told(connection, incident.id))
+    if late.channels:
+        messages = late.messages(platform.name, incident, What.OPENED)
+        event_id = platform.incidents.note(
+            connection, incident.id, What.REPEATED, incident, actor=WATCH, reason="it concerns another owner now"
+        )
+        platform.outbox.add(connection, incident.id, event_id, messages)
 
 
 def _noted(
@@ -78,7 +94,8 @@ def _noted(
     evidence = reason or incident.detail
     event_id = platform.incidents.note(connection, incident.id, what, incident, actor=actor, reason=evidence)
     by = f"{actor}: {reason}" if reason else ""
-    messages = notify.messages(platform.name, incident, what, by=by)
+    told = platform.outbox.told(connection, incident.id) if what is What.RESOLVED and notify.channels else ()
+    messages = notify.messages(platform.name, incident, what, by=by, told=told)
     platform.outbox.add(connection, incident.id, event_id, messages)
 
 

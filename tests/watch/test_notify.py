@@ -6,6 +6,7 @@ import io
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -329,6 +330,29 @@ def test_what_was_sent_long_ago_is_forgotten_and_what_waits_is_kept(worlds: Worl
 
 
 # -- secrets --------------------------------------------------------------------------------------------------------
+
+
+def test_an_owner_hears_of_an_incident_when_it_begins_to_concern_them_and_of_its_end(sms: World) -> None:
+    """Only the owners of the first look were told that it opened, and only those of the last one of its end: one was
+    told of an incident that never ended, the other of the end of an incident that had never begun.
+    """
+    north, south = (replace(STUCK, campaigns=(name,), tenants=(name,)) for name in ("north", "south"))
+    with webhook() as first, webhook() as second:
+        notify = to(first.channel("first", tenants=("north",)), second.channel("second", tenants=("south",)))
+        number = open_one(sms, north, notify)
+        acknowledge(sms.platform, number, by="ann", reason="TICKET-12")
+        for _ in range(3):
+            bad(sms, south, notify=notify)
+        for _ in range(3):
+            good(sms, Cause.STUCK, notify=notify)
+        send_due(sms.platform, notify.channels)
+    opened, over = ("[warning] sms: campaigns are stuck for too long", "[warning] sms: resolved: campaigns are stuck")
+    for received in (first, second):
+        begins, ends = received.subjects
+        assert (begins.startswith(opened), ends.startswith(over)) == (True, True)
+    assert "south" not in str(first.messages)
+    assert "north" not in str(second.messages)
+    assert [what for what, _, _ in events(sms)] == ["opened", "acknowledged", "repeated", "resolved"]
 
 
 def test_no_part_of_a_url_is_ever_shown(sms: World, hook: Received, capfd: pytest.CaptureFixture[str]) -> None:

@@ -349,9 +349,10 @@ def test_an_address_where_something_else_answers_does_not_end_the_watcher(
 
 def test_an_answer_of_another_shape_does_not_end_the_watcher(sms: World) -> None:
     """A proxy, or another service behind the address, may answer in JSON: the process ended with an AttributeError."""
-    daemons = {"instance": {"daemonHealth": {"allDaemonStatuses": []}}}
+    daemons: dict[str, object] = {"instance": {"daemonHealth": {"allDaemonStatuses": []}}}
     sms.sweep()
-    for runs in (None, [], "no"):
+    odd: tuple[object, ...] = (None, [], "no")
+    for runs in odd:
         with answering({"data": {**daemons, "runsOrError": runs, "repositoriesOrError": runs}}) as url:
             (seen,) = Watcher(Watch((watched(sms),), dagster=Dagster(url)), HASTY).tick()
             assert Dagster(url).launch("sms", "ada") is None
