@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_ops.postgres.campaigns import is_sending
+from campaign_ops.postgres.catalog import NUMBER_TYPES, TEXT_TYPES
 from campaign_ops.postgres.expressions import (
     IDS,
     NO_MOMENT,
@@ -25,6 +26,9 @@ from campaign_ops.postgres.expressions import (
 )
 from campaign_ops.postgres.tables import PlatformTables, made_once
 
+_NO_ID = ("", "false", "null", '""', "{}", "[]", "\\x", "00000000-0000-0000-0000-000000000000")
+"""As text, what a column of another type than text or a number has by default where there is no id."""
+
 
 def is_pending(tables: PlatformTables) -> sa.ColumnElement[bool]:
     """The recipient's status word says not sent yet, whether or not the provider has the message."""
@@ -32,11 +36,15 @@ def is_pending(tables: PlatformTables) -> sa.ColumnElement[bool]:
 
 
 def is_accepted(tables: PlatformTables) -> sa.ColumnElement[bool]:
-    """The provider has given the message an id, other than an empty text: never to be sent again."""
+    """The provider has given the message an id, other than an empty text, 0 or false: never to be sent again."""
     if "provider_id" not in tables.recipient.c:
         return sa.false()
     provider_id = tables.recipient.c.provider_id
-    return sa.and_(provider_id.is_not(None), as_text(provider_id) != "")
+    type_name = tables.catalog.column(tables.recipient.name, provider_id.name).type_name
+    if type_name in NUMBER_TYPES:
+        return sa.and_(provider_id.is_not(None), provider_id != sa.literal_column("0"))
+    empty = ("",) if type_name in TEXT_TYPES else _NO_ID
+    return sa.and_(provider_id.is_not(None), as_text(provider_id).not_in(empty))
 
 
 def to_send(tables: PlatformTables) -> sa.ColumnElement[bool]:

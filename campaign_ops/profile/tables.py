@@ -137,7 +137,8 @@ class RecipientTable(Part):
         id: Primary key.
         campaign_id: The campaign that the row belongs to.
         status: The status column, text or an enum type.
-        provider_id: Not NULL and not empty once the provider has accepted the message; null where there is none.
+        provider_id: Not NULL and not empty, 0 or false once the provider has accepted the message; null where there is
+            none.
         activity: Timestamp columns that show that a recipient moved.
         about: The contact that a row is about, so that a failed try and its retry are one recipient (with
             ``rows: sent``). A name must exist; of a list, the first column that exists and may be read is used.

@@ -18,7 +18,9 @@ from campaign_ops.fixes.complete import mark_complete
 from campaign_ops.fixes.fix import Person
 from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.sweep import writers
+from campaign_ops.sweep.look import observe
 from tests.conftest import World, Worlds
+from tests.doctor.bench import run
 from tests.sweep.actors import counting_profile, interfering
 
 OPERATOR = Person("the operator", "ticket 42", "manual-run")
@@ -454,3 +456,25 @@ def test_contacts_that_were_deleted_after_they_were_sent_to_do_not_keep_a_campai
     world.app.add_campaign("cut", succeeded=2, counters=Counters(5, 4, 1), moved_ago=hours(2))
     assert "sent counter 4, rows 2" in world.sweep().plan.items[0].reason
     assert world.app.campaign("cut")["status"] == world.platform.profile.campaign.words.done
+
+
+def test_a_provider_id_of_another_type_than_text_has_values_that_are_no_id(sms: World) -> None:
+    """Measured before: with a column that is false or 0 by default, everybody counted as sent to."""
+    sms.app.add_campaign("c", pending=3)
+    kinds = {
+        "boolean": ("false", "true"),
+        "bigint": ("0", "17"),
+        "uuid": ("'00000000-0000-0000-0000-000000000000'", "gen_random_uuid()"),
+        "jsonb": ("'{}'", """'{"id": 17}'"""),
+    }
+    for kind, (no_id, some_id) in kinds.items():
+        run(
+            sms,
+            'ALTER TABLE "CampaignRecipient" DROP "mittoMessageId"',
+            f'ALTER TABLE "CampaignRecipient" ADD "mittoMessageId" {kind} DEFAULT {no_id}',
+            f"""UPDATE "CampaignRecipient" SET "mittoMessageId" = {some_id} WHERE id = 'c_r000001'""",
+        )
+        (case,) = observe(sms.again()).evidence
+        assert (case.tally.pending, case.tally.accepted) == (2, 1), kind
+        assert case.coverage is not None
+        assert case.coverage.missing == 2, kind
