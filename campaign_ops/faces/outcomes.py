@@ -84,6 +84,10 @@ def _is_reservation(item: PlanItem) -> bool:
     return item.verdict is None
 
 
+NOT_USED = "was not used: no breaker held anything back"
+"""Of a code. One that was mistyped was ignored in silence."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeldBack:
     """A kind of repair that was not made, or not completely. ``by_breaker``: a person may confirm it."""

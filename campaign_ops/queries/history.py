@@ -68,6 +68,12 @@ def repairs(
     return Page(rows[:limit], len(rows) > limit)
 
 
+def code_was_used(platform: Platform, run_id: str) -> bool:
+    """Return whether a run has used the code that it was given: the journal has it then."""
+    used = repairs(platform, kind=RepairKind.CONFIRM, limit=1).repairs
+    return bool(used) and used[0]["run_id"] == run_id
+
+
 def _spelled(platform: Platform, connection: sa.Connection, campaign_id: str) -> str:
     """Return a campaign's id as the journal spells it; as it is where the campaign table cannot be read now."""
     try:

@@ -20,8 +20,8 @@ from campaign_ops.faces.cli.exit_codes import ExitCode
 from campaign_ops.faces.cli.runner import Answer, Call, operator
 from campaign_ops.faces.cli.screen import Rows, clean_lines, line
 from campaign_ops.faces.documents import sweep_document
-from campaign_ops.faces.outcomes import Ending, Outcome, held_back, outcomes_of
-from campaign_ops.queries.history import repairs
+from campaign_ops.faces.outcomes import NOT_USED, Ending, Outcome, held_back, outcomes_of
+from campaign_ops.queries.history import code_was_used
 from campaign_ops.sweep import Sweep, dry_run
 
 log = logging.getLogger(__name__)
@@ -113,20 +113,14 @@ def reconcile(
         ).run()
     if markdown is not None:
         markdown.write_text(clean_lines(render(report)), encoding="utf-8")
-    if confirm and not held_back(report) and not _was_used(call):
-        log.warning("code %s was not used: no breaker held anything back", confirm)
+    if confirm and not held_back(report) and not code_was_used(call.platform, call.run_id):
+        log.warning("code %s %s", confirm, NOT_USED)
     outcomes = outcomes_of(report)
     return Answer(
         _result(call, report, outcomes),
         _sections(call, report, outcomes),
         _code(report, outcomes),
     )
-
-
-def _was_used(call: Call) -> bool:
-    """Return whether the code of this call is in the journal."""
-    used = repairs(call.platform, kind=RepairKind.CONFIRM, limit=1).repairs
-    return bool(used) and used[0]["run_id"] == call.run_id
 
 
 @command(several=True, shape=shapes.SweepResult, examples=["plan", "plan --platform sms --json"])

@@ -72,7 +72,7 @@ def _carry_out(service: Service, attempt: Attempt, order: FixOrder) -> Answered:
     route = ROUTES[order.name]
     place, owner = service.find(attempt.asker, route.scope, order.platform, route.subject, order.target)
     place = service.place(attempt.asker, route.scope, place.platform, fresh=True)
-    tenant = owner.tenant if place.token.tenants is not None else order.tenant
+    tenant = owner.tenant if order.tenant is None and place.token.tenants is not None else order.tenant
 
     def _work(platform: Platform, run_id: str) -> Answered:
         target: Any = int(order.target) if route.subject is Subject.REPAIR else order.target

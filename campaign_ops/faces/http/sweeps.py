@@ -17,7 +17,8 @@ from campaign_ops.faces.documents import sweep_document
 from campaign_ops.faces.http.pool import PlatformPool
 from campaign_ops.faces.http.problems import Problem, problem_of
 from campaign_ops.faces.http.shapes import Plan, SweepState
-from campaign_ops.faces.outcomes import outcomes_of
+from campaign_ops.faces.outcomes import NOT_USED, held_back, outcomes_of
+from campaign_ops.queries.history import code_was_used
 from campaign_ops.queries.sweeps import sweep_of_run
 from campaign_ops.sweep import Sweep, dry_run
 from campaign_ops.watch.dagster import Dagster
@@ -186,8 +187,10 @@ class Sweeps:
                     lock_wait_seconds=5,
                 )
                 report = sweep.run()
+                not_used = confirm and not held_back(report) and not code_was_used(connected, run.run_id)
             run.result = sweep_document(report, outcomes_of(report), confirm=lambda offer: offer.code)
-            run.message, run.state = headline(report), "done"
+            run.message = headline(report) + (f"; the code {NOT_USED}" if not_used else "")
+            run.state = "done"
         except Exception as error:  # noqa: BLE001 - whatever it was, its state must say so
             run.problem = problem_of(error)
             run.state = "refused" if isinstance(error, Refused | SweepBusy) else "failed"

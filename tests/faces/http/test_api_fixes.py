@@ -81,6 +81,21 @@ def test_without_the_code_of_a_dry_run_nothing_is_done(client: httpx.Client, sms
     assert sms.app.campaign("done")["status"] == "sending"
 
 
+def test_what_contradicts_itself_is_refused(api: Api, sms: World) -> None:
+    """Of two platforms the one in the body was taken, of a token's tenant and another one the token's."""
+    sms.app.add_campaign("done", tenant="north", succeeded=5)
+    client, path = api.client(api.token(tenants=frozenset({"north", "south"}))), "/api/campaigns/done/mark-complete"
+    for query, more, status, words in (
+        ("?platform=other", {"platform": "sms"}, 422, "is 'sms' in the body and 'other' in the query"),
+        ("", {"confirm": "aaaa-bbbb-cccc"}, 422, "confirm cannot be combined with dry_run"),
+        ("", {"tenant": "south"}, 404, "there is no such campaign of tenant south"),
+        ("?platform=sms", {"platform": "sms", "tenant": "north"}, 200, ""),
+    ):
+        answer = client.post(path + query, json={"reason": "why", "dry_run": True} | more)
+        assert answer.status_code == status, answer.text
+        assert words in answer.json().get("detail", "")
+
+
 def test_a_code_passes_once(client: httpx.Client, sms: World) -> None:
     sms.app.add_campaign("lost", pending=3)
     tried = client.post("/api/campaigns/lost/reenqueue", json={"reason": "lost", "dry_run": True}).json()

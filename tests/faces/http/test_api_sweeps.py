@@ -100,6 +100,7 @@ def test_a_person_confirms_what_the_breaker_holds_back(client: httpx.Client, sms
     body = {"code": held["confirm"], "reason": "the queue was emptied on purpose"}
     answer = client.post("/api/plan/confirm", json=body)
     assert (answer.status_code, answer.json()["state"]) == (200, "done"), answer.text
+    assert "not used" not in answer.json()["message"]
     assert len(sms.queue.live_job_ids()) == 12
     (confirmed,) = sms.rows("SELECT actor, person_reason FROM campaign_ops.repair WHERE kind = 'confirm'")
     assert confirmed == {"actor": "ann", "person_reason": "the queue was emptied on purpose"}
@@ -126,11 +127,13 @@ def test_the_answer_to_a_sweep_that_failed_is_its_failure_and_is_not_kept(client
     alter(sms, "ALTER TABLE campaign_ops.sweep RENAME COLUMN away TO trigger")
     again = client.post("/api/plan/confirm", json=body, headers=key)
     assert (again.status_code, again.json()["state"]) == (200, "done"), again.text
+    assert again.json()["message"].endswith("; the code was not used: no breaker held anything back")
 
 
 def test_a_run_that_left_no_trace_is_unknown(client: httpx.Client) -> None:
     assert client.get("/api/sweeps/nothing?platform=sms").json()["state"] == "unknown"
     assert client.get("/api/sweeps/nothing").status_code == 422
+    assert client.get("/api/sweeps/no%00thing?platform=sms").status_code == 422
 
 
 def test_a_sweep_of_another_service_is_found_in_the_records(serve: Serve, sms: World) -> None:

@@ -88,6 +88,17 @@ def attempt_of(request: Request, asker: Asker, key: str | None, body: Change) ->
     return Attempt(asker, request.method, request.scope["path"], key or "", body.reason, body.dry_run)
 
 
+def one_platform(body: str | None, query: str | None) -> str | None:
+    """The platform that a request names, in its body or in its query.
+
+    Raises:
+        Problem: 422 where it names two: the fix was made on the body's.
+    """
+    if body is not None and query is not None and body != query:
+        raise Problem(422, "invalid", f"platform: is {body!r} in the body and {query!r} in the query", "name one")
+    return body or query
+
+
 def checked(text: str, place: str) -> str:
     """A word from a path or a query, if a database can hold it.
 

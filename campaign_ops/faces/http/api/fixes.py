@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 
 from campaign_ops.faces.http import shapes
@@ -19,6 +19,7 @@ from campaign_ops.faces.http.api.common import (
     TheService,
     attempt_of,
     checked,
+    one_platform,
     problems,
 )
 from campaign_ops.faces.http.fixes import ROUTES, FixOrder, carry_out
@@ -37,6 +38,12 @@ class FixRequest(BaseModel):
     confirm: Code = Field(default="", description="The code that the dry run answered; required without `dry_run`.")
     platform: str | None = Field(default=None, max_length=31, description="Needed where several platforms have the id.")
     tenant: str | None = Field(default=None, max_length=255, description="Refuse unless it belongs to this tenant.")
+
+    @model_validator(mode="after")
+    def _tried_out_or_confirmed(self) -> FixRequest:
+        if self.dry_run and self.confirm:
+            raise ValueError("confirm cannot be combined with dry_run")
+        return self
 
 
 def _endpoint(name: str, path: str, summary: str) -> None:
@@ -73,7 +80,7 @@ def fixed(
         name,
         checked(target, "id"),
         body.reason,
-        platform=body.platform or platform,
+        platform=one_platform(body.platform, platform),
         dry_run=body.dry_run,
         confirm=body.confirm,
         tenant=body.tenant,

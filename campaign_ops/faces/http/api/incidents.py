@@ -28,6 +28,7 @@ from campaign_ops.faces.http.api.common import (
     TheAsker,
     TheService,
     attempt_of,
+    one_platform,
     problems,
 )
 from campaign_ops.faces.http.attempts import Answered, Attempt, once, refusals_noted
@@ -199,14 +200,15 @@ def handle(
     Raises:
         Problem, CampaignOpsError: Nothing was changed.
     """
-    with refusals_noted(service, attempt, body.platform or platform):
-        return _handle(service, attempt, number, what, body, platform)
+    named = one_platform(body.platform, platform)
+    with refusals_noted(service, attempt, named):
+        return _handle(service, attempt, number, what, body, named)
 
 
 def _handle(
     service: Service, attempt: Attempt, number: int, what: What, body: Handling, platform: str | None
 ) -> Answered:
-    place = _place_of_incident(service, attempt.asker, Scope.INCIDENT, body.platform or platform, number)
+    place = _place_of_incident(service, attempt.asker, Scope.INCIDENT, platform, number)
     place = service.place(attempt.asker, Scope.INCIDENT, place.platform, fresh=True)
 
     def _work(connected: Platform, _: str) -> Answered:

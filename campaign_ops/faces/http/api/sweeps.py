@@ -14,7 +14,18 @@ from campaign_ops.core.confirmation import Confirmation
 from campaign_ops.core.errors import CampaignOpsError, SweepBusy
 from campaign_ops.core.tokens import Scope
 from campaign_ops.faces.http import shapes
-from campaign_ops.faces.http.api.common import Id, Key, PlatformName, Reason, TheAsker, TheService, attempt_of, problems
+from campaign_ops.faces.http.api.common import (
+    Code,
+    Id,
+    Key,
+    PlatformName,
+    Reason,
+    TheAsker,
+    TheService,
+    attempt_of,
+    checked,
+    problems,
+)
 from campaign_ops.faces.http.api.records import unbound
 from campaign_ops.faces.http.attempts import Answered, Attempt, once, refusals_noted
 from campaign_ops.faces.http.etags import tagged_json
@@ -42,7 +53,7 @@ class ConfirmRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    code: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40)]
+    code: Annotated[Code, StringConstraints(min_length=1)]
     reason: Reason
     platform: str | None = Field(default=None, max_length=31)
     dry_run: bool = Field(default=False, description="Only answer what a sweep would do now.")
@@ -132,7 +143,7 @@ def sweep(
     """A sweep that was asked for: running, done, refused or failed; with its lines, while this service has them."""
     place = service.place(asker, Scope.READ, platform)
     unbound(place)
-    return tagged_json(request, service.sweeps.state(place.platform, run_id))
+    return tagged_json(request, service.sweeps.state(place.platform, checked(run_id, "run_id")))
 
 
 @router.post(
