@@ -94,7 +94,7 @@ if guard.known then
       if event[1] ~= seen.event and told.jobId then
         if told.event == 'added' and dated[told.jobId] then known[told.jobId] = nil end
         note(told.jobId)
-        if told.event == 'deduplicated' and told.deduplicationId then asides[told.deduplicationId] = true end
+        if told.deduplicationId then asides[told.deduplicationId] = true end
       end
     end
     -- The next job with a deduplication id is in no state until another one ends, which was active when it came.

@@ -8,6 +8,10 @@ EQUIVALENT: dict[str, str] = {
     "bullmq/guarded_add.lua : found[canonical(value)] = true: true is false": _KEY,
     "bullmq/guarded_add.lua : if string.find(text, mention[1]) then found[mention[2]] = true end: true is false": _KEY,
     (
+        "bullmq/guarded_add.lua : if told.deduplicationId then asides[told.deduplicationId] = true end: true is false"
+    ): _KEY,
+    "bullmq/guarded_add.lua : if name then asides[name] = true end: true is false": _KEY,
+    (
         "bullmq/guarded_add.lua : if not clock.err and guard.deadline >= 0"
         " and clock[1] + clock[2] / 1000000 > gua: >= is >"
     ): "a deadline is a moment of this century, or -1",
