@@ -23,6 +23,7 @@ from campaign_ops.core.model import RepairKind
 from campaign_ops.journal import migrations, schema
 from campaign_ops.journal.attempts import AttemptLog
 from campaign_ops.journal.binding import by_name, rekey
+from campaign_ops.journal.incidents import IncidentLog
 from campaign_ops.journal.journal import Entry, Journal
 from campaign_ops.journal.migrations import HEAD, check_current, current, migrate
 from campaign_ops.journal.sweeps import Author, SweepLog
@@ -113,6 +114,22 @@ def test_two_that_migrate_at_once_do_it_once(empty: Database) -> None:
     for thread in threads:
         thread.join()
     assert sorted(found, key=str) == [(HEAD, HEAD), (None, HEAD)]
+
+
+def test_a_role_that_could_write_incidents_may_record_looks_after_an_upgrade(empty: Database, modest: Database) -> None:
+    """An upgrade had no step for rights: each look of such a role, and each probe of its service, failed after it."""
+    upgrade_to(empty, "0008")
+    with empty.transaction() as connection:
+        connection.exec_driver_sql(
+            "GRANT USAGE ON SCHEMA campaign_ops TO modest; GRANT SELECT ON ALL TABLES IN SCHEMA campaign_ops TO PUBLIC;"
+            " GRANT INSERT, UPDATE, DELETE ON campaign_ops.incident TO modest"
+        )
+    migrate(empty)
+    log = IncidentLog("sms", "public.Campaign")
+    with modest.transaction() as connection:
+        log.looked(connection, datetime(2026, 3, 1, tzinfo=UTC))
+        log.looked(connection, datetime(2026, 3, 2, tzinfo=UTC))
+        assert log.last_look(connection) == datetime(2026, 3, 2, tzinfo=UTC)
 
 
 def test_everything_of_ours_stands_in_our_own_schema(connection: sa.Connection) -> None:
