@@ -49,17 +49,18 @@ def look_at(platform: Platform, *, stale_after_seconds: int = STALE_AFTER_SECOND
     """
     try:
         queue = read_queue_state(platform) if ask_queue else None
+        return look_from(platform, queue, stale_after_seconds=stale_after_seconds)
     except CampaignOpsError as error:
         return of_error(error)
-    return look_from(platform, queue, stale_after_seconds=stale_after_seconds)
 
 
 def look_from(platform: Platform, queue: QueueState | None, *, stale_after_seconds: int = STALE_AFTER_SECONDS) -> Look:
-    """The same from a reading of the queue that the caller has made; None for the queue as the sweep saw it."""
-    try:
-        return ask_latest(platform, lambda latest: _look(platform, latest, queue, stale_after_seconds))
-    except CampaignOpsError as error:
-        return of_error(error)
+    """The same from a reading of the queue that the caller has made; None for the queue as the sweep saw it.
+
+    Raises:
+        CampaignOpsError: The platform's database did not answer; see `of_error`.
+    """
+    return ask_latest(platform, lambda latest: _look(platform, latest, queue, stale_after_seconds))
 
 
 def of_error(error: CampaignOpsError) -> Look:

@@ -19,7 +19,7 @@ from threading import Event
 from pydantic import SecretStr
 
 from campaign_ops.core.causes import Cause
-from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
+from campaign_ops.core.errors import CampaignOpsError, ConfigurationError, DatabaseTimeout, DatabaseUnavailable
 from campaign_ops.core.incidents import Change, Incident, Look, Rules, judge
 from campaign_ops.core.notices import Message, one_line
 from campaign_ops.core.wording import plural
@@ -36,8 +36,8 @@ from campaign_ops.watch.symptoms import look_from, of_error
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 8
-"""Platforms looked at together: one whose database hangs does not delay the others."""
+AT_ONCE = 32
+"""Platforms looked at together: one whose database hangs, for up to 15 s, does not delay the others."""
 _UNSENT_KEPT = 10
 """Messages about one platform that wait for a channel in memory; older ones are dropped."""
 _UNWRITABLE = frozenset({Cause.DATABASE_AWAY, Cause.CONFIGURATION_BROKEN})
@@ -109,23 +109,28 @@ class Watcher:
         self._unwritten: dict[str, dict[Cause, Incident]] = {}
         self._unsent: dict[str, list[tuple[str, Message]]] = {}
 
-    def run(self, stop: Event, every_seconds: float, ticked: Callable[[], None] = lambda: None) -> None:
-        """Tick at this pace until ``stop`` is set, and call ``ticked`` after each tick.
+    def run(self, stop: Event, every_seconds: float, looked: Callable[[], None] = lambda: None) -> None:
+        """Tick at this pace until ``stop`` is set; ``looked`` is as in `tick`.
 
         A tick that takes longer is followed by the next at once.
         """
         while not stop.is_set():
             began = time.monotonic()
-            self.tick()
-            ticked()
+            self.tick(looked)
             stop.wait(max(0.0, every_seconds - (time.monotonic() - began)))
 
-    def tick(self) -> list[Seen]:
-        """Look once at every platform. Never raises: what fails is logged, and the next tick is the next try."""
+    def tick(self, looked: Callable[[], None] = lambda: None) -> list[Seen]:
+        """Look once at every platform, and call ``looked`` after each: the sign of life of a long tick.
+
+        Never raises: what fails is logged, and the next tick is the next try.
+        """
         began = time.monotonic()
         dagster = self.watch.dagster.state() if self.watch.dagster is not None else None
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="watch") as pool:
-            seen = list(pool.map(lambda watched: self._guarded(watched, dagster), self.watch.platforms))
+            seen = []
+            for platform in pool.map(lambda watched: self._guarded(watched, dagster), self.watch.platforms):
+                seen.append(platform)
+                looked()
         stale = [platform.platform for platform in seen if not platform.fresh]
         if self.watch.dead_man_url is not None:
             if stale:
@@ -150,7 +155,12 @@ class Watcher:
         except ConfigurationError as error:
             return self._tell_without_database(watched.name, of_error(error), str(error))
         with closing(platform):
-            look = self._look_at(platform, watched.schedule)
+            try:
+                look = self._look_at(platform, watched.schedule)
+            except CampaignOpsError as error:
+                look = of_error(error)
+                if _is_away(error):  # to try to write would take as long again
+                    return self._tell_without_database(watched.name, look, str(error))
             if dagster is not None:
                 look |= dagster.look(watched.name)
             try:
@@ -165,15 +175,18 @@ class Watcher:
         return Seen(watched.name, _logged(watched.name, look), tuple(changes), sent)
 
     def _look_at(self, platform: Platform, schedule: str) -> Look:
-        """Look, and keep what was seen of the queue and its workers."""
-        try:
-            queue = read_queue_state(platform)
-        except CampaignOpsError as error:  # the names of a queue for each tenant are in the database
-            return of_error(error)
+        """Look, and keep what was seen of the queue and its workers.
+
+        Raises:
+            CampaignOpsError: The database did not answer; the names of a queue for each tenant are there, too.
+        """
+        queue = read_queue_state(platform)
         if queue is not None:
             try:
                 platform.database.run(lambda connection: platform.queue_looks.note(connection, queue.each))
             except CampaignOpsError as error:
+                if _is_away(error):
+                    raise
                 log.warning("%s: the look at its queue was not kept: %s", platform.name, error)
         seconds = self.watch.stale_after_seconds
         seconds = stale_after(schedule, datetime.now(UTC)) if seconds is None else seconds
@@ -209,6 +222,11 @@ class Watcher:
                 failed[channel].append((channel, message))
         if failed:
             self._unsent[name] = [waiting for each in failed.values() for waiting in each[-_UNSENT_KEPT:]]
+
+
+def _is_away(error: CampaignOpsError) -> bool:
+    """Return whether the database cannot be reached; one that waits for a lock may take other statements."""
+    return isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseTimeout)
 
 
 def _logged(name: str, look: Look) -> tuple[Cause, ...]:

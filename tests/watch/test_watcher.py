@@ -171,6 +171,34 @@ def test_a_platform_whose_database_is_away_is_told_without_it(sms: World, hook: 
 
 
 @pytest.mark.usefixtures("no_back_off")
+def test_a_database_that_is_away_is_asked_once_in_a_look_and_each_look_is_a_sign_of_life(sms: World) -> None:
+    """It was asked nine times, which took 40 s where packets are dropped. With 60 platforms on such a host, a look at
+    all of them took longer than the 300 s of the health check: the watcher was restarted before its second look.
+    """
+    sms.sweep()
+    asked, signs = [], []
+
+    class Hangup(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            asked.append(1)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Hangup) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"postgresql+psycopg://nobody@127.0.0.1:{server.server_address[1]}/away"
+
+        def connect() -> Platform:
+            platform = sms.again()
+            platform.database = Database(address, Timeouts(connect_seconds=1))
+            return platform
+
+        seen = watcher(Watched("dark", connect), watched(sms)).tick(lambda: signs.append(1))
+        server.shutdown()
+    assert [platform.causes for platform in seen] == [(Cause.DATABASE_AWAY,), ()]
+    assert len(asked) <= 3, "once, with the retries of each transaction"
+    assert len(signs) == 2
+
+
+@pytest.mark.usefixtures("no_back_off")
 def test_a_message_without_the_database_is_tried_again_until_the_channel_takes_it(sms: World, hook: Received) -> None:
     """One error of the channel, and the database was away for four hours without a word."""
     sms.sweep()
