@@ -278,7 +278,7 @@ class IncidentsResult(TypedDict):
 
     open: Annotated[int, "those that no person has acknowledged or silenced"]
     last_look_at: Annotated[str | None, "when a watcher last looked; null before the first time"]
-    incidents: Annotated[list[Incident], "the newest first"]
+    incidents: Annotated[list[Incident], "the open ones first, then the newest"]
 
 
 class HandledResult(TypedDict):

@@ -25,6 +25,7 @@ from campaign_ops.sweep.look import Observation, looking
 
 AT_ONCE = 10_000
 """The most recipients of one decision; call again for more."""
+_MORE = "; more are ambiguous, and stay so: make it again for them"
 
 
 def send_again(
@@ -40,14 +41,16 @@ def send_again(
     campaign_id = campaign.id
     queue = _queue(platform, campaign_id)
     with locked(platform) as lock:
-        marked, seen = _marked(platform, campaign_id)
+        marked, more, seen = _marked(platform, campaign_id)
         others = _check_would_reenqueue(platform, campaign_id, seen)
         many = plural(len(marked), "recipient")
         ids = [suspect.recipient_id for suspect in marked]
         covers: dict[str, int | str | list[str]] = {"recipients": ids, "others": others}
         if dry_run:
             also = f", and re-enqueue {others} others" if others else ""
-            return Fix(campaign_id, False, f"would send again to {many}, who may get it twice{also}", covers=covers)
+            return Fix(
+                campaign_id, False, f"would send again to {many}, who may get it twice{also}{more}", covers=covers
+            )
         check_confirmed(person, covers, f"campaign {campaign_id}")
 
         def _intend(connection: sa.Connection) -> int:
@@ -65,9 +68,9 @@ def send_again(
         try:
             fix = reenqueue_locked(platform, lock, campaign, replace(person, confirmed={}))
         except (Refused, Unavailable) as error:
-            decided = f"sweeps may send again to {many} of campaign {campaign_id}; this fix could not: {error}"
+            decided = f"sweeps may send again to {many} of campaign {campaign_id}; this fix could not: {error}{more}"
             return Fix(campaign_id, True, decided, (repair_id,))
-    return Fix(campaign_id, True, fix.message, (repair_id, *fix.repair_ids))
+    return Fix(campaign_id, True, fix.message + more, (repair_id, *fix.repair_ids))
 
 
 def _check_would_reenqueue(platform: Platform, campaign_id: str, seen: Observation) -> int:
@@ -100,11 +103,11 @@ def take_as_sent(
     campaign_id = campaign.id
     _queue(platform, campaign_id)
     with locked(platform):
-        marked, _ = _marked(platform, campaign_id)
+        marked, more, _ = _marked(platform, campaign_id)
         ids = [suspect.recipient_id for suspect in marked]
         if dry_run:
             count = plural(len(marked), "recipient")
-            message = f"would call {count} sent, who may have got nothing"
+            message = f"would call {count} sent, who may have got nothing{more}"
             return Fix(campaign_id, False, message, covers={"recipients": ids})
         check_confirmed(person, {"recipients": ids}, f"campaign {campaign_id}")
 
@@ -135,7 +138,7 @@ def take_as_sent(
             return platform.journal.record(connection, author, [entry])[0], len(written)
 
         repair_id, written = platform.database.run(_write)
-    message = f"{plural(written, 'recipient')} of campaign {campaign_id} now count as sent"
+    message = f"{plural(written, 'recipient')} of campaign {campaign_id} now count as sent{more}"
     return Fix(campaign_id, True, message, (repair_id,))
 
 
@@ -145,8 +148,8 @@ def _queue(platform: Platform, campaign_id: str) -> Queue:
     return platform.queue
 
 
-def _marked(platform: Platform, campaign_id: str) -> tuple[list[Suspect], Observation]:
-    """Return the pending recipients in no live job that the provider may have, and the observation of them."""
+def _marked(platform: Platform, campaign_id: str) -> tuple[list[Suspect], str, Observation]:
+    """Return pending recipients in no live job that the provider may have, in words if there are more, and the look."""
     with looking(platform, only=[campaign_id], any_age=True) as look:
         check_queue_answers(look.observation, f"campaign {campaign_id}")
         queue = look.observation.queue
@@ -159,10 +162,10 @@ def _marked(platform: Platform, campaign_id: str) -> tuple[list[Suspect], Observ
                     where=f"campaign {campaign_id}",
                     mend=step_of(Verdict.UNCLEAR_JOBS, platform.name),
                 )
-        marked = look.marked(AT_ONCE)
+        marked = look.marked(AT_ONCE + 1)
     if not marked:
         raise Refused("no recipient of it is marked as perhaps sent", where=f"campaign {campaign_id}")
-    return marked, look.observation
+    return marked[:AT_ONCE], _MORE if len(marked) > AT_ONCE else "", look.observation
 
 
 def _check_rights(platform: Platform, connection: sa.Connection) -> None:

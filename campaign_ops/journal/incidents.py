@@ -98,11 +98,16 @@ class IncidentLog:
         return int(connection.execute(statement).scalar_one())
 
     def page(self, connection: sa.Connection, *, everything: bool, limit: int) -> list[Mapping[str, Any]]:
-        """Rows of ``incident``, the newest first: the unresolved ones, or everything that is kept."""
+        """Rows of ``incident``: the unresolved ones, or everything that is kept.
+
+        The open ones first, then the newest: behind a hundred that are over, one that had come back was not shown.
+        """
         table = schema.incident.c
-        query = sa.select(schema.incident).where(table.tables == self.tables).order_by(table.id.desc()).limit(limit)
+        unresolved = table.state.not_in([State.SUSPECTED.value, State.RESOLVED.value])
+        order = ((table.state == State.OPEN.value).desc(), unresolved.desc(), table.id.desc())
+        query = sa.select(schema.incident).where(table.tables == self.tables).order_by(*order).limit(limit)
         if not everything:
-            query = query.where(table.state.not_in([State.SUSPECTED.value, State.RESOLVED.value]))
+            query = query.where(unresolved)
         return [dict(row) for row in connection.execute(query).mappings()]
 
     def row(self, connection: sa.Connection, incident_id: int) -> Mapping[str, Any] | None:

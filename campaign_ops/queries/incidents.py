@@ -1,4 +1,4 @@
-"""Incidents as people read them, the newest first, and the events of each."""
+"""Incidents as people read them, the open ones first, and the events of each."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from bullmq import Job, Worker
 from campaign_ops.bullmq.queue import LastLook, LookAgain
 from campaign_ops.core.errors import Refused, StatementRejected, StateSchemaError
 from campaign_ops.core.model import Verdict
+from campaign_ops.fixes import ambiguous
 from campaign_ops.fixes.ambiguous import send_again, take_as_sent
 from campaign_ops.fixes.fix import Person
 from campaign_ops.fixes.reenqueue import reenqueue_one
@@ -410,3 +411,14 @@ def test_a_marker_that_ends_between_two_looks_at_a_page_keeps_its_recipient_out(
         sms.sweep()
     assert covered(sms) == dict.fromkeys(others, 1)
     assert remembered(sms) == {marked}
+
+
+def test_a_decision_about_many_says_that_more_are_left(sms: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 12,000 ambiguous recipients 10,000 were decided about, and nothing was said of the others."""
+    monkeypatch.setattr(ambiguous, "AT_ONCE", 2)
+    sms.app.add_campaign("c", pending=3)
+    sms.queue.mark(sms.app.pending_ids("c"))
+    left = "; more are ambiguous, and stay so: make it again for them"
+    assert take_as_sent(sms.platform, "c", OPERATOR, dry_run=True).message.endswith(left)
+    assert take_as_sent(sms.platform, "c", OPERATOR).message == f"2 recipients of campaign c now count as sent{left}"
+    assert send_again(sms.platform, "c", OPERATOR).message == "re-enqueued 1 recipient in 1 job of campaign c"

@@ -84,7 +84,17 @@ def test_a_silence_takes_a_span_or_a_moment(program: Program, sms: World) -> Non
     assert "silenced until 2999-01-31 08:00" in program("incidents").stdout
 
 
-@pytest.mark.parametrize("until", ["4 hours", "2999-01-31T08:00", ""])
+def test_an_open_incident_is_shown_before_newer_ones_that_are_over(program: Program, sms: World) -> None:
+    """With `--all` and a hundred newer ones, `0 open` was shown, and the exit code was 0."""
+    number = open_one(sms, STUCK)
+    newer = open_one(sms, Symptom(Cause.BREAKER, count=1))
+    program.only("resolve", newer, "--reason", "mended")
+    result = program.json("incidents", "--all", "--limit", "1")
+    assert [row["id"] for row in result["platforms"][0]["result"]["incidents"]] == [number]
+    assert result["exit_code"] == 5
+
+
+@pytest.mark.parametrize("until", ["4 hours", "2999-01-31T08:00", "", "9999-12-31T23:59-23:00"])
 def test_a_time_that_is_none_is_a_mistake_of_the_command_line(program: Program, sms: World, until: str) -> None:
     number = open_one(sms, STUCK)
     result = program("silence", number, "--until", until, "--reason", "why")

@@ -52,7 +52,7 @@ def all_incidents(
     everything: Annotated[bool, Query(alias="all", description="Also resolved and suspected ones.")] = False,
     limit: Limit = 100,
 ) -> Response:
-    """The incidents of all platforms, the newest first. A tenant-bound token sees those with its tenants alone."""
+    """The incidents of all platforms, the open ones first. A tenant-bound token sees those with its tenants alone."""
     places = service.places(asker, Scope.READ, platform)
     return tagged_json(request, list_incidents(service, places, everything=everything, limit=limit))
 
@@ -78,7 +78,7 @@ def list_incidents(service: Service, places: Sequence[Place], *, everything: boo
 def visible_incidents(
     place: Place, connected: Platform, *, everything: bool = False, limit: int
 ) -> list[documents.Incident]:
-    """The incidents of a platform, as far as the token sees them, the newest first."""
+    """The incidents of a platform, as far as the token sees them, the open ones first."""
     rows = incidents(connected, everything=everything, limit=limit)
     documented = (incident_document(place.platform, row) for row in rows)
     return [visible for each in documented if (visible := _seen_by(place.token, each)) is not None]
