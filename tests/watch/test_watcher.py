@@ -470,7 +470,9 @@ def test_a_heartbeat_that_cannot_be_written_is_refused_at_the_start(sms: World, 
 def test_one_look_for_cron_tells_by_its_exit_code(sms: World, tmp_path: Path, age: str, code: int) -> None:
     sms.sweep()
     sms.rows(f"UPDATE campaign_ops.sweep SET finished_at = now() - interval '{age}' RETURNING id")
-    assert configured(tmp_path, sms)("watch", "--once").exit_code == code
+    beat = tmp_path / "beat"
+    assert configured(tmp_path, sms)("watch", "--once", "--heartbeat", beat).exit_code == code
+    assert beat.exists()
 
 
 @pytest.mark.parametrize(

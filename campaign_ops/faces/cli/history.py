@@ -71,7 +71,7 @@ def parse_time(text: str, option: str) -> timedelta | datetime:
         return timedelta(**{_UNITS[span[2]]: int(span[1])})
     try:
         moment = check_aware(datetime.fromisoformat(text.strip()))
-    except ValueError:
+    except (ValueError, OverflowError):
         moment = None
     if moment is None:
         raise typer.BadParameter(

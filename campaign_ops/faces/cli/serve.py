@@ -56,12 +56,19 @@ def serve(
         ),
     ] = None,
     proxy_header: Annotated[
-        str, typer.Option("--proxy-header", metavar="NAME", help="The header in which it names the person.")
-    ] = "X-Forwarded-User",
+        str | None,
+        typer.Option(
+            "--proxy-header",
+            metavar="NAME",
+            help="The header in which it names the person; default: X-Forwarded-User.",
+        ),
+    ] = None,
     proxy_scopes: Annotated[
-        str,
-        typer.Option("--proxy-scopes", metavar="SCOPES", help="What the people who come through it may do."),
-    ] = "read",
+        str | None,
+        typer.Option(
+            "--proxy-scopes", metavar="SCOPES", help="What the people who come through it may do; default: read."
+        ),
+    ] = None,
     log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Serve the HTTP API and the operator's console, until SIGTERM.
@@ -116,16 +123,23 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _proxy(networks: list[str], header: str, scopes: str) -> Proxy | None:
+def _proxy(networks: list[str], header: str | None, scopes: str | None) -> Proxy | None:
     if not networks:
+        for option, value in (("--proxy-header", header), ("--proxy-scopes", scopes)):
+            if value is not None:
+                mend = "name the proxy's address or network"
+                raise ConfigurationError("means nothing without --trusted-proxy", where=option, mend=mend)
         return None
     try:
         trusted = tuple(ipaddress.ip_network(network) for network in networks)
     except ValueError as error:
         mend = "write 10.0.0.7 or 10.0.0.0/24"
         raise ConfigurationError(str(error), where="--trusted-proxy", mend=mend) from None
-    words = [word.strip() for word in scopes.split(",") if word.strip()]
+    words = [word.strip() for word in (Scope.READ if scopes is None else scopes).split(",") if word.strip()]
     for word in words:
         if word not in list(Scope):
             raise ConfigurationError(f"no scope {word!r}", where="--proxy-scopes", mend=nearest(word, list(Scope)))
-    return Proxy(trusted, header, frozenset(map(Scope, words)))
+    if not words:
+        mend = f"name one or more of {', '.join(Scope)}"
+        raise ConfigurationError("lets nobody do anything", where="--proxy-scopes", mend=mend)
+    return Proxy(trusted, header or "X-Forwarded-User", frozenset(map(Scope, words)))

@@ -10,7 +10,7 @@ import typer
 from rich.console import RenderableType
 
 from campaign_ops.core.confirmation import Confirmation, Offer
-from campaign_ops.core.errors import ConfigurationError
+from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.report import HealthReport, RepairLine, headline, render
 from campaign_ops.core.wording import duration, plural
@@ -68,7 +68,11 @@ def reconcile(
     wait: Annotated[
         float,
         typer.Option(
-            "--wait", metavar="SECONDS", min=0, help="How long to wait for another sweep of the platform to end."
+            "--wait",
+            metavar="SECONDS",
+            min=0,
+            max=86_400,
+            help="How long to wait for another sweep of the platform to end.",
         ),
     ] = 30,
     markdown: Annotated[
@@ -112,7 +116,7 @@ def reconcile(
             lock_wait_seconds=wait,
         ).run()
     if markdown is not None:
-        markdown.write_text(clean_lines(render(report)), encoding="utf-8")
+        _write(markdown, clean_lines(render(report)))
     if confirm and not held_back(report) and not code_was_used(call.platform, call.run_id):
         log.warning("code %s %s", confirm, NOT_USED)
     outcomes = outcomes_of(report)
@@ -175,6 +179,14 @@ def _check_writable(path: Path) -> None:
         raise ConfigurationError(
             f"cannot be written: {error.strerror}", where=str(path), mend="name another file; nothing was done"
         ) from None
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        mend = "the sweep stands; `campaign-ops report` prints it"
+        raise CampaignOpsError(f"cannot be written: {error.strerror}", where=str(path), mend=mend) from None
 
 
 def _code(report: HealthReport, outcomes: list[Outcome]) -> ExitCode:

@@ -61,6 +61,8 @@ def watch(
     _report_channels(watcher.watch.notify, once=once)
     if once:
         wrong = any(platform.causes or platform.error for platform in watcher.tick())
+        if heartbeat is not None:
+            _touch(heartbeat)
         raise typer.Exit(ExitCode.PERSON if wrong else ExitCode.DONE)
     watch_until_stopped(watcher, every, heartbeat)
 

@@ -317,3 +317,13 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_sweep(program: Pr
         "error: /nowhere/health.md: cannot be written: No such file or directory; name another file; nothing was done"
     )
     assert sms.app.campaign("finished")["status"] == "sending"
+
+
+def test_a_report_that_cannot_be_written_after_the_sweep_is_one_line(program: Program, sms: World) -> None:
+    """A full disk was "unexpected: OSError", and whether the sweep was made was not said."""
+    sms.app.add_campaign("finished", succeeded=1)
+    result = program("reconcile", "--markdown", "/dev/full")
+    assert result.exit_code == 1
+    assert one_line(result.stderr).startswith("error: /dev/full: cannot be written: No space left on device; the sweep")
+    assert sms.app.campaign("finished")["status"] == "sent"
+    assert "--wait" in program("reconcile", "--wait", "inf").stderr

@@ -62,6 +62,8 @@ def test_on_sigterm_a_running_sweep_ends_and_the_process_exits_with_0(sms: World
         (("--no-login", "--host", "0.0.0.0"), "--no-login: asks for no token, and may therefore listen on loopback"),
         (("--trusted-proxy", "10.0.0.0/99"), "--trusted-proxy: "),
         (("--trusted-proxy", "10.0.0.7", "--proxy-scopes", "read,repiar"), "--proxy-scopes: no scope 'repiar'"),
+        (("--trusted-proxy", "10.0.0.7", "--proxy-scopes", ""), "--proxy-scopes: lets nobody do anything"),
+        (("--proxy-scopes", "read,repair"), "--proxy-scopes: means nothing without --trusted-proxy"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_served(
