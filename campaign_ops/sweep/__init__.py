@@ -35,6 +35,7 @@ The modules, in the order of a sweep:
     records     the rows and figures of each step
     report      report: the dry run and the health report
     tidy        what is deleted afterwards
+    awake       the clock by which looks grow old
     progress    what is being done, for a person who waits
 """
 

@@ -10,7 +10,6 @@ until its jobs had their time.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +17,7 @@ from campaign_ops.bullmq.queue import Guard, LastLook, LookAgain, NewJob, Nothin
 from campaign_ops.core.errors import QueueUnavailable, QueueUnclear, Refused, StatementRejected, Unavailable
 from campaign_ops.core.model import Campaign
 from campaign_ops.postgres.database import SweepLock
+from campaign_ops.sweep.awake import awake_or_asleep
 from campaign_ops.sweep.coverage import OpenBatch
 from campaign_ops.sweep.intents import Intents
 from campaign_ops.sweep.look import Look
@@ -99,7 +99,7 @@ class Adder:
     def _add(self, intent: Mapping[str, OpenBatch]) -> _Outcome:
         """Add what was intended and is still wanted. Raises only where nothing was added."""
         for looks_left in reversed(range(LOOKS)):
-            began = _now_awake_or_asleep()
+            began = awake_or_asleep()
             last_look = self._queue.last_look()
             jobs = self._still_wanted(intent, last_look)
             if not jobs:
@@ -123,7 +123,7 @@ class Adder:
 
     def _add_now(self, jobs: Sequence[NewJob], last_look: LastLook, began: float) -> frozenset[str]:
         """Add if Redis sees what we saw; our own clock counts, too, since not every Redis tells its time."""
-        if _now_awake_or_asleep() - began > MAX_SECONDS_TO_ADD:
+        if awake_or_asleep() - began > MAX_SECONDS_TO_ADD:
             raise LookAgain("this process slept for too long to be sure of what it saw")
         reading, ours = self._reading, self._intents.job_ids
         guard = Guard(last_look, ours, reading.dated, reading.snapshot.state.server_id, MAX_SECONDS_TO_ADD)
@@ -235,8 +235,3 @@ def _others(ids: Sequence[str], marked: Collection[str]) -> tuple[str, ...]:
 
 def _without(jobs: Mapping[str, NewJob], names: Collection[str]) -> dict[str, NewJob]:
     return {name: job for name, job in jobs.items() if name not in names}
-
-
-def _now_awake_or_asleep() -> float:
-    """Seconds that go on while the machine is suspended, unlike the monotonic clock's on Linux."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -13,10 +13,14 @@ from campaign_ops.core.wording import plural
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import completion, planner, recipients
+from campaign_ops.sweep.awake import awake_or_asleep
 from campaign_ops.sweep.guarded import Written, campaign_entries, lock_stuck, write_locked
 from campaign_ops.sweep.live_work import LiveWork
 from campaign_ops.sweep.release import release_with_campaigns
 from campaign_ops.sweep.writers import wait_out
+
+MAX_SECONDS_TO_COMMIT = 10
+"""From the last look at the queue to the commit: a process may sleep."""
 
 
 def complete_page(
@@ -81,12 +85,17 @@ def complete_page(
 def _check_still_over(
     platform: Platform, connection: sa.Connection, work: LiveWork, campaign_ids: Collection[str], *, empty: bool
 ) -> None:
-    """Raise Conflict if one of the campaigns that are about to be completed has got work again."""
+    """Raise Conflict if one of the campaigns that are about to be completed has got work again, or may have."""
+    where, began = platform.database.where, awake_or_asleep()
     with planner.by_index(connection):
         query = recipients.reopened(platform.tables(connection), by_any_row=empty)
         reopened = set(connection.scalars(query, {"ids": list(campaign_ids)}))
+    rows_read = awake_or_asleep()
     if changed := reopened | work.now(campaign_ids):
         raise Conflict(
             f"{plural(len(changed), 'campaign')} got work while being completed, such as {min(changed)}",
-            where=platform.database.where,
+            where=where,
         )
+    longest = platform.database.timeouts.statement_seconds
+    if rows_read - began > longest or awake_or_asleep() - rows_read > MAX_SECONDS_TO_COMMIT:
+        raise Conflict("this process slept for too long to be sure that the campaigns are over", where=where)

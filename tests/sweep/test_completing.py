@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from campaign_ops.doctor.grants import grants
 from campaign_ops.fixes.complete import mark_complete
 from campaign_ops.fixes.fix import Person
 from campaign_ops.lab.shop.row_writer import hours, minutes
+from campaign_ops.sweep import complete as completing
 from campaign_ops.sweep import writers
 from campaign_ops.sweep.look import observe
 from tests.conftest import World, Worlds
@@ -85,6 +87,25 @@ def test_a_job_that_comes_while_the_queue_is_read_keeps_the_campaign_open(sms: W
     plan = sweep.make_plan()
     with interfering(sms, after="live_jobs", what=lambda: sms.queue.add("retried", "shop_north", ids, delay=AN_HOUR)):
         sweep.complete(plan)
+    assert sms.app.campaign("retried")["status"] == "sending"
+
+
+def test_a_process_that_slept_after_its_last_look_completes_nothing(
+    sms: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have slept for minutes, and the job that came meanwhile was then added to a campaign that is over."""
+    monkeypatch.setattr(completing, "MAX_SECONDS_TO_COMMIT", 0.2)
+    sms.app.add_campaign("retried", failed=5)
+    ids, looks = recipients(sms, "retried"), []
+
+    def sleep_at_the_second() -> None:
+        looks.append("look")
+        if len(looks) == 2:
+            sms.queue.add("retried", "shop_north", ids, delay=AN_HOUR)
+            time.sleep(0.3)
+
+    with interfering(sms, after="newcomers", what=sleep_at_the_second):
+        sms.sweep()
     assert sms.app.campaign("retried")["status"] == "sending"
 
 
