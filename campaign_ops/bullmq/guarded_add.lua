@@ -21,9 +21,10 @@ local function canonical(id)
 end
 
 -- The campaigns that a new job may be about; false where it may be about any. Only the next look reads it exactly.
-local function campaigns_of(job_key)
+-- ``name``: the job's name as an event has it, where it is gone.
+local function campaigns_of(job_key, name)
   local job = redis.call('HMGET', job_key, 'name', 'data')
-  if not job[2] then return false end
+  if not job[2] then return guard.harmless[job[1] or name] and {} end
   local text, values, found = string.lower(job[2]), {}, {}
   local key = '"' .. string.gsub(guard.campaign_key, '[^%w]', '%%%0') .. '"%s*:%s*'
   local clear = not string.find(text, guard.campaign_key .. '\\', 1, true)
@@ -63,7 +64,7 @@ if guard.known then
   -- Mark as taken the campaigns of every job that came to a queue since it was seen; return the id of a job that may be
   -- about any campaign.
   local function judge(seen, prefix, states, events_key)
-    local known, new, dated = {}, {}, {}
+    local known, new, dated, names = {}, {}, {}, {}
     for _, id in ipairs(seen.known) do known[id] = true end
     -- An id that was seen may be another job's by now.
     for _, job in ipairs(seen.dated) do
@@ -93,6 +94,11 @@ if guard.known then
       for field = 1, #event[2], 2 do told[event[2][field]] = event[2][field + 1] end
       if event[1] ~= seen.event and told.jobId then
         if told.event == 'added' and dated[told.jobId] then known[told.jobId] = nil end
+        if told.event == 'added' then
+          -- Of jobs of several names under one id, any may be another one's.
+          local before = names[told.jobId]
+          names[told.jobId] = (before == nil or before == told.name) and told.name
+        end
         note(told.jobId)
         if told.deduplicationId then asides[told.deduplicationId] = true end
       end
@@ -108,7 +114,7 @@ if guard.known then
     end
     if #new > MAX_NEW then return new[1] end
     for _, id in ipairs(new) do
-      local campaigns = campaigns_of(prefix .. id)
+      local campaigns = campaigns_of(prefix .. id, names[id])
       if not campaigns then return id end
       for campaign in pairs(campaigns) do taken[campaign] = true end
     end

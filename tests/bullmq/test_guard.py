@@ -138,6 +138,23 @@ def test_a_job_that_came_and_went_is_named_by_the_events(queue: Queue, raw: Any,
     assert queue.add([a_job("ops-1")], Guard(queue.last_look())) == {"ops-1"}
 
 
+def test_a_harmless_job_that_came_and_went_leaves_no_doubt(server: EmbeddedRedis, raw: Any) -> None:
+    """Where such jobs take milliseconds and are removed, one came and went at every look, and nothing was added."""
+    profile = PROFILE.model_copy(update={"harmless_jobs": ("sendReport",)})
+    with Queue(QueueAddress(server.url()), profile) as queue:
+        look = queue.last_look()
+        for number, name in enumerate(("sendReport", "sendReport", "another", "sendReport")):
+            add_by_bullmq(server, [{"name": name, "data": {}, "opts": {"jobId": "short"}}])
+            raw.lrem(key("wait"), 1, "short")
+            raw.delete(key("short"))
+            guard = Guard(look, ours=["ops-0", "ops-1"])
+            if number < 2:
+                assert queue.add([a_job(f"ops-{number}")], guard) == {f"ops-{number}"}
+                continue
+            with pytest.raises(LookAgain, match="short"):
+                queue.add([a_job("ops-2")], guard)
+
+
 def test_an_id_that_is_used_again_for_another_job_is_new(queue: Queue, raw: Any) -> None:
     put(raw, "wait", "c1-0", payload("c1", "r9"), timestamp="1")
     dated = read(queue, ["c1"]).dated
