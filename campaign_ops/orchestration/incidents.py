@@ -24,7 +24,7 @@ from campaign_ops.watch.symptoms import look_at
 
 INTERVAL_SECONDS = 60
 _EXAMINED = 20
-AT_A_TIME = Limits(at_most=5)
+AT_A_TIME = Limits(at_most=5, at_most_seconds=5)
 """Dagster ends an evaluation after a minute, and a channel may take half of that."""
 
 

@@ -7,6 +7,7 @@ delays the other channels by one try.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -36,6 +37,7 @@ class Limits:
         longest_retry_seconds: The longest such wait.
         give_up_seconds: The age at which a notification that could not be sent is given up.
         at_most: Messages of one call, so that a watcher goes on with its work.
+        at_most_seconds: No message is begun later in a call: a channel may take 30 s for each.
     """
 
     messages_an_hour: int = 30
@@ -43,6 +45,7 @@ class Limits:
     longest_retry_seconds: float = 900
     give_up_seconds: float = 21_600
     at_most: int = 100
+    at_most_seconds: float = 60
 
 
 @dataclass
@@ -75,17 +78,17 @@ _LIMITS = Limits()
 
 
 def send_due(platform: Platform, channels: Sequence[Channel], *, limits: Limits = _LIMITS) -> Delivered:
-    """Send what is due, the oldest first.
+    """Send what is due: of each channel the oldest first, and first to the channel that got the fewest in the last hour.
 
     Raises:
         StateSchemaError: Our own schema is missing or of another revision.
         Unavailable: The database went away. What was sent and could not be marked is sent once more.
     """
-    delivered = Delivered()
+    delivered, stop_at = Delivered(), time.monotonic() + limits.at_most_seconds
     delivered.gave_up = platform.database.run(lambda connection: _give_up(platform, connection, limits))
     while delivered.sent + len(delivered.failed) < limits.at_most:
         open_channels = {channel.name: channel for channel in channels if channel.name not in delivered.failed}
-        if not _send_next(platform, open_channels, limits, delivered):
+        if not _send_next(platform, open_channels, limits, delivered) or time.monotonic() >= stop_at:
             break
     return delivered
 
@@ -113,7 +116,8 @@ def _claim(
     now = outbox.lock(connection)
     due = outbox.due(connection, now, channels, limit=1_000)
     sent = outbox.sent_since(connection, now - timedelta(hours=1)) if due else {}
-    for name in dict.fromkeys(waiting.channel for waiting in due):
+    names = dict.fromkeys(waiting.channel for waiting in due)
+    for name in sorted(names, key=lambda name: sent.get(name, 0)):  # one that is slow keeps no other waiting
         free = limits.messages_an_hour - sent.get(name, 0)
         for portion in portions([waiting for waiting in due if waiting.channel == name], free):
             outbox.claim(connection, [waiting.id for waiting in portion], now)

@@ -355,6 +355,18 @@ def test_an_owner_hears_of_an_incident_when_it_begins_to_concern_them_and_of_its
     assert [what for what, _, _ in events(sms)] == ["opened", "acknowledged", "repeated", "resolved"]
 
 
+def test_slow_channels_hold_nothing_up_for_longer_than_their_time(sms: World, hook: Received) -> None:
+    """Of several that answered late, each took its 30 s in one look: no other platform was looked at meanwhile, and
+    Dagster ended the evaluation of its sensor after a minute.
+    """
+    one_try, channels = Limits(at_most_seconds=0), [hook.channel("slow"), hook.channel("other")]
+    for cause in (Cause.QUARANTINED, Cause.AMBIGUOUS):
+        open_one(sms, Symptom(cause, count=1), to(channels[0]))
+    open_one(sms, STUCK, to(channels[1]))
+    assert [send_due(sms.platform, channels, limits=one_try).sent for _ in range(4)] == [1, 1, 1, 0]
+    assert ["stuck" in subject for subject in hook.subjects] == [False, True, False], "the other waits for one message"
+
+
 def test_no_part_of_a_url_is_ever_shown(sms: World, hook: Received, capfd: pytest.CaptureFixture[str]) -> None:
     channel = nowhere()
     logged = io.StringIO()
