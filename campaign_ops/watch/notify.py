@@ -78,7 +78,7 @@ _LIMITS = Limits()
 
 
 def send_due(platform: Platform, channels: Sequence[Channel], *, limits: Limits = _LIMITS) -> Delivered:
-    """Send what is due: of each channel the oldest first, and first to the channel that got the fewest in the last hour.
+    """Send what is due, the oldest of a channel first; the channel with the fewest messages of the last hour is next.
 
     Raises:
         StateSchemaError: Our own schema is missing or of another revision.

@@ -5,13 +5,14 @@ A campaign belongs to one cause, by its verdict: one outage is one incident, how
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 from campaign_ops.core.causes import OF_THE_QUEUE, Cause
-from campaign_ops.core.errors import CampaignOpsError, DatabaseUnavailable
+from campaign_ops.core.errors import CampaignOpsError, DatabaseTimeout, DatabaseUnavailable
 from campaign_ops.core.incidents import Look, Symptom
 from campaign_ops.core.model import PATIENT, RepairKind, Verdict
 from campaign_ops.core.next_steps import CAUSE_OF
@@ -25,6 +26,8 @@ from campaign_ops.sweep.plan import read_queue_state
 from campaign_ops.sweep.records import STEP_OF
 from campaign_ops.sweep.rows import queue_of
 from campaign_ops.watch.freshness import STALE_AFTER_SECONDS
+
+log = logging.getLogger(__name__)
 
 RESTARTS_AN_HOUR = 5
 """So many restarts or reconnects of a queue's workers in an hour, beyond one of each, are too many.
@@ -43,23 +46,41 @@ def look_at(platform: Platform, *, stale_after_seconds: int = STALE_AFTER_SECOND
     """Look at a platform: what its latest sweep left, its queue now, and whether the database answers at all.
 
     Args:
-        platform: The platform; nothing is written.
+        platform: The platform.
         stale_after_seconds: The age at which the last finished sweep is too old.
         ask_queue: Ask Redis, too; else the queue is as the sweep saw it.
     """
     try:
-        queue = read_queue_state(platform) if ask_queue else None
-        return look_from(platform, queue, stale_after_seconds=stale_after_seconds)
+        if ask_queue:
+            return look_and_keep(platform, stale_after_seconds=stale_after_seconds)
+        return _look_from(platform, None, stale_after_seconds)
     except CampaignOpsError as error:
         return of_error(error)
 
 
-def look_from(platform: Platform, queue: QueueState | None, *, stale_after_seconds: int = STALE_AFTER_SECONDS) -> Look:
-    """The same from a reading of the queue that the caller has made; None for the queue as the sweep saw it.
+def look_and_keep(platform: Platform, *, stale_after_seconds: int) -> Look:
+    """Look, and keep what was seen of the queue and its workers.
 
     Raises:
-        CampaignOpsError: The platform's database did not answer; see `of_error`.
+        CampaignOpsError: The database did not answer; see `of_error`. Names of a queue for each tenant are there, too.
     """
+    queue = read_queue_state(platform)
+    if queue is not None:
+        try:
+            platform.database.run(lambda connection: platform.queue_looks.note(connection, queue.each))
+        except CampaignOpsError as error:
+            if is_away(error):
+                raise
+            log.warning("%s: the look at its queue was not kept: %s", platform.name, error)
+    return _look_from(platform, queue, stale_after_seconds)
+
+
+def is_away(error: CampaignOpsError) -> bool:
+    """Return whether the database cannot be reached; one that waits for a lock may take other statements."""
+    return isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseTimeout)
+
+
+def _look_from(platform: Platform, queue: QueueState | None, stale_after_seconds: int) -> Look:
     return ask_latest(platform, lambda latest: _look(platform, latest, queue, stale_after_seconds))
 
 

@@ -19,12 +19,11 @@ from threading import Event
 from pydantic import SecretStr
 
 from campaign_ops.core.causes import Cause
-from campaign_ops.core.errors import CampaignOpsError, ConfigurationError, DatabaseTimeout, DatabaseUnavailable
+from campaign_ops.core.errors import CampaignOpsError, ConfigurationError
 from campaign_ops.core.incidents import Change, Incident, Look, Rules, judge
 from campaign_ops.core.notices import Message, one_line
 from campaign_ops.core.wording import plural
 from campaign_ops.platform import Platform
-from campaign_ops.sweep.plan import read_queue_state
 from campaign_ops.watch.channels import Notify
 from campaign_ops.watch.dagster import Dagster, DagsterState
 from campaign_ops.watch.dead_man import ping
@@ -32,7 +31,7 @@ from campaign_ops.watch.freshness import stale_after
 from campaign_ops.watch.incidents import update
 from campaign_ops.watch.notify import Limits, send_due
 from campaign_ops.watch.sending import send
-from campaign_ops.watch.symptoms import look_from, of_error
+from campaign_ops.watch.symptoms import is_away, look_and_keep, of_error
 
 log = logging.getLogger(__name__)
 
@@ -156,10 +155,10 @@ class Watcher:
             return self._tell_without_database(watched.name, of_error(error), str(error))
         with closing(platform):
             try:
-                look = self._look_at(platform, watched.schedule)
+                look = look_and_keep(platform, stale_after_seconds=self._stale_after(watched))
             except CampaignOpsError as error:
                 look = of_error(error)
-                if _is_away(error):  # to try to write would take as long again
+                if is_away(error):  # to try to write would take as long again
                     return self._tell_without_database(watched.name, look, str(error))
             if dagster is not None:
                 look |= dagster.look(watched.name)
@@ -174,23 +173,9 @@ class Watcher:
                 log.info("%s: %s: incident %s %s", watched.name, change.incident.cause, change.incident.id, change.what)
         return Seen(watched.name, _logged(watched.name, look), tuple(changes), sent)
 
-    def _look_at(self, platform: Platform, schedule: str) -> Look:
-        """Look, and keep what was seen of the queue and its workers.
-
-        Raises:
-            CampaignOpsError: The database did not answer; the names of a queue for each tenant are there, too.
-        """
-        queue = read_queue_state(platform)
-        if queue is not None:
-            try:
-                platform.database.run(lambda connection: platform.queue_looks.note(connection, queue.each))
-            except CampaignOpsError as error:
-                if _is_away(error):
-                    raise
-                log.warning("%s: the look at its queue was not kept: %s", platform.name, error)
+    def _stale_after(self, watched: Watched) -> int:
         seconds = self.watch.stale_after_seconds
-        seconds = stale_after(schedule, datetime.now(UTC)) if seconds is None else seconds
-        return look_from(platform, queue, stale_after_seconds=seconds)
+        return stale_after(watched.schedule, datetime.now(UTC)) if seconds is None else seconds
 
     def _tell_without_database(self, name: str, look: Look, error: str = "") -> Seen:
         """Judge a look against what this process remembers, and send what comes of it."""
@@ -222,11 +207,6 @@ class Watcher:
                 failed[channel].append((channel, message))
         if failed:
             self._unsent[name] = [waiting for each in failed.values() for waiting in each[-_UNSENT_KEPT:]]
-
-
-def _is_away(error: CampaignOpsError) -> bool:
-    """Return whether the database cannot be reached; one that waits for a lock may take other statements."""
-    return isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseTimeout)
 
 
 def _logged(name: str, look: Look) -> tuple[Cause, ...]:

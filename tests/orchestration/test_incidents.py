@@ -53,6 +53,16 @@ def test_a_sweep_is_too_old_by_the_schedule_of_its_platform(
     assert "wrong: sweep_stale" in evaluate(sms, instance, hook)
 
 
+def test_what_is_seen_of_the_queue_is_kept_as_by_a_watcher(
+    sms: World, instance: dg.DagsterInstance, hook: Received
+) -> None:
+    """Restarts of workers between two sweeps were not noticed, and `campaign-ops workers` was as old as the sweep."""
+    sms.sweep()
+    sms.queue.add("c", "shop_north", ["r1"], batch_size=1)
+    evaluate(sms, instance, hook)
+    assert [row["depth"] for row in sms.rows("SELECT depth FROM campaign_ops.queue_look")] == [1]
+
+
 def test_campaigns_stuck_over_the_alert_age_are_an_incident_that_is_sent_once(
     worlds: Worlds, instance: dg.DagsterInstance, hook: Received
 ) -> None:
