@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def trouble(where: str, seconds: float) -> str:
             with urllib.request.urlopen(where, timeout=seconds):  # noqa: S310 - the check itself names the address
                 return ""
         age = time.time() - Path(where).stat().st_mtime
-    except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return f"{where}: {error}"
     return f"{where}: touched {age:.0f} s ago" if age > seconds else ""
 

@@ -15,7 +15,7 @@ from campaign_ops.core.model import Action, RepairKind, Suspect, Verdict
 from campaign_ops.core.next_steps import step_of
 from campaign_ops.core.verdicts import decide, unclear
 from campaign_ops.core.wording import plural
-from campaign_ops.fixes.fix import Fix, Person, author_of, check_confirmed, locked, set_word
+from campaign_ops.fixes.fix import Fix, Person, author_of, check_confirmed, half_made, locked, set_word
 from campaign_ops.fixes.reenqueue import reenqueue_locked
 from campaign_ops.fixes.target import check_queue_answers, find_campaign
 from campaign_ops.journal.journal import Entry
@@ -62,7 +62,8 @@ def send_again(
             return platform.journal.record(connection, author, [entry])[0]
 
         repair_id = platform.database.run(_intend)
-        keys = queue.forget_marks(ids)
+        with half_made(f"the decision about {many} of campaign {campaign_id} is journaled, but their markers remain"):
+            keys = queue.forget_marks(ids)
         after = {"ids": ids, "markers_deleted": keys}
         platform.database.run(lambda connection: platform.journal.set_after(connection, repair_id, after))
         try:

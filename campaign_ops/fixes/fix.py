@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_ops.core.confirmation import Sizes, exceeds
-from campaign_ops.core.errors import Refused, StatementRejected, Unavailable
+from campaign_ops.core.errors import QueueUnavailable, Refused, StatementRejected, Unavailable
 from campaign_ops.core.model import RepairKind
 from campaign_ops.journal.sweeps import Author
 from campaign_ops.platform import Platform
@@ -66,6 +66,17 @@ def check_confirmed(person: Person, sizes: Sizes, where: str) -> None:
     """Refuse what would exceed what the person has confirmed: it has changed since the last dry run."""
     if person.confirmed and (more := exceeds(sizes, person.confirmed)):
         raise Refused(f"it is more than was confirmed ({more}); nothing was done", where=where, mend="look again")
+
+
+@contextmanager
+def half_made(so_far: str) -> Iterator[None]:
+    """Say what is committed already where the queue is away for the rest; the fix may be made again."""
+    try:
+        yield
+    except QueueUnavailable as error:
+        error.what += f"; {so_far}"
+        error.mend = "make it again once the queue answers"
+        raise
 
 
 def author_of(platform: Platform, connection: sa.Connection, person: Person) -> Author:

@@ -17,7 +17,7 @@ from campaign_ops.core.model import Attempts, RepairKind, Suspect
 from campaign_ops.core.undoing import UNDOING, Restores, why_not
 from campaign_ops.core.wording import plural
 from campaign_ops.fixes.balance import held_again
-from campaign_ops.fixes.fix import Fix, Person, author_of, locked, set_word
+from campaign_ops.fixes.fix import Fix, Person, author_of, half_made, locked, set_word
 from campaign_ops.journal.journal import Entry
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns, guarded, recipients
@@ -70,6 +70,8 @@ def _foretell(platform: Platform, connection: sa.Connection, repair: Mapping[str
         if platform.attempts.held(connection, [repair["target"]]):
             raise _changed(repair, repair["id"])
         return ""
+    if restores is Restores.QUEUE and platform.queue is None:
+        raise _no_queue(repair)
     if restores is not Restores.ROWS:
         return ""
     together = _together(platform, connection, repair)
@@ -103,6 +105,10 @@ def _changed(repair: Mapping[str, Any], repair_id: int) -> Refused:
         where=f"repair {repair_id}",
         mend="it was changed since; correct it in the application",
     )
+
+
+def _no_queue(repair: Mapping[str, Any]) -> Refused:
+    return Refused("this platform no longer has a queue", where=f"repair {repair['id']}")
 
 
 def _restores(repair: Mapping[str, Any]) -> Restores:
@@ -223,7 +229,7 @@ def _take_jobs_back(platform: Platform, repair: Mapping[str, Any], person: Perso
     """Remove the jobs that no worker has taken; hold the campaign first, so that no sweep adds them again."""
     queue, journal, campaign_id = platform.queue, platform.journal, repair["target"]
     if queue is None:
-        raise Refused("this platform no longer has a queue", where=f"repair {repair['id']}")
+        raise _no_queue(repair)
 
     def _intend(connection: sa.Connection) -> tuple[int, list[str]]:
         current = journal.repair(connection, repair["id"], lock=True)
@@ -246,8 +252,9 @@ def _take_jobs_back(platform: Platform, repair: Mapping[str, Any], person: Perso
         return undo_id, platform.attempts.job_ids(connection, repair["id"])
 
     undo_id, job_ids = platform.database.run(_intend)
-    queue.mind([repair["tenant"] or ""])
-    removed = queue.remove_waiting(job_ids)
+    with half_made(f"sweeps leave campaign {campaign_id} alone from now on, but its jobs may still be in the queue"):
+        queue.mind([repair["tenant"] or ""])
+        removed = queue.remove_waiting(job_ids)
     outcome = {"jobs": len(job_ids), "removed": len(removed)}
     platform.database.run(lambda connection: journal.set_after(connection, undo_id, outcome))
     message = f"removed {len(removed)} of {len(job_ids)} jobs of campaign {campaign_id}"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import Refused, StatementRejected
+from campaign_ops.core.errors import QueueUnavailable, Refused, StatementRejected
 from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.undoing import UNDOING
 from campaign_ops.fixes.ambiguous import send_again, take_as_sent
@@ -22,7 +22,7 @@ from campaign_ops.profile.tables import BalanceTable
 from tests.conftest import World, Worlds
 from tests.doctor.bench import run
 from tests.fixes.test_ambiguous import expire_markers, remembered, update_recipients
-from tests.sweep.actors import covered
+from tests.sweep.actors import covered, interfering
 
 OPERATOR = Person("the operator", "ticket 42", "manual-run")
 ANOTHER = Person("another", "second thoughts", "another-run")
@@ -268,3 +268,24 @@ def test_a_balance_without_reservations_or_in_another_part_is_refused(worlds: Wo
     for change in ({"reservation": None}, {"balance": {**balance, "table": "Campaign"}}):
         with pytest.raises(ValueError, match="balance"):
             type(load_profile("sms")).model_validate({**profile, "balance": balance, **change})
+
+
+def test_an_undo_without_its_queue_says_what_is_done_and_may_be_made_again(sms: World) -> None:
+    """It said only that Redis is away, although sweeps leave the campaign alone from then on."""
+    sms.app.add_campaign("lost", pending=2)
+    sms.sweep()
+    (repair,) = sms.rows("SELECT id FROM campaign_ops.repair")
+    with interfering(sms, before="remove_waiting", what=away), pytest.raises(QueueUnavailable) as caught:
+        undo(sms.platform, repair["id"], OPERATOR)
+    assert "sweeps leave campaign lost alone from now on, but its jobs may still be" in str(caught.value)
+    assert undo(sms.platform, repair["id"], OPERATOR).message.startswith("removed 1 of 1 jobs")
+    sms.app.add_campaign("c", pending=2)
+    sms.queue.mark(sms.app.pending_ids("c"))
+    with interfering(sms, before="forget_marks", what=away), pytest.raises(QueueUnavailable) as caught:
+        send_again(sms.platform, "c", OPERATOR)
+    assert "is journaled, but their markers remain; make it again" in str(caught.value)
+    assert len(send_again(sms.platform, "c", OPERATOR).repair_ids) == 2
+
+
+def away() -> None:
+    raise QueueUnavailable("nothing listens there", where="Redis")

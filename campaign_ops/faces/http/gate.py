@@ -128,7 +128,7 @@ class Gate:
             return Asker(Way.TOKEN, address, secret=text.strip())
         proxy = self._access.proxy
         if proxy is not None and proxy.trusts(address):
-            name = request.headers.get(proxy.header, "").strip()
+            name = _utf8(request.headers.get(proxy.header, "")).strip()
             if name:
                 return Asker(Way.PROXY, address, name[:200], proxy.scopes)
         cookie = request.cookies.get(COOKIE, "")
@@ -227,6 +227,14 @@ class Gate:
         if not may:
             raise forbidden(scope)
         return may
+
+
+def _utf8(header: str) -> str:
+    """A header as UTF-8, which proxies send; the framework reads Latin-1, and Jörg was journaled as JÃ¶rg."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def _hash(asker: Asker) -> str:

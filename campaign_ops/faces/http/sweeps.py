@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 from campaign_ops.core.confirmation import Confirmation
@@ -18,6 +20,7 @@ from campaign_ops.faces.http.pool import PlatformPool
 from campaign_ops.faces.http.problems import Problem, problem_of
 from campaign_ops.faces.http.shapes import Plan, SweepState
 from campaign_ops.faces.outcomes import NOT_USED, held_back, outcomes_of
+from campaign_ops.platform import Platform
 from campaign_ops.queries.history import code_was_used
 from campaign_ops.queries.sweeps import sweep_of_run
 from campaign_ops.sweep import Sweep, dry_run
@@ -155,9 +158,12 @@ class Sweeps:
         if run is not None and run.platform == platform:
             return run.document
         with self._pool.reading(platform) as connected:
-            row = sweep_of_run(connected, run_id)
+            row, died = _recorded(connected, run_id)
         ended = row is not None and row["finished_at"] is not None
-        state = "unknown" if row is None else "done" if ended else "running"
+        state = "unknown" if row is None else "done" if ended else "failed" if died else "running"
+        message = "it did not end: its process died, or it failed; the next sweep continues from there"
+        if not died:
+            message = "no sweep of this run is recorded (yet)" if row is None else "as recorded"
         return {
             "platform": platform,
             "run_id": run_id,
@@ -166,7 +172,7 @@ class Sweeps:
             "started_at": None if row is None else row["started_at"].isoformat(),
             "finished_at": row["finished_at"].isoformat() if row is not None and ended else None,
             "place": place_of(run_id, platform),
-            "message": "no sweep of this run is recorded (yet)" if row is None else "as recorded",
+            "message": message,
             "result": None,
         }
 
@@ -198,3 +204,19 @@ class Sweeps:
         finally:
             run.finished_at = datetime.now(UTC)
             run.ended.set()
+
+
+def _recorded(connected: Platform, run_id: str) -> tuple[Mapping[str, Any] | None, bool]:
+    """Return the row of a run, and whether it died: it has no end, and no sweep is under way.
+
+    A sweep of this service holds the lock from its beginning to its end; between the steps of Dagster's it is free.
+    """
+    row = sweep_of_run(connected, run_id)
+    if row is None or row["finished_at"] is not None or not run_id.startswith("http-"):
+        return row, False
+    try:
+        with connected.lock(wait_seconds=0).hold():
+            row = sweep_of_run(connected, run_id)  # it may have ended since
+    except SweepBusy:
+        return row, False
+    return row, row is not None and row["finished_at"] is None

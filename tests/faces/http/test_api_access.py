@@ -134,11 +134,12 @@ def test_a_tenant_bound_token_sees_its_own_rows_and_nothing_of_all_tenants(api: 
 
 def test_a_trusted_proxy_names_the_person(serve: Serve, sms: World) -> None:
     sms.app.add_campaign("done", succeeded=5)
-    client = serve(sms, access=Access(proxy=LOOPBACK)).client(**{"X-Forwarded-User": "carol@example.com"})
+    client = serve(sms, access=Access(proxy=LOOPBACK)).client()
+    client.headers = httpx.Headers([(b"X-Forwarded-User", "carol·ö@example.com".encode())])
     path = "/api/campaigns/done/mark-complete"
     code = client.post(path, json={"reason": "why", "dry_run": True}).json()["confirm"]
     assert client.post(path, json={"reason": "why", "confirm": code}).status_code == 200
-    assert sms.rows("SELECT DISTINCT actor FROM campaign_ops.repair") == [{"actor": "carol@example.com"}]
+    assert sms.rows("SELECT DISTINCT actor FROM campaign_ops.repair") == [{"actor": "carol·ö@example.com"}]
     sms.app.add_campaign("marked", pending=2)
     denied = client.post("/api/campaigns/marked/send-again", json={"reason": "why", "dry_run": True})
     assert denied.status_code == 403

@@ -146,6 +146,16 @@ def test_a_sweep_of_another_service_is_found_in_the_records(serve: Serve, sms: W
     assert (state["state"], state["result"]) == ("done", None)
 
 
+def test_a_sweep_whose_process_died_is_not_under_way(client: httpx.Client, sms: World) -> None:
+    """It was shown as running for ever, and its page went on asking every two seconds."""
+    sms.platform.database.run(lambda connection: sms.platform.begin(connection, "http-dead", "http", "ann"))
+    with sms.again().lock(wait_seconds=0).hold():
+        assert client.get("/api/sweeps/http-dead?platform=sms").json()["state"] == "running"
+    state = client.get("/api/sweeps/http-dead?platform=sms").json()
+    assert (state["state"], state["finished_at"]) == ("failed", None)
+    assert state["message"].startswith("it did not end")
+
+
 def test_on_the_end_of_the_service_a_running_sweep_ends_first(serve: Serve, sms: World) -> None:
     sms.app.add_campaign("done", succeeded=5)
     api = serve(sms)
