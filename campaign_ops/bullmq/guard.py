@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
+from campaign_ops.bullmq.payload import named
 from campaign_ops.bullmq.states import may_come_again
 from campaign_ops.core.errors import QueueUnavailable, Refused
 from campaign_ops.profile.queue import QueueProfile
@@ -169,7 +170,7 @@ def refusal(answer: Sequence[Any], where: str) -> Refused:
             )
         case _:
             return LookAgain(
-                f"job {answer[1]} came meanwhile and cannot be read, so it may cover any recipient",
+                f"job {named(answer[1])} came meanwhile and cannot be read, so it may cover any recipient",
                 where=where,
                 mend="the next sweep looks again",
             )

@@ -83,7 +83,8 @@ class Adder:
         except StatementRejected as error:
             self._fail(campaigns, error)
             outcome = _Outcome()
-        except LookAgain:
+        except LookAgain as error:
+            self._result.unsure = error.what
             outcome = _Outcome()
         except (Unavailable, Refused) as error:
             away = isinstance(error, Unavailable) and not isinstance(error, QueueUnclear)

@@ -122,6 +122,7 @@ def figures_of(result: StepResult) -> dict[str, Any]:
         "jobs": result.jobs,
         "recipients": result.recipients,
         "taken_back": result.taken_back,
+        "unsure": result.unsure,
         "settled": dict(result.settled),
         "held_back": result.held_back,
         "tripped": result.tripped,

@@ -182,6 +182,8 @@ def _repair_line(
         details.append(f"{plural(figures['taken_back'], 'job')} taken out again")
     if left:
         details.append(f"{left} changed meanwhile")
+    if unsure := figures.get("unsure"):
+        details.append(f"not added: {unsure}")
     if figures.get("left_jobs"):
         jobs, recipients = plural(figures["left_jobs"], "job"), plural(figures["left_recipients"], "recipient")
         parts = f" and {figures['cut']} in part" if figures["cut"] else ""

@@ -34,6 +34,7 @@ class StepResult:
         away: It was an outage, perhaps over next time.
         jobs: Jobs added to the queue, for as many ``recipients``.
         taken_back: Jobs added and taken out of the queue again: their campaign had changed meanwhile.
+        unsure: Why a page of jobs was not added, of the last such page: something came to the queue at every look.
         deferred: Campaigns that a limit left to the next sweep.
         cut: Campaigns of which a limit left a part: ``left_recipients`` in all, in ``left_jobs`` next time.
         settled: Jobs of earlier sweeps that ended before they could confirm them, by their fate.
@@ -54,6 +55,7 @@ class StepResult:
     left_jobs: int = 0
     left_recipients: int = 0
     taken_back: int = 0
+    unsure: str = ""
     settled: Mapping[str, int] = field(default_factory=dict)
     away: bool = False
 

@@ -115,6 +115,29 @@ def test_a_job_that_comes_and_goes_at_the_moment_of_the_add_is_looked_at_again(w
     assert covered(world) == dict.fromkeys(others, 1)
 
 
+def test_jobs_that_come_and_go_at_every_look_keep_a_page_out_and_the_report_names_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report said that the campaign had changed meanwhile, sweep after sweep."""
+    world.app.add_campaign("c", pending=2)
+    queue = world.platform.queue
+    assert queue is not None
+    add = queue._writer.add
+    tries: list[list[str]] = []
+
+    def come_and_go_first(*arguments: Any) -> Any:
+        tries.append(world.queue.add("other", "shop", ["r"], job_ids=[f"short\u200b{len(tries)}"]))
+        world.queue.remove(tries[-1])
+        return add(*arguments)
+
+    monkeypatch.setattr(queue._writer, "add", come_and_go_first)
+    line = world.sweep().repairs[1]
+    assert len(tries) == 3
+    assert line.done == 0
+    assert "not added: job 'short\\u200b2' came meanwhile and cannot be read" in line.detail
+    assert covered(world) == {}
+
+
 def test_a_recipient_that_is_marked_before_the_last_look_is_left_out(world: World) -> None:
     world.app.add_campaign("c", pending=4)
     sent, *others = world.app.pending_ids("c")
