@@ -22,8 +22,8 @@ SCHEDULE_TAG, SENSOR_TAG = "dagster/schedule_name", "dagster/sensor_name"
 PRIORITY_TAG, BEFORE_SWEEPS = "dagster/priority", "10"
 """A person waits for a manual fix. A queued sweep, which has priority 0, waits behind it for the platform's slot."""
 
-FIX = watched.FIX
-RECONCILE, PLAN, HOUSEKEEPING, CONFIGURATION = "reconcile", "plan", "housekeeping", "configuration"
+FIX, PLAN = watched.FIX, watched.PLAN
+RECONCILE, HOUSEKEEPING, CONFIGURATION = "reconcile", "housekeeping", "configuration"
 WORKS = (RECONCILE, PLAN, FIX, HOUSEKEEPING, CONFIGURATION)
 
 MAX_RUNTIME = timedelta(minutes=15)

@@ -41,7 +41,7 @@ PLATFORM_TAG = "campaign_ops/platform"
 """On every run of a platform, manual runs too: dagster.yaml allows one run with the same value at a time."""
 WORK_TAG = "campaign_ops/work"
 """The purpose of a run of ours."""
-FIX = "fix"
+FIX, PLAN = "fix", "plan"
 OUTCOME_TAG, REFUSED = "campaign_ops/outcome", "refused"
 """How a run ended that Dagster calls a success."""
 
@@ -94,12 +94,13 @@ class EndedRun:
 
 
 def ended_run(run_id: str, job: str, tags: Mapping[str, str], *, failed: bool) -> EndedRun | None:
-    """A finished run as evidence; None for a manual fix that was refused, which a person was told at once.
+    """A finished run as evidence; None for one that proves nothing.
 
-    A sweep that was refused has not swept, whatever Dagster calls it.
+    A sweep that was refused has not swept, whatever Dagster calls it. A fix or a dry run that succeeds does not prove
+    that sweeps do; of a fix that was refused, a person was told at once.
     """
-    refused = tags.get(OUTCOME_TAG) == REFUSED
-    if refused and tags.get(WORK_TAG) == FIX:
+    refused, work = tags.get(OUTCOME_TAG) == REFUSED, tags.get(WORK_TAG)
+    if (refused and work == FIX) or (not failed and not refused and work in (FIX, PLAN)):
         return None
     return EndedRun(run_id, job, failed or refused, "was refused" if refused else "failed")
 
