@@ -61,8 +61,8 @@ if guard.known then
     return {'late'}
   end
 
-  -- Mark as taken the campaigns of every job that came to a queue since it was seen; return the id of a job that may be
-  -- about any campaign.
+  -- Mark as taken the campaigns of every job that came to a queue since it was seen; return the reason to add nothing: a
+  -- job that may be about any campaign, or more events than are read here.
   local function judge(seen, prefix, states, events_key)
     local known, new, dated, names = {}, {}, {}, {}
     for _, id in ipairs(seen.known) do known[id] = true end
@@ -112,21 +112,22 @@ if guard.known then
       local aside = redis.call('HMGET', prefix .. 'dn:' .. name, 'name', 'jid')
       if aside[1] and aside[2] ~= dated['dn:' .. name] then new[#new + 1] = 'dn:' .. name end
     end
-    if #new > MAX_NEW then return new[1] end
+    if #new > MAX_NEW then return {'unclear', new[1]} end
+    if #events == MAX_EVENTS then return {'late'} end
     for _, id in ipairs(new) do
       local campaigns = campaigns_of(prefix .. id, names[id])
-      if not campaigns then return id end
+      if not campaigns then return {'unclear', id} end
       for campaign in pairs(campaigns) do taken[campaign] = true end
     end
   end
 
-  local unclear = judge(guard, prefix, KEYS, KEYS[8])
-  if unclear then return {'unclear', unclear} end
+  local why_not = judge(guard, prefix, KEYS, KEYS[8])
+  if why_not then return why_not end
   for _, other in ipairs(guard.others) do
     local states = {}
     for state = 1, 6 do states[state] = other.prefix .. string.match(KEYS[state], '[^:]+$') end
-    unclear = judge(other, other.prefix, states, other.prefix .. 'events')
-    if unclear then return {'unclear', unclear} end
+    why_not = judge(other, other.prefix, states, other.prefix .. 'events')
+    if why_not then return why_not end
   end
 end
 

@@ -232,6 +232,24 @@ def test_more_new_jobs_than_can_be_judged_inside_redis_stop_the_add(
         queue.add([a_job("ops-2")], Guard(look, ours=["ops-1"]))
 
 
+def test_more_events_than_can_be_read_inside_redis_stop_the_add(
+    queue: Queue, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that came and went is named by the events alone: those that were not read may name one."""
+    monkeypatch.setattr(guard_module, "EVENTS_LOOKED_AT", 3)
+    put(raw, "active", "old", payload("c9", "r9"))
+    raw.xadd(key("events"), {"event": "active", "jobId": "old"})
+    look = queue.last_look()
+    raw.xadd(key("events"), {"event": "progress", "jobId": "old"})
+    assert queue.add([a_job("ops-1")], Guard(look)) == {"ops-1"}
+    look = queue.last_look()
+    for _ in range(3):
+        raw.xadd(key("events"), {"event": "progress", "jobId": "old"})
+    raw.xadd(key("events"), {"event": "added", "jobId": "short"})
+    with pytest.raises(LookAgain):
+        queue.add([a_job("ops-2")], Guard(look))
+
+
 def test_what_is_sent_to_redis_is_what_concerns_the_jobs() -> None:
     dated = {"a": ("c-1", "5"), "7": ("c2", "6"), "shard": ("c2", "8"), "mail": (None, None)}
     other = OtherQueue("bull:other:", LastLook({"b": "wait"}, event="2-0"), {"b": ("c-1", "9")})
