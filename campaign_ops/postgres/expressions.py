@@ -16,7 +16,6 @@ ONE: sa.ColumnElement[int] = sa.literal_column("1")
 Query = sa.Select[*tuple[Any, ...]]
 NO_MOMENT = sa.cast(sa.null(), sa.DateTime(timezone=True))
 _FLOATS = ("real", "double precision")
-_SMALL_INTEGERS = ("smallint", "integer")
 _OUR_YEARS = "0001-01-01", "9999-12-31 23:59:59.999999"
 
 
@@ -104,15 +103,13 @@ def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
 
 
 def id_type(column: sa.ColumnElement[Any]) -> sa.types.TypeEngine[Any]:
-    """The type of ids to compare the column with: any integer for integers, as an index on the column serves, too.
-
-    A reference may be an ``integer`` and its campaign's id a ``bigint``: one id beyond the first stopped every sweep.
-    """
-    return sa.BigInteger() if getattr(column.type, "spec", "") in _SMALL_INTEGERS else column.type
+    """The type of the ids that the column is compared with: its own, or its campaign's if that is another integer."""
+    of_ids: sa.types.TypeEngine[Any] = getattr(column.type, "ids", column.type)
+    return of_ids
 
 
 def one_of(column: sa.ColumnElement[Any], values: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """``column = ANY (values)`` with the values, a text array of ids, cast to the column's type."""
+    """``column = ANY (values)`` with the values, a text array of ids, cast to `id_type`."""
     return column == sa.any_(sa.cast(values, ARRAY(id_type(column))))
 
 
