@@ -20,6 +20,7 @@ from campaign_ops.journal.migrations import has_records
 from campaign_ops.journal.queue_looks import QueueLook, WorkerHealth
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
+from campaign_ops.sweep.records import tripped_kinds
 
 LOOK_MAX_AGE = timedelta(hours=1)
 """An older look at a queue says nothing about it now: its figures are unknown."""
@@ -100,7 +101,7 @@ def _sweep_figures(connection: sa.Connection, platform: Platform) -> SweepFigure
         stuck_over_alert=sum(over for _, over in stuck.values()),
         sending=health.get("sending", 0),
         need_person=health.get("needs_person", 0),
-        tripped=frozenset(latest.figures.get("repair_plan", {}).get("breakers", {})),
+        tripped=frozenset(kind.value for kind in tripped_kinds(latest.figures)),
         credits_held=_number(health.get("credits_held")),
         credits_leaked=_number(health.get("credits_leaked")),
     )

@@ -14,7 +14,7 @@ from campaign_ops.core.incidents import unwatched
 from campaign_ops.journal.finished import latest_finished
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
-from campaign_ops.sweep.records import STEP_OF
+from campaign_ops.sweep.records import tripped_kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,8 @@ def pulse(platform: Platform) -> Pulse:
 
 
 def _left_to_a_person(figures: Mapping[str, Any]) -> bool:
-    """Return whether a sweep left a campaign, a reservation or a breaker to a person.
-
-    The plan's breakers count only where no step has repaired: what a person has confirmed was made.
-    """
-    plan = figures.get("repair_plan", {})
-    steps = [figures[step] for step in STEP_OF.values() if step in figures]
-    tripped = any(step.get("tripped") for step in steps) if steps else bool(plan.get("breakers"))
-    return tripped or bool(plan.get("needs_person"))
+    """Return whether a sweep left a campaign, a reservation or a breaker to a person."""
+    return bool(tripped_kinds(figures) or figures.get("repair_plan", {}).get("needs_person"))
 
 
 def sweep_of_run(platform: Platform, run_id: str) -> Mapping[str, Any] | None:

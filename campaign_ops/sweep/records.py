@@ -109,6 +109,17 @@ def recorded_plan(
     return Plan(items, figures["sending"], breakers, tuple(figures["doubts"]), figures.get("more_releases", 0))
 
 
+def tripped_kinds(figures: Mapping[str, Any]) -> frozenset[RepairKind]:
+    """The kinds of repair that a breaker held back, by the figures of a sweep; in a dry run, those of its plan.
+
+    A plan that a person has confirmed shows its breakers, too: the repairing steps say what was done.
+    """
+    steps = {kind: figures[step] for kind, step in STEP_OF.items() if step in figures}
+    if not steps:
+        return frozenset(map(RepairKind, figures.get("repair_plan", {}).get("breakers", {})))
+    return frozenset(kind for kind, step in steps.items() if step.get("tripped"))
+
+
 def figures_of(result: StepResult) -> dict[str, Any]:
     """The figures of a repairing step."""
     return {

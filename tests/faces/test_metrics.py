@@ -120,6 +120,16 @@ def test_incidents_are_counted_until_they_are_resolved(sms: World, tmp_path: Pat
     assert value(scraped(tmp_path, sms), "campaign_ops_incidents_open", **labels) is None
 
 
+def test_a_breaker_is_tripped_while_it_holds_something_back(messenger: World, tmp_path: Path) -> None:
+    """The sweep in which a person had confirmed its plan was called held back until the next one: an alert fired."""
+    for number in range(12):
+        messenger.app.add_campaign(f"c{number}", succeeded=2)
+    for sweep, tripped in ((messenger.sweep, 1), (messenger.confirmed_sweep, 0)):
+        sweep()
+        found = scraped(tmp_path, messenger)
+        assert value(found, "campaign_ops_breaker_tripped", platform="messenger", kind="complete") == tripped
+
+
 def test_every_family_says_what_it_is_and_names_no_campaign_or_tenant(sms: World, tmp_path: Path) -> None:
     sms.app.add_campaign("secret_campaign", pending=3)
     sms.sweep()
