@@ -53,6 +53,7 @@ FAMILIES: Mapping[str, Family] = {
     "campaign_ops_incidents_open": Family(
         "Incidents that are not resolved, acknowledged and silenced ones too.", ("cause", "severity")
     ),
+    "campaign_ops_last_look_timestamp_seconds": Family("When a watcher, or Dagster's sensor, last looked."),
     "campaign_ops_source_up": Family(
         "1 when the database answers, the queue answered last, the entry in the configuration is sound.", ("source",)
     ),
@@ -84,6 +85,8 @@ def samples(metrics: PlatformMetrics) -> Iterator[Sample]:
     yield from _of_queues(metrics)
     for (cause, severity), number in sorted(metrics.incidents.items()):
         yield Sample("campaign_ops_incidents_open", number, {"cause": cause, "severity": severity})
+    if metrics.last_look_at is not None:
+        yield Sample("campaign_ops_last_look_timestamp_seconds", metrics.last_look_at.timestamp())
     for (name, labels), value in metrics.totals.items():
         family = _COUNTERS.get(name)
         if family is not None:

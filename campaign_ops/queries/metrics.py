@@ -46,7 +46,7 @@ class PlatformMetrics:
     """What is known of one platform. ``error`` says why nothing is: database away, or our schema missing or older.
 
     ``totals`` holds counters by name and labels, as `journal.counters` names them; ``incidents`` counts those that are
-    not resolved by cause and severity.
+    not resolved by cause and severity, as a watcher saw them at ``last_look_at``.
     """
 
     platform: str
@@ -57,6 +57,7 @@ class PlatformMetrics:
     workers: tuple[WorkerHealth, ...] = ()
     totals: Mapping[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
     incidents: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    last_look_at: datetime | None = None
 
 
 def platform_metrics(platform: Platform) -> PlatformMetrics:
@@ -76,6 +77,7 @@ def platform_metrics(platform: Platform) -> PlatformMetrics:
             workers=tuple(health for health in looks.health(connection) if health.queue in fresh),
             totals=totals(connection, platform.profile.tables_key),
             incidents=platform.incidents.open_counts(connection),
+            last_look_at=platform.incidents.last_look(connection),
         )
 
     try:

@@ -17,9 +17,9 @@ from campaign_ops.queries.metrics import platform_metrics
 from campaign_ops.watch.incidents import acknowledge, resolve
 from tests.conftest import World, Worlds
 from tests.faces.cli.program import AWAY, BROKEN, configured
-from tests.watch.looking import open_one
+from tests.watch.looking import open_one, watch
 
-STATEMENTS = 9
+STATEMENTS = 10
 Found = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -118,6 +118,15 @@ def test_incidents_are_counted_until_they_are_resolved(sms: World, tmp_path: Pat
     assert value(scraped(tmp_path, sms), "campaign_ops_incidents_open", **labels) == 1
     resolve(sms.platform, number, by="ann", reason="done")
     assert value(scraped(tmp_path, sms), "campaign_ops_incidents_open", **labels) is None
+
+
+def test_incidents_are_as_old_as_the_last_look_of_a_watcher(sms: World, tmp_path: Path) -> None:
+    """When it had died, campaign_ops_incidents_open stayed as it was, and nothing said so."""
+    name = "campaign_ops_last_look_timestamp_seconds"
+    assert value(scraped(tmp_path, sms), name, platform="sms") is None
+    watch(sms)
+    (look,) = sms.rows("SELECT looked_at FROM campaign_ops.watcher_look")
+    assert value(scraped(tmp_path, sms), name, platform="sms") == look["looked_at"].timestamp()
 
 
 def test_a_breaker_is_tripped_while_it_holds_something_back(messenger: World, tmp_path: Path) -> None:
