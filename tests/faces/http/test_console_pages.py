@@ -201,6 +201,10 @@ def test_the_journal_goes_on_page_by_page_and_filters(browser: Browser, sms: Wor
     assert len(seen) == 35
     assert set(re.findall(r"/campaigns/sms\?id=(done\d\d)", browser.open("/journal?campaign=done07"))) == {"done07"}
     assert "Nothing was repaired as filtered" in browser.open("/journal?kind=release")
+    browser.open("/journal?kind=nonsense", 422)  # ignored, it showed everything
+    browser.open("/campaigns?verdict=nonsense", 422)
+    browser.open("/fix/undo?platform=sms&target=1")
+    assert "holds what no text holds" in browser.submit("/fix/undo", 422, reason="why", confirm="\0").text
 
 
 # -- queue and workers ------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
@@ -39,22 +39,21 @@ _MENDED_BY = {
 def campaigns(
     visitor: TheVisitor,
     platform: Annotated[str, Query(max_length=31)] = "",
-    verdict: Annotated[str, Query(max_length=40)] = "",
+    verdict: Verdict | Literal[""] = "",
     search: Annotated[str, Query(max_length=100)] = "",
     needs_person: str = "",
     cursor: Annotated[str, Query(max_length=600)] = "",
 ) -> Response:
     """The campaigns that the latest sweep found stuck."""
     places = visitor.service.places(visitor.asker, Scope.READ, platform or None)
-    chosen = verdict if verdict in list(Verdict) else ""
     document = list_campaigns(
         visitor.service,
         places,
-        {"verdict": chosen or None, "needs_person": bool(needs_person), "search": checked(search, "search")},
+        {"verdict": verdict or None, "needs_person": bool(needs_person), "search": checked(search, "search")},
         limit=PAGE,
         cursor=cursor or None,
         path="/campaigns",
-        query={"platform": platform, "verdict": chosen, "search": search, "needs_person": needs_person},
+        query={"platform": platform, "verdict": verdict, "search": search, "needs_person": needs_person},
     )
     return render(visitor, "campaigns.html", document=document, verdicts=list(Verdict), platform=platform)
 

@@ -85,7 +85,7 @@ async def go_on(request: Request, name: str) -> Response:
 def _go_on(request: Request, name: str, fields: dict[str, str]) -> Response:
     visitor = visitor_of(request)
     target = checked(fields.get("target", ""), "target")
-    platform, confirm = fields.get("platform", ""), fields.get("confirm", "")
+    platform, confirm = fields.get("platform", ""), checked(fields.get("confirm", ""), "confirm")
     try:
         reason = reason_of(fields)
     except Problem as problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
@@ -30,15 +30,13 @@ def journal(
     visitor: TheVisitor,
     platform: Annotated[str, Query(max_length=31)] = "",
     campaign: Annotated[str, Query(max_length=255)] = "",
-    kind: Annotated[str, Query(max_length=40)] = "",
+    kind: RepairKind | Literal[""] = "",
     cursor: Annotated[str, Query(max_length=600)] = "",
     done: int | None = None,
 ) -> Response:
     """Show the journal, the newest first. ``done`` is the number of a fix that was just made."""
     place = chosen(visitor, platform)
-    wanted = RepairFilter(
-        checked(campaign.strip(), "campaign") or None, kind=RepairKind(kind) if kind in list(RepairKind) else None
-    )
+    wanted = RepairFilter(checked(campaign.strip(), "campaign") or None, kind=kind or None)
     query = {"platform": place.platform, "campaign": wanted.campaign, "kind": wanted.kind}
     document: shapes.Repairs = {"repairs": [], "next": None}
     problem: Problem | None = None
