@@ -191,3 +191,7 @@ def main() -> None:
         app(prog_name="campaign-ops")
     except KeyboardInterrupt as stop:  # before a command begins, or after its end
         sys.exit(stop_code(stop))
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a command words its own; this is --help on a full disk
+        sys.exit(f"error: {error.strerror}")

@@ -127,7 +127,9 @@ class Screen:
         self._out = sys.stdout or io.StringIO()  # None where the caller has closed it
         width = shutil.get_terminal_size((_UNWRAPPED, 24)).columns
         self._console = Console(file=self._out, width=width, markup=False, highlight=False, emoji=False)
-        self.errors = Console(file=sys.stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        self.errors = Console(
+            file=sys.stderr or io.StringIO(), markup=False, highlight=False, emoji=False, soft_wrap=True
+        )
 
     @property
     def plain(self) -> bool:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from campaign_ops.faces.cli.plugins import PLUGINS
 from campaign_ops.faces.cli.program import INDEX, Section, summary_of
 from campaign_ops.faces.cli.screen import clean, logging_to_stderr
 from tests.conftest import World
-from tests.faces.cli.program import AWAY, BROKEN, Program, configured, environ, lines_with, one_line, run
+from tests.faces.cli.program import AWAY, BROKEN, PROGRAM, Program, configured, environ, lines_with, one_line, run
 from tests.lab.waiting import wait_until
 
 # Sets a terminal's title, turns text red, overwrites the line, and reverses the text that follows.
@@ -300,6 +301,16 @@ def test_an_interrupted_sweep_says_so_and_exits_with_130(sms: World, tmp_path: P
         _, stderr = process.communicate()
     assert process.returncode == 130
     assert one_line(stderr).startswith("error: interrupted; ")
+
+
+def test_where_a_stream_is_closed_or_full_no_other_gets_its_lines(tmp_path: Path) -> None:
+    """With stderr closed, as by some schedulers, errors stood in the JSON; `--help` on a full disk was a traceback."""
+    words = shlex.join(configured(tmp_path, AWAY).started("plan", "--json"))
+    closed = subprocess.run(["sh", "-c", f"{words} 2>&-"], stdout=subprocess.PIPE, check=False, env=environ({}))
+    assert json.loads(closed.stdout)["exit_code"] == closed.returncode == 1
+    with Path("/dev/full").open("w") as full:
+        helped = subprocess.run([*PROGRAM, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (helped.returncode, helped.stderr) == (1, "error: No space left on device\n")
 
 
 def test_a_closed_pipe_ends_the_program_quietly(sms: World, tmp_path: Path) -> None:
