@@ -6,9 +6,11 @@ docs/configuration.md is generated from here. The settings that the program gets
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Any
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from campaign_ops.core.policy import EmptyPolicy, Policy
@@ -54,14 +56,21 @@ def _check_contact(contact: str) -> str:
     return contact
 
 
+@cache
+def _ever_comes(schedule: str) -> bool:
+    """Return whether a cron expression ever ticks: not on the 30th of February, nor on the 31st of April."""
+    try:
+        croniter(schedule, datetime(2000, 1, 1, tzinfo=UTC)).get_next()
+    except CroniterBadDateError:
+        return False
+    return True
+
+
 def _check_schedule(schedule: str) -> str:
-    # Six fields (seconds) are cron to croniter, not to Dagster; and the 30th of February never comes.
-    if croniter.is_valid(schedule):
-        minute_to_weekday = croniter.expand(schedule)[0]
-        never = len(minute_to_weekday) == 5 and minute_to_weekday[3] == [2] and minute_to_weekday[2] in ([30], [31])
-        if len(minute_to_weekday) == 5 and not never:
-            return schedule
-    raise ValueError(f'is not a cron expression of five fields; write for example "{DEFAULT_SCHEDULE}"')
+    # Six fields (seconds) are cron to croniter, not to Dagster.
+    if croniter.is_valid(schedule) and len(croniter.expand(schedule)[0]) == 5 and _ever_comes(schedule):
+        return schedule
+    raise ValueError(f'is not a cron expression of five fields that ever comes; write for example "{DEFAULT_SCHEDULE}"')
 
 
 class Section(BaseModel):

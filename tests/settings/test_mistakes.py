@@ -188,6 +188,12 @@ def test_the_second_platform_of_the_same_name_is_broken_under_a_name_of_its_own(
     )
 
 
+def test_a_schedule_that_never_comes_is_refused() -> None:
+    """Dagster accepts it and has no tick; our own questions for one ended /api/health and the definitions of all."""
+    (broken,) = load(sms("schedule: '0 0 31 4,6 *'")).broken
+    assert "is not a cron expression of five fields that ever comes" in str(broken.error)
+
+
 @pytest.mark.parametrize(
     "schedule",
     [
