@@ -12,7 +12,18 @@ import sqlalchemy as sa
 
 from campaign_ops.core.model import Outcome
 from campaign_ops.postgres.campaigns import is_sending
-from campaign_ops.postgres.expressions import IDS, Query, as_moment, as_text, db_now, exact, one_of, settable, words
+from campaign_ops.postgres.expressions import (
+    IDS,
+    ONE,
+    Query,
+    as_moment,
+    as_text,
+    db_now,
+    exact,
+    one_of,
+    settable,
+    words,
+)
 from campaign_ops.postgres.recipients import is_settled, standings, went_well
 from campaign_ops.postgres.tables import PlatformTables, made_once
 
@@ -104,9 +115,16 @@ def complete(tables: PlatformTables, empty_outcome: Outcome | None = None, *, by
     return (
         sa.update(tables.campaign)
         .values(settable(values))
-        .where(_unmoved(tables, seen), premise)
+        .where(_unmoved(tables, seen), premise, _is_the_only_one(tables))
         .returning(*campaign_state(tables))
     )
+
+
+def _is_the_only_one(tables: PlatformTables) -> sa.ColumnElement[bool]:
+    """No other tenant has a campaign with this id: its recipients and its credits would count as this one's."""
+    campaign, other = tables.campaign.c, tables.campaign.alias("other")
+    differs = as_text(other.c.tenant).is_distinct_from(as_text(campaign.tenant))
+    return sa.not_(sa.exists(ONE).where(other.c.id == campaign.id, differs).correlate(tables.campaign))
 
 
 @made_once

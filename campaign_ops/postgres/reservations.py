@@ -286,7 +286,8 @@ def release(tables: PlatformTables) -> sa.Update:
         return sa.exists(ONE).where(belongs, *conditions).select_from(tables.campaign).correlate(tables.reservations)
 
     locked = sa.bindparam("locked", type_=sa.ARRAY(sa.Text))
-    is_over = _campaign(words(campaign.status, known.all_over))
+    over = sa.func.coalesce(words(campaign.status, known.all_over), sa.false())
+    is_over = sa.and_(_campaign(over), sa.not_(_campaign(sa.not_(over))))  # another tenant's may have the same id
     is_idle = _campaign(words(campaign.status, known.idle)) if known.idle else sa.false()
     gone = sa.not_(_campaign())
     late = sa.or_(is_expired(tables), is_old(tables))

@@ -425,3 +425,19 @@ def test_a_campaign_whose_id_another_tenant_s_has_too_gets_no_jobs(worlds: World
     assert [item.verdict for item in report.stuck if item.target == "1"] == [Verdict.UNCOUNTED] * 2
     assert "campaigns of several tenants have this id" in render(report)
     assert covered(world) == dict.fromkeys(world.app.pending_ids("other"), 1)
+
+
+def test_credits_of_a_campaign_stay_held_when_another_tenant_s_of_the_same_id_is_over(worlds: Worlds) -> None:
+    """Measured before: completing the one released what was held for the other, which was only paused."""
+    world = worlds.make("sms", shape=PlatformShape(foreign_keys=False))
+    world.app.add_campaign("1", succeeded=2, tenant="north")
+    world.app.add_campaign("2", succeeded=2, tenant="north", status="sent")
+    run(
+        world,
+        'ALTER TABLE "Campaign" DROP CONSTRAINT "Campaign_pkey", ADD PRIMARY KEY ("shopId", id)',
+        """INSERT INTO "Campaign" SELECT id, 'south', name, message, 'paused', "updatedAt" FROM "Campaign\"""",
+    )
+    for campaign in ("1", "2"):
+        world.app.add_reservation(f"south{campaign}", campaign=campaign, tenant="south")
+    world.sweep()
+    assert [world.app.reservation(f"south{campaign}")["status"] for campaign in ("1", "2")] == ["active", "active"]
