@@ -26,6 +26,7 @@ from campaign_ops.lab.drill.environment.workforce import WORKER
 from campaign_ops.lab.drill.faults.base import role_of
 from campaign_ops.lab.drill.faults.servers import DropConnections, RedisOldData
 from campaign_ops.lab.drill.ledger import END, FAULT, LOCK_LOSS
+from campaign_ops.lab.drill.meeting import ADDING, ENDING
 from campaign_ops.lab.drill.workload import UNTOUCHABLE, Workload
 from campaign_ops.lab.shop.claims import Claims
 
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from campaign_ops.lab.drill.environment.rig import Rig
 
 Act = Callable[[Sequence[str]], float | None]
+_OFTEN_BEFORE = {ADDING: {"lose_lock": 12}, ENDING: {"retry_slowly": 12, "reopen": 6}}
+"""Weights of the acts that do most harm there. Drawn as anywhere else, a lock was lost right before an add in one of
+five drills of two minutes, and a sweep that never checks its lock was not seen."""
+_COMMITS_LATE_SECONDS = 1.5
 _RESTART_EVERY_SECONDS = 25.0
 _TRIED = 3
 _ACTS_AT_ONCE = 4
@@ -83,10 +88,10 @@ class Gaps:
             self._server.server_close()
             self._acts.end()
 
-    def meet(self, ids: Sequence[str]) -> float:
-        """Do one thing while a sweep waits; return for how long it is to sleep after that."""
+    def meet(self, ids: Sequence[str], about_to: str = "") -> float:
+        """Do one thing while a sweep waits, about to do this; return for how long it is to sleep after that."""
         with self._acting:
-            for act in (self._acts.any(sleeps=not number) for number in range(_ACTS_AT_ONCE)):
+            for act in (self._acts.any(about_to, sleeps=not number) for number in range(_ACTS_AT_ONCE)):
                 try:
                     seconds = act(ids)
                 except (sa.exc.SQLAlchemyError, redis.RedisError, CampaignOpsError, OSError):
@@ -111,9 +116,9 @@ class Acts:
         self._restart_at = time.monotonic() + _RESTART_EVERY_SECONDS / 2
         self._threads: list[threading.Thread] = []
 
-    def any(self, *, sleeps: bool = True) -> Act:
+    def any(self, about_to: str = "", *, sleeps: bool = True) -> Act:
         """One of the acts at random, by their weights; without ``sleeps`` one in which the process does not sleep."""
-        acts = {
+        acts: dict[Act, int] = {
             self.sleep: 6 if sleeps else 0,
             self.touch: 1,
             self.enqueue: 3,
@@ -131,6 +136,7 @@ class Acts:
             self.lose_sessions: 1,
             self.restart_redis: 1,
         }
+        acts |= {getattr(self, name): weight for name, weight in _OFTEN_BEFORE.get(about_to, {}).items()}
         return self._rng.choices(list(acts), list(acts.values()))[0]
 
     def end(self) -> None:
@@ -272,7 +278,7 @@ class Acts:
             with rig.owner.begin() as connection:
                 connection.execute(table.update().where(*theirs).values(status=words.pending[0]))
                 began.set()
-                time.sleep(0.8)
+                time.sleep(_COMMITS_LATE_SECONDS)
                 self._claims.forget(failed)
             self._workload.enqueue_missing(label)
 
@@ -321,7 +327,7 @@ class Acts:
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
-    def __init__(self, meet: Callable[[Sequence[str]], float]) -> None:
+    def __init__(self, meet: Callable[[Sequence[str], str], float]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.meet = meet
 
@@ -331,4 +337,5 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         with contextlib.suppress(ValueError, OSError):
-            self.wfile.write(f"{self.server.meet(json.loads(self.rfile.readline()))}\n".encode())
+            gap = json.loads(self.rfile.readline())
+            self.wfile.write(f"{self.server.meet(gap['ids'], gap['about_to'])}\n".encode())

@@ -1,6 +1,7 @@
 """The sweeper's side of a gap: at some of its statements a sweep waits until the drill has acted there.
 
-What happens between two statements is decided by the drill (`gaps`); this only tells it which rows the sweep works on.
+What happens between two statements is decided by the drill (`gaps`); this only tells it which rows the sweep works on,
+and what it is about to do.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ import sqlalchemy as sa
 OUR_DRIVER = "psycopg"
 SHARE = 0.08
 """Of all statements; of those that matter six times as many: locks, writes, and the looks right before a write."""
+ADDING, ENDING = "adding", "ending"
+"""What a sweep is about to do: add jobs that it has journaled, or end campaigns that it holds locked."""
 _MATTERS = re.compile(r"FOR (NO KEY )?(UPDATE|SHARE)|UPDATE|intent|wanted|pg_locks|SELECT 1$")
+_BEFORE = {ADDING: re.compile(r"INSERT INTO \S*intent"), ENDING: re.compile(r"FOR NO KEY UPDATE|^UPDATE")}
 _LONGEST_SECONDS = 30.0
 
 
@@ -33,16 +37,17 @@ def meet_at(port: int) -> None:
         if isinstance(parameters, Mapping) and isinstance(parameters.get("ids"), list):
             ids[:] = parameters["ids"]
         if rng.random() < SHARE * (6 if _MATTERS.search(statement) else 1):
-            _meet(port, ids)
+            about_to = next((moment for moment, words in _BEFORE.items() if words.search(statement)), "")
+            _meet(port, {"ids": [str(key) for key in ids[:20]], "about_to": about_to})
 
     sa.event.listen(sa.Engine, "before_cursor_execute", before)
 
 
-def _meet(port: int, ids: list[str]) -> None:
-    """Say which rows the sweep works on, and sleep for as long as the answer says. Nothing if the drill is over."""
+def _meet(port: int, gap: Mapping[str, Any]) -> None:
+    """Describe the gap, and sleep for as long as the answer says. Nothing if the drill is over."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_LONGEST_SECONDS) as meeting:
-            meeting.sendall(json.dumps([str(key) for key in ids[:20]]).encode() + b"\n")
+            meeting.sendall(json.dumps(gap).encode() + b"\n")
             with meeting.makefile() as answer:
                 seconds = float(answer.readline() or 0)
     except (OSError, ValueError):

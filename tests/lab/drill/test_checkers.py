@@ -171,6 +171,23 @@ def test_a_campaign_finished_with_pending_recipients_is_named_even_if_sent_to_si
     fails(stage, sending.finished_or_revived, "c: set to sent", "2 recipients pending")
 
 
+def test_a_completion_over_an_open_transaction_that_gave_the_campaign_work_is_named(stage: CheckedWorld) -> None:
+    app = stage.world.app
+    recipient, words = app.tables.recipient, app.profile.recipient.words
+    app.add_campaign("c", succeeded=1, failed=1)
+    app.add_campaign("before", failed=1)
+    pending = recipient.update().values(status=words.pending[0]).where(recipient.c.status.in_(words.failed))
+    with app.engine.begin() as connection:
+        connection.execute(pending.where(recipient.c.campaign_id == "before"))
+    app.move_recipients("before", "failed")
+    with app.engine.begin() as connection:
+        connection.execute(pending.where(recipient.c.campaign_id == "c"))
+        stage.ops("""UPDATE "Campaign" SET status = 'sent'""")
+    holds(stage, sending.finished_or_revived)
+    fails(stage, sending.overtaken, "c: completed at", "1 pending since")
+    assert stage.check(sending.overtaken).found == "1"
+
+
 @pytest.mark.parametrize("word", ["cancelled", "sent", "paused"])
 def test_a_campaign_that_we_changed_although_it_was_not_sending_is_named(stage: CheckedWorld, word: str) -> None:
     stage.world.app.add_campaign("c", status=word, succeeded=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from campaign_ops.lab.drill.environment.rig import Rig
 from campaign_ops.lab.drill.environment.workforce import MEETING, SWEEPERS
 from campaign_ops.lab.drill.gaps import Act, Acts, Gaps
 from campaign_ops.lab.drill.ledger import LOCK_LOSS
+from campaign_ops.lab.drill.meeting import ADDING
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.workload import CANCELLED, PAUSED, Workload
 from tests.lab.waiting import wait_until
@@ -121,10 +123,10 @@ def test_campaigns_that_a_figure_waits_for_stay_as_they_are(rig: Rig, acts: Acts
 
 
 def test_a_sweep_waits_at_its_statements_and_says_what_it_works_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+    asked: list[tuple[str, str]] = []
 
-    def meet(_gaps: Gaps, ids: list[str]) -> float:
-        asked.extend(ids)
+    def meet(_gaps: Gaps, ids: list[str], about_to: str) -> float:
+        asked.extend((id_, about_to) for id_ in ids)
         return 0.0
 
     monkeypatch.setattr(Gaps, "meet", meet)
@@ -132,10 +134,12 @@ def test_a_sweep_waits_at_its_statements_and_says_what_it_works_on(rig: Rig, mon
         for name in SWEEPERS:
             rig.start_sweeper(name)
         assert [name for name, sweeper in rig.sweepers.items() if sweeper.options.meet_port] == [MEETING]
-        wait_until(lambda: SENDING in asked, seconds=60)
+        wait_until(lambda: (SENDING, ADDING) in asked, seconds=60)
     rig.stop_all()
 
 
 def test_every_act_is_drawn(rig: Rig, acts: Acts) -> None:
     everything: set[Callable[..., object]] = {acts.any() for _ in range(2_000)}
     assert len(everything) == 16
+    before_adding = Counter(acts.any(ADDING) for _ in range(2_000))
+    assert before_adding.most_common(1)[0][0] == acts.lose_lock

@@ -69,6 +69,7 @@ AT_ANY_TIME: tuple[Checker, ...] = (
     safety.in_vain,
     safety.finished_in_queue,
     people.held_repaired,
+    sending.overtaken,
     sending.wrong_word,
     reservations.released_too_soon,
     reservations.left_held,

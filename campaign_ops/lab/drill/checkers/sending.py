@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from campaign_ops.lab.drill.checkers.figure import Figure, none_of, shown
 from campaign_ops.lab.drill.checkers.records import Records, Send
@@ -114,6 +115,26 @@ def _finished_with_pending(records: Records) -> Iterator[str]:
         if change.recipients is not None and change.recipients.waiting:
             word, left = _word(records, change, "new"), change.recipients.waiting
             yield f"{change.key}: set to {word} at {clock(change.at)} with {left} recipients pending"
+
+
+def overtaken(records: Records) -> Figure:
+    """Campaigns that campaign_ops completed while an open transaction had set recipients of theirs back to pending."""
+    what = "campaigns completed while an open transaction had given them work"
+    return none_of("overtaken", what, _overtaken(records))
+
+
+def _overtaken(records: Records) -> Iterator[str]:
+    pending: dict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
+    for moves in records.moves.values():
+        for move, after in zip_longest(moves, moves[1:]):
+            if move.waits:
+                pending[move.campaign_id].append((move.at, records.now if after is None else after.at))
+    for change in completed_by_us(records):
+        # Where the completion could read them, it is a figure of its own.
+        if change.recipients is not None and not change.recipients.waiting:
+            since = [begin for begin, end in pending[change.key] if begin < change.at < end]
+            if since:
+                yield f"{change.key}: completed at {clock(change.at)}, {len(since)} pending since {clock(min(since))}"
 
 
 def _revived(records: Records) -> Iterator[str]:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 UNKNOWN_WORD = "bounced"
 _LATE_CAMPAIGNS = 6
-_ALL_FAIL = 0.3
 
 
 def _send_all(rig: Rig, label: str) -> int:
@@ -33,20 +32,22 @@ def _send_all(rig: Rig, label: str) -> int:
 
 
 class LoseCompletion(Fault):
-    """A campaign is sent completely, but its process dies before it writes the status and frees the credits."""
+    """Campaigns end, but their process dies before it writes their status and frees their credits."""
 
     name = "lose_completion"
-    title = "a campaign is sent, but its completion is lost"
+    title = "a campaign is sent, and one fails altogether, but their completion is lost"
 
     def inject(self, rig: Rig, rng: random.Random) -> str:
-        """Send a campaign to its last recipient and stop there."""
+        """Send one campaign to its last recipient, let all recipients of another fail, and stop there."""
         workload = Workload(rig)
-        label = workload.label(self.name, rng)
-        workload.write(label, rng.randint(3, 15), rng.choice(workload.tenants))
-        if rng.random() < _ALL_FAIL:
-            failed = rig.writer.move_recipients(label, "failed")
-            return f"all {failed} recipients of {label} failed, but its process died before it wrote the status"
-        return f"{label} was sent to all {_send_all(rig, label)}, but its process died before it wrote the status"
+        sent, failed = workload.label(self.name, rng), workload.label(self.name, rng)
+        for label in (sent, failed):
+            workload.write(label, rng.randint(3, 15), rng.choice(workload.tenants))
+        number = rig.writer.move_recipients(failed, "failed")
+        return (
+            f"{sent} was sent to all {_send_all(rig, sent)}, and all {number} recipients of {failed} failed, but their"
+            " process died before it wrote the status"
+        )
 
 
 class LateChange(Fault):
