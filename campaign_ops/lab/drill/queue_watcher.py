@@ -29,6 +29,8 @@ from campaign_ops.lab.shop.queue import ShopQueue
 from campaign_ops.lab.shop.queues import queue_names
 
 OURS = "ops-"
+UNCLEAR_KEY = "campaign"
+"""The key under which the application's jobs of another kind name a campaign whose recipients they list somehow."""
 LOOK_EVERY_SECONDS = 0.02
 SAMPLE_EVERY_SECONDS = 1.0
 
@@ -97,6 +99,7 @@ class Watched:
         added: The number of jobs that were added to each queue, by the queue's name.
         names: The number of jobs that were added with each name.
         busy: Of each campaign, the times during which every sample showed a live job of it: begin to end.
+        unclear: The same for live jobs of another kind that name it.
     """
 
     looks: int = 0
@@ -108,6 +111,7 @@ class Watched:
     added: Counter[str] = field(default_factory=Counter)
     names: Counter[str] = field(default_factory=Counter)
     busy: dict[str, dict[float, float]] = field(default_factory=lambda: defaultdict(dict))
+    unclear: dict[str, dict[float, float]] = field(default_factory=lambda: defaultdict(dict))
 
 
 def read_watched(path: Path) -> Watched:
@@ -135,6 +139,8 @@ def _add(watched: Watched, row: Mapping[str, Any]) -> None:
             watched.completed.append(Completed(row["at"], row["id"], row["campaign"], frozenset(row["recipients"])))
         case "busy":
             watched.busy[row["campaign"]][row["since"]] = row["at"]
+        case "unclear":
+            watched.unclear[row["campaign"]][row["since"]] = row["at"]
         case "double":
             watched.doubled.append(Doubled(row["at"], row["recipient"], tuple(row["jobs"])))
         case "sample":
@@ -191,7 +197,7 @@ class QueueWatcher:
         self._added_to: Counter[str] = Counter()
         self._names: Counter[str] = Counter()
         self._doubled: set[tuple[str, tuple[str, ...]]] = set()
-        self._busy: dict[str, float] = {}
+        self._since: dict[tuple[str, str], float] = {}
         self._looks = 0
         self._sampled_at = 0.0
         self._looked_at = 0.0
@@ -202,7 +208,7 @@ class QueueWatcher:
         reply: list[Any] = self._script(keys=self._bases)
         now = time.time()
         covering: dict[str, set[str]] = defaultdict(set)
-        campaigns: set[str] = set()
+        spans: set[tuple[str, str]] = set()
         live = list(zip(reply[::3], reply[1::3], reply[2::3], strict=True))
         for number, own_id, data in live:
             job_id = self._named(self._bases[number - 1], own_id)
@@ -210,10 +216,13 @@ class QueueWatcher:
             if job_id.startswith(OURS) and not self._known.get(job_id):
                 self._known[job_id] = True
                 self._write("job", now, id=job_id, campaign=campaign, recipients=recipients)
-            campaigns.update([campaign] if campaign is not None else [])
+            if campaign is not None:
+                spans.add(("busy", campaign))
+            elif named := self._named_unclearly(data):
+                spans.add(("unclear", named))
             for recipient in recipients:
                 covering[recipient].add(job_id)
-        self._note_busy(now, campaigns)
+        self._note_spans(now, spans)
         doubled = {recipient: jobs for recipient, jobs in covering.items() if len(jobs) > 1}
         if doubled:
             self._read_events()  # those between the two reads
@@ -223,8 +232,8 @@ class QueueWatcher:
         if now - self._sampled_at >= SAMPLE_EVERY_SECONDS:
             self._sampled_at = now
             self.sample(now, len(live))
-            for campaign, since in self._busy.items():
-                self._write("busy", now, campaign=campaign, since=since)
+            for (kind, campaign), since in self._since.items():
+                self._write(kind, now, campaign=campaign, since=since)
 
     def sample(self, now: float, live: int) -> None:
         """Write the number of samples since the last line, and the number of live jobs."""
@@ -235,14 +244,14 @@ class QueueWatcher:
 
     def blind(self) -> None:
         """Redis could not be read: what was live meanwhile is not known."""
-        self._busy.clear()
+        self._since.clear()
 
-    def _note_busy(self, now: float, campaigns: set[str]) -> None:
-        """Remember since when campaigns have live jobs, and write how long those had that have none now."""
-        for campaign in self._busy.keys() - campaigns:
-            self._write("busy", self._looked_at, campaign=campaign, since=self._busy.pop(campaign))
-        for campaign in campaigns - self._busy.keys():
-            self._busy[campaign] = now
+    def _note_spans(self, now: float, spans: set[tuple[str, str]]) -> None:
+        """Remember since when campaigns have live jobs of a kind, and write how long those had that have none now."""
+        for kind, campaign in self._since.keys() - spans:
+            self._write(kind, self._looked_at, campaign=campaign, since=self._since.pop((kind, campaign)))
+        for span in spans - self._since.keys():
+            self._since[span] = now
         self._looked_at = now
 
     def _payload(self, data: str) -> tuple[list[str], str | None]:
@@ -251,6 +260,14 @@ class QueueWatcher:
             return [str(recipient) for recipient in document[self._recipients_key]], str(document[self._campaign_key])
         except (ValueError, KeyError, TypeError):
             return [], None  # a job of another kind
+
+    def _named_unclearly(self, data: str) -> str | None:
+        """The campaign that a job of another kind names under a key of its own."""
+        try:
+            named = json.loads(data)[UNCLEAR_KEY]
+        except (ValueError, KeyError, TypeError):
+            return None
+        return str(named)
 
     def _read_events(self) -> None:
         streams: dict[Any, Any] = dict(self._last_events)

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from campaign_ops.core.wording import plural
 from campaign_ops.lab.drill.environment.environment import BESIDE
+from campaign_ops.lab.drill.queue_watcher import UNCLEAR_KEY
 from campaign_ops.lab.drill.worlds import CRON_JOB, EXPORT_JOB, REPORT_JOB, SECOND_JOB, SYNC_JOB
 from campaign_ops.lab.shop.provider import share_of
 from campaign_ops.lab.shop.queues import TENANTS
@@ -186,11 +187,15 @@ class Workload:
     def add_other_job(self, which: float) -> str | None:
         """Add one of the application's other jobs, about a sending campaign."""
         rig = self._rig
-        sending = rig.writer.campaigns(self.sending)
-        campaign = _select([row for row in sending if not row["name"].startswith(UNTOUCHABLE)], which)
+        name = (SECOND_JOB, REPORT_JOB, EXPORT_JOB, SYNC_JOB)[int(which * 997) % 4]
+        sending = [row for row in rig.writer.campaigns(self.sending) if not row["name"].startswith(UNTOUCHABLE)]
+        if name == EXPORT_JOB:  # a person wants to know which recipients nothing happens to
+            covered = rig.live_recipients()
+            idle = [row for row in sending if not covered.issuperset(rig.writer.pending_ids(row["id"]))]
+            sending = idle or sending
+        campaign = _select(sending, which)
         if campaign is None:
             return None
-        name = (SECOND_JOB, REPORT_JOB, EXPORT_JOB, SYNC_JOB)[int(which * 997) % 4]
         own = rig.queue.payload(campaign["id"], campaign["tenant"], rig.writer.pending_ids(campaign["id"])[:BATCH_SIZE])
         profile = rig.profile.queue
         assert profile is not None
@@ -202,7 +207,7 @@ class Workload:
         else:
             data = {
                 REPORT_JOB: {profile.campaign_key: mentioned, "format": "pdf"},
-                EXPORT_JOB: {"campaign": mentioned, "recipients": recipients},
+                EXPORT_JOB: {UNCLEAR_KEY: mentioned, "recipients": recipients},
                 SYNC_JOB: {"contacts": recipients},
             }[name]
             rig.queue.add_other(name, data, delay=_LATER_MS)

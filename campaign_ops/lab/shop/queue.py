@@ -124,14 +124,14 @@ class ShopQueue:
 
         return self._run(add)
 
-    def add_other(self, name: str, data: object, **options: Any) -> None:
-        """Add a job of any name and payload, as other parts of the application do."""
+    def add_other(self, name: str, data: object, **options: Any) -> str:
+        """Add a job of any name and payload, as other parts of the application do. Returns its id."""
 
-        async def add(queue: Queue) -> None:
-            await queue.add(name, data, options)
+        async def add(queue: Queue) -> str:
+            return str((await queue.add(name, data, options)).id)
 
         self.open()
-        self._run(add)
+        return self._run(add)
 
     def payload(self, campaign: str, tenant: str, recipient_ids: Sequence[str]) -> dict[str, Any]:
         """Return a job's data in the profile's terms."""

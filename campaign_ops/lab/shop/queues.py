@@ -85,9 +85,10 @@ class ShopQueues(ShopQueue):
             added.append(_joined(queue, job_id))
         return added
 
-    def add_other(self, name: str, data: object, **options: Any) -> None:
-        """Add a job of any name and payload to the first queue."""
-        next(iter(self._members.values())).add_other(name, data, **options)
+    def add_other(self, name: str, data: object, **options: Any) -> str:
+        """Add a job of any name and payload to the first queue. Returns its id."""
+        queue, member = next(iter(self._members.items()))
+        return _joined(queue, member.add_other(name, data, **options))
 
     def pause(self) -> None:
         """Pause all queues."""

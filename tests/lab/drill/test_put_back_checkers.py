@@ -201,6 +201,19 @@ def test_a_campaign_that_was_completed_while_a_live_job_listed_it_is_named(stage
     stage.fails(safety.finished_in_queue, "done: completed at", "in a live job since")
 
 
+def test_a_repair_while_a_job_of_another_kind_names_the_campaign_is_named(stage: CheckedWorld) -> None:
+    unclear = stage.world.queue.add_other("exportRecipients", {"campaign": "c", "recipients": ["c_r000001"]})
+    stage.world.sweep()
+    stage.look()
+    assert stage.records().carried == {}
+    stage.world.queue.remove([unclear])
+    put_back(stage)
+    stage.holds(safety.repaired_in_doubt)
+    with stage.watcher() as watcher:
+        watcher._write("unclear", 4e9, campaign="c", since=1.0)
+    stage.fails(safety.repaired_in_doubt, "reenqueue of c", "named by such a job since")
+
+
 def test_jobs_that_were_added_when_the_lock_was_lost_are_named(stage: CheckedWorld) -> None:
     put_back(stage)
     stage.owner(

@@ -74,6 +74,20 @@ def test_how_long_a_campaign_has_live_jobs_is_known_from_the_first_look_to_the_l
     assert since < until
 
 
+def test_how_long_a_job_of_another_kind_names_a_campaign_is_known(stage: CheckedWorld) -> None:
+    job = stage.world.queue.add_other("exportRecipients", {"campaign": "c", "recipients": ["r1"]})
+    stage.world.queue.add_other("campaignReport", {"campaignId": "d"})
+    with stage.watcher() as watcher:
+        watcher.look()
+        watcher.look()
+        stage.world.queue.remove([job])
+        watcher.look()
+    ((campaign, spans),) = seen(stage).unclear.items()
+    ((since, until),) = spans.items()
+    assert campaign == "c"
+    assert since < until
+
+
 def test_a_recipient_that_we_put_into_a_second_live_job_is_seen_in_both(stage: CheckedWorld) -> None:
     (theirs,) = stage.world.queue.add("c", "shop", ["r1", "r2"], priority=3)
     stage.world.queue.add("c", "shop", ["r2", "r3"], job_ids=["ops-c-a1-b0-x"], delay=60_000)

@@ -66,6 +66,7 @@ AT_ANY_TIME: tuple[Checker, ...] = (
     safety.alarm_ignored,
     safety.too_young,
     safety.unknown_repaired,
+    safety.repaired_in_doubt,
     safety.in_vain,
     safety.finished_in_queue,
     people.held_repaired,

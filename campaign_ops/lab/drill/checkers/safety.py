@@ -181,6 +181,24 @@ def _finished_in_queue(records: Records) -> Iterator[str]:
                 yield f"{change.key}: completed at {clock(change.at)}, in a live job since {clock(begun)}"
 
 
+def repaired_in_doubt(records: Records) -> Figure:
+    """Campaigns that a sweep repaired while a live job that it could not understand had named them for a moment."""
+    what = "campaigns repaired while a job that cannot be understood named them"
+    return none_of("repaired_in_doubt", what, _repaired_in_doubt(records))
+
+
+def _repaired_in_doubt(records: Records) -> Iterator[str]:
+    moments = [(repair.target, repair.at, str(repair)) for repair in records.by_sweeps("complete")]
+    for repair in records.by_sweeps("reenqueue"):
+        jobs = [job for job in records.intents_of.get(repair.id, ()) if job.added_at is not None]
+        moments += [(repair.target, job.intended_at, f"{repair}, job {job.job_id}") for job in jobs]
+    for campaign, at, what in moments:
+        for since, until in records.watched.unclear.get(campaign, {}).items():
+            begun, ended = (datetime.fromtimestamp(moment, UTC) for moment in (since, until))
+            if begun < at - LOOKING and at < ended:
+                yield f"{what}: at {clock(at)}, named by such a job since {clock(begun)}"
+
+
 def in_vain(records: Records) -> Figure:
     """Campaigns re-enqueued more often than ``max_attempts`` without a recipient being sent to in between."""
     return none_of("in_vain", "campaigns re-enqueued without progress more often than allowed", _in_vain(records))
