@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 PLAIN = "plain"
 """The name of the platform without any world."""
-SHARE = 0.3
-"""The share of drills that take a world, if no world that they have taken changes the same part."""
+PLAIN_SHARE, SHARE = 0.1, 0.5
+"""The share of drills without any world; the share of the others that take a world, if no world that they have taken
+changes the same part. A drill in several worlds sees what any of them shows."""
 SECOND_JOB, REPORT_JOB, EXPORT_JOB, SYNC_JOB = "resendBulkSMS", "campaignReport", "exportRecipients", "syncContacts"
 CRON_JOB = "cronBulkSMS"
 """Names of the application's other jobs. Workers send from the first and from the cron's, of which the profile does not
@@ -214,7 +215,8 @@ def drawn(seed: int, *, node: bool = False, embedded: bool = True) -> tuple[str,
     """
     rng = random.Random(f"{seed} worlds")
     taken: dict[str, World] = {}
-    for world in rng.sample(_ALL, len(_ALL)):
+    is_plain = rng.random() < PLAIN_SHARE
+    for world in () if is_plain else rng.sample(_ALL, len(_ALL)):
         if rng.random() < SHARE and (node or not world.clients) and (embedded or not world.beside):
             taken.setdefault(world.part, world)
     return tuple(world.name for world in _ALL if world in taken.values())

@@ -2,9 +2,10 @@
 
     python -m tests.lab.drill.power --seconds 75 --seed 1 --out power.jsonl [--sample 20 | NAME …]
 
-Each planted fault gets a drill of its own, in a process of its own, without any chosen fault. Results are appended to
-the file; what it holds already is not run again. The first drill is one without a planted fault: a figure that fails
-in it is a false alarm and counts for nothing.
+Each planted fault gets a drill of its own, in a process of its own, with a seed that is drawn from the given one and so
+with worlds of its own; nothing of it is chosen. Results are appended to the file; what it holds already is not run
+again. The first drill is one without a planted fault: a figure that fails in it is a false alarm and counts for
+nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from campaign_ops.lab.drill.checkers import AT_THE_END, check_so_far, watching
 from campaign_ops.lab.drill.drill import run_drill
 from campaign_ops.lab.drill.environment.rig import Rig
 from campaign_ops.lab.drill.options import DrillOptions
+from campaign_ops.lab.drill.worlds import drawn
 from tests.lab.drill.mutations import PLANTED, UNSLOWED, VARIABLE
 
 HEALTHY = "healthy"
@@ -71,7 +73,8 @@ def drill(name: str, options: DrillOptions) -> dict[str, Any]:
     board = run_drill(options, Console(file=story, width=250), stop, make_rig=PlantedRig, enough=damage_that_stays())
     (options.work_dir / "story.txt").write_text(story.getvalue(), encoding="utf-8")
     failed = {figure.key: figure.examples for figure in board.figures if not figure.holds}
-    return {"name": name, "seed": options.seed, "failed": failed, "seconds": round(board.seconds)}
+    seconds = round(board.seconds)
+    return {"name": name, "seed": options.seed, "worlds": options.worlds, "failed": failed, "seconds": seconds}
 
 
 def damage_that_stays() -> Callable[[Rig], bool]:
@@ -90,10 +93,11 @@ def damage_that_stays() -> Callable[[Rig], bool]:
 
 def in_a_process(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """The result of one drill; its directory stays where nothing was seen, or the healthy drill failed."""
-    work_dir = Path(options.work_dir) / f"{name}-{options.seed}"
+    seed = seed_of(name, options.seed)
+    work_dir = Path(options.work_dir) / f"{name}-{seed}"
     shutil.rmtree(work_dir, ignore_errors=True)
     command = [sys.executable, "-m", __spec__.name, "--one", name, "--work-dir", str(work_dir)]
-    command += ["--seconds", str(options.seconds), "--seed", str(options.seed)]
+    command += ["--seconds", str(options.seconds), "--seed", str(seed)]
     if _STOPPED.is_set():
         sys.exit()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -104,12 +108,17 @@ def in_a_process(name: str, options: argparse.Namespace) -> dict[str, Any]:
     except (subprocess.TimeoutExpired, ValueError, IndexError) as error:
         process.terminate()
         output, _ = process.communicate()
-        result = {"name": name, "seed": options.seed, "failed": {}, "seconds": 0, "error": f"{type(error).__name__}"}
+        result = {"name": name, "seed": seed, "failed": {}, "seconds": 0, "error": f"{type(error).__name__}"}
         (Path(options.work_dir) / f"{name}.log").write_text(output)
     _RUNNING.discard(process)
     if (name == HEALTHY) == (not result["failed"]):
         shutil.rmtree(work_dir, ignore_errors=True)
     return result
+
+
+def seed_of(name: str, seed: int) -> int:
+    """The seed of a planted fault's own drill."""
+    return random.Random(f"{seed} {name}").randrange(1_000_000)
 
 
 def seen_by(result: dict[str, Any], false_alarms: set[str]) -> list[str]:
@@ -145,7 +154,8 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        one = DrillOptions(Path(options.work_dir), seed=options.seed, seconds=options.seconds)
+        worlds = drawn(options.seed)
+        one = DrillOptions(Path(options.work_dir), seed=options.seed, seconds=options.seconds, worlds=worlds)
         print(json.dumps(drill(options.one, one)))  # noqa: T201 - read by the parent
         return
     if options.sample:
