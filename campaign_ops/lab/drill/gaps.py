@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from campaign_ops.lab.drill.environment.rig import Rig
 
 Act = Callable[[Sequence[str]], float | None]
-_OFTEN_BEFORE = {ADDING: {"lose_lock": 12}, ENDING: {"retry_slowly": 12, "reopen": 6}}
+_MORE_BEFORE = {
+    ADDING: {"lose_lock": 4, "enqueue": 8, "send": 8, "claim": 4, "cancel": 6, "pause_queue": 3, "restart_redis": 4},
+    ENDING: {"retry_slowly": 12, "reopen": 6, "import_more": 6},
+}
 """Weights of the acts that do most harm there. Drawn as anywhere else, a lock was lost right before an add in one of
 five drills of two minutes, and a sweep that never checks its lock was not seen."""
 _COMMITS_LATE_SECONDS = 1.5
@@ -119,7 +122,7 @@ class Acts:
     def any(self, about_to: str = "", *, sleeps: bool = True) -> Act:
         """One of the acts at random, by their weights; without ``sleeps`` one in which the process does not sleep."""
         acts: dict[Act, int] = {
-            self.sleep: 6 if sleeps else 0,
+            self.sleep: 4 if sleeps else 0,
             self.touch: 1,
             self.enqueue: 3,
             self.send: 3,
@@ -136,7 +139,7 @@ class Acts:
             self.lose_sessions: 1,
             self.restart_redis: 1,
         }
-        acts |= {getattr(self, name): weight for name, weight in _OFTEN_BEFORE.get(about_to, {}).items()}
+        acts |= {getattr(self, name): weight for name, weight in _MORE_BEFORE.get(about_to, {}).items()}
         return self._rng.choices(list(acts), list(acts.values()))[0]
 
     def end(self) -> None:
