@@ -17,8 +17,11 @@ from typing import Any
 import sqlalchemy as sa
 
 OUR_DRIVER = "psycopg"
-SHARE = 0.08
-"""Of all statements; of those that matter six times as many: locks, writes, and the looks right before a write."""
+_GAPS_OF_A_SWEEP = (0, 1, 1, 2)
+"""At most so many gaps, drawn for each sweep. Without a bound, each sweep was disturbed eight times: half of them lost
+a connection, and none repaired anything in 160 s."""
+_SHARE, _SHARE_THAT_MATTERS, _SHARE_BEFORE_A_WRITE = 0.005, 0.05, 0.3
+"""Of all statements; of locks, writes and looks right before a write; of those while a sweep is about to write."""
 _MATTERS = re.compile(r"FOR (NO KEY )?(UPDATE|SHARE)|UPDATE|intent|pg_locks|SELECT 1$")
 ADDING, ENDING = "adding", "ending"
 """What a sweep is about to do: add jobs that it journals or has journaled, or end campaigns that it holds locked."""
@@ -28,23 +31,39 @@ _ENDS = re.compile(r"FOR NO KEY UPDATE|^UPDATE")
 _LONGEST_SECONDS = 30.0
 
 
-def meet_at(port: int) -> None:
-    """Meet the drill, which listens on this port of this machine, at some statements to the platform's database."""
-    rng = random.Random()
-    ids: list[str] = []
-    about_to = ""
+class Meeting:
+    """Meets the drill at some statements of this process's sweeps to the platform's database.
 
-    def before(connection: sa.Connection, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        nonlocal about_to
+    Args:
+        port: The port of this machine on which the drill listens.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._rng = random.Random()
+        self._left = 0
+        self._ids: list[str] = []
+        self._about_to = ""
+        sa.event.listen(sa.Engine, "before_cursor_execute", self._before)
+
+    def begin(self) -> None:
+        """Say that a sweep begins."""
+        self._left = self._rng.choice(_GAPS_OF_A_SWEEP)
+
+    def end(self) -> None:
+        """Meet the drill no more."""
+        sa.event.remove(sa.Engine, "before_cursor_execute", self._before)
+
+    def _before(self, connection: sa.Connection, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
         if connection.dialect.driver != OUR_DRIVER:
             return
         if isinstance(parameters, Mapping) and isinstance(parameters.get("ids"), list):
-            ids[:] = parameters["ids"]
-        about_to = _about_to(statement, about_to)
-        if rng.random() < SHARE * (6 if about_to or _MATTERS.search(statement) else 1):
-            _meet(port, {"ids": [str(key) for key in ids[:20]], "about_to": about_to})
-
-    sa.event.listen(sa.Engine, "before_cursor_execute", before)
+            self._ids = [str(key) for key in parameters["ids"]]
+        self._about_to = _about_to(statement, self._about_to)
+        matters = _SHARE_THAT_MATTERS if _MATTERS.search(statement) else _SHARE
+        if self._left and self._rng.random() < (_SHARE_BEFORE_A_WRITE if self._about_to else matters):
+            self._left -= 1
+            _meet(self._port, {"ids": self._ids[:20], "about_to": self._about_to})
 
 
 def _about_to(statement: str, before: str) -> str:

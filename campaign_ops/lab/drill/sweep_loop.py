@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from campaign_ops.core.errors import CampaignOpsError, ConfigurationError, SweepBusy
 from campaign_ops.core.report import HealthReport
-from campaign_ops.lab.drill.meeting import OUR_DRIVER, meet_at
+from campaign_ops.lab.drill.meeting import OUR_DRIVER, Meeting
 from campaign_ops.settings import PlatformSettings, Settings, load_settings
 
 log = logging.getLogger(__name__)
@@ -127,10 +127,11 @@ def sweep_until_stopped(options: SweeperOptions, sweep: Callable[[str], SweepRes
         signal.signal(number, lambda *_: stop.set())
     if options.die_after_statements:
         _die_at(options.die_after_statements)
-    if options.meet_port:
-        meet_at(options.meet_port)
+    meeting = Meeting(options.meet_port) if options.meet_port else None
     with (Path(options.work_dir) / f"sweeps-{options.name}.jsonl").open("a", encoding="utf-8") as lines:
         while not stop.is_set():
+            if meeting is not None:
+                meeting.begin()
             lines.write(json.dumps(sweep_line(sweep)) + "\n")
             lines.flush()
             stop.wait(options.pause_seconds)

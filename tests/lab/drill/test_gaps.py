@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from campaign_ops.core.errors import DatabaseUnavailable
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.reenqueue import reenqueue_one
+from campaign_ops.lab.drill import meeting
 from campaign_ops.lab.drill.environment.rig import Rig
 from campaign_ops.lab.drill.environment.workforce import MEETING, SWEEPERS
 from campaign_ops.lab.drill.gaps import Act, Acts, Gaps
 from campaign_ops.lab.drill.ledger import LOCK_LOSS
-from campaign_ops.lab.drill.meeting import ADDING
+from campaign_ops.lab.drill.meeting import ADDING, Meeting
 from campaign_ops.lab.drill.options import DrillOptions
 from campaign_ops.lab.drill.workload import CANCELLED, PAUSED, Workload
 from tests.lab.waiting import wait_until
@@ -130,11 +133,27 @@ def test_a_sweep_waits_at_its_statements_and_says_what_it_works_on(rig: Rig, mon
         return 0.0
 
     monkeypatch.setattr(Gaps, "meet", meet)
+    monkeypatch.setattr(meeting, "_GAPS_OF_A_SWEEP", (1000,))
+    for share in ("_SHARE", "_SHARE_THAT_MATTERS", "_SHARE_BEFORE_A_WRITE"):
+        monkeypatch.setattr(meeting, share, 1)
+    with Gaps(rig):
+        at_statements = Meeting(rig.meet_port)
+        platform = rig.connect()
+        try:
+            at_statements.begin()
+            reenqueue_one(platform, SENDING, Person("ann", "a test", "by-hand"))
+        finally:
+            at_statements.end()
+            platform.close()
+    assert (SENDING, ADDING) in asked
+    assert (SENDING, "") in asked
+
+
+def test_of_the_sweepers_one_waits_for_the_drill(rig: Rig) -> None:
     with Gaps(rig):
         for name in SWEEPERS:
             rig.start_sweeper(name)
         assert [name for name, sweeper in rig.sweepers.items() if sweeper.options.meet_port] == [MEETING]
-        wait_until(lambda: (SENDING, ADDING) in asked, seconds=60)
     rig.stop_all()
 
 
