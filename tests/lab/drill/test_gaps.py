@@ -136,17 +136,18 @@ def test_a_sweep_waits_at_its_statements_and_says_what_it_works_on(rig: Rig, mon
     monkeypatch.setattr(meeting, "_GAPS_OF_A_SWEEP", (1000,))
     for share in ("_SHARE", "_SHARE_THAT_MATTERS", "_SHARE_BEFORE_A_WRITE"):
         monkeypatch.setattr(meeting, share, 1)
+    Workload(rig).write("cmp_lost", 2, "shop_north")
     with Gaps(rig):
         at_statements = Meeting(rig.meet_port)
         platform = rig.connect()
         try:
             at_statements.begin()
-            reenqueue_one(platform, SENDING, Person("ann", "a test", "by-hand"))
+            reenqueue_one(platform, "cmp_lost", Person("ann", "a test", "by-hand"))
         finally:
             at_statements.end()
             platform.close()
-    assert (SENDING, ADDING) in asked
-    assert (SENDING, "") in asked
+    assert ("cmp_lost", ADDING) in asked
+    assert ("cmp_lost", "") in asked
 
 
 def test_of_the_sweepers_one_waits_for_the_drill(rig: Rig) -> None:
