@@ -36,7 +36,7 @@ _TARGETS: dict[str, str] = {
     "undo": f"{_REPAIRS} AND at > now() - interval '10 seconds'",
 }
 """What a person finds to do, by the kind of fix."""
-_WEIGHTS = {"complete": 2, "reenqueue": 2, "release": 1, "send_again": 1, "lift": 2, "undo": 3}
+_WEIGHTS = {"complete": 2, "reenqueue": 2, "release": 1, "send_again": 1, "lift": 2, "undo": 1}
 
 
 class AtWork(Presence):

@@ -147,8 +147,10 @@ class Execution:
             case "campaign":
                 if workload.is_full():
                     return None
-                jobs = workload.start(event.name, arguments["size"], arguments["tenant"], arguments["job_options"])
-                return f"campaign {event.name}: {plural(arguments['size'], 'recipient')} in {plural(len(jobs), 'job')}"
+                size, share = arguments["size"], arguments["enqueued"]
+                jobs = workload.start(event.name, size, arguments["tenant"], arguments["job_options"], enqueued=share)
+                died = f", then the application died: {share:.0%} enqueued" if share < 1 else ""
+                return f"campaign {event.name}: {plural(size, 'recipient')} in {plural(len(jobs), 'job')}{died}"
             case "person":
                 return self._person(event.name, arguments)
             case "prepare":

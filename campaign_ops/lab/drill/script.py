@@ -30,6 +30,9 @@ faults are repeated."""
 PEOPLE_EVERY_SECONDS = 2.0
 _SHORTEST_SECONDS = 3.0
 _SCARCE_SHARE = 0.5
+_DIES_SHARE = 0.2
+"""Of the campaigns, those whose application dies while it enqueues them. Without them, and with 5 % of completions lost
+instead of 15, a drill of 160 s had eight repairs: too few for a fault of the product to show."""
 _PEOPLE = ("pause", "pause", "cancel", "resume", "resume", "retry", "reopen", "move", "import_more")
 """What people let the application do: methods of the workload."""
 
@@ -110,6 +113,7 @@ def _campaigns(options: DrillOptions) -> Iterator[Event]:
     while at < options.seconds - CALM_SECONDS:
         number += 1
         kind = rng.random()
+        enqueued = round(rng.random(), 2) if rng.random() < _DIES_SHARE else 1
         yield Event(
             round(at, 2),
             "campaign",
@@ -118,6 +122,7 @@ def _campaigns(options: DrillOptions) -> Iterator[Event]:
                 "size": rng.randint(*size.recipients),
                 "tenant": rng.choice(TENANTS),
                 "job_options": {"priority": 5} if kind < 0.2 else {"delay": 400} if kind < 0.3 else {},
+                "enqueued": enqueued,
             },
         )
         at += rng.uniform(0.5, 1.5) * size.campaign_every_seconds

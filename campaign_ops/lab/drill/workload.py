@@ -80,10 +80,15 @@ class Workload:
                 name, campaign=label, amount=amount, created_ago=_NOW, expires_in=expires_in, tenant=tenant
             )
 
-    def start(self, label: str, size: int, tenant: str, job_options: Mapping[str, Any] | None = None) -> list[str]:
-        """Write a campaign's rows and add its jobs. Returns the ids of the jobs; none that it has already."""
+    def start(
+        self, label: str, size: int, tenant: str, job_options: Mapping[str, Any] | None = None, *, enqueued: float = 1
+    ) -> list[str]:
+        """Write a campaign's rows and add its jobs. Returns the ids of the jobs; none that it has already.
+
+        With a share ``enqueued`` below 1, the application dies when it has enqueued that share of the recipients.
+        """
         self.write(label, size, tenant)
-        return self._enqueue(label, job_options or {})
+        return self._enqueue(label, job_options or {}, enqueued)
 
     def cancel(self, which: float, *, frees_credits: bool) -> str | None:
         """Cancel a sending or paused campaign; without ``frees_credits`` the application leaks its credits."""
@@ -260,12 +265,13 @@ class Workload:
             changed = connection.execute(table.update().where(*premise).values(status=new, updated_at=moment))
             return changed.rowcount == 1
 
-    def _enqueue(self, campaign: str, job_options: Mapping[str, Any]) -> list[str]:
+    def _enqueue(self, campaign: str, job_options: Mapping[str, Any], share: float = 1) -> list[str]:
         rig = self._rig
         tenant = rig.writer.campaign(campaign)["tenant"]
         covered = rig.live_recipients()
         pending = [recipient for recipient in rig.writer.pending_ids(campaign) if recipient not in covered]
-        return rig.queue.add(rig.writer.id(campaign), tenant, pending, batch_size=BATCH_SIZE, **job_options)
+        part = pending[: round(len(pending) * share)]
+        return rig.queue.add(rig.writer.id(campaign), tenant, part, batch_size=BATCH_SIZE, **job_options)
 
     def _remove_jobs(self, campaign: str) -> int:
         """Remove a campaign's jobs from the queue. Returns how many are left because a worker holds them."""
