@@ -10,8 +10,10 @@ import json
 import random
 import re
 import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,7 +34,7 @@ _LONGEST_SECONDS = 30.0
 
 
 class Meeting:
-    """Meets the drill at some statements of this process's sweeps to the platform's database.
+    """Meets the drill at some statements of a thread's sweeps to the platform's database.
 
     Args:
         port: The port of this machine on which the drill listens.
@@ -41,21 +43,26 @@ class Meeting:
     def __init__(self, port: int) -> None:
         self._port = port
         self._rng = random.Random()
-        self._left = 0
+        self._left = self._thread = 0
         self._ids: list[str] = []
         self._about_to = ""
         sa.event.listen(sa.Engine, "before_cursor_execute", self._before)
 
-    def begin(self) -> None:
-        """Say that a sweep begins."""
-        self._left = self._rng.choice(_GAPS_OF_A_SWEEP)
+    @contextmanager
+    def during(self) -> Iterator[None]:
+        """Meet the drill during a sweep, which this thread makes in the block."""
+        self._left, self._thread = self._rng.choice(_GAPS_OF_A_SWEEP), threading.get_ident()
+        try:
+            yield
+        finally:
+            self._left = 0
 
     def end(self) -> None:
         """Meet the drill no more."""
         sa.event.remove(sa.Engine, "before_cursor_execute", self._before)
 
     def _before(self, connection: sa.Connection, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        if connection.dialect.driver != OUR_DRIVER:
+        if connection.dialect.driver != OUR_DRIVER or threading.get_ident() != self._thread:
             return
         if isinstance(parameters, Mapping) and isinstance(parameters.get("ids"), list):
             self._ids = [str(key) for key in parameters["ids"]]

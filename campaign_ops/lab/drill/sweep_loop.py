@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -130,9 +131,9 @@ def sweep_until_stopped(options: SweeperOptions, sweep: Callable[[str], SweepRes
     meeting = Meeting(options.meet_port) if options.meet_port else None
     with (Path(options.work_dir) / f"sweeps-{options.name}.jsonl").open("a", encoding="utf-8") as lines:
         while not stop.is_set():
-            if meeting is not None:
-                meeting.begin()
-            lines.write(json.dumps(sweep_line(sweep)) + "\n")
+            with meeting.during() if meeting is not None else nullcontext():
+                line = sweep_line(sweep)
+            lines.write(json.dumps(line) + "\n")
             lines.flush()
             stop.wait(options.pause_seconds)
 

@@ -141,8 +141,8 @@ def test_a_sweep_waits_at_its_statements_and_says_what_it_works_on(rig: Rig, mon
         at_statements = Meeting(rig.meet_port)
         platform = rig.connect()
         try:
-            at_statements.begin()
-            reenqueue_one(platform, "cmp_lost", Person("ann", "a test", "by-hand"))
+            with at_statements.during():
+                reenqueue_one(platform, "cmp_lost", Person("ann", "a test", "by-hand"))
         finally:
             at_statements.end()
             platform.close()
