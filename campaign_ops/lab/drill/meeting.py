@@ -58,8 +58,9 @@ class Meeting:
             self._left = 0
 
     def end(self) -> None:
-        """Meet the drill no more."""
-        sa.event.remove(sa.Engine, "before_cursor_execute", self._before)
+        """Meet the drill no more. Idempotent."""
+        if sa.event.contains(sa.Engine, "before_cursor_execute", self._before):
+            sa.event.remove(sa.Engine, "before_cursor_execute", self._before)
 
     def _before(self, connection: sa.Connection, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
         if connection.dialect.driver != OUR_DRIVER or threading.get_ident() != self._thread:

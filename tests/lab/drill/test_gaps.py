@@ -145,6 +145,7 @@ def test_a_sweep_waits_at_its_statements_and_says_what_it_works_on(rig: Rig, mon
                 reenqueue_one(platform, "cmp_lost", Person("ann", "a test", "by-hand"))
         finally:
             at_statements.end()
+            at_statements.end()
             platform.close()
     assert ("cmp_lost", ADDING) in asked
     assert ("cmp_lost", "") in asked
