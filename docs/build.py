@@ -190,7 +190,8 @@ workers for `campaign-ops workers` and the metrics, brings incidents up to date,
 - The *dead man's switch* is an address outside that is called after each look in which the last sweep of every platform was fresh
   (younger than {stale}, or than three ticks of a slower schedule). Its owner raises the alarm when the calls stop: with the watcher, its host, its network or the sweeps.
 - A platform whose database cannot be written has no place for its incident. The watcher remembers it and notifies directly, without the
-  outbox: a channel that does not accept it is tried again at each look. A watcher that is restarted meanwhile may notify once more.
+  outbox: a channel that does not accept it is tried again at each look. A watcher that is restarted meanwhile may
+  notify once more, or not of the end. Each of several watchers notifies.
 - Where no watcher runs, Dagster's sensor `incidents` makes the same looks. It dies with Dagster's daemon, and cannot
   notify of a database that is away. Where neither has looked for {unwatched}, `campaign-ops incidents`, the console and the doctor ask for
   it: incidents stay as they were at the last look.

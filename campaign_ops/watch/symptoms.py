@@ -217,7 +217,8 @@ def _queue(
     plan = sweep.figures.get("repair_plan", {}) if sweep is not None else {}
     unclear = plan.get("queue_problem") and not plan.get("queue_away")
     if now is not None and (now.problem or not unclear):
-        return _of_queues(now.each, now.problem or "", campaigns, policy, "")
+        read = now.parts if now.put_back else now.each  # where no tenant sends, there is no queue to wait in
+        return _of_queues(read, now.problem or "", campaigns, policy, "")
     if sweep is None or not plan:
         return Look()
     parts = [queue_of(row) for row in latest.rows_of("queue_state", sweep.id)]

@@ -8,8 +8,11 @@ import pytest
 import redis
 import sqlalchemy as sa
 
+from campaign_ops.bullmq.queue import QueueAddress
+from campaign_ops.bullmq.queue_group import open_queue
 from campaign_ops.core.causes import Cause, Severity
 from campaign_ops.core.incidents import Look, Symptom, What
+from campaign_ops.lab.shop.queue import ShopQueue
 from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Database
@@ -200,6 +203,25 @@ def test_jobs_that_no_worker_takes_are_one_incident(sms: World) -> None:
     assert (idle.count, idle.campaigns) == (1, ("waits",))
     assert "1 job waiting" in idle.detail
     assert set(found(sms)) == {Cause.NO_WORKERS}
+
+
+def test_where_no_tenant_sends_no_queue_waits_for_workers(sms: World) -> None:
+    """With a queue for each tenant, the incident stayed open once the tenant's campaigns were over."""
+    profile, address = sms.platform.profile, QueueAddress(sms.queue_url or "", sms.queue.prefix)
+    assert profile.queue is not None
+    for_tenants, of_one = (profile.queue.model_copy(update={"name": f"sms-{name}"}) for name in ("{tenant}", "north"))
+    known = profile.model_copy(update={"queue": for_tenants})
+    queue = open_queue(address, for_tenants)
+    sms.platform = Platform("sms", known, sms.platform.policy, sms.platform.database, queue)
+    sms.app.add_campaign("waits", tenant="north", pending=3)
+    jobs = ShopQueue(address.url, address.prefix, of_one)
+    jobs.open()
+    jobs.add("waits", "north", sms.app.pending_ids("waits"))
+    jobs.close()
+    assert Cause.NO_WORKERS in found(sms)
+    sms.app.set_campaign("waits", status="sent")
+    assert Cause.NO_WORKERS not in found(sms)
+    assert Cause.NO_WORKERS in judged(sms)
 
 
 def test_a_backlog_is_counted_in_jobs(worlds: Worlds) -> None:
