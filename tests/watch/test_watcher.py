@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import socketserver
 import subprocess
@@ -25,6 +26,7 @@ from campaign_ops.core.causes import Cause
 from campaign_ops.core.errors import ConfigurationError
 from campaign_ops.core.incidents import Rules
 from campaign_ops.core.policy import Policy
+from campaign_ops.faces.cli.watch import watch_until_stopped
 from campaign_ops.journal.queue_looks import QueueLooks
 from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.platform import Platform
@@ -464,6 +466,30 @@ def test_a_heartbeat_that_cannot_be_written_is_refused_at_the_start(sms: World, 
     result = configured(tmp_path, sms)("watch", "--heartbeat", tmp_path / "none" / "beat")
     assert result.exit_code == 2
     assert "--heartbeat" in result.stderr
+
+
+def test_a_heartbeat_that_can_no_longer_be_written_does_not_end_the_watch(
+    sms: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A directory that was cleaned up ended the process, and with it the watch over all platforms."""
+    beat, looks = tmp_path / "beats" / "beat", []
+    beat.parent.mkdir()
+
+    def connect() -> Platform:
+        looks.append(1)
+        shutil.rmtree(beat.parent, ignore_errors=True)
+        if len(looks) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return sms.again()
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        watch_until_stopped(watcher(Watched("sms", connect)), 0, beat)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert len(looks) == 2
+    assert f"--heartbeat {beat}: cannot be written" in caplog.text
 
 
 @pytest.mark.parametrize(("age", "code"), [("1 minute", 0), ("2 hours", 5)])

@@ -76,7 +76,7 @@ def watch_until_stopped(watcher: Watcher, every_seconds: float, heartbeat: Path 
         watcher.run(stop, every_seconds)
     else:
         _touch(heartbeat)
-        watcher.run(stop, every_seconds, lambda: _touch(heartbeat))
+        watcher.run(stop, every_seconds, lambda: _beat(heartbeat))
 
 
 def _report_channels(notify: Notify, *, once: bool) -> None:
@@ -88,6 +88,14 @@ def _report_channels(notify: Notify, *, once: bool) -> None:
         log.warning("%s", mistake)
     if not notify.channels:
         log.warning("no channel is configured: incidents are recorded, and nobody is notified")
+
+
+def _beat(heartbeat: Path) -> None:
+    """A sign of life; without one the health check ends the process, which goes on watching until then."""
+    try:
+        _touch(heartbeat)
+    except ConfigurationError as error:
+        log.warning("%s", error)
 
 
 def _touch(heartbeat: Path) -> None:
