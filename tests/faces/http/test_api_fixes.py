@@ -86,8 +86,8 @@ def test_what_contradicts_itself_is_refused(api: Api, sms: World) -> None:
     sms.app.add_campaign("done", tenant="north", succeeded=5)
     client, path = api.client(api.token(tenants=frozenset({"north", "south"}))), "/api/campaigns/done/mark-complete"
     for query, more, status, words in (
-        ("?platform=other", {"platform": "sms"}, 422, "is 'sms' in the body and 'other' in the query"),
-        ("", {"confirm": "aaaa-bbbb-cccc"}, 422, "confirm cannot be combined with dry_run"),
+        ("?platform=other", {"platform": "sms"}, 409, "is 'sms' in the body and 'other' in the query"),
+        ("", {"confirm": "aaaa-bbbb-cccc"}, 409, "confirm: cannot be combined with dry_run"),
         ("", {"tenant": "south"}, 404, "there is no such campaign of tenant south"),
         ("?platform=sms", {"platform": "sms", "tenant": "north"}, 200, ""),
     ):

@@ -561,7 +561,8 @@ def test_a_campaign_is_reached_whatever_its_id_holds(api: Api, sms: World) -> No
         path = f"/api/campaigns/{quote(campaign_id, safe='').replace('.', '%2E')}"
         tried = programs.post(f"{path}/mark-complete", json=body).json()
         assert tried["target"] == campaign_id, tried
-    assert programs.get("/api/campaigns/a/mark-complete").json()["campaign"]["id"] == "a/mark-complete"
+    assert programs.get("/api/campaigns//b//c/").json()["campaign"]["id"] == "/b//c/"
+    assert programs.get("/api/campaigns/a/mark-complete").status_code == 405
     release = programs.post("/api/reservations/r%2F1/release", json=body)
     assert release.json()["detail"].startswith("reservation r/1: 3 credits stay held")
     audited = {row["path"] for row in sms.rows("SELECT path FROM campaign_ops.audit")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from starlette.convertors import register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,6 +16,7 @@ from campaign_ops.faces.http import shapes
 from campaign_ops.faces.http.api.common import (
     Cursor,
     Id,
+    IdConvertor,
     Limit,
     PlatformName,
     TheAsker,
@@ -24,6 +26,7 @@ from campaign_ops.faces.http.api.common import (
 )
 from campaign_ops.faces.http.cursors import cursor_of, next_page, position_of
 from campaign_ops.faces.http.etags import tagged_json
+from campaign_ops.faces.http.fixes import ROUTES
 from campaign_ops.faces.http.service import Place, Service
 from campaign_ops.platform import Platform
 from campaign_ops.queries.campaigns import (
@@ -37,6 +40,15 @@ from campaign_ops.queries.campaigns import (
 from campaign_ops.queries.owners import Subject
 
 router = APIRouter()
+
+
+class _CampaignConvertor(IdConvertor):
+    """The path of a fix is no campaign's: it takes no GET."""
+
+    regex = f"(?s:(?!.*/(?:{'|'.join(ROUTES)})$).+)"
+
+
+register_url_convertor("campaign", _CampaignConvertor())
 
 
 @router.get("/api/campaigns", response_model=shapes.StuckCampaigns, responses=problems(404, 409), tags=["Look"])
@@ -146,7 +158,7 @@ def _stuck(platform: str, row: Any) -> shapes.StuckCampaign:
 
 
 @router.get(
-    "/api/campaigns/{campaign_id:id}",
+    "/api/campaigns/{campaign_id:campaign}",
     response_model=shapes.CampaignDocument,
     responses=problems(400, 404),
     tags=["Look"],

@@ -37,13 +37,13 @@ Key = Annotated[
 ]
 
 
-class _IdConvertor(StringConvertor):
+class IdConvertor(StringConvertor):
     """Takes whatever is in the path: the application chooses its ids, and `%2F` arrives here as a slash."""
 
     regex = "(?s:.+)"
 
 
-register_url_convertor("id", _IdConvertor())
+register_url_convertor("id", IdConvertor())
 
 
 def _storable(text: str) -> str:
@@ -92,10 +92,10 @@ def one_platform(body: str | None, query: str | None) -> str | None:
     """The platform that a request names, in its body or in its query.
 
     Raises:
-        Problem: 422 where it names two: the fix was made on the body's.
+        Problem: 409 where it names two: the fix was made on the body's.
     """
     if body is not None and query is not None and body != query:
-        raise Problem(422, "invalid", f"platform: is {body!r} in the body and {query!r} in the query", "name one")
+        raise Problem(409, "contradiction", f"platform: is {body!r} in the body and {query!r} in the query", "name one")
     return body or query
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from campaign_ops.faces.http import shapes
@@ -23,6 +23,7 @@ from campaign_ops.faces.http.api.common import (
     problems,
 )
 from campaign_ops.faces.http.fixes import ROUTES, FixOrder, carry_out
+from campaign_ops.faces.http.problems import Problem
 from campaign_ops.faces.http.service import Service
 
 router = APIRouter(tags=["Fix"])
@@ -38,12 +39,6 @@ class FixRequest(BaseModel):
     confirm: Code = Field(default="", description="The code that the dry run answered; required without `dry_run`.")
     platform: str | None = Field(default=None, max_length=31, description="Needed where several platforms have the id.")
     tenant: str | None = Field(default=None, max_length=255, description="Refuse unless it belongs to this tenant.")
-
-    @model_validator(mode="after")
-    def _tried_out_or_confirmed(self) -> FixRequest:
-        if self.dry_run and self.confirm:
-            raise ValueError("confirm cannot be combined with dry_run")
-        return self
 
 
 def _endpoint(name: str, path: str, summary: str) -> None:
@@ -75,7 +70,13 @@ def fixed(
     platform: str | None,
     key: str | None,
 ) -> JSONResponse:
-    """Carry out a manual fix, and answer."""
+    """Carry out a manual fix, and answer.
+
+    Raises:
+        Problem: 409 where the request contradicts itself.
+    """
+    if body.dry_run and body.confirm:
+        raise Problem(409, "contradiction", "confirm: cannot be combined with dry_run", "leave one of them out")
     order = FixOrder(
         name,
         checked(target, "id"),
