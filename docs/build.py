@@ -22,6 +22,7 @@ from campaign_ops.settings import describe_profile, describe_settings, markdown_
 from campaign_ops.watch.dagster import DEAD_AFTER_SECONDS
 from campaign_ops.watch.freshness import STALE_AFTER_SECONDS
 from campaign_ops.watch.notify import Limits
+from campaign_ops.watch.symptoms import RESTARTS_AN_HOUR
 
 HERE = Path(__file__).parent
 
@@ -130,6 +131,7 @@ stays as it was:
 - Two looks at the rows of the same sweep are one look; so are two looks within {rules.same_look_seconds:g} s, by several watchers for example.
 - It is notified when it opens, reopens, gets worse and ends, and again every {repeat} as long as it is open. *Worse* is a graver severity, or
   a count {rules.worse_factor} times the one of the last notification.
+- A deployment, or a restart of Redis, restarts each worker once. *Again and again* is {restarts} restarts an hour beyond one of each worker.
 - The last sweep is too old after {stale}, or after three ticks of a slower schedule. A platform that was never swept has as long.
 
 ## What a person does
@@ -247,6 +249,7 @@ def _incidents() -> str:
         longest=duration(int(limits.longest_retry_seconds)),
         give_up=duration(int(limits.give_up_seconds)),
         unwatched=duration(UNWATCHED_SECONDS),
+        restarts=RESTARTS_AN_HOUR,
         dead=duration(DEAD_AFTER_SECONDS),
         stale=duration(STALE_AFTER_SECONDS),
     )
