@@ -17,6 +17,8 @@ from campaign_ops.fixes.rebind import rebind
 from campaign_ops.lab.shop.row_writer import hours
 from tests.conftest import World
 
+pytestmark = pytest.mark.slow  # 7 s: each lost answer is followed by real reconnects
+
 ANN = Person("ann", "TICKET-1", "run-1")
 
 
