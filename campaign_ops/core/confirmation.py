@@ -42,7 +42,10 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A code to be shown, when it expires, and the kinds of repair that it lets pass; none for a manual fix."""
+    """A code to be shown, when it expires, and the kinds of repair that it lets pass.
+
+    None for a manual fix, and for a code which confirms only that an emptied queue is the right one.
+    """
 
     code: str
     expires_at: datetime
@@ -61,6 +64,11 @@ def covers_of(plan: Plan, kinds: Collection[RepairKind]) -> Covers:
     """The repairs of these kinds in a plan: their targets with their sizes, and the queue that the plan rests on."""
     repairs = {kind.value: {item.target: _size(item) for item in plan.of(kind)} for kind in sorted(kinds)}
     return {"queue": plan.queue, "repairs": repairs}
+
+
+def covers_of_alarm(plan: Plan) -> Covers:
+    """The alarm that a plan rests on, where it holds no repair back: it confirms that this is the queue."""
+    return {"queue": plan.queue, "repairs": {}, "alarm": plan.alarm_alone}
 
 
 def _size(item: PlanItem) -> int | str:

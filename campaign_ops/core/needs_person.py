@@ -93,7 +93,7 @@ def _line(items: Sequence[PlanItem], step: str, platform: str) -> str:
 
 def _trouble(report: HealthReport, *, short: bool = False) -> Iterator[str]:
     """What kept the sweep from its work, with the next step; then the command that confirms what a breaker holds."""
-    confirming = [_how_to_confirm(report.platform, offer) for offer in report.offers]
+    confirming = [_how_to_confirm(report, offer) for offer in report.offers]
     for what, cause in report.troubles:
         step = "" if cause is Cause.BREAKER and confirming else f"; next: {_step(cause, report.platform)}"
         yield f"{cut(what, _LONGEST) if short else what}{step}"
@@ -108,8 +108,11 @@ def _step(cause: Cause | None, platform: str) -> str:
     return CAUSES[cause].next_step.format(platform=platform)
 
 
-def _how_to_confirm(platform: str, offer: Offer) -> str:
-    command = f"campaign-ops reconcile --platform {platform} --confirm {offer.code} --reason WHY"
+def _how_to_confirm(report: HealthReport, offer: Offer) -> str:
+    command = f"campaign-ops reconcile --platform {report.platform} --confirm {offer.code} --reason WHY"
+    if not offer.kinds:
+        until = f"until {offer.expires_at:%H:%M} UTC"
+        return f"{report.plan.alarm}; if this is the queue all the same, confirm it {until}: `{command}`"
     return (
         f"Look at the queue; if {' and '.join(offer.kinds)} is right all the same, confirm exactly this"
         f" until {offer.expires_at:%H:%M} UTC: `{command}`"

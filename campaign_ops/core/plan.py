@@ -54,7 +54,7 @@ class Plan:
 
     ``more_releases`` reservations could be released too, and are left to the next sweeps. ``queue`` names the queue and
     the Redis process that the plan rests on, and the alarms about them; ``emptied`` says that one of these is about the
-    queue itself.
+    queue itself. ``alarm`` says how a queue was emptied, as remembered until a person confirms; empty if none was.
     """
 
     items: tuple[PlanItem, ...]
@@ -64,6 +64,7 @@ class Plan:
     more_releases: int = 0
     queue: str = ""
     emptied: bool = False
+    alarm: str = ""
 
     def of(self, kind: RepairKind | None) -> list[PlanItem]:
         """The lines of one kind."""
@@ -82,6 +83,11 @@ class Plan:
     def tripped(self) -> list[RepairKind]:
         """The kinds of repair that a breaker holds back."""
         return [kind for kind in self.breakers if self.held_back(kind) is not None]
+
+    @property
+    def alarm_alone(self) -> str:
+        """The alarm, where no repair is held back: a person can confirm only that this is the queue."""
+        return "" if self.tripped() else self.alarm
 
 
 def _no_more(now: PlanItem, planned: PlanItem) -> bool:

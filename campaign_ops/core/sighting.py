@@ -27,7 +27,7 @@ class Sighting:
         server_id: The Redis process that answered; None where it does not tell.
         server_since: When that process was first seen.
         server_trusted: It is the first that we saw, or a person has confirmed a repair that relied on it.
-        job_counter: BullMQ's count of all jobs ever added; None where the queue was never seen to exist.
+        job_counter: BullMQ's count of all jobs ever added; None where the queue did not exist at the last look.
         emptied: In words, the sign that the queue had been emptied; empty text if there was none.
         database_id: The database and its history; None where it does not tell.
         database_replaced: Another one, another history of it or other tables have taken its place since.
@@ -66,7 +66,9 @@ def sighted(
         after = replace(after, server_id=queue.server_id, server_since=now, server_trusted=after.server_id is None)
     if not after.emptied:
         after = replace(after, emptied=_emptied(after, queue, missed=known or wanted))
-    return replace(after, job_counter=queue.job_counter) if queue.exists else after
+    # Of a queue that is gone the alarm is kept, not the counter: with it, the look after a person's confirmation raised
+    # the alarm again.
+    return replace(after, job_counter=queue.job_counter if queue.exists else None)
 
 
 def _differ(before: str, now: str) -> bool:
@@ -143,6 +145,11 @@ def _alarms_about_each(
     known = {name for name, sighting in sightings.items() if sighting.job_counter is not None or sighting.emptied}
     used = [part for part in queue.parts if part.exists or part.name in known or part.name in wanted]
     return [alarm for part in used for alarm in alarms_about(part, sightings.get(part.name))]
+
+
+def all_emptied(sightings: Mapping[str, Sighting]) -> str:
+    """Say how queues were emptied, until a person confirms that they may be believed; else empty text."""
+    return "; ".join(f"queue {name}: {sighting.emptied}" for name, sighting in sightings.items() if sighting.emptied)
 
 
 def suspicions_about(sighting: Sighting | None, policy: Policy, now: datetime) -> list[str]:

@@ -156,6 +156,7 @@ def sweep_document(
             }
             for held, offer in offers
         ],
+        "alarm": next((_alarm(report, offer, confirm) for offer in report.offers if not offer.kinds), None),
         "doubts": list(report.plan.doubts),
         "lines": [_line(outcome) for outcome in outcomes],
     }
@@ -166,6 +167,11 @@ def offer_of(report: HealthReport, held: HeldBack) -> Offer | None:
     if not held.by_breaker:
         return None
     return next((offer for offer in report.offers if held.kind.value in offer.kinds), None)
+
+
+def _alarm(report: HealthReport, offer: Offer, confirm: Callable[[Offer], str]) -> shapes.Alarm:
+    until = offer.expires_at.isoformat()
+    return {"reason": report.plan.alarm, "confirm": confirm(offer), "confirm_until": until}
 
 
 def _line(outcome: Outcome) -> shapes.Line:

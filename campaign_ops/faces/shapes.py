@@ -68,6 +68,14 @@ class HeldBack(TypedDict):
     confirm_until: Annotated[str | None, "when its code expires"]
 
 
+class Alarm(TypedDict):
+    """An emptied queue that holds no repair back now, and is remembered until a person confirms it."""
+
+    reason: Annotated[str, "how it was emptied"]
+    confirm: Annotated[str, "the command that says that this is the queue"]
+    confirm_until: Annotated[str, "when its code expires"]
+
+
 class SweepResult(TypedDict):
     """The findings of a sweep, and what it did or, in a dry run, would do."""
 
@@ -77,6 +85,7 @@ class SweepResult(TypedDict):
     figures: Annotated[dict[str, int], "the headline numbers: `stuck`, `sending`, `needs_person`, `completed`, …"]
     trouble: Annotated[list[str], "what kept the sweep from its work"]
     held_back: Annotated[list[HeldBack], "kinds of repair that were held back"]
+    alarm: Annotated[Alarm | None, "an emptied queue that a person can confirm; null when there is none"]
     doubts: Annotated[list[str], "reasons not to believe what the queue shows"]
     lines: Annotated[list[Line], "every line of the plan, and the reservations released together with their campaigns"]
 

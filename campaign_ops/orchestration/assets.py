@@ -45,7 +45,7 @@ def _stuck(sweep: Sweep, _: PlatformSource) -> Metadata:
 
 def _plan(sweep: Sweep, source: PlatformSource) -> Metadata:
     plan = sweep.make_plan()
-    offers = sweep.offers() if plan.tripped() else []
+    offers = sweep.offers() if plan.tripped() or plan.alarm else []
     return metadata.of_plan(plan, offers, source)
 
 

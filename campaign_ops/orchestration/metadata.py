@@ -12,6 +12,7 @@ import dagster as dg
 
 from campaign_ops.core.confirmation import Offer
 from campaign_ops.core.console import Console
+from campaign_ops.core.markdown import plain
 from campaign_ops.core.markdown import table as markdown_table
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.needs_person import needs_person_now
@@ -135,6 +136,8 @@ def plan_report(plan: Plan, rows: Rows, held_back: Mapping[RepairKind, str], ins
     if held_back:
         lines = [f"- {kind}: {reason}" for kind, reason in held_back.items()]
         sections.append("\n".join(["## Held back", "", *lines, "", *instructions]))
+    elif plan.alarm:
+        sections.append("\n".join(["## The queue was emptied", "", f"- {plain(plan.alarm)}", "", *instructions]))
     sections += [_items(heading, plan.of(kind)) for kind, heading in _PLANNED.items()]
     if plan.more_releases:
         sections.append(f"{plan.more_releases} more reservations could be released; they are left to later sweeps.")

@@ -1,4 +1,4 @@
-"""Confirmations: the repairs of a sweep that a person's code lets pass the breaker.
+"""Confirmations: the repairs of a sweep that a person's code lets pass the breaker, or an alarm that it ends.
 
 A code is checked where the repair is about to be made, against the look that it is made from. It is used up in the
 same transaction that journals its use.
@@ -6,12 +6,13 @@ same transaction that journals its use.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
 
-from campaign_ops.core.confirmation import Confirmation, Offer, beyond, covers_of
+from campaign_ops.core.confirmation import Confirmation, Offer, beyond, covers_of, covers_of_alarm
 from campaign_ops.core.errors import CampaignOpsError
 from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan
@@ -21,6 +22,8 @@ from campaign_ops.journal.migrations import check_current
 from campaign_ops.journal.sweeps import CONFIRMED, Author
 from campaign_ops.platform import Platform
 from campaign_ops.sweep.orders import Orders
+
+log = logging.getLogger(__name__)
 
 SWEEP = "a sweep"
 """The purpose that a breaker's code is noted with."""
@@ -82,10 +85,10 @@ def _use(
     now: Plan,
     passing: Sequence[RepairKind],
 ) -> None:
-    """Use the code up, and journal which repairs it let pass."""
+    """Use the code up, and journal which repairs it let pass, or the alarm that it ends."""
     counts = {kind.value: len(now.within(planned, kind)) for kind in passing}
     platform.confirmations.use(connection, SWEEP, confirmation, author.run_id)
-    what = ", ".join(f"{kind} {count}" for kind, count in counts.items())
+    what = ", ".join(f"{kind} {count}" for kind, count in counts.items()) or now.alarm
     entry = Entry(RepairKind.CONFIRM, confirmation.code, None, None, f"confirmed: {what}", after={"repairs": counts})
     platform.journal.record(
         connection, replace(author, actor=confirmation.by, person_reason=confirmation.reason), [entry]
@@ -107,13 +110,18 @@ def _shown(
 
 
 def offer_for(platform: Platform, plan: Plan, run_id: str) -> tuple[Offer | None, str]:
-    """A code for what the breakers of a plan hold back, or why there is none. Never raises: plans are shown anyway."""
-    if not plan.tripped():
+    """A code for what the breakers of a plan hold back, or else for the alarm about its queue; or why there is none.
+
+    Never raises: plans are shown anyway.
+    """
+    tripped = plan.tripped()
+    if not tripped and not plan.alarm:
         return None, ""
 
     def _offer(connection: sa.Connection) -> Offer:
         check_current(connection, platform.database.where)
-        return platform.confirmations.offer(connection, SWEEP, covers_of(plan, plan.tripped()), run_id)
+        covers = covers_of(plan, tripped) if tripped else covers_of_alarm(plan)
+        return platform.confirmations.offer(connection, SWEEP, covers, run_id)
 
     try:
         return platform.database.run(_offer), ""
@@ -121,6 +129,27 @@ def offer_for(platform: Platform, plan: Plan, run_id: str) -> tuple[Offer | None
         return None, f"no code to confirm it with could be noted: {error}"
 
 
+def confirm_queue(platform: Platform, author: Author, confirmation: Confirmation, plan: Plan) -> None:
+    """Believe an emptied queue as it is from now on, where this is what a person's code was shown for.
+
+    Without it the alarm could not be ended while nothing was held back: an incident stayed open for days.
+    """
+    sightings = platform.sightings
+    if not plan.alarm_alone or sightings is None:
+        return
+
+    def _confirm(connection: sa.Connection) -> str:
+        useless, covers = platform.confirmations.look_up(connection, SWEEP, confirmation.code, author.run_id)
+        if useless or covers != covers_of_alarm(plan):
+            return useless or "that code was not given for the queue as it is now"
+        _use(platform, connection, author, confirmation, plan, plan, [])
+        sightings.trust(connection, to_re_enqueue=False)
+        return ""
+
+    if refused := platform.database.run(_confirm):
+        log.warning("%s: the alarm about the queue was not confirmed: %s", platform.name, refused)
+
+
 def confirmation(report: HealthReport, by: str, reason: str) -> Confirmation | None:
-    """The confirmation of all that a dry run shows; None where nothing is held back."""
+    """The confirmation of all that a dry run shows; None where nothing waits for one."""
     return Confirmation(report.offers[0].code, by, reason) if report.offers else None

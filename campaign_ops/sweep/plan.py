@@ -13,7 +13,14 @@ from campaign_ops.core.model import RepairKind
 from campaign_ops.core.plan import Plan, make_plan
 from campaign_ops.core.policy import Policy
 from campaign_ops.core.queue_state import QueueState
-from campaign_ops.core.sighting import DATABASE_REPLACED, Sighting, all_alarms, all_sighted, all_suspicions
+from campaign_ops.core.sighting import (
+    DATABASE_REPLACED,
+    Sighting,
+    all_alarms,
+    all_emptied,
+    all_sighted,
+    all_suspicions,
+)
 from campaign_ops.core.verdicts import decide
 from campaign_ops.journal.migrations import has_records
 from campaign_ops.journal.sweeps import Author
@@ -100,7 +107,9 @@ def plan_from(
         **{"judged": (), "credits_judged": (), **judged},
     )
     emptied = any(alarm != DATABASE_REPLACED for alarm in alarms)
-    return replace(plan, queue=_identity(queue, alarms, emptied=emptied), emptied=emptied), sightings
+    identity = _identity(queue, alarms, emptied=emptied)
+    alarm = all_emptied(sightings) if readable else ""
+    return replace(plan, queue=identity, emptied=emptied, alarm=alarm), sightings
 
 
 def _identity(queue: QueueState | None, alarms: Collection[str], *, emptied: bool) -> str:

@@ -25,7 +25,7 @@ from campaign_ops.platform import Platform
 from campaign_ops.postgres.clock import database_now
 from campaign_ops.postgres.database import SweepLock
 from campaign_ops.sweep import act
-from campaign_ops.sweep.confirm import offer_for, orders_of
+from campaign_ops.sweep.confirm import confirm_queue, offer_for, orders_of
 from campaign_ops.sweep.look import Observation, looking, observe
 from campaign_ops.sweep.notes import Notes
 from campaign_ops.sweep.orders import Orders
@@ -192,9 +192,11 @@ class Steps:
         return self.platform.database.run(_read, read_only=True)
 
     def _offer(self, plan: Plan) -> None:
-        """Note a code for what the breakers hold back; a run that was given one shows another only if that fails."""
+        """Note a code for what waits for a person; a run that was given one shows another only if that fails."""
         if self.confirm is None:
             offer_for(self.platform, plan, self.run_id)
+        else:
+            confirm_queue(self.platform, self._notes.author(), self.confirm, plan)
 
     def _orders(self, plan: Plan, now: Plan, *kinds: RepairKind) -> Orders:
         return orders_of(self.platform, self._notes.author(), self.confirm, plan, now, kinds)

@@ -18,6 +18,7 @@ from campaign_ops.core.model import PATIENT, RepairKind, Verdict
 from campaign_ops.core.next_steps import CAUSE_OF
 from campaign_ops.core.policy import Policy
 from campaign_ops.core.queue_state import QueueState
+from campaign_ops.core.sighting import all_emptied
 from campaign_ops.core.wording import counted, duration
 from campaign_ops.journal.finished import FinishedSweep
 from campaign_ops.platform import Platform
@@ -37,7 +38,7 @@ Each deployment of more than five workers, and each restart of Redis under them,
 _BY_QUEUE = frozenset({RepairKind.COMPLETE, RepairKind.REENQUEUE})
 _BY_ROW = (Cause.UNKNOWN_WORD, Cause.QUARANTINED, Cause.AMBIGUOUS, Cause.STUCK, Cause.CREDITS_LEAKED)
 _NO_QUEUE = "the platform has no queue any more"
-_NOTHING_TO_CONFIRM = "; no repair is held back by it: acknowledge it, and confirm it once a plan shows a code"
+_HOLDS_NOTHING_BACK = "; no repair is held back by it: it ends once a person confirms that this is the queue"
 _Row: TypeAlias = Mapping[str, Any]
 _Campaigns: TypeAlias = Mapping[Cause, Sequence[_Row]]
 
@@ -110,7 +111,7 @@ def _look(platform: Platform, latest: Latest, queue: QueueState | None, stale_af
         look |= Look(tuple(symptoms), dict.fromkeys((*_BY_ROW, Cause.BREAKER), f"sweep {sweep.id}"))
     if platform.queue is not None:
         held_up = campaigns.get(Cause.QUEUE_EMPTIED, ())
-        symptom = _concerning(Cause.QUEUE_EMPTIED, held_up, emptied if held_up else emptied + _NOTHING_TO_CONFIRM)
+        symptom = _concerning(Cause.QUEUE_EMPTIED, held_up, emptied if held_up else emptied + _HOLDS_NOTHING_BACK)
         look |= Look((symptom,) if emptied else (), {Cause.QUEUE_EMPTIED: ""})
         look |= _queue(latest, sweep, queue, campaigns, platform.policy)
         look |= _restarts(latest)
@@ -195,8 +196,7 @@ def _held_back(figures: Mapping[str, Any], *, emptied: bool) -> dict[str, tuple[
 
 def _emptied(latest: Latest, names: Collection[str]) -> str:
     """Say how one of these queues was emptied, until a person confirms that it may be believed; else empty text."""
-    sightings = latest.sightings().items()
-    return "; ".join(f"queue {name}: {seen.emptied}" for name, seen in sightings if seen.emptied and name in names)
+    return all_emptied({name: sighting for name, sighting in latest.sightings().items() if name in names})
 
 
 def _names(latest: Latest, sweep: FinishedSweep | None, queue: QueueState | None) -> set[str]:

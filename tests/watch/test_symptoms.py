@@ -11,11 +11,14 @@ import sqlalchemy as sa
 from campaign_ops.bullmq.queue import QueueAddress
 from campaign_ops.bullmq.queue_group import open_queue
 from campaign_ops.core.causes import Cause, Severity
+from campaign_ops.core.confirmation import Confirmation
 from campaign_ops.core.incidents import Look, Symptom, What
+from campaign_ops.core.report import render
 from campaign_ops.lab.shop.queue import ShopQueue
 from campaign_ops.lab.shop.row_writer import minutes
 from campaign_ops.platform import Platform
 from campaign_ops.postgres.database import Database
+from campaign_ops.sweep import dry_run
 from campaign_ops.watch.channels import Notify
 from campaign_ops.watch.notify import send_due
 from campaign_ops.watch.symptoms import look_at
@@ -259,6 +262,41 @@ def test_a_queue_that_was_emptied_and_taken_out_of_the_profile_is_no_incident_an
     for options in ({}, {"ask_queue": False}):
         emptied = found(sms, **options)[Cause.QUEUE_EMPTIED]
         assert emptied.detail.startswith("queue sms-send: gone; no repair is held back by it: ")
+
+
+@pytest.mark.parametrize("used_again", [False, True])
+def test_a_queue_that_was_emptied_with_nothing_held_back_is_confirmed_and_ends(sms: World, used_again: bool) -> None:
+    """No plan showed a code while nothing was held back, and the next look undid a `resolve`: it stayed for days."""
+    for _ in range(2):
+        sms.queue.add("other", "shop_north", ["r1"])
+    sms.sweep()
+    sms.queue.clear()
+    if used_again:
+        sms.queue.add("other", "shop_north", ["r1"])
+    sms.sweep()
+    assert watch(sms) == [What.OPENED]
+    plan = dry_run(sms.platform, run_id="plan")
+    assert (plan.trouble, [offer.kinds for offer in plan.offers]) == ([], [()])
+    code = plan.offers[0].code
+    assert "if this is the queue all the same, confirm it until" in render(plan)
+    assert f"--confirm {code}" in render(plan)
+    assert sms.sweep().trouble == []
+    assert Cause.QUEUE_EMPTIED in found(sms), "a sweep without the code believes nothing"
+    sms.sweep(confirm=Confirmation("aaaa-bbbb-cccc", "ann", "a typing mistake"))
+    assert Cause.QUEUE_EMPTIED in found(sms)
+    sms.sweep(confirm=Confirmation(code, "ann", "the queue was made again"))
+    (entry,) = sms.rows("SELECT * FROM campaign_ops.repair WHERE kind = 'confirm'")
+    assert (entry["target"], entry["actor"], entry["person_reason"]) == (code, "ann", "the queue was made again")
+    assert entry["reason"].startswith("confirmed: queue sms-send: it")
+    assert dry_run(sms.platform, run_id="again").offers == []
+    assert watch(sms, 3) == [What.RESOLVED]
+    sms.sweep()
+    assert watch(sms, 3) == []
+    sms.queue.open()
+    sms.sweep()
+    sms.app.add_campaign("lost", pending=3)
+    sms.queue.clear()
+    assert any("emptied" in line for line in sms.sweep().trouble), "a later loss is an alarm again"
 
 
 def test_a_breaker_opens_at_once_and_a_confirmation_ends_it(worlds: Worlds) -> None:

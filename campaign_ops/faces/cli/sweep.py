@@ -131,8 +131,8 @@ def reconcile(
 def plan(call: Call) -> Answer:
     """Show what a sweep would do now, line by line, and why.
 
-    Changes nothing, and works before `migrate`. Where a breaker would hold something back, shows the code that confirms
-    it (`reconcile --confirm`). Exits with the code that a sweep would.
+    Changes nothing, and works before `migrate`. Where a breaker would hold something back, or the queue was emptied,
+    shows the code that confirms it (`reconcile --confirm`). Exits with the code that a sweep would.
     """
     report = dry_run(call.platform, run_id=call.run_id)
     outcomes = outcomes_of(report)
@@ -204,16 +204,21 @@ def _head(call: Call, report: HealthReport) -> list[RenderableType]:
         targets = plural(len(report.plan.of(held.kind)), noun)
         text.append(line(f"!! HELD BACK: {_TO_DO[held.kind]}, {targets}: {held.reason}", style="bold red"))
     for offer in report.offers:
-        kinds = " and ".join(_TO_DO[RepairKind(kind)] for kind in offer.kinds)
-        until = f"until {offer.expires_at:%H:%M} UTC"
-        advice = f"!! Look at the queue first. If it is still right to {kinds}, confirm exactly this, once, {until}:"
-        text.append(line(advice, style="red"))
+        text.append(line(_advice(report, offer), style="red"))
         text.append(f"!!   {_confirm(call, offer)}")
     if report.no_offer:
         text.append(line(f"!! {report.no_offer}", style="red"))
     if report.queue is not None and report.queue.problem:
         text.append(line(f"!! queue {report.queue.name}: {report.queue.problem}", style="bold red"))
     return text
+
+
+def _advice(report: HealthReport, offer: Offer) -> str:
+    until = f"once, until {offer.expires_at:%H:%M} UTC:"
+    if not offer.kinds:
+        return f"!! {report.plan.alarm}. If this is the queue all the same, confirm it, {until}"
+    kinds = " and ".join(_TO_DO[RepairKind(kind)] for kind in offer.kinds)
+    return f"!! Look at the queue first. If it is still right to {kinds}, confirm exactly this, {until}"
 
 
 def _confirm(call: Call, offer: Offer) -> str:

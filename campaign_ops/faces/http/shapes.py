@@ -133,7 +133,7 @@ class CampaignDocument(TypedDict):
 
 
 class Plan(TypedDict):
-    """What a sweep would do now. Where a breaker holds something back, ``held_back`` has the code that confirms it."""
+    """What a sweep would do now. ``held_back`` and ``alarm`` have the code that confirms what waits for a person."""
 
     platform: str
     plan: shapes.SweepResult

@@ -173,6 +173,20 @@ def test_a_tripped_breaker_is_marked_and_the_command_it_prints_confirms_it(progr
     assert lines_with(mistyped.stderr, "aaaa-bbbb-cccc was not used", "no breaker held anything back")
 
 
+def test_the_command_that_a_plan_prints_confirms_an_emptied_queue(program: Program, sms: World) -> None:
+    sms.queue.add("other", "shop_north", ["r1"])
+    program("reconcile")
+    sms.queue.clear()
+    program("reconcile")
+    plan = program("plan")
+    assert plan.exit_code == 0
+    assert lines_with(plan.stdout, "!! queue sms-send: it did not exist", "If this is the queue all the same")
+    (command,) = lines_with(plan.stdout, "--confirm ")
+    confirmed = run(*shlex.split(command.removeprefix("!!"))[1:])
+    assert "was not used" not in confirmed.stderr
+    assert sms.rows("SELECT emptied FROM campaign_ops.queue_sighting") == [{"emptied": ""}]
+
+
 def test_a_tripped_breaker_is_in_the_plan_and_in_the_json(program: Program, sms: World) -> None:
     for number in range(12):
         sms.app.add_campaign(f"lost_{number}", pending=2)

@@ -142,6 +142,20 @@ def test_a_person_confirms_what_the_breaker_holds_back(browser: Browser, sms: Wo
     assert audit == [{"path": "/plan/confirm", "status": 202, "why": "emptied on purpose"}]
 
 
+def test_a_person_confirms_an_emptied_queue_that_holds_nothing_back(browser: Browser, sms: World) -> None:
+    sms.queue.add("other", "shop_north", ["r1"])
+    sms.sweep()
+    sms.queue.clear()
+    sms.sweep()
+    page = browser.open("/plan")
+    assert "Confirm the queue" in page
+    assert "queue sms-send: it did not exist under this prefix." in page
+    place = browser.submit("/plan/confirm", reason="made again").headers["location"]
+    eventually(lambda: "http-equiv" not in browser.open(place))
+    assert sms.rows("SELECT emptied FROM campaign_ops.queue_sighting") == [{"emptied": ""}]
+    assert "Confirm the queue" not in browser.open("/plan")
+
+
 def test_without_the_scope_the_plan_has_no_form_and_a_forged_one_does_nothing(api: Api, sms: World) -> None:
     trip_the_breaker(sms)
     owner, reader = Browser(api, api.token()), Browser(api, api.token(Scope.READ))

@@ -67,7 +67,8 @@ def plan(
 ) -> JSONResponse:
     """What a sweep of one platform would do now, line by line; read now, and not for tenant-bound tokens.
 
-    Where a breaker would hold something back, ``held_back`` has the code that confirms exactly that.
+    Where a breaker would hold something back, ``held_back`` has the code that confirms exactly that; where the queue
+    was emptied and nothing is held back, ``alarm`` has the code that confirms that this is the queue.
     """
     places = service.places(asker, Scope.READ, platform)
     if len(places) > 1:
