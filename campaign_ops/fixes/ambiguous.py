@@ -10,7 +10,7 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from campaign_ops.bullmq.queue import Queue
-from campaign_ops.core.errors import PermissionMissing, Refused, Unavailable
+from campaign_ops.core.errors import CampaignOpsError, PermissionMissing, Refused
 from campaign_ops.core.model import Action, RepairKind, Suspect, Verdict
 from campaign_ops.core.next_steps import step_of
 from campaign_ops.core.verdicts import decide, unclear
@@ -65,10 +65,10 @@ def send_again(
         with half_made(f"the decision about {many} of campaign {campaign_id} is journaled, but their markers remain"):
             keys = queue.forget_marks(ids)
         after = {"ids": ids, "markers_deleted": keys}
-        platform.database.run(lambda connection: platform.journal.set_after(connection, repair_id, after))
-        try:
+        try:  # the decision is committed and the markers are gone: no error may say that nothing was changed
+            platform.database.run(lambda connection: platform.journal.set_after(connection, repair_id, after))
             fix = reenqueue_locked(platform, lock, campaign, replace(person, confirmed={}))
-        except (Refused, Unavailable) as error:
+        except CampaignOpsError as error:
             decided = f"sweeps may send again to {many} of campaign {campaign_id}; this fix could not: {error}{more}"
             return Fix(campaign_id, True, decided, (repair_id,))
     return Fix(campaign_id, True, fix.message + more, (repair_id, *fix.repair_ids))

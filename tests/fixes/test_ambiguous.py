@@ -178,6 +178,32 @@ def test_a_decision_crashed_half_way_leaves_the_choice_with_the_person(sms: Worl
     assert covered(sms) == {}
 
 
+@pytest.mark.parametrize("table", ["repair", "queue_sighting"])
+def test_a_statement_that_is_rejected_after_the_markers_are_gone_does_not_hide_that_they_are(
+    sms: World, table: str
+) -> None:
+    """It left as a rejected statement, whose exit code says that nothing was changed."""
+    sms.app.add_campaign("c", pending=2)
+    ids = sms.app.pending_ids("c")
+    sms.queue.mark(ids)
+    sms.sweep()
+    run(
+        sms,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not now'; END $$",
+        f"CREATE TRIGGER refuse BEFORE UPDATE ON campaign_ops.{table} FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+    fix = send_again(sms.platform, "c", OPERATOR)
+    (decision,) = sms.rows("SELECT id FROM campaign_ops.repair WHERE kind = 'send_again'")
+    assert (fix.changed, fix.repair_ids) == (True, (decision["id"],))
+    assert "sweeps may send again to 2 recipients of campaign c; this fix could not" in fix.message
+    assert "not now" in fix.message
+    assert sms.platform.queue is not None
+    assert (sms.platform.queue.marked(ids), covered(sms)) == (frozenset(), {})
+    run(sms, f"DROP TRIGGER refuse ON campaign_ops.{table}")
+    sms.sweep()
+    assert covered(sms) == dict.fromkeys(ids, 1)
+
+
 def test_what_is_taken_as_sent_is_forgotten(sms: World) -> None:
     sms.app.add_campaign("c", pending=2)
     ids = sms.app.pending_ids("c")
