@@ -29,7 +29,10 @@ class LookAgain(Refused):
 
 
 class NothingAdded(QueueUnavailable):
-    """Redis answered that it cannot add: out of memory, no replicas, a missing right. Nothing was added."""
+    """Redis answered that it cannot add: out of memory, no replicas, a missing right; or BullMQ's client cannot.
+
+    Nothing was added.
+    """
 
 
 class PartlyAdded(QueueUnavailable):

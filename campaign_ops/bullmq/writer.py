@@ -121,7 +121,7 @@ class QueueWriter:
 
         Raises:
             Refused: The queue is paused, or the guard does not hold. Nothing was added.
-            NothingAdded: Redis answered, but cannot add.
+            NothingAdded: Redis answered, but cannot add; or BullMQ's client refused the job.
         """
 
         async def add(queue: bullmq.Queue) -> list[Any]:
@@ -130,9 +130,14 @@ class QueueWriter:
             async with queue.client.pipeline(transaction=True) as prepared, queue.client.pipeline() as pipe:
                 for job in jobs:
                     options = {**self._profile.options, "jobId": job.id}
-                    await queue.scripts.addJob(
-                        bullmq.Job(queue, self._profile.job, payloads[job.id], options, job.id), prepared
-                    )
+                    try:
+                        new = bullmq.Job(queue, self._profile.job, payloads[job.id], options, job.id)
+                        await queue.scripts.addJob(new, prepared)
+                    except (TypeError, ValueError) as error:  # nothing has been sent to Redis yet
+                        what = f"BullMQ's client cannot add the job: {error}"
+                        raise NothingAdded(
+                            what, where=self._where, mend="correct queue.options in the profile"
+                        ) from None
                 # BullMQ's client chooses the script and its arguments; we only put the guard in front.
                 (add_job,) = (prepared_script.script for prepared_script in prepared.scripts)
                 keys, calls = _calls(prepared.command_stack)

@@ -10,6 +10,13 @@ from pydantic import Field, model_validator
 from campaign_ops.profile.part import Name, Part
 from campaign_ops.profile.placeholders import check_placeholders
 
+_EXCLUSIVE = (
+    "failParentOnFailure",
+    "continueParentOnFailure",
+    "ignoreDependencyOnFailure",
+    "removeDependencyOnFailure",
+)  # BullMQ refuses a job that has two of them
+
 JsonScalar = str | int | float | bool | None
 
 
@@ -99,5 +106,8 @@ class QueueProfile(Part):
         reserved = {"jobId", "repeat", "parent"} & set(self.options)
         if reserved:
             msg = f"option {sorted(reserved)[0]!r} is set by campaign_ops; take it out"
+            raise ValueError(msg)
+        if len(exclusive := [option for option in _EXCLUSIVE if self.options.get(option)]) > 1:
+            msg = f"options {exclusive[0]!r} and {exclusive[1]!r} cannot be used together; keep one of them"
             raise ValueError(msg)
         return self

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign_ops.bullmq.facts import FixedFacts
-from campaign_ops.bullmq.queue import NewJob, Queue, QueueAddress
+from campaign_ops.bullmq.queue import NewJob, NothingAdded, Queue, QueueAddress
 from campaign_ops.bullmq.writer import job_id
 from campaign_ops.core.errors import Refused
 from campaign_ops.core.ids import JobIds
@@ -81,6 +81,15 @@ def test_a_job_that_deduplication_dropped_is_not_counted(server: EmbeddedRedis, 
     with Queue(QueueAddress(server.url()), profile) as queue:
         assert queue.add([a_job("ops-1"), a_job("ops-2")]) == {"ops-1"}
         assert queue.present(["ops-1", "ops-2"]) == {"ops-1"}
+
+
+def test_options_that_bullmq_s_client_refuses_are_an_error_of_ours(server: EmbeddedRedis, raw: Any) -> None:
+    """A ValueError of the client ended the sweep, whose intents were committed."""
+    profile = PROFILE.model_copy(update={"options": {"failParentOnFailure": 1, "continueParentOnFailure": 1}})
+    refused = "failParentOnFailure, continueParentOnFailure; correct queue.options"
+    with Queue(QueueAddress(server.url()), profile) as queue, pytest.raises(NothingAdded, match=refused):
+        queue.add([a_job("ops-1")])
+    assert not raw.exists(key("ops-1"))
 
 
 def test_a_job_that_a_fast_worker_has_already_removed_counts_as_added(

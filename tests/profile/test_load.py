@@ -160,6 +160,14 @@ def test_a_placeholder_that_nothing_is_put_in_for_is_refused(queue: str, said: s
     assert problem == f"x.yaml:2: queue: {said}"
 
 
+def test_options_that_bullmq_refuses_together_are_refused() -> None:
+    """BullMQ's client refused each job, in a sweep, once the intents were committed."""
+    queue = "options: {failParentOnFailure: true, removeDependencyOnFailure: true, ignoreDependencyOnFailure: false}"
+    (problem,) = refused(write("x.yaml", f"extends: sms\nqueue:\n  {queue}\n"))
+    said = "options 'failParentOnFailure' and 'removeDependencyOnFailure' cannot be used together; keep one of them"
+    assert problem == f"x.yaml:2: queue: {said}"
+
+
 def test_an_unknown_name_or_path_is_refused() -> None:
     assert refused("smms") == [
         "profile: no built-in profile 'smms'; did you mean sms? (the name of a file ends in .yaml)"
