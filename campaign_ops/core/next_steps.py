@@ -29,7 +29,7 @@ _LIFT = "`campaign-ops retry-quarantined ID --platform {platform} --reason WHY`"
 
 STEPS: Mapping[Verdict, str] = {
     **{verdict: CAUSES[cause].next_step for verdict, cause in CAUSE_OF.items()},
-    Verdict.UNCOUNTED: f"{_DOCTOR} names missing indexes; if the campaign is over, {_MARK_COMPLETE}",
+    Verdict.UNCOUNTED: f"{_DOCTOR} names missing indexes and ids; if the campaign is over, {_MARK_COMPLETE}",
     Verdict.IMPOSSIBLE_DATE: f"correct the value; {_MARK_COMPLETE} works even so",
     Verdict.EMPTY: "find out why it was started without recipients, and end it in the application",
     Verdict.FINISHED: f"wait for the next sweep, which completes it; {_MARK_COMPLETE} does it at once",

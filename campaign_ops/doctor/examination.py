@@ -128,6 +128,7 @@ class _Examination:
         self._check("excess", lambda: self._excess(facts, tables))
         self.findings += [*fit.row_security(facts, tables), *fit.triggers(profile, tables)]
         self._check("foreign_key", self._foreign_key)
+        self.findings += fit.recipient_ids(profile, catalog)
         self.findings += suggestions.unmapped(profile, catalog)
         there = self._ask("index", lambda: inspection.read_indexes(connection, profile.db_schema, names))
         if there is None:

@@ -101,6 +101,15 @@ def triggers(profile: Profile, tables: dict[str, Table]) -> Iterator[Finding]:
             yield Finding("triggers", Level.NOTE, f"repairs of {quoted(name)} fire its triggers too: {names}")
 
 
+def recipient_ids(profile: Profile, catalog: Catalog) -> Iterator[Finding]:
+    """Report that recipients may have no id, where a queue's jobs name them."""
+    table, column = profile.recipient.table, profile.recipient.id
+    if profile.queue is not None and catalog.column(table, column).nullable:
+        what = f"{quoted(table)}.{quoted(column)} may be NULL: a campaign with such a pending recipient is not repaired"
+        mend = f"ALTER TABLE {qualified(profile, table)} ALTER COLUMN {quoted(column)} SET NOT NULL"
+        yield Finding("recipient_ids", Level.NOTE, what, mend)
+
+
 def foreign_key(profile: Profile, *, there: bool) -> Finding:
     """Report whether a foreign key orders the insertion of recipients and the completion of their campaign."""
     child, parent = profile.recipient.table, profile.campaign.table

@@ -153,6 +153,22 @@ def doubled(connection: sa.Connection, tables: PlatformTables, campaign_ids: Seq
         return {row.campaign_id: row.number for row in connection.execute(query, {"ids": list(campaign_ids)})}
 
 
+def without_id(connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str]) -> Mapping[str, int]:
+    """The number of pending recipients of each campaign that have no id; absent where all have one.
+
+    No job, marker or cover can name them. Nothing is read where the table allows no such row.
+    """
+    recipient = tables.recipient.c
+    if not tables.catalog.column(tables.recipient.name, recipient.id.name).nullable:
+        return {}
+    query = (
+        sa.select(tables.campaign_of(recipient.campaign_id).label("campaign_id"), sa.func.count().label("number"))
+        .where(one_of(recipient.campaign_id, IDS), to_send(tables), recipient.id.is_(None))
+        .group_by(recipient.campaign_id)
+    )
+    return {row.campaign_id: row.number for row in connection.execute(query, {"ids": list(campaign_ids)})}
+
+
 def fill_batches(
     connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str], *, size: int, listed: int
 ) -> list[Cut]:
@@ -194,7 +210,7 @@ def _filling(tables: PlatformTables, size: int, *, as_set: bool) -> Query:
             tables.campaign_of(recipient.campaign_id).label("campaign_id"),
             *_fingerprint(tables),
             sa.literal_column("0", sa.Integer).label("start"),
-            sa.func.array_agg(recipient.id).filter(is_open).label("ids"),
+            sa.func.array_agg(recipient.id).filter(is_open, recipient.id.is_not(None)).label("ids"),
         )
         .select_from(pending)
         .where(one_of(recipient.campaign_id, IDS), to_send(tables))

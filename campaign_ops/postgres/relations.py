@@ -41,7 +41,7 @@ _COLUMNS = sa.text(
     )
     SELECT r.*, current_user::text AS role, a.attname AS column_name, t.typname AS type_name,
            tn.nspname AS type_schema, t.typtype AS type_kind, format_type(a.atttypid, -1) AS type_spec,
-           a.attgenerated <> '' AS generated,
+           a.attgenerated <> '' AS generated, NOT a.attnotnull AS nullable,
            ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) AS words,
            has_column_privilege(r.oid, a.attnum, 'SELECT') AS may_select,
            has_column_privilege(r.oid, a.attnum, 'UPDATE') AS may_update
@@ -82,6 +82,7 @@ class Column:
     may_select: bool
     may_update: bool
     generated: bool = False
+    nullable: bool = False
 
     @property
     def is_enum(self) -> bool:
@@ -146,8 +147,17 @@ def _column(row: sa.Row[tuple[object, ...]]) -> Column:
     spec = row.type_spec
     if row.type_kind == "e":
         spec = f"{quoted(row.type_schema)}.{quoted(row.type_name)}"
-    rights = row.may_select, row.may_update
-    return Column(row.relname, row.column_name, row.type_name, spec, tuple(row.words), *rights, generated=row.generated)
+    return Column(
+        row.relname,
+        row.column_name,
+        row.type_name,
+        spec,
+        tuple(row.words),
+        row.may_select,
+        row.may_update,
+        generated=row.generated,
+        nullable=row.nullable,
+    )
 
 
 def quoted(name: str) -> str:

@@ -190,7 +190,7 @@ class _Filled:
         covered: The pending recipients in live jobs, of campaigns that were cut in one statement.
         doubled: By campaign, its pending recipients in several live jobs; absent where none is.
         fingerprints: By campaign; absent where it was too large for one statement.
-        uncut: By campaign, why its pending recipients could not be read in time.
+        uncut: By campaign, why its pending recipients could not be read in time, or cannot be told apart.
     """
 
     missing: int = 0
@@ -219,6 +219,8 @@ def _fill_batches(
     filled = _Filled()
     large: list[str] = []
     pending = [case for case in evidence if case.tally.pending]
+    _leave_out_without_id(platform, connection, pending, filled)
+    pending = [case for case in pending if case.campaign.id not in filled.uncut]
     rest = pending
     at_once = PENDING_AT_ONCE
     while rest:
@@ -253,6 +255,25 @@ def _fill_batches(
     if (large or filled.covered < listed) and cover.any_doubled(connection):
         _count_doubled(platform, connection, pending, filled)
     return filled
+
+
+def _leave_out_without_id(
+    platform: Platform, connection: sa.Connection, rest: Sequence[Evidence], filled: _Filled
+) -> None:
+    """Leave campaigns out in which a pending recipient has no id: an error about one ended the whole sweep."""
+    tables = platform.tables(connection)
+    while rest:
+        page = _page_of(rest, PENDING_AT_ONCE)
+        ids = [case.campaign.id for case in page]
+        try:
+            with bounded(platform.database, connection):
+                for campaign_id, number in cover.without_id(connection, tables, ids).items():
+                    verb = "has" if number == 1 else "have"
+                    what = f"{number:,} of its pending recipients {verb} no id (NULL)"
+                    filled.uncut[campaign_id] = f"{what}, which no job can name: give every row one"
+        except DatabaseTimeout as error:
+            filled.give_up(platform, ids, error)
+        rest = rest[len(page) :]
 
 
 def _count_doubled(platform: Platform, connection: sa.Connection, rest: Sequence[Evidence], filled: _Filled) -> None:

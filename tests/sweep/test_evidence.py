@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 import redis
 import sqlalchemy as sa
 
 from campaign_ops.core.model import RepairKind, Verdict
 from campaign_ops.core.report import render
+from campaign_ops.doctor import Level, examine
 from campaign_ops.lab.shop.row_writer import minutes
-from campaign_ops.sweep import dry_run
+from campaign_ops.sweep import coverage, dry_run
 from campaign_ops.sweep.confirm import confirmation
 from tests.conftest import World, Worlds
+from tests.doctor.bench import run
 from tests.sweep.actors import covered
 
 
@@ -21,6 +24,35 @@ def test_one_live_batch_does_not_hide_the_lost_ones(sms: World) -> None:
     sms.queue.add("half", "shop_north", sms.app.pending_ids("half")[:500])
     sms.sweep()
     assert covered(sms) == Counter(sms.app.pending_ids("half"))
+
+
+@pytest.mark.parametrize(("at_once", "other_jobs"), [(500_000, True), (500_000, False), (1, False)])
+def test_recipients_without_an_id_are_their_own_campaigns_problem(
+    sms: World, at_once: int, *, other_jobs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An AttributeError ended the whole sweep, of a table without primary key; or they counted as covered."""
+    monkeypatch.setattr(coverage, "PENDING_AT_ONCE", at_once)
+    run(
+        sms,
+        'ALTER TABLE "CampaignRecipient" DROP CONSTRAINT "CampaignRecipient_pkey"',
+        'ALTER TABLE "CampaignRecipient" ALTER id DROP NOT NULL',
+    )
+    for label in ("lost", "nameless", "queued", "over"):
+        sms.app.add_campaign(label, pending=3)
+    sms.app.move_recipients("over", "succeeded", 3, moved_ago=minutes(30))
+    if other_jobs:
+        sms.queue.add("queued", "shop_north", sms.app.pending_ids("queued"))
+    first = sms.app.pending_ids("nameless")[0]
+    run(sms, f"""UPDATE "CampaignRecipient" SET id = NULL WHERE id IN ('{first}', 'over_r000001')""")
+    report = sms.sweep()
+    items = {item.target: item for item in report.stuck}
+    assert items["nameless"].verdict is Verdict.UNCOUNTED
+    assert "1 of its pending recipients has no id (NULL)" in items["nameless"].reason
+    assert items["queued"].verdict is (Verdict.NO_WORKERS if other_jobs else Verdict.JOBS_LOST)
+    assert covered(sms) == Counter(sms.app.pending_ids("lost") + sms.app.pending_ids("queued"))
+    assert sms.app.campaign("over")["status"] == "sent"
+    (refused,) = [item for item in examine(sms.platform) if item.check == "recipient_ids"]
+    assert (refused.level, refused.what.startswith('"CampaignRecipient"."id" may be NULL')) == (Level.NOTE, True)
 
 
 def test_a_prioritized_job_covers_its_recipients(sms: World) -> None:
