@@ -13,7 +13,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from campaign_ops.bullmq.queue import Queue
-from campaign_ops.core.errors import PermissionMissing
+from campaign_ops.core.errors import PermissionMissing, ProfileMismatch
 from campaign_ops.core.ids import JobIds
 from campaign_ops.core.policy import Policy
 from campaign_ops.journal import binding
@@ -145,6 +145,13 @@ class Platform:
             catalog.check_rows_are_visible(self.database.where)
             self._tables = tables_of(self.profile, catalog)
         return self._tables
+
+    def own_tenant(self, connection: sa.Connection, tenant: str) -> str:
+        """A tenant's id as the campaign table spells it; as it is where that table cannot be read now."""
+        try:
+            return self.tables(connection).own_tenant(tenant)
+        except (ProfileMismatch, PermissionMissing):
+            return tenant
 
     def database_id(self, connection: sa.Connection) -> str | None:
         """Which database this is, and which history of it; see `postgres.identity`."""

@@ -8,7 +8,7 @@ token that reaches several platforms is created in each, with the same id and ha
 """
 
 from campaign_ops.access.requests import abandon, audit, audits, begin, finish
-from campaign_ops.access.tokens import authenticate, create_token, list_tokens, revoke_token
+from campaign_ops.access.tokens import authenticate, create_token, list_tokens, revoke_token, unknown_tenants
 from campaign_ops.core.idempotency import Beginning, Begun, Finished, InProgress, Mismatch
 from campaign_ops.journal.audit import AuditEntry
 
@@ -28,4 +28,5 @@ __all__ = [
     "finish",
     "list_tokens",
     "revoke_token",
+    "unknown_tenants",
 ]

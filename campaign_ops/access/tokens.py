@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import NotFound, Refused
+from campaign_ops.core.errors import CampaignOpsError, NotFound, Refused
 from campaign_ops.core.tokens import Scope, Token, TokenState, matches, parse
 from campaign_ops.platform import Platform
+from campaign_ops.postgres import campaigns
+
+log = logging.getLogger(__name__)
 
 
 def create_token(
@@ -31,7 +35,7 @@ def create_token(
         secret_hash: The hash of its secret, from `core.tokens.hash_of`.
         name: The actor in the journal.
         scopes: What it may be used for.
-        tenants: The tenants whose rows it reaches; None for all.
+        tenants: The tenants whose rows it reaches, stored as the campaign table spells them; None for all.
         expires: A moment, or a time from now on by the database's clock; None for never.
         by: Who creates it.
 
@@ -44,14 +48,34 @@ def create_token(
         raise Refused("a token without a name, a scope or a tenant's id", where=platform.name, mend=mend)
 
     def _create(connection: sa.Connection) -> Token:
+        own = None if tenants is None else {platform.own_tenant(connection, tenant) for tenant in tenants}
         token = platform.tokens.create(
-            connection, token_id, secret_hash, name=name.strip(), scopes=scopes, tenants=tenants, expires=expires, by=by
+            connection, token_id, secret_hash, name=name.strip(), scopes=scopes, tenants=own, expires=expires, by=by
         )
         if token.state is not TokenState.ACTIVE:
             raise Refused("the token would be expired from the start", where=platform.name, mend="give a later moment")
         return token
 
     return platform.on_state(_create)
+
+
+def unknown_tenants(platform: Platform, token: Token) -> list[str]:
+    """Return the tenants of a token that no campaign here has; empty where that is not known.
+
+    Not an error: a new tenant has no campaign yet. But a token for a mistyped one sees nothing, and is not told why.
+    """
+
+    def _unknown(connection: sa.Connection) -> list[str]:
+        tables = platform.tables(connection)
+        possible = [tenant for tenant in token.tenants or () if tables.may_be_tenant(tenant)]
+        known = set(connection.scalars(campaigns.tenants_among(tables), {"ids": possible}))
+        return sorted(set(token.tenants or ()) - known)
+
+    try:
+        return platform.database.run(_unknown, read_only=True) if token.tenants else []
+    except CampaignOpsError as error:
+        log.info("%s: whether its campaigns have these tenants is not known: %s", platform.name, error)
+        return []
 
 
 def list_tokens(platform: Platform) -> list[Token]:

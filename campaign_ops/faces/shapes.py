@@ -336,6 +336,7 @@ class TokenCreatedResult(TypedDict):
 
     token: Annotated[Token, "the token"]
     text: Annotated[str | None, "what its owner sends; with the first platform of the call only, and never again"]
+    unknown_tenants: Annotated[list[str], "its tenants that no campaign here has; empty where that is not known"]
 
 
 class TokensResult(TypedDict):

@@ -13,6 +13,11 @@ from campaign_ops.sweep.evidence import campaign_by_id
 from campaign_ops.sweep.look import Observation
 
 
+def is_of(platform: Platform, connection: sa.Connection, owner: str | None, tenant: str | None) -> bool:
+    """Return whether a row of this owner is the asked tenant's, in any spelling of its id; any owner's if none is."""
+    return tenant is None or owner in (tenant, platform.own_tenant(connection, tenant))
+
+
 def find_campaign(platform: Platform, campaign_id: str, tenant: str | None) -> Campaign:
     """Return the campaign, with its id as the database spells it: a person may have written a UUID in capitals.
 
@@ -21,10 +26,13 @@ def find_campaign(platform: Platform, campaign_id: str, tenant: str | None) -> C
         Refused: It is not sending.
     """
     where = f"campaign {campaign_id}"
-    campaign = platform.database.run(
-        lambda connection: campaign_by_id(platform, connection, campaign_id), read_only=True
-    )
-    if campaign is None or (tenant is not None and campaign.tenant != tenant):
+
+    def _read(connection: sa.Connection) -> tuple[Campaign | None, bool]:
+        campaign = campaign_by_id(platform, connection, campaign_id)
+        return campaign, campaign is not None and is_of(platform, connection, campaign.tenant, tenant)
+
+    campaign, is_theirs = platform.database.run(_read, read_only=True)
+    if campaign is None or not is_theirs:
         whose = f" of tenant {tenant}" if tenant is not None else ""
         raise NotFound(f"there is no such campaign{whose}", where=where, mend="`campaign-ops status` lists them")
     sending = platform.profile.campaign.words.sending
@@ -45,18 +53,21 @@ def find_reservation(platform: Platform, reservation_id: str, tenant: str | None
         raise Refused("this platform has no reservations", where=where)
     words = platform.profile.reservation.words
 
-    def _read(connection: sa.Connection) -> tuple[Reservation, str] | None:
+    def _read(connection: sa.Connection) -> tuple[Reservation, str, bool] | None:
         tables = platform.tables(connection)
         if not tables.may_be_id(tables.reservations, reservation_id):
             return None
         row = connection.execute(reservations.by_id(tables), {"ids": [reservation_id]}).first()
-        return (reservation_of(row), row.status) if row is not None else None
+        if row is None:
+            return None
+        reservation = reservation_of(row)
+        return reservation, row.status, is_of(platform, connection, reservation.tenant, tenant)
 
     found = platform.database.run(_read, read_only=True)
-    if found is None or (tenant is not None and found[0].tenant != tenant):
+    if found is None or not found[2]:
         whose = f" of tenant {tenant}" if tenant is not None else ""
         raise NotFound(f"there is no such reservation{whose}", where=where)
-    held, status = found
+    held, status, _ = found
     if status != words.held:
         raise Refused(f"its status is {status!r}, not {words.held!r}", where=where)
     return held

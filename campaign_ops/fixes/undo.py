@@ -18,6 +18,7 @@ from campaign_ops.core.undoing import UNDOING, Restores, why_not
 from campaign_ops.core.wording import plural
 from campaign_ops.fixes.balance import held_again
 from campaign_ops.fixes.fix import Fix, Person, author_of, half_made, locked, set_word
+from campaign_ops.fixes.target import is_of
 from campaign_ops.journal.journal import Entry
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns, guarded, recipients
@@ -47,8 +48,13 @@ def undo(
 
 def _find(platform: Platform, repair_id: int, tenant: str | None) -> Mapping[str, Any]:
     where = f"repair {repair_id}"
-    repair = platform.on_state(lambda connection: platform.journal.repair(connection, repair_id), read_only=True)
-    if repair is None or (tenant is not None and repair["tenant"] != tenant):
+
+    def _read(connection: sa.Connection) -> Mapping[str, Any] | None:
+        repair = platform.journal.repair(connection, repair_id)
+        return repair if repair and is_of(platform, connection, repair["tenant"], tenant) else None
+
+    repair = platform.on_state(_read, read_only=True)
+    if repair is None:
         raise NotFound("there is no such repair", where=where, mend="`campaign-ops history` lists them")
     if platform.database.run(lambda connection: _begun_undo(platform, connection, repair), read_only=True) is None:
         _check_open(repair)

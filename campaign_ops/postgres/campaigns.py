@@ -131,6 +131,13 @@ def by_id(tables: PlatformTables) -> Query:
     return sa.select(*campaign_columns(tables)).where(one_of(tables.campaign.c.id, IDS))
 
 
+@made_once
+def tenants_among(tables: PlatformTables) -> sa.Select[str]:
+    """Those of the given tenants that a campaign has. Binds: ids."""
+    tenant = tables.campaign.c.tenant
+    return sa.select(as_text(tenant)).where(one_of(tenant, IDS)).distinct()
+
+
 def own_spelling(campaign_id: str, tables: PlatformTables) -> Query:
     """The spelling in which a campaign's id is journaled, of a text that may be its id; also once the row is gone."""
     return sa.select(tables.campaign_of(sa.bindparam(None, campaign_id, type_=tables.campaign.c.id.type)))

@@ -13,6 +13,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.types import UserDefinedType
 
+from campaign_ops.core.ids import id_type
 from campaign_ops.core.wording import is_unicode
 from campaign_ops.postgres.catalog import INTEGER_TYPES, Catalog
 from campaign_ops.profile.model import Profile
@@ -109,7 +110,14 @@ class PlatformTables:
 
     def may_be_id(self, table: sa.Table, text: str) -> bool:
         """Return whether a text can be an id of this table; the server would refuse to compare any other."""
-        type_name = self.catalog.column(table.name, table.c.id.name).type_name
+        return self._may_be(table.c.id, text)
+
+    def may_be_tenant(self, text: str) -> bool:
+        """Return whether a text can be a tenant of a campaign."""
+        return self._may_be(self.campaign.c.tenant, text)
+
+    def _may_be(self, column: sa.Column[Any], text: str) -> bool:
+        type_name = self.catalog.column(column.table.name, column.name).type_name
         if type_name in INTEGER_TYPES:
             bits = 8 * int(type_name.removeprefix("int")) - 1
             looks = text.isascii() and text.removeprefix("-").isdigit() and len(text) <= len(str(-(2**63)))
@@ -120,6 +128,12 @@ class PlatformTables:
             except ValueError:
                 return False
         return "\0" not in text and is_unicode(text)
+
+    def own_tenant(self, text: str) -> str:
+        """A tenant's id as the campaign table spells it: a UUID in lower case, a number without leading zeros."""
+        type_name = self.catalog.column(self.campaign.name, self.campaign.c.tenant.name).type_name
+        own = id_type(type_name).one(text) if type_name in {*INTEGER_TYPES, "uuid"} else text
+        return text if own is None else own
 
     def campaign_of(self, reference: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
         """A reference to a campaign, as text, in the spelling of the campaign's own id.

@@ -40,7 +40,7 @@ def repairs(
     Args:
         platform: The platform of the journal.
         campaign_id: Only of this campaign, in any spelling of its id.
-        tenant: Only of this owner.
+        tenant: Only of this owner, in any spelling of its id.
         kind: Only of this kind.
         since: Only after this moment, or within this time before now by the database's clock.
         before: Only repairs with a lower number: the next page.
@@ -56,7 +56,7 @@ def repairs(
         return platform.journal.repairs(
             connection,
             campaign_id=None if campaign_id is None else _spelled(platform, connection, campaign_id),
-            tenant=tenant,
+            tenant=None if tenant is None else platform.own_tenant(connection, tenant),
             kind=None if kind is None else kind.value,
             since=now - since if isinstance(since, timedelta) else since,
             before=before,

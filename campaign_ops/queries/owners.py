@@ -39,6 +39,13 @@ def owner_of(platform: Platform, subject: Subject, subject_id: str) -> Owner | N
     return platform.database.run(lambda connection: read(platform, connection, subject_id), read_only=True)
 
 
+def own_tenant(platform: Platform, tenant: str | None) -> str | None:
+    """A tenant's id as the platform spells it; None for none."""
+    if tenant is None:
+        return None
+    return platform.database.run(lambda connection: platform.own_tenant(connection, tenant), read_only=True)
+
+
 def _campaign(platform: Platform, connection: sa.Connection, campaign_id: str) -> Owner | None:
     campaign = campaign_by_id(platform, connection, campaign_id)
     return None if campaign is None else Owner(campaign.tenant)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias, cast
 
 import typer
 
-from campaign_ops.access import create_token, list_tokens, revoke_token
+from campaign_ops.access import create_token, list_tokens, revoke_token, unknown_tenants
 from campaign_ops.core.errors import NotFound
 from campaign_ops.core.tokens import Scope, TokenState, hash_of, new_token
 from campaign_ops.core.wording import nearest, plural
@@ -53,6 +53,9 @@ def _created(outcomes: Sequence[shapes.PlatformOutcome]) -> str:
         lines.append(
             f"It does not work on {', '.join(missing)}. Create one for there, or revoke it and create it again."
         )
+    if unknown := set.intersection(*(set(result["unknown_tenants"]) for result in stored.values())):
+        tenants = clean(", ".join(sorted(unknown)))
+        lines.append(f"No campaign of tenant {tenants} is on any of these platforms: check the spelling.")
     return "\n".join([*lines, "This is the token. It is not stored and not shown again:", text, ""])
 
 
@@ -105,7 +108,11 @@ def create(
         expires=None if expires is None else parse_time(expires, "--expires"),
         by=by.strip() or operator(),
     )
-    result: shapes.TokenCreatedResult = {"token": token_document(token), "text": new.text_once()}
+    result: shapes.TokenCreatedResult = {
+        "token": token_document(token),
+        "text": new.text_once(),
+        "unknown_tenants": unknown_tenants(call.platform, token),
+    }
     return Answer(result, [])
 
 

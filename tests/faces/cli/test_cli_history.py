@@ -69,6 +69,25 @@ def test_a_campaign_is_found_in_any_spelling_of_its_id(worlds: Worlds, tmp_path:
     assert repairs(program, "--campaign", campaign) == [("complete", campaign)]
 
 
+def test_a_tenant_is_found_in_any_spelling_of_its_id(program: Program, sms: World) -> None:
+    """`history --tenant 007` showed nothing, and each fix said that there is no such campaign."""
+    for label in ("first", "second"):
+        sms.app.add_campaign(label, succeeded=1, tenant="shop_7")
+    with sms.app.engine.begin() as connection:
+        for table in ("Campaign", "CreditReservation"):
+            change = f'ALTER TABLE "{table}" ALTER "shopId" TYPE int USING right("shopId", 1)::int'
+            connection.execute(sa.text(change))
+    person = ("--reason", "x", "--tenant", "007")
+    assert program.confirmed("mark-complete", "first", *person).exit_code == 0
+    (repair,) = program.only("history", "--tenant", " 07")["repairs"]
+    assert (repair["target"], repair["tenant"]) == ("first", "7")
+    assert program.confirmed("undo", repair["id"], *person).exit_code == 0
+    assert program.confirmed("mark-complete", "second", "--reason", "x", "--tenant", "8").exit_code == 3
+    created = program.only("token create", "--name", "n", "--scope", "read", "--tenant", "007", "--tenant", "9")
+    assert created["token"]["tenants"] == ["7", "9"]
+    assert created["unknown_tenants"] == ["9"]
+
+
 def test_since_counts_back_by_the_databases_clock(program: Program, sms: World) -> None:
     sms.app.add_campaign("old", succeeded=1)
     program("reconcile")

@@ -32,10 +32,12 @@ def two(worlds: Worlds) -> tuple[World, World]:
 
 def test_a_token_is_shown_once_and_works_on_every_platform(two: tuple[World, World], tmp_path: Path) -> None:
     program = configured(tmp_path, *two)
+    two[1].app.add_campaign("c", pending=1, tenant="north")
     created = program(*CREATE, "--tenant", "north", "--tenant", "south", "--expires", "90d", "--by", "ann")
     assert created.exit_code == 0, created.output
     text = token_in(created.output)
     assert lines_with(created.stdout, "(deploy): read, repair; tenants north, south; until ", "works on sms, messenger")
+    assert lines_with(created.stdout, "No campaign of tenant south is on any of these platforms: check the spelling")
     for world in two:
         token = recognised(world, text)
         assert token is not None

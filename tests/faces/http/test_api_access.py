@@ -113,6 +113,19 @@ def test_what_another_tenant_owns_is_answered_as_if_it_did_not_exist(
     assert foreign.json()["detail"].replace("theirs", "nothere") == absent.json()["detail"]
 
 
+def test_a_tenant_may_be_spelled_otherwise_in_a_query(api: Api, sms: World) -> None:
+    sms.app.add_campaign("lost", pending=1, tenant="shop_7")
+    with sms.app.engine.begin() as connection:
+        for table in ("Campaign", "CreditReservation"):
+            change = f'ALTER TABLE "{table}" ALTER "shopId" TYPE int USING right("shopId", 1)::int'
+            connection.execute(sa.text(change))
+    sms.sweep()
+    client = api.client(api.token(tenants=frozenset({"7"})))
+    for path, key in (("/api/campaigns", "campaigns"), ("/api/repairs", "repairs")):
+        rows = [client.get(path, params={"tenant": tenant}).json()[key] for tenant in ("7", "007", "8")]
+        assert [len(listed) for listed in rows] == [1, 1, 0], path
+
+
 def test_a_tenant_bound_token_sees_its_own_rows_and_nothing_of_all_tenants(api: Api, sms: World) -> None:
     sms.app.add_campaign("ours", tenant="shop_north", pending=2)
     sms.app.add_campaign("theirs", tenant="shop_south", pending=2)

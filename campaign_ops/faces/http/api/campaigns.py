@@ -37,7 +37,7 @@ from campaign_ops.queries.campaigns import (
     campaign_detail,
     stuck_campaigns_page,
 )
-from campaign_ops.queries.owners import Subject
+from campaign_ops.queries.owners import Subject, own_tenant
 
 router = APIRouter()
 
@@ -112,7 +112,7 @@ def list_campaigns(
 
     def add(place: Place, platform: Platform) -> None:
         room = limit - len(document["campaigns"])
-        seen = StuckFilter(tenants=place.token.among(tenant), **wanted)
+        seen = StuckFilter(tenants=place.token.among(own_tenant(platform, tenant)), **wanted)
         listed = place.platform >= start and room > 0 and document["next"] is None
         position = after if place.platform == start else None
         page = stuck_campaigns_page(platform, seen, after=position, limit=room if listed else 1)

@@ -30,6 +30,7 @@ from campaign_ops.faces.http.gate import Asker
 from campaign_ops.faces.http.problems import Problem
 from campaign_ops.faces.http.service import Place, Service
 from campaign_ops.queries.history import repairs as read_repairs
+from campaign_ops.queries.owners import own_tenant
 from campaign_ops.queries.report import stored_report
 from campaign_ops.queries.workers import workers as read_workers
 
@@ -105,8 +106,8 @@ def list_repairs(
         CampaignOpsError: The platform cannot be read.
     """
     before = None if cursor is None else int(position_of(cursor, int)[0])
-    tenants = place.token.among(wanted.tenant)
     with service.pool.reading(place.platform) as connected:
+        tenants = place.token.among(own_tenant(connected, wanted.tenant))
         page = read_repairs(
             connected, campaign_id=wanted.campaign, tenants=tenants, kind=wanted.kind, before=before, limit=limit
         )
