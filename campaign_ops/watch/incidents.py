@@ -88,8 +88,8 @@ def _noted(
     *,
     actor: str = WATCH,
     reason: str = "",
-) -> None:
-    """Record an event, and put its notifications into the outbox."""
+) -> int:
+    """Record an event, and put its notifications into the outbox; return the event's number."""
     assert incident.id is not None
     evidence = reason or incident.detail
     event_id = platform.incidents.note(connection, incident.id, what, incident, actor=actor, reason=evidence)
@@ -97,6 +97,7 @@ def _noted(
     told = platform.outbox.told(connection, incident.id) if what is What.RESOLVED and notify.channels else ()
     messages = notify.messages(platform.name, incident, what, by=by, told=told)
     platform.outbox.add(connection, incident.id, event_id, messages)
+    return event_id
 
 
 def acknowledge(platform: Platform, incident_id: int, *, by: str, reason: str) -> Incident:
@@ -150,6 +151,8 @@ def _handle(
     by: str,
     reason: str,
 ) -> Incident:
+    tried: list[int] = []  # the events of this call
+
     def _change(connection: sa.Connection) -> Incident:
         check_current(connection, platform.database.where)
         log = platform.incidents
@@ -159,11 +162,13 @@ def _handle(
         if before is None:
             mend = "`campaign-ops incidents` lists them"
             raise NotFound(f"platform {platform.name} has no such incident", where=where, mend=mend)
+        if tried and any(event["id"] in tried for event in log.events(connection, incident_id)):
+            return before  # the answer to the first commit was lost
         if before.state not in UNRESOLVED:
             raise Refused(f"is {before.state}, not open", where=where)
         after = change(before, now)
         log.write(connection, after, handled_by=by, handled_at=now, handled_reason=reason)
-        _noted(platform, connection, after, what, notify, actor=by, reason=reason)
+        tried.append(_noted(platform, connection, after, what, notify, actor=by, reason=reason))
         return after
 
     return platform.database.run(_change)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -152,6 +155,40 @@ def test_what_is_over_or_unknown_cannot_be_handled(sms: World) -> None:
     resolve(sms.platform, number, by="ann", reason="mended")
     with pytest.raises(Refused, match="is resolved"):
         resolve(sms.platform, number, by="ann", reason="again")
+
+
+@contextmanager
+def lost_answer() -> Iterator[None]:
+    """Lose the answer to the next commit of an incident's event, once."""
+    lost: list[int] = []
+
+    def lose(connection: sa.Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        mine = "SELECT id FROM campaign_ops.incident_event WHERE xmin = pg_current_xact_id()::xid"
+        if not lost and (row := driver.execute(mine).fetchone()):
+            lost.append(row[0])
+            driver.execute("COMMIT")
+            driver.close()
+
+    sa.event.listen(sa.Engine, "commit", lose)
+    try:
+        yield
+    finally:
+        sa.event.remove(sa.Engine, "commit", lose)
+    assert lost, "no commit was lost"
+
+
+@pytest.mark.slow  # 1.6 s: after each lost answer the retry waits
+def test_what_a_person_did_is_done_once_though_the_answer_to_its_commit_was_lost(sms: World) -> None:
+    """The retry found what the first try had written and refused: "is resolved, not open"."""
+    number = open_one(sms, STUCK)
+    with lost_answer():
+        assert acknowledge(sms.platform, number, by="ann", reason="on it").state is State.ACKNOWLEDGED
+    with lost_answer():
+        assert resolve(sms.platform, number, by="ann", reason="mended").state is State.RESOLVED
+    assert [what for what, *_ in events(sms)][-2:] == ["acknowledged", "resolved"]
+    with pytest.raises(Refused, match="is resolved, not open"):
+        resolve(sms.platform, number, by="ann", reason="mended")
     with pytest.raises(NotFound):
         silence(sms.platform, 999, until=timedelta(hours=1), by="ann", reason="why")
     with pytest.raises(NotFound):
