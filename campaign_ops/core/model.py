@@ -232,6 +232,7 @@ class Reservation:
     """Credits held for a campaign. ``campaign_status`` is None when the campaign row is gone or was never named.
 
     ``created_at`` is None where its age is not known; ``impossible`` names, in words, values that cannot be right.
+    ``campaign_updated_at``: when the campaign was last touched; None where there is none, or no moment that can be.
     """
 
     id: str
@@ -243,6 +244,7 @@ class Reservation:
     campaign_status: str | None
     release_undone: bool = False
     impossible: str = ""
+    campaign_updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

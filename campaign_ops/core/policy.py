@@ -36,7 +36,7 @@ class Policy:
 
     @property
     def stuck_after(self) -> timedelta:
-        """How long a sending campaign may stay untouched before it is looked at."""
+        """How long a campaign may stay untouched before it is looked at, and, once it is over, its held credits."""
         return timedelta(seconds=self.stuck_after_seconds)
 
     @property

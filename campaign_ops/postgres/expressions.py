@@ -80,6 +80,11 @@ def tomorrow(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     return db_now(column) + sa.func.make_interval(0, 0, 0, 1)
 
 
+def is_recent(column: sa.ColumnElement[Any], within: str) -> sa.ColumnElement[bool]:
+    """The moment is of the last ``within`` (a bind) seconds, or ahead by less than a day; false where NULL is bound."""
+    return sa.func.coalesce(column.between(db_now(column) - seconds(within), tomorrow(column)), sa.false())
+
+
 def is_finite(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     """The number can be added up: neither NaN nor infinity. An integer always can."""
     if not isinstance(column.type, sa.Numeric) and not _is_float(column):

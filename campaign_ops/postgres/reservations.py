@@ -18,11 +18,13 @@ from campaign_ops.postgres.expressions import (
     ONE,
     Query,
     as_text,
+    aware,
     db_now,
     exact,
     impossible,
     in_our_years,
     is_finite,
+    is_recent,
     one_of,
     readable,
     say_if,
@@ -146,6 +148,7 @@ def reservation_columns(tables: PlatformTables) -> list[sa.ColumnElement[Any]]:
         _impossible_hold(tables).label("impossible"),
         # NULL where there is no such campaign, and only there.
         sa.case((campaign.id.is_not(None), sa.func.coalesce(as_text(campaign.status), ""))).label("campaign_status"),
+        sa.case((sa.not_(impossible(campaign.updated_at)), aware(campaign.updated_at))).label("campaign_updated_at"),
     ]
 
 
@@ -276,7 +279,8 @@ def release_locked(tables: PlatformTables) -> sa.Update:
 def release(tables: PlatformTables) -> sa.Update:
     """Release reservations whose campaign is over, or that are late and whose campaign is not sending.
 
-    Binds: ids, locked (campaigns whose status cannot change now), max_age.
+    Where the campaign was touched or the hold made within ``stuck_after_seconds``, the application may still settle it.
+    Binds: ids, locked (campaigns whose status cannot change now), max_age, stuck_after_seconds (None: at any age).
     """
     reservation, campaign = tables.reservations.c, tables.campaign.c
     known = tables.profile.campaign.words
@@ -287,7 +291,12 @@ def release(tables: PlatformTables) -> sa.Update:
 
     locked = sa.bindparam("locked", type_=sa.ARRAY(sa.Text))
     over = sa.func.coalesce(words(campaign.status, known.all_over), sa.false())
-    is_over = sa.and_(_campaign(over), sa.not_(_campaign(sa.not_(over))))  # another tenant's may have the same id
+    recent = is_recent(campaign.updated_at, "stuck_after_seconds")
+    is_over = sa.and_(
+        _campaign(over),
+        sa.not_(_campaign(sa.or_(sa.not_(over), recent))),  # another tenant's may have the same id
+        sa.not_(is_recent(reservation.created_at, "stuck_after_seconds")),
+    )
     is_idle = _campaign(words(campaign.status, known.idle)) if known.idle else sa.false()
     gone = sa.not_(_campaign())
     late = sa.or_(is_expired(tables), is_old(tables))

@@ -103,7 +103,8 @@ class ThresholdsEntry(Numbers):
     """When a campaign counts as stuck, and how much one sweep may do.
 
     Attributes:
-        stuck_after_seconds: How long a sending campaign may stay untouched before it counts as stuck.
+        stuck_after_seconds: How long a sending campaign may stay untouched before it counts as stuck, and one that is
+            over before a sweep releases its credits.
         alert_after_seconds: How long a campaign may be stuck before a person is alerted.
         cooldown_seconds: How long a re-enqueued campaign is left alone.
         max_attempts: Re-enqueues without progress before a campaign is quarantined for a person.

@@ -79,15 +79,21 @@ def held_if_many(platform: Platform, connection: sa.Connection, releases: int) -
 
 
 def judge_one(platform: Platform, reservation: Reservation) -> CreditDecision:
-    """Judge one held reservation, by the database's clock."""
+    """Judge one held reservation that a person wants to release, by the database's clock."""
     now = platform.database.run(database_now)
-    return _judged(platform, reservation, now)
+    return _judged(platform, reservation, now, by_person=True)
 
 
-def _judged(platform: Platform, reservation: Reservation, now: datetime) -> CreditDecision:
+def _judged(platform: Platform, reservation: Reservation, now: datetime, *, by_person: bool = False) -> CreditDecision:
     words = platform.profile.campaign.words
     return judge_reservation(
-        reservation, sending=words.sending, over=words.all_over, known=words.all_known, policy=platform.policy, now=now
+        reservation,
+        sending=words.sending,
+        over=words.all_over,
+        known=words.all_known,
+        policy=platform.policy,
+        now=now,
+        by_person=by_person,
     )
 
 
@@ -151,4 +157,5 @@ def reservation_of(row: sa.Row[tuple[object, ...]], *, release_undone: bool = Fa
         campaign_status=row.campaign_status,
         release_undone=release_undone,
         impossible=row.impossible,
+        campaign_updated_at=row.campaign_updated_at,
     )

@@ -19,13 +19,18 @@ from campaign_ops.sweep.guarded import Rows, Written, columns, effective
 def release_page(
     platform: Platform, author: Author, connection: sa.Connection, page: Sequence[PlanItem], *, by_person: bool = False
 ) -> Written:
-    """Release those of the page that nothing holds any more; what a person has undone only ``by_person``."""
+    """Release those of the page that nothing needs; what a person undid, or ended lately, only ``by_person``."""
     tables = platform.tables(connection)
     ids = {"ids": [item.target for item in page]}
     campaigns = list(connection.scalars(reservations.lock_campaigns_of_holds(tables), ids))
     locked = connection.execute(reservations.lock_holds(tables), ids)
     before = _may_be_released(platform, connection, locked, by_person=by_person)
-    binds = {"ids": list(before), "locked": campaigns, "max_age": platform.policy.reservation_max_age_seconds}
+    binds = {
+        "ids": list(before),
+        "locked": campaigns,
+        "max_age": platform.policy.reservation_max_age_seconds,
+        "stuck_after_seconds": None if by_person else platform.policy.stuck_after_seconds,
+    }
     reasons = {item.target: item.reason for item in page}
     free = _free_words(platform)
     released = effective(platform, connection, reservations.release(tables), binds, before, into=free)

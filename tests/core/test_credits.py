@@ -27,9 +27,12 @@ def judge(
     undone: bool = False,
     impossible: str = "",
     policy: Policy = POLICY,
+    touched: datetime | None = AN_HOUR_AGO,
+    by_person: bool = False,
 ) -> CreditDecision:
-    held = Reservation("res_1", "shop_1", "cmp_1", "100", created, expires, campaign, undone, impossible)
-    return judge_reservation(held, sending=SENDING, over=OVER, known=KNOWN, policy=policy, now=NOW)
+    held = Reservation("res_1", "shop_1", "cmp_1", "100", created, expires, campaign, undone, impossible, touched)
+    words = {"over": OVER, "known": KNOWN}
+    return judge_reservation(held, sending=SENDING, **words, policy=policy, now=NOW, by_person=by_person)
 
 
 LONG_EXPIRED = ago(days=30)
@@ -42,6 +45,54 @@ def test_a_reservation_is_released_when_its_campaign_is_over_whatever_the_word(s
     assert decision.release
     assert decision.leaked
     assert status in decision.reason
+
+
+STUCK_AFTER = POLICY.stuck_after
+
+
+@pytest.mark.parametrize(
+    ("touched", "created", "release"),
+    [
+        (NOW - STUCK_AFTER - SECOND, AN_HOUR_AGO, True),
+        (NOW - STUCK_AFTER, AN_HOUR_AGO, False),
+        (NOW, AN_HOUR_AGO, False),
+        (NOW + timedelta(hours=1), AN_HOUR_AGO, False),
+        (None, AN_HOUR_AGO, True),
+        (AN_HOUR_AGO, NOW - STUCK_AFTER, False),
+        (None, NOW, False),
+        (None, None, True),
+    ],
+)
+@pytest.mark.parametrize("expires", [None, LONG_EXPIRED])
+def test_a_campaign_that_ended_just_now_is_given_time_to_settle_its_credits(
+    touched: datetime | None, created: datetime | None, release: bool, expires: datetime | None
+) -> None:
+    """A sweep between the transaction that ended it and the one that settled its hold made what was sent free."""
+    decision = judge("sent", touched=touched, created=created, expires=expires)
+    assert (decision.release, decision.leaked, decision.needs_person) == (release, release, False)
+    assert ("sweeps leave it alone for" in decision.reason) is not release
+    released = judge("sent", touched=touched, created=created, expires=expires, by_person=True)
+    assert (released.release, released.leaked) == (True, release)
+
+
+def test_the_reason_says_when_it_ended_and_how_long_sweeps_wait() -> None:
+    policy = Policy(stuck_after_seconds=300)
+    assert judge("sent", touched=ago(seconds=40), policy=policy).reason == (
+        "its campaign is over (sent), touched 40 s ago: sweeps leave it alone for 5 min"
+    )
+    assert "credits reserved 3 min ago" in judge("sent", created=ago(minutes=3), policy=policy).reason
+
+
+def test_a_campaign_that_is_over_and_never_left_untouched_is_for_a_person_once_its_credits_are_old() -> None:
+    """Something that writes to every campaign all the time would otherwise keep them held unnoticed."""
+    decision = judge("sent", touched=NOW, created=VERY_OLD)
+    assert (decision.release, decision.leaked, decision.needs_person) == (False, False, True)
+    assert decision.reason.startswith("older than 48 h; its campaign is over (sent), touched 0 s ago")
+
+
+def test_a_person_releases_no_credits_of_a_campaign_that_may_still_send() -> None:
+    assert not judge(SENDING, by_person=True).release
+    assert not judge("paused", by_person=True).release
 
 
 @pytest.mark.parametrize("status", [*IDLE, None])
@@ -140,13 +191,14 @@ moments = st.integers(-100_000, 400_000).map(lambda seconds: NOW - timedelta(sec
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from([*KNOWN, "archived", None]), moments, st.none() | moments, st.booleans())
+@given(st.sampled_from([*KNOWN, "archived", None]), moments, st.none() | moments, st.booleans(), moments)
 def test_credits_are_let_go_only_for_a_reason_that_the_rules_name(
-    status: str | None, created: datetime, expires: datetime | None, undone: bool
+    status: str | None, created: datetime, expires: datetime | None, undone: bool, touched: datetime
 ) -> None:
-    decision = judge(status, created=created, expires=expires, undone=undone)
+    decision = judge(status, created=created, expires=expires, undone=undone, touched=touched)
     late = (expires is not None and expires <= NOW) or NOW - created > MAX_AGE
-    may_go = status in OVER or (late and (status is None or status in IDLE))
+    is_settled = NOW - max(created, touched) > STUCK_AFTER
+    may_go = (status in OVER and is_settled) or (late and (status is None or status in IDLE))
     assert decision.release is (may_go and not undone)
     assert decision.leaked is decision.release
     assert decision.reason

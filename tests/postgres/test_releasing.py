@@ -9,14 +9,16 @@ from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.postgres import completion, guarded, recipients, reservations
 from tests.postgres.ground import MAX_AGE, Ground, kept, seconds_since
 
+SETTLES = 900.0
 
-def release(ground: Ground, *labels: str) -> set[str]:
+
+def release(ground: Ground, *labels: str, stuck_after_seconds: float | None = SETTLES) -> set[str]:
     """As a sweep does it: keep the campaigns from changing, lock the holds, release."""
     ids = [ground.app.id(label) for label in labels]
     with ground.begin() as connection:
         locked = list(connection.scalars(reservations.lock_campaigns_of_holds(ground.tables), {"ids": ids}))
         held = list(connection.scalars(reservations.lock_holds(ground.tables), {"ids": ids}))
-        binds = {"ids": held, "locked": locked, "max_age": MAX_AGE}
+        binds = {"ids": held, "locked": locked, "max_age": MAX_AGE, "stuck_after_seconds": stuck_after_seconds}
         return set(connection.scalars(reservations.release(ground.tables), binds))
 
 
@@ -68,6 +70,19 @@ def test_credits_are_released_for_the_reasons_that_the_rules_name_and_no_other(g
     assert release(ground, *labels) == set(), "each is released once"
 
 
+def test_credits_of_a_campaign_that_ended_just_now_are_left_to_the_application(ground: Ground) -> None:
+    """The write says so itself: whatever was planned, the campaign or the hold may have changed since."""
+    done, settled = ground.platform.profile.campaign.words.done, {"old, expired"}
+    for label, updated in (("now", minutes(0)), ("lately", minutes(14)), ("ahead", -minutes(30)), ("old", minutes(16))):
+        ground.app.add_campaign(label, status=done, updated_ago=updated)
+        ground.app.add_reservation(f"{label}, expired", campaign=label, expires_in=-minutes(5), created_ago=hours(50))
+    ground.app.add_reservation("old, reserved lately", campaign="old", created_ago=minutes(14))
+    labels = [f"{label}, expired" for label in ("now", "lately", "ahead", "old")] + ["old, reserved lately"]
+    assert release(ground, *labels) == {ground.app.id(label) for label in settled}
+    rest = {ground.app.id(label) for label in labels if label not in settled}
+    assert release(ground, *labels, stuck_after_seconds=None) == rest, "a person need not wait"
+
+
 def test_a_campaign_with_an_unknown_status_word_keeps_its_credits(ground: Ground) -> None:
     ground.app.add_campaign("odd")
     ground.set_word(ground.app.tables.campaign, "archived")
@@ -105,7 +120,8 @@ def test_no_statement_takes_a_reservation_that_holds_nothing(ground: Ground) -> 
     assert ground.ids(reservations.lock_holds_of_campaigns(ground.tables), ids=[campaign]) == []
     for statement in (reservations.lock_holds, reservations.release_locked):
         assert ground.ids(statement(ground.tables), ids=[one]) == []
-    assert ground.ids(reservations.release(ground.tables), ids=[one], locked=[campaign], max_age=MAX_AGE) == []
+    binds = {"ids": [one], "locked": [campaign], "max_age": MAX_AGE, "stuck_after_seconds": None}
+    assert ground.ids(reservations.release(ground.tables), **binds) == []
 
 
 def test_every_hold_of_a_completed_campaign_is_found_and_let_go(ground: Ground) -> None:

@@ -199,6 +199,18 @@ def test_with_neither_a_person_is_asked_and_may_complete_it(worlds: Worlds) -> N
     assert world.app.campaign("empty")["status"] == "sent"
 
 
+def test_where_nothing_dates_a_campaign_s_end_the_age_of_its_credits_decides(worlds: Worlds) -> None:
+    world = undated(worlds)
+    for label, value in (("null", None), ("ahead", "infinity"), ("before", "-infinity"), ("next week", "2999-01-01")):
+        world.app.add_campaign(label, status="sent", succeeded=1)
+        world.app.add_reservation(f"{label}, old", campaign=label)
+        world.app.add_reservation(f"{label}, young", campaign=label, created_ago=minutes(1))
+        put(world, "Campaign", label, updatedAt=value)
+    world.sweep()
+    held = world.rows("SELECT id FROM \"CreditReservation\" WHERE status = 'active' ORDER BY id")
+    assert [row["id"] for row in held] == ["ahead, young", "before, young", "next week, young", "null, young"]
+
+
 def test_what_moved_since_is_not_overwritten_whatever_it_was(worlds: Worlds) -> None:
     world = undated(worlds, started_at="startedAt")
     world.app.add_campaign("one", succeeded=1, started_ago=hours(2))

@@ -197,10 +197,11 @@ def test_a_mass_release_of_credits_waits_for_a_person(worlds: Worlds) -> None:
     for number in range(12):
         world.app.add_campaign(f"c_{number}", pending=1, updated_ago=minutes(0))
         world.app.add_reservation(f"hold_{number}", campaign=f"c_{number}", amount=10)
-    world.app.set_campaign("c_0", status="cancelled")
+    world.app.set_campaign("c_0", status="cancelled", updated_ago=minutes(40))
     sweep = world.begin()
     assert len(sweep.make_plan().of(RepairKind.RELEASE)) == 1
-    world.rows("UPDATE \"Campaign\" SET status = 'cancelled' RETURNING 1")
+    change = "status = 'cancelled', \"updatedAt\" = \"updatedAt\" - interval '40 minutes'"
+    world.rows(f'UPDATE "Campaign" SET {change} RETURNING 1')
     done = sweep.release()
     assert (done.count, done.tripped) == (0, True)
     assert "12 of 12 held reservations" in (done.held_back or "")

@@ -9,6 +9,8 @@ import sqlalchemy as sa
 
 from campaign_ops.core.model import Counters, RepairKind, Verdict
 from campaign_ops.core.report import HealthReport, render
+from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.release import release_one
 from campaign_ops.journal import bulk
 from campaign_ops.lab.shop.row_writer import hours, minutes
 from campaign_ops.lab.shop.schema import PlatformShape
@@ -18,6 +20,8 @@ from tests.conftest import World, Worlds
 from tests.doctor.bench import run
 from tests.shapes import SHAPES
 from tests.sweep.actors import counting_profile, covered
+
+ME = Person("me", "the application is done with it", "key")
 
 
 def verdict(report: HealthReport, campaign: str) -> str:
@@ -271,6 +275,41 @@ def test_credits_are_released_held_and_reported_by_the_rule(sms: World) -> None:
     assert {"expired_of_sending", "old_of_sending"} <= {item.target for item in report.for_person}
     (totals,) = sms.rows("SELECT sum(amount) AS freed FROM campaign_ops.repair WHERE kind = 'release'")
     assert totals["freed"] == 300
+
+
+def test_credits_of_a_campaign_that_ended_just_now_are_left_to_the_application(sms: World) -> None:
+    """An application ended its campaign in one transaction and settled the hold in the next: it found it released."""
+    app = sms.app
+    for label in ("sent", "cancelled"):
+        app.add_campaign(label, status=label, updated_ago=minutes(40), succeeded=1)
+        app.add_reservation(label, campaign=label)
+    app.add_reservation("for the next run", campaign="sent", created_ago=minutes(0))
+    app.set_campaign("cancelled")
+    plan = sms.begin().make_plan()
+    assert [item.target for item in plan.items] == ["sent"]
+    app.set_campaign("sent")
+    report = sms.sweep()
+    assert held_in(sms) == ["cancelled", "for the next run", "sent"]
+    assert [line.leaked for line in report.credits] == [0]
+    assert not report.for_person
+    fix = release_one(sms.platform, "cancelled", ME, dry_run=True)
+    assert "touched 0 s ago: sweeps leave it alone for 15 min" in fix.message
+    release_one(sms.platform, "cancelled", ME)
+    app.set_campaign("sent", updated_ago=minutes(16))
+    sms.sweep()
+    assert held_in(sms) == ["for the next run"]
+
+
+def test_credits_of_a_campaign_that_changes_between_plan_and_release_stay_held(sms: World) -> None:
+    sms.app.add_campaign("over", status="sent", succeeded=1)
+    sms.app.add_reservation("hold", campaign="over")
+    sweep = sms.begin()
+    plan = sweep.make_plan()
+    assert [item.kind for item in plan.items] == [RepairKind.RELEASE]
+    sms.app.set_campaign("over")
+    sweep.release(plan)
+    assert held_in(sms) == ["hold"]
+    assert sms.rows("SELECT 1 FROM campaign_ops.repair") == []
 
 
 def test_more_leaked_credits_than_one_sweep_may_release_are_left_to_the_next(worlds: Worlds) -> None:

@@ -17,6 +17,7 @@ from campaign_ops.bullmq.queue_group import QueueGroup
 from campaign_ops.fixes.confirm import FixCall, make_confirmed, try_out
 from campaign_ops.fixes.fix import Person
 from campaign_ops.lab.shop.provider import Answer
+from campaign_ops.lab.shop.row_writer import hours
 from campaign_ops.sweep import Sweep
 from campaign_ops.sweep.confirm import confirmation
 from campaign_ops.sweep.report import dry_run
@@ -111,7 +112,7 @@ class Town(Stage):
     def forget_credits(self, campaign: str) -> None:
         """The application completes a campaign, and dies before it releases the credits."""
         if self.app.is_sending(campaign) and not self.app.pending_ids(campaign):
-            self.world.app.set_campaign(campaign, status="sent")
+            self.world.app.set_campaign(campaign, status="sent", updated_ago=hours(1))
             self.completed_by_application.add(campaign)
 
     def reopen(self, campaign: str) -> None:

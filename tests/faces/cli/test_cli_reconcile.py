@@ -17,7 +17,7 @@ def test_a_sweep_repairs_what_is_safe_and_says_what_it_did(program: Program, sms
     campaign = sms.app.add_campaign("finished", name="Spring sale", succeeded=40, failed=2)
     sms.app.add_reservation("hold", campaign=campaign, amount=30)
     sms.app.add_campaign("lost", pending=600)
-    over = sms.app.add_campaign("over", status="cancelled", updated_ago=minutes(1))
+    over = sms.app.add_campaign("over", status="cancelled")
     sms.app.add_reservation("leak", campaign=over, amount=12)
     result = program("reconcile")
     assert sms.app.campaign("finished")["status"] == "sent"

@@ -20,6 +20,7 @@ from campaign_ops.core.errors import PermissionMissing
 from campaign_ops.core.model import RepairKind
 from campaign_ops.fixes.complete import mark_complete
 from campaign_ops.fixes.fix import Person
+from campaign_ops.fixes.release import release_one
 from campaign_ops.fixes.undo import undo
 from campaign_ops.lab.drill.checkers import (
     AT_ANY_TIME,
@@ -276,6 +277,25 @@ def test_credits_released_while_their_campaign_sends_are_named(stage: CheckedWor
     fails(stage, reservations.released_too_soon, "h: 100 credits", "its campaign was sending")
 
 
+def test_credits_that_a_sweep_releases_before_the_application_can_settle_them_are_named(stage: CheckedWorld) -> None:
+    app = stage.world.app
+    app.add_campaign("c", status="cancelled", pending=1, updated_ago=timedelta(seconds=20))
+    app.add_reservation("h", campaign="c", amount=12)
+    app.add_campaign("old", status="cancelled", pending=1)
+    app.add_reservation("renewed", campaign="old", created_ago=timedelta(seconds=20))
+    app.add_campaign("done", succeeded=1)
+    app.add_reservation("with it", campaign="done")
+    stage.world.sweep()
+    holds(stage, reservations.released_too_soon)
+    fails(stage, reservations.leaked, "h: 12 credits")
+    release_one(stage.world.platform, "h", PERSON)
+    holds(stage, reservations.released_too_soon)
+    stage.world.app.set_reservation("h", status="active")
+    stage.sweep_as(stuck_after_seconds=10)
+    fails(stage, reservations.released_too_soon, "h: 12 credits", " s after a change")
+    fails(stage, reservations.released_too_soon, "renewed: 100 credits", " s after a change")
+
+
 # -- the journal -----------------------------------------------------------------------------------------------
 
 
@@ -530,6 +550,7 @@ def test_credits_that_a_completion_leaves_held_are_named_even_if_the_next_sweep_
     stage.world.app.add_reservation("r", campaign="c", amount=5)
     holds(stage, reservations.left_held)
     stage.world.sweep()
+    stage.world.app.set_campaign("c", updated_ago=minutes(2))
     stage.world.sweep()
     holds(stage, reservations.leaked)
     fails(stage, reservations.left_held, "r: 5 credits stayed held when we completed c")

@@ -35,7 +35,11 @@ def lead(stage: CheckedWorld, *lives: Life) -> None:
     for life in lives:
         for _ in app.lead(life, Run(life.__name__, 10), "shop_north"):
             pass
-    for table, *columns in (("Message", "createdAt", "sentAt"), ("Campaign", "updatedAt", "startedAt", "completedAt")):
+    for table, *columns in (
+        ("Message", "createdAt", "sentAt"),
+        ("Campaign", "updatedAt", "startedAt", "completedAt"),
+        ("CreditReservation", "createdAt"),
+    ):
         moved = (f"""\"{column}\" = \"{column}\" - interval '5 min'""" for column in columns)
         stage.owner(f'UPDATE "{table}" SET {", ".join(moved)}')
 

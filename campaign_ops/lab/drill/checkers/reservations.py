@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -129,7 +130,8 @@ def _undone(records: Records) -> set[str]:
 
 def released_too_soon(records: Records) -> Figure:
     """Credits that we released although their campaign might still need them."""
-    return none_of("released_too_soon", "reservations released that their campaign may still need", _too_soon(records))
+    violations = itertools.chain(_too_soon(records), _unsettled(records))
+    return none_of("released_too_soon", "reservations released that their campaign may still need", violations)
 
 
 def _too_soon(records: Records) -> Iterator[str]:
@@ -142,6 +144,23 @@ def _too_soon(records: Records) -> Iterator[str]:
         idle_or_gone = word is None or word in words.idle
         if word not in words.all_over and not (idle_or_gone and _late(records, change)):
             yield f"{change.key}: {released} credits at {clock(change.at)}, when its campaign was {word or 'gone'}"
+
+
+def _unsettled(records: Records) -> Iterator[str]:
+    """Releases by sweeps, except with a completion, so soon after a campaign's end that it may still be settled."""
+    names, over = records.names, records.profile.campaign.words.all_over
+    for repair in records.by_sweeps("release"):
+        written = records.journaled.get(repair.id)
+        if repair.parent_id is not None or written is None:
+            continue
+        changes = records.change_of.get((written.txid, "reservation", repair.target), ())
+        touched = [names.value("campaign", written.campaign, "updated_at")]
+        touched += [names.value("reservation", change.old, "created_at") for change in changes]
+        ages = [written.at - moment for moment in touched if moment is not None]
+        latest = min(ages, default=records.policy.stuck_after)
+        if names.text("campaign", written.campaign, "status") in over and latest < records.policy.stuck_after:
+            after = f"{latest.total_seconds():.2f} s after a change"
+            yield f"{repair.target}: {repair.amount} credits at {clock(written.at)}, {after}"
 
 
 def _late(records: Records, change: Change) -> bool:
