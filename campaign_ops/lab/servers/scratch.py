@@ -154,6 +154,7 @@ def end_orphans(family: Sequence[psutil.Process]) -> None:
     for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
+    wait_until(lambda: not any(map(alive, family)), seconds=3, poll_seconds=0.01)
 
 
 def alive(process: psutil.Process) -> bool:
