@@ -78,6 +78,8 @@ def plan_record(plan: Plan, observation: Observation) -> Record:
         "breakers": {kind.value: list(breaker.reasons) for kind, breaker in plan.breakers.items() if breaker.tripped},
         "doubts": list(plan.doubts),
         "more_releases": plan.more_releases,
+        "queue": plan.queue,
+        "alarm": plan.alarm,
         "queue_problem": queue.problem if queue else None,
         "queue_away": queue.away if queue else False,
         "unclear_jobs": dict(queue.unclear_jobs) if queue else {},
@@ -106,7 +108,9 @@ def recorded_plan(
     planned_by, figures = step
     items = tuple(map(plan_item, sweeps.history(connection, schema.repair_plan, planned_by)))
     breakers = {RepairKind(kind): Breaker(True, tuple(reasons)) for kind, reasons in figures["breakers"].items()}
-    return Plan(items, figures["sending"], breakers, tuple(figures["doubts"]), figures.get("more_releases", 0))
+    queue, alarm = figures.get("queue", ""), figures.get("alarm", "")
+    doubts, more_releases = tuple(figures["doubts"]), figures.get("more_releases", 0)
+    return Plan(items, figures["sending"], breakers, doubts, more_releases, queue=queue, alarm=alarm)
 
 
 def tripped_kinds(figures: Mapping[str, Any]) -> frozenset[RepairKind]:

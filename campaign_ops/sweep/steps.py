@@ -195,8 +195,6 @@ class Steps:
         """Note a code for what waits for a person; a run that was given one shows another only if that fails."""
         if self.confirm is None:
             offer_for(self.platform, plan, self.run_id)
-        else:
-            confirm_queue(self.platform, self._notes.author(), self.confirm, plan)
 
     def _orders(self, plan: Plan, now: Plan, *kinds: RepairKind) -> Orders:
         return orders_of(self.platform, self._notes.author(), self.confirm, plan, now, kinds)
@@ -273,6 +271,8 @@ class Steps:
             Refused: The sweep has made no plan: it would be the latest sweep, and one without a stuck campaign.
         """
         plan = plan or self._recorded(None, "this run has made no plan, so that it has nothing to report")
+        if self.confirm is not None:  # here, since a run of the plan alone changes nothing
+            confirm_queue(self.platform, self._notes.author(), self.confirm, plan)
         doing(self.platform.name, "writing the report")
         report, any_suspects = self._notes.end(plan)
         tidy(self.platform, self._notes.author(), any_suspects=any_suspects)

@@ -234,6 +234,25 @@ def test_what_the_breaker_holds_back_is_reported_and_its_code_confirms_it_once(
     assert "was used already, by ada" in again["in_words"]
 
 
+def test_an_emptied_queue_is_confirmed_by_the_code_of_the_plan_and_not_by_a_plan(
+    sms: World, instance: dg.DagsterInstance
+) -> None:
+    """A run of the plan alone changes nothing, whatever it is given."""
+    sms.queue.add("other", "shop_north", ["r1"])
+    sms.sweep()
+    sms.queue.clear()
+    sms.sweep()
+    report = metadata_of(run(deployed(configured(sms)), "sms__plan", instance), "repair_plan")["report"]
+    assert "## The queue was emptied" in report
+    code = report.split("confirm: ")[1].split(",")[0]
+    by_config = {"resources": {"sms_platform": {"config": {"confirm": code, "by": "ada", "reason": "looked"}}}}
+    run(deployed(configured(sms)), "sms__plan", instance, run_config=by_config)
+    emptied = "SELECT emptied FROM campaign_ops.queue_sighting"
+    assert sms.rows(emptied) == [{"emptied": "it did not exist under this prefix"}]
+    assert reconciled(sms, instance, run_config=by_config).success
+    assert sms.rows(emptied) == [{"emptied": ""}]
+
+
 def refused_run(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult, why: str, next_step: str) -> None:
     """A refused sweep is a success without a result, and says so in the list of runs and on the asset's page."""
     assert result.success
