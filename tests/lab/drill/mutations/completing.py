@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from campaign_ops.core import credits as judging_credits
 from campaign_ops.core import verdicts
 from campaign_ops.core.model import Attempts, CreditDecision, RepairKind
 from campaign_ops.journal.attempts import AttemptLog
@@ -72,6 +73,12 @@ def _late_is_leaked() -> None:
     put(reservations, "release", release_unguarded)
 
 
+def _not_left_to_the_application() -> None:
+    """Release the credits of a campaign that has just ended, which the application is about to settle."""
+    put(judging_credits, "_recent_change", lambda *_: "")
+    put(reservations, "is_recent", lambda *_: sa.false())
+
+
 def _holds_ignored() -> None:
     def of(log: AttemptLog, connection: sa.Connection, campaign_ids: Collection[str]) -> dict[str, Attempts]:
         return {key: replace(one, held_by=None) for key, one in attempts_of(log, connection, campaign_ids).items()}
@@ -134,6 +141,9 @@ PLANTED: Mapping[str, Planted] = {
     ),
     "late_is_leaked": Planted(
         rule=3, what="an expired reservation is released although its campaign is sending", apply=_late_is_leaked
+    ),
+    "not_left_to_the_application": Planted(
+        rule=9, what="credits of a campaign that has just ended are released", apply=_not_left_to_the_application
     ),
     "releases_not_journaled": Planted(
         rule=9, what="released credits are not in the journal", apply=_releases_not_journaled
