@@ -153,14 +153,17 @@ def doubled(connection: sa.Connection, tables: PlatformTables, campaign_ids: Seq
         return {row.campaign_id: row.number for row in connection.execute(query, {"ids": list(campaign_ids)})}
 
 
+def may_be_without_id(tables: PlatformTables) -> bool:
+    """Return whether the table allows recipients without an id."""
+    return tables.catalog.column(tables.recipient.name, tables.recipient.c.id.name).nullable
+
+
 def without_id(connection: sa.Connection, tables: PlatformTables, campaign_ids: Sequence[str]) -> Mapping[str, int]:
     """The number of pending recipients of each campaign that have no id; absent where all have one.
 
-    No job, marker or cover can name them. Nothing is read where the table allows no such row.
+    No job, marker or cover can name them.
     """
     recipient = tables.recipient.c
-    if not tables.catalog.column(tables.recipient.name, recipient.id.name).nullable:
-        return {}
     query = (
         sa.select(tables.campaign_of(recipient.campaign_id).label("campaign_id"), sa.func.count().label("number"))
         .where(one_of(recipient.campaign_id, IDS), to_send(tables), recipient.id.is_(None))

@@ -219,8 +219,9 @@ def _fill_batches(
     filled = _Filled()
     large: list[str] = []
     pending = [case for case in evidence if case.tally.pending]
-    _leave_out_without_id(platform, connection, pending, filled)
-    pending = [case for case in pending if case.campaign.id not in filled.uncut]
+    if cover.may_be_without_id(platform.tables(connection)):
+        _leave_out_without_id(platform, connection, pending, filled)
+        pending = [case for case in pending if case.campaign.id not in filled.uncut]
     rest = pending
     at_once = PENDING_AT_ONCE
     while rest:
