@@ -95,26 +95,14 @@ def _quiet(rig: Rig) -> bool:
 
     Credits of a campaign that ended last are not released before it was left alone for ``stuck_after``.
     """
-    if rig.writer.campaigns(PAUSED) or _leaks(rig):
+    if rig.writer.campaigns(PAUSED):
         return False
     sending = {row["id"] for row in rig.writer.campaigns(rig.profile.campaign.words.sending)}
     plan = sa.text("SELECT target FROM campaign_ops.repair_plan WHERE needs_person")
     with rig.owner.connect() as connection:
-        return sending <= set(connection.scalars(plan))
-
-
-def _leaks(rig: Rig) -> bool:
-    """Return whether credits are held for a campaign that is over, except those whose release a person has undone."""
-    words, tables = rig.profile.campaign.words, rig.writer.tables
-    campaign, hold = tables.campaign.c, tables.reservations.c
-    names = rig.profile.reservation
-    assert names is not None
-    query = sa.select(sa.cast(hold.id, sa.Text)).where(
-        hold.campaign_id == campaign.id, hold.status == names.words.held, campaign.status.in_(words.all_over)
-    )
-    undone = sa.text("SELECT target FROM campaign_ops.repair WHERE kind = 'release' AND undone_by IS NOT NULL")
-    with rig.owner.connect() as connection:
-        return not set(connection.scalars(query)) <= set(connection.scalars(undone))
+        if not sending <= set(connection.scalars(plan)):
+            return False
+    return leaked(read(stores_of(rig))).holds
 
 
 def _quiet_beside(rig: Rig, began: float) -> bool:
