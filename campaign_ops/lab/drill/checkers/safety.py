@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from campaign_ops.lab.drill import ledger
@@ -175,10 +175,16 @@ def finished_in_queue(records: Records) -> Figure:
 
 def _finished_in_queue(records: Records) -> Iterator[str]:
     for change in completed_by_us(records):
-        for since, until in records.watched.busy.get(change.key, {}).items():
-            begun, ended = (datetime.fromtimestamp(moment, UTC) for moment in (since, until))
-            if begun < change.at - LOOKING and change.at < ended:
-                yield f"{change.key}: completed at {clock(change.at)}, in a live job since {clock(begun)}"
+        for begun in _seen_since(records.watched.busy, change.key, change.at):
+            yield f"{change.key}: completed at {clock(change.at)}, in a live job since {clock(begun)}"
+
+
+def _seen_since(spans: Mapping[str, Mapping[float, float]], campaign: str, at: datetime) -> Iterator[datetime]:
+    """The begin of each of the queue watcher's spans of a campaign that lasted at a moment, and a moment before."""
+    for since, until in spans.get(campaign, {}).items():
+        begun, ended = (datetime.fromtimestamp(moment, UTC) for moment in (since, until))
+        if begun < at - LOOKING and at < ended:
+            yield begun
 
 
 def repaired_in_doubt(records: Records) -> Figure:
@@ -193,10 +199,8 @@ def _repaired_in_doubt(records: Records) -> Iterator[str]:
         jobs = [job for job in records.intents_of.get(repair.id, ()) if job.added_at is not None]
         moments += [(repair.target, job.intended_at, f"{repair}, job {job.job_id}") for job in jobs]
     for campaign, at, what in moments:
-        for since, until in records.watched.unclear.get(campaign, {}).items():
-            begun, ended = (datetime.fromtimestamp(moment, UTC) for moment in (since, until))
-            if begun < at - LOOKING and at < ended:
-                yield f"{what}: at {clock(at)}, named by such a job since {clock(begun)}"
+        for begun in _seen_since(records.watched.unclear, campaign, at):
+            yield f"{what}: at {clock(at)}, named by such a job since {clock(begun)}"
 
 
 def in_vain(records: Records) -> Figure:
