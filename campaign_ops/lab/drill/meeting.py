@@ -34,24 +34,20 @@ _LONGEST_SECONDS = 30.0
 
 
 class Meeting:
-    """Meets the drill at some statements of a thread's sweeps to the platform's database.
+    """Meets the drill at some statements of a thread's sweeps to the platform's database."""
 
-    Args:
-        port: The port of this machine on which the drill listens.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self) -> None:
         self._rng = random.Random()
-        self._left = self._thread = 0
+        self._port = self._left = self._thread = 0
         self._ids: list[str] = []
         self._about_to = ""
         sa.event.listen(sa.Engine, "before_cursor_execute", self._before)
 
     @contextmanager
-    def during(self) -> Iterator[None]:
-        """Meet the drill during a sweep, which this thread makes in the block."""
-        self._left, self._thread = self._rng.choice(_GAPS_OF_A_SWEEP), threading.get_ident()
+    def during(self, port: int) -> Iterator[None]:
+        """Meet the drill, which listens on this port (0 for none), during a sweep of this thread in the block."""
+        self._port, self._thread = port, threading.get_ident()
+        self._left = self._rng.choice(_GAPS_OF_A_SWEEP) if port else 0
         try:
             yield
         finally:

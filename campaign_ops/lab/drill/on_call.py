@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -36,13 +35,12 @@ class OnCall(Presence):
         super().__init__(rig)
         self.confirmed = 0
         self._held_since: float | None = None
-        self._meeting: Meeting | None = None
+        self._meeting = Meeting()
 
     def leave(self) -> None:
         """Confirm nothing more."""
         super().leave()
-        if self._meeting is not None:
-            self._meeting.end()
+        self._meeting.end()
 
     def _pause_seconds(self) -> float:
         return _LOOK_EVERY_SECONDS
@@ -77,9 +75,7 @@ class OnCall(Presence):
             return SweepResult.of(report)
 
         # Most jobs are put back by these sweeps: others are held back while Redis has just lost data or was restarted.
-        if self._rig.meet_port and self._meeting is None:
-            self._meeting = Meeting(self._rig.meet_port)
-        with self._meeting.during() if self._meeting is not None else nullcontext():
+        with self._meeting.during(self._rig.meet_port):
             line = sweep_line(sweep)
         with (self._rig.work_dir / f"sweeps-{NAME}.jsonl").open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(line) + "\n")

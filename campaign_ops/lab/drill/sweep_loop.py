@@ -11,7 +11,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -128,10 +127,10 @@ def sweep_until_stopped(options: SweeperOptions, sweep: Callable[[str], SweepRes
         signal.signal(number, lambda *_: stop.set())
     if options.die_after_statements:
         _die_at(options.die_after_statements)
-    meeting = Meeting(options.meet_port) if options.meet_port else None
+    meeting = Meeting()
     with (Path(options.work_dir) / f"sweeps-{options.name}.jsonl").open("a", encoding="utf-8") as lines:
         while not stop.is_set():
-            with meeting.during() if meeting is not None else nullcontext():
+            with meeting.during(options.meet_port):
                 line = sweep_line(sweep)
             lines.write(json.dumps(line) + "\n")
             lines.flush()

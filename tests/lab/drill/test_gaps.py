@@ -138,10 +138,10 @@ def test_a_sweep_waits_at_its_statements_and_says_what_it_works_on(rig: Rig, mon
         monkeypatch.setattr(meeting, share, 1)
     Workload(rig).write("cmp_lost", 2, "shop_north")
     with Gaps(rig):
-        at_statements = Meeting(rig.meet_port)
+        at_statements = Meeting()
         platform = rig.connect()
         try:
-            with at_statements.during():
+            with at_statements.during(rig.meet_port):
                 reenqueue_one(platform, "cmp_lost", Person("ann", "a test", "by-hand"))
         finally:
             at_statements.end()
