@@ -146,12 +146,17 @@ class Platform:
             self._tables = tables_of(self.profile, catalog)
         return self._tables
 
+    def readable_tables(self, connection: sa.Connection) -> PlatformTables | None:
+        """The tables; None where the profile does not fit them now, or they may not be read."""
+        try:
+            return self.tables(connection)
+        except (ProfileMismatch, PermissionMissing):
+            return None
+
     def own_tenant(self, connection: sa.Connection, tenant: str) -> str:
         """A tenant's id as the campaign table spells it; as it is where that table cannot be read now."""
-        try:
-            return self.tables(connection).own_tenant(tenant)
-        except (ProfileMismatch, PermissionMissing):
-            return tenant
+        tables = self.readable_tables(connection)
+        return tenant if tables is None else tables.own_tenant(tenant)
 
     def database_id(self, connection: sa.Connection) -> str | None:
         """Which database this is, and which history of it; see `postgres.identity`."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_ops.core.errors import PermissionMissing, ProfileMismatch
 from campaign_ops.core.model import RepairKind
 from campaign_ops.platform import Platform
 from campaign_ops.postgres import campaigns
@@ -76,10 +75,7 @@ def code_was_used(platform: Platform, run_id: str) -> bool:
 
 def _spelled(platform: Platform, connection: sa.Connection, campaign_id: str) -> str:
     """Return a campaign's id as the journal spells it; as it is where the campaign table cannot be read now."""
-    try:
-        tables = platform.tables(connection)
-    except (ProfileMismatch, PermissionMissing):
-        return campaign_id
-    if not tables.may_be_id(tables.campaign, campaign_id):
+    tables = platform.readable_tables(connection)
+    if tables is None or not tables.may_be_id(tables.campaign, campaign_id):
         return campaign_id
     return str(connection.scalar(campaigns.own_spelling(campaign_id, tables)))
